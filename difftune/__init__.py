@@ -1,0 +1,92 @@
+"""difftune tunes a whole high-energy-physics analysis at once.
+
+Everything public is named here. Modules are imported when they are first used, so that
+`import difftune` is quick, starts no backend and changes no setting of JAX.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from difftune import (
+        config,
+        data,
+        histfactory,
+        histograms,
+        inference,
+        models,
+        objectives,
+        report,
+        search,
+        training,
+        workflow,
+    )
+    from difftune.data import (
+        Events,
+        FeatureVariation,
+        Process,
+        TreeVariation,
+        WeightVariation,
+        read,
+    )
+    from difftune.errors import DifftuneError, InputError
+    from difftune.models import Hyperparameter
+    from difftune.objectives import Batch, Objective
+    from difftune.search import Space, choice, integer, log_uniform, uniform
+    from difftune.training import TrainedNetwork, use_cpu_cores
+    from difftune.workflow import Tuned, measure, tune
+
+_MODULES = (
+    "config",
+    "data",
+    "histfactory",
+    "histograms",
+    "inference",
+    "models",
+    "objectives",
+    "report",
+    "search",
+    "training",
+    "workflow",
+)
+
+_NAMES = {
+    "DifftuneError": "errors",
+    "InputError": "errors",
+    "Events": "data",
+    "FeatureVariation": "data",
+    "Process": "data",
+    "TreeVariation": "data",
+    "WeightVariation": "data",
+    "read": "data",
+    "Hyperparameter": "models",
+    "Batch": "objectives",
+    "Objective": "objectives",
+    "Space": "search",
+    "choice": "search",
+    "integer": "search",
+    "log_uniform": "search",
+    "uniform": "search",
+    "TrainedNetwork": "training",
+    "use_cpu_cores": "training",
+    "Tuned": "workflow",
+    "measure": "workflow",
+    "tune": "workflow",
+}
+
+__all__ = ["__version__", *_MODULES, *_NAMES]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name when it is first asked for."""
+    if name in _MODULES:
+        return importlib.import_module(f"difftune.{name}")
+    if name in _NAMES:
+        return getattr(importlib.import_module(f"difftune.{_NAMES[name]}"), name)
+    raise AttributeError(f"module 'difftune' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,95 @@
+"""The command line: verbs only. What it does, a script can do with the library."""
+
+import logging
+import sys
+from pathlib import Path
+
+import click
+
+import difftune
+
+logger = logging.getLogger("difftune")
+
+
+class _Level(logging.Formatter):
+    """Plain lines for information; the level in front of anything graver."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return text if record.levelno <= logging.INFO else f"{record.levelname.lower()}: {text}"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(difftune.__version__, prog_name="difftune")
+def cli() -> None:
+    """Tunes a whole high-energy-physics analysis at once."""
+
+
+_overrides = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a key of the file, e.g. --set search.population=8. May be repeated.",
+)
+
+
+@cli.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--output", type=click.Path(path_type=Path), help="Run directory.")
+@click.option("--resume", is_flag=True, help="Continue the run in the run directory.")
+@click.option("--quiet", is_flag=True, help="Show warnings and the result only.")
+@_overrides
+def run(
+    config: Path, output: Path | None, resume: bool, quiet: bool, overrides: tuple[str, ...]
+) -> None:
+    """Runs the whole analysis of CONFIG, a TOML file: tune, bin, fit, report."""
+    _log_to_terminal(logging.WARNING if quiet else logging.INFO)
+    from difftune.config import load
+    from difftune.training.devices import use_cpu_cores
+
+    settings = load(config, overrides)
+    use_cpu_cores()
+    from difftune.workflow import run as run_analysis
+
+    result = run_analysis(settings, output or Path(settings.general.output), resume=resume)
+    click.echo(result.summary)
+
+
+@cli.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@_overrides
+def check(config: Path, overrides: tuple[str, ...]) -> None:
+    """Reads CONFIG and its data, reports what is wrong, and trains nothing."""
+    _log_to_terminal(logging.INFO)
+    from difftune.config import load
+
+    settings = load(config, overrides)
+    from difftune.workflow import check as check_analysis
+
+    click.echo(check_analysis(settings))
+
+
+def _log_to_terminal(level: int) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Level("%(message)s"))
+    handler.setLevel(level)
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+
+
+def main() -> None:
+    """Entry point: what the user did wrong ends with exit code 2 and a message, not a traceback."""
+    from difftune.errors import DifftuneError
+
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except DifftuneError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(2)

@@ -1,0 +1,26 @@
+"""Events from ROOT, Parquet and CSV: arrays, weights, folds, variations."""
+
+from difftune.data.check import check_events
+from difftune.data.events import Events, Process, VariedSample, VariedWeights
+from difftune.data.read import read
+from difftune.data.transform import FeatureTransform
+from difftune.data.variations import (
+    FeatureVariation,
+    TreeVariation,
+    Variation,
+    WeightVariation,
+)
+
+__all__ = [
+    "Events",
+    "FeatureTransform",
+    "FeatureVariation",
+    "Process",
+    "TreeVariation",
+    "Variation",
+    "VariedSample",
+    "VariedWeights",
+    "WeightVariation",
+    "check_events",
+    "read",
+]

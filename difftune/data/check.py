@@ -1,0 +1,129 @@
+"""Checks of what is asked for before reading, and of what came out of it."""
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+
+from difftune.data.events import Events, Process, check_distinct
+from difftune.data.variations import FeatureVariation, TreeVariation, Variation
+from difftune.errors import InputError, nearest
+
+logger = logging.getLogger("difftune")
+_SUSPICIOUS = (-99.0, -999.0, -9999.0, -99999.0)
+
+
+def check_request(
+    processes: Sequence[Process],
+    features: Sequence[str],
+    folds: int,
+    variations: Sequence[Variation],
+    event_number: str | None,
+) -> None:
+    """Checks arguments of `read` that need no file.
+
+    Raises:
+        InputError: A name twice or unknown, no signal, no background, no feature, too few folds,
+            or a variation that cannot be followed.
+    """
+    if not features:
+        raise InputError("features: at least one is needed.")
+    check_distinct("feature", features)
+    check_distinct("process", [p.name for p in processes])
+    check_distinct("variation", [v.name for v in variations])
+    for role in ("signal", "background"):
+        if not any(p.role == role for p in processes):
+            raise InputError(
+                f"no process has role {role!r}: give it to at least one of "
+                f"{', '.join(p.name for p in processes) or 'the processes (there are none)'}."
+            )
+    if folds < 2:
+        raise InputError(f"folds = {folds}: at least 2 are needed, to train and to check.")
+    for variation in variations:
+        _check_variation(variation, processes, event_number)
+
+
+def check_events(events: Events) -> None:
+    """Checks that every process has a yield, in every sample, and every fold has signal.
+
+    Raises:
+        InputError: Not so.
+    """
+    _check_yields(events, "")
+    for name, variation in events.variations.items():
+        for direction, varied in (("up", variation.up), ("down", variation.down)):
+            what = f" (variation {name!r} {direction})"
+            if isinstance(varied, Events):
+                _check_yields(varied, what)
+            elif varied is not None:
+                _check_yields(dataclasses.replace(events, weight=varied, variations={}), what)
+    signal = np.bincount(events.fold[events.label == 1], minlength=events.folds)
+    if not signal.all():
+        without = [int(fold) for fold in np.flatnonzero(signal == 0)]
+        raise InputError(
+            f"{'folds' if len(without) > 1 else 'fold'} {', '.join(map(str, without))} of "
+            f"{events.folds} (numbered from 0) without signal events: signal events in each fold "
+            f"are {', '.join(map(str, signal))}. Take fewer folds, or an event_number that "
+            "spreads the events over them."
+        )
+
+
+def warn_of_sentinels(events: Events) -> None:
+    """Warns where the lowest value of a feature looks like a missing one that was not declared."""
+    for i, name in enumerate(events.feature_names):
+        lowest = np.nanmin(events.features[:, i], initial=np.inf)
+        if lowest in _SUSPICIOUS:
+            count = int((events.features[:, i] == lowest).sum())
+            logger.warning(
+                "feature %r is %g in %d of %d events: if that means missing, say missing = %g",
+                name,
+                lowest,
+                count,
+                len(events),
+                lowest,
+            )
+
+
+def _check_yields(events: Events, what: str) -> None:
+    present = np.bincount(events.process, minlength=len(events.processes))
+    for process, entries, total in zip(events.processes, present, events.yields(), strict=True):
+        if entries and total <= 0:
+            how = "is zero" if total == 0 else "is negative"
+            raise InputError(
+                f"process {process.name!r}{what}: the sum of weights of its {entries} events {how} "
+                f"({total:g}), so it has no expected yield. Correct the weight expression"
+                + (f" `{process.weight}`" if process.weight else "")
+                + ", loosen the selection, or merge it with another process."
+            )
+
+
+def _check_variation(
+    variation: Variation, processes: Sequence[Process], event_number: str | None
+) -> None:
+    known = [p.name for p in processes if p.role != "data"]
+    if variation.processes is not None:
+        if isinstance(variation.processes, str) or not variation.processes:
+            raise InputError(
+                f"variation {variation.name!r}: processes = {variation.processes!r} is not a list "
+                "of names of processes."
+            )
+        for name in variation.processes:
+            if name not in known:
+                raise InputError(
+                    f"variation {variation.name!r}: there is no simulated process {name!r}."
+                    f"{nearest(name, known)} Known: {', '.join(known)}."
+                )
+    if isinstance(variation, TreeVariation):
+        if event_number is None:
+            raise InputError(
+                f"variation {variation.name!r} has events of its own, which must be in the folds "
+                "of their nominal ones: give event_number."
+            )
+        if variation.up == "{tree}" and variation.files_up is None:
+            raise InputError(
+                f"variation {variation.name!r}: the tree is the nominal one. Say what varies with "
+                "`up`, as in '{tree}_jes_up', or with `files_up`."
+            )
+    if isinstance(variation, FeatureVariation) and not variation.up:
+        raise InputError(f"variation {variation.name!r}: `up` is empty, nothing varies.")

@@ -1,0 +1,348 @@
+"""Events as columns: features, processes, weights, folds and their variations."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Float64, Int, Int32
+
+from difftune.data.pytree import register
+from difftune.data.variations import Direction, Files
+from difftune.errors import InputError, nearest
+
+Array = np.ndarray | jax.Array
+Role = Literal["signal", "background", "data"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Process:
+    """One physics process, and where its events are.
+
+    Attributes:
+        name: Its name in tables, templates and the workspace.
+        role: What it is: signal, background or (observed) data.
+        files: Globs or addresses of its files; None for those given to `read`.
+        tree: Name of the tree (ROOT only); None if the files hold just one.
+        selection: Expression that its events fulfil, besides the common selection.
+        weight: Expression for the weight instead of the common one. Data do not take the common
+            weight: theirs is 1 unless it is given here.
+    """
+
+    name: str
+    role: Role = "background"
+    files: Files | None = None
+    tree: str | None = None
+    selection: str | None = None
+    weight: str | None = None
+
+    def __post_init__(self) -> None:
+        """Makes the process hashable, and refuses an unknown role."""
+        if self.role not in ("signal", "background", "data"):
+            raise InputError(
+                f"process {self.name!r}: role {self.role!r} is none of signal, background, data."
+                + nearest(str(self.role), ("signal", "background", "data"))
+            )
+        if isinstance(self.files, os.PathLike):
+            object.__setattr__(self, "files", os.fspath(self.files))
+        elif self.files is not None and not isinstance(self.files, str):
+            object.__setattr__(self, "files", tuple(os.fspath(name) for name in self.files))
+
+
+@register(static=("processes",))
+@dataclass(frozen=True, kw_only=True)
+class VariedWeights:
+    """Other weights for the same events; those of untouched processes are the nominal ones."""
+
+    up: Float32[Array, " events"]
+    down: Float32[Array, " events"] | None
+    processes: tuple[str, ...]
+
+
+@register(static=("processes",))
+@dataclass(frozen=True, kw_only=True)
+class VariedSample:
+    """Samples of their own, which hold the events of the touched processes only."""
+
+    up: "Events"
+    down: "Events | None"
+    processes: tuple[str, ...]
+
+
+@register(static=("feature_names", "processes", "folds"))
+@dataclass(frozen=True, kw_only=True)
+class Events:
+    """Columns of events, a jax pytree whose leaves are the arrays.
+
+    Attributes:
+        features: Input variables; NaN where a value is missing.
+        process: Index into `processes`.
+        weight: Physics weight, whose sum is the expected yield; may be negative.
+        fold: Number of the fold, 0 ... folds - 1, from the event number.
+        variations: Varied weights or samples by the name of the uncertainty.
+        feature_names: Names of the variables.
+        processes: All processes, also those without an event here.
+        folds: How many folds there are.
+    """
+
+    features: Float32[Array, "events variables"]
+    process: Int32[Array, " events"]
+    weight: Float32[Array, " events"]
+    fold: Int32[Array, " events"]
+    variations: Mapping[str, VariedWeights | VariedSample] = field(default_factory=dict)
+    feature_names: tuple[str, ...]
+    processes: tuple[Process, ...]
+    folds: int
+
+    def __len__(self) -> int:
+        """How many events there are."""
+        return int(self.features.shape[0])
+
+    @classmethod
+    def from_arrays(
+        cls,
+        features: Float[Array, "events variables"],
+        process: Int[Array, " events"],
+        weight: Float[Array, " events"],
+        *,
+        feature_names: Sequence[str],
+        processes: Sequence[Process],
+        event_number: Int[Array, " events"] | None = None,
+        folds: int = 5,
+        variations: Mapping[str, Any] | None = None,
+    ) -> "Events":
+        """Events from arrays that are in memory already.
+
+        Args:
+            features: Input variables; NaN where a value is missing.
+            process: Index of each event into `processes`.
+            weight: Physics weight.
+            feature_names: Names of the variables.
+            processes: The processes; only their names and roles matter here.
+            event_number: Decides the fold; without it the running number in the process does.
+            folds: How many folds there are.
+            variations: By name `(up, down)`, where both are weights [events], or both are
+                `Events`, and `down` may be None; or `VariedWeights` and `VariedSample` objects.
+
+        Raises:
+            InputError: Shapes or names do not fit, or a value is not finite.
+        """
+        x = np.asarray(features, np.float32)
+        index = np.asarray(process, np.int32)
+        w = np.asarray(weight, np.float32)
+        if x.ndim != 2 or index.shape != x.shape[:1] or w.shape != x.shape[:1]:
+            raise InputError(
+                f"features {x.shape}, process {index.shape} and weight {w.shape} do not fit: "
+                "they are [events, variables], [events], [events]."
+            )
+        if x.shape[1] != len(feature_names):
+            raise InputError(
+                f"{x.shape[1]} columns of features, but {len(feature_names)} feature_names."
+            )
+        check_distinct("feature", feature_names)
+        check_distinct("process", [p.name for p in processes])
+        if len(index) and not (index.min() >= 0 and index.max() < len(processes)):
+            raise InputError(
+                f"process runs from {index.min()} to {index.max()}, but there are "
+                f"{len(processes)} processes, numbered from 0."
+            )
+        for i, name in enumerate(feature_names):
+            _check_finite(f"feature {name!r}", x[:, i], missing=True)
+        _check_finite("weight", w)
+        numbers = running_number(index) if event_number is None else np.asarray(event_number)
+        events = cls(
+            features=x,
+            process=index,
+            weight=w,
+            fold=fold_of(numbers, folds),
+            feature_names=tuple(feature_names),
+            processes=tuple(processes),
+            folds=folds,
+        )
+        varied = {n: _variation(events, n, v) for n, v in (variations or {}).items()}
+        return dataclasses.replace(events, variations=varied)
+
+    @property
+    def label(self) -> Int32[Array, " events"]:
+        """1 for the events of signal processes, 0 for all others."""
+        signal = np.array([p.role == "signal" for p in self.processes], np.int32)
+        if isinstance(self.process, jax.Array):
+            return jnp.asarray(signal)[self.process]
+        return signal[self.process]
+
+    @property
+    def simulated(self) -> "Events":
+        """The events of signal and background processes."""
+        return self._with_role("signal", "background")
+
+    @property
+    def observed(self) -> "Events":
+        """The events of data processes."""
+        return self._with_role("data")
+
+    def names(self, role: Role) -> tuple[str, ...]:
+        """Names of the processes of this role."""
+        return tuple(p.name for p in self.processes if p.role == role)
+
+    def yields(self) -> Float64[np.ndarray, " processes"]:
+        """Sum of weights of each process."""
+        weight = np.asarray(self.weight, np.float64)
+        return np.bincount(np.asarray(self.process), weight, minlength=len(self.processes))
+
+    def select(
+        self,
+        mask: Bool[Array, " events"] | Callable[["Events"], Bool[Array, " _"]],
+    ) -> "Events":
+        """The events where the mask is true.
+
+        Args:
+            mask: A mask of these events: varied weights follow, and varied samples are left out,
+                since it says nothing about their events. Or a function that makes the mask of any
+                `Events`: it is asked for each varied sample too.
+        """
+        if callable(mask):
+            chosen = np.asarray(mask(self), bool)
+            follow: Callable[[Events], Events] | None = lambda e: e.select(mask)  # noqa: E731
+        else:
+            chosen, follow = np.asarray(mask, bool), None
+        everything = bool(chosen.all())
+
+        def cut(array: Array) -> Array:
+            return array if everything else array[chosen]
+
+        variations: dict[str, VariedWeights | VariedSample] = {}
+        for name, v in self.variations.items():
+            if isinstance(v, VariedWeights):
+                down = None if v.down is None else cut(v.down)
+                variations[name] = dataclasses.replace(v, up=cut(v.up), down=down)
+            elif follow is not None:
+                down_sample = None if v.down is None else follow(v.down)
+                variations[name] = dataclasses.replace(v, up=follow(v.up), down=down_sample)
+        return dataclasses.replace(
+            self,
+            features=cut(self.features),
+            process=cut(self.process),
+            weight=cut(self.weight),
+            fold=cut(self.fold),
+            variations=variations,
+        )
+
+    def in_folds(self, folds: Sequence[int]) -> "Events":
+        """The events of these folds, nominal and varied, with their weights as they are."""
+        wrong = [f for f in folds if not 0 <= f < self.folds]
+        if wrong:
+            raise InputError(f"fold {wrong[0]} does not exist: there are 0 to {self.folds - 1}.")
+        return self.select(lambda e: np.isin(np.asarray(e.fold), np.asarray(folds, np.int32)))
+
+    def scaled(self, factors: Float[Array, " processes"]) -> "Events":
+        """All weights, nominal and varied, times the factor of the event's process."""
+        if len(factors) != len(self.processes):
+            raise InputError(f"{len(factors)} factors for {len(self.processes)} processes.")
+        factor = _take(factors, self.process)
+
+        def scale(v: VariedWeights | VariedSample) -> VariedWeights | VariedSample:
+            if isinstance(v, VariedWeights):
+                down = None if v.down is None else v.down * factor
+                return dataclasses.replace(v, up=v.up * factor, down=down)
+            sample = None if v.down is None else v.down.scaled(factors)
+            return dataclasses.replace(v, up=v.up.scaled(factors), down=sample)
+
+        varied = {name: scale(v) for name, v in self.variations.items()}
+        return dataclasses.replace(self, weight=self.weight * factor, variations=varied)
+
+    def varied(self, name: str, direction: Direction) -> "Events | None":
+        """The alternative sample of one variation, only of the processes that it touches.
+
+        Args:
+            name: Name of the variation.
+            direction: "up" or "down".
+
+        Returns:
+            Events without variations of their own; None for the direction that a one-sided
+            variation does not have.
+        """
+        if name not in self.variations:
+            raise InputError(
+                f"there is no variation {name!r}.{nearest(name, self.variations)} "
+                f"Known: {', '.join(self.variations) or 'none'}."
+            )
+        if direction not in ("up", "down"):
+            raise InputError(f"direction {direction!r} is neither 'up' nor 'down'.")
+        variation = self.variations[name]
+        varied = variation.up if direction == "up" else variation.down
+        if varied is None or isinstance(varied, Events):
+            return varied
+        touched = [i for i, p in enumerate(self.processes) if p.name in variation.processes]
+        events = dataclasses.replace(self, weight=varied, variations={})
+        return events.select(np.isin(np.asarray(self.process), touched))
+
+    def _with_role(self, *roles: Role) -> "Events":
+        wanted = [i for i, p in enumerate(self.processes) if p.role in roles]
+        return self.select(lambda e: np.isin(np.asarray(e.process), wanted))
+
+
+def fold_of(numbers: Int[Array, " events"], folds: int) -> Int32[np.ndarray, " events"]:
+    """The fold of each event: its number modulo the number of folds."""
+    if folds < 1:
+        raise InputError(f"folds = {folds}: at least 1 is needed.")
+    return (np.asarray(numbers) % folds).astype(np.int32)
+
+
+def running_number(process: Int[Array, " events"]) -> Int[np.ndarray, " events"]:
+    """0, 1, 2, ... within each process."""
+    order = np.argsort(process, kind="stable")
+    sizes = np.bincount(process)
+    first = np.repeat(np.cumsum(sizes) - sizes, sizes)
+    numbers = np.empty(len(process), np.int64)
+    numbers[order] = np.arange(len(process)) - first
+    return numbers
+
+
+def check_distinct(what: str, names: Sequence[str]) -> None:
+    """Refuses a name that stands twice."""
+    twice = sorted({name for name in names if list(names).count(name) > 1})
+    if twice:
+        raise InputError(f"{what} {twice[0]!r} is given more than once: names must be distinct.")
+
+
+def _take(factors: Array, process: Array) -> Array:
+    if isinstance(factors, jax.Array) or isinstance(process, jax.Array):
+        return jnp.asarray(factors, jnp.float32)[process]
+    return np.asarray(factors, np.float32)[process]
+
+
+def _check_finite(what: str, values: Float32[np.ndarray, " n"], *, missing: bool = False) -> None:
+    bad = np.isinf(values) if missing else ~np.isfinite(values)
+    if bad.any():
+        first = int(np.argmax(bad))
+        raise InputError(
+            f"{what}: {int(bad.sum())} of {len(values)} values are not finite, the first one "
+            f"({values[first]}) at event {first}."
+        )
+
+
+def _variation(events: Events, name: str, value: Any) -> VariedWeights | VariedSample:
+    if isinstance(value, VariedWeights | VariedSample):
+        return value
+    up, down = value
+    if isinstance(up, Events):
+        present = np.unique(np.concatenate([s.process for s in (up, down) if s is not None]))
+        touched = tuple(events.processes[i].name for i in present)
+        return VariedSample(up=up, down=down, processes=touched)
+    columns = [None if w is None else np.asarray(w, np.float32) for w in (up, down)]
+    changed = np.zeros(len(events), bool)
+    for column in columns:
+        if column is None:
+            continue
+        if column.shape != (len(events),):
+            raise InputError(f"variation {name!r}: weights {column.shape}, not ({len(events)},).")
+        _check_finite(f"variation {name!r}", column)
+        changed |= column != events.weight
+    touched = tuple(
+        events.processes[i].name for i in np.unique(np.asarray(events.process)[changed])
+    )
+    return VariedWeights(up=columns[0], down=columns[1], processes=touched)  # type: ignore[arg-type]

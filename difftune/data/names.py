@@ -1,0 +1,207 @@
+"""Names that expressions can use in one table: its columns, derived and replaced ones."""
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from difftune.data.expressions import Expression, Kind, evaluate, parse
+from difftune.data.missing import Missing
+from difftune.data.table import Table
+from difftune.errors import InputError, nearest
+
+
+def parse_derived(derived: Mapping[str, str]) -> dict[str, Expression]:
+    """Reads the derived features, which may use each other.
+
+    Raises:
+        InputError: A bad expression, or one that needs itself.
+    """
+    parsed = {name: parse(text, f"derived {name!r}") for name, text in derived.items()}
+
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        if name in above:
+            circle = " -> ".join((*above[above.index(name) :], name))
+            raise InputError(
+                f"derived {name!r} needs itself ({circle}): give it a name that no column has."
+            )
+        for used in parsed[name].columns:
+            if used in parsed:
+                visit(used, (*above, name))
+
+    for name in parsed:
+        visit(name, ())
+    return parsed
+
+
+@dataclass(frozen=True)
+class Names:
+    """What names mean in one table.
+
+    Attributes:
+        table: The table.
+        derived: Columns that are computed from others.
+        replaced: Expressions, over the unreplaced names, that take the place of columns.
+        missing: Which values are missing.
+    """
+
+    table: Table
+    derived: Mapping[str, Expression]
+    replaced: Mapping[str, Expression]
+    missing: Missing
+
+    def __post_init__(self) -> None:
+        """Refuses a derived name that hides a column."""
+        for name in self.derived:
+            if name in self.table.kinds:
+                raise InputError(
+                    f"derived {name!r} has the name of a {self.table.noun} of {self.table.place}: "
+                    "give it another one."
+                )
+
+    @functools.cached_property
+    def plain(self) -> "Names":
+        """The same without replacements."""
+        return Names(self.table, self.derived, {}, self.missing) if self.replaced else self
+
+    def kind(self, name: str, user: Expression) -> Kind:
+        """The kind of a column, for the expression that uses it.
+
+        Raises:
+            InputError: There is no such column.
+        """
+        if name in self.replaced:
+            return self.plain.code(self.replaced[name])[1]
+        if name in self.derived:
+            self.code(self.derived[name])
+            return "number"
+        if name not in self.table.kinds:
+            raise InputError(
+                f"{user.where}: {self.table.place} has no {self.table.noun} {name!r}."
+                + nearest(name, [*self.table.kinds, *self.derived])
+            )
+        return self.table.kinds[name]
+
+    def code(self, expression: Expression) -> tuple[str, Kind]:
+        """Code and kind of an expression (see `Expression.typed`)."""
+        return expression.typed(lambda name: self.kind(name, expression))
+
+    def needed(self, expression: Expression) -> set[str]:
+        """The columns of the table that an expression needs."""
+        columns: set[str] = set()
+        for name in expression.columns:
+            if name in self.replaced:
+                columns |= self.plain.needed(self.replaced[name])
+            elif name in self.derived:
+                columns |= self.needed(self.derived[name])
+            else:
+                columns.add(name)
+        return columns
+
+
+class Values:
+    """Some rows of a table, by any name; each is computed once."""
+
+    def __init__(self, names: Names, columns: Mapping[str, np.ndarray], entry: np.ndarray) -> None:
+        """Takes columns of the table [rows] and the numbers [rows] that they have in it."""
+        self.names = names
+        self.columns = columns
+        self.entry = entry
+        self._cache: dict[tuple[str, bool], np.ndarray] = {}
+        self._missing: dict[str, np.ndarray | None] = {}
+
+    def __len__(self) -> int:
+        """How many rows."""
+        return len(self.entry)
+
+    def where(self, mask: np.ndarray) -> "Values":
+        """Only the rows where the mask is true."""
+        if mask.all():
+            return self
+        kept = {name: values[mask] for name, values in self.columns.items()}
+        return Values(self.names, kept, self.entry[mask])
+
+    @functools.cached_property
+    def plain(self) -> "Values":
+        """The same rows without replacements."""
+        return Values(self.names.plain, self.columns, self.entry) if self.names.replaced else self
+
+    def evaluate(self, expression: Expression, *, clean: bool = False) -> np.ndarray:
+        """Values of an expression [rows]: bool, number or bytes.
+
+        Args:
+            expression: What to evaluate.
+            clean: Take missing values for NaN; otherwise for what they are in the table.
+        """
+        code, kind = self.names.code(expression)
+        if len(expression.columns) == 1 and code == "c0":
+            return self.value(expression.columns[0], clean=clean)
+        try:
+            return evaluate(
+                code,
+                expression.columns,
+                lambda name: self.value(name, clean=clean),
+                len(self),
+            )
+        except (
+            NotImplementedError,
+            TypeError,
+            ValueError,
+            KeyError,
+            SyntaxError,
+        ) as error:
+            raise expression.error(f"cannot be evaluated ({kind}): {error}") from error
+
+    def value(self, name: str, *, clean: bool = False) -> np.ndarray:
+        """Values of a column [rows], cleaned ones with NaN where they are missing."""
+        if (name, clean) not in self._cache:
+            values = self._raw(name)
+            missing = self.missing(name) if clean else None
+            if missing is not None:
+                # Doubles for integers, which have no NaN.
+                values = np.where(missing, np.array(np.nan, np.result_type(values, 0.0)), values)
+            self._cache[name, clean] = values
+        return self._cache[name, clean]
+
+    def missing(self, name: str) -> np.ndarray | None:
+        """Where a column is missing: by its own value, or that of a column it is made from."""
+        if name not in self._missing:
+            mask = self.names.missing.mask(name, self._raw(name))
+            inputs: list[np.ndarray | None] = []
+            if name in self.names.replaced:
+                used = self.names.replaced[name].columns
+                inputs = [self.plain.missing(column) for column in used]
+            elif name in self.names.derived:
+                # A derived value that does not mind a missing input is a value.
+                blank = np.isnan(self._raw(name))
+                inputs = [self.missing(column) for column in self.names.derived[name].columns]
+                inputs = [blank & m for m in inputs if m is not None] if blank.any() else []
+            for other in inputs:
+                if other is not None:
+                    mask = other if mask is None else mask | other
+            self._missing[name] = mask
+        return self._missing[name]
+
+    def _raw(self, name: str) -> np.ndarray:
+        if (name, False) in self._cache:
+            return self._cache[name, False]
+        if name in self.names.replaced:
+            values = self._replaced(name)
+        elif name in self.names.derived:
+            values = self.evaluate(self.names.derived[name], clean=True)
+            values = values.astype(float) if values.dtype.kind == "b" else values
+        else:
+            values = self.columns[name]
+        self._cache[name, False] = values
+        return values
+
+    def _replaced(self, name: str) -> np.ndarray:
+        expression = self.names.replaced[name]
+        values = self.plain.evaluate(expression, clean=True)
+        for column in expression.columns:
+            mask = self.plain.missing(column)
+            if mask is not None:
+                # A selection such as `x != -999` must work on the varied column too.
+                values = np.where(mask, self.plain.value(column), values)
+        return values

@@ -1,0 +1,205 @@
+"""What is computed from the rows of a table for one process in one sample."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from difftune.data.expressions import Expression, column
+from difftune.data.names import Names, Values
+from difftune.data.variations import Direction
+from difftune.errors import InputError, nearest
+
+WeightKey = tuple[str, Direction]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The selected events of one process in one chunk."""
+
+    features: np.ndarray
+    weight: np.ndarray
+    fold: np.ndarray
+    weights: Mapping[WeightKey, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Program:
+    """Selection, features, weights and fold, in terms of the names of one table.
+
+    Attributes:
+        names: What names mean.
+        process: Name of the process, and `sample` of the varied sample or "", for messages.
+        selection: All of these hold.
+        features: Names of the features.
+        weight: The weight.
+        weights: Varied weights.
+        number: Event number; None for the running number.
+        folds: Number of folds.
+    """
+
+    names: Names
+    process: str
+    sample: str
+    selection: tuple[Expression, ...]
+    features: tuple[str, ...]
+    weight: Expression
+    weights: Mapping[WeightKey, Expression]
+    number: Expression | None
+    folds: int
+
+    @property
+    def who(self) -> str:
+        """How messages name it."""
+        varied = f" ({self.sample})" if self.sample else ""
+        return f"process {self.process!r}{varied}"
+
+    @functools.cached_property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the table that it needs.
+
+        Raises:
+            InputError: One of them is not there, or is of a kind that does not fit.
+        """
+        self._check_features()
+        for condition in self.selection:
+            self._refuse_text(condition)
+        for weight in (self.weight, *self.weights.values()):
+            self._refuse_text(weight)
+        expressions = [*self.selection, self.weight, *self.weights.values()]
+        expressions += [column(name, self.who) for name in self.features]
+        if self.number is not None:
+            self._refuse_text(self.number)
+            expressions.append(self.number)
+        needed: set[str] = set().union(*(self.names.needed(e) for e in expressions))
+        if not needed:
+            raise InputError(f"{self.who}: no feature is made from a column of the file.")
+        self._try(expressions, needed)
+        return tuple(sorted(needed))
+
+    def selected(self, values: Values) -> np.ndarray:
+        """Which rows [rows] the selection keeps."""
+        mask = np.ones(len(values), bool)
+        for condition in self.selection:
+            mask &= np.asarray(values.evaluate(condition)).astype(bool)
+        return mask
+
+    def run(self, values: Values, offset: int) -> Piece:
+        """Computes features, weights and folds of selected rows.
+
+        Args:
+            values: The rows.
+            offset: Added to the number of an entry to make its running number, which is used if
+                there is no event number.
+
+        Raises:
+            InputError: A value is not finite and not declared missing.
+        """
+        features = np.empty((len(values), len(self.features)), np.float32)
+        for i, name in enumerate(self.features):
+            features[:, i] = self._feature(values, name)
+        weights = {key: self._weight(values, e) for key, e in self.weights.items()}
+        numbers = values.entry + offset if self.number is None else self._number(values)
+        return Piece(
+            features=features,
+            weight=self._weight(values, self.weight),
+            fold=(numbers % self.folds).astype(np.int32),
+            weights=weights,
+        )
+
+    def _check_features(self) -> None:
+        names, table = self.names, self.names.table
+        known = [*table.kinds, *names.derived]
+        absent = [n for n in self.features if n not in known and n not in names.replaced]
+        if absent:
+            listed = ", ".join(f"{n!r}" + nearest(n, known).rstrip(".") for n in absent)
+            raise InputError(f"{self.who}: {table.place} has no {table.noun} for feature {listed}.")
+        for name in self.features:
+            kind = names.kind(name, column(name, f"{self.who}: feature {name!r}"))
+            if kind == "string":
+                raise InputError(
+                    f"{self.who}: feature {name!r} is a text in {table.place}; features are "
+                    "numbers. Derive one, as in derived = {'is_muon': \"flavour == 'mu'\"}."
+                )
+            if kind not in ("number", "bool"):
+                what = "an array for each event" if kind == "array" else "neither number nor text"
+                raise InputError(
+                    f"{self.who}: feature {name!r} holds {what} in {table.place} (jagged "
+                    "branches and objects cannot be features). Write a flat branch with one "
+                    "number an event, such as that of the leading object."
+                )
+
+    def _refuse_text(self, expression: Expression) -> None:
+        if self.names.code(expression)[1] == "string":
+            raise expression.error("is a text; compare it, as in `label == 's'`.")
+
+    def _try(self, expressions: Sequence[Expression], needed: set[str]) -> None:
+        """Evaluates on one made-up row, so that what numexpr refuses is found before reading."""
+        blank = {"string": np.array([b"x"]), "bool": np.array([True])}
+        kinds = self.names.table.kinds
+        one = {name: blank.get(kinds[name], np.ones(1, np.int64)) for name in needed}
+        values = Values(self.names, one, np.zeros(1, np.int64))
+        with np.errstate(all="ignore"):
+            for expression in expressions:
+                values.evaluate(expression)
+
+    def _feature(self, values: Values, name: str) -> np.ndarray:
+        with np.errstate(over="ignore"):
+            feature = values.value(name, clean=True).astype(np.float32)
+        if np.isfinite(feature).all():
+            return feature
+        bad = ~np.isfinite(feature)
+        missing = values.missing(name)
+        if missing is not None:
+            bad &= ~missing
+        if bad.any():
+            nan = bool(np.isnan(feature[bad]).any())
+            remedy = "add nan to `missing`, or " if nan else ""
+            raise InputError(
+                f"{self.who}: feature {name!r}: {self._count(values, bad, feature)}. If that is "
+                f"how a missing value is written, {remedy}"
+                + ("" if nan else "add it to `missing`; otherwise ")
+                + "select these events away or mend the files."
+            )
+        return np.where(np.isfinite(feature), feature, np.float32(np.nan))
+
+    def _weight(self, values: Values, expression: Expression) -> np.ndarray:
+        with np.errstate(over="ignore"):
+            weight = np.asarray(values.evaluate(expression)).astype(np.float32)
+        bad = ~np.isfinite(weight)
+        if bad.any():
+            raise InputError(
+                f"{self.who}: {expression.where}: `{expression.text}`: "
+                f"{self._count(values, bad, weight)}. Select these events away or mend the files."
+            )
+        return weight
+
+    def _number(self, values: Values) -> np.ndarray:
+        assert self.number is not None
+        numbers = np.asarray(values.evaluate(self.number))
+        if numbers.dtype.kind == "f":
+            with np.errstate(invalid="ignore"):
+                bad = ~np.isfinite(numbers) | (numbers != np.floor(numbers))
+            bad |= np.abs(numbers) > 2**53
+            if bad.any():
+                raise InputError(
+                    f"{self.who}: event number `{self.number.text}`: "
+                    f"{self._count(values, bad, numbers, 'no whole numbers')}."
+                )
+            return numbers.astype(np.int64)
+        return numbers.astype(np.int64) if numbers.dtype.kind == "b" else numbers
+
+    def _count(
+        self,
+        values: Values,
+        bad: np.ndarray,
+        numbers: np.ndarray,
+        what: str = "NaN or infinite",
+    ) -> str:
+        first = int(np.argmax(bad))
+        return (
+            f"{int(bad.sum())} of {len(values)} selected entries ({values.entry[0]} to "
+            f"{values.entry[-1]}) of {self.names.table.place} are {what}, the first one "
+            f"({numbers[first]}) at entry {values.entry[first]}"
+        )

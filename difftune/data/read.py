@@ -1,0 +1,90 @@
+"""Reads events from files."""
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from difftune.data.assemble import assemble
+from difftune.data.check import check_events, check_request, warn_of_sentinels
+from difftune.data.collect import Progress, collect
+from difftune.data.events import Events, Process
+from difftune.data.expressions import parse
+from difftune.data.missing import Missing, Sentinels
+from difftune.data.names import parse_derived
+from difftune.data.plan import Plan, Request
+from difftune.data.sources import rows_in
+from difftune.data.variations import Files, Variation
+
+logger = logging.getLogger("difftune")
+
+
+def read(
+    files: Files | None = None,
+    *,
+    processes: Sequence[Process],
+    features: Sequence[str],
+    weight: str = "1",
+    event_number: str | None = None,
+    derived: Mapping[str, str] | None = None,
+    selection: str | None = None,
+    missing: Sentinels | Mapping[str, Sentinels] | None = None,
+    folds: int = 5,
+    variations: Sequence[Variation] = (),
+    chunk_size: str | int = "100 MB",
+    progress: Progress | None = None,
+) -> Events:
+    """Reads ROOT, Parquet or CSV files, in chunks, and keeps only what is asked for.
+
+    Every file is opened and every name and expression checked before the first event is read.
+
+    Args:
+        files: Paths, globs or addresses for all processes that name none themselves.
+        processes: What the events are: see `Process`.
+        features: Names of columns, or of derived features.
+        weight: Expression for the weight of simulated events, in expected events.
+        event_number: Column (or expression) whose value modulo `folds` is the fold. Without it
+            the running number of the entry within its process takes its place.
+        derived: Further features by name, as expressions, which can use each other.
+        selection: Expression that all events fulfil.
+        missing: The value or values that mean "missing", such as -999; NaN only if it is among
+            them. For all columns, or as a mapping by column. Features have NaN there, and so
+            have derived features that are made from a missing value. Selections and weights see
+            the columns as they are.
+        folds: How many folds there are.
+        variations: Systematic variations.
+        chunk_size: How much is read at once: events, or memory as in "100 MB".
+        progress: Called after each chunk with the entries read so far, and all there are (None
+            while that is unknown, as for CSV).
+
+    Returns:
+        The events: process by process, each in the order of its files.
+
+    Raises:
+        InputError: The input is wrong; the message names the place and the remedy.
+    """
+    check_request(processes, features, folds, variations, event_number)
+    parsed = parse_derived(derived or {})
+    number = None
+    if event_number is not None:
+        number = parse(event_number, "event_number")
+    if selection is not None:
+        parse(selection, "selection")
+    parse(weight, "weight")
+    request = Request(
+        processes=tuple(processes),
+        files=files,
+        features=tuple(features),
+        weight=weight,
+        number=number,
+        derived=parsed,
+        selection=selection,
+        missing=Missing.of(missing),
+        folds=folds,
+        variations=tuple(variations),
+    )
+    rows_in(chunk_size, 1)
+    plan = Plan(request)
+    events = assemble(request, collect(plan, chunk_size, progress))
+    check_events(events)
+    warn_of_sentinels(events)
+    logger.info("read %d events of %d processes", len(events), len(processes))
+    return events

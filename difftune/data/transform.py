@@ -1,0 +1,160 @@
+"""Feature transforms: learned on training events, kept with the model."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Float32, Float64
+
+from difftune.data.pytree import register
+from difftune.errors import InputError
+
+logger = logging.getLogger("difftune")
+Array = np.ndarray | jax.Array
+
+
+@register(static=("indicators",))
+@dataclass(frozen=True, kw_only=True)
+class FeatureTransform:
+    """Fills missing values, then subtracts `center` and divides by `scale`.
+
+    A pytree whose leaves are the arrays.
+
+    Attributes:
+        center: Subtracted from each variable.
+        scale: Divided by.
+        fill: Takes the place of a missing value, before the standardisation.
+        indicators: Numbers of the variables for which a column is added that is 1 where they are
+            missing and 0 elsewhere.
+    """
+
+    center: Float32[Array, " variables"]
+    scale: Float32[Array, " variables"]
+    fill: Float32[Array, " variables"]
+    indicators: tuple[int, ...] = ()
+
+    @property
+    def width(self) -> int:
+        """How many columns come out."""
+        return int(self.center.shape[0]) + len(self.indicators)
+
+    @classmethod
+    def fit(
+        cls,
+        features: Float[Array, "events variables"],
+        weight: Float[Array, " events"] | None = None,
+        *,
+        impute: str | float = "median",
+        standardise: bool = True,
+        indicators: bool = False,
+        names: Sequence[str] | None = None,
+    ) -> "FeatureTransform":
+        """Learns from training events.
+
+        Center and scale are mean and standard deviation of the values that are there, each event
+        with the magnitude of its weight: with signed weights a variance can come out negative.
+
+        Args:
+            features: Input variables, NaN where missing.
+            weight: Weights of the events; None for equal ones.
+            impute: What a missing value becomes: the median or mean of the variable, or a number.
+            standardise: False leaves center at 0 and scale at 1.
+            indicators: Add a column for each variable that has missing values here.
+            names: Names of the variables, for messages.
+
+        Raises:
+            InputError: A variable without any value, or an infinite one.
+        """
+        x = np.asarray(features)
+        w = np.ones(len(x)) if weight is None else np.abs(np.asarray(weight, np.float64))
+        if impute not in ("median", "mean") and not isinstance(impute, int | float):
+            raise InputError(f"impute = {impute!r} is neither 'median', 'mean' nor a number.")
+        called = [f"feature {n!r}" for n in names or [str(i) for i in range(x.shape[1])]]
+        center, scale, fill = np.zeros((3, x.shape[1]))
+        scale += 1
+        incomplete = []
+        for i, name in enumerate(called):
+            there = ~np.isnan(x[:, i])
+            values, weights = x[there, i].astype(np.float64), w[there]
+            if not there.all():
+                incomplete.append(i)
+            if not len(values) or weights.sum() == 0:
+                raise InputError(
+                    f"{name} is missing in all {len(x)} training events: leave it out."
+                )
+            if not np.isfinite(values).all():
+                raise InputError(f"{name} is infinite in {np.isinf(values).sum()} training events.")
+            mean = np.average(values, weights=weights)
+            if impute == "mean":
+                fill[i] = mean
+            elif impute == "median":
+                fill[i] = weighted_median(values, weights)
+            else:
+                fill[i] = impute
+            if standardise:
+                center[i] = mean
+                deviation = np.sqrt(np.average((values - mean) ** 2, weights=weights))
+                # Below this, what differs is float32's rounding.
+                if deviation > 1e-6 * abs(mean):
+                    scale[i] = deviation
+                else:
+                    logger.warning("%s is constant (%g) in the training events", name, mean)
+        return cls(
+            center=center.astype(np.float32),
+            scale=scale.astype(np.float32),
+            fill=fill.astype(np.float32),
+            indicators=tuple(incomplete) if indicators else (),
+        )
+
+    def __call__(
+        self, features: Float[Array, "events variables"]
+    ) -> Float32[Array, "events columns"]:
+        """Transforms features: NaN-free, float32; numpy stays numpy, jax stays jax."""
+        leaves = (features, self.center, self.scale, self.fill)
+        xp: Any = jnp if any(isinstance(leaf, jax.Array) for leaf in leaves) else np
+        missing = xp.isnan(features)
+        filled = xp.where(missing, self.fill, features)
+        # The division by the scale is not turned into a product: float32 keeps its last bit.
+        result = ((filled - self.center) / self.scale).astype(np.float32)
+        if not self.indicators:
+            return result
+        chosen = missing[:, np.array(self.indicators)].astype(np.float32)
+        return xp.concatenate([result, chosen], axis=1)
+
+    def to_dict(self) -> dict[str, list[float] | list[int]]:
+        """As lists, for JSON."""
+        return {
+            "center": np.asarray(self.center).tolist(),
+            "scale": np.asarray(self.scale).tolist(),
+            "fill": np.asarray(self.fill).tolist(),
+            "indicators": list(self.indicators),
+        }
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Sequence[float]]) -> "FeatureTransform":
+        """What `to_dict` has written; exact, since float32 values go through doubles."""
+        return cls(
+            center=np.asarray(value["center"], np.float32),
+            scale=np.asarray(value["scale"], np.float32),
+            fill=np.asarray(value["fill"], np.float32),
+            indicators=tuple(int(i) for i in value.get("indicators", ())),
+        )
+
+
+def weighted_median(
+    values: Float64[np.ndarray, " events"], weight: Float64[np.ndarray, " events"]
+) -> float:
+    """The value below and above which half of the (non-negative) weight lies.
+
+    Where the half falls between two values it is their mean, as for the usual median.
+    """
+    order = np.argsort(values)
+    below = np.cumsum(weight[order])
+    half = 0.5 * below[-1]
+    low = order[min(np.searchsorted(below, half, side="left"), len(order) - 1)]
+    high = order[min(np.searchsorted(below, half, side="right"), len(order) - 1)]
+    return float(0.5 * (values[low] + values[high]))

@@ -1,0 +1,153 @@
+"""Choice of bin edges from scores; a thing of training and validation events only."""
+
+import logging
+
+import numpy as np
+from jax import Array
+from jaxtyping import Bool, Float
+
+from difftune.errors import InputError
+
+logger = logging.getLogger("difftune")
+
+
+def quantile_edges(
+    x: Float[np.ndarray | Array, "events"],
+    weight: Float[np.ndarray | Array, "events"],
+    bins: int,
+) -> Float[np.ndarray, "edges"]:
+    """Edges of bins with about equal sums of weights.
+
+    Negative weights make the running sum go down at places; an edge stands where the sum first
+    reaches its share. Where many events share one value, there are fewer bins than asked for.
+
+    Args:
+        x: What is to be histogrammed.
+        weight: Weights of the events, of positive sum.
+        bins: Number of bins wanted.
+
+    Returns:
+        Strictly increasing edges; the outer ones are at most 0 and at least 1, and span `x`.
+
+    Raises:
+        InputError: No events, a total weight that is not positive, or fewer than one bin.
+    """
+    values, weights = _checked(x, weight, bins)
+    if not weights.sum() > 0:
+        raise InputError(f"quantile_edges: total weight {weights.sum():g} is not positive.")
+    borders, last = _borders(values)
+    order = np.argsort(values, kind="stable")
+    below = np.cumsum(weights[order])[last]
+    wanted = np.arange(1, bins) / bins * weights.sum()
+    first = np.searchsorted(np.maximum.accumulate(below), wanted)
+    return _with_ends(np.unique(borders[first[first < len(borders)]]), values)
+
+
+def choose_edges(
+    score: Float[np.ndarray | Array, "events"],
+    weight: Float[np.ndarray | Array, "events"],
+    signal: Bool[np.ndarray | Array, "events"],
+    *,
+    bins: int = 15,
+    min_background: float = 10.0,
+    max_mc_uncertainty: float = 0.15,
+) -> Float[np.ndarray, "edges"]:
+    """Edges for a fit of the score: about equal signal a bin, and enough background in each.
+
+    Bins are made from the signal-like end. Each takes an equal share of the signal that is left,
+    and goes on until it holds the wanted background, known to the wanted precision; a rest at the
+    lower end that does not, joins its neighbour. With equal signal in each bin the ratio of signal
+    to background is resolved where it is largest.
+
+    Args:
+        score: Larger is more signal-like.
+        weight: Physics weights, scaled to the full expected yield; may be negative.
+        signal: Whether an event is signal; the others are background.
+        bins: Largest number of bins.
+        min_background: Least expected background of a bin, in events. Asymptotic formulae and
+            Gaussian constraints want some.
+        max_mc_uncertainty: Largest relative statistical uncertainty of a bin's simulated
+            background, `sqrt(Σw²) / Σw`.
+
+    Returns:
+        Strictly increasing edges, at most `bins + 1`; the outer ones are at most 0 and at least 1
+        and span the scores.
+
+    Raises:
+        InputError: No events, no net signal, or no net background.
+    """
+    values, weights = _checked(score, weight, bins)
+    is_signal = np.asarray(signal)
+    for name, total in (("signal", weights[is_signal]), ("background", weights[~is_signal])):
+        if not total.sum() > 0:
+            raise InputError(
+                f"choose_edges: the total weight of the {name} is {total.sum():g}, not positive. "
+                "Give events of signal and background with their physics weights."
+            )
+    borders, last = _borders(values)
+    order = np.argsort(values, kind="stable")
+
+    def below(column: np.ndarray) -> np.ndarray:
+        """Running sums at each possible edge and, last, over everything."""
+        return np.cumsum(column[order])[np.append(last, len(order) - 1)]
+
+    s = below(np.where(is_signal, weights, 0.0))
+    b = below(np.where(is_signal, 0.0, weights))
+    b2 = below(np.where(is_signal, 0.0, weights**2))
+
+    def good(b: np.ndarray | float, b2: np.ndarray | float) -> np.ndarray | np.bool:
+        return (b >= max(min_background, 0)) & (b2 <= (max_mc_uncertainty * b) ** 2) & (b > 0)
+
+    chosen: list[int] = []
+    top = len(borders)
+    while len(chosen) < bins - 1 and s[top] > 0:
+        share = s[top] / (bins - len(chosen))
+        enough = (s[top] - s[:top] >= share) & good(b[top] - b[:top], b2[top] - b2[:top])
+        if not enough.any():
+            break
+        top = int(np.flatnonzero(enough)[-1])
+        chosen.append(top)
+    while chosen and not good(b[chosen[-1]], b2[chosen[-1]]):
+        chosen.pop()
+    if len(chosen) + 1 < bins:
+        logger.info("choose_edges: %d bins of the %d asked for.", len(chosen) + 1, bins)
+    return _with_ends(borders[chosen[::-1]], values)
+
+
+def _checked(
+    x: Float[np.ndarray | Array, "events"], weight: Float[np.ndarray | Array, "events"], bins: int
+) -> tuple[Float[np.ndarray, "events"], Float[np.ndarray, "events"]]:
+    """Both in float64; refuses what no edges can come from."""
+    values, weights = np.asarray(x, np.float64), np.asarray(weight, np.float64)
+    if bins < 1:
+        raise InputError(f"bins={bins} must be at least 1.")
+    if not len(values):
+        raise InputError("Bin edges cannot be chosen from 0 events.")
+    if not np.isfinite(values).all():
+        raise InputError("Bin edges cannot be chosen from values that are infinite or NaN.")
+    return values, weights
+
+
+def _borders(
+    values: Float[np.ndarray, "events"],
+) -> tuple[Float[np.ndarray, "borders"], np.ndarray]:
+    """All edges that separate two values, and the sorted index of the last event below each.
+
+    An edge is a float32 number where one fits between, so that float32 code on a device and
+    float64 code on the host put every event into the same bin.
+    """
+    ordered = np.sort(values, kind="stable")
+    last = np.flatnonzero(np.diff(ordered) > 0)
+    lower, upper = ordered[last], ordered[last + 1]
+    middle = (0.5 * (lower + upper)).astype(np.float32).astype(np.float64)
+    return np.where((lower < middle) & (middle <= upper), middle, upper), last
+
+
+def _with_ends(
+    inner: Float[np.ndarray, "inner"], values: Float[np.ndarray, "events"]
+) -> Float[np.ndarray, "edges"]:
+    """Adds outer edges that span the values and [0, 1]."""
+    low, high = min(0.0, values.min()), max(1.0, values.max())
+    if len(inner) and inner[-1] >= high:
+        high = np.nextafter(np.float32(inner[-1]), np.float32(np.inf))
+    return np.concatenate([[low], inner, [high]]).astype(np.float64)

@@ -1,0 +1,246 @@
+"""Hard histograms: what is reported, exported and fitted."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float
+
+from difftune.errors import InputError
+
+
+class Traits(NamedTuple):
+    """What a plotting library asks of an axis (UHI PlottableTraits)."""
+
+    circular: bool = False
+    discrete: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Axis:
+    """The axis of a histogram as UHI's PlottableAxis.
+
+    Attributes:
+        edges: Bin edges, strictly increasing.
+        label: What a plot writes next to the axis.
+    """
+
+    edges: Float[np.ndarray, "edges"]
+    label: str = ""
+
+    @property
+    def traits(self) -> Traits:
+        """Neither circular nor discrete."""
+        return Traits()
+
+    def __len__(self) -> int:
+        """Number of bins."""
+        return len(self.edges) - 1
+
+    def __getitem__(self, index: int) -> tuple[float, float]:
+        """Lower and upper edge of a bin."""
+        return float(self.edges[:-1][index]), float(self.edges[1:][index])
+
+    def __iter__(self) -> Iterator[tuple[float, float]]:
+        """The bins' (lower, upper) edges in order."""
+        return (self[i] for i in range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        """Equal edges."""
+        return isinstance(other, Axis) and np.array_equal(self.edges, other.edges)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True, eq=False)
+class Histogram:
+    """A weighted one-dimensional histogram; a UHI PlottableHistogram.
+
+    `uproot`, `mplhep` and `hist` take it as it is. There are no flow bins: what lies outside the
+    edges is counted in the outer bins.
+
+    Attributes:
+        edges: Bin edges, strictly increasing.
+        sumw: Sum of the weights in each bin: the expected yield.
+        sumw2: Sum of the squared weights in each bin: its variance.
+    """
+
+    edges: Float[np.ndarray, "edges"]
+    sumw: Float[np.ndarray, "bins"]
+    sumw2: Float[np.ndarray, "bins"]
+
+    def __post_init__(self) -> None:
+        """Refuses edges that are no edges and contents of another length."""
+        check_edges(self.edges)
+        bins = len(self.edges) - 1
+        if np.shape(self.sumw) != (bins,) or np.shape(self.sumw2) != (bins,):
+            raise InputError(
+                f"Histogram with {bins + 1} edges needs {bins} values of sumw and sumw2, "
+                f"got shapes {np.shape(self.sumw)} and {np.shape(self.sumw2)}."
+            )
+
+    @classmethod
+    def empty(cls, edges: Float[np.ndarray, "edges"]) -> "Histogram":
+        """A histogram of zeros."""
+        zeros = np.zeros(len(edges) - 1)
+        return cls(np.asarray(edges, dtype=np.float64), zeros, zeros)
+
+    @property
+    def axes(self) -> tuple[Axis]:
+        """The one axis."""
+        return (Axis(self.edges),)
+
+    @property
+    def kind(self) -> str:
+        """Counts, not means."""
+        return "COUNT"
+
+    def values(self, flow: bool = False) -> Float[np.ndarray, "..."]:
+        """The bins' sums of weights; with two empty flow bins around them if asked."""
+        return np.pad(self.sumw, int(flow))
+
+    def variances(self, flow: bool = False) -> Float[np.ndarray, "..."]:
+        """The bins' sums of squared weights, likewise."""
+        return np.pad(self.sumw2, int(flow))
+
+    def counts(self) -> Float[np.ndarray, "bins"]:
+        """Effective number of entries, `sumw**2 / sumw2`; 0 in an empty bin."""
+        return np.divide(
+            self.sumw**2, self.sumw2, out=np.zeros_like(self.sumw), where=self.sumw2 > 0
+        )
+
+    def __add__(self, other: "Histogram") -> "Histogram":
+        """Sum with a histogram of the same edges."""
+        if not np.array_equal(self.edges, other.edges):
+            raise InputError("Histograms with different edges cannot be added.")
+        return Histogram(self.edges, self.sumw + other.sumw, self.sumw2 + other.sumw2)
+
+    def __mul__(self, factor: float) -> "Histogram":
+        """All weights times a factor."""
+        return Histogram(self.edges, self.sumw * factor, self.sumw2 * factor**2)
+
+    __rmul__ = __mul__
+
+    def to_dict(self) -> dict[str, list[float]]:
+        """Edges, sumw and sumw2 as lists, for JSON."""
+        return {name: getattr(self, name).tolist() for name in ("edges", "sumw", "sumw2")}
+
+    @classmethod
+    def from_dict(cls, content: dict[str, list[float]]) -> "Histogram":
+        """The inverse of `to_dict`."""
+        return cls(*(np.asarray(content[name], np.float64) for name in ("edges", "sumw", "sumw2")))
+
+    def _to_uhi_(self) -> dict[str, Any]:
+        axis = {
+            "type": "variable",
+            "edges": self.edges,
+            "underflow": False,
+            "overflow": False,
+            "circular": False,
+        }
+        storage = {"type": "weighted", "values": self.sumw, "variances": self.sumw2}
+        return {"uhi_schema": 1, "axes": [axis], "storage": storage}
+
+
+def check_edges(edges: Float[np.ndarray, "edges"]) -> None:
+    """Refuses anything but two or more finite, strictly increasing numbers.
+
+    Raises:
+        InputError: `edges` cannot be bin edges.
+    """
+    if np.ndim(edges) != 1 or len(edges) < 2 or not np.all(np.diff(edges) > 0):
+        raise InputError(
+            f"Bin edges must be two or more strictly increasing numbers, got {np.asarray(edges)}."
+        )
+    if not np.all(np.isfinite(edges)):
+        raise InputError(
+            f"Bin edges must be finite, got {np.asarray(edges)}: what lies outside the outer edges "
+            "is counted in the outer bins anyway."
+        )
+
+
+def histogram(
+    x: Float[np.ndarray | Array, "events"],
+    weight: Float[np.ndarray | Array, "events"],
+    edges: Float[np.ndarray | Array, "edges"],
+) -> Histogram:
+    """Fills a hard histogram in float64.
+
+    A value on an edge belongs to the bin above; values outside the edges to the outer bins.
+
+    Args:
+        x: What is histogrammed.
+        weight: Weights of the events; may be negative.
+        edges: Bin edges.
+
+    Returns:
+        The histogram with sums of weights and of squared weights.
+
+    Raises:
+        InputError: The edges do not increase, or `x` or `weight` holds NaN.
+    """
+    values, weights = np.asarray(x, dtype=np.float64), np.asarray(weight, dtype=np.float64)
+    borders = np.asarray(edges, dtype=np.float64)
+    check_edges(borders)
+    for name, array in (("x", values), ("weight", weights)):
+        if np.isnan(array).any():
+            raise InputError(
+                f"histogram({name}=...) holds NaN for {np.isnan(array).sum()} of {len(array)} "
+                "events: remove these events or repair their input."
+            )
+    bins = len(borders) - 1
+    index = np.searchsorted(borders[1:-1], values, side="right")
+    return Histogram(
+        borders,
+        np.bincount(index, weights, minlength=bins).astype(np.float64),
+        np.bincount(index, weights**2, minlength=bins).astype(np.float64),
+    )
+
+
+def yields(
+    x: Float[Array, "events"],
+    weight: Float[Array, "*columns events"],
+    edges: Float[Array, "edges"],
+) -> Float[Array, "*columns bins"]:
+    """Hard histogram on the device, with the convention of `histogram`.
+
+    It can be traced, jitted and vmapped, edges included, and has no gradient in `x` and `edges`.
+    Values are compared in the precision of `x`.
+
+    Args:
+        x: What is histogrammed. A NaN makes every bin NaN, so that it cannot pass unseen.
+        weight: Weights of the events; leading axes (weights of several processes, squared
+            weights) are kept.
+        edges: Bin edges.
+
+    Returns:
+        Sums of weights.
+    """
+    above = (x >= edges[1:-1, None].astype(x.dtype)).astype(x.dtype)
+    weight = jnp.where(jnp.isnan(x), jnp.nan, weight.astype(x.dtype))
+    return weighted_bins(above, weight)
+
+
+def weighted_bins(
+    above: Float[Array, "inner events"], weight: Float[Array, "*columns events"]
+) -> Float[Array, "*columns bins"]:
+    """Sums weights over bins, given to which degree each event lies above each inner edge.
+
+    The differences are taken event by event: differences of the sums would leave rounding noise
+    of the large bins in the empty ones. Events run along the last axis, which is twice as fast
+    on a CPU as along the first.
+
+    Args:
+        above: 1 for an event above the edge, 0 below, or between; falling along the first axis.
+        weight: Weights of the events.
+
+    Returns:
+        Sums of weights; over all bins they add up to the sum of `weight`.
+    """
+    ones = jnp.ones((1, above.shape[1]), above.dtype)
+    share = jnp.concatenate([ones, above]) - jnp.concatenate([above, jnp.zeros_like(ones)])
+    # The default precision of an accelerator's matrix product rounds weights to ten bits.
+    return jnp.matmul(weight, share.T, precision="highest")

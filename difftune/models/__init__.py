@@ -1,0 +1,16 @@
+"""Flax networks, and how a search reaches into them."""
+
+from difftune.models.dropout import Dropout, hash_uniform
+from difftune.models.hyperparameter import Hyperparameter, fill
+from difftune.models.mlp import ACTIVATIONS, MLP, Model, Network
+
+__all__ = [
+    "ACTIVATIONS",
+    "MLP",
+    "Dropout",
+    "Hyperparameter",
+    "Model",
+    "Network",
+    "fill",
+    "hash_uniform",
+]

@@ -1,0 +1,155 @@
+"""The form of an objective, and how objectives compose."""
+
+import abc
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from difftune.errors import InputError
+from difftune.objectives.batch import Batch
+
+Outputs = Literal["binary", "processes"]
+Function = Callable[[Array, Batch, Mapping[str, Array], PyTree], Array]
+
+
+class Objective(abc.ABC):
+    """A scalar to minimise, as a pure function of scores, batch, hyperparameters and parameters.
+
+    Anything with the signature of `__call__` is an objective; a plain function needs no
+    registration. Inherit to take part in sums (`a + 0.1 * b`), to have trainable parameters, or to
+    ask for a multi-class network.
+    """
+
+    outputs: Outputs = "binary"
+    """What the network gives: one logit an event, or one for each process."""
+
+    @abc.abstractmethod
+    def __call__(
+        self,
+        scores: Float[Array, " events"] | Float[Array, "events classes"],
+        batch: Batch,
+        hyperparameters: Mapping[str, Array],
+        parameters: PyTree,
+    ) -> Float[Array, ""]:
+        """The loss of one member on one batch.
+
+        Args:
+            scores: Logits of the network, `[events]`, or `[events, processes]` where `outputs` is
+                `"processes"`.
+            batch: Labels, weights, features of the same events.
+            hyperparameters: This member's values, one scalar a name.
+            parameters: This member's values of what `init` returned, trained with the network.
+        """
+
+    def init(self, key: Array) -> PyTree:
+        """Start values of the objective's own trainable parameters (none by default).
+
+        Args:
+            key: This member's random key.
+        """
+        del key
+        return {}
+
+    def __add__(self, other: "Objective | Function") -> "Sum":
+        return Sum((self, as_objective(other)))
+
+    def __mul__(self, factor: float | str) -> "Scaled":
+        return Scaled(self, factor)
+
+    __radd__ = __add__
+    __rmul__ = __mul__
+
+
+@dataclass(frozen=True)
+class UserObjective(Objective):
+    """A user's own function as an objective."""
+
+    function: Function
+
+    def __call__(self, scores, batch, hyperparameters, parameters):
+        """Calls the function."""
+        return jnp.asarray(self.function(scores, batch, hyperparameters, parameters))
+
+
+@dataclass(frozen=True)
+class Scaled(Objective):
+    """An objective times a number, or times a hyperparameter that the search tunes.
+
+    Args:
+        objective: What is scaled.
+        factor: A number, or the name of a hyperparameter.
+    """
+
+    objective: Objective
+    factor: float | str
+
+    def __call__(self, scores, batch, hyperparameters, parameters):
+        """The scaled loss."""
+        factor = hyperparameters[self.factor] if isinstance(self.factor, str) else self.factor
+        return factor * self.objective(scores, batch, hyperparameters, parameters)
+
+    def init(self, key):
+        """The parameters of what is scaled."""
+        return self.objective.init(key)
+
+    @property
+    def outputs(self) -> Outputs:  # type: ignore[override]
+        """What the network gives."""
+        return self.objective.outputs
+
+
+@dataclass(frozen=True)
+class Sum(Objective):
+    """A sum of objectives, each with its own parameters.
+
+    Raises:
+        InputError: When one term wants a binary and another a multi-class network.
+    """
+
+    terms: tuple[Objective, ...]
+
+    def __post_init__(self):
+        if len({term.outputs for term in self.terms}) > 1:
+            wanted = ", ".join(f"{term}: {term.outputs}" for term in self.terms)
+            raise InputError(
+                f"objectives of different network outputs cannot be added ({wanted}); "
+                "take binary or multi-class ones throughout."
+            )
+
+    def __call__(self, scores, batch, hyperparameters, parameters):
+        """The sum of the losses."""
+        losses = [
+            term(scores, batch, hyperparameters, own)
+            for term, own in zip(self.terms, parameters, strict=True)
+        ]
+        return jnp.sum(jnp.stack(losses))
+
+    def init(self, key):
+        """One entry a term."""
+        keys = jax.random.split(key, len(self.terms))
+        return tuple(term.init(k) for term, k in zip(self.terms, keys, strict=True))
+
+    @property
+    def outputs(self) -> Outputs:  # type: ignore[override]
+        """What the network gives."""
+        return self.terms[0].outputs
+
+
+def as_objective(objective: Objective | Function) -> Objective:
+    """The objective itself, or a user's function made one.
+
+    Raises:
+        InputError: When it cannot be called.
+    """
+    if isinstance(objective, Objective):
+        return objective
+    if not callable(objective):
+        raise InputError(
+            f"objective={objective!r} cannot be called; give an objective of difftune.objectives "
+            "or a function (scores, batch, hyperparameters, parameters) -> scalar."
+        )
+    return UserObjective(objective)

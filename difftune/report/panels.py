@@ -1,0 +1,189 @@
+"""Figures with panels: main and ratio, grids of small ones; legends that hide nothing."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.legend import Legend
+from matplotlib.ticker import MaxNLocator
+
+from difftune.report.style import INK, PlotFigure, new_figure, set_ticks
+
+
+def ratio_figure(
+    *, width: float = 6.4, height: float = 6.0, ratio: float = 0.36, line: float | None = 1.0
+) -> tuple[PlotFigure, Axes, Axes]:
+    """A figure with a main panel and a ratio panel below it on the same horizontal axis.
+
+    Args:
+        width: In inches.
+        height: In inches.
+        ratio: Height of the lower panel over that of the upper one.
+        line: Where the lower panel has a dashed line.
+    """
+    figure = new_figure(width, height)
+    main, below = figure.subplots(2, 1, sharex=True, height_ratios=[1, ratio])
+    engine = figure.get_layout_engine()
+    engine.set(h_pad=0.03)  # type: ignore[union-attr]
+    set_ticks(main)
+    set_ticks(below)
+    main.tick_params(labelbottom=False)
+    if line is not None:
+        below.axhline(line, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0.5)
+    figure.align_ylabels([main, below])
+    return figure, main, below
+
+
+def panel_grid(
+    number: int,
+    *,
+    columns: int,
+    width: float,
+    height: float,
+    margins: tuple[float, float] = (0.6, 0.9),
+    size: float = 9,
+) -> tuple[PlotFigure, Any]:
+    """A figure with a grid of small panels.
+
+    Args:
+        number: How many panels; what is left of the last row stays empty.
+        columns: Most panels in a row.
+        width: Of a panel, in inches.
+        height: Of a panel, in inches.
+        margins: Width and height of the figure beyond the panels, in inches.
+        size: Font size of the tick labels.
+
+    Returns:
+        The figure and the array `[rows, columns]` of axes; those without a panel are switched off.
+    """
+    columns = min(columns, number)
+    rows = -(-number // columns)
+    figure = new_figure(width * columns + margins[0], height * rows + margins[1])
+    figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06)  # type: ignore[union-attr]
+    panels = figure.subplots(rows, columns, squeeze=False)
+    for axes in panels.flat[:number]:
+        small_ticks(axes, size=size)
+    for axes in panels.flat[number:]:
+        axes.set_axis_off()
+    return figure, panels
+
+
+def small_ticks(axes: Axes, *, size: float = 9) -> None:
+    """Ticks for a small panel."""
+    set_ticks(axes, size=size)
+    axes.tick_params(which="major", length=4, pad=3)
+    axes.tick_params(which="minor", length=2)
+
+
+def ratio_range(
+    axes: Axes,
+    centers: Float[np.ndarray, "bins"],
+    ratios: Sequence[Float[np.ndarray, "bins"]],
+    *,
+    colors: Sequence[str],
+    covered: Sequence[Float[np.ndarray, "bins"]] = (),
+    widest: float = 1.0,
+) -> None:
+    """A symmetric range around 1 for a ratio panel, with arrows where a point lies outside.
+
+    Args:
+        axes: The ratio panel.
+        centers: Where the points are.
+        ratios: Ratios drawn as points; not finite where there is none.
+        colors: Colour of each.
+        covered: Further values (of bands) that should lie inside.
+        widest: Largest distance of the range from 1.
+    """
+    distances = np.abs(np.concatenate([np.ravel(r) for r in (*ratios, *covered)]) - 1)
+    distances = distances[np.isfinite(distances)]
+    needed = 1.25 * float(np.quantile(distances, 0.92)) if distances.size else 0.0
+    half = next((h for h in (0.05, 0.1, 0.2, 0.4, 0.6) if needed <= h), widest)
+    half = min(half, widest)
+    axes.set_ylim(1 - half * 1.15, 1 + half * 1.15)
+    axes.yaxis.set_major_locator(MaxNLocator(4, prune=None, steps=[1, 2, 2.5, 5, 10]))
+    for ratio, color in zip(ratios, colors, strict=True):
+        for outside, at, marker in (
+            (ratio > 1 + half * 1.15, 0.93, "^"),
+            (ratio < 1 - half * 1.15, 0.07, "v"),
+        ):
+            axes.plot(
+                centers[outside],
+                np.full(int(outside.sum()), at),
+                marker,
+                color=color,
+                transform=axes.get_xaxis_transform(),
+                markersize=4,
+                zorder=5,
+                linestyle="none",
+            )
+
+
+def legend_with_room(
+    axes: Axes,
+    handles: Sequence[Artist] | None = None,
+    labels: Sequence[str] | None = None,
+    *,
+    note: str = "",
+    columns: int | None = None,
+    top: float | None = None,
+    location: str = "upper right",
+    size: float = 11,
+) -> Legend | None:
+    """Draws the legend and raises the vertical range until nothing lies behind it.
+
+    Args:
+        axes: The axes; the scale (linear or log) and the lower limit are final.
+        handles: Legend handles; by default those of the labelled artists.
+        labels: Their labels.
+        note: Text in the upper left corner, may have several lines.
+        columns: Columns of the legend; by default two for more than five entries.
+        top: Largest value drawn; by default the present upper limit.
+        location: "upper right" or "upper left".
+        size: Font size.
+    """
+    if handles is None or labels is None:
+        handles, labels = axes.get_legend_handles_labels()
+    reach = []
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high)
+    if note:
+        text = axes.annotate(
+            note,
+            (0, 1),
+            (9, -9),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            ha="left",
+            va="top",
+            fontsize=size,
+            linespacing=1.35,
+        )
+        reach.append(text)
+    legend = None
+    if handles:
+        columns = columns or (2 if len(handles) > 5 else 1)
+        legend = axes.legend(
+            handles, labels, loc=location, ncols=columns, fontsize=size if len(handles) < 13 else 9
+        )
+        reach.append(legend)
+    if reach:
+        axes.figure.draw_without_rendering()  # type: ignore[union-attr]
+        bottom = min(
+            axes.transAxes.inverted().transform(artist.get_window_extent())[0, 1]
+            for artist in reach
+        )
+        _raise(axes, high if top is None else top, min(max(bottom - 0.03, 0.3), 0.95))
+    return legend
+
+
+def _raise(axes: Axes, top: float, fraction: float) -> None:
+    """Sets the upper limit such that `top` lies at a fraction of the axes' height."""
+    low, _ = axes.get_ylim()
+    if axes.get_yscale() == "log":
+        low, top = np.log10(low), np.log10(max(top, low * 1.001))
+        axes.set_ylim(10.0**low, 10.0 ** (low + (top - low) / fraction))
+    else:
+        axes.set_ylim(low, low + (top - low) / fraction)

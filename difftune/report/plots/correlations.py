@@ -1,0 +1,152 @@
+"""Correlation matrices: of the features in signal and background, or of fitted parameters."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float
+from matplotlib.axes import Axes
+
+from difftune.report.style import (
+    DEFAULT_LABEL,
+    INK,
+    Label,
+    PlotFigure,
+    draw_label,
+    new_figure,
+    plain,
+    styled,
+)
+
+LARGEST_WRITTEN = 16
+
+
+def weighted_correlation(
+    values: Float[np.ndarray, "events variables"], weight: Float[np.ndarray, " events"]
+) -> Float[np.ndarray, "variables variables"]:
+    """Linear correlation of weighted columns; each pair from the events where both are finite.
+
+    Args:
+        values: Columns; NaN is missing.
+        weight: Weights; may be negative.
+
+    Returns:
+        Correlations; NaN where a variance is not positive (constant column, cancelling weights).
+    """
+    x = np.asarray(values, np.float64)
+    w = np.asarray(weight, np.float64)[:, None]
+    present = np.isfinite(x).astype(np.float64)
+    # Shifted columns: the differences of moments below would lose digits far from zero.
+    count = np.maximum(present.sum(axis=0), 1)
+    x = np.where(present > 0, x - np.nansum(np.where(present > 0, x, 0.0), axis=0) / count, 0.0)
+    total = present.T @ (w * present)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = (w * x).T @ present / total  # of row's variable where column's is present
+        square = (w * x**2).T @ present / total - mean**2
+        product = x.T @ (w * x) / total - mean * mean.T
+        scale = np.sqrt(np.where(square > 1e-14, square, np.nan))
+        return np.clip(product / (scale * scale.T), -1.0, 1.0)
+
+
+@styled
+def feature_correlations(
+    features: Float[np.ndarray, "events variables"],
+    weight: Float[np.ndarray, " events"],
+    signal: Bool[np.ndarray, " events"],
+    feature_names: Sequence[str],
+    *,
+    label: Label = DEFAULT_LABEL,
+) -> PlotFigure:
+    """Weighted linear correlations of the features, signal and background next to each other.
+
+    Args:
+        features: Features; NaN is missing.
+        weight: Physics weights; may be negative.
+        signal: True for signal.
+        feature_names: Name of each variable.
+        label: What stands above the figure.
+    """
+    matrices = {
+        "Signal": weighted_correlation(features[signal], weight[signal]),
+        "Background": weighted_correlation(features[~signal], weight[~signal]),
+    }
+    figure = _matrices(matrices, feature_names, label)
+    figure.numbers = {
+        "names": list(feature_names),
+        "signal": matrices["Signal"],
+        "background": matrices["Background"],
+    }
+    return figure
+
+
+@styled
+def parameter_correlations(
+    correlation: Float[np.ndarray, "parameters parameters"],
+    names: Sequence[str],
+    *,
+    minimum: float = 0.2,
+    label: Label = DEFAULT_LABEL,
+) -> PlotFigure:
+    """Correlations of fitted parameters, those that correlate with any other by `minimum`.
+
+    Args:
+        correlation: Correlation matrix of the fit.
+        names: Name of each parameter.
+        minimum: Smallest correlation that makes a parameter worth showing.
+        label: What stands above the figure.
+    """
+    size = np.nan_to_num(np.abs(correlation - np.eye(len(names))))
+    kept = np.flatnonzero(size.max(axis=1, initial=0.0) >= minimum)
+    kept = kept if len(kept) else np.arange(min(len(names), LARGEST_WRITTEN))
+    chosen = [names[i] for i in kept]
+    figure = _matrices({"": correlation[np.ix_(kept, kept)]}, chosen, label)
+    figure.numbers = {"names": chosen, "correlation": correlation[np.ix_(kept, kept)]}
+    return figure
+
+
+def _matrices(
+    matrices: dict[str, Float[np.ndarray, "variables variables"]],
+    names: Sequence[str],
+    label: Label,
+) -> PlotFigure:
+    """Square pictures side by side, with one colour bar."""
+    variables = len(names)
+    side = float(np.clip(0.3 * variables, 2.6, 7.5))
+    font = float(np.clip(60 * side / max(variables, 1), 5.0, 10.0))
+    shown = [plain(name, 26) for name in names]
+    names_room = max((len(name) for name in shown), default=0) * font * 0.009 + 0.2
+    figure = new_figure(side * len(matrices) + names_room + 1.6, side + names_room + 0.9)
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06)  # type: ignore[union-attr]
+    panels = figure.subplots(1, len(matrices), squeeze=False)[0]
+    image = None
+    for number, (axes, (title, matrix)) in enumerate(zip(panels, matrices.items(), strict=True)):
+        axes.set_facecolor("#d9d9d9")
+        # With equal aspect the layout engine leaves too little room for the names.
+        image = axes.imshow(matrix, cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
+        axes.set_xticks(range(variables), shown, rotation=90, fontsize=font)
+        axes.set_yticks(range(variables), shown if number == 0 else [""] * variables)
+        axes.tick_params(axis="y", labelsize=font)
+        axes.tick_params(which="both", length=0)
+        axes.set_xlabel(title, loc="center")
+        if variables <= LARGEST_WRITTEN:
+            _write(axes, matrix, font)
+    draw_label(panels[0], label, right=panels[-1])
+    if image is not None:
+        bar = figure.colorbar(image, ax=panels, aspect=30, pad=0.015)
+        bar.set_label("Linear correlation")
+        bar.ax.tick_params(labelsize=10)
+    return figure
+
+
+def _write(axes: Axes, matrix: Float[np.ndarray, "variables variables"], font: float) -> None:
+    """Writes the correlations in percent into the cells."""
+    for (row, column), value in np.ndenumerate(matrix):
+        if np.isfinite(value):
+            axes.text(
+                column,
+                row,
+                f"{100 * value:.0f}",
+                ha="center",
+                va="center",
+                fontsize=font - 1.5,
+                color="white" if abs(value) > 0.6 else INK,
+            )

@@ -1,0 +1,228 @@
+"""A region: the processes stacked, data or Asimov data over it, their ratio."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator
+
+from difftune.histfactory.workspace import NormalisationUncertainty
+from difftune.histograms.templates import Templates
+from difftune.report.draw import band, divided, points, poisson_errors, steps
+from difftune.report.panels import legend_with_room, ratio_figure, ratio_range
+from difftune.report.scales import counting_scale, log_scale
+from difftune.report.style import (
+    DEFAULT_LABEL,
+    INK,
+    SIGNAL,
+    STACK,
+    Label,
+    PlotFigure,
+    draw_label,
+    plain,
+    styled,
+)
+from difftune.report.uncertainty import Uncertainty, uncertainty
+
+# Hatches in near black hide the colours below them.
+DARK = "#4d4d4d"
+Bins = Float[np.ndarray, " bins"]
+
+
+@styled
+def region(
+    templates: Templates,
+    *,
+    normalisation: Sequence[NormalisationUncertainty] = (),
+    log: bool | None = None,
+    equal_widths: bool | None = None,
+    signal_scale: float | None = None,
+    axis: str = "Network score",
+    note: str | None = None,
+    label: Label = DEFAULT_LABEL,
+) -> PlotFigure:
+    """Stack of the processes with their uncertainty, and data or Asimov data with Poisson errors.
+
+    The backgrounds are stacked from the smallest to the largest with the signal on top, which is
+    drawn once more as a line, scaled. The band is the uncertainty before the fit: simulation
+    statistics and systematics in quadrature. Asimov data are the nominal sum of signal and
+    background. Below, everything is divided by the background.
+
+    Args:
+        templates: Templates of the channel.
+        normalisation: Uncertainties on yields that no template holds.
+        log: Logarithmic vertical axis; by default where the bins' yields span much.
+        equal_widths: Draw all bins equally wide, named by their edges; by default where bins are
+            too narrow to be seen.
+        signal_scale: Factor of the signal's line; by default a power of ten that makes it visible.
+        axis: Title of the horizontal axis.
+        note: Text in the upper left corner; by default the channel's name and "Pre-fit".
+        label: What stands above the figure.
+    """
+    signals = [p for p in templates.processes if p in templates.signal]
+    backgrounds = [p for p in templates.processes if p not in templates.signal]
+    everything = backgrounds + signals
+    true_edges = np.asarray(templates.edges, float)
+    if equal_widths is None:
+        equal_widths = bool(np.diff(true_edges).min() < 0.02 * np.ptp(true_edges))
+    edges = np.arange(float(len(true_edges))) if equal_widths else true_edges
+    centers = (edges[:-1] + edges[1:]) / 2
+
+    signal, background = _sum(templates, signals), _sum(templates, backgrounds)
+    total = signal + background
+    error = uncertainty(templates, everything, normalisation=normalisation)
+    data = total if templates.data is None else templates.data.sumw
+    data_errors = poisson_errors(data)
+    top = float(np.max([*(total + error.total_up), *(data + data_errors[1]), 1e-3]))
+    low = float(np.min(total[total > 0], initial=top))
+    log = top > 50 * low if log is None else log
+
+    figure, main, below = ratio_figure(width=6.8, height=6.4)
+    floor = max(min(low / 20, 0.5), top * 1e-7) if log else 0.0
+    if log:
+        log_scale(main, floor, top)
+        main.set_ylabel("Events / bin")
+    else:
+        main.set_ylim(min(0.0, float(total.min()) * 1.1), top)
+        counting_scale(main.yaxis, "Events / bin", top)
+    stack = _draw_stack(main, edges, templates, backgrounds, signals, floor)
+    steps(main, edges, np.maximum(total, floor) if log else total, color=INK, linewidth=0.9)
+    hatched = band(
+        main, edges, np.maximum(total - error.total_down, floor), total + error.total_up, color=DARK
+    )
+    shown = np.where((data > 0) | (not log), data, np.nan)  # no zeros on a log axis
+    dots = points(main, centers, shown, data_errors)
+    entries = [
+        (dots, "Asimov data" if templates.data is None else "Data"),
+        *reversed(stack),
+        (hatched, "Uncertainty"),
+    ]
+    if signals and signal.max() > 0:
+        scale = signal_scale or _visible_scale(float(signal.max()), top, log=log)
+        line = steps(
+            main,
+            edges,
+            np.maximum(signal * scale, floor),
+            color=SIGNAL,
+            linewidth=1.8,
+            linestyle=(0, (5, 1.5)),
+        )
+        name = plain(signals[0], 18) if len(signals) == 1 else "Signal"
+        entries.append((line, f"{name} only" if scale == 1 else f"{name} × {scale:g}"))
+
+    main.set_xlim(edges[0], edges[-1])
+    below.set_xlabel(axis)
+    _draw_ratio(below, edges, total, background if backgrounds else total, data, data_errors, error)
+    below.set_ylabel("Ratio to bkg." if backgrounds else "Ratio to sum", loc="center")
+    if equal_widths:
+        _name_edges(main, below, true_edges)
+    draw_label(main, label)
+    note = f"{plain(templates.channel, 26)}\nPre-fit" if note is None else note
+    handles, labels = zip(*entries, strict=True)
+    legend_with_room(main, handles, labels, note=note, top=top * (1.6 if log else 1.08), size=10.5)
+    figure.numbers = {
+        "channel": templates.channel,
+        "edges": true_edges,
+        "processes": {p: templates.processes[p].nominal.to_dict() for p in everything},
+        "total": total,
+        "background": background,
+        "signal": signal,
+        "data": data,
+        "data_is_asimov": templates.data is None,
+        "statistical": error.statistical,
+        "systematic_up": error.up,
+        "systematic_down": error.down,
+    }
+    return figure
+
+
+def _sum(templates: Templates, processes: Sequence[str]) -> Bins:
+    """Sum of nominal yields."""
+    bins = np.zeros(len(templates.edges) - 1)
+    return sum((templates.processes[p].nominal.sumw for p in processes), bins)
+
+
+def _draw_stack(
+    axes: Axes,
+    edges: Float[np.ndarray, " edges"],
+    templates: Templates,
+    backgrounds: Sequence[str],
+    signals: Sequence[str],
+    floor: float,
+) -> list[tuple[Artist, str]]:
+    """Draws the filled stack; the smallest of very many backgrounds become one, "Other"."""
+    ordered = sorted(backgrounds, key=lambda p: float(templates.processes[p].nominal.sumw.sum()))
+    surplus = len(ordered) - len(STACK)
+    groups = [(plain(p, 18), [p]) for p in ordered]
+    if surplus > 0:
+        groups = [("Other", ordered[: surplus + 1]), *groups[surplus + 1 :]]
+    colors = [STACK[i % len(STACK)] for i in range(len(groups))][::-1]
+    groups += [(plain(p, 18), [p]) for p in signals]
+    colors += [SIGNAL] * len(signals)
+    base, entries = np.zeros(len(edges) - 1), []
+    for (name, members), color in zip(groups, colors, strict=True):
+        upper = base + _sum(templates, members)
+        artist = axes.stairs(
+            np.maximum(upper, floor) if floor else upper,
+            edges,
+            fill=True,
+            color=color,
+            baseline=np.maximum(base, floor) if floor else base,
+            zorder=1.5,
+            linewidth=0,
+        )
+        axes.stairs(
+            np.maximum(upper, floor) if floor else upper,
+            edges,
+            color=INK,
+            baseline=None,
+            linewidth=0.5,
+            zorder=1.6,
+        )
+        entries.append((artist, name))
+        base = upper
+    return entries
+
+
+def _draw_ratio(
+    axes: Axes,
+    edges: Float[np.ndarray, " edges"],
+    total: Bins,
+    reference: Bins,
+    data: Bins,
+    data_errors: Float[np.ndarray, "2 bins"],
+    error: Uncertainty,
+) -> None:
+    """Data, their sum and the band over the reference."""
+    centers = (edges[:-1] + edges[1:]) / 2
+    data_ratio = divided(data, reference)
+    spread = np.stack([divided(data_errors[i], reference) for i in range(2)])
+    down, up = divided(error.total_down, reference), divided(error.total_up, reference)
+    band(axes, edges, 1 - np.nan_to_num(down), 1 + np.nan_to_num(up), color=DARK)
+    expected = divided(total, reference)
+    steps(axes, edges, expected, color=SIGNAL, linewidth=1.4)
+    points(axes, centers, data_ratio, spread)
+    covered = [1 + np.minimum(spread[1], 1) * 0.7, 1 + np.minimum(up, 1)]
+    ratio_range(axes, centers, [data_ratio], colors=[INK], covered=covered)
+
+
+def _visible_scale(largest: float, top: float, *, log: bool) -> float:
+    """A power of ten that lifts the signal to the height of the stack; none on a log axis."""
+    if log or largest > 0.1 * top:
+        return 1.0
+    return float(10.0 ** np.floor(np.log10(top / largest)))
+
+
+def _name_edges(main: Axes, below: Axes, edges: Float[np.ndarray, " edges"]) -> None:
+    """Writes the true edges at the borders of equally wide bins, as many as there is room for."""
+    every = -(-(len(edges) - 1) // 10)
+    at = np.arange(0, len(edges), every)
+    digits = 2
+    while digits < 5 and len({f"{edges[i]:.{digits}f}" for i in at}) < len(at):
+        digits += 1
+    names = [f"{edges[i]:.{digits}f}" for i in at]
+    below.set_xticks(at, names, fontsize=9 if digits > 2 else 10)
+    for axes in (main, below):
+        axes.xaxis.set_minor_locator(FixedLocator(np.arange(len(edges), dtype=float)))

@@ -1,0 +1,218 @@
+"""The look of every figure: colours, fonts, ticks, the label above the axes."""
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ParamSpec, TypeVar
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager
+from matplotlib.mathtext import MathTextParser
+from matplotlib.text import Text
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Petroff's ten colours, told apart by colour-blind readers too (arXiv 2107.02270). Red is kept for
+# the signal, blue for whatever stands for the background or the first of several.
+BLUE, ORANGE, RED, GREY, VIOLET = "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6"
+BROWN, DARK_ORANGE, SAND, SLATE, AQUA = "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd"
+SIGNAL, BACKGROUND, INK = RED, BLUE, "#1a1a1a"
+STACK = (BLUE, ORANGE, AQUA, VIOLET, SAND, SLATE, BROWN, DARK_ORANGE, GREY)
+CURVES = (RED, BLUE, ORANGE, VIOLET, SLATE, BROWN, AQUA, DARK_ORANGE, SAND, GREY)
+
+FONTS = ("Helvetica", "Helvetica Neue", "TeX Gyre Heros", "Nimbus Sans", "Arial", "Liberation Sans")
+
+
+class PlotFigure(Figure):
+    """A matplotlib figure that carries the numbers it shows, for `report.save`.
+
+    Attributes:
+        numbers: Arrays and scalars behind the picture, by name.
+    """
+
+    numbers: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Label:
+    """What stands above the axes: **name** *status* on the left, `detail` on the right.
+
+    Example:
+        `Label(name="ATLAS", status="Work in progress", detail=r"140 fb$^{-1}$ (13 TeV)")`
+    """
+
+    name: str = "difftune"
+    status: str = "Simulation"
+    detail: str = ""
+
+
+DEFAULT_LABEL = Label()
+
+
+@functools.cache
+def fonts() -> tuple[str, ...]:
+    """The Helvetica-like fonts that are installed, and matplotlib's own."""
+    installed = {font.name for font in fontManager.ttflist}
+    return (*(name for name in FONTS if name in installed), "DejaVu Sans")
+
+
+def settings() -> dict[str, Any]:
+    """The matplotlib settings under which figures are drawn."""
+    family = fonts()
+    return {
+        "font.family": list(family),
+        "font.size": 12,
+        "mathtext.fontset": "dejavusans" if len(family) == 1 else "custom",
+        "mathtext.rm": family[0],
+        "mathtext.it": f"{family[0]}:italic",
+        "mathtext.bf": f"{family[0]}:bold",
+        "axes.labelsize": 13,
+        "axes.linewidth": 1.0,
+        "axes.axisbelow": False,
+        "xaxis.labellocation": "right",
+        "yaxis.labellocation": "top",
+        "legend.frameon": False,
+        "legend.fontsize": 11,
+        "legend.handlelength": 1.6,
+        "legend.handleheight": 0.9,
+        "legend.labelspacing": 0.35,
+        "legend.columnspacing": 1.2,
+        "legend.handletextpad": 0.6,
+        "legend.borderaxespad": 0.7,
+        "hatch.linewidth": 0.7,
+        "lines.linewidth": 1.5,
+        "pdf.fonttype": 42,
+        "figure.dpi": 100,
+        "savefig.bbox": None,
+        "text.usetex": False,
+    }
+
+
+def styled(plot: Callable[P, T]) -> Callable[P, T]:
+    """Runs a function that draws under our settings, and gives the user's back after it."""
+
+    @functools.wraps(plot)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
+        with matplotlib.rc_context(settings()):
+            return plot(*args, **kwargs)
+
+    return wrapper
+
+
+def new_figure(width: float = 6.4, height: float = 5.2) -> PlotFigure:
+    """An empty figure that keeps its labels apart (constrained layout).
+
+    Args:
+        width: In inches.
+        height: In inches.
+    """
+    figure = PlotFigure(figsize=(width, height), layout="constrained")
+    figure.numbers = {}
+    engine = figure.get_layout_engine()
+    engine.set(w_pad=0.06, h_pad=0.05, wspace=0.0, hspace=0.0)  # type: ignore[union-attr]
+    return figure
+
+
+def set_ticks(axes: Axes, *, size: float = 11) -> Axes:
+    """Ticks inwards on all four sides, with minor ones.
+
+    They are set explicitly, since matplotlib makes ticks late, perhaps under other settings.
+    """
+    axes.minorticks_on()
+    axes.tick_params(
+        which="both", direction="in", top=True, right=True, labelsize=size, width=0.9, pad=5
+    )
+    axes.tick_params(labelfontfamily=list(fonts()))
+    axes.tick_params(which="major", length=7)
+    axes.tick_params(which="minor", length=3.5)
+    return axes
+
+
+def draw_label(axes: Axes, label: Label, *, right: Axes | None = None, size: float = 13) -> None:
+    """Writes the label above the axes.
+
+    Args:
+        axes: The axes above whose left end it begins.
+        label: What to write.
+        right: The axes above whose right end `detail` stands; by default the same.
+        size: Font size of the name.
+    """
+    name = axes.annotate(
+        plain(label.name),
+        (0, 1),
+        (0, 4),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        fontsize=size,
+        fontweight="bold",
+        ha="left",
+        va="bottom",
+        annotation_clip=False,
+    )
+    name.set_gid("label")
+    if label.status:
+        axes.annotate(
+            plain(label.status),
+            (1, 0),
+            (5, 0),
+            xycoords=name,
+            textcoords="offset points",
+            fontsize=size - 1,
+            fontstyle="italic",
+            ha="left",
+            va="bottom",
+            annotation_clip=False,
+        )
+    if label.detail:
+        (right or axes).annotate(
+            plain(label.detail),
+            (1, 1),
+            (0, 4),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            fontsize=size - 2,
+            ha="right",
+            va="bottom",
+            annotation_clip=False,
+        )
+
+
+def plain(text: str, longest: int = 0) -> str:
+    """Text that matplotlib can draw whatever a user named things.
+
+    Math between dollars stays if matplotlib understands it, and is shown as written if not.
+
+    Args:
+        text: A name or title.
+        longest: Shorten the middle to so many characters; 0 keeps all.
+    """
+    text = " ".join(str(text).split())
+    if text.count("$") >= 2:
+        try:
+            MathTextParser("path").parse(text)
+            return text
+        except ValueError:
+            pass
+    if longest and len(text) > longest:
+        head = (longest - 1) * 2 // 3
+        text = f"{text[:head]}…{text[len(text) - (longest - 1 - head) :]}"
+    return text.replace("$", r"\$")
+
+
+def signed(value: float, digits: int) -> str:
+    """A number with its sign, a real minus."""
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def text_of(figure: Figure) -> list[str]:
+    """All text in a figure, in the order of drawing."""
+    return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
+
+
+def colour_map(names: list[str], known: Mapping[str, str] | None = None) -> dict[str, str]:
+    """A colour for each name, from the colours for several curves, unless it is known."""
+    known = known or {}
+    return {n: known.get(n, CURVES[i % len(CURVES)]) for i, n in enumerate(names)}

@@ -1,0 +1,26 @@
+"""Who trains next with what: the space, the strategies, and the loop they share."""
+
+from difftune.search.loop import Progress, SearchResult, run_search
+from difftune.search.pbt import PBT
+from difftune.search.proposal import Proposal, Standing, Strategy
+from difftune.search.random import Random
+from difftune.search.replay import Replay
+from difftune.search.space import Dimension, Space, choice, integer, log_uniform, uniform
+
+__all__ = [
+    "PBT",
+    "Dimension",
+    "Progress",
+    "Proposal",
+    "Random",
+    "Replay",
+    "SearchResult",
+    "Space",
+    "Standing",
+    "Strategy",
+    "choice",
+    "integer",
+    "log_uniform",
+    "run_search",
+    "uniform",
+]

@@ -1,0 +1,221 @@
+"""The loop of every search: propose, train a round, score, keep, and again."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from difftune.search.proposal import Proposal, Standing, Strategy
+from difftune.search.space import Space
+from difftune.training import RUNNING, STATUS, Checkpoints, History, Member, Population, Snapshot
+
+logger = logging.getLogger("difftune")
+
+
+class Progress(NamedTuple):
+    """What a round gave, for whoever watches."""
+
+    round: int
+    rounds: int
+    score: np.ndarray
+    best: float
+    running: int
+    diverged: int
+    seconds: float
+    events_per_second: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchResult:
+    """The end of a search.
+
+    Attributes:
+        history: What happened.
+        best: Best snapshot of every member, `[members]` in front, on the host.
+        winner: Slot of the best of them by validation score.
+    """
+
+    history: History
+    best: Snapshot
+    winner: int
+
+    @property
+    def schedule(self) -> dict[str, np.ndarray]:
+        """The hyperparameters that led to the winner, round by round."""
+        return self.history.schedule(
+            epoch=int(self.best.epoch[self.winner]), member=int(self.best.slot[self.winner])
+        )
+
+
+class _Log:
+    """The history while it grows."""
+
+    def __init__(self):
+        self.epochs: dict[str, list] = {}
+        self.rounds: dict[str, list] = {}
+
+    @staticmethod
+    def _append(store: dict[str, list], row: Mapping[str, object]) -> None:
+        for name, value in row.items():
+            store.setdefault(name, []).append(np.asarray(value))
+
+    def proposal(self, proposal: Proposal) -> None:
+        self._append(
+            self.rounds,
+            {"parents": proposal.parents, "restart": proposal.restart}
+            | {f"hyperparameters/{k}": v for k, v in proposal.hyperparameters.items()},
+        )
+
+    def epoch(self, number: int, round_number: int, record) -> None:
+        self._append(self.epochs, {"epoch": number, "round": round_number} | record._asdict())
+
+    def facts(self) -> dict:
+        """As JSON can hold it, numbers to the last digit."""
+        return {
+            part: {
+                name: {"dtype": str(rows[0].dtype), "rows": [row.tolist() for row in rows]}
+                for name, rows in getattr(self, part).items()
+            }
+            for part in ("epochs", "rounds")
+        }
+
+    @classmethod
+    def from_facts(cls, facts: dict) -> "_Log":
+        log = cls()
+        for part in ("epochs", "rounds"):
+            for name, column in facts[part].items():
+                rows = [np.asarray(row, column["dtype"]) for row in column["rows"]]
+                getattr(log, part)[name] = rows
+        return log
+
+    def standing(self, number: int) -> Standing:
+        return Standing(
+            round=number,
+            score=self.epochs["score"][-1],
+            eligible=self.epochs["eligible"][-1],
+            hyperparameters=self.values(-1),
+        )
+
+    def values(self, row: int) -> dict[str, np.ndarray]:
+        prefix = "hyperparameters/"
+        return {
+            name.removeprefix(prefix): rows[row]
+            for name, rows in self.rounds.items()
+            if name.startswith(prefix)
+        }
+
+    def history(self, status: np.ndarray) -> History:
+        columns = {name: np.stack(rows) for name, rows in (self.epochs | self.rounds).items()}
+        prefix = "hyperparameters/"
+        values = {k.removeprefix(prefix): v for k, v in columns.items() if k.startswith(prefix)}
+        plain = {k: v for k, v in columns.items() if not k.startswith(prefix)}
+        plain.pop("eligible")
+        return History(
+            hyperparameters=values, status=tuple(STATUS[code] for code in status), **plain
+        )
+
+
+def run_search(
+    population: Population,
+    strategy: Strategy,
+    space: Space,
+    *,
+    fixed: Mapping[str, float] | None = None,
+    checkpoints: Checkpoints | None = None,
+    on_round: Callable[[Progress], None] | None = None,
+) -> SearchResult:
+    """Runs a search to its end, from its last checkpoint if there is one.
+
+    Args:
+        population: Trains the members.
+        strategy: Proposes who trains next with what.
+        space: What the strategy may propose.
+        fixed: Hyperparameters that stay as they are, one number for all members.
+        checkpoints: Where to leave a checkpoint after each round, and to resume from.
+        on_round: Called after each round.
+
+    Returns:
+        History, best snapshot of each member, and the winner.
+
+    Raises:
+        InputError: For a hyperparameter that nothing reads.
+        RuntimeError: When no member ever met the overtraining condition, or all diverged.
+    """
+    members, rounds = population.members, strategy.rounds
+    epochs = strategy.epochs_per_round
+    constant = {name: np.full(members, value) for name, value in (fixed or {}).items()}
+    population.check(set(space) | set(constant))
+
+    log, state, start = _Log(), None, 0
+    if checkpoints is not None:
+        structure = jax.eval_shape(lambda: _first_state(population, space, constant))
+        found = checkpoints.newest(structure)
+        if found is not None:
+            start, state, facts = found
+            log = _Log.from_facts(facts)
+            logger.info("resumed after round %d of %d", start, rounds)
+
+    for number in range(start, rounds):
+        began = time.monotonic()
+        rng = np.random.default_rng([population.seed, number])
+        if state is None:
+            proposal = strategy.start(space, rng)
+            values = constant | proposal.hyperparameters
+            state = population.init(values)
+        else:
+            proposal = strategy.propose(space, log.standing(number), rng)
+            values = constant | proposal.hyperparameters
+            state = population.inherit(
+                state, proposal.parents, proposal.restart, values, generation=number
+            )
+            if not np.any(state.status == RUNNING):
+                logger.info("every member has stopped early; the search ends")
+                break
+        log.proposal(proposal)
+        for _ in range(epochs):
+            epoch = len(log.epochs.get("epoch", []))
+            state, record = population.epoch(
+                state, values, epoch=epoch, epochs=rounds * epochs
+            )
+            log.epoch(epoch, number, jax.device_get(record))
+        state = jax.device_get(state)
+        if checkpoints is not None:
+            checkpoints.save(number + 1, state, log.facts())
+        if on_round is not None:
+            seconds = time.monotonic() - began
+            status = np.asarray(state.status)
+            on_round(
+                Progress(
+                    round=number + 1,
+                    rounds=rounds,
+                    score=log.epochs["score"][-1],
+                    best=float(np.max(state.best.score)),
+                    running=int(np.sum(status == RUNNING)),
+                    diverged=int(np.sum(status == 2)),
+                    seconds=seconds,
+                    events_per_second=members * epochs * len(population.train.weight) / seconds,
+                )
+            )
+    return _result(state, log)
+
+
+def _first_state(population: Population, space: Space, constant: Mapping) -> Member:
+    zeros = {name: np.zeros(population.members) for name in space}
+    return population.init(zeros | constant)
+
+
+def _result(state: Member, log: _Log) -> SearchResult:
+    score = np.asarray(state.best.score)
+    history = log.history(np.asarray(state.status))
+    if not np.any(np.isfinite(score)):
+        counts = {name: history.status.count(name) for name in STATUS}
+        raise RuntimeError(
+            f"no member of the population ever met the overtraining condition with a finite "
+            f"validation score (at the end: {counts}). Relax the condition, lower the learning "
+            "rate, or give more training events."
+        )
+    return SearchResult(history=history, best=state.best, winner=int(np.argmax(score)))

@@ -1,0 +1,93 @@
+"""The one question that every search strategy answers between two rounds."""
+
+import abc
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from difftune.errors import InputError
+from difftune.search.space import Space
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """Who trains next, from which weights, with what.
+
+    Attributes:
+        parents: Slot whose weights and optimizer state each member goes on from.
+        restart: Members that begin with new start values instead.
+        hyperparameters: Value of each hyperparameter for each member.
+    """
+
+    parents: Int[np.ndarray, " members"]
+    restart: Bool[np.ndarray, " members"]
+    hyperparameters: dict[str, Float[np.ndarray, " members"]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """How the population stands at the end of a round.
+
+    Attributes:
+        round: Number of the round that is to be proposed (1 after the first).
+        score: Validation score, larger is better; NaN for a member that diverged.
+        eligible: Members that may be chosen or copied: neither diverged nor overtrained.
+        hyperparameters: Values of the round that has ended.
+    """
+
+    round: int
+    score: Float[np.ndarray, " members"]
+    eligible: Bool[np.ndarray, " members"]
+    hyperparameters: dict[str, Float[np.ndarray, " members"]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strategy(abc.ABC):
+    """A search strategy: how large, how long, and two pure functions.
+
+    Args:
+        population: Number of members that train side by side.
+        rounds: Number of rounds.
+        epochs_per_round: Epochs that a member trains between two proposals.
+
+    Raises:
+        InputError: For a number below 1.
+    """
+
+    population: int = 16
+    rounds: int = 10
+    epochs_per_round: int = 4
+
+    def __post_init__(self):
+        for name in ("population", "rounds", "epochs_per_round"):
+            if getattr(self, name) < 1:
+                kind = type(self).__name__
+                raise InputError(f"{kind}({name}={getattr(self, name)}): must be at least 1.")
+
+    @abc.abstractmethod
+    def start(self, space: Space, rng: np.random.Generator) -> Proposal:
+        """The first round."""
+
+    @abc.abstractmethod
+    def propose(self, space: Space, standing: Standing, rng: np.random.Generator) -> Proposal:
+        """A later round."""
+
+
+def fresh(hyperparameters: dict[str, Float[np.ndarray, " members"]], members: int) -> Proposal:
+    """Everybody begins with new start values."""
+    return Proposal(
+        parents=np.arange(members),
+        restart=np.ones(members, bool),
+        hyperparameters=hyperparameters,
+    )
+
+
+def unchanged(standing: Standing) -> Proposal:
+    """Everybody goes on as before."""
+    members = len(standing.score)
+    return Proposal(
+        parents=np.arange(members),
+        restart=np.zeros(members, bool),
+        hyperparameters=standing.hyperparameters,
+    )

@@ -1,0 +1,21 @@
+"""Random search: the baseline that every other strategy has to beat."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from difftune.search.proposal import Proposal, Standing, Strategy, fresh, unchanged
+from difftune.search.space import Space
+
+
+@dataclass(frozen=True, kw_only=True)
+class Random(Strategy):
+    """Independent draws, each trained to the end (Bergstra and Bengio, JMLR 13, 281)."""
+
+    def start(self, space: Space, rng: np.random.Generator) -> Proposal:
+        """One draw a member."""
+        return fresh(space.sample(rng, self.population), self.population)
+
+    def propose(self, space: Space, standing: Standing, rng: np.random.Generator) -> Proposal:
+        """Everybody goes on."""
+        return unchanged(standing)

@@ -1,0 +1,42 @@
+"""Trains a known schedule of hyperparameters again, from other start values."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from difftune.search.proposal import Proposal, Standing, Strategy, fresh, unchanged
+from difftune.search.space import Space
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay(Strategy):
+    """Every member follows one schedule; the members differ in their random numbers only.
+
+    This tells how much of a result is the hyperparameters' and how much is luck.
+
+    Args:
+        schedule: Value of each hyperparameter in each round; the last one stays.
+    """
+
+    schedule: dict[str, Float[np.ndarray, " rounds"]]
+
+    def _values(self, number: int, members: int) -> dict[str, np.ndarray]:
+        return {
+            name: np.full(members, values[min(number, len(values) - 1)])
+            for name, values in self.schedule.items()
+        }
+
+    def start(self, space: Space, rng: np.random.Generator) -> Proposal:
+        """The first values of the schedule."""
+        return fresh(self._values(0, self.population), self.population)
+
+    def propose(self, space: Space, standing: Standing, rng: np.random.Generator) -> Proposal:
+        """The next values, the same weights."""
+        members = len(standing.score)
+        going_on = unchanged(standing)
+        return Proposal(
+            parents=going_on.parents,
+            restart=going_on.restart,
+            hyperparameters=self._values(standing.round, members),
+        )

@@ -1,0 +1,137 @@
+"""From events to the stratified batches of an epoch."""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from difftune.data import Events, FeatureTransform
+from difftune.objectives import Batch
+
+NegativeWeights = Literal["keep", "absolute"]
+
+
+class Columns(NamedTuple):
+    """Events as the training wants them, one row an event, all on the host.
+
+    `weight` sums to the full yield of each process; `training_weight` is class-balanced.
+    """
+
+    features: Float[np.ndarray, "events inputs"]
+    process: Int[np.ndarray, " events"]
+    label: Int[np.ndarray, " events"]
+    weight: Float[np.ndarray, " events"]
+    training_weight: Float[np.ndarray, " events"]
+    signal_process: Float[np.ndarray, " processes"]
+
+
+def training_weights(
+    weight: Float[np.ndarray, " events"],
+    label: Int[np.ndarray, " events"],
+    *,
+    negative: NegativeWeights = "keep",
+) -> Float[np.ndarray, " events"]:
+    """Physics weights balanced between the classes, with mean one.
+
+    Args:
+        weight: Physics weights.
+        label: 1 for signal, 0 for background.
+        negative: `"keep"` leaves negative weights as they are, which is unbiased; `"absolute"`
+            takes their magnitude, which is stable but changes the shapes that the network learns.
+    """
+    weight = np.asarray(weight, np.float64)
+    if negative == "absolute":
+        weight = np.abs(weight)
+    balanced = np.zeros_like(weight)
+    for cls in (0, 1):
+        chosen = label == cls
+        balanced[chosen] = weight[chosen] * (len(weight) / (2 * weight[chosen].sum()))
+    return balanced.astype(np.float32)
+
+
+def columns(
+    events: Events,
+    full_yields: Float[np.ndarray, " processes"],
+    transform: FeatureTransform,
+    *,
+    negative: NegativeWeights = "keep",
+) -> Columns:
+    """The columns of a split, scaled such that each process has its full yield.
+
+    Args:
+        events: The events of the split, without data.
+        full_yields: Expected yield of each process over all splits.
+        transform: Learned on training events.
+        negative: Treatment of negative weights in the training weights.
+    """
+    events = events.scaled(full_yields / events.yields())
+    signal = [process.role == "signal" for process in events.processes]
+    return Columns(
+        features=np.asarray(transform(events.features), np.float32),
+        process=np.asarray(events.process, np.int32),
+        label=np.asarray(events.label, np.int32),
+        weight=np.asarray(events.weight, np.float32),
+        training_weight=training_weights(events.weight, events.label, negative=negative),
+        signal_process=np.asarray(signal, np.float32),
+    )
+
+
+def stratified_order(
+    process: Int[np.ndarray, " events"], rng: np.random.Generator
+) -> Int[np.ndarray, " events"]:
+    """A random order in which every stretch has each process in its share.
+
+    The k-th event of a process (in random order) is put at a random place of the k-th of its equal
+    intervals, so that a stretch holds the expected number of events of a process to within one
+    interval at either end: batches without the fluctuation of the process mix.
+    """
+    place = np.empty(len(process))
+    for index in np.unique(process):
+        (mine,) = np.nonzero(process == index)
+        place[rng.permutation(mine)] = (np.arange(len(mine)) + rng.random(len(mine))) / len(mine)
+    return np.argsort(place, kind="stable")
+
+
+def as_batch(data: Columns, rows: Int[np.ndarray, "*shape"], progress: float) -> Batch:
+    """The chosen rows as a batch (or, with two axes, as a stack of batches).
+
+    Each batch stands for the full yield: the physics weights are scaled by the inverse of the
+    share of the events that it holds.
+
+    Args:
+        data: All events.
+        rows: Row numbers, `[events]` or `[batches, events]`.
+        progress: Fraction of the training that is done, from 0 to 1.
+    """
+    shape = rows.shape[:-1]
+    return Batch(
+        features=data.features[rows],
+        process=data.process[rows],
+        label=data.label[rows],
+        weight=data.weight[rows] * np.float32(len(data.weight) / rows.shape[-1]),
+        training_weight=data.training_weight[rows],
+        signal_process=np.broadcast_to(data.signal_process, (*shape, *data.signal_process.shape)),
+        progress=np.full(shape, progress, np.float32),
+    )
+
+
+def epoch_batches(data: Columns, batch_size: int, *, seed: int, epoch: int, progress: float):
+    """All full batches of one epoch, in an order that only seed and epoch decide.
+
+    Args:
+        data: Training events.
+        batch_size: Events a batch; at most the number of events.
+        seed: Seed of the run.
+        epoch: Counts from 0.
+        progress: Fraction of the training that is done.
+
+    Returns:
+        A `Batch` whose arrays have a leading axis of batches. The events left over change from
+        epoch to epoch.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    order = stratified_order(data.process, rng)
+    steps = len(order) // batch_size
+    # The left-over events must not always be those at the end of the intervals.
+    order = np.roll(order, rng.integers(len(order)))
+    return as_batch(data, order[: steps * batch_size].reshape(steps, batch_size), progress)

@@ -1,0 +1,131 @@
+"""A Flax module taken apart into pure functions of arrays."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, PyTree
+
+from difftune.errors import InputError
+from difftune.models import Hyperparameter, Model, fill
+
+
+class Weights(NamedTuple):
+    """What a network consists of: trained parameters, and buffers such as batch statistics."""
+
+    parameters: nnx.State
+    buffers: nnx.State
+
+
+def _parts(network: nnx.Module):
+    return nnx.split(network, nnx.Param, Hyperparameter, nnx.RngState, ...)
+
+
+class Blueprint:
+    """The structure of a network; its numbers live outside.
+
+    Args:
+        model: Makes the network.
+        inputs: Features an event.
+        outputs: Logits an event.
+
+    Raises:
+        InputError: When the model does not make an `nnx.Module` that maps `[events, inputs]` to
+            `[events, outputs]`.
+    """
+
+    def __init__(self, model: Model, *, inputs: int, outputs: int):
+        self.model, self.inputs, self.outputs = model, inputs, outputs
+        network = model(inputs, outputs, rngs=nnx.Rngs(0))
+        if not isinstance(network, nnx.Module):
+            raise InputError(
+                f"model={model!r} made a {type(network).__name__}, not a flax.nnx.Module."
+            )
+        network.train()
+        self._train, parameters, self._hyper, self._random, buffers = _parts(network)
+        network.eval()
+        self._eval = _parts(network)[0]
+        probe = jnp.zeros((2, inputs))
+        shape = jax.eval_shape(self._apply, self._eval, Weights(parameters, buffers), {}, probe)[0]
+        if shape.shape != (2, outputs):
+            raise InputError(
+                f"model={model!r} maps features [2, {inputs}] to {list(shape.shape)}, but logits "
+                f"[2, {outputs}] are needed."
+            )
+
+    def _apply(self, graph, weights, hyperparameters, features, random=None):
+        network = nnx.merge(
+            graph,
+            weights.parameters,
+            fill(self._hyper, hyperparameters),
+            self._random if random is None else random,
+            weights.buffers,
+            copy=True,
+        )
+        logits = network(features)
+        _, _, _, random, buffers = _parts(network)
+        return logits, buffers, random
+
+    def _logits(self, logits: Float[Array, "events outputs"]) -> Array:
+        return logits[:, 0] if self.outputs == 1 else logits
+
+    def init(self, key: Array) -> Weights:
+        """Start values, from a random key."""
+        network = self.model(self.inputs, self.outputs, rngs=nnx.Rngs(key))
+        network.train()
+        _, parameters, _, _, buffers = _parts(network)
+        return Weights(parameters, buffers)
+
+    def random_state(self, key: Array) -> nnx.State:
+        """The network's random streams (dropout), started anew from a key."""
+        leaves = nnx.to_flat_state(self._random)
+        fresh = [
+            (
+                path,
+                leaf.replace(
+                    jax.random.fold_in(key, number)
+                    if isinstance(leaf, nnx.RngKey)
+                    else jnp.zeros_like(leaf[...])
+                ),
+            )
+            for number, (path, leaf) in enumerate(leaves)
+        ]
+        return nnx.from_flat_state(fresh)
+
+    def train(
+        self,
+        weights: Weights,
+        hyperparameters: Mapping[str, Array],
+        features: Float[Array, "events inputs"],
+        random: nnx.State,
+    ) -> tuple[Array, nnx.State, nnx.State]:
+        """Logits in training mode, with the updated buffers and random streams."""
+        logits, buffers, random = self._apply(
+            self._train, weights, hyperparameters, features, random
+        )
+        return self._logits(logits), buffers, random
+
+    def evaluate(
+        self,
+        weights: Weights,
+        hyperparameters: Mapping[str, Array],
+        features: Float[Array, "events inputs"],
+    ) -> Array:
+        """Logits in evaluation mode: no dropout, averaged batch statistics."""
+        return self._logits(self._apply(self._eval, weights, hyperparameters, features)[0])
+
+    @cached_property
+    def evaluate_jit(self):
+        """`evaluate`, compiled once."""
+        return jax.jit(self.evaluate)
+
+
+def kernel_norms(parameters: PyTree) -> tuple[Array, Array]:
+    """Sum of magnitudes and of squares of all weight matrices (biases are not penalised)."""
+    kernels = [leaf for leaf in jax.tree.leaves(parameters) if leaf.ndim >= 2]
+    l1 = sum((jnp.abs(kernel).sum() for kernel in kernels), jnp.float32(0.0))
+    l2 = sum((jnp.square(kernel).sum() for kernel in kernels), jnp.float32(0.0))
+    return l1, l2

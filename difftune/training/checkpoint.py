@@ -1,0 +1,90 @@
+"""Atomic checkpoints of arrays and facts, a bounded number of them."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from jaxtyping import PyTree
+
+from difftune.errors import InputError
+
+logger = logging.getLogger("difftune")
+
+
+class Checkpoints:
+    """A folder of checkpoints, one a round.
+
+    A checkpoint appears under its name only when it is complete, so a process that is killed
+    leaves the previous one intact.
+
+    Args:
+        folder: Where they live; made if need be.
+        keep: How many to keep; the second newest is the reserve if the newest cannot be read.
+    """
+
+    def __init__(self, folder: Path, *, keep: int = 2):
+        self.folder = Path(folder).resolve()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep, enable_async_checkpointing=False
+        )
+
+    def _manager(self) -> ocp.CheckpointManager:
+        return ocp.CheckpointManager(self.folder, options=self._options)
+
+    def save(self, step: int, tree: PyTree, facts: dict[str, Any]) -> None:
+        """Writes a checkpoint.
+
+        Args:
+            step: Its number, larger than any before.
+            tree: Arrays, in any structure.
+            facts: What JSON can hold.
+        """
+        # Leaves by number: the structure is known to whoever restores, and need not be encoded.
+        leaves = {f"{i:05d}": np.asarray(x) for i, x in enumerate(jax.tree.leaves(tree))}
+        with self._manager() as manager:
+            manager.save(
+                step,
+                args=ocp.args.Composite(
+                    arrays=ocp.args.StandardSave(leaves), facts=ocp.args.JsonSave(facts)
+                ),
+            )
+
+    def newest(self, structure: PyTree) -> tuple[int, PyTree, dict[str, Any]] | None:
+        """The newest checkpoint that can be read, or nothing if there is none.
+
+        One that cannot be read is reported, removed, and the one before is taken.
+
+        Args:
+            structure: A tree of the structure that was saved; its leaves play no role.
+
+        Raises:
+            InputError: When the checkpoint holds another number of arrays: another program wrote
+                it.
+        """
+        with self._manager() as manager:
+            for step in sorted(manager.all_steps(), reverse=True):
+                try:
+                    restored = manager.restore(
+                        step,
+                        args=ocp.args.Composite(
+                            arrays=ocp.args.StandardRestore(), facts=ocp.args.JsonRestore()
+                        ),
+                    )
+                except Exception as error:  # whatever a damaged file makes a reader raise
+                    logger.warning("checkpoint %s/%d is unreadable: %s", self.folder, step, error)
+                    manager.delete(step)
+                    continue
+                leaves = [restored.arrays[name] for name in sorted(restored.arrays)]
+                treedef = jax.tree.structure(structure)
+                if treedef.num_leaves != len(leaves):
+                    raise InputError(
+                        f"checkpoint {self.folder}/{step} holds {len(leaves)} arrays where "
+                        f"{treedef.num_leaves} are expected: another configuration or version "
+                        "wrote it. Start in a new run directory."
+                    )
+                return step, jax.tree.unflatten(treedef, leaves), restored.facts
+        return None

@@ -1,0 +1,58 @@
+"""What happened to each member, epoch by epoch and round by round."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+STATUS = ("running", "stopped early", "diverged")
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """The record of a population.
+
+    Attributes:
+        epoch: Number of each epoch, from 0.
+        round: Round of each epoch.
+        loss: Mean training loss (in training mode).
+        validation_loss: Objective on the validation events.
+        score: Validation score; larger is better.
+        train_score: The same on as many training events.
+        hyperparameters: Values in each round.
+        parents: Member whose weights a member went on from, in each round.
+        restart: Whether it began afresh instead.
+        status: `"running"`, `"stopped early"` or `"diverged"`, at the end.
+    """
+
+    epoch: Int[np.ndarray, " epochs"]
+    round: Int[np.ndarray, " epochs"]
+    loss: Float[np.ndarray, "epochs members"]
+    validation_loss: Float[np.ndarray, "epochs members"]
+    score: Float[np.ndarray, "epochs members"]
+    train_score: Float[np.ndarray, "epochs members"]
+    hyperparameters: dict[str, Float[np.ndarray, "rounds members"]]
+    parents: Int[np.ndarray, "rounds members"]
+    restart: Bool[np.ndarray, "rounds members"]
+    status: tuple[str, ...]
+
+    def schedule(self, *, epoch: int, member: int) -> dict[str, Float[np.ndarray, " rounds"]]:
+        """The hyperparameters along the line of descent of a member.
+
+        Args:
+            epoch: Epoch in which the weights of interest were reached.
+            member: Slot that held them then.
+
+        Returns:
+            For each hyperparameter its value in each round since the line began, up to and with
+            the round of `epoch`.
+        """
+        last = int(self.round[self.epoch == epoch][0])
+        line = []
+        for number in range(last, -1, -1):
+            line.append((number, member))
+            if self.restart[number, member]:
+                break
+            member = int(self.parents[number, member])
+        rows, slots = np.asarray(line[::-1]).T
+        return {name: values[rows, slots] for name, values in self.hyperparameters.items()}

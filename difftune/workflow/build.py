@@ -1,0 +1,209 @@
+"""From the sections of an analysis file to the objects of the library."""
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from pathlib import Path
+from typing import Any
+
+
+from difftune.config import Config, Range
+from difftune.config import Objective as ObjectiveSection
+from difftune.data import (
+    Events,
+    FeatureVariation,
+    Process,
+    TreeVariation,
+    WeightVariation,
+    read,
+)
+from difftune.errors import InputError, nearest
+from difftune.histfactory import FreeNormalisation, Luminosity, NormalisationUncertainty
+from difftune.models import MLP, Model
+from difftune.objectives import (
+    AsimovLLR,
+    CategoricalCrossEntropy,
+    CrossEntropy,
+    Objective,
+    as_objective,
+)
+from difftune.search import (
+    PBT,
+    Dimension,
+    Random,
+    Space,
+    Strategy,
+    choice,
+    integer,
+    log_uniform,
+    uniform,
+)
+
+OBJECTIVES: dict[str, type[Objective]] = {
+    "cross_entropy": CrossEntropy,
+    "categorical_cross_entropy": CategoricalCrossEntropy,
+    "asimov_llr": AsimovLLR,
+}
+DIMENSIONS = {
+    "uniform": uniform,
+    "log_uniform": log_uniform,
+    "integer": integer,
+    "choice": choice,
+}
+
+
+def events(config: Config, progress=None) -> Events:
+    """Reads the events of an analysis."""
+    data = config.data
+    variations: list[Any] = []
+    for systematic in config.systematics:
+        match systematic.type:
+            case "weight":
+                variations.append(
+                    WeightVariation(
+                        systematic.name, systematic.up, systematic.down, systematic.samples
+                    )
+                )
+            case "tree":
+                variations.append(
+                    TreeVariation(
+                        systematic.name,
+                        systematic.up,
+                        systematic.down,
+                        systematic.samples,
+                        systematic.files_up,
+                        systematic.files_down,
+                    )
+                )
+            case "features":
+                variations.append(
+                    FeatureVariation(
+                        systematic.name, systematic.up, systematic.down, systematic.samples
+                    )
+                )
+    return read(
+        data.files,
+        processes=[Process(**sample.model_dump()) for sample in config.samples],
+        features=data.features,
+        weight=data.weight,
+        event_number=data.event_number,
+        derived=data.derived,
+        selection=data.selection,
+        missing=data.missing,
+        folds=data.folds,
+        variations=variations,
+        progress=progress,
+    )
+
+
+def own_object(spec: str, what: str) -> Any:
+    """What `file.py:name` or `package.module:name` stands for.
+
+    Raises:
+        InputError: When there is no such file, module or name, or it cannot be imported.
+    """
+    place, _, name = spec.rpartition(":")
+    if not place or not name:
+        raise InputError(f"{what} = {spec!r}: write file.py:name or package.module:name.")
+    if place.endswith(".py"):
+        path = Path(place)
+        if not path.is_file():
+            raise InputError(f"{what} = {spec!r}: there is no file {path}.")
+        module_spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert module_spec is not None
+        assert module_spec.loader is not None
+        module = importlib.util.module_from_spec(module_spec)
+        sys.modules.setdefault(path.stem, module)
+        module_spec.loader.exec_module(module)
+    else:
+        try:
+            module = importlib.import_module(place)
+        except ModuleNotFoundError as error:
+            raise InputError(f"{what} = {spec!r}: {error}.") from None
+    if not hasattr(module, name):
+        known = [n for n in vars(module) if not n.startswith("_")]
+        raise InputError(f"{what} = {spec!r}: {place} has no {name!r}.{nearest(name, known)}")
+    return getattr(module, name)
+
+
+def model(config: Config) -> Model:
+    """The network's recipe."""
+    section = config.model
+    if section.module is not None:
+        return own_object(section.module, "model.module")
+    return MLP(**section.model_dump(exclude={"module"}) | {"hidden": tuple(section.hidden)})
+
+
+def _term(section: ObjectiveSection) -> Objective:
+    if ":" in section.name:
+        found = own_object(section.name, "objective.name")
+        return as_objective(found(**section.options) if inspect.isclass(found) else found)
+    if section.name not in OBJECTIVES:
+        raise InputError(
+            f"objective.name = {section.name!r} is unknown."
+            f"{nearest(section.name, OBJECTIVES)} Choose one of {', '.join(OBJECTIVES)}, or give "
+            "your own as file.py:name."
+        )
+    cls = OBJECTIVES[section.name]
+    known = inspect.signature(cls).parameters
+    for option in section.options:
+        if option not in known:
+            raise InputError(
+                f"objective.{option} does not belong to {section.name!r}, which knows "
+                f"{', '.join(known) or 'no options'}."
+            )
+    return cls(**section.options)
+
+
+def objective(config: Config) -> Objective:
+    """The loss: the sum of the scaled terms."""
+    terms = []
+    for section in config.objective:
+        term = _term(section)
+        terms.append(term if section.scale == 1.0 else term * section.scale)
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total
+
+
+def dimension(section: Range) -> Dimension:
+    """What a hyperparameter may be."""
+    ((kind, values),) = section.model_dump(exclude_none=True).items()
+    return DIMENSIONS[kind](*values)
+
+
+def space(config: Config) -> Space:
+    """The search space."""
+    return Space(**{name: dimension(section) for name, section in config.space.items()})
+
+
+def strategy(config: Config) -> Strategy:
+    """The search strategy."""
+    section = config.search
+    size = section.model_dump(include={"population", "rounds", "epochs_per_round"})
+    if section.strategy == "random":
+        return Random(**size)
+    changes = section.model_dump(include={"quantile", "perturbation", "resample"})
+    return PBT(**size, **changes)
+
+
+def nuisances(config: Config) -> dict[str, Any]:
+    """What the statistical model has besides templates: arguments of `build_workspace`."""
+    uncertainty = config.fit.luminosity_uncertainty
+    return {
+        "poi": config.fit.poi,
+        "normalisation": [
+            NormalisationUncertainty(s.name, s.up, s.down, tuple(s.samples))
+            for s in config.systematics
+            if s.type == "normalisation"
+        ],
+        "luminosity": None if uncertainty is None else Luminosity(uncertainty),
+        "free": [
+            FreeNormalisation(f.name, tuple(f.samples), tuple(f.bounds))
+            for f in config.norm_factors
+        ],
+    }
+
+

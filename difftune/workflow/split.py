@@ -1,0 +1,84 @@
+"""Which events a network may see when."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from difftune.data import Events
+from difftune.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Training, validation and test events by fold.
+
+    The network learns from the training events; hyperparameters, the best epoch and bin edges are
+    chosen with the validation events; the test events serve for the final figures alone.
+
+    Attributes:
+        events: All events, simulated and observed.
+        validation_folds: Folds that the choices rest on.
+        test_folds: Folds that the result rests on.
+    """
+
+    events: Events
+    validation_folds: tuple[int, ...] = (3,)
+    test_folds: tuple[int, ...] = (4,)
+
+    def __post_init__(self):
+        held_out = self.validation_folds + self.test_folds
+        if len(set(held_out)) < len(held_out) or not set(held_out) < set(range(self.events.folds)):
+            raise InputError(
+                f"validation_folds={self.validation_folds} and test_folds={self.test_folds} must "
+                f"be different folds out of 0 to {self.events.folds - 1}, and leave one to train on."
+            )
+        simulated = [p.role != "data" for p in self.events.processes]
+        for name, folds in (
+            ("training", self.train_folds),
+            ("validation", self.validation_folds),
+            ("test", self.test_folds),
+        ):
+            yields = self.events.in_folds(folds).yields()
+            for process, total, matters in zip(
+                self.events.processes, yields, simulated, strict=True
+            ):
+                if matters and not total > 0.0:
+                    raise InputError(
+                        f"process {process.name!r} has a total weight of {total:g} in the {name} "
+                        f"folds {list(folds)}: it needs positive yields there. Give it more "
+                        "events, use fewer folds, or merge it with another process."
+                    )
+
+    @property
+    def train_folds(self) -> tuple[int, ...]:
+        """The folds that are neither validation nor test."""
+        held_out = {*self.validation_folds, *self.test_folds}
+        return tuple(fold for fold in range(self.events.folds) if fold not in held_out)
+
+    @property
+    def full_yields(self) -> Float[np.ndarray, " processes"]:
+        """Expected events of each process, over all folds."""
+        return self.events.yields()
+
+    def part(self, *folds: int) -> Events:
+        """Simulated events of these folds, weighted such that each process has its full yield."""
+        events = self.events.in_folds(folds).simulated
+        have = events.yields()
+        factors = np.divide(self.full_yields, have, out=np.ones_like(have), where=have > 0.0)
+        return events.scaled(factors)
+
+    @property
+    def train(self) -> Events:
+        """What networks learn from."""
+        return self.part(*self.train_folds)
+
+    @property
+    def validation(self) -> Events:
+        """What choices rest on."""
+        return self.part(*self.validation_folds)
+
+    @property
+    def test(self) -> Events:
+        """What the result rests on."""
+        return self.part(*self.test_folds)

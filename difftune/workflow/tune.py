@@ -1,0 +1,295 @@
+"""Tuning: events, model, objective, space and strategy in; the best network out."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from difftune.data import Events, FeatureTransform
+from difftune.errors import InputError
+from difftune.models import MLP, Model
+from difftune.objectives import CrossEntropy, Objective, Significance, as_objective
+from difftune.search import PBT, Progress, Replay, SearchResult, Space, Strategy, run_search
+from difftune.training import (
+    Blueprint,
+    Checkpoints,
+    OvertrainingCondition,
+    Population,
+    ScoreGap,
+    TrainedNetwork,
+    adam,
+    columns,
+)
+from difftune.training.batches import NegativeWeights
+from difftune.training.hyperparameters import Optimizer
+from difftune.workflow.split import Split
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """Everything that defines the training, but not who trains with what.
+
+    Attributes:
+        split: The events.
+        transform: Of the features, learned on the training events.
+        model: Makes the network.
+        objective: What is minimised.
+        fixed: Hyperparameters that are not searched.
+        batch_size: The largest batch.
+        patience: Epochs without improvement until a member stops.
+        metric: Validation score.
+        overtraining: Condition on training and validation score.
+        negative_weights: Treatment of negative weights in the training.
+        optimizer: Makes the optimizer.
+    """
+
+    split: Split
+    transform: FeatureTransform
+    model: Model = field(default_factory=MLP)
+    objective: Objective = field(default_factory=CrossEntropy)
+    fixed: Mapping[str, float] = field(default_factory=dict)
+    batch_size: int = 1024
+    patience: int = 10
+    metric: Any = field(default_factory=Significance)
+    overtraining: OvertrainingCondition = field(default_factory=ScoreGap)
+    negative_weights: NegativeWeights = "keep"
+    optimizer: Optimizer = adam
+
+    @property
+    def signal_process(self) -> tuple[float, ...]:
+        """1 for each process that is signal."""
+        return tuple(float(p.role == "signal") for p in self.split.events.processes)
+
+    def population(self, members: int, seed: int) -> Population:
+        """A population for this task."""
+        outputs = 1 if self.objective.outputs == "binary" else len(self.split.events.processes)
+        full = self.split.full_yields
+
+        def prepared(events: Events):
+            return columns(events, full, self.transform, negative=self.negative_weights)
+
+        train = prepared(self.split.train)
+        return Population(
+            blueprint=Blueprint(self.model, inputs=train.features.shape[1], outputs=outputs),
+            objective=self.objective,
+            train=train,
+            validation=prepared(self.split.validation),
+            members=members,
+            batch_size=self.batch_size,
+            patience=self.patience,
+            metric=self.metric,
+            overtraining=self.overtraining,
+            optimizer=self.optimizer,
+            seed=seed,
+        )
+
+    def search(
+        self,
+        strategy: Strategy,
+        space: Space,
+        *,
+        seed: int,
+        folder: Path | None = None,
+        on_round: Callable[[Progress], None] | None = None,
+    ) -> "Tuned":
+        """Runs a strategy on this task; see `tune`."""
+        population = self.population(strategy.population, seed)
+        result = run_search(
+            population,
+            strategy,
+            space,
+            fixed=self.fixed,
+            checkpoints=None if folder is None else Checkpoints(folder),
+            on_round=on_round,
+        )
+        return Tuned(task=self, strategy=strategy, space=space, blueprint=population.blueprint,
+                     result=result, seed=seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rank:
+    """A member's place: its slot, validation score, the epoch of its best, and its values then."""
+
+    member: int
+    score: float
+    epoch: int
+    status: str
+    hyperparameters: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuned:
+    """What tuning gives.
+
+    Attributes:
+        task: What was trained.
+        strategy: How the search went about it.
+        space: What it could choose from.
+        blueprint: Structure of the networks.
+        result: History and best snapshots.
+        seed: Seed of the run.
+    """
+
+    task: Task
+    strategy: Strategy
+    space: Space
+    blueprint: Blueprint
+    result: SearchResult
+    seed: int
+
+    @property
+    def networks(self) -> list[TrainedNetwork]:
+        """The best network of each member."""
+        return [self._network(slot) for slot in range(len(self.result.best.score))]
+
+    @property
+    def network(self) -> TrainedNetwork:
+        """The network with the best validation score."""
+        return self._network(self.result.winner)
+
+    @property
+    def ranking(self) -> list[Rank]:
+        """The members by validation score, the best first."""
+        best, history = self.result.best, self.result.history
+        order = np.argsort(-np.asarray(best.score), kind="stable")
+        searched = set(history.hyperparameters)
+        return [
+            Rank(
+                member=int(slot),
+                score=float(best.score[slot]),
+                epoch=int(best.epoch[slot]),
+                status=history.status[slot],
+                hyperparameters={
+                    name: float(values[slot])
+                    for name, values in best.hyperparameters.items()
+                    if name in searched
+                },
+            )
+            for slot in order
+        ]
+
+    def retrain(
+        self,
+        seeds: int,
+        *,
+        folder: Path | None = None,
+        on_round: Callable[[Progress], None] | None = None,
+    ) -> "Tuned":
+        """Trains the winner's schedule of hyperparameters again, from other start values.
+
+        The spread of the results is the part that chance has in a single one.
+
+        Args:
+            seeds: How many times, as one population.
+            folder: Where to leave checkpoints.
+            on_round: Called after each round.
+        """
+        schedule = self.result.schedule
+        strategy = Replay(
+            population=seeds,
+            rounds=self.strategy.rounds,
+            epochs_per_round=self.strategy.epochs_per_round,
+            schedule=schedule,
+        )
+        fixed = {name: v for name, v in self.task.fixed.items() if name not in schedule}
+        task = replace(self.task, fixed=fixed)
+        return task.search(
+            strategy, Space(), seed=self.seed + 1000, folder=folder, on_round=on_round
+        )
+
+    def _network(self, slot: int) -> TrainedNetwork:
+        return TrainedNetwork.from_snapshot(
+            self.result.best,
+            slot,
+            self.blueprint,
+            self.task.transform,
+            feature_names=self.task.split.events.feature_names,
+            signal_process=self.task.signal_process,
+        )
+
+
+def tune(
+    events: Events,
+    *,
+    model: Model | None = None,
+    objective: Objective | Callable | None = None,
+    space: Space | None = None,
+    search: Strategy | None = None,
+    seed: int = 1,
+    hyperparameters: Mapping[str, float] | None = None,
+    batch_size: int = 1024,
+    patience: int = 10,
+    metric: Any | None = None,
+    overtraining: OvertrainingCondition | None = None,
+    negative_weights: NegativeWeights = "keep",
+    optimizer: Optimizer = adam,
+    impute: str | float = "median",
+    missing_indicators: bool = False,
+    validation_folds: Sequence[int] = (3,),
+    test_folds: Sequence[int] = (4,),
+    checkpoints: Path | None = None,
+    on_round: Callable[[Progress], None] | None = None,
+) -> Tuned:
+    """Tunes a network on events, by training a population of them.
+
+    Args:
+        events: From `difftune.read`, or `Events.from_arrays`.
+        model: Makes the network: `difftune.models.MLP(...)`, or a Flax module class.
+        objective: What each member minimises: one of `difftune.objectives`, a sum of them, or a
+            function `(scores, batch, hyperparameters, parameters) -> scalar`.
+        space: Hyperparameters to search. None: only the random start values differ.
+        search: The strategy, with its population, rounds and epochs a round.
+        seed: Decides everything random.
+        hyperparameters: Values that are not searched.
+        batch_size: The largest batch.
+        patience: Epochs without a better validation score until a member stops.
+        metric: Validation score, of the form of an objective; larger is better. The stat-only
+            Asimov significance by default.
+        overtraining: Condition that a network must meet to be chosen.
+        negative_weights: `"keep"` or `"absolute"`, in the training only.
+        optimizer: Makes an optax optimizer from a member's hyperparameters.
+        impute: What replaces missing values: `"median"`, `"mean"` or a number.
+        missing_indicators: Whether the network also learns which values were missing.
+        validation_folds: Folds that choices rest on.
+        test_folds: Folds that are left alone until the result.
+        checkpoints: Folder for checkpoints; a search found there is continued.
+        on_round: Called with the `Progress` of each round.
+
+    Returns:
+        The networks, their ranking, and the history of the search.
+
+    Raises:
+        InputError: When an argument does not fit, before anything is trained.
+    """
+    split = Split(
+        events=events, validation_folds=tuple(validation_folds), test_folds=tuple(test_folds)
+    )
+    train = split.train
+    if not any(p.role == "signal" for p in events.processes):
+        raise InputError("no process has the role 'signal'; mark at least one.")
+    if batch_size < 1 or patience < 1:
+        raise InputError(f"batch_size={batch_size} and patience={patience} must be at least 1.")
+    task = Task(
+        split=split,
+        transform=FeatureTransform.fit(
+            train.features,
+            train.weight,
+            impute=impute,
+            indicators=missing_indicators,
+            names=train.feature_names,
+        ),
+        model=model or MLP(),
+        objective=as_objective(objective or CrossEntropy()),
+        fixed=dict(hyperparameters or {}),
+        batch_size=min(batch_size, len(train)),
+        patience=patience,
+        metric=metric or Significance(),
+        overtraining=overtraining or ScoreGap(),
+        negative_weights=negative_weights,
+        optimizer=optimizer,
+    )
+    return task.search(
+        search or PBT(), space or Space(), seed=seed, folder=checkpoints, on_round=on_round
+    )

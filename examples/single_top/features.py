@@ -1,0 +1,269 @@
+"""Selection, b-tagging and the features of the selected events. Plain NumPy; energies in GeV."""
+
+from dataclasses import dataclass
+
+import awkward as ak
+import numpy as np
+import vector
+
+from detector import JET_ETA, JET_PT, LEPTON_PT, TAG_ETA
+
+MET, MTW = 30.0, 50.0  # GeV
+W_MASS = 80.38
+MISSING = -999.0  # of a feature that two-jet events do not have
+
+#: Probability to tag a jet of |eta| < 2.5 by flavour (b, c, other), and relative uncertainties by variation.
+TAG_EFFICIENCY = {5: 0.70, 4: 0.15, 0: 0.01}
+TAG_VARIATIONS = {
+    "btag_up": {5: 1.03, 4: 1.10, 0: 1.0},
+    "btag_down": {5: 0.97, 4: 0.90, 0: 1.0},
+    "mistag_up": {5: 1.0, 4: 1.0, 0: 1.25},
+    "mistag_down": {5: 1.0, 4: 1.0, 0: 0.75},
+}
+
+#: name -> (unit, definition, absolute step to which it is rounded; 0 for a whole number, None for relative rounding)
+FEATURES: dict[str, tuple[str, str, float | None]] = {
+    "lepton_pt": ("GeV", "transverse momentum of the lepton", None),
+    "lepton_eta": ("", "its pseudorapidity", 2**-6),
+    "lepton_charge": ("e", "its charge", 0),
+    "met": ("GeV", "missing transverse momentum", None),
+    "mtw": ("GeV", "transverse mass of lepton and missing momentum", None),
+    "bjet_pt": ("GeV", "transverse momentum of the b jet: the tagged jet of highest pT", None),
+    "bjet_eta": ("", "its pseudorapidity", 2**-6),
+    "lightjet_pt": ("GeV", "transverse momentum of the light jet: the untagged jet of highest |eta|", None),
+    "lightjet_abs_eta": ("", "its absolute pseudorapidity", 2**-6),
+    "jet3_pt": ("GeV", "transverse momentum of the jet that is neither; -999 if there are two jets", None),
+    "jet3_eta": ("", "its pseudorapidity; -999 if there are two jets", 2**-6),
+    "n_jets": ("", "number of jets: 2 or 3", 0),
+    "n_bjets": ("", "number of tagged jets: 1 or 2, less than n_jets", 0),
+    "top_mass": ("GeV", "mass of lepton, neutrino and b jet", None),
+    "top_pt": ("GeV", "their transverse momentum", None),
+    "mass_lb": ("GeV", "mass of lepton and b jet", None),
+    "mass_jb": ("GeV", "mass of light jet and b jet", None),
+    "delta_r_lb": ("", "Delta R of lepton and b jet", 2**-6),
+    "delta_eta_jb": ("", "|Delta eta| of light jet and b jet", 2**-6),
+    "delta_eta_lj": ("", "|Delta eta| of lepton and light jet", 2**-6),
+    "delta_phi_lmet": ("rad", "|Delta phi| of lepton and missing momentum", 2**-6),
+    "delta_r_top_j": ("", "Delta R of reconstructed top and light jet", 2**-6),
+    "cos_theta_star": ("", "cosine between lepton and light jet in the top rest frame", 2**-7),
+    "cos_theta_w": ("", "cosine between lepton in the W rest frame and the W in the top rest frame", 2**-7),
+    "ht": ("GeV", "scalar sum of the transverse momenta of jets, lepton and missing momentum", None),
+    "mass_total": ("GeV", "mass of jets, lepton and neutrino", None),
+    "sphericity": ("", "3/2 (l2 + l3) of the momentum tensor of jets, lepton and neutrino, l1 > l2 > l3", 2**-9),
+    "aplanarity": ("", "3/2 l3 of that tensor", 2**-10),
+    "fox_wolfram_1": ("", "first Fox-Wolfram moment of jets and lepton, over the zeroth", 2**-8),
+    "fox_wolfram_2": ("", "second", 2**-8),
+}
+
+_PATTERNS = np.array([[1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 1], [1, 0, 1], [0, 1, 1]], bool)  # tagged of 3 jets
+
+
+@dataclass(frozen=True)
+class Selected:
+    """Events of a batch that pass the selection, with two or three jets, before b-tagging.
+
+    Attributes:
+        index: of the events among those given.
+        lepton: pt, eta, phi, charge: [events, 4].
+        jets: pt, eta, phi, mass: [events, 3, 4], zero for no third jet.
+        probability: of each pattern of tags: [events, patterns]; zero for a pattern that is not selected.
+        varied: the same for each of `TAG_VARIATIONS`.
+        met: x, y: [events, 2].
+    """
+
+    index: np.ndarray
+    lepton: np.ndarray
+    jets: np.ndarray
+    probability: np.ndarray
+    varied: dict[str, np.ndarray]
+    met: np.ndarray
+
+
+def select(lepton: ak.Array, jets: ak.Array, missing_x: ak.Array, missing_y: ak.Array) -> tuple[Selected, np.ndarray]:
+    """The selection but for the b-tag, and which events are left after each step (lepton, MET, mT(W), jets): [steps, events]."""
+    jets = jets[(jets.pt > JET_PT) & (abs(jets.eta) < JET_ETA)]
+    met = np.stack([np.asarray(missing_x), np.asarray(missing_y)], axis=-1)
+    candidates = np.stack([np.asarray(getattr(lepton, name)) for name in ("pt", "eta", "phi", "charge")], axis=-1)
+    number = np.asarray(ak.num(jets))
+    steps = (
+        candidates[:, 0] > LEPTON_PT,
+        np.hypot(*met.T) > MET,
+        _transverse_mass(candidates, met) > MTW,
+        (number == 2) | (number == 3),
+    )
+    passed = np.logical_and.accumulate(steps)
+    index = np.flatnonzero(passed[-1])
+    jets = ak.pad_none(jets[index], 3, clip=True)
+
+    def column(values: ak.Array, fill: float) -> np.ndarray:
+        return np.asarray(ak.to_regular(ak.fill_none(values, fill))).reshape(-1, 3)
+
+    momenta = np.stack([column(getattr(jets, name), 0.0) for name in ("pt", "eta", "phi", "mass")], axis=-1)
+    flavour, taggable = column(jets.flavour, -1), np.abs(momenta[..., 1]) < TAG_ETA
+
+    def probability(factors: dict[int, float]) -> np.ndarray:
+        tagged = np.zeros(flavour.shape)
+        for kind, efficiency in TAG_EFFICIENCY.items():
+            tagged[(flavour == kind) & taggable] = efficiency * factors[kind]
+        result = np.where(_PATTERNS, tagged[:, None], 1 - tagged[:, None]).prod(axis=-1)
+        return result * (_PATTERNS.sum(axis=1) < (flavour >= 0).sum(axis=1)[:, None])  # an untagged jet is left
+
+    return Selected(
+        index=index,
+        lepton=candidates[index],
+        jets=momenta,
+        probability=probability(dict.fromkeys(TAG_EFFICIENCY, 1.0)),
+        varied={name: probability(factors) for name, factors in TAG_VARIATIONS.items()},
+        met=met[index],
+    ), passed
+
+
+def tag(events: Selected, uniform: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """Draw which jets are tagged, given that the event is selected.
+
+    Args:
+        events: to tag.
+        uniform: one random number an event; the same one in nominal and varied events keeps their tags alike.
+
+    Returns:
+        Tagged jets [events, 3]; the probability to be selected, that is the weight of the event; and for each of
+        `TAG_VARIATIONS` the ratio of the probabilities of the pattern that was drawn.
+    """
+    total = events.probability.sum(axis=1)
+    below = events.probability.cumsum(axis=1) < (uniform * total)[:, None]
+    drawn = below.sum(axis=1)
+    rows = np.arange(len(drawn))
+    nominal = np.where(total > 0, events.probability[rows, drawn], 1.0)
+    return _PATTERNS[drawn], total, {name: p[rows, drawn] / nominal for name, p in events.varied.items()}
+
+
+def features(events: Selected, tagged: np.ndarray) -> np.ndarray:
+    """`FEATURES` of each event: [events, features], float32, rounded."""
+    lepton, jets, (met_x, met_y) = events.lepton, events.jets, events.met.T
+    rows, exists = np.arange(len(jets)), jets[..., 0] > 0
+    b_index = np.argmax(tagged, axis=1)  # jets are in pT order
+    light_index = np.argmax(np.where(exists & ~tagged, np.abs(jets[..., 1]), -1.0), axis=1)
+    other_index = 3 - b_index - light_index
+    b, light, other = (jets[rows, index] for index in (b_index, light_index, other_index))
+    three = exists[rows, other_index]
+    met = np.hypot(met_x, met_y)
+
+    lepton4 = _momentum(lepton[:, 0], lepton[:, 1], lepton[:, 2], 0.0)
+    jets4 = _momentum(*np.moveaxis(jets, -1, 0))
+    b4, light4 = jets4[rows, b_index], jets4[rows, light_index]
+    neutrino4 = _neutrino(lepton4, met_x, met_y)
+    w4 = lepton4 + neutrino4
+    top4 = w4 + b4
+    all4 = np.concatenate([jets4, lepton4[:, None], neutrino4[:, None]], axis=1)
+    sphericity, aplanarity = _event_shape(all4)
+    moments = _fox_wolfram(all4[:, :4], orders=(1, 2))
+    top_vector = vector.array({"px": top4[:, 1], "py": top4[:, 2], "pz": top4[:, 3], "E": top4[:, 0]})
+
+    values = {
+        "lepton_pt": lepton[:, 0],
+        "lepton_eta": lepton[:, 1],
+        "lepton_charge": lepton[:, 3],
+        "met": met,
+        "mtw": _transverse_mass(lepton, events.met),
+        "bjet_pt": b[:, 0],
+        "bjet_eta": b[:, 1],
+        "lightjet_pt": light[:, 0],
+        "lightjet_abs_eta": np.abs(light[:, 1]),
+        "jet3_pt": np.where(three, other[:, 0], MISSING),
+        "jet3_eta": np.where(three, other[:, 1], MISSING),
+        "n_jets": exists.sum(axis=1),
+        "n_bjets": tagged.sum(axis=1),
+        "top_mass": _mass(top4),
+        "top_pt": top_vector.pt,
+        "mass_lb": _mass(lepton4 + b4),
+        "mass_jb": _mass(light4 + b4),
+        "delta_r_lb": np.hypot(lepton[:, 1] - b[:, 1], _delta_phi(lepton[:, 2], b[:, 2])),
+        "delta_eta_jb": np.abs(light[:, 1] - b[:, 1]),
+        "delta_eta_lj": np.abs(lepton[:, 1] - light[:, 1]),
+        "delta_phi_lmet": _delta_phi(lepton[:, 2], np.arctan2(met_y, met_x)),
+        "delta_r_top_j": np.hypot(top_vector.eta - light[:, 1], _delta_phi(top_vector.phi, light[:, 2])),
+        "cos_theta_star": _cosine(_boosted(lepton4, top4), _boosted(light4, top4)),
+        "cos_theta_w": _cosine(_boosted(lepton4, w4), _boosted(w4, top4)),
+        "ht": jets[..., 0].sum(axis=1) + lepton[:, 0] + met,
+        "mass_total": _mass(all4.sum(axis=1)),
+        "sphericity": sphericity,
+        "aplanarity": aplanarity,
+        "fox_wolfram_1": moments[0],
+        "fox_wolfram_2": moments[1],
+    }
+    return np.stack([_rounded(values[name], step) for name, (_, _, step) in FEATURES.items()], axis=1)
+
+
+def round_mantissa(values: np.ndarray, bits: int = 8) -> np.ndarray:
+    """To the nearest float32 with that many bits of mantissa, which compresses well."""
+    mantissa, exponent = np.frexp(np.asarray(values, np.float64))
+    return np.ldexp(np.round(mantissa * 2 ** (bits + 1)), exponent - bits - 1).astype(np.float32)
+
+
+def _rounded(values: np.ndarray, step: float | None) -> np.ndarray:
+    if step is None:
+        return np.where(values == MISSING, MISSING, round_mantissa(values)).astype(np.float32)
+    return np.asarray(np.round(values / step) * step if step else values, np.float32)
+
+
+def _momentum(pt, eta, phi, mass) -> np.ndarray:
+    """E, px, py, pz on the last axis."""
+    pz = pt * np.sinh(eta)
+    return np.stack([np.sqrt(pt**2 + pz**2 + mass**2), pt * np.cos(phi), pt * np.sin(phi), pz], axis=-1)
+
+
+def _mass(p: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.maximum(p[..., 0] ** 2 - (p[..., 1:] ** 2).sum(axis=-1), 0.0))
+
+
+def _delta_phi(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Absolute, in [0, pi]."""
+    return np.abs((a - b + np.pi) % (2 * np.pi) - np.pi)
+
+
+def _transverse_mass(lepton: np.ndarray, met: np.ndarray) -> np.ndarray:
+    pt, phi = lepton[:, 0], lepton[:, 2]
+    square = pt * np.hypot(*met.T) - pt * (np.cos(phi) * met[:, 0] + np.sin(phi) * met[:, 1])
+    return np.sqrt(np.maximum(2 * square, 0.0))
+
+
+def _neutrino(lepton: np.ndarray, met_x: np.ndarray, met_y: np.ndarray) -> np.ndarray:
+    """Momentum whose pz gives lepton and neutrino the W mass: the solution of smaller |pz|, or the real part of both."""
+    pt2 = lepton[:, 1] ** 2 + lepton[:, 2] ** 2
+    a = W_MASS**2 / 2 + lepton[:, 1] * met_x + lepton[:, 2] * met_y
+    root = np.sqrt(np.maximum(a**2 - pt2 * (met_x**2 + met_y**2), 0.0)) * lepton[:, 0]
+    solutions = (a * lepton[:, 3] + np.stack([root, -root])) / pt2
+    pz = np.take_along_axis(solutions, np.abs(solutions).argmin(axis=0)[None], axis=0)[0]
+    return np.stack([np.sqrt(met_x**2 + met_y**2 + pz**2), met_x, met_y, pz], axis=-1)
+
+
+def _boosted(p: np.ndarray, frame: np.ndarray) -> np.ndarray:
+    """Three-momentum of p in the rest frame of `frame`."""
+    mass = np.maximum(_mass(frame), 1e-3)
+    along = (p[:, 1:] * frame[:, 1:]).sum(axis=1)
+    factor = along / (mass * (frame[:, 0] + mass)) - p[:, 0] / mass
+    return p[:, 1:] + factor[:, None] * frame[:, 1:]
+
+
+def _cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    norm = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return np.clip((a * b).sum(axis=1) / np.maximum(norm, 1e-9), -1, 1)
+
+
+def _event_shape(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sphericity and aplanarity."""
+    tensor = np.einsum("npi,npj->nij", p[..., 1:], p[..., 1:])
+    eigenvalues = np.linalg.eigvalsh(tensor / np.trace(tensor, axis1=1, axis2=2)[:, None, None])  # ascending
+    return 1.5 * (eigenvalues[:, 0] + eigenvalues[:, 1]), 1.5 * np.maximum(eigenvalues[:, 0], 0.0)
+
+
+def _fox_wolfram(p: np.ndarray, orders: tuple[int, ...]) -> list[np.ndarray]:
+    """H_l / H_0, with H_l = sum_ij |p_i| |p_j| P_l(cos_ij) (Fox, Wolfram, PRL 41 (1978) 1581)."""
+    norm = np.linalg.norm(p[..., 1:], axis=-1)
+    products = norm[:, :, None] * norm[:, None, :]
+    cosine = np.einsum("npi,nqi->npq", p[..., 1:], p[..., 1:]) / np.where(products > 0, products, 1.0)
+    return [
+        (products * np.polynomial.legendre.legval(cosine, [0] * order + [1])).sum(axis=(1, 2))
+        / products.sum(axis=(1, 2))
+        for order in orders
+    ]

@@ -1,0 +1,98 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+from scipy import stats
+
+from difftune.errors import InputError
+from difftune.histograms import soft_histogram, yields
+
+EDGES = np.array([0.0, 0.15, 0.4, 0.45, 0.9, 1.0])
+KERNELS = {"logistic": stats.logistic, "normal": stats.norm}
+
+
+@pytest.fixture
+def sample():
+    rng = np.random.default_rng(3)
+    return rng.uniform(-0.1, 1.1, 300), rng.normal(1.0, 1.5, 300)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_bins_hold_the_kernels_probability(sample, kernel):
+    x, weight = sample
+    cdf = KERNELS[kernel](x[:, None], 0.07).cdf(np.array([-np.inf, *EDGES[1:-1], np.inf]))
+    with jax.enable_x64(True):
+        ours = soft_histogram(*map(jnp.asarray, (x, weight, EDGES)), bandwidth=0.07, kernel=kernel)
+        np.testing.assert_allclose(ours, weight @ np.diff(cdf), rtol=1e-12)
+
+
+@pytest.mark.parametrize("bandwidth", [1e-6, 0.05, 10.0])
+def test_sum_is_conserved_in_float32(bandwidth):
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.uniform(0, 1, 4096), jnp.float32)
+    weight = jnp.asarray(rng.lognormal(0, 2, (2, 4096)), jnp.float32)
+    edges = jnp.linspace(0, 1, 21)
+    bins = soft_histogram(x, weight, edges, bandwidth=bandwidth)
+    assert bins.dtype == jnp.float32
+    assert bins.shape == (2, 20)
+    np.testing.assert_allclose(bins.sum(1), weight.sum(1), rtol=2e-6)
+    assert (bins >= 0).all()
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("bandwidth", [1e-6, 1e-30, 0.0])
+def test_small_bandwidth_gives_the_hard_histogram(sample, kernel, bandwidth):
+    x, weight, edges = (jnp.asarray(a, jnp.float32) for a in (*sample, EDGES))
+
+    def bins(*args):
+        return soft_histogram(*args[:3], bandwidth=args[3], kernel=kernel)
+
+    hard = yields(x, weight, edges)
+    args = (x, weight, edges, jnp.float32(bandwidth))
+    np.testing.assert_allclose(bins(*args), hard, rtol=1e-5, atol=1e-4)
+    gradients = jax.grad(lambda *a: bins(*a)[2], argnums=(0, 1, 2, 3))(*args)
+    assert all(jnp.isfinite(g).all() for g in gradients)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_gradients_forward_reverse_and_finite_differences(sample, kernel):
+    def bins(*arguments):
+        x, weight, edges, bandwidth = map(jnp.asarray, arguments)
+        return soft_histogram(x, weight, edges, bandwidth=bandwidth, kernel=kernel)
+
+    with jax.enable_x64(True):
+        arrays = [jnp.asarray(a) for a in (sample[0][:20], sample[1][:20], EDGES, 0.11)]
+        check_grads(
+            bins,
+            arrays,
+            order=2,
+            modes=["fwd", "rev"],
+            rtol=1e-4,
+        )
+
+
+def test_vmap_and_jit_change_nothing(sample):
+    x, weight, edges = (jnp.asarray(a, jnp.float32) for a in (*sample, EDGES))
+    bandwidths = jnp.array([0.01, 0.1])
+    scores = jnp.stack([x, 1 - x])
+    shifted = jnp.stack([edges, edges.at[2].set(0.3)])
+    compiled = jax.jit(
+        jax.vmap(lambda x, e, h: soft_histogram(x, weight, e, bandwidth=h), in_axes=(0, 0, 0))
+    )(scores, shifted, bandwidths)
+    for member, row in enumerate(compiled):
+        plain = soft_histogram(
+            scores[member], weight, shifted[member], bandwidth=bandwidths[member]
+        )
+        np.testing.assert_allclose(row, plain, rtol=1e-5, atol=1e-4)
+
+
+def test_empty_bins_stay_empty_next_to_large_ones():
+    x, weight = jnp.array([0.01, 0.99]), jnp.array([1e6, 1e6])
+    bins = soft_histogram(x, weight, jnp.linspace(0, 1, 11), bandwidth=1e-3)
+    np.testing.assert_array_equal(bins[1:-1] < 1e-6, np.ones(8, bool))
+
+
+def test_unknown_kernel_is_refused():
+    with pytest.raises(InputError, match="'logistic' or 'normal'"):
+        soft_histogram(jnp.ones(1), jnp.ones(1), jnp.array([0.0, 1.0]), bandwidth=1.0, kernel="x")
