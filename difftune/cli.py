@@ -76,6 +76,8 @@ def _log_to_terminal(level: int) -> None:
     handler.setLevel(level)
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
+    # Libraries that configure the root logger would print every line twice.
+    logger.propagate = False
 
 
 def main() -> None:

@@ -25,6 +25,7 @@ class General(_Section):
 
     name: str = "analysis"
     label: str = "Simulation"
+    detail: str = ""
     output: str = "run"
     seed: Annotated[int, Field(ge=0)] = 1
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Float64, Int, Int32
+from jaxtyping import Bool, Float, Float32, Float64, Int32, Integer
 
 from difftune.data.pytree import register
 from difftune.data.variations import Direction, Files
@@ -34,7 +34,7 @@ class Process:
     """
 
     name: str
-    role: Role = "background"
+    role: str = "background"
     files: Files | None = None
     tree: str | None = None
     selection: str | None = None
@@ -45,7 +45,7 @@ class Process:
         if self.role not in ("signal", "background", "data"):
             raise InputError(
                 f"process {self.name!r}: role {self.role!r} is none of signal, background, data."
-                + nearest(str(self.role), ("signal", "background", "data"))
+                + nearest(self.role, ("signal", "background", "data"))
             )
         if isinstance(self.files, os.PathLike):
             object.__setattr__(self, "files", os.fspath(self.files))
@@ -106,12 +106,12 @@ class Events:
     def from_arrays(
         cls,
         features: Float[Array, "events variables"],
-        process: Int[Array, " events"],
+        process: Integer[Array, " events"],
         weight: Float[Array, " events"],
         *,
         feature_names: Sequence[str],
         processes: Sequence[Process],
-        event_number: Int[Array, " events"] | None = None,
+        event_number: Integer[Array, " events"] | None = None,
         folds: int = 5,
         variations: Mapping[str, Any] | None = None,
     ) -> "Events":
@@ -285,14 +285,14 @@ class Events:
         return self.select(lambda e: np.isin(np.asarray(e.process), wanted))
 
 
-def fold_of(numbers: Int[Array, " events"], folds: int) -> Int32[np.ndarray, " events"]:
+def fold_of(numbers: Integer[Array, " events"], folds: int) -> Int32[np.ndarray, " events"]:
     """The fold of each event: its number modulo the number of folds."""
     if folds < 1:
         raise InputError(f"folds = {folds}: at least 1 is needed.")
     return (np.asarray(numbers) % folds).astype(np.int32)
 
 
-def running_number(process: Int[Array, " events"]) -> Int[np.ndarray, " events"]:
+def running_number(process: Integer[Array, " events"]) -> Integer[np.ndarray, " events"]:
     """0, 1, 2, ... within each process."""
     order = np.argsort(process, kind="stable")
     sizes = np.bincount(process)

@@ -88,7 +88,7 @@ def column(name: str, where: str) -> Expression:
     return Expression(name, where, (name,), ast.Name("_0"), {"_0": name})
 
 
-def parse(text: str, where: str) -> Expression:
+def parse(text: object, where: str) -> Expression:
     """Reads an expression.
 
     Raises:

@@ -7,7 +7,7 @@ import numpy as np
 
 from difftune.errors import InputError
 
-Sentinels = float | Sequence[float]
+Sentinels = int | float | Sequence[int | float]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from difftune.data.events import Process
 from difftune.data.expressions import Expression, column, parse
 from difftune.data.missing import Missing
 from difftune.data.names import Names
-from difftune.data.program import Program, WeightKey
+from difftune.data.program import UNTOUCHED, Program, WeightKey
 from difftune.data.sources import open_table, resolve
 from difftune.data.table import Table
 from difftune.data.variations import (
@@ -19,7 +19,7 @@ from difftune.data.variations import (
     Variation,
     WeightVariation,
 )
-from difftune.errors import InputError
+from difftune.errors import InputError, nearest
 
 logger = logging.getLogger("difftune")
 
@@ -89,9 +89,10 @@ class Plan:
             self._add_nominal(index, process)
         for variation in request.variations:
             for process in request.touched(variation):
-                self._add_varied(request.processes.index(process), process, variation)
+                self._add_touched(request.processes.index(process), process, variation)
         for stream in self.streams.values():
             _check_definitions(stream, request.processes)
+        self._check_missing()
 
     def _open(self, file: str, tree: str | None, where: str) -> Table:
         if (file, tree) not in self._tables_open:
@@ -115,6 +116,25 @@ class Plan:
         for table in self._tables(files, process.tree, where):
             names = Names(table, self.request.derived, {}, self.request.missing)
             self._add(index, None, table, self._program(process, names, "", weights=True))
+
+    def _add_touched(self, index: int, process: Process, variation: Variation) -> None:
+        try:
+            self._add_varied(index, process, variation)
+        except InputError as error:
+            if variation.processes is None:
+                raise InputError(f"{error} {UNTOUCHED}") from error
+            raise
+
+    def _check_missing(self) -> None:
+        known = set(self.request.derived)
+        for stream in self.streams.values():
+            known.update(stream.table.kinds)
+        for name in self.request.missing.special:
+            if name not in known:
+                raise InputError(
+                    f"missing: there is no column or derived feature {name!r}."
+                    + nearest(name, sorted(known))
+                )
 
     def _add_varied(self, index: int, process: Process, variation: Variation) -> None:
         if isinstance(variation, WeightVariation):

@@ -12,6 +12,7 @@ from difftune.data.variations import Direction
 from difftune.errors import InputError, nearest
 
 WeightKey = tuple[str, Direction]
+UNTOUCHED = "If it does not touch this process, list those that it does as its `processes`."
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,12 @@ class Program:
         self._check_features()
         for condition in self.selection:
             self._refuse_text(condition)
-        for weight in (self.weight, *self.weights.values()):
-            self._refuse_text(weight)
+        self._refuse_text(self.weight)
+        for weight in self.weights.values():
+            try:
+                self._refuse_text(weight)
+            except InputError as error:
+                raise InputError(f"{error} {UNTOUCHED}") from error
         expressions = [*self.selection, self.weight, *self.weights.values()]
         expressions += [column(name, self.who) for name in self.features]
         if self.number is not None:

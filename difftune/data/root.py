@@ -21,32 +21,39 @@ def open_root(file: str, tree: str | None, where: str) -> Table:
         InputError: The file cannot be opened, or the tree is not there.
     """
     try:
-        handle = uproot.open(file)
+        with uproot.open(file) as handle:
+            tree = _find(handle, file, tree, where)
+            found = handle[tree]
+            kinds, rows = _kinds(found), int(found.num_entries)
+    except InputError:
+        raise
     except Exception as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise InputError(f"{where}: {file!r} cannot be opened as ROOT file: {reason[0]}") from error
-    with handle:
-        classes = handle.classnames(cycle=False)
-        trees = [name for name, kind in classes.items() if kind in _CLASSES]
-        if tree is None:
-            if len(trees) != 1:
-                found = f"has the trees {', '.join(trees)}" if trees else "has no tree"
-                raise InputError(f"{where}: {file!r} {found}; say which one with `tree`.")
-            tree = trees[0]
-        elif tree.split(";")[0] not in trees:
-            raise InputError(
-                f"{where}: {file!r} has no tree {tree!r}.{nearest(tree, trees)} "
-                f"Trees in it: {', '.join(trees) or 'none'}."
-            )
-        found_tree = handle[tree]
-        kinds = _kinds(found_tree)
-        rows = int(found_tree.num_entries)
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise InputError(
+            f"{where}: {file!r} cannot be opened as ROOT file: {type(error).__name__}: {reason}"
+        ) from error
 
     def read(columns: Sequence[str], step: int) -> Iterator[Chunk]:
         with uproot.open(file) as again:
             yield from _chunks(again[tree], columns, step, rows)
 
     return Table(file, tree, kinds, rows, read)
+
+
+def _find(handle: Any, file: str, tree: str | None, where: str) -> str:
+    classes = handle.classnames(cycle=False)
+    trees = [name for name, kind in classes.items() if kind in _CLASSES]
+    if tree is None:
+        if len(trees) != 1:
+            found = f"has the trees {', '.join(trees)}" if trees else "has no tree"
+            raise InputError(f"{where}: {file!r} {found}; say which one with `tree`.")
+        return trees[0]
+    if tree.split(";")[0] not in trees:
+        raise InputError(
+            f"{where}: {file!r} has no tree {tree!r}.{nearest(tree, trees)} "
+            f"Trees in it: {', '.join(trees) or 'none'}."
+        )
+    return tree
 
 
 def _is_ntuple(tree: Any) -> bool:

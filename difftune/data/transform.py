@@ -48,7 +48,7 @@ class FeatureTransform:
         features: Float[Array, "events variables"],
         weight: Float[Array, " events"] | None = None,
         *,
-        impute: str | float = "median",
+        impute: str | int | float = "median",
         standardise: bool = True,
         indicators: bool = False,
         names: Sequence[str] | None = None,

@@ -1,5 +1,28 @@
 """Expected significance, fits, CLs and limits."""
 
 from difftune.inference.asimov import asimov_llr, asimov_significance
+from difftune.inference.backend import FitError
+from difftune.inference.fits import (
+    FitResult,
+    HypoTest,
+    Significance,
+    UpperLimit,
+    expected_significance,
+    fit,
+    hypotest,
+    upper_limit,
+)
 
-__all__ = ["asimov_llr", "asimov_significance"]
+__all__ = [
+    "FitError",
+    "FitResult",
+    "HypoTest",
+    "Significance",
+    "UpperLimit",
+    "asimov_llr",
+    "asimov_significance",
+    "expected_significance",
+    "fit",
+    "hypotest",
+    "upper_limit",
+]

@@ -1,7 +1,7 @@
 """The multilayer perceptron, and what any model must be able to do."""
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import jax
 from flax import nnx
@@ -23,6 +23,7 @@ ACTIVATIONS = {
 Normalisation = Literal["none", "batch", "layer"]
 
 
+@runtime_checkable
 class Model(Protocol):
     """Whatever makes a network: a Flax module class of this signature, or a recipe like `MLP`."""
 

@@ -3,13 +3,19 @@
 from dataclasses import dataclass
 
 import jax
-from jaxtyping import Array, Float, Int
+import numpy as np
+from jaxtyping import Float, Int
+
+Array = jax.Array | np.ndarray
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class Batch:
     """A stratified batch of simulated events, without their scores.
+
+    An objective sees one batch. The batches of an epoch, one after the other, are a stack: every
+    array has one more axis in front.
 
     Attributes:
         features: Network inputs, `[events, inputs]`, after the feature transform.
@@ -24,13 +30,13 @@ class Batch:
         progress: How much of the training is behind us, from 0 to 1.
     """
 
-    features: Float[Array, "events inputs"]
-    process: Int[Array, " events"]
-    label: Int[Array, " events"]
-    weight: Float[Array, " events"]
-    training_weight: Float[Array, " events"]
-    signal_process: Float[Array, " processes"]
-    progress: Float[Array, ""]
+    features: Float[Array, "*stack events inputs"]
+    process: Int[Array, "*stack events"]
+    label: Int[Array, "*stack events"]
+    weight: Float[Array, "*stack events"]
+    training_weight: Float[Array, "*stack events"]
+    signal_process: Float[Array, "*stack processes"]
+    progress: Float[Array, "*stack"]
 
 
 def signal_probability(

@@ -12,7 +12,7 @@ from difftune.objectives.batch import signal_probability
 
 def quantile_edges(
     score: Float[Array, " events"], weight: Float[Array, " events"], *, bins: int
-) -> Float[Array, " bins+1"]:
+) -> Float[Array, " edges"]:
     """Edges between bins of equal |weight|, on the device.
 
     Args:

@@ -1,0 +1,76 @@
+"""Figures, tables and the HTML report of a run."""
+
+from difftune.report.html import (
+    Block,
+    Code,
+    Collapsible,
+    Numbers,
+    Picture,
+    Row,
+    Section,
+    Text,
+    render,
+)
+from difftune.report.lineage import best_network, line_of_descent
+from difftune.report.plots.correlations import feature_correlations, parameter_correlations
+from difftune.report.plots.features import feature_distributions
+from difftune.report.plots.hyperparameters import hyperparameter_history
+from difftune.report.plots.loss import loss_history
+from difftune.report.plots.overtraining import score_distributions
+from difftune.report.plots.pulls import pulls
+from difftune.report.plots.region import region
+from difftune.report.plots.roc import roc
+from difftune.report.plots.scan import score_against_hyperparameters
+from difftune.report.plots.systematics import negligible, systematic_variations
+from difftune.report.run_tables import (
+    members_table,
+    over_seeds,
+    samples_table,
+    significance_table,
+    yields_table,
+)
+from difftune.report.save import png, save, to_json
+from difftune.report.style import Label, PlotFigure
+from difftune.report.tables import Measured, Table, written
+from difftune.report.uncertainty import Uncertainty, uncertainty
+
+__all__ = [
+    "Block",
+    "Code",
+    "Collapsible",
+    "Label",
+    "Measured",
+    "Numbers",
+    "Picture",
+    "PlotFigure",
+    "Row",
+    "Section",
+    "Table",
+    "Text",
+    "Uncertainty",
+    "best_network",
+    "feature_correlations",
+    "feature_distributions",
+    "hyperparameter_history",
+    "line_of_descent",
+    "loss_history",
+    "members_table",
+    "negligible",
+    "over_seeds",
+    "parameter_correlations",
+    "png",
+    "pulls",
+    "region",
+    "render",
+    "roc",
+    "samples_table",
+    "save",
+    "score_against_hyperparameters",
+    "score_distributions",
+    "significance_table",
+    "systematic_variations",
+    "to_json",
+    "uncertainty",
+    "written",
+    "yields_table",
+]

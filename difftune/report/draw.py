@@ -1,9 +1,12 @@
 """Histograms as lines, bands and points, and the arithmetic of their uncertainties."""
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float, Num
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.container import ErrorbarContainer
 from scipy.special import gammaincinv
 
 from difftune.report.style import INK
@@ -16,7 +19,7 @@ def steps(
     *,
     color: str,
     label: str | None = None,
-    linestyle: str = "-",
+    linestyle: str | tuple[float, tuple[float, ...]] = "-",
     linewidth: float = 1.5,
     zorder: float = 3,
 ) -> Artist:
@@ -46,7 +49,7 @@ def band(
     zorder: float = 2.5,
 ) -> Artist:
     """An uncertainty band around a histogram: hatched, or a flat colour without `hatch`."""
-    look: dict[str, object] = (
+    look: dict[str, Any] = (
         {"facecolor": "none", "edgecolor": color, "hatch": hatch, "linewidth": 0}
         if hatch
         else {"facecolor": color, "alpha": alpha, "linewidth": 0}
@@ -72,7 +75,7 @@ def points(
     label: str | None = None,
     marker: str = "o",
     size: float = 4.5,
-) -> Artist:
+) -> ErrorbarContainer:
     """Points with error bars without caps; bins that are not finite are left out."""
     good = np.isfinite(y)
     shown = np.nan_to_num(np.atleast_2d(errors)[:, good])

@@ -24,10 +24,8 @@ def ratio_figure(
         ratio: Height of the lower panel over that of the upper one.
         line: Where the lower panel has a dashed line.
     """
-    figure = new_figure(width, height)
+    figure = new_figure(width, height, h_pad=0.03)
     main, below = figure.subplots(2, 1, sharex=True, height_ratios=[1, ratio])
-    engine = figure.get_layout_engine()
-    engine.set(h_pad=0.03)  # type: ignore[union-attr]
     set_ticks(main)
     set_ticks(below)
     main.tick_params(labelbottom=False)
@@ -61,8 +59,7 @@ def panel_grid(
     """
     columns = min(columns, number)
     rows = -(-number // columns)
-    figure = new_figure(width * columns + margins[0], height * rows + margins[1])
-    figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06)  # type: ignore[union-attr]
+    figure = new_figure(width * columns + margins[0], height * rows + margins[1], h_pad=0.06)
     panels = figure.subplots(rows, columns, squeeze=False)
     for axes in panels.flat[:number]:
         small_ticks(axes, size=size)
@@ -123,13 +120,12 @@ def ratio_range(
 
 def legend_with_room(
     axes: Axes,
-    handles: Sequence[Artist] | None = None,
+    handles: Sequence[Any] | None = None,
     labels: Sequence[str] | None = None,
     *,
     note: str = "",
     columns: int | None = None,
     top: float | None = None,
-    location: str = "upper right",
     size: float = 11,
 ) -> Legend | None:
     """Draws the legend and raises the vertical range until nothing lies behind it.
@@ -141,12 +137,11 @@ def legend_with_room(
         note: Text in the upper left corner, may have several lines.
         columns: Columns of the legend; by default two for more than five entries.
         top: Largest value drawn; by default the present upper limit.
-        location: "upper right" or "upper left".
         size: Font size.
     """
     if handles is None or labels is None:
         handles, labels = axes.get_legend_handles_labels()
-    reach = []
+    reach: list[Artist] = []
     low, high = axes.get_ylim()
     axes.set_ylim(low, high)
     if note:
@@ -165,9 +160,8 @@ def legend_with_room(
     legend = None
     if handles:
         columns = columns or (2 if len(handles) > 5 else 1)
-        legend = axes.legend(
-            handles, labels, loc=location, ncols=columns, fontsize=size if len(handles) < 13 else 9
-        )
+        small = size if len(handles) < 13 else 9
+        legend = axes.legend(handles, labels, loc="upper right", ncols=columns, fontsize=small)
         reach.append(legend)
     if reach:
         axes.figure.draw_without_rendering()  # type: ignore[union-attr]

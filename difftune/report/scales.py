@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Num
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
+from matplotlib.axis import Axis, XAxis
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 
@@ -26,7 +26,7 @@ def log_scale(axes: Axes, low: float, high: float) -> None:
     axes.set_ylim(low, high)
     decades = np.log10(high / low)
     axes.yaxis.set_major_locator(LogLocator(10, numticks=8 if decades > 8 else 12))
-    axes.yaxis.set_minor_locator(LogLocator(10, subs=np.arange(2, 10), numticks=100))
+    axes.yaxis.set_minor_locator(LogLocator(10, subs=range(2, 10), numticks=100))
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
@@ -41,7 +41,7 @@ def value_scale(axis: Axis, values: Num[np.ndarray, "*shape"]) -> None:
     finite = np.asarray(values)[np.isfinite(values)]
     if not finite.size:
         return
-    axes, which = axis.axes, axis.axis_name
+    axes, which = axis.axes, "x" if isinstance(axis, XAxis) else "y"
     low, high = float(finite.min()), float(finite.max())
     set_limits = axes.set_xlim if which == "x" else axes.set_ylim
     if spans_decades(finite):
@@ -49,7 +49,7 @@ def value_scale(axis: Axis, values: Num[np.ndarray, "*shape"]) -> None:
         air = (high / low) ** 0.06
         set_limits(low / air, high * air)
         axis.set_major_locator(LogLocator(10, numticks=6))
-        axis.set_minor_locator(LogLocator(10, subs=np.arange(2, 10), numticks=50))
+        axis.set_minor_locator(LogLocator(10, subs=range(2, 10), numticks=50))
         axis.set_minor_formatter(NullFormatter())
     else:
         air = 0.07 * (high - low) or 0.1 * abs(high) or 0.5

@@ -9,6 +9,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.mathtext import MathTextParser
 from matplotlib.text import Text
 
@@ -65,10 +66,7 @@ def settings() -> dict[str, Any]:
     return {
         "font.family": list(family),
         "font.size": 12,
-        "mathtext.fontset": "dejavusans" if len(family) == 1 else "custom",
-        "mathtext.rm": family[0],
-        "mathtext.it": f"{family[0]}:italic",
-        "mathtext.bf": f"{family[0]}:bold",
+        "mathtext.fontset": "dejavusans" if len(family) == 1 else "stixsans",
         "axes.labelsize": 13,
         "axes.linewidth": 1.0,
         "axes.axisbelow": False,
@@ -96,23 +94,26 @@ def styled(plot: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(plot)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
-        with matplotlib.rc_context(settings()):
+        with matplotlib.rc_context(settings()):  # type: ignore[arg-type]
             return plot(*args, **kwargs)
 
     return wrapper
 
 
-def new_figure(width: float = 6.4, height: float = 5.2) -> PlotFigure:
+def new_figure(
+    width: float = 6.4, height: float = 5.2, *, w_pad: float = 0.06, h_pad: float = 0.05
+) -> PlotFigure:
     """An empty figure that keeps its labels apart (constrained layout).
 
     Args:
         width: In inches.
         height: In inches.
+        w_pad: Room on the left and right of every panel, in inches.
+        h_pad: Room above and below every panel.
     """
-    figure = PlotFigure(figsize=(width, height), layout="constrained")
+    layout = ConstrainedLayoutEngine(w_pad=w_pad, h_pad=h_pad, wspace=0.0, hspace=0.0)
+    figure = PlotFigure(figsize=(width, height), layout=layout)
     figure.numbers = {}
-    engine = figure.get_layout_engine()
-    engine.set(w_pad=0.06, h_pad=0.05, wspace=0.0, hspace=0.0)  # type: ignore[union-attr]
     return figure
 
 

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from difftune.histfactory.workspace import NormalisationUncertainty
-from difftune.histograms.templates import Templates
+from difftune.histfactory import Luminosity, NormalisationUncertainty
+from difftune.histograms import Templates
 
 
 class Uncertainty(NamedTuple):
@@ -34,6 +34,7 @@ class Uncertainty(NamedTuple):
         return np.hypot(self.statistical, self.down)
 
 
+Normalisation = NormalisationUncertainty | Luminosity
 Shifts = dict[str, tuple[Float[np.ndarray, " bins"], Float[np.ndarray, " bins"]]]
 
 
@@ -41,7 +42,7 @@ def shifts(
     templates: Templates,
     processes: Sequence[str],
     *,
-    normalisation: Sequence[NormalisationUncertainty] = (),
+    normalisation: Sequence[Normalisation] = (),
 ) -> Shifts:
     """By how much each systematic moves the sum of some processes, up and down.
 
@@ -61,16 +62,23 @@ def shifts(
             add(name, up.sumw - nominal, down.sumw - nominal)
         for source in normalisation:
             if source.processes is None or process in source.processes:
-                down_factor = 1 / source.up if source.down is None else source.down
-                add(source.name, (source.up - 1) * nominal, (down_factor - 1) * nominal)
+                up_factor, down_factor = _factors(source)
+                add(source.name, (up_factor - 1) * nominal, (down_factor - 1) * nominal)
     return result
+
+
+def _factors(source: Normalisation) -> tuple[float, float]:
+    """Factors on the yield at plus and minus one standard deviation."""
+    if isinstance(source, Luminosity):
+        return 1 + source.uncertainty, 1 - source.uncertainty
+    return source.factors
 
 
 def uncertainty(
     templates: Templates,
     processes: Sequence[str],
     *,
-    normalisation: Sequence[NormalisationUncertainty] = (),
+    normalisation: Sequence[Normalisation] = (),
     total: bool = False,
 ) -> Uncertainty:
     """Uncertainty of the sum of some processes before the fit.
@@ -78,7 +86,7 @@ def uncertainty(
     Args:
         templates: Templates of a channel.
         processes: Names of the processes that are added.
-        normalisation: Uncertainties on yields that no template holds.
+        normalisation: Uncertainties of yields that no template holds.
         total: Of the yield over all bins (one number) instead of bin by bin.
     """
     bins = len(templates.edges) - 1

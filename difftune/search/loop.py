@@ -148,11 +148,12 @@ def run_search(
     members, rounds = population.members, strategy.rounds
     epochs = strategy.epochs_per_round
     constant = {name: np.full(members, value) for name, value in (fixed or {}).items()}
-    population.check(set(space) | set(constant))
+    first = strategy.start(space, np.random.default_rng([population.seed, 0]))
+    population.check(set(first.hyperparameters) | set(constant))
 
     log, state, start = _Log(), None, 0
     if checkpoints is not None:
-        structure = jax.eval_shape(lambda: _first_state(population, space, constant))
+        structure = jax.eval_shape(lambda: population.init(constant | first.hyperparameters))
         found = checkpoints.newest(structure)
         if found is not None:
             start, state, facts = found
@@ -161,12 +162,12 @@ def run_search(
 
     for number in range(start, rounds):
         began = time.monotonic()
-        rng = np.random.default_rng([population.seed, number])
         if state is None:
-            proposal = strategy.start(space, rng)
+            proposal = first
             values = constant | proposal.hyperparameters
             state = population.init(values)
         else:
+            rng = np.random.default_rng([population.seed, number])
             proposal = strategy.propose(space, log.standing(number), rng)
             values = constant | proposal.hyperparameters
             state = population.inherit(
@@ -201,11 +202,6 @@ def run_search(
                 )
             )
     return _result(state, log)
-
-
-def _first_state(population: Population, space: Space, constant: Mapping) -> Member:
-    zeros = {name: np.zeros(population.members) for name in space}
-    return population.init(zeros | constant)
 
 
 def _result(state: Member, log: _Log) -> SearchResult:

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from difftune.data import Events, FeatureTransform
+from difftune.errors import InputError
 from difftune.objectives import Batch
 
 NegativeWeights = Literal["keep", "absolute"]
@@ -38,14 +39,24 @@ def training_weights(
         label: 1 for signal, 0 for background.
         negative: `"keep"` leaves negative weights as they are, which is unbiased; `"absolute"`
             takes their magnitude, which is stable but changes the shapes that the network learns.
+
+    Raises:
+        InputError: When signal or background has no events, or no positive total weight.
     """
     weight = np.asarray(weight, np.float64)
     if negative == "absolute":
         weight = np.abs(weight)
     balanced = np.zeros_like(weight)
-    for cls in (0, 1):
+    for cls, name in enumerate(("background", "signal")):
         chosen = label == cls
-        balanced[chosen] = weight[chosen] * (len(weight) / (2 * weight[chosen].sum()))
+        total = weight[chosen].sum()
+        if not total > 0.0:
+            raise InputError(
+                f"the {name} to train on has {chosen.sum()} events with a total weight of "
+                f"{total:g}: it needs a positive one. Give it more events, or take the magnitude "
+                "of its weights with negative='absolute'."
+            )
+        balanced[chosen] = weight[chosen] * (len(weight) / (2 * total))
     return balanced.astype(np.float32)
 
 
@@ -64,14 +75,16 @@ def columns(
         transform: Learned on training events.
         negative: Treatment of negative weights in the training weights.
     """
-    events = events.scaled(full_yields / events.yields())
+    have = events.yields()
+    events = events.scaled(np.divide(full_yields, have, out=np.ones_like(have), where=have != 0.0))
+    weight, label = np.asarray(events.weight, np.float32), np.asarray(events.label, np.int32)
     signal = [process.role == "signal" for process in events.processes]
     return Columns(
         features=np.asarray(transform(events.features), np.float32),
         process=np.asarray(events.process, np.int32),
-        label=np.asarray(events.label, np.int32),
-        weight=np.asarray(events.weight, np.float32),
-        training_weight=training_weights(events.weight, events.label, negative=negative),
+        label=label,
+        weight=weight,
+        training_weight=training_weights(weight, label, negative=negative),
         signal_process=np.asarray(signal, np.float32),
     )
 

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterable, Mapping
 
 import jax.numpy as jnp
+import numpy as np
 import optax
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from difftune.errors import InputError, nearest
 
@@ -18,6 +19,9 @@ DEFAULTS: dict[str, float] = {
     "signal_weight": 1.0,
 }
 """Values where neither the user nor the search gives one. `batch_size` defaults to the largest."""
+
+Values = Mapping[str, Float[np.ndarray | Array, " members"]]
+"""Some hyperparameters, for each one value a member."""
 
 Optimizer = Callable[[Mapping[str, Array]], optax.GradientTransformation]
 
@@ -44,6 +48,12 @@ class Recorder(dict):
     def __getitem__(self, name):
         """The value, noted as read."""
         self.read.add(name)
+        if not super().__contains__(name):
+            raise InputError(
+                f"hyperparameter {name!r} is read, by the objective, the optimizer or the "
+                f"network, but neither searched nor given.{nearest(name, self)} Add it to the "
+                "space or to the fixed hyperparameters."
+            )
         return super().__getitem__(name)
 
     def get(self, name, default=None):
@@ -73,8 +83,8 @@ def check_known(given: Iterable[str], read: set[str]) -> None:
 
 
 def complete(
-    given: Mapping[str, Array], members: int, *, batch_size: int
-) -> dict[str, Array]:
+    given: Values, members: int, *, batch_size: int
+) -> dict[str, Float[Array, " members"]]:
     """One value a member for every hyperparameter of the training.
 
     Args:

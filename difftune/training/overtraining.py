@@ -1,7 +1,7 @@
 """Conditions that a member must meet to be copied or chosen."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float
 from difftune.errors import InputError
 
 
+@runtime_checkable
 class OvertrainingCondition(Protocol):
     """Compares a member on training and on validation events; must be traceable."""
 

@@ -1,7 +1,7 @@
 """The population: many networks, each with its own hyperparameters, in one compiled program."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import NamedTuple
 
@@ -10,11 +10,19 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from difftune.errors import InputError
 from difftune.objectives import Batch, Objective, Significance
 from difftune.training.batches import Columns, as_batch, epoch_batches, stratified_order
 from difftune.training.blueprint import Blueprint, Weights, kernel_norms
 from difftune.training.devices import member_devices, over_members, place
-from difftune.training.hyperparameters import Optimizer, Recorder, adam, check_known, complete
+from difftune.training.hyperparameters import (
+    Optimizer,
+    Recorder,
+    Values,
+    adam,
+    check_known,
+    complete,
+)
 from difftune.training.overtraining import OvertrainingCondition, ScoreGap
 
 RUNNING, STOPPED, DIVERGED = range(3)
@@ -80,6 +88,9 @@ class Population:
             member is not eligible to be copied.
         optimizer: Makes an optax optimizer of a member's hyperparameters.
         seed: Decides start values, batches and dropout, together with the slot of a member.
+
+    Raises:
+        InputError: When the network has another number of outputs than the objective wants.
     """
 
     blueprint: Blueprint
@@ -89,10 +100,19 @@ class Population:
     members: int
     batch_size: int = 1024
     patience: int = 10
-    metric: Objective | Significance = Significance()
-    overtraining: OvertrainingCondition = ScoreGap()
+    metric: Objective | Significance = field(default_factory=Significance)
+    overtraining: OvertrainingCondition = field(default_factory=ScoreGap)
     optimizer: Optimizer = adam
     seed: int = 0
+
+    def __post_init__(self):
+        binary = self.objective.outputs == "binary"
+        wanted = 1 if binary else len(self.train.signal_process)
+        if self.blueprint.outputs != wanted:
+            raise InputError(
+                f"Blueprint(outputs={self.blueprint.outputs}) does not fit {self.objective}, which "
+                f"wants {wanted}: {'one for signal' if binary else 'one for each process'}."
+            )
 
     # ---- one member ----------------------------------------------------------------------------
 
@@ -202,7 +222,12 @@ class Population:
 
     @cached_property
     def _epoch(self):
-        return jax.jit(over_members(self._epoch_member, self.devices), donate_argnums=0)
+        mapped = over_members(self._epoch_member, self.devices)
+
+        def epoch(state: Member, others: tuple, shared: tuple):
+            return mapped((state, *others), shared)
+
+        return jax.jit(epoch, donate_argnums=0)
 
     @cached_property
     def _scores(self):
@@ -227,7 +252,7 @@ class Population:
             key = jax.random.fold_in(key, number)
         return jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(self.members))
 
-    def hyperparameters(self, given: Mapping[str, Array]) -> dict[str, Array]:
+    def hyperparameters(self, given: Values) -> dict[str, Float[Array, " members"]]:
         """All hyperparameters, `[members]` each: what is given, else the defaults."""
         return complete(given, self.members, batch_size=self.batch_size)
 
@@ -252,7 +277,7 @@ class Population:
         jax.eval_shape(one_step, 0)
         check_known(names, recorder.read)
 
-    def init(self, hyperparameters: Mapping[str, Array], *, generation: int = 0) -> Member:
+    def init(self, hyperparameters: Values, *, generation: int = 0) -> Member:
         """A fresh population.
 
         Args:
@@ -272,7 +297,7 @@ class Population:
         state: Member,
         parents: Int[np.ndarray, " members"],
         restart: Bool[np.ndarray, " members"],
-        hyperparameters: Mapping[str, Array],
+        hyperparameters: Values,
         *,
         generation: int,
     ) -> Member:
@@ -286,24 +311,21 @@ class Population:
             generation: Number of the round.
         """
         # On the host: it is small, happens between rounds, and leaves no sharding to arrange.
-        state = jax.device_get(state)
+        moving = jax.device_get(state)._asdict()
         # The best stays with its slot: were it inherited too, that of a loser would be forgotten.
-        best, moving = state.best, state._replace(best=None)
+        best = moving.pop("best")
         moving = jax.tree.map(lambda a: np.asarray(a)[parents], moving)
         if np.any(restart):
-            fresh = jax.device_get(self.init(hyperparameters, generation=generation))
-            moving = jax.device_get(
-                _choose(jnp.asarray(restart), fresh._replace(best=None), moving)
-            )
+            fresh = self.init(hyperparameters, generation=generation)._asdict()
+            del fresh["best"]
+            moving = jax.device_get(_choose(jnp.asarray(restart), fresh, moving))
         moved = restart | (parents != np.arange(self.members))
-        return moving._replace(
-            best=best,
-            status=np.where(moved, np.int32(RUNNING), moving.status),
-            stale=np.where(moved, np.int32(0), moving.stale),
-        )
+        moving["status"] = np.where(moved, np.int32(RUNNING), moving["status"])
+        moving["stale"] = np.where(moved, np.int32(0), moving["stale"])
+        return Member(best=best, **moving)
 
     def epoch(
-        self, state: Member, hyperparameters: Mapping[str, Array], *, epoch: int, epochs: int
+        self, state: Member, hyperparameters: Values, *, epoch: int, epochs: int
     ) -> tuple[Member, EpochRecord]:
         """Trains all members for one pass over the training events, and validates them.
 
@@ -322,9 +344,9 @@ class Population:
         )
         slots = jnp.arange(self.members, dtype=jnp.int32)
         full = self.hyperparameters(hyperparameters)
-        members = (state, full, self._keys(1, epoch), slots)
         return self._epoch(
-            place(members, self.devices, by_member=True),
+            place(state, self.devices, by_member=True),
+            place((full, self._keys(1, epoch), slots), self.devices, by_member=True),
             (
                 place(batches, self.devices, by_member=False),
                 *self._evaluation,
@@ -333,11 +355,14 @@ class Population:
         )
 
     def scores(self, snapshot: Snapshot, features: Float[np.ndarray, "events inputs"]) -> Array:
-        """Logits of all members' best networks, `[members, events]` or `[members, events, classes]`.
+        """Logits of all members' best networks.
 
         Args:
             snapshot: `state.best`.
             features: Transformed features.
+
+        Returns:
+            `[members, events]`, or `[members, events, classes]` of multi-class networks.
         """
         return self._scores(
             place(snapshot, self.devices, by_member=True),

@@ -1,5 +1,21 @@
 """The whole chain: read, tune, bin, fit, report."""
 
-from difftune.workflow.tune import Task, Tuned, tune
+from difftune.workflow.measure import Measurement, chosen_edges, fill_templates, measure
+from difftune.workflow.run import Outcome, check, run
+from difftune.workflow.split import Split
+from difftune.workflow.tune import Rank, Task, Tuned, tune
 
-__all__ = ["Task", "Tuned", "tune"]
+__all__ = [
+    "Measurement",
+    "Outcome",
+    "Rank",
+    "Split",
+    "Task",
+    "Tuned",
+    "check",
+    "chosen_edges",
+    "fill_templates",
+    "measure",
+    "run",
+    "tune",
+]

@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from difftune.data import Events
 from difftune.histfactory import build_workspace
-from difftune.histograms import Histogram, Template, Templates, choose_edges, histogram
+from difftune.histograms import Histogram, Template, Templates, choose_edges, histogram, symmetrised
 from difftune.inference import asimov_significance, expected_significance
 from difftune.training import TrainedNetwork
 from difftune.workflow.split import Split
@@ -70,10 +70,11 @@ def fill_templates(
             if name not in nominal:
                 continue
             high = up.get(name, Histogram.empty(edges))
-            low = None if down is None else down.get(name, Histogram.empty(edges))
-            # One-sided: the same step to the other side.
-            mirrored = nominal[name] * 2.0 + high * -1.0 if low is None else low
-            variations[name][systematic] = (high, mirrored)
+            if down is None:
+                low = symmetrised(nominal[name], high)
+            else:
+                low = down.get(name, Histogram.empty(edges))
+            variations[name][systematic] = (high, low)
     observed = split.events.observed
     data = None
     if len(observed):
@@ -142,5 +143,5 @@ def measure(
         templates=templates,
         workspace=workspace,
         stat_only=float(asimov_significance(signal, background)),
-        expected=expected_significance(workspace),
+        expected=expected_significance(workspace).expected,
     )

@@ -140,6 +140,11 @@ class Tuned:
     seed: int
 
     @property
+    def split(self) -> Split:
+        """The events by purpose."""
+        return self.task.split
+
+    @property
     def networks(self) -> list[TrainedNetwork]:
         """The best network of each member."""
         return [self._network(slot) for slot in range(len(self.result.best.score))]
@@ -205,7 +210,7 @@ class Tuned:
             slot,
             self.blueprint,
             self.task.transform,
-            feature_names=self.task.split.events.feature_names,
+            feature_names=self.split.events.feature_names,
             signal_process=self.task.signal_process,
         )
 

@@ -25,7 +25,7 @@ _JET = fastjet.JetDefinition(fastjet.antikt_algorithm, 0.4)
 
 
 def jet_resolution(pt):
-    """Relative: noise, stochastic and constant term; 19 % at 30 GeV, 10 % at 100 GeV."""
+    """Relative: noise, stochastic and constant term; 18 % at 30 GeV, 9 % at 100 GeV."""
     return np.sqrt((3.0 / pt) ** 2 + 0.80**2 / pt + 0.04**2)
 
 

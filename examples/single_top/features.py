@@ -80,7 +80,11 @@ class Selected:
 
 
 def select(lepton: ak.Array, jets: ak.Array, missing_x: ak.Array, missing_y: ak.Array) -> tuple[Selected, np.ndarray]:
-    """The selection but for the b-tag, and which events are left after each step (lepton, MET, mT(W), jets): [steps, events]."""
+    """The selection but for the b-tag.
+
+    Returns:
+        The events, and which are left after each step (lepton, MET, mT(W), jets): [steps, events].
+    """
     jets = jets[(jets.pt > JET_PT) & (abs(jets.eta) < JET_ETA)]
     met = np.stack([np.asarray(missing_x), np.asarray(missing_y)], axis=-1)
     candidates = np.stack([np.asarray(getattr(lepton, name)) for name in ("pt", "eta", "phi", "charge")], axis=-1)
@@ -228,7 +232,7 @@ def _transverse_mass(lepton: np.ndarray, met: np.ndarray) -> np.ndarray:
 
 
 def _neutrino(lepton: np.ndarray, met_x: np.ndarray, met_y: np.ndarray) -> np.ndarray:
-    """Momentum whose pz gives lepton and neutrino the W mass: the solution of smaller |pz|, or the real part of both."""
+    """Momentum that gives lepton and neutrino the W mass: the solution of smaller |pz|, or the real part of both."""
     pt2 = lepton[:, 1] ** 2 + lepton[:, 2] ** 2
     a = W_MASS**2 / 2 + lepton[:, 1] * met_x + lepton[:, 2] * met_y
     root = np.sqrt(np.maximum(a**2 - pt2 * (met_x**2 + met_y**2), 0.0)) * lepton[:, 0]

@@ -164,7 +164,8 @@ def main() -> None:
         total = max(round(sample.generate * options.scale), 500)
         size, chunks = min(total, CHUNK), -(-total // CHUNK)
         tasks += [
-            (name, i, size, options.seed, options.cache / f"{name}_{options.seed}_{i}_{size}.npz") for i in range(chunks)
+            (name, i, size, options.seed, options.cache / f"{name}_{options.seed}_{i}_{size}.npz")
+            for i in range(chunks)
         ]
     tasks.sort(key=lambda task: task[1] / samples.SAMPLES[task[0]].generate)  # all processes advance together
     with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:

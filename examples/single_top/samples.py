@@ -52,7 +52,7 @@ class Sample:
         number: prefix of its event numbers (times 100 million).
         settings: Pythia's.
         cross_section: pb of what the generator keeps, by class of event: 6 and -6 where single top and antitop are
-            normalised separately, 0 where not. Empty if it comes from `k_factor_settings`.
+            normalised separately, 0 where not. Empty if it comes from `inclusive_settings`.
         generate: hard-process events at scale 1.
         pt_bias: events are generated with probability proportional to (pT-hat / `PT_REFERENCE`) to this power, and
             weighted with its inverse, because most V+jets events of low pT-hat are not selected.
@@ -84,7 +84,7 @@ class Sample:
         )
         return (*_SHOWER_BANDS, *self.settings, *(bias if self.pt_bias else ()))
 
-    def bias_weight(self, pt_hat):
+    def bias_weight(self, pt_hat: float | np.ndarray) -> float | np.ndarray:
         """Weight that undoes `pt_bias`."""
         return (PT_REFERENCE / pt_hat) ** self.pt_bias
 
@@ -96,7 +96,7 @@ SAMPLES = {
     "tchannel": Sample(
         number=1,
         settings=("Top:qq2tq(t:W) = on", "SpaceShower:dipoleRecoil = on", *_ONE_LEPTONIC_W),
-        generate=200_000,
+        generate=240_000,
         cross_section={6: 136.02 * _LEPTONIC, -6: 80.95 * _LEPTONIC},
         polarised_top=True,
         one_leptonic_w=True,
@@ -112,7 +112,7 @@ SAMPLES = {
     "ttbar": Sample(
         number=3,
         settings=("Top:gg2ttbar = on", "Top:qqbar2ttbar = on", "SpaceShower:pTdampMatch = 1"),
-        generate=280_000,
+        generate=300_000,
         cross_section={0: 831.76 * (1 - (1 - 3 * BR_W_LEPTON) ** 2)},
     ),
     "wjets": Sample(
@@ -124,7 +124,7 @@ SAMPLES = {
             "UncertaintyBands:overSampleFSR = 1.5",
             *_ONE_LEPTONIC_W,
         ),
-        generate=1_000_000,
+        generate=900_000,
         pt_bias=1.5,
         reference=0.03,
         one_leptonic_w=True,
@@ -140,7 +140,7 @@ SAMPLES = {
             "UncertaintyBands:overSampleFSR = 1.5",
             *_Z_TO_LEPTONS,
         ),
-        generate=200_000,
+        generate=160_000,
         pt_bias=1.5,
         reference=0.015,
         dilepton_veto=True,
@@ -239,9 +239,14 @@ def _pythia(settings: tuple[str, ...], seed: int, hook: pythia8mc.UserHooks | No
     return pythia
 
 
-def events(sample: Sample, *, generate: int, seed: int, batch: int = 1000) -> Iterator[tuple[ak.Array, dict[int, float]]]:
-    """Batches of events that pass the filters, and the sum of weights generated so far by class, until the number of
-    generated events is reached."""
+def events(
+    sample: Sample, *, generate: int, seed: int, batch: int = 1000
+) -> Iterator[tuple[ak.Array, dict[int, float]]]:
+    """Events that pass the filters, batch by batch, until `generate` have been generated (or a few more).
+
+    Yields:
+        A batch, and the sum of the weights of all events generated so far, by class.
+    """
     hook = _Filter(sample, seed)
     pythia = _pythia(sample.all_settings, seed, hook)
     while hook.tries < generate:
@@ -256,7 +261,18 @@ def shower_ratios(weights: ak.Array) -> np.ndarray:
 
 
 def calibrate(name: str, *, seed: int, number: int) -> dict:
-    """Cross-section by class (pb, of what the filter counts) and mean clipped shower ratios over all generated events."""
+    """What the normalisation of a process needs.
+
+    Args:
+        name: of the process.
+        seed: of Pythia.
+        number: events for the mean shower ratios, without any filter; ten times more for a cross-section.
+
+    Returns:
+        cross_section: pb, by class, of what the filter counts as generated.
+        shower_mean, shower_clipped: mean of the clipped ratios, and share that is clipped, by variation.
+        lo_inclusive, lo_cut, k_factor: of a sample with a cut on pT-hat.
+    """
     sample = SAMPLES[name]
     result: dict = {"cross_section": {str(k): v for k, v in sample.cross_section.items()}}
     unfiltered = _pythia((*_SHOWER_BANDS, *sample.settings, "HadronLevel:all = off"), seed)

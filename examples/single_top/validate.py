@@ -100,17 +100,28 @@ def tables(trees: dict[str, Tree], metadata: dict) -> None:
             ]
         )
     table(
-        ["process", "weight generated", "in the file", "expected", "over cutflow", "effective", "signal-like", "its MC uncertainty"],
+        [
+            "process",
+            "generated",
+            "in the file",
+            "expected",
+            "over cutflow",
+            "effective",
+            "signal-like",
+            "its MC uncertainty",
+        ],
         rows,
     )
+
+    def change(tree: Tree, varied: list[float]) -> str:
+        return " / ".join(f"{100 * (value / total(tree) - 1):+.1f}" for value in varied)
+
     rows = []
     for name in processes:
         tree, row = trees[name], [name]
         for variation in WEIGHTS:
-            row.append(
-                " / ".join(f"{100 * (total(tree, f'weight_{variation}_{d}') / total(tree) - 1):+.1f}" for d in ("up", "down"))
-            )
-        row.append(" / ".join(f"{100 * (total(trees[f'{name}_jes_{d}']) / total(tree) - 1):+.1f}" for d in ("up", "down")))
+            row.append(change(tree, [total(tree, f"weight_{variation}_{d}") for d in ("up", "down")]))
+        row.append(change(tree, [total(trees[f"{name}_jes_{d}"]) for d in ("up", "down")]))
         rows.append(row)
     table(["yield, up / down in %", *WEIGHTS, "jes"], rows)
     rows = []
@@ -129,7 +140,8 @@ def tables(trees: dict[str, Tree], metadata: dict) -> None:
         row.append(f"{plus / (total(tree) - plus):.2f}")
         rows.append(row)
     table(
-        ["process", "jes up: events shared", "same light jet", "b-jet pT", "down: shared", "same", "b-jet pT", "l+ / l-"], rows
+        ["process", "up: shared", "same light jet", "b-jet pT", "down: shared", "same light jet", "b-jet pT", "l+ / l-"],
+        rows,
     )
 
 
@@ -137,12 +149,12 @@ def stacked(trees: dict[str, Tree]) -> plt.Figure:
     figure, axes = plt.subplots(2, 3, figsize=(10.5, 6), layout="constrained")
     for ax, (feature, edges) in zip(axes.flat, STACKED.items(), strict=True):
         heights = [np.histogram(trees[p][feature], edges, weights=trees[p]["weight"])[0] for p in STACK]
-        variance = sum(np.histogram(trees[p][feature], edges, weights=trees[p]["weight"].astype(float) ** 2)[0] for p in STACK)
+        squares = [np.histogram(trees[p][feature], edges, weights=trees[p]["weight"].astype(float) ** 2)[0] for p in STACK]
         bottom = np.zeros(len(edges) - 1)
         for process, height in zip(STACK, heights, strict=True):
             ax.stairs(bottom + height, edges, baseline=bottom, fill=True, color=COLOURS[process], label=process)
             bottom = bottom + height
-        error = np.sqrt(variance)
+        error = np.sqrt(sum(squares))
         ax.stairs(bottom + error, edges, baseline=bottom - error, fill=True, color="none", hatch="////", ec="0.3", lw=0)
         scaled = heights[-1] * bottom.sum() / heights[-1].sum()
         ax.stairs(scaled, edges, color="k", ls="--", label="tchannel, scaled")

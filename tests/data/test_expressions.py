@@ -42,7 +42,10 @@ def values_of(text, data):
         ("b + c", lambda v: v["b"].astype(int) + v["c"]),
         ("b * d - c", lambda v: v["b"] * v["d"] - v["c"].astype(int)),
         ("(f > 0) * 2.5", lambda v: (v["f"] > 0) * 2.5),
-        ("sqrt(abs(d)) + arctan2(f, d)", lambda v: np.sqrt(abs(v["d"])) + np.arctan2(v["f"], v["d"])),
+        (
+            "sqrt(abs(d)) + arctan2(f, d)",
+            lambda v: np.sqrt(abs(v["d"])) + np.arctan2(v["f"], v["d"]),
+        ),
         ("where(i > 0, d, -1)", lambda v: np.where(v["i"] > 0, v["d"], -1)),
         ("d if b else 0", lambda v: np.where(v["b"], v["d"], 0)),
         ("maximum(d, minimum(f, 0))", lambda v: np.maximum(v["d"], np.minimum(v["f"], 0))),
@@ -112,7 +115,7 @@ def test_bad_expressions_say_what_is_wrong(text, message):
 
 def test_a_text_is_needed():
     with pytest.raises(InputError, match="weight: 3 is not an expression"):
-        parse(3, "weight")  # type: ignore[arg-type]
+        parse(3, "weight")
 
 
 def test_columns_are_named_once_in_order_and_functions_are_none():

@@ -4,11 +4,11 @@ import functools
 from typing import NamedTuple
 
 import numpy as np
+from pyarrow.csv import read_csv
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 
-from difftune.histograms.hard import Histogram, histogram
-from difftune.histograms.templates import Template, Templates
+from difftune.histograms import Histogram, Template, Templates, histogram
 from difftune.training.history import History
 from tests import shared_data
 
@@ -26,35 +26,27 @@ class Higgs(NamedTuple):
 
 
 @functools.cache
-def higgs(events: int = 8000) -> Higgs:
+def higgs(events: int = 5000) -> Higgs:
     """Two quickly trained classifiers on the first events; every third event is a test event."""
-    path = shared_data.path("events/higgsml_15000.csv.gz")
-    header = np.genfromtxt(path, delimiter=",", max_rows=1, dtype=str)
-    columns = np.arange(1, 31)
-    table = np.genfromtxt(
-        path, delimiter=",", skip_header=1, max_rows=events, usecols=[*columns, 34]
-    )
-    kind = np.genfromtxt(path, delimiter=",", skip_header=1, max_rows=events, usecols=32, dtype=str)
-    features = np.where(table[:, :30] == -999, np.nan, table[:, :30]).astype(np.float32)
-    signal = kind == "s"
-    weight = table[:, 30] * 250_000 / events
+    table = read_csv(shared_data.path("events/higgsml_15000.csv.gz")).slice(0, events)
+    names = tuple(table.column_names[1:31])
+    features = np.stack([table[name].to_numpy() for name in names], axis=1).astype(np.float32)
+    features[features == -999] = np.nan
+    signal = np.asarray(table["Label"].to_pylist()) == "s"
+    weight = (table["KaggleWeight"].to_numpy() * 250_000 / events).astype(np.float32)
     test = np.arange(events) % 3 == 0
-    train = ~test
-    balanced = weight / np.where(signal, weight[signal].sum(), weight[~signal].sum())
-    tuned = HistGradientBoostingClassifier(max_iter=60, max_leaf_nodes=15, random_state=1)
-    tuned.fit(features[train], signal[train], sample_weight=balanced[train] * 1e4)
-    filled = np.nan_to_num(features - np.nanmean(features, 0)) / np.nanstd(features, 0)
-    linear = LogisticRegression(max_iter=200)
-    linear.fit(filled[train], signal[train], sample_weight=balanced[train] * 1e4)
-    return Higgs(
-        tuple(str(header[i]) for i in columns),
-        features,
-        weight,
-        signal,
-        test,
-        tuned.predict_proba(features)[:, 1].astype(np.float32),
-        linear.predict_proba(filled)[:, 1].astype(np.float32),
-    )
+    balanced = weight / np.where(signal, weight[signal].sum(), weight[~signal].sum()) * events
+    filled = np.nan_to_num((features - np.nanmean(features, 0)) / np.nanstd(features, 0))
+    scores = [
+        model.fit(x[~test], signal[~test], sample_weight=balanced[~test])
+        .predict_proba(x)[:, 1]
+        .astype(np.float32)
+        for model, x in (
+            (HistGradientBoostingClassifier(max_iter=25, max_leaf_nodes=12), features),
+            (LogisticRegression(max_iter=100), filled),
+        )
+    ]
+    return Higgs(names, features, weight, signal, test, *scores)
 
 
 def higgs_templates(*, log_edges: bool = False, data: bool = False) -> Templates:

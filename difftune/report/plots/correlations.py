@@ -97,7 +97,7 @@ def parameter_correlations(
     size = np.nan_to_num(np.abs(correlation - np.eye(len(names))))
     kept = np.flatnonzero(size.max(axis=1, initial=0.0) >= minimum)
     kept = kept if len(kept) else np.arange(min(len(names), LARGEST_WRITTEN))
-    chosen = [names[i] for i in kept]
+    chosen = [names[int(i)] for i in kept]
     figure = _matrices({"": correlation[np.ix_(kept, kept)]}, chosen, label)
     figure.numbers = {"names": chosen, "correlation": correlation[np.ix_(kept, kept)]}
     return figure
@@ -114,8 +114,9 @@ def _matrices(
     font = float(np.clip(60 * side / max(variables, 1), 5.0, 10.0))
     shown = [plain(name, 26) for name in names]
     names_room = max((len(name) for name in shown), default=0) * font * 0.009 + 0.2
-    figure = new_figure(side * len(matrices) + names_room + 1.6, side + names_room + 0.9)
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06)  # type: ignore[union-attr]
+    figure = new_figure(
+        side * len(matrices) + names_room + 1.6, side + names_room + 0.9, w_pad=0.08
+    )
     panels = figure.subplots(1, len(matrices), squeeze=False)[0]
     image = None
     for number, (axes, (title, matrix)) in enumerate(zip(panels, matrices.items(), strict=True)):

@@ -125,11 +125,12 @@ def _draw_rounds(
     rounds, members = values.shape
     value_scale(axes.yaxis, values)
     copies = set(zip(*(a.tolist() for a in exploits(history)), strict=True))
-    same, copied = [], []
+    same: list[list[tuple[float, float]]] = []
+    copied: list[list[tuple[float, float]]] = []
     for r in range(1, rounds):
         for i in np.flatnonzero(~history.restart[r]):
-            segment = [(r - 1, values[r - 1, history.parents[r, i]]), (r, values[r, i])]
-            (copied if (r, int(i)) in copies else same).append(segment)
+            start, end = float(values[r - 1, history.parents[r, i]]), float(values[r, i])
+            (copied if (r, int(i)) in copies else same).append([(r - 1, start), (r, end)])
     faint = float(np.clip(12 / max(members, 1), 0.25, 0.8))
     for segments, color, alpha in ((same, GREY, faint), (copied, ORANGE, 0.8)):
         axes.add_collection(

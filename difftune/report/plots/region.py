@@ -8,8 +8,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator
 
-from difftune.histfactory.workspace import NormalisationUncertainty
-from difftune.histograms.templates import Templates
+from difftune.histograms import Templates
 from difftune.report.draw import band, divided, points, poisson_errors, steps
 from difftune.report.panels import legend_with_room, ratio_figure, ratio_range
 from difftune.report.scales import counting_scale, log_scale
@@ -24,7 +23,7 @@ from difftune.report.style import (
     plain,
     styled,
 )
-from difftune.report.uncertainty import Uncertainty, uncertainty
+from difftune.report.uncertainty import Normalisation, Uncertainty, uncertainty
 
 # Hatches in near black hide the colours below them.
 DARK = "#4d4d4d"
@@ -35,7 +34,7 @@ Bins = Float[np.ndarray, " bins"]
 def region(
     templates: Templates,
     *,
-    normalisation: Sequence[NormalisationUncertainty] = (),
+    normalisation: Sequence[Normalisation] = (),
     log: bool | None = None,
     equal_widths: bool | None = None,
     signal_scale: float | None = None,
@@ -52,7 +51,7 @@ def region(
 
     Args:
         templates: Templates of the channel.
-        normalisation: Uncertainties on yields that no template holds.
+        normalisation: Uncertainties of yields that no template holds.
         log: Logarithmic vertical axis; by default where the bins' yields span much.
         equal_widths: Draw all bins equally wide, named by their edges; by default where bins are
             too narrow to be seen.
@@ -61,8 +60,7 @@ def region(
         note: Text in the upper left corner; by default the channel's name and "Pre-fit".
         label: What stands above the figure.
     """
-    signals = [p for p in templates.processes if p in templates.signal]
-    backgrounds = [p for p in templates.processes if p not in templates.signal]
+    signals, backgrounds = templates.names("signal"), templates.names("background")
     everything = backgrounds + signals
     true_edges = np.asarray(templates.edges, float)
     if equal_widths is None:
@@ -70,7 +68,7 @@ def region(
     edges = np.arange(float(len(true_edges))) if equal_widths else true_edges
     centers = (edges[:-1] + edges[1:]) / 2
 
-    signal, background = _sum(templates, signals), _sum(templates, backgrounds)
+    signal, background = templates.total("signal").sumw, templates.total("background").sumw
     total = signal + background
     error = uncertainty(templates, everything, normalisation=normalisation)
     data = total if templates.data is None else templates.data.sumw
@@ -99,7 +97,7 @@ def region(
         *reversed(stack),
         (hatched, "Uncertainty"),
     ]
-    if signals and signal.max() > 0:
+    if signals and backgrounds and signal.max() > 0:
         scale = signal_scale or _visible_scale(float(signal.max()), top, log=log)
         line = steps(
             main,
@@ -161,7 +159,8 @@ def _draw_stack(
     colors = [STACK[i % len(STACK)] for i in range(len(groups))][::-1]
     groups += [(plain(p, 18), [p]) for p in signals]
     colors += [SIGNAL] * len(signals)
-    base, entries = np.zeros(len(edges) - 1), []
+    base = np.zeros(len(edges) - 1)
+    entries: list[tuple[Artist, str]] = []
     for (name, members), color in zip(groups, colors, strict=True):
         upper = base + _sum(templates, members)
         artist = axes.stairs(
@@ -201,8 +200,8 @@ def _draw_ratio(
     spread = np.stack([divided(data_errors[i], reference) for i in range(2)])
     down, up = divided(error.total_down, reference), divided(error.total_up, reference)
     band(axes, edges, 1 - np.nan_to_num(down), 1 + np.nan_to_num(up), color=DARK)
-    expected = divided(total, reference)
-    steps(axes, edges, expected, color=SIGNAL, linewidth=1.4)
+    if not np.array_equal(total, reference):
+        steps(axes, edges, divided(total, reference), color=SIGNAL, linewidth=1.4)
     points(axes, centers, data_ratio, spread)
     covered = [1 + np.minimum(spread[1], 1) * 0.7, 1 + np.minimum(up, 1)]
     ratio_range(axes, centers, [data_ratio], colors=[INK], covered=covered)
@@ -225,4 +224,4 @@ def _name_edges(main: Axes, below: Axes, edges: Float[np.ndarray, " edges"]) -> 
     names = [f"{edges[i]:.{digits}f}" for i in at]
     below.set_xticks(at, names, fontsize=9 if digits > 2 else 10)
     for axes in (main, below):
-        axes.xaxis.set_minor_locator(FixedLocator(np.arange(len(edges), dtype=float)))
+        axes.xaxis.set_minor_locator(FixedLocator(range(len(edges))))

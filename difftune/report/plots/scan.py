@@ -29,7 +29,7 @@ ROUNDS = LinearSegmentedColormap.from_list("rounds", ["#dcebf7", AQUA, BLUE, "#1
 
 
 @styled
-def hyperparameter_scan(
+def score_against_hyperparameters(
     history: History,
     *,
     best: tuple[int, int] | None = None,

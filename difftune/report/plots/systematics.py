@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
-from matplotlib.gridspec import SubplotSpec
+from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from difftune.histograms.templates import Templates
+from difftune.histograms import Templates
 from difftune.report.draw import band, divided, steps
 from difftune.report.panels import small_ticks
 from difftune.report.scales import counting_scale, log_scale
@@ -64,29 +64,30 @@ def systematic_variations(
             moved = max(float(np.abs(h.sumw - nominal).sum()) for h in (up, down))
             if moved > minimum * abs(float(nominal.sum())):
                 found.append((moved, name, process))
-    found = [(name, process) for _, name, process in sorted(found, reverse=True)[:most]]
+    found.sort(reverse=True)
     edges = np.asarray(templates.edges, float)
     equal = bool(np.diff(edges).min() < 0.02 * np.ptp(edges))
     drawn = np.arange(float(len(edges))) if equal else edges
     axis = f"{axis} bin" if equal else axis
     pages = []
-    for start in range(0, len(found), per_page):
-        chosen = found[start : start + per_page]
+    shown = [(name, process) for _, name, process in found[:most]]
+    for start in range(0, len(shown), per_page):
+        chosen = shown[start : start + per_page]
         columns = min(COLUMNS, len(chosen))
         rows = -(-len(chosen) // columns)
-        figure = new_figure(max(3.5 * columns, 4.6), 3.3 * rows + 0.5)
-        figure.get_layout_engine().set(w_pad=0.06, h_pad=0.02)  # type: ignore[union-attr]
-        grid = figure.add_gridspec(rows, columns)
-        corners = []
+        figure = new_figure(max(3.5 * columns, 4.6), 3.3 * rows + 0.5, h_pad=0.02)
+        grid = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=[1, 0.6] * rows)
         for i, (name, process) in enumerate(chosen):
-            numbers, main = _panel(
-                figure, grid[i // columns, i % columns], templates, name, process, drawn, axis
+            row, column = 2 * (i // columns), i % columns
+            main, below = grid[row, column], grid[row + 1, column]
+            figure.numbers[f"{name}, {process}"] = _panel(
+                main, below, templates, name, process, drawn, axis
             )
-            figure.numbers[f"{name}, {process}"] = {"edges": edges, **numbers}
-            corners.append(main)
-        draw_label(corners[0], label, right=corners[columns - 1], size=12)
-        for axes in corners[1:columns]:  # room above all alike, so that the row is one height
-            draw_label(axes, Label(name=" ", status=""), size=12)
+            figure.align_ylabels([main, below])
+        for i in range(len(chosen), rows * columns):
+            for axes in grid[2 * (i // columns) : 2 * (i // columns) + 2, i % columns]:
+                axes.set_axis_off()
+        draw_label(grid[0, 0], label, right=grid[0, -1], size=12)
         entries = [
             Line2D([], [], color=INK, label="Nominal"),
             Line2D([], [], color=RED, label="Up"),
@@ -99,23 +100,21 @@ def systematic_variations(
 
 
 def _panel(
-    figure: PlotFigure,
-    cell: SubplotSpec,
+    main: Axes,
+    below: Axes,
     templates: Templates,
     name: str,
     process: str,
     edges: Float[np.ndarray, " edges"],
     axis: str,
-) -> tuple[dict[str, object], object]:
-    """Draws one systematic of one process."""
+) -> dict[str, object]:
+    """Draws one systematic of one process and gives the numbers."""
     template = templates.processes[process]
     up, down = template.variations[name]
     nominal = template.nominal
-    inner = cell.subgridspec(2, 1, height_ratios=[1, 0.6])
-    main = figure.add_subplot(inner[0])
-    below = figure.add_subplot(inner[1], sharex=main)
     for axes in (main, below):
         small_ticks(axes)
+        axes.set_xlim(edges[0], edges[-1])
     main.tick_params(labelbottom=False)
     error = np.sqrt(nominal.sumw2)
     relative = divided(error, nominal.sumw)
@@ -145,8 +144,6 @@ def _panel(
     below.yaxis.set_major_locator(MaxNLocator(4, symmetric=True))
     below.set_ylabel("Change [%]", fontsize=10, loc="center")
     below.set_xlabel(axis, fontsize=10)
-    main.set_xlim(edges[0], edges[-1])
-    figure.align_ylabels([main, below])
     total = float(nominal.sumw.sum())
     sums = [100 * (float(h.sumw.sum()) / total - 1) if total else np.nan for h in (up, down)]
     main.text(
@@ -159,12 +156,12 @@ def _panel(
         fontsize=9,
         linespacing=1.3,
     )
-    numbers: dict[str, object] = {
+    return {
+        "edges": np.asarray(templates.edges, float),
         "nominal": nominal.to_dict(),
         "up": up.to_dict(),
         "down": down.to_dict(),
     }
-    return numbers, main
 
 
 def negligible(templates: Templates, shown: Sequence[PlotFigure]) -> list[str]:

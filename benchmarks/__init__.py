@@ -1,0 +1,1 @@
+"""Figures that difftune must reach: `python -m benchmarks NAME` prints required, measured, met."""

@@ -1,0 +1,181 @@
+"""The tables of a run: events read, yields, significances, ranking of the members."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from difftune.histograms import Templates
+from difftune.histograms.compare import effective_count
+from difftune.report.lineage import best_network
+from difftune.report.tables import Cell, Measured, Table
+from difftune.report.uncertainty import Normalisation, uncertainty
+from difftune.training.history import History
+
+
+def samples_table(
+    process: Int[np.ndarray, " events"],
+    weight: Float[np.ndarray, " events"],
+    names: Sequence[str],
+    roles: Sequence[str],
+    *,
+    caption: str = "Simulated events and their expected yield; statistical uncertainties.",
+) -> Table:
+    """What was read: events, negative weights, effective events and yield of each process.
+
+    Args:
+        process: Process of each event.
+        weight: Physics weights.
+        names: Name of each process.
+        roles: Role of each process.
+        caption: Caption of the table.
+    """
+    rows: list[tuple[Cell, ...]] = []
+    for number, (name, role) in enumerate(zip(names, roles, strict=True)):
+        w = np.asarray(weight[process == number], np.float64)
+        total = Measured(float(w.sum()), float(np.sqrt(np.sum(w**2))))
+        negative = f"{100 * np.mean(w < 0):.1f} %" if len(w) else ""
+        rows.append((name, role, len(w), negative, round(effective_count(w)), total))
+    columns = ("Process", "Role", "Events", "Negative", "Effective", "Yield")
+    return Table(columns=columns, rows=tuple(rows), caption=caption)
+
+
+def yields_table(
+    templates: Sequence[Templates],
+    *,
+    normalisation: Sequence[Normalisation] = (),
+    caption: str = "Expected events before the fit, ± simulation statistics ± systematics.",
+) -> Table:
+    """Yields of every process in every channel, with statistical and systematic uncertainties.
+
+    The systematic uncertainty is the mean of up and down; sources are added in quadrature, and one
+    source moves all processes together.
+
+    Args:
+        templates: Templates of each channel.
+        normalisation: Uncertainties of yields that no template holds.
+        caption: Caption of the table.
+    """
+    names = list(dict.fromkeys(p for t in templates for p in t.processes))
+    signals = [p for p in names if any(p in t.signal for t in templates)]
+    backgrounds = [p for p in names if p not in signals]
+    groups: list[tuple[str, list[str]]] = [(p, [p]) for p in backgrounds]
+    strong = []
+    if len(backgrounds) > 1:
+        strong.append(len(groups))
+        groups.append(("Background", backgrounds))
+    groups += [(p, [p]) for p in signals]
+    if signals and backgrounds:
+        strong.append(len(groups))
+        groups.append(("Signal + background", backgrounds + signals))
+    rows: list[tuple[Cell, ...]] = [
+        (title, *(_yield(t, members, normalisation) for t in templates))
+        for title, members in groups
+    ]
+    if any(t.data is not None for t in templates):
+        strong.append(len(rows))
+        observed = (None if t.data is None else round(float(t.data.sumw.sum())) for t in templates)
+        rows.append(("Data", *observed))
+    columns = ("Process", *(t.channel for t in templates))
+    return Table(columns=columns, rows=tuple(rows), caption=caption, emphasised=tuple(strong))
+
+
+def _yield(
+    templates: Templates,
+    processes: Sequence[str],
+    normalisation: Sequence[Normalisation],
+) -> Measured | None:
+    """Yield of a sum of processes in one channel; None where it has none of them."""
+    present = [p for p in processes if p in templates.processes]
+    if not present:
+        return None
+    total = sum(float(templates.processes[p].nominal.sumw.sum()) for p in present)
+    error = uncertainty(templates, present, normalisation=normalisation, total=True)
+    systematic = float(error.up[0] + error.down[0]) / 2
+    return Measured(total, float(error.statistical[0]), systematic or None)
+
+
+def significance_table(
+    results: Mapping[str, Mapping[str, Sequence[float]]],
+    *,
+    reference: str | None = None,
+    caption: str = "Expected significance; the uncertainty is the standard deviation over seeds.",
+) -> Table:
+    """Expected significances of several networks, e.g. with and without systematics.
+
+    Args:
+        results: For each network, for each kind of significance, its value for every seed.
+        reference: Network that the gain is relative to; by default the last.
+        caption: Caption of the table.
+
+    Example:
+        `significance_table({"Tuned": {"Full": [2.1, 2.2]}, "Default": {"Full": [1.8, 1.9]}})`
+    """
+    names = list(results)
+    reference = names[-1] if reference is None else reference
+    kinds = list(dict.fromkeys(kind for values in results.values() for kind in values))
+    rows: list[tuple[Cell, ...]] = []
+    for name in names:
+        row: list[Cell] = [name, max((len(v) for v in results[name].values()), default=0)]
+        for kind in kinds:
+            row.append(over_seeds(results[name].get(kind, ())))
+        gain: Cell = None
+        if name != reference:
+            ours, theirs = (np.mean(results[n].get(kinds[-1], [np.nan])) for n in (name, reference))
+            gain = f"{100 * (ours / theirs - 1):+.1f} %".replace("-", "−") if theirs > 0 else None
+        rows.append((*row, gain))
+    columns = ("Network", "Seeds", *kinds, f"Gain over {reference}")
+    return Table(columns=columns, rows=tuple(rows), caption=caption, emphasised=(0,))
+
+
+def over_seeds(values: Sequence[float]) -> Measured | float | None:
+    """Mean and standard deviation of the finite values; the value itself if there is one."""
+    finite = np.asarray(values, float)[np.isfinite(np.asarray(values, float))]
+    if len(finite) < 2:
+        return float(finite[0]) if len(finite) else None
+    return Measured(float(finite.mean()), float(finite.std(ddof=1)))
+
+
+def members_table(
+    history: History,
+    *,
+    best: tuple[int, int] | None = None,
+    most: int = 15,
+    caption: str = "Members by their best validation score, with the hyperparameters of that time.",
+) -> Table:
+    """The ranking of the population.
+
+    Args:
+        history: The record of the search.
+        best: Epoch and member of the chosen network, which is emphasised; by default the first.
+        most: Largest number of rows.
+        caption: Caption of the table.
+    """
+    epoch, chosen = best_network(history) if best is None else best
+    score = np.where(np.isfinite(history.score), history.score, -np.inf)
+    members = history.parents.shape[1]
+    if len(history.epoch) == 0:
+        score = np.full((1, members), -np.inf)
+    top = score.max(axis=0)
+    order = np.argsort(-top, kind="stable")[:most]
+    rows: list[tuple[Cell, ...]] = []
+    strong = []
+    for rank, member in enumerate(order):
+        at = int(np.argmax(score[:, member]))
+        if int(member) == chosen:
+            strong.append(rank)
+            at = int(np.argmax(history.epoch == epoch)) if epoch in history.epoch else at
+        row_of = int(history.round[at]) if len(history.round) else 0
+        value = float(score[at, member])
+        rows.append(
+            (
+                str(rank + 1),
+                int(member),
+                value if np.isfinite(value) else None,
+                int(history.epoch[at]) if np.isfinite(value) else None,
+                history.status[member],
+                *(float(v[row_of, member]) for v in history.hyperparameters.values()),
+            )
+        )
+    columns = ("Rank", "Member", "Score", "Epoch", "Status", *history.hyperparameters)
+    return Table(columns=columns, rows=tuple(rows), caption=caption, emphasised=tuple(strong))

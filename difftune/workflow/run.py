@@ -1,0 +1,310 @@
+"""The main job: an analysis file in, a run directory with the whole analysis out."""
+
+import csv
+import io
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from difftune.config import Config
+from difftune.data import Events
+from difftune.inference import FitResult, HypoTest, fit, hypotest
+from difftune.models import MLP
+from difftune.objectives import CrossEntropy
+from difftune.search import Replay, Space
+from difftune.training import History, ScoreGap
+from difftune.workflow import build
+from difftune.workflow.measure import Measurement, measure
+from difftune.workflow.rundir import RoundLog, open_run, write, write_json
+from difftune.workflow.split import Split
+from difftune.workflow.tune import Tuned, tune
+
+logger = logging.getLogger("difftune")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """Everything that a run found.
+
+    Attributes:
+        config: The resolved configuration.
+        tuned: The search and its networks.
+        repeated: The winner's schedule, trained again with other seeds.
+        default: A plain cross-entropy network with default settings, with as many seeds.
+        measurement: The tuned network, measured on test events.
+        repeated_measurements: The same for `repeated`.
+        default_measurements: The same for `default`.
+        fit: Fit of the tuned network's workspace to its (Asimov) data.
+        cls: Test of the nominal signal strength.
+        seconds: How long it took.
+    """
+
+    config: Config
+    tuned: Tuned
+    repeated: Tuned
+    default: Tuned
+    measurement: Measurement
+    repeated_measurements: tuple[Measurement, ...]
+    default_measurements: tuple[Measurement, ...]
+    fit: FitResult
+    cls: HypoTest
+    seconds: float
+
+    @property
+    def poi_text(self) -> str:
+        """The fitted parameter of interest with its uncertainty."""
+        index = list(self.fit.names).index(self.config.fit.poi)
+        return f"{self.fit.values[index]:.3f} ± {self.fit.uncertainties[index]:.3f}"
+
+    @property
+    def summary(self) -> str:
+        """The lines that a physicist wants to see at the end."""
+        seeds = len(self.default_measurements)
+        rows = [
+            ("", "stat-only", "with systematics"),
+            (
+                "cross-entropy, default settings",
+                _spread([m.stat_only for m in self.default_measurements]),
+                _spread([m.expected for m in self.default_measurements]),
+            ),
+            (
+                "tuned, retrained",
+                _spread([m.stat_only for m in self.repeated_measurements]),
+                _spread([m.expected for m in self.repeated_measurements]),
+            ),
+            (
+                "tuned, the network of this run",
+                f"{self.measurement.stat_only:.2f}",
+                f"{self.measurement.expected:.3f}",
+            ),
+        ]
+        width = max(len(row[0]) for row in rows)
+        lines = [
+            f"{self.config.general.name}: expected significance on test events",
+            f"(mean and standard deviation of {seeds} trainings with different seeds)",
+            *(f"  {name:<{width}}  {stat:>18}  {full:>18}".rstrip() for name, stat, full in rows),
+            f"Expected CLs for {self.config.fit.poi} = 1: {self.cls.cls_expected[2]:.3g}; "
+            f"{self.config.fit.poi} = {self.poi_text} (Asimov data)",
+        ]
+        return "\n".join(lines)
+
+
+def _spread(values: Sequence[float]) -> str:
+    mean, deviation = float(np.mean(values)), float(np.std(values, ddof=1))
+    digits = 2 if mean >= 100 else 3
+    return f"{mean:.{digits}f} ± {deviation:.{digits}f}"
+
+
+def run(config: Config, folder: Path, *, resume: bool = False) -> Outcome:
+    """Runs an analysis from its file to its report.
+
+    Args:
+        config: From `difftune.config.load`.
+        folder: The run directory.
+        resume: Continue the run that is there, from its last checkpoint.
+
+    Raises:
+        InputError: When configuration, data or run directory are not right; before training.
+    """
+    # What can be wrong with the configuration shows before a file is touched.
+    model, objective = build.model(config), build.objective(config)
+    space, strategy = build.space(config), build.strategy(config)
+    nuisances = build.nuisances(config)
+    with open_run(folder, config, resume=resume):
+        began = time.monotonic()
+        events = build.events(config)
+        logger.info("%s", describe_events(events))
+
+        tuned = tune(
+            events,
+            model=model,
+            objective=objective,
+            space=space,
+            search=strategy,
+            seed=config.general.seed,
+            hyperparameters=config.hyperparameters,
+            batch_size=config.training.batch_size,
+            patience=config.training.patience,
+            overtraining=ScoreGap(limit=config.training.max_overtraining),
+            negative_weights=config.training.negative_weights,
+            impute=config.data.impute,
+            missing_indicators=config.data.missing_indicators,
+            validation_folds=config.data.validation_folds,
+            test_folds=config.data.test_folds,
+            checkpoints=folder / "checkpoints" / "search",
+            on_round=RoundLog("search", folder / "progress.jsonl"),
+        )
+        seeds = config.comparison.seeds
+        repeated = tuned.retrain(
+            seeds,
+            folder=folder / "checkpoints" / "tuned",
+            on_round=RoundLog("tuned, other seeds", folder / "progress.jsonl"),
+        )
+        default = _default(tuned, seeds, folder)
+
+        logger.info("measuring %d networks on the test events", 2 * seeds + 1)
+
+        def measured(network) -> Measurement:
+            return measure(
+                network,
+                tuned.split,
+                channel=config.fit.region,
+                bins=config.fit.bins,
+                min_background=config.fit.min_background,
+                max_mc_uncertainty=config.fit.max_mc_uncertainty,
+                nuisances=nuisances,
+            )
+
+        measurement = measured(tuned.network)
+        outcome = Outcome(
+            config=config,
+            tuned=tuned,
+            repeated=repeated,
+            default=default,
+            measurement=measurement,
+            repeated_measurements=tuple(measured(network) for network in repeated.networks),
+            default_measurements=tuple(measured(network) for network in default.networks),
+            fit=fit(measurement.workspace),
+            cls=hypotest(measurement.workspace, mu=1.0),
+            seconds=time.monotonic() - began,
+        )
+        _save(outcome, folder)
+        logger.info("wrote %s in %.0f s", folder, outcome.seconds)
+        return outcome
+
+
+def _default(tuned: Tuned, seeds: int, folder: Path) -> Tuned:
+    """The network to compare with: cross-entropy, and every setting as it is by default."""
+    task = replace(
+        tuned.task,
+        model=MLP(),
+        objective=CrossEntropy(),
+        fixed={},
+        batch_size=min(1024, tuned.task.batch_size),
+    )
+    strategy = Replay(
+        population=seeds,
+        rounds=tuned.strategy.rounds,
+        epochs_per_round=tuned.strategy.epochs_per_round,
+        schedule={},
+    )
+    return task.search(
+        strategy,
+        Space(),
+        seed=tuned.seed + 2000,
+        folder=folder / "checkpoints" / "default",
+        on_round=RoundLog("default, cross-entropy", folder / "progress.jsonl"),
+    )
+
+
+def check(config: Config) -> str:
+    """Everything that `run` would check, without training.
+
+    Returns:
+        A table of the events that were read.
+    """
+    build.model(config)
+    build.objective(config)
+    build.space(config)
+    build.strategy(config)
+    events = build.events(config)
+    Split(
+        events=events,
+        validation_folds=tuple(config.data.validation_folds),
+        test_folds=tuple(config.data.test_folds),
+    )
+    return describe_events(events)
+
+
+def describe_events(events: Events) -> str:
+    """Events and expected yields of each process, as text."""
+    counts = np.bincount(np.asarray(events.process), minlength=len(events.processes))
+    yields = events.yields()
+    lines = [f"{'process':<20} {'role':<11} {'events':>9} {'expected':>14} {'negative':>9}"]
+    for index, process in enumerate(events.processes):
+        mine = np.asarray(events.weight)[np.asarray(events.process) == index]
+        negative = f"{np.mean(mine < 0):.1%}" if len(mine) else "-"
+        lines.append(
+            f"{process.name:<20} {process.role:<11} {counts[index]:>9} {yields[index]:>14.1f} "
+            f"{negative:>9}"
+        )
+    varied = ", ".join(events.variations) or "none"
+    return "\n".join([*lines, f"variations: {varied}"])
+
+
+def _save(outcome: Outcome, folder: Path) -> None:
+    """Writes everything but the report."""
+    outcome.tuned.network.save(folder / "network")
+    write(folder / "history.csv", history_csv(outcome.tuned.result.history))
+    templates = outcome.measurement.templates
+    templates.write_root(folder / "templates" / "templates.root")
+    write_json(folder / "templates" / "templates.json", templates.to_dict())
+    write_json(folder / "workspace.json", outcome.measurement.workspace)
+    write_json(folder / "results.json", results(outcome))
+    from difftune.workflow.story import write_report
+
+    write_report(outcome, folder)
+
+
+def results(outcome: Outcome) -> dict[str, Any]:
+    """The fitted numbers, for JSON."""
+
+    def significances(measurements: Sequence[Measurement]) -> dict[str, list[float]]:
+        return {
+            "stat_only": [m.stat_only for m in measurements],
+            "expected": [m.expected for m in measurements],
+        }
+
+    result = outcome.fit
+    return {
+        "significance": {
+            "default": significances(outcome.default_measurements),
+            "tuned_retrained": significances(outcome.repeated_measurements),
+            "tuned": significances([outcome.measurement]),
+        },
+        "cls": {
+            "poi": 1.0,
+            "observed": outcome.cls.cls_observed,
+            "expected": list(outcome.cls.cls_expected),
+        },
+        "fit": {
+            "names": list(result.names),
+            "values": [float(v) for v in result.values],
+            "uncertainties": [float(v) for v in result.uncertainties],
+            "correlation": np.asarray(result.correlation).tolist(),
+            "twice_nll": float(result.twice_nll),
+        },
+        "ranking": [
+            asdict(rank) for rank in outcome.tuned.ranking
+        ],
+        "schedule": {k: v.tolist() for k, v in outcome.tuned.result.schedule.items()},
+        "seconds": outcome.seconds,
+    }
+
+
+def history_csv(history: History) -> str:
+    """One row an epoch and member: losses, scores, hyperparameters, parent."""
+    measured = ("loss", "validation_loss", "score", "train_score")
+    names = sorted(history.hyperparameters)
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["epoch", "round", "member", *measured, "parent", "restart", *names])
+    for row, (epoch, number) in enumerate(zip(history.epoch, history.round, strict=True)):
+        for member in range(history.score.shape[1]):
+            table.writerow(
+                [
+                    epoch,
+                    number,
+                    member,
+                    *(f"{getattr(history, name)[row, member]:.7g}" for name in measured),
+                    history.parents[number, member],
+                    int(history.restart[number, member]),
+                    *(f"{history.hyperparameters[name][number, member]:.7g}" for name in names),
+                ]
+            )
+    return text.getvalue()

@@ -1,0 +1,353 @@
+"""Every kind of bad input is refused with its place and the remedy, as early as possible."""
+
+import awkward as ak
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from difftune.data import (
+    FeatureVariation,
+    Process,
+    TreeVariation,
+    WeightVariation,
+    read,
+)
+from difftune.errors import InputError
+from tests.data.files import columns, write_root
+
+
+@pytest.fixture
+def file(tmp_path):
+    signal, ttbar = columns(100, 1), columns(80, 2)
+    jagged = signal | {"jets": ak.Array([[1.0] * (i % 3) for i in range(100)])}
+    return write_root(
+        tmp_path / "all.root",
+        signal=signal,
+        ttbar=ttbar,
+        empty=columns(0),
+        jagged=jagged,
+        ttbar_jes_up=columns(0),
+    )
+
+
+def processes(**changes):
+    """A signal, changed as asked, and a background."""
+    signal = {"name": "higgs", "role": "signal", "tree": "signal"} | changes
+    return [Process(**signal), Process(name="ttbar", tree="ttbar")]
+
+
+def refused(file, **options):
+    """The message of the error, which has to come before anything is read."""
+
+    def progress(done, total):
+        raise AssertionError("events have been read")
+
+    given = {"processes": processes(), "features": ["x"], "event_number": "event"}
+    with pytest.raises(InputError) as caught:
+        read(file, **(given | {"progress": progress} | options))
+    return str(caught.value)
+
+
+def refused_while_reading(file, **options):
+    return refused(file, progress=None, **options)
+
+
+def test_missing_file(tmp_path):
+    message = refused(str(tmp_path / "no.root"))
+    assert f"process 'higgs': file '{tmp_path}/no.root' does not exist" in message
+
+
+def test_tree_behind_the_file_name(file):
+    assert "Give the name of the tree as `tree`" in refused(file + ":signal")
+
+
+def test_glob_without_a_match(tmp_path):
+    message = refused(str(tmp_path / "ntuple_*.root"))
+    assert f"process 'higgs': no file matches '{tmp_path}/ntuple_*.root'" in message
+
+
+def test_no_files_at_all():
+    assert "process 'higgs' has no files" in refused(None)
+    assert "the list of files is empty" in refused([])
+
+
+def test_a_folder(tmp_path):
+    assert "is a folder; add a pattern" in refused(str(tmp_path))
+
+
+def test_unknown_kind_of_file(tmp_path):
+    (tmp_path / "a.h5").write_bytes(b"")
+    message = refused(str(tmp_path / "a.h5"))
+    assert "a.h5' is of no known kind: .root, .parquet, .pq, .csv, .csv.gz" in message
+
+
+@pytest.mark.parametrize("name", ["a.root", "a.parquet"])
+def test_a_file_that_is_not_what_it_says(tmp_path, name):
+    (tmp_path / name).write_bytes(b"this is no such file, but long enough to be one" * 10)
+    tree = {"tree": "signal"} if name == "a.root" else {"tree": None}
+    message = refused(str(tmp_path / name), processes=processes(**tree))
+    assert f"{name}' cannot be opened as" in message
+
+
+def test_a_file_that_breaks_off(tmp_path):
+    file = write_root(tmp_path / "a.root", signal=columns(5000), ttbar=columns(10))
+    content = (tmp_path / "a.root").read_bytes()
+    half = len(content) // 2
+    (tmp_path / "a.root").write_bytes(content[:half])
+    assert f"'{file}' cannot be opened as ROOT file" in refused(file)
+    # Damage among the values is found only when they are read.
+    (tmp_path / "a.root").write_bytes(content[: half - 5000] + bytes(5000) + content[half:])
+    message = refused_while_reading(file, features=["x", "jet_pt"], weight="weight")
+    assert f"{file}:signal: reading event, jet_pt, weight, x failed" in message
+
+
+def test_missing_tree(file):
+    message = refused(file, processes=processes(tree="signl"))
+    assert f"process 'higgs': '{file}' has no tree 'signl'. Did you mean 'signal'?" in message
+    assert "Trees in it: signal, ttbar" in message
+
+
+def test_tree_not_said(file):
+    message = refused(file, processes=processes(tree=None))
+    assert "has the trees signal, ttbar, empty, jagged, ttbar_jes_up; say which" in message
+
+
+def test_a_tree_where_there_are_none(tmp_path):
+    pyarrow.parquet.write_table(pa.table(columns(5)), tmp_path / "a.parquet")
+    assert "has no trees; leave tree = 'signal' out" in refused(str(tmp_path / "a.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("options", "who"),
+    [
+        ({"features": ["jet_pt", "jetpt"]}, "process 'higgs'"),
+        ({"weight": "jetpt"}, "process 'higgs': weight"),
+        ({"selection": "x > 0 and jetpt > 20"}, "selection"),
+        ({"processes": processes(selection="jetpt > 20")}, "process 'higgs': selection"),
+        ({"event_number": "jetpt"}, "event_number"),
+        ({"features": ["y"], "derived": {"y": "2 * jetpt"}}, "derived 'y'"),
+        ({"variations": [WeightVariation("isr", "jetpt")]}, "variation 'isr' up"),
+        (
+            {"variations": [FeatureVariation("jes", {"jetpt": "1.1"})]},
+            "process 'higgs' (variation 'jes' up)",
+        ),
+        ({"variations": [FeatureVariation("jes", {"x": "x"}, {"x": "jetpt"})]}, "'jes' down): 'x'"),
+    ],
+)
+def test_missing_branch(file, options, who):
+    message = refused(file, **options)
+    assert who in message
+    assert f"{file}:signal has no branch" in message
+    assert "'jetpt'" in message
+    assert "Did you mean 'jet_pt'" in message
+
+
+def test_missing_column_of_another_file_of_a_chain(tmp_path):
+    write_root(tmp_path / "a.root", tree=columns(10))
+    short = {name: values for name, values in columns(10).items() if name != "x"}
+    other = write_root(tmp_path / "b.root", tree=short)
+    background = Process(name="b", files=str(tmp_path / "*.root"))
+    message = refused(str(tmp_path / "a.root"), processes=[processes(tree=None)[0], background])
+    assert f"process 'b': {other}:tree has no branch for feature 'x'" in message
+
+
+def test_empty_tree(file):
+    message = refused(file, processes=processes(tree="empty"))
+    assert f"process 'higgs': {file}:empty: empty" in message
+    message = refused(file, variations=[TreeVariation("jes", "{tree}_jes_up", processes=["ttbar"])])
+    assert "process 'ttbar' (variation 'jes' up)" in message
+    assert "ttbar_jes_up: empty" in message
+
+
+def test_empty_csv(tmp_path):
+    (tmp_path / "a.csv").write_text("event,x\n")
+    message = refused(str(tmp_path / "a.csv"), processes=processes(tree=None))
+    assert "a.csv: empty" in message
+
+
+def test_one_empty_file_of_a_chain_is_only_warned_of(tmp_path, caplog):
+    full = write_root(tmp_path / "a.root", signal=columns(50), ttbar=columns(50))
+    empty = write_root(tmp_path / "b.root", signal=columns(0), ttbar=columns(20))
+    events = read([full, empty], processes=processes(), features=["x"], event_number="event")
+    assert len(events) == 120
+    assert f"no events in {empty}:signal" in caplog.text
+
+
+def test_nothing_left_by_the_selection(file):
+    message = refused_while_reading(
+        file, selection="x < 9", processes=processes(selection="jet_pt < 0")
+    )
+    assert "process 'higgs': the selection `x < 9` and `jet_pt < 0` keeps no events" in message
+    assert "of 100 entries" in message
+
+
+def test_text_as_feature(tmp_path):
+    table = pa.table(columns(20) | {"label": ["s"] * 20})
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    options = {"processes": processes(tree=None, selection="x > 0")}
+    options["processes"][1] = Process(name="ttbar", selection="x < 0")
+    message = refused(str(tmp_path / "a.parquet"), features=["x", "label"], **options)
+    assert f"feature 'label' is a text in {tmp_path}/a.parquet" in message
+    message = refused(str(tmp_path / "a.parquet"), weight="label", **options)
+    assert "process 'higgs': weight: `label`: is a text" in message
+
+
+@pytest.mark.parametrize("use", [{"features": ["jets"]}, {"selection": "jets > 20"}])
+def test_jagged_branch(file, use):
+    message = refused(file, processes=processes(tree="jagged"), **use)
+    assert "'jets' holds an array for each event" in message
+    assert "Write a flat branch" in message
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite(tmp_path, value):
+    signal = columns(100)
+    signal["x"][[30, 60, 70]] = value
+    signal["weight"][[41, 50]] = value
+    file = write_root(tmp_path / "a.root", signal=signal, ttbar=columns(10))
+    message = refused_while_reading(file, missing=-999)
+    assert "process 'higgs': feature 'x': 3 of 100 selected entries (0 to 99)" in message
+    assert f"{file}:signal are NaN or infinite, the first one ({value}) at entry 30" in message
+    assert ("add nan to `missing`" in message) == bool(np.isnan(value))
+    message = refused_while_reading(file, features=["jet_pt"], weight="2 * weight")
+    assert "weight: `2 * weight`: 2 of 100" in message
+    assert "at entry 41" in message
+    # The number of the entry is that in the file, also behind a selection and in a later chunk.
+    message = refused_while_reading(file, selection="event > 17", chunk_size=25, missing=-999)
+    assert "1 of 25 selected entries (25 to 49)" in message
+    assert "at entry 30" in message
+
+
+def test_derived_features_that_are_not_finite(file):
+    derived = {"y": "log(x)"}
+    message = refused_while_reading(file, features=["y"], derived=derived, missing=-999)
+    assert "feature 'y'" in message
+    assert "are NaN or infinite, the first one (nan) at entry" in message
+
+
+def test_float32_overflow(file):
+    message = refused_while_reading(file, features=["y"], derived={"y": "1e30 * 1e30 + x"})
+    assert "the first one (inf) at entry 0" in message
+
+
+def test_varied_weights_that_are_not_finite(file):
+    variation = WeightVariation("isr", "weight_isr_up", "log(x)")
+    message = refused_while_reading(file, variations=[variation])
+    assert "variation 'isr' down: `log(x)`:" in message
+
+
+@pytest.mark.parametrize(("weight", "how"), [("0 * x", "is zero"), ("-1", "is negative (-100)")])
+def test_processes_without_a_yield(file, weight, how):
+    message = refused_while_reading(file, processes=processes(weight=weight))
+    assert "process 'higgs': the sum of weights of its 100 events" in message
+    assert how in message
+    variation = WeightVariation("isr", weight)
+    message = refused_while_reading(file, variations=[variation])
+    assert "process 'higgs' (variation 'isr' up): the sum of weights" in message
+
+
+def test_processes_that_are_the_same_by_definition(file):
+    message = refused(file, processes=processes(tree="ttbar"))
+    assert "processes 'higgs' and 'ttbar' overlap" in message
+    assert f"{file}:ttbar with no selection of their own" in message
+
+
+def test_processes_that_share_events(file):
+    high = Process(name="high", role="signal", tree="ttbar", selection="n_jets > 2")
+    low = Process(name="low", tree="ttbar", selection="n_jets <= 3")
+    message = refused_while_reading(file, processes=[high, low])
+    jets = columns(80, 2)["n_jets"]
+    shared = np.flatnonzero(jets == 3)
+    assert "processes 'high' and 'low' overlap" in message
+    assert f"`n_jets > 2` and `n_jets <= 3` share {len(shared)} of the entries 0 to 79" in message
+    assert f"the first one at entry {shared[0]}." in message
+
+
+def test_data_may_be_events_of_the_simulation(file):
+    observed = Process(name="observed", role="data", tree="ttbar")
+    events = read(file, processes=[*processes(), observed], features=["x"])
+    np.testing.assert_array_equal(events.yields(), [100, 80, 80])
+
+
+def test_folds_without_signal(file):
+    message = refused_while_reading(file, event_number="event * 2", folds=4)
+    assert "folds 1, 3 of 4 (numbered from 0) without signal events" in message
+    assert "in each fold are 50, 0, 50, 0" in message
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"features": ["x", "jet_pt", "x"]}, "feature 'x' is given more than once"),
+        ({"features": []}, "features: at least one"),
+        ({"processes": processes() + processes()}, "process 'higgs' is given more than once"),
+        ({"processes": processes(role="background")}, "no process has role 'signal'"),
+        ({"processes": processes()[:1]}, "no process has role 'background'"),
+        ({"folds": 1}, "folds = 1"),
+        ({"chunk_size": "much"}, "chunk_size = 'much'"),
+        ({"chunk_size": 0}, "chunk_size = 0"),
+        ({"missing": [-999, True]}, "missing = True is not a number"),
+        ({"derived": {"jet_pt": "x"}, "features": ["jet_pt"]}, "the name of a branch of"),
+        ({"derived": {"a": "b", "b": "a + x"}}, r"needs itself \(a -> b -> a\)"),
+        (
+            {"derived": {"one": "1"}, "features": ["one"], "event_number": None},
+            "no feature is made from a column",
+        ),
+        ({"selection": "x >"}, "selection: `x >` is not an expression"),
+        ({"weight": "weight *"}, "weight: `weight \\*` is not an expression"),
+        ({"selection": "x && tight"}, "write `and` for `&&`"),
+        ({"selection": "x << 2 > 3"}, "selection: `x << 2 > 3`: cannot be evaluated"),
+        ({"event_number": "x + "}, "event_number: `x \\+ ` is not an expression"),
+        (
+            {"variations": [WeightVariation("isr", "weight"), WeightVariation("isr", "2")]},
+            "variation 'isr' is given more than once",
+        ),
+        (
+            {"variations": [WeightVariation("isr", "weight", processes=["tbar"])]},
+            "variation 'isr': there is no simulated process 'tbar'. Did you mean 'ttbar'",
+        ),
+        ({"variations": [WeightVariation("isr", "1", processes="ttbar")]}, "is not a list"),
+        ({"variations": [WeightVariation("isr", "{wt} * 2")]}, "isr"),
+        ({"variations": [TreeVariation("jes")]}, "the tree is the nominal one"),
+        ({"variations": [FeatureVariation("jes", {})]}, "nothing varies"),
+        (
+            {"variations": [TreeVariation("jes", "ttbar_jes_up")], "event_number": None},
+            "variation 'jes' has events of its own.* give event_number",
+        ),
+        (
+            {"variations": [TreeVariation("jes", "{tree}_jer")]},
+            "no tree 'signal_jer'.* list those that it does as its `processes`",
+        ),
+        (
+            {"variations": [WeightVariation("isr", "weight_isr")]},
+            "no branch 'weight_isr'.* list those that it does as its `processes`",
+        ),
+        ({"missing": {"jetpt": -999}}, "missing: there is no column .* 'jetpt'. Did you mean"),
+    ],
+)
+def test_requests_that_cannot_be_met(file, options, message):
+    with pytest.raises(InputError, match=message):
+        raise InputError(refused(file, **options))
+
+
+def test_roles_are_known():
+    with pytest.raises(InputError, match="process 'a': role 'signl' is none of"):
+        Process(name="a", role="signl")
+
+
+def test_event_numbers_are_whole(file):
+    message = refused_while_reading(file, event_number="jet_pt")
+    assert "event number `jet_pt`: 100 of 100" in message
+    assert "are no whole numbers" in message
+
+
+def test_blanks_among_true_and_false(tmp_path):
+    data = columns(6) | {"good": [True, None, True, False, None, True]}
+    pyarrow.parquet.write_table(pa.table(data), tmp_path / "a.parquet")
+    pair = [
+        Process(name="s", role="signal", selection="good"),
+        Process(name="b", selection="~good"),
+    ]
+    message = refused_while_reading(str(tmp_path / "a.parquet"), processes=pair)
+    assert "2 blanks in column 'good'" in message
