@@ -5,7 +5,7 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -17,37 +17,62 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
+    )
 
 
 class General(_Section):
     """What the run is called, where it goes, and the seed of everything random."""
 
     name: str = "analysis"
+    """What the run is called, in the report and in the summary."""
     label: str = "Simulation"
+    """Status that stands on every figure, for example `Simulation` or `Work in progress`."""
     detail: str = ""
+    """What stands next to it: luminosity and energy. `$...$` is set as mathematics."""
     output: str = "run"
+    """Run directory, seen from where the command is called; `--output` takes precedence."""
     seed: Annotated[int, Field(ge=0)] = 1
+    """Decides everything random: start values, batches, dropout and the search."""
 
 
 class Data(_Section):
     """Where the events are and which columns they have."""
 
     files: str | list[str] | None = None
+    """Paths, globs or addresses (`root://...`) of the files of all samples that name none
+    themselves; paths are seen from the folder of the analysis file. ROOT, Parquet or CSV."""
     features: Annotated[list[str], Field(min_length=1)]
+    """Inputs of the network: columns, or names of `derived` ones."""
     weight: str = "1"
+    """Expression for the weight of a simulated event, in expected events: the weights of a
+    sample add up to its expected yield."""
     event_number: str | None = None
+    """Column (or expression) that tells events apart; its value modulo `folds` is the
+    fold. Without it the running number in the sample decides, and systematics of the type `tree`
+    are refused."""
     selection: str | None = None
+    """Expression that all events fulfil."""
     derived: dict[str, str] = {}
+    """Further columns by name, as expressions; they may use each other."""
     missing: float | list[float] | None = None
+    """The value or values that mean "missing", such as -999; `nan` is one only if given."""
     impute: Literal["median", "mean"] | float = "median"
+    """What the network gets in the place of a missing value: the median or mean of the
+    training events, or a number."""
     missing_indicators: bool = False
+    """Whether the network also gets, for each feature with missing values, a column
+    that is 1 where it is missing."""
     folds: Annotated[int, Field(ge=3)] = 5
+    """How many folds the events are split into."""
     validation_folds: Annotated[list[int], Field(min_length=1)] = [3]
+    """Folds that choices rest on: scores, early stopping, hyperparameters."""
     test_folds: Annotated[list[int], Field(min_length=1)] = [4]
+    """Folds that the result rests on."""
 
     @model_validator(mode="after")
-    def _check_folds(self) -> Self:
+    def _check_folds(self) -> "Data":
         held_out = self.validation_folds + self.test_folds
         if len(set(held_out)) < len(held_out):
             raise ValueError("validation_folds and test_folds must not share a fold")
@@ -68,53 +93,84 @@ class Sample(_Section):
     """One process."""
 
     name: str
+    """Its name in tables, templates and the workspace."""
     role: Literal["signal", "background", "data"] = "background"
+    """What it is. `data` are observed events: they are fitted, and play no role in the training."""
     files: str | list[str] | None = None
+    """Its files, where they are not those of `[data]`."""
     tree: str | None = None
+    """Name of its tree (ROOT only); may be left out if the files hold just one."""
     selection: str | None = None
+    """Expression that its events fulfil, besides the common selection."""
     weight: str | None = None
+    """Expression for its weight, in the place of the common one. Data have the weight 1 unless
+    one is given here."""
 
 
 class WeightSystematic(_Section):
     """Another weight for the same events."""
 
     name: str
+    """Name of the uncertainty."""
     type: Literal["weight"]
+    """`weight`."""
     up: str
+    """Expression that takes the place of the whole weight; `{weight}` stands for the nominal one,
+    as in `"{weight} * btag_up"`."""
     down: str | None = None
+    """The same for the other direction; without it, `up` is mirrored."""
     samples: list[str] | None = None
+    """Samples that it applies to; all simulated ones by default."""
 
 
 class TreeSystematic(_Section):
     """Another tree, or other files; `{tree}` stands for the nominal tree."""
 
     name: str
+    """Name of the uncertainty."""
     type: Literal["tree"]
+    """`tree`."""
     up: str = "{tree}"
+    """Name of the varied tree; `{tree}` stands for the nominal tree of the sample."""
     down: str | None = None
+    """The same for the other direction; without it and `files_down`, `up` is mirrored."""
     files_up: str | list[str] | None = None
+    """Files that hold the varied events, where they are not the nominal ones."""
     files_down: str | list[str] | None = None
+    """The same for the other direction."""
     samples: list[str] | None = None
+    """Samples that it applies to; all simulated ones by default."""
 
 
 class FeatureSystematic(_Section):
     """Other branches in the place of features."""
 
     name: str
+    """Name of the uncertainty."""
     type: Literal["features"]
+    """`features`."""
     up: dict[str, str]
+    """For each varied column the column or expression that takes its place; selection, weight and
+    derived columns follow."""
     down: dict[str, str] | None = None
+    """The same for the other direction; without it, `up` is mirrored."""
     samples: list[str] | None = None
+    """Samples that it applies to; all simulated ones by default."""
 
 
 class NormalisationSystematic(_Section):
     """A relative uncertainty of a yield: 0.06 is 6 %."""
 
     name: str
+    """Name of the uncertainty."""
     type: Literal["normalisation"]
+    """`normalisation`."""
     up: Annotated[float, Field(gt=-1.0)]
+    """Relative change of the yield at plus one standard deviation: 0.06 is 6 %."""
     down: Annotated[float, Field(gt=-1.0)] | None = None
+    """The same at minus one standard deviation; `-up` if not given."""
     samples: Annotated[list[str], Field(min_length=1)]
+    """Samples that it applies to."""
 
 
 Systematic = Annotated[
@@ -127,78 +183,119 @@ class NormFactor(_Section):
     """A yield that the fit determines."""
 
     name: str
+    """Name of the parameter."""
     samples: Annotated[list[str], Field(min_length=1)]
+    """Samples whose yields it scales."""
     bounds: Annotated[list[float], Field(min_length=2, max_length=2)] = [0.0, 10.0]
+    """Range in the fit; must contain 1."""
 
 
 class Fit(_Section):
     """The statistical model and its bins."""
 
     region: str = "signal_region"
+    """Name of the region: the channel of the workspace."""
     poi: str = "mu"
+    """Name of the parameter of interest, the strength of all signal samples."""
     luminosity_uncertainty: Positive | None = None
+    """Relative uncertainty of the luminosity, of all samples; none by default."""
     bins: Count = 15
+    """Largest number of bins."""
     min_background: Annotated[float, Field(ge=0.0)] = 10.0
+    """Least expected background of a bin, in events."""
     max_mc_uncertainty: Positive = 0.1
+    """Largest relative statistical uncertainty of the simulated background of a bin."""
 
 
 class Model(_Section):
     """The network: difftune's MLP, or `file.py:name` of a Flax module of one's own."""
 
     module: str | None = None
+    """A network of one's own, `file.py:name` (seen from the folder of the analysis file) or
+    `package.module:name`; the other keys then have no effect."""
     hidden: list[Count] = [64, 64]
+    """Width of each hidden layer."""
     activation: str = "relu"
+    """Activation function: `relu`, `elu`, `gelu`, `leaky_relu`, `selu`, `silu`, `softplus` or
+    `tanh`."""
     normalisation: Literal["none", "batch", "layer"] = "none"
+    """Normalisation before each activation."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Probability to drop a hidden unit, where the search proposes none."""
 
 
 class Objective(_Section):
     """One term of the loss: a built-in one by name, or `file.py:name` of one's own."""
 
     name: str
+    """`cross_entropy`, `categorical_cross_entropy`, `asimov_llr`, or one of one's own as
+    `file.py:name` or `package.module:name`."""
     scale: float | str = 1.0
+    """Factor of this term: a number, or the name of a hyperparameter."""
     bins: Annotated[int, Field(ge=2)] | None = None
+    """Number of bins (`asimov_llr`)."""
     bandwidth: list[Positive] | None = None
+    """Width of the kernel at the start and at the end of the training (`asimov_llr`)."""
     form: Literal["linear", "log"] | None = None
+    """`linear` is -q0, `log` is -ln q0 (`asimov_llr`)."""
 
     @property
     def options(self) -> dict[str, Any]:
         """What the class is given."""
-        return self.model_dump(include={"bins", "bandwidth", "form"}, exclude_none=True)
+        given = self.model_dump(include={"bins", "bandwidth", "form"}, exclude_none=True)
+        return {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
 
 
 class Training(_Section):
     """How each member trains."""
 
     batch_size: Count = 1024
+    """The largest batch, in events. The hyperparameter of this name can only make it smaller."""
     patience: Count = 10
+    """Epochs without a better validation score until a member stops."""
     negative_weights: Literal["keep", "absolute"] = "keep"
+    """Treatment of negative weights in the loss: `keep` or take their magnitude. The
+    physics weights of scores and templates are never changed."""
     max_overtraining: Positive = 0.1
+    """By which fraction the score may be better on training than on validation events;
+    `inf` allows any."""
     score_bins: Annotated[int, Field(ge=1)] = 20
+    """Bins of the validation score."""
 
 
 class Search(_Section):
     """The strategy and its size."""
 
     strategy: Literal["pbt", "random"] = "pbt"
+    """`pbt` (population-based training) or `random`."""
     population: Count = 16
+    """Number of members that train side by side."""
     rounds: Count = 10
+    """Number of rounds."""
     epochs_per_round: Count = 4
+    """Epochs that a member trains between two proposals."""
     quantile: Annotated[float, Field(gt=0.0, le=0.5)] = 0.25
+    """Share of the members that is replaced after each round, and that is copied (`pbt`)."""
     perturbation: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
+    """Step of a hyperparameter of a copied member, in units of its range (`pbt`)."""
     resample: Fraction = 0.1
+    """Probability to draw it anew instead (`pbt`)."""
 
 
 class Range(_Section):
     """What a hyperparameter may be: exactly one of the four."""
 
     uniform: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
+    """Even between two bounds."""
     log_uniform: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
+    """Even in the logarithm between two positive bounds."""
     integer: Annotated[list[int], Field(min_length=2, max_length=2)] | None = None
+    """An integer between two bounds, both included."""
     choice: Annotated[list[float], Field(min_length=1)] | None = None
+    """One of these numbers, in a meaningful order: neighbours are tried."""
 
     @model_validator(mode="after")
-    def _check_one(self) -> Self:
+    def _check_one(self) -> "Range":
         if len(self.model_dump(exclude_none=True)) != 1:
             raise ValueError("give exactly one of uniform, log_uniform, integer, choice")
         return self
@@ -208,27 +305,41 @@ class Comparison(_Section):
     """The default network that the tuned one is set against, and how often both are trained."""
 
     seeds: Annotated[int, Field(ge=2)] = 5
+    """How many seeds the default network and the tuned schedule are trained with."""
 
 
 class Config(_Section):
     """A whole analysis."""
 
     general: General = General()
+    """Name, output, seed."""
     data: Data
+    """Files, columns, folds."""
     samples: Annotated[list[Sample], Field(min_length=2)]
+    """The processes; at least one signal and one background."""
     systematics: list[Systematic] = []
+    """Uncertainties."""
     norm_factors: list[NormFactor] = []
+    """Yields that the fit determines."""
     fit: Fit = Fit()
+    """The statistical model."""
     model: Model = Model()
+    """The network."""
     objective: Annotated[list[Objective], Field(min_length=1)] = [Objective(name="cross_entropy")]
+    """Terms of the loss, which are added."""
     training: Training = Training()
+    """How a member trains."""
     hyperparameters: dict[str, float] = {}
+    """Values of hyperparameters that are not searched."""
     search: Search = Search()
+    """The strategy."""
     space: dict[str, Range] = {}
+    """What each searched hyperparameter may be."""
     comparison: Comparison = Comparison()
+    """The network to compare with."""
 
     @model_validator(mode="after")
-    def _check_names(self) -> Self:
+    def _check_names(self) -> "Config":
         samples = [sample.name for sample in self.samples]
         for what, names in (
             ("samples", samples),

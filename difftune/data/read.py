@@ -56,7 +56,7 @@ def read(
             while that is unknown, as for CSV).
 
     Returns:
-        The events: process by process, each in the order of its files.
+        The events, process by process, each in the order of its files.
 
     Raises:
         InputError: The input is wrong; the message names the place and the remedy.

@@ -95,7 +95,7 @@ def choose_edges(
     b = below(np.where(is_signal, 0.0, weights))
     b2 = below(np.where(is_signal, 0.0, weights**2))
 
-    def good(b: np.ndarray | float, b2: np.ndarray | float) -> np.ndarray | np.bool:
+    def good(b: np.ndarray, b2: np.ndarray) -> np.ndarray:
         return (b >= max(min_background, 0)) & (b2 <= (max_mc_uncertainty * b) ** 2) & (b > 0)
 
     chosen: list[int] = []
@@ -107,7 +107,8 @@ def choose_edges(
             break
         top = int(np.flatnonzero(enough)[-1])
         chosen.append(top)
-    while chosen and not good(b[chosen[-1]], b2[chosen[-1]]):
+    rest = good(b, b2)
+    while chosen and not rest[chosen[-1]]:
         chosen.pop()
     if len(chosen) + 1 < bins:
         logger.info("choose_edges: %d bins of the %d asked for.", len(chosen) + 1, bins)

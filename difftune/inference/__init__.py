@@ -4,14 +4,11 @@ from difftune.inference.asimov import asimov_llr, asimov_significance
 from difftune.inference.backend import FitError
 from difftune.inference.fits import (
     FitResult,
-    HypoTest,
     Significance,
-    UpperLimit,
     expected_significance,
     fit,
-    hypotest,
-    upper_limit,
 )
+from difftune.inference.limits import HypoTest, UpperLimit, hypotest, upper_limit
 
 __all__ = [
     "FitError",

@@ -40,7 +40,7 @@ def asimov_llr(
 
     A bin whose signal or background is not positive (or below 1e-15) contributes 0, in value and
     gradient: the closed form is infinite or undefined there, and such yields come from a lack of
-    events. Whoever wants a slope there raises the background to a floor first.
+    events. Whoever wants a slope there raises the background to a floor first. NaN stays NaN.
 
     Args:
         signal: Expected signal in each bin.
@@ -53,7 +53,8 @@ def asimov_llr(
     signal, background = jnp.asarray(signal), jnp.asarray(background)
     # The derivative of s / b has an intermediate 1 / b², which must not overflow.
     least = jnp.finfo(jnp.result_type(signal, background)).tiny ** 0.4
-    filled = (signal > 0) & (background > least)
+    # Not "s > 0 and b > least": a NaN must not count as an empty bin, and so pass unseen.
+    filled = ~((signal <= 0) | (background <= least))
     s, b = jnp.where(filled, signal, 0.0), jnp.where(filled, background, 1.0)
     ratio = s / b
     term = _chi(ratio)
@@ -79,5 +80,5 @@ def asimov_significance(
         The root of `asimov_llr`; 0 with gradient 0 where that is 0.
     """
     q0 = asimov_llr(signal, background, uncertainty)
-    positive = q0 > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, q0, 1.0)), 0.0)
+    zero = q0 <= 0
+    return jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, q0)))

@@ -1,7 +1,8 @@
 """The multilayer perceptron, and what any model must be able to do."""
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args, runtime_checkable
+from itertools import pairwise
+from typing import Protocol, runtime_checkable
 
 import jax
 from flax import nnx
@@ -20,7 +21,7 @@ ACTIVATIONS = {
     "softplus": jax.nn.softplus,
     "tanh": jax.nn.tanh,
 }
-Normalisation = Literal["none", "batch", "layer"]
+NORMALISATIONS = {"none": None, "batch": nnx.BatchNorm, "layer": nnx.LayerNorm}
 
 
 @runtime_checkable
@@ -42,19 +43,15 @@ class Network(nnx.Module):
         *,
         hidden: tuple[int, ...],
         activation: str,
-        normalisation: Normalisation,
+        normalisation: str,
         dropout: float,
         rngs: nnx.Rngs,
     ):
         widths = (inputs, *hidden)
         self.activation = activation
-        self.linear = nnx.List(
-            [nnx.Linear(m, n, rngs=rngs) for m, n in zip(widths[:-1], widths[1:], strict=True)]
-        )
-        norms = {"batch": nnx.BatchNorm, "layer": nnx.LayerNorm}
-        self.norm = nnx.List(
-            [norms[normalisation](n, rngs=rngs) for n in hidden] if normalisation in norms else []
-        )
+        self.linear = nnx.List([nnx.Linear(m, n, rngs=rngs) for m, n in pairwise(widths)])
+        norm = NORMALISATIONS[normalisation]
+        self.norm = nnx.List([norm(n, rngs=rngs) for n in hidden] if norm else [])
         self.dropout = nnx.List([Dropout(dropout, rngs=rngs) for _ in hidden])
         self.output = nnx.Linear(widths[-1], outputs, rngs=rngs)
 
@@ -86,7 +83,7 @@ class MLP:
 
     hidden: tuple[int, ...] = (64, 64)
     activation: str = "relu"
-    normalisation: Normalisation = "none"
+    normalisation: str = "none"
     dropout: float = 0.0
 
     def __post_init__(self):
@@ -95,7 +92,7 @@ class MLP:
             raise InputError(f"MLP(hidden={self.hidden}): every width must be at least 1.")
         for value, known, what in (
             (self.activation, ACTIVATIONS, "activation"),
-            (self.normalisation, get_args(Normalisation), "normalisation"),
+            (self.normalisation, NORMALISATIONS, "normalisation"),
         ):
             if value not in known:
                 raise InputError(

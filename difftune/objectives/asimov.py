@@ -1,7 +1,6 @@
 """The stat-only Asimov log-likelihood ratio as a loss."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -35,7 +34,7 @@ class AsimovLLR(Objective):
 
     bins: int = 20
     bandwidth: tuple[float, float] = (0.05, 0.01)
-    form: Literal["linear", "log"] = "log"
+    form: str = "log"
 
     def __post_init__(self):
         object.__setattr__(self, "bandwidth", tuple(self.bandwidth))
@@ -57,9 +56,7 @@ class AsimovLLR(Objective):
         edges = jnp.linspace(0.0, 1.0, self.bins + 1, dtype=score.dtype)
         is_signal = batch.label.astype(score.dtype)
         classes = jnp.stack([1.0 - is_signal, is_signal]) * batch.weight
-        return jnp.stack(
-            [soft_histogram(score, weight, edges, bandwidth=bandwidth) for weight in classes]
-        )
+        return soft_histogram(score, classes, edges, bandwidth=bandwidth)
 
     def __call__(self, scores, batch, hyperparameters, parameters):
         """The loss of the batch, whose weights stand for the full yield."""

@@ -3,7 +3,7 @@
 import abc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ class Objective(abc.ABC):
     ask for a multi-class network.
     """
 
-    outputs: Outputs = "binary"
+    outputs: ClassVar[Outputs] = "binary"
     """What the network gives: one logit an event, or one for each process."""
 
     @abc.abstractmethod
@@ -66,13 +66,23 @@ class Objective(abc.ABC):
 
 @dataclass(frozen=True)
 class UserObjective(Objective):
-    """A user's own function as an objective."""
+    """A user's own function as an objective.
+
+    Raises:
+        InputError: When it is called and does not give a scalar.
+    """
 
     function: Function
 
     def __call__(self, scores, batch, hyperparameters, parameters):
         """Calls the function."""
-        return jnp.asarray(self.function(scores, batch, hyperparameters, parameters))
+        loss = jnp.asarray(self.function(scores, batch, hyperparameters, parameters))
+        if loss.ndim:
+            raise InputError(
+                f"objective {self.function!r} returned an array {list(loss.shape)}; an objective "
+                "is one number: take a mean or a sum."
+            )
+        return loss
 
 
 @dataclass(frozen=True)

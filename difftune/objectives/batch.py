@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 
-Array = jax.Array | np.ndarray
+Column = Array | np.ndarray
 
 
 @jax.tree_util.register_dataclass
@@ -30,13 +30,13 @@ class Batch:
         progress: How much of the training is behind us, from 0 to 1.
     """
 
-    features: Float[Array, "*stack events inputs"]
-    process: Int[Array, "*stack events"]
-    label: Int[Array, "*stack events"]
-    weight: Float[Array, "*stack events"]
-    training_weight: Float[Array, "*stack events"]
-    signal_process: Float[Array, "*stack processes"]
-    progress: Float[Array, "*stack"]
+    features: Float[Column, "*stack events inputs"]
+    process: Int[Column, "*stack events"]
+    label: Int[Column, "*stack events"]
+    weight: Float[Column, "*stack events"]
+    training_weight: Float[Column, "*stack events"]
+    signal_process: Float[Column, "*stack processes"]
+    progress: Float[Column, "*stack"]
 
 
 def signal_probability(

@@ -19,9 +19,9 @@ def steps(
     *,
     color: str,
     label: str | None = None,
-    linestyle: str | tuple[float, tuple[float, ...]] = "-",
+    linestyle: str | tuple[int, tuple[float, ...]] = "-",
     linewidth: float = 1.5,
-    zorder: float = 3,
+    zorder: float = 3.0,
 ) -> Artist:
     """A histogram as a line."""
     return axes.stairs(

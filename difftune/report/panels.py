@@ -7,9 +7,12 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
 from matplotlib.legend import Legend
 from matplotlib.ticker import MaxNLocator
 
+from difftune.report.scales import log_limits
 from difftune.report.style import INK, PlotFigure, new_figure, set_ticks
 
 
@@ -42,7 +45,7 @@ def panel_grid(
     width: float,
     height: float,
     margins: tuple[float, float] = (0.6, 0.9),
-    size: float = 9,
+    size: float = 9.0,
 ) -> tuple[PlotFigure, Any]:
     """A figure with a grid of small panels.
 
@@ -68,7 +71,15 @@ def panel_grid(
     return figure, panels
 
 
-def small_ticks(axes: Axes, *, size: float = 9) -> None:
+def color_bar(figure: PlotFigure, colors: ScalarMappable, panels: Any, title: str) -> Colorbar:
+    """A thin colour bar on the right of all panels."""
+    bar = figure.colorbar(colors, ax=panels, pad=0.015, aspect=35)
+    bar.ax.tick_params(labelsize=10)
+    bar.set_label(title, labelpad=8)
+    return bar
+
+
+def small_ticks(axes: Axes, *, size: float = 9.0) -> None:
     """Ticks for a small panel."""
     set_ticks(axes, size=size)
     axes.tick_params(which="major", length=4, pad=3)
@@ -96,15 +107,17 @@ def ratio_range(
     """
     distances = np.abs(np.concatenate([np.ravel(r) for r in (*ratios, *covered)]) - 1)
     distances = distances[np.isfinite(distances)]
-    needed = 1.25 * float(np.quantile(distances, 0.92)) if distances.size else 0.0
+    needed = 0.0
+    if distances.size:  # a single outlier gets an arrow
+        needed = 1.2 * float(np.quantile(distances, 0.92, method="lower"))
     half = next((h for h in (0.05, 0.1, 0.2, 0.4, 0.6) if needed <= h), widest)
     half = min(half, widest)
-    axes.set_ylim(1 - half * 1.15, 1 + half * 1.15)
+    axes.set_ylim(1 - half * 1.2, 1 + half * 1.2)
     axes.yaxis.set_major_locator(MaxNLocator(4, prune=None, steps=[1, 2, 2.5, 5, 10]))
     for ratio, color in zip(ratios, colors, strict=True):
         for outside, at, marker in (
-            (ratio > 1 + half * 1.15, 0.93, "^"),
-            (ratio < 1 - half * 1.15, 0.07, "v"),
+            (ratio > 1 + half * 1.2, 0.93, "^"),
+            (ratio < 1 - half * 1.2, 0.07, "v"),
         ):
             axes.plot(
                 centers[outside],
@@ -126,7 +139,7 @@ def legend_with_room(
     note: str = "",
     columns: int | None = None,
     top: float | None = None,
-    size: float = 11,
+    size: float = 11.0,
 ) -> Legend | None:
     """Draws the legend and raises the vertical range until nothing lies behind it.
 
@@ -177,7 +190,7 @@ def _raise(axes: Axes, top: float, fraction: float) -> None:
     """Sets the upper limit such that `top` lies at a fraction of the axes' height."""
     low, _ = axes.get_ylim()
     if axes.get_yscale() == "log":
-        low, top = np.log10(low), np.log10(max(top, low * 1.001))
-        axes.set_ylim(10.0**low, 10.0 ** (low + (top - low) / fraction))
+        decades = np.log10(max(top / low, 1.001))
+        log_limits(axes, low, low * 10.0 ** (decades / fraction))
     else:
         axes.set_ylim(low, low + (top - low) / fraction)

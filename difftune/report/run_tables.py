@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from difftune.histograms import Templates
 from difftune.histograms.compare import effective_count
 from difftune.report.lineage import best_network
+from difftune.report.style import signed
 from difftune.report.tables import Cell, Measured, Table
 from difftune.report.uncertainty import Normalisation, uncertainty
 from difftune.training.history import History
@@ -119,13 +120,19 @@ def significance_table(
         row: list[Cell] = [name, max((len(v) for v in results[name].values()), default=0)]
         for kind in kinds:
             row.append(over_seeds(results[name].get(kind, ())))
-        gain: Cell = None
-        if name != reference:
-            ours, theirs = (np.mean(results[n].get(kinds[-1], [np.nan])) for n in (name, reference))
-            gain = f"{100 * (ours / theirs - 1):+.1f} %".replace("-", "−") if theirs > 0 else None
-        rows.append((*row, gain))
+        row.append(None if name == reference else _gain(row[-1], results[reference].get(kinds[-1])))
+        rows.append(tuple(row))
     columns = ("Network", "Seeds", *kinds, f"Gain over {reference}")
     return Table(columns=columns, rows=tuple(rows), caption=caption, emphasised=(0,))
+
+
+def _gain(ours: Cell, reference: Sequence[float] | None) -> str | None:
+    """How much a mean over seeds lies above that of the reference, None if either is missing."""
+    theirs = over_seeds(reference or ())
+    values = [m.value if isinstance(m, Measured) else m for m in (ours, theirs)]
+    if not all(isinstance(v, float) and v > 0 for v in values):
+        return None
+    return f"{signed(100 * (values[0] / values[1] - 1), 1)} %"  # type: ignore[operator]
 
 
 def over_seeds(values: Sequence[float]) -> Measured | float | None:

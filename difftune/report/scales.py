@@ -23,14 +23,43 @@ def counting_scale(axis: Axis, label: str, largest: float) -> None:
 def log_scale(axes: Axes, low: float, high: float) -> None:
     """A logarithmic vertical axis with labels at decades only, and minor ticks without."""
     axes.set_yscale("log")
-    axes.set_ylim(low, high)
+    log_limits(axes, low, high)
     decades = np.log10(high / low)
     axes.yaxis.set_major_locator(LogLocator(10, numticks=8 if decades > 8 else 12))
     axes.yaxis.set_minor_locator(LogLocator(10, subs=range(2, 10), numticks=100))
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def spans_decades(values: Num[np.ndarray, "values"], *, factor: float = 30) -> bool:
+def log_limits(axes: Axes, low: float, high: float) -> None:
+    """Limits of a logarithmic vertical axis, without a label in the lower corner.
+
+    It would meet the labels of the horizontal axis or of a panel below: a decade that near to the
+    lower limit is left out.
+    """
+    decades = np.log10(high / low)
+    above = 10 ** np.ceil(np.log10(low) - 1e-9)
+    if np.log10(above / low) < 0.045 * decades:
+        low = above * 10 ** (0.01 * decades)
+    axes.set_ylim(low, high)
+
+
+def free_top(axes: Axes, fraction: float = 0.07) -> None:
+    """Raises the upper limit until no label is so near to it that it meets those above.
+
+    Args:
+        axes: The lower one of two panels without room between them; linear.
+        fraction: Part of the height to keep free of ticks.
+    """
+    for _ in range(4):  # a new limit may bring new ticks
+        low, high = axes.get_ylim()
+        ticks = axes.yaxis.get_majorticklocs()
+        near = ticks[(ticks <= high) & (ticks > high - fraction * (high - low))]
+        if not near.size:
+            return
+        axes.set_ylim(low, low + (near[-1] - low) / (1 - 1.05 * fraction))
+
+
+def spans_decades(values: Num[np.ndarray, "values"], *, factor: float = 30.0) -> bool:
     """Whether positive values spread so far that a logarithmic axis serves better."""
     finite = values[np.isfinite(values)]
     return bool(finite.size and finite.min() > 0 and finite.max() > factor * finite.min())

@@ -1,7 +1,7 @@
 """The look of every figure: colours, fonts, ticks, the label above the axes."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 
@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.mathtext import MathTextParser
-from matplotlib.text import Text
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -117,7 +116,7 @@ def new_figure(
     return figure
 
 
-def set_ticks(axes: Axes, *, size: float = 11) -> Axes:
+def set_ticks(axes: Axes, *, size: float = 11.0) -> Axes:
     """Ticks inwards on all four sides, with minor ones.
 
     They are set explicitly, since matplotlib makes ticks late, perhaps under other settings.
@@ -132,7 +131,7 @@ def set_ticks(axes: Axes, *, size: float = 11) -> Axes:
     return axes
 
 
-def draw_label(axes: Axes, label: Label, *, right: Axes | None = None, size: float = 13) -> None:
+def draw_label(axes: Axes, label: Label, *, right: Axes | None = None, size: float = 13.0) -> None:
     """Writes the label above the axes.
 
     Args:
@@ -208,12 +207,6 @@ def signed(value: float, digits: int) -> str:
     return f"{value:+.{digits}f}".replace("-", "−")
 
 
-def text_of(figure: Figure) -> list[str]:
-    """All text in a figure, in the order of drawing."""
-    return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
-
-
-def colour_map(names: list[str], known: Mapping[str, str] | None = None) -> dict[str, str]:
-    """A colour for each name, from the colours for several curves, unless it is known."""
-    known = known or {}
-    return {n: known.get(n, CURVES[i % len(CURVES)]) for i, n in enumerate(names)}
+def colour_map(names: Sequence[str]) -> dict[str, str]:
+    """A colour for each of several curves."""
+    return {name: CURVES[i % len(CURVES)] for i, name in enumerate(names)}

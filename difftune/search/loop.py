@@ -9,9 +9,19 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from difftune.errors import InputError
 from difftune.search.proposal import Proposal, Standing, Strategy
 from difftune.search.space import Space
-from difftune.training import RUNNING, STATUS, Checkpoints, History, Member, Population, Snapshot
+from difftune.training import (
+    DIVERGED,
+    RUNNING,
+    STATUS,
+    Checkpoints,
+    History,
+    Member,
+    Population,
+    Snapshot,
+)
 
 logger = logging.getLogger("difftune")
 
@@ -142,16 +152,23 @@ def run_search(
         History, best snapshot of each member, and the winner.
 
     Raises:
-        InputError: For a hyperparameter that nothing reads.
+        InputError: For a hyperparameter that nothing reads or that has no value, or a population
+            of another size than the strategy wants.
         RuntimeError: When no member ever met the overtraining condition, or all diverged.
     """
     members, rounds = population.members, strategy.rounds
     epochs = strategy.epochs_per_round
-    constant = {name: np.full(members, value) for name, value in (fixed or {}).items()}
+    if strategy.population != members:
+        raise InputError(
+            f"the strategy wants {strategy.population} members, the population has {members}: "
+            "give both the same number."
+        )
+    constant = {name: np.full(members, float(value)) for name, value in (fixed or {}).items()}
     first = strategy.start(space, np.random.default_rng([population.seed, 0]))
     population.check(set(first.hyperparameters) | set(constant))
 
-    log, state, start = _Log(), None, 0
+    log, start = _Log(), 0
+    state: Member | None = None
     if checkpoints is not None:
         structure = jax.eval_shape(lambda: population.init(constant | first.hyperparameters))
         found = checkpoints.newest(structure)
@@ -174,14 +191,12 @@ def run_search(
                 state, proposal.parents, proposal.restart, values, generation=number
             )
             if not np.any(state.status == RUNNING):
-                logger.info("every member has stopped early; the search ends")
+                logger.info("no member trains any more; the search ends")
                 break
         log.proposal(proposal)
         for _ in range(epochs):
             epoch = len(log.epochs.get("epoch", []))
-            state, record = population.epoch(
-                state, values, epoch=epoch, epochs=rounds * epochs
-            )
+            state, record = population.epoch(state, values, epoch=epoch, epochs=rounds * epochs)
             log.epoch(epoch, number, jax.device_get(record))
         state = jax.device_get(state)
         if checkpoints is not None:
@@ -196,11 +211,12 @@ def run_search(
                     score=log.epochs["score"][-1],
                     best=float(np.max(state.best.score)),
                     running=int(np.sum(status == RUNNING)),
-                    diverged=int(np.sum(status == 2)),
+                    diverged=int(np.sum(status == DIVERGED)),
                     seconds=seconds,
                     events_per_second=members * epochs * len(population.train.weight) / seconds,
                 )
             )
+    assert state is not None, "a strategy has at least one round"
     return _result(state, log)
 
 

@@ -60,13 +60,13 @@ class PBT(Strategy):
         parents = np.arange(members)
         restart = np.zeros(members, bool)
         values = {name: array.copy() for name, array in standing.hyperparameters.items()}
-        ranked = np.where(standing.eligible, standing.score, -np.inf)
-        order = np.argsort(-ranked, kind="stable")
+        may_win = standing.eligible & np.isfinite(standing.score)
+        order = np.argsort(-np.where(may_win, standing.score, -np.inf), kind="stable")
         count = max(1, int(self.quantile * members)) if members > 1 else 0
-        eligible = int(standing.eligible.sum())
+        eligible = int(may_win.sum())
         winners = order[: min(count, eligible)]
         # All that are not eligible lose their slot, and the lowest quantile of the others.
-        losers = order[min(members - count, max(eligible, len(winners))) :] if count else order[:0]
+        losers = order[min(members - count, eligible) :] if count else order[:0]
         losers = np.setdiff1d(losers, winners)
 
         if len(winners):

@@ -1,6 +1,6 @@
 """From events to the stratified batches of an epoch."""
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -30,7 +30,7 @@ def training_weights(
     weight: Float[np.ndarray, " events"],
     label: Int[np.ndarray, " events"],
     *,
-    negative: NegativeWeights = "keep",
+    negative: str = "keep",
 ) -> Float[np.ndarray, " events"]:
     """Physics weights balanced between the classes, with mean one.
 
@@ -41,8 +41,11 @@ def training_weights(
             takes their magnitude, which is stable but changes the shapes that the network learns.
 
     Raises:
-        InputError: When signal or background has no events, or no positive total weight.
+        InputError: When signal or background has no events, or no positive total weight; for an
+            unknown treatment.
     """
+    if negative not in get_args(NegativeWeights):
+        raise InputError(f"negative={negative!r}: choose 'keep' or 'absolute'.")
     weight = np.asarray(weight, np.float64)
     if negative == "absolute":
         weight = np.abs(weight)

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, PyTree
 
 from difftune.errors import InputError
 from difftune.models import Hyperparameter, Model, fill
+from difftune.objectives.batch import Column
 
 
 class Weights(NamedTuple):
@@ -49,10 +50,12 @@ class Blueprint:
         network.eval()
         self._eval = _parts(network)[0]
         probe = jnp.zeros((2, inputs))
-        shape = jax.eval_shape(self._apply, self._eval, Weights(parameters, buffers), {}, probe)[0]
-        if shape.shape != (2, outputs):
+        logits = jax.eval_shape(self._apply, self._eval, Weights(parameters, buffers), {}, probe)[0]
+        shape = getattr(logits, "shape", None)
+        if shape != (2, outputs):
+            given = f"a {type(logits).__name__}" if shape is None else list(shape)
             raise InputError(
-                f"model={model!r} maps features [2, {inputs}] to {list(shape.shape)}, but logits "
+                f"model={model!r} maps features [2, {inputs}] to {given}, but logits "
                 f"[2, {outputs}] are needed."
             )
 
@@ -99,7 +102,7 @@ class Blueprint:
         self,
         weights: Weights,
         hyperparameters: Mapping[str, Array],
-        features: Float[Array, "events inputs"],
+        features: Float[Column, "events inputs"],
         random: nnx.State,
     ) -> tuple[Array, nnx.State, nnx.State]:
         """Logits in training mode, with the updated buffers and random streams."""
@@ -112,7 +115,7 @@ class Blueprint:
         self,
         weights: Weights,
         hyperparameters: Mapping[str, Array],
-        features: Float[Array, "events inputs"],
+        features: Float[Column, "events inputs"],
     ) -> Array:
         """Logits in evaluation mode: no dropout, averaged batch statistics."""
         return self._logits(self._apply(self._eval, weights, hyperparameters, features)[0])

@@ -59,11 +59,10 @@ class Checkpoints:
         One that cannot be read is reported, removed, and the one before is taken.
 
         Args:
-            structure: A tree of the structure that was saved; its leaves play no role.
+            structure: A tree with leaves of the shapes that were saved.
 
         Raises:
-            InputError: When the checkpoint holds another number of arrays: another program wrote
-                it.
+            InputError: When the checkpoint holds other arrays: another program wrote it.
         """
         with self._manager() as manager:
             for step in sorted(manager.all_steps(), reverse=True):
@@ -79,12 +78,13 @@ class Checkpoints:
                     manager.delete(step)
                     continue
                 leaves = [restored.arrays[name] for name in sorted(restored.arrays)]
-                treedef = jax.tree.structure(structure)
-                if treedef.num_leaves != len(leaves):
+                expected, treedef = jax.tree.flatten(structure)
+                shapes = [np.shape(leaf) for leaf in leaves]
+                if shapes != [leaf.shape for leaf in expected]:
                     raise InputError(
                         f"checkpoint {self.folder}/{step} holds {len(leaves)} arrays where "
-                        f"{treedef.num_leaves} are expected: another configuration or version "
-                        "wrote it. Start in a new run directory."
+                        f"{len(expected)} are expected, or arrays of other shapes: another "
+                        "configuration or version wrote it. Start in a new run directory."
                     )
                 return step, jax.tree.unflatten(treedef, leaves), restored.facts
         return None

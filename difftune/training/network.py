@@ -41,8 +41,14 @@ class TrainedNetwork:
 
     @classmethod
     def from_snapshot(
-        cls, snapshot: Snapshot, slot: int, blueprint: Blueprint, transform: FeatureTransform,
-        *, feature_names: tuple[str, ...], signal_process: tuple[float, ...],
+        cls,
+        snapshot: Snapshot,
+        slot: int,
+        blueprint: Blueprint,
+        transform: FeatureTransform,
+        *,
+        feature_names: tuple[str, ...],
+        signal_process: tuple[float, ...],
     ) -> "TrainedNetwork":
         """The best network of one member of a population."""
         own = jax.tree.map(lambda a: np.asarray(a)[slot], snapshot)
@@ -93,7 +99,7 @@ class TrainedNetwork:
             for part in ("parameters", "buffers")
             for path, leaf in nnx.to_flat_state(getattr(self.weights, part))
         }
-        np.savez(folder / "network.npz", **arrays)
+        np.savez(folder / "network.npz", **arrays)  # type: ignore[arg-type]
         model = self.blueprint.model
         facts = {
             "model": {"MLP": asdict(model)} if isinstance(model, MLP) else repr(model),

@@ -1,5 +1,6 @@
 """Conditions that a member must meet to be copied or chosen."""
 
+import math
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -43,4 +44,6 @@ class ScoreGap:
     def __call__(self, train_score, validation_score):
         """Whether the gap is within the limit."""
         gap = train_score - validation_score
+        if math.isinf(self.limit):
+            return jnp.isfinite(gap)
         return gap <= self.limit * jnp.abs(validation_score)

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from difftune.errors import InputError
 from difftune.objectives import Batch, Objective, Significance
+from difftune.objectives.base import Function
 from difftune.training.batches import Columns, as_batch, epoch_batches, stratified_order
 from difftune.training.blueprint import Blueprint, Weights, kernel_norms
 from difftune.training.devices import member_devices, over_members, place
@@ -83,7 +84,7 @@ class Population:
         batch_size: The largest batch; a member's `batch_size` may be smaller, and uses that much
             of each. Batch statistics of a normalisation layer see the whole of it.
         patience: Epochs without a better validation score after which a member stops.
-        metric: The validation score; larger is better.
+        metric: The validation score, of the form of an objective; larger is better.
         overtraining: Weights that do not meet it are never kept as a member's best, and the
             member is not eligible to be copied.
         optimizer: Makes an optax optimizer of a member's hyperparameters.
@@ -100,7 +101,7 @@ class Population:
     members: int
     batch_size: int = 1024
     patience: int = 10
-    metric: Objective | Significance = field(default_factory=Significance)
+    metric: Function = field(default_factory=Significance)
     overtraining: OvertrainingCondition = field(default_factory=ScoreGap)
     optimizer: Optimizer = adam
     seed: int = 0
@@ -198,9 +199,7 @@ class Population:
         status = jnp.where(lost, DIVERGED, member.status)
         eligible = (status != DIVERGED) & self.overtraining(train_score, score)
         better = (status == RUNNING) & eligible & (score > member.best.score)
-        now = Snapshot(
-            member.weights, member.objective, hyperparameters, score, epoch, slot
-        )
+        now = Snapshot(member.weights, member.objective, hyperparameters, score, epoch, slot)
         best = _choose(better, now, member.best)
         stale = jnp.where(better, 0, member.stale + was_running)
         status = jnp.where((status == RUNNING) & (stale >= self.patience), STOPPED, status)

@@ -23,8 +23,8 @@ class _Plots:
         self.folder = folder
 
     def one(self, figure: PlotFigure, name: str, caption: str, *, width: int = 70) -> Picture:
-        report.save(figure, self.folder, name)
-        return Picture(figure, caption, width)
+        _, picture, _ = report.save(figure, self.folder, name)
+        return Picture(picture.read_bytes(), caption, width)
 
     def pages(self, figures: Sequence[PlotFigure], name: str, caption: str) -> list[Block]:
         return [

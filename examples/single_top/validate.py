@@ -139,17 +139,16 @@ def tables(trees: dict[str, Tree], metadata: dict) -> None:
         plus = total(tree, mask=tree["lepton_charge"] > 0)
         row.append(f"{plus / (total(tree) - plus):.2f}")
         rows.append(row)
-    table(
-        ["process", "up: shared", "same light jet", "b-jet pT", "down: shared", "same light jet", "b-jet pT", "l+ / l-"],
-        rows,
-    )
+    header = [f"{d}: {what}" for d in ("up", "down") for what in ("shared", "same light jet", "b-jet pT")]
+    table(["process", *header, "l+ / l-"], rows)
 
 
 def stacked(trees: dict[str, Tree]) -> plt.Figure:
     figure, axes = plt.subplots(2, 3, figsize=(10.5, 6), layout="constrained")
     for ax, (feature, edges) in zip(axes.flat, STACKED.items(), strict=True):
-        heights = [np.histogram(trees[p][feature], edges, weights=trees[p]["weight"])[0] for p in STACK]
-        squares = [np.histogram(trees[p][feature], edges, weights=trees[p]["weight"].astype(float) ** 2)[0] for p in STACK]
+        columns = [(trees[p][feature], trees[p]["weight"].astype(float)) for p in STACK]
+        heights = [np.histogram(values, edges, weights=w)[0] for values, w in columns]
+        squares = [np.histogram(values, edges, weights=w**2)[0] for values, w in columns]
         bottom = np.zeros(len(edges) - 1)
         for process, height in zip(STACK, heights, strict=True):
             ax.stairs(bottom + height, edges, baseline=bottom, fill=True, color=COLOURS[process], label=process)

@@ -42,20 +42,20 @@ def higgs(events: int = 5000) -> Higgs:
         .predict_proba(x)[:, 1]
         .astype(np.float32)
         for model, x in (
-            (HistGradientBoostingClassifier(max_iter=25, max_leaf_nodes=12), features),
+            (HistGradientBoostingClassifier(max_iter=15, max_leaf_nodes=10), features),
             (LogisticRegression(max_iter=100), filled),
         )
     ]
     return Higgs(names, features, weight, signal, test, *scores)
 
 
-def higgs_templates(*, log_edges: bool = False, data: bool = False) -> Templates:
+def higgs_templates(*, narrow: bool = False, data: bool = False) -> Templates:
     """Templates of the tuned score, the background split in three by the number of jets."""
     sample = higgs()
     jets = sample.features[:, sample.names.index("PRI_jet_num")]
-    edges = np.array([0, 0.2, 0.4, 0.55, 0.7, 0.8, 0.88, 0.94, 1.0])
-    if log_edges:
-        edges = np.array([0, 0.5, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 1.0])
+    edges = np.array([0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 1.0])
+    if narrow:
+        edges = np.array([0.0, 0.5, 0.6, 0.7, 0.705, 0.72, 1.0])
     energy = sample.features[:, sample.names.index("PRI_tau_pt")]
     tilt = 0.06 * np.tanh((energy - 35) / 20)
     masks = {

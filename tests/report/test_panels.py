@@ -22,7 +22,7 @@ def test_legend_hides_nothing(log, entries):
         axes.set_xlim(0, 1)
         for i in range(entries):
             steps(axes, EDGES, values, color="k", label=f"entry {i}")
-        log_scale(axes, 1, 9e5) if log else axes.set_ylim(0, 9e5)
+        log_scale(axes, 1.0, 9e5) if log else axes.set_ylim(0, 9e5)
         return figure, axes, legend_with_room(axes, note="Signal region\nPre-fit")
 
     figure, axes, legend = plot()

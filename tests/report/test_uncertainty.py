@@ -40,6 +40,7 @@ SOURCES = (
 )
 
 
+@pytest.mark.filterwarnings("ignore:jsonschema.RefResolver:DeprecationWarning")  # in pyhf
 def test_shifts_are_those_of_pyhfs_expected_data(templates):
     workspace = build_workspace(
         [templates], normalisation=SOURCES[:2], luminosity=SOURCES[2], mc_statistics=False

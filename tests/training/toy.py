@@ -1,12 +1,14 @@
 """A small classification problem, quick to train on."""
 
 import functools
+from typing import Any
 
+import jax
 import numpy as np
 
 from difftune.models import MLP
 from difftune.objectives import CrossEntropy
-from difftune.training import Blueprint, Columns, Population, training_weights
+from difftune.training import Blueprint, Columns, Population, ScoreGap, training_weights
 
 SIGNAL = np.array([1.0, 0.0, 0.0], np.float32)
 YIELDS = np.array([40.0, 3000.0, 1000.0])
@@ -38,7 +40,7 @@ def blueprint(hidden: tuple[int, ...] = (8,), outputs: int = 1) -> Blueprint:
     return Blueprint(MLP(hidden=hidden), inputs=4, outputs=outputs)
 
 
-def population(**options) -> Population:
+def population(**options: Any) -> Population:
     """Four members, sixteen steps an epoch."""
     defaults = {
         "blueprint": blueprint(),
@@ -47,6 +49,34 @@ def population(**options) -> Population:
         "validation": columns(512),
         "members": 4,
         "batch_size": 64,
+        "overtraining": ScoreGap(limit=1.0),
         "seed": 5,
     }
     return Population(**defaults | options)
+
+
+shared = functools.cache(population)
+"""One population for many tests, so that it is compiled once."""
+
+GIVEN = {
+    "learning_rate": np.array([1e-3, 3e-3, 1e-2, 3e-3]),
+    "dropout": np.array([0.0, 0.1, 0.2, 0.3]),
+}
+"""The hyperparameters that tests of the shared population give, for the same reason."""
+
+
+def train(population: Population, given: dict, epochs: int, state=None, first: int = 0):
+    """State on the host after so many epochs, and their records, each `[epochs, members]`."""
+    state = population.init(given) if state is None else state
+    records = []
+    for epoch in range(first, first + epochs):
+        state, record = population.epoch(state, given, epoch=epoch, epochs=first + epochs)
+        records.append(jax.device_get(record))
+    # A copy: the next epoch may reuse the buffers.
+    stacked = jax.tree.map(lambda *rows: np.stack(rows), *records)
+    return jax.tree.map(np.array, jax.device_get(state)), stacked
+
+
+def member(tree, slot: int):
+    """The leaves of one member."""
+    return [np.asarray(leaf)[slot] for leaf in jax.tree.leaves(tree)]

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
 
+from difftune.report.panels import color_bar
 from difftune.report.style import (
     DEFAULT_LABEL,
     INK,
@@ -132,9 +133,7 @@ def _matrices(
             _write(axes, matrix, font)
     draw_label(panels[0], label, right=panels[-1])
     if image is not None:
-        bar = figure.colorbar(image, ax=panels, aspect=30, pad=0.015)
-        bar.set_label("Linear correlation")
-        bar.ax.tick_params(labelsize=10)
+        color_bar(figure, image, panels, "Linear correlation")
     return figure
 
 

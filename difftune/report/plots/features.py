@@ -68,7 +68,7 @@ def feature_distributions(
             figure.numbers[feature_names[i]] = _panel(
                 axes, features[:, i], weight, signal, feature_names[i], bins
             )
-        draw_label(panels[0, 0], label, right=panels[0, -1], size=12)
+        draw_label(panels[0, 0], label, right=panels[0, -1], size=12.0)
         entries = [
             Line2D([], [], color=SIGNAL, label="Signal"),
             Patch(facecolor=BACKGROUND, alpha=0.45, label="Background"),
@@ -129,15 +129,15 @@ def _panel(
             band(axes, edges, shape - error, shape + error, color=SIGNAL, hatch=None, alpha=0.2)
     numbers["separation"] = separation(shapes[1], shapes[0])
     numbers["missing"] = missing = float(np.mean(~present)) if len(values) else 0.0
-    top = max(float(np.max(shapes)), 1e-9)
-    axes.set_ylim(0, top * 1.32)
+    axes.set_ylim(0, (float(np.max(shapes)) or 1.0) * (1.45 if missing else 1.32))
     axes.set_xlim(edges[0], edges[-1])
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.yaxis.set_major_locator(MaxNLocator(3))
-    axes.set_xlabel(plain(name, 30), fontsize=10)
+    shown = plain(name, 34)
+    axes.set_xlabel(shown, fontsize=min(10, 240 / max(len(shown), 1)))
     text = f"Separation {100 * numbers['separation']:.1f} %"  # type: ignore[operator]
     if missing:
-        text += f"   missing {100 * missing:.0f} %"
+        text += f"\n{100 * missing:.0f} % missing"
     axes.text(0.96, 0.94, text, transform=axes.transAxes, ha="right", va="top", fontsize=8)
     return numbers
 

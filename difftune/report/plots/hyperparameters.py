@@ -7,10 +7,10 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from difftune.report.lineage import best_network, exploits, line_of_descent, round_scores
-from difftune.report.panels import panel_grid
+from difftune.report.panels import color_bar, panel_grid
 from difftune.report.scales import value_scale
 from difftune.report.style import (
     DEFAULT_LABEL,
@@ -62,7 +62,7 @@ def hyperparameter_history(
     for start in range(0, len(names), per_page):
         chosen = names[start : start + per_page]
         figure, panels = panel_grid(
-            len(chosen), columns=2, width=4.4, height=2.3, margins=(1.2, 1.0), size=10
+            len(chosen), columns=2, width=4.4, height=2.3, margins=(1.2, 1.0), size=10.0
         )
         for axes, name in zip(panels.flat, chosen, strict=False):
             values = np.asarray(history.hyperparameters[name], float)
@@ -76,9 +76,8 @@ def hyperparameter_history(
             "restart": history.restart,
             "line_of_descent": {str(k): v for k, v in line.items()},
         }
-        draw_label(panels[0, 0], label, right=panels[0, -1], size=12)
-        bar = figure.colorbar(ScalarMappable(norm, "viridis"), ax=panels, pad=0.015, aspect=35)
-        bar.set_label(score_name)
+        draw_label(panels[0, 0], label, right=panels[0, -1], size=12.0)
+        color_bar(figure, ScalarMappable(norm, "viridis"), panels, score_name)
         entries = [
             Line2D([], [], color=RED, marker="o", markersize=4, label="Chosen network"),
             Line2D([], [], color=ORANGE, label="Copied from another member"),
@@ -173,5 +172,5 @@ def _draw_rounds(
         gid="chosen",
     )
     axes.set_xlim(-0.5, rounds - 0.5)
-    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    axes.xaxis.set_major_locator(FixedLocator(range(0, rounds, -(-rounds // 10))))
     axes.xaxis.set_minor_locator(NullLocator())

@@ -7,7 +7,7 @@ from matplotlib.ticker import MaxNLocator
 
 from difftune.report.lineage import along, best_network, line_of_descent
 from difftune.report.panels import legend_with_room, ratio_figure
-from difftune.report.scales import log_scale, spans_decades
+from difftune.report.scales import free_top, log_scale, spans_decades
 from difftune.report.style import (
     BLUE,
     DEFAULT_LABEL,
@@ -95,9 +95,10 @@ def loss_history(
     top = _loss_range(main, history, curves)
     low, high = _span(history.score, curves["train_score"])
     below.set_ylim(low, high)
+    free_top(below, 0.05)
     first, last = (float(epoch[0]), float(epoch[-1])) if len(epoch) else (0.0, 1.0)
     below.set_xlim(first - 0.5, last + 0.5)
-    below.xaxis.set_major_locator(MaxNLocator(9, integer=True))
+    below.xaxis.set_major_locator(MaxNLocator(9, integer=True, min_n_ticks=1))
     main.set_ylabel("Loss")
     below.set_ylabel(score_name, loc="center")
     below.set_xlabel("Epoch")

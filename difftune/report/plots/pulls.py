@@ -66,7 +66,7 @@ def pulls(
         figure = new_figure(6.6, 0.24 * len(rows) + 1.3)
         axes = set_ticks(figure.subplots())
         y = np.arange(len(rows))[::-1].astype(float)
-        reach = np.abs(pull[rows][~free[rows]]) + np.nan_to_num(error[rows][~free[rows]])
+        reach = np.nan_to_num(np.abs(pull) + error)[rows][~free[rows]]
         half = float(np.clip(np.max(reach, initial=0.0) * 1.1, 2.4, 5.0))
         axes.axvspan(-2, 2, color=TWO_SIGMA, linewidth=0, zorder=0)
         axes.axvspan(-1, 1, color=ONE_SIGMA, linewidth=0, zorder=0.1)

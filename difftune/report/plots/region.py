@@ -105,7 +105,7 @@ def region(
             np.maximum(signal * scale, floor),
             color=SIGNAL,
             linewidth=1.8,
-            linestyle=(0, (5, 1.5)),
+            linestyle=(0, (5.0, 1.5)),
         )
         name = plain(signals[0], 18) if len(signals) == 1 else "Signal"
         entries.append((line, f"{name} only" if scale == 1 else f"{name} × {scale:g}"))

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from difftune.histograms.roc import auc, roc_curve
 from difftune.report.panels import legend_with_room, ratio_figure
-from difftune.report.scales import log_scale
+from difftune.report.scales import free_top, log_scale
 from difftune.report.style import (
     DEFAULT_LABEL,
     INK,
@@ -122,3 +122,4 @@ def _ratios(
     air = 0.12 * max(high - low, 0.05)
     below.set_ylim(max(low - air, 0.0), min(high + air, 5.0))
     below.yaxis.set_major_locator(MaxNLocator(4))
+    free_top(below)

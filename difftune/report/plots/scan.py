@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator
 from scipy.stats import spearmanr
 
 from difftune.report.lineage import best_network, round_scores
-from difftune.report.panels import panel_grid
+from difftune.report.panels import color_bar, panel_grid
 from difftune.report.scales import value_scale
 from difftune.report.style import (
     AQUA,
@@ -64,7 +64,7 @@ def score_against_hyperparameters(
     for start in range(0, len(names), per_page):
         chosen = names[start : start + per_page]
         figure, panels = panel_grid(
-            len(chosen), columns=3, width=3.1, height=2.6, margins=(1.2, 0.5), size=10
+            len(chosen), columns=3, width=3.1, height=2.6, margins=(1.2, 0.5), size=10.0
         )
         for number, (axes, name) in enumerate(zip(panels.flat, chosen, strict=False)):
             values = np.asarray(history.hyperparameters[name], float)
@@ -117,10 +117,9 @@ def score_against_hyperparameters(
                     0.95, 0.95, text, transform=axes.transAxes, ha="right", va="top", fontsize=9
                 )
             figure.numbers[name] = {"value": values, "score": scores, "spearman": rank}
-        draw_label(panels[0, 0], label, right=panels[0, -1], size=12)
+        draw_label(panels[0, 0], label, right=panels[0, -1], size=12.0)
         if len(scores) > 1:
-            bar = figure.colorbar(ScalarMappable(norm, ROUNDS), ax=panels, pad=0.015, aspect=35)
-            bar.set_label("Round")
+            bar = color_bar(figure, ScalarMappable(norm, ROUNDS), panels, "Round")
             bar.locator = MaxNLocator(8, integer=True)
             bar.update_ticks()
         pages.append(figure)

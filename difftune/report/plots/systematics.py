@@ -87,14 +87,14 @@ def systematic_variations(
         for i in range(len(chosen), rows * columns):
             for axes in grid[2 * (i // columns) : 2 * (i // columns) + 2, i % columns]:
                 axes.set_axis_off()
-        draw_label(grid[0, 0], label, right=grid[0, -1], size=12)
+        draw_label(grid[0, 0], label, right=grid[0, -1], size=12.0)
         entries = [
             Line2D([], [], color=INK, label="Nominal"),
             Line2D([], [], color=RED, label="Up"),
             Line2D([], [], color=BLUE, linestyle="--", label="Down"),
             Patch(facecolor=INK, alpha=0.2, label="Simulation statistics"),
         ]
-        figure.legend(handles=entries, loc="outside lower center", ncols=4, fontsize=11)
+        figure.legend(handles=entries, loc="outside lower center", ncols=2 * min(columns, 2))
         pages.append(figure)
     return pages
 

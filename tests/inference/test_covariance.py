@@ -1,0 +1,91 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pyhf
+import pytest
+
+from difftune.histfactory import FreeNormalisation, build_workspace
+from difftune.inference import FitError, fit
+from tests.histfactory import samples
+from tests.inference.test_fits import counting
+
+
+@pytest.fixture
+def pyhf_in_jax():
+    """Gives pyhf its jax backend, which switches jax to float64 as a whole, and takes it back."""
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", True)
+    pyhf.set_backend("jax")
+    yield
+    pyhf.set_backend("numpy")
+    jax.config.update("jax_enable_x64", before)
+
+
+def with_poisson_constraints() -> dict:
+    """A workspace whose background is uncertain bin by bin: pyhf's shapesys."""
+    model = pyhf.simplemodels.uncorrelated_background([6.0, 9.0], [50.0, 52.0], [5.0, 7.0])
+    return dict(pyhf.Workspace.build(model, [61.0, 55.0, *model.config.auxdata]))
+
+
+WORKSPACES = {
+    "toy": (samples.toy_workspace, False),
+    "shapesys": (with_poisson_constraints, False),
+    "1e6 events a bin": (samples.large_workspace, True),
+}
+
+
+@pytest.mark.parametrize("name", WORKSPACES)
+def test_uncertainties_are_those_of_automatic_differentiation(name, pyhf_in_jax):
+    make, asimov = WORKSPACES[name]
+    workspace = make()
+    ours = fit(workspace, asimov=asimov)
+    parsed = pyhf.Workspace(workspace)
+    model = parsed.model()
+    data = model.expected_data(jnp.array(ours.values)) if asimov else parsed.data(model)
+    gradient = jax.jit(jax.grad(lambda p: -model.logpdf(p, jnp.asarray(data))[0]))
+    free = np.flatnonzero(~np.array(model.config.suggested_fixed()))
+    information = np.zeros((len(free), len(free)))
+    for row, index in enumerate(free):
+        step = np.zeros(len(ours.values))
+        step[index] = 1e-4 * ours.uncertainties[index]
+        sides = [np.asarray(gradient(ours.values + sign * step)) for sign in (1, -1)]
+        information[row] = (sides[0] - sides[1])[free] / (2 * step[index])
+    scale = np.sqrt(np.diag(information))
+    covariance = np.linalg.inv(information / np.outer(scale, scale)) / np.outer(scale, scale)
+    sigma = np.sqrt(np.diag(covariance))
+    np.testing.assert_allclose(ours.uncertainties[free], sigma, rtol=1e-4)
+    np.testing.assert_allclose(
+        ours.correlation[np.ix_(free, free)], covariance / np.outer(sigma, sigma), atol=1e-4
+    )
+
+
+def test_uncertainty_of_a_counting_experiment_is_the_closed_form():
+    s, b = np.array([3.0, 5.0, 2.0]), np.array([50.0, 20.0, 4.0])
+    value, uncertainty = fit(counting(s, b)).parameter("mu")
+    assert value == 1
+    np.testing.assert_allclose(uncertainty, 1 / np.sqrt(np.sum(s**2 / (s + b))), rtol=1e-9)
+
+
+def test_uncertainty_away_from_the_expectation_is_the_closed_form():
+    # One bin: mu = (n - b) / s exactly, and the second derivative is n s² / (mu s + b)² = s² / n.
+    value, uncertainty = fit(counting([5.0], [20.0], observed=[32.0])).parameter("mu")
+    np.testing.assert_allclose(value, 12 / 5, rtol=1e-4)
+    np.testing.assert_allclose(uncertainty, np.sqrt(32) / 5, rtol=1e-3)
+
+
+def test_a_parameter_that_nothing_determines_is_named():
+    free = [FreeNormalisation("one", ("Background",)), FreeNormalisation("two", ("Background",))]
+    workspace = build_workspace([samples.toy()], free=free)
+    with pytest.raises(FitError, match=r"along '(one|two)'"):
+        fit(workspace, asimov=True)
+
+
+def test_fixed_parameters_have_no_uncertainty():
+    workspace = samples.toy_workspace()
+    workspace["measurements"][0]["config"]["parameters"].append({"name": "Modeling", "fixed": True})
+    ours = fit(workspace)
+    fixed = ours.names.index("Modeling")
+    assert ours.uncertainties[fixed] == 0
+    assert np.isnan(ours.widths[fixed])
+    np.testing.assert_array_equal(ours.correlation[fixed], np.zeros(len(ours.names)))
+    assert (np.delete(ours.uncertainties, fixed) > 0).all()

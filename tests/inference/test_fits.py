@@ -1,0 +1,154 @@
+import cabinetry
+import jax.numpy as jnp
+import numpy as np
+import pyhf
+import pytest
+from scipy.stats import norm
+
+from difftune.errors import InputError
+from difftune.histfactory import Luminosity, NormalisationUncertainty, build_workspace
+from difftune.histograms import Histogram, Template, Templates
+from difftune.inference import (
+    FitError,
+    asimov_significance,
+    expected_significance,
+    fit,
+)
+from tests.histfactory import samples
+from tests.inference.second_fit import minimum
+
+SPREAD = {"normalisation": [NormalisationUncertainty("b_xs", 0.1, None, ("b",))]}
+
+
+@pytest.fixture(autouse=True)
+def _numpy_and_minuit():
+    pyhf.set_backend("numpy", "minuit")
+    yield
+    pyhf.set_backend("numpy", "scipy")
+
+
+def read(workspace: dict) -> tuple[pyhf.Model, list[float]]:
+    parsed = pyhf.Workspace(workspace)
+    model = parsed.model()
+    return model, parsed.data(model)
+
+
+def counting(signal, background, observed=None, **options) -> dict:
+    edges = np.linspace(0, 1, len(signal) + 1)
+    zeros = np.zeros(len(signal))
+
+    def of(yields) -> Histogram:
+        return Histogram(edges, np.array(yields, float), zeros)
+
+    templates = Templates(
+        channel="SR",
+        edges=edges,
+        processes={"s": Template(of(signal)), "b": Template(of(background))},
+        signal=("s",),
+        data=None if observed is None else of(observed),
+    )
+    return build_workspace([templates], mc_statistics=False, **options)
+
+
+def test_significance_is_that_of_pyhf():
+    workspace = samples.toy_workspace()
+    model, data = read(workspace)
+    ours = expected_significance(workspace)
+    nominal = model.expected_data(model.config.suggested_init())
+    p_expected = pyhf.infer.hypotest(0.0, nominal, model, test_stat="q0")
+    p_observed = pyhf.infer.hypotest(0.0, data, model, test_stat="q0")
+    np.testing.assert_allclose(ours.expected, norm.isf(p_expected), rtol=1e-4)
+    np.testing.assert_allclose(ours.observed, norm.isf(p_observed), rtol=1e-4)
+
+
+def test_significance_without_uncertainties_is_the_closed_form():
+    s, b = [3.0, 5.0, 2.0], [50.0, 20.0, 4.0]
+    ours = expected_significance(counting(s, b))
+    np.testing.assert_allclose(ours.expected, asimov_significance(jnp.array(s), jnp.array(b)), 1e-6)
+    assert ours.observed is None
+
+
+def test_a_deficit_is_no_discovery():
+    workspace = counting([3.0, 5.0], [50.0, 20.0], observed=[40.0, 12.0])
+    assert expected_significance(workspace).observed == 0
+    assert fit(workspace).parameter("mu")[0] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("options", [{}, {"scale": 1e-3}], ids=["1e6 events a bin", "1e3"])
+def test_fits_of_large_workspaces_reach_the_minimum(options):
+    """From wherever another optimizer starts, it finds no better one."""
+    workspace = samples.large_workspace(**options)
+    model, _ = read(workspace)
+    nominal = model.config.suggested_init()
+    asimov = model.expected_data(nominal)
+    best = -2 * model.logpdf(nominal, asimov)[0]
+    ours = expected_significance(workspace).expected
+    for seed in range(2):
+        _, background = minimum(model, asimov, 0.0, spread=1.0, seed=seed)
+        np.testing.assert_allclose(ours**2, background - best, rtol=1e-5, atol=5e-5)
+    if not options:
+        templates = samples.large()
+        without = asimov_significance(
+            jnp.asarray(templates.total("signal").sumw, jnp.float32),
+            jnp.asarray(templates.total("background").sumw, jnp.float32),
+        )
+        assert 10 < ours < 20 < without
+
+
+def test_fit_agrees_with_cabinetry():
+    workspace = samples.toy_workspace()
+    ours = fit(workspace)
+    theirs = cabinetry.fit.fit(*read(workspace))
+    assert list(ours.names) == theirs.labels
+    assert ours.poi == "Signal_norm"
+    free = ours.uncertainties > 0
+    pulls = (ours.values - theirs.bestfit)[free] / ours.uncertainties[free]
+    np.testing.assert_allclose(pulls, 0, atol=0.01)
+    np.testing.assert_allclose(ours.uncertainties, theirs.uncertainty, rtol=0.02)
+    np.testing.assert_allclose(ours.correlation, theirs.corr_mat, atol=0.02)
+    np.testing.assert_allclose(ours.twice_nll, theirs.best_twice_nll, atol=1e-3)
+    before = cabinetry.model_utils.prefit_uncertainties(read(workspace)[0])
+    np.testing.assert_allclose(np.nan_to_num(ours.widths), before, rtol=1e-12)
+    np.testing.assert_array_equal(ours.centers, [0, 0, 1, 0, 1, 1, 1, 1])
+
+
+def test_fit_of_real_templates_reaches_the_minimum():
+    workspace = build_workspace(samples.agc(), luminosity=Luminosity(0.03))
+    model, data = read(workspace)
+    ours = fit(workspace)
+    point, twice_nll = minimum(model, data, spread=0.5)
+    np.testing.assert_allclose(ours.twice_nll, twice_nll, atol=5e-3)
+    np.testing.assert_allclose((ours.values - point) / ours.uncertainties, 0, atol=0.05)
+    assert 0.5 < ours.parameter("mu")[0] < 1.5
+    assert (ours.uncertainties > 0).all()
+
+
+def test_fit_to_the_expectation_returns_it():
+    workspace = samples.toy_workspace()
+    model, _ = read(workspace)
+    ours = fit(workspace, asimov=True)
+    nominal = model.config.suggested_init()
+    expectation = model.expected_data(nominal)
+    np.testing.assert_array_equal(ours.values, nominal)
+    assert ours.twice_nll == -2 * model.logpdf(nominal, expectation)[0]
+    # Nothing fits its own expectation better.
+    assert minimum(model, expectation, spread=0.5)[1] > ours.twice_nll - 1e-9
+    assert fit(workspace).twice_nll != ours.twice_nll
+
+
+def test_a_workspace_that_no_fit_describes_says_so():
+    for options, message in (
+        ({}, "background to nominal .* likelihood is not finite"),
+        (SPREAD, "background to nominal .* did not converge. minuit .*scipy"),
+    ):
+        workspace = counting([5.0], [1.0], observed=[4.0], **options)
+        workspace["channels"][0]["samples"][1]["data"] = [0.0]
+        with pytest.raises(FitError, match=message):
+            expected_significance(workspace)
+
+
+def test_a_workspace_without_poi_is_refused():
+    workspace = counting([5.0], [1.0])
+    workspace["measurements"][0]["config"]["poi"] = ""
+    with pytest.raises(InputError, match="no parameter of interest"):
+        fit(workspace)

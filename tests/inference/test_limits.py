@@ -1,0 +1,93 @@
+import json
+
+import numpy as np
+import pyhf
+import pyhf.cli
+import pytest
+from click.testing import CliRunner
+
+from difftune.inference import FitError, hypotest, upper_limit
+from tests.histfactory import samples
+from tests.inference.test_fits import SPREAD, counting
+
+
+@pytest.fixture(autouse=True)
+def _numpy_and_minuit():
+    pyhf.set_backend("numpy", "minuit")
+    yield
+    pyhf.set_backend("numpy", "scipy")
+
+
+def cls_of_pyhf(workspace: dict, mu: float) -> list[float]:
+    """Observed and expected CLs by pyhf, beyond the bounds of the POI too."""
+    parsed = pyhf.Workspace(workspace)
+    model = parsed.model()
+    bounds = model.config.suggested_bounds()
+    bounds[model.config.poi_index] = (0.0, 1000.0)
+    observed, expected = pyhf.infer.hypotest(
+        mu,
+        parsed.data(model),
+        model,
+        par_bounds=bounds,
+        test_stat="qtilde",
+        return_expected_set=True,
+    )
+    return [float(observed), *(float(value) for value in expected)]
+
+
+@pytest.mark.parametrize(("optimizer", "rtol"), [("minuit", 1e-3), ("scipy", 1e-3)])
+def test_cls_is_what_pyhfs_command_line_prints(tmp_path, optimizer, rtol):
+    workspace = samples.toy_workspace()
+    path = tmp_path / "workspace.json"
+    path.write_text(json.dumps(workspace))
+    result = CliRunner().invoke(pyhf.cli.cli, ["cls", str(path), "--optimizer", optimizer])
+    printed = json.loads(result.output)
+    ours = hypotest(workspace)
+    np.testing.assert_allclose(ours.cls_observed, printed["CLs_obs"], rtol=rtol)
+    np.testing.assert_allclose(ours.cls_expected, printed["CLs_exp"], rtol=rtol)
+
+
+@pytest.mark.parametrize("mu", [0.2, 1.0, 3.0])
+def test_cls_without_uncertainties_is_pyhfs(mu):
+    # Minuit has nothing to fit here; pyhf needs scipy for it.
+    workspace = counting([3.0, 5.0], [50.0, 20.0], observed=[51.0, 22.0])
+    ours = hypotest(workspace, mu)
+    pyhf.set_backend("numpy", "scipy")
+    observed, *expected = cls_of_pyhf(workspace, mu)
+    np.testing.assert_allclose(ours.cls_observed, observed, rtol=1e-4)
+    np.testing.assert_allclose(ours.cls_expected, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        samples.toy_workspace,
+        lambda: counting([3.0, 5.0], [50.0, 20.0], [40.0, 17.0], **SPREAD),
+        lambda: counting([3.0, 5.0], [50.0, 20.0], poi_bounds=(0.0, 1.5), **SPREAD),
+    ],
+    ids=["toy", "deficit", "beyond the bounds"],
+)
+def test_pyhf_finds_the_level_at_every_limit(make):
+    workspace = make()
+    ours = upper_limit(workspace, rtol=1e-4)
+    for index, limit in enumerate((ours.observed, *ours.expected)):
+        np.testing.assert_allclose(cls_of_pyhf(workspace, limit)[index], 0.05, rtol=5e-3)
+
+
+def test_agrees_with_pyhfs_own_search():
+    workspace = counting([12.0, 11.0], [50.0, 52.0], [51.0, 48.0], **SPREAD)
+    parsed = pyhf.Workspace(workspace)
+    model = parsed.model()
+    observed, expected = pyhf.infer.intervals.upper_limits.toms748_scan(
+        parsed.data(model), model, 0.1, 10.0, level=0.1, rtol=1e-4
+    )
+    ours = upper_limit(workspace, level=0.1, rtol=1e-4)
+    np.testing.assert_allclose(ours.observed, observed, rtol=1e-3)
+    np.testing.assert_allclose(ours.expected, expected, rtol=1e-3)
+
+
+def test_no_sensitivity_is_no_limit():
+    workspace = counting([1.0], [1.0])
+    workspace["channels"][0]["samples"][0]["data"] = [0.0]
+    with pytest.raises(FitError, match="No upper limit found"):
+        upper_limit(workspace)

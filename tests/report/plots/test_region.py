@@ -1,0 +1,126 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from difftune.histfactory import NormalisationUncertainty
+from difftune.histograms import Histogram, Template, Templates
+from difftune.report import region, uncertainty
+from tests.report import samples
+from tests.report.readable import assert_readable, texts
+
+
+def legend(figure):
+    return [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+
+
+def test_stack_adds_up_and_asimov_data_are_its_sum():
+    templates = samples.higgs_templates()
+    figure = region(templates)
+    assert_readable(figure)
+    total = templates.total().sumw
+    main = figure.axes[0]
+    filled = [patch.get_data() for patch in main.patches if patch.get_fill()]
+    assert any(np.allclose(data.values, total) for data in filled)
+    np.testing.assert_allclose(main.containers[0].lines[0].get_ydata(), total)
+    np.testing.assert_array_equal(figure.numbers["data"], total)
+    assert figure.numbers["data_is_asimov"]
+    labels = legend(figure)
+    assert labels[0] == "Asimov data"
+    yields = {p: templates.processes[p].nominal.sumw.sum() for p in templates.names("background")}
+    assert labels[1:5] == [*templates.signal, *sorted(yields, key=yields.get, reverse=True)]
+    assert "Uncertainty" in labels
+    assert "Signal region\nPre-fit" in texts(figure)
+
+
+def test_band_is_statistics_and_systematics_in_quadrature():
+    templates = samples.higgs_templates()
+    source = NormalisationUncertainty("xsec", 0.2, processes=("Diboson",))
+    figure = region(templates, normalisation=[source])
+    error = uncertainty(templates, templates.names(), normalisation=[source])
+    total = templates.total().sumw
+    bands = [p.get_data() for p in figure.axes[0].patches if p.get_hatch()]
+    np.testing.assert_allclose(bands[0].values, total + error.total_up)
+    np.testing.assert_allclose(bands[0].baseline, total - error.total_down)
+    plain = uncertainty(templates, templates.names())
+    assert np.all(error.up > plain.up)
+
+
+def test_data_have_poisson_errors_and_a_ratio_to_the_background():
+    templates = samples.higgs_templates(data=True)
+    figure = region(templates)
+    assert_readable(figure)
+    assert legend(figure)[0] == "Data"
+    data, background = templates.data.sumw, templates.total("background").sumw
+    main, below = figure.axes
+    bars = main.containers[0].lines[2][0].get_segments()
+    level = 2 * stats.norm.sf(1)
+    np.testing.assert_allclose(
+        [bar[1, 1] for bar in bars], stats.chi2.isf(level / 2, 2 * data + 2) / 2, rtol=1e-6
+    )
+    np.testing.assert_allclose(below.containers[0].lines[0].get_ydata(), data / background)
+
+
+def test_narrow_bins_are_drawn_equally_wide_with_their_edges():
+    templates = samples.higgs_templates(narrow=True)
+    figure = region(templates)
+    assert_readable(figure)
+    assert figure.axes[0].get_xlim() == (0, 6)
+    named = [float(t.get_text()) for t in figure.axes[1].get_xticklabels()]
+    np.testing.assert_allclose(named, templates.edges, atol=1e-3)
+    np.testing.assert_array_equal(figure.numbers["edges"], templates.edges)
+    assert region(templates, equal_widths=False).axes[0].get_xlim() == (0, 1)
+
+
+def test_signal_line_is_scaled_to_be_seen():
+    templates = samples.toy_templates(2)
+    figure = region(templates, log=False)
+    assert_readable(figure)
+    assert "signal × 10" in legend(figure) or "signal × 100" in legend(figure)
+    fixed = region(templates, log=False, signal_scale=7.0)
+    assert "signal × 7" in legend(fixed)
+    lines = [p.get_data().values for p in fixed.axes[0].patches if not p.get_fill()]
+    assert any(np.allclose(v, 7 * templates.total("signal").sumw) for v in lines)
+
+
+@pytest.mark.parametrize(
+    ("backgrounds", "signal", "name", "log"),
+    [
+        (0, True, "p{}", True),
+        (1, False, "p{}", False),
+        (10, True, "a_process_with_a_long_name_{}", False),
+        (16, True, "p{}", True),
+    ],
+)
+def test_few_and_many_processes(backgrounds, signal, name, log):
+    templates = samples.toy_templates(backgrounds, signal=signal, names=name)
+    figure = region(templates, log=log)
+    assert_readable(figure)
+    labels = legend(figure)
+    assert ("Other" in labels) == (backgrounds > 9)
+    assert len(figure.numbers["processes"]) == backgrounds + signal
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_negative_and_empty_bins(log):
+    edges = np.linspace(0, 1, 4)
+    background = Histogram(edges, np.array([10.0, 0.0, -3.0]), np.array([4.0, 0.0, 9.0]))
+    signal = Histogram(edges, np.array([0.0, 0.0, 1.0]), np.array([0.0, 0.0, 0.1]))
+    templates = Templates(
+        channel="SR",
+        edges=edges,
+        processes={"b": Template(background, {}), "s": Template(signal, {})},
+        signal=("s",),
+    )
+    assert_readable(region(templates, log=log))
+    data = Histogram(edges, np.zeros(3), np.zeros(3))
+    assert_readable(region(dataclasses.replace(templates, data=data), log=log))
+
+
+def test_nothing_at_all():
+    edges = np.linspace(0, 1, 4)
+    templates = Templates(
+        channel="SR", edges=edges, processes={"b": Template(Histogram.empty(edges), {})}, signal=()
+    )
+    assert_readable(region(templates))

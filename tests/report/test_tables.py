@@ -1,0 +1,98 @@
+import csv
+import io
+from html.parser import HTMLParser
+
+import pytest
+
+from difftune.report import Measured, Table, written
+
+
+class Cells(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.rows, self.open = [], []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open[-1] in ("td", "th"):
+            self.rows[-1][-1] += data
+
+
+@pytest.fixture
+def table():
+    return Table(
+        columns=("Process", "Yield & <unit>"),
+        rows=(("t$\\bar{t}$_5%", Measured(12345.678, 12.3)), ("<script>", 1.5), ("", None)),
+        caption="A & B",
+        emphasised=(1,),
+    )
+
+
+def test_html_holds_every_cell_escaped(table):
+    text = table.html()
+    assert "<script>" not in text
+    assert Cells(text).rows == [
+        ["Process", "Yield & <unit>"],
+        ["t$\\bar{t}$_5%", "12\u2009346 ± 12"],
+        ["<script>", "1.5"],
+        ["", ""],
+    ]
+    assert "A &amp; B" in text
+
+
+def test_text_is_aligned(table):
+    lines = table.text().splitlines()
+    assert lines[0] == "A & B"
+    assert len(lines[3]) == len(lines[4]) == len(lines[1])
+
+
+def test_latex_escapes_but_keeps_math(table):
+    lines = table.latex().splitlines()
+    assert lines[0] == r"\begin{tabular}{lr}"
+    assert r"t$\bar{t}$\_5\% & $12\,346 \pm 12$ \\" in lines
+    assert r"Process & Yield \& <unit> \\" in lines
+
+
+def test_csv_keeps_full_precision(table):
+    rows = list(csv.reader(io.StringIO(table.csv())))
+    assert rows[0] == ["Process", "Yield & <unit>", "Yield & <unit> uncertainty"]
+    assert [float(x) for x in rows[1][1:]] == [12345.678, 12.3]
+    assert rows[2] == ["<script>", "1.5", ""]
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [
+        (Measured(1.23456, 0.0789), "1.235 ± 0.079"),
+        (Measured(1234.5, 56.0), "1\u2009234 ± 56"),
+        (Measured(-0.5, 0.25, 0.1), "−0.50 ± 0.25 ± 0.10"),
+        (Measured(3.0, 0.0), "3.00 ± 0.00"),
+        (Measured(float("nan"), 1.0), "n/a ± 1.0"),
+        (Measured(5.0, float("nan")), "5.00 ± n/a"),
+        (1234567, "1\u2009234\u2009567"),
+        (0.00001234567, "1.235e−5"),
+        (0.0, "0"),
+        (12345.6, "12\u2009346"),
+        (float("inf"), "n/a"),
+        (None, ""),
+        ("text", "text"),
+    ],
+)
+def test_numbers_are_written_for_reading(cell, expected):
+    assert written(cell) == expected
+
+
+def test_rows_of_another_length_are_refused():
+    with pytest.raises(ValueError, match="one cell"):
+        Table(columns=("a", "b"), rows=(("x",),))

@@ -1,0 +1,212 @@
+"""The documentation: its Python runs, its analysis files are read, its tables are complete."""
+
+import importlib
+import importlib.util
+import os
+import re
+import tomllib
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import difftune as dt
+from difftune import config
+from tests.data.files import write_root
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+FENCE = re.compile(
+    r"^(?P<skip><!-- not run: .* -->\n)?```(?: \{ \.)?(?P<language>\w+)[^\n]*\n(?P<code>.*?)^```$",
+    re.M | re.S,
+)
+SNIPPET = re.compile(r'^--8<-- "(.+)"$', re.M)
+SIZES = {"population": 2, "rounds": 2, "epochs_per_round": 1}
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """The blocks of a page that are to be run, included files and all."""
+    return [
+        SNIPPET.sub(lambda include: (ROOT / include[1]).read_text(), match["code"])
+        for match in FENCE.finditer((DOCS / page).read_text())
+        if match["language"] == language and not match["skip"]
+    ]
+
+
+def small(code: str) -> str:
+    """The same with the smallest search that still has a second round."""
+    for name, size in SIZES.items():
+        code = re.sub(rf"\b{name}( ?= ?)\d+", rf"{name}\g<1>{size}", code)
+    return code
+
+
+def run(page: str, **names) -> dict:
+    """Runs the Python of a page from top to bottom; what it defines, and `names` to begin with."""
+    namespace = {"__name__": page, "dt": dt, **names}
+    for code in blocks(page, "python"):
+        exec(compile(small(code), page, "exec"), namespace)
+    return namespace
+
+
+def columns(signal: bool, seed: int, events: int = 1500) -> dict[str, np.ndarray]:
+    """What the quickstart's trees hold."""
+    rng = np.random.default_rng(seed)
+    weight = rng.uniform(0.5, 1.5, events) * (200 if signal else 5000) / events
+    jet_pt = rng.exponential(60 if signal else 40, events) + 30
+    return {
+        "event_number": rng.permutation(events).astype(np.int64),
+        "lepton_pt": rng.exponential(40, events) + 25,
+        "met": rng.exponential(60 if signal else 30, events),
+        "mtw": rng.normal(80, 20, events),
+        "jet_pt": jet_pt,
+        "jet_pt_jer_up": jet_pt * rng.normal(1, 0.1, events),
+        "top_mass": np.where(rng.random(events) < 0.1, -999, rng.normal(172, 30, events)),
+        "n_jets": rng.integers(1, 5, events, dtype=np.int32),
+        "weight": weight,
+        "weight_btag_up": 1.03 * weight,
+        "weight_btag_down": 0.97 * weight,
+    }
+
+
+@pytest.fixture
+def ntuples(tmp_path, monkeypatch):
+    """A working directory with the files of the quickstart, and with the environment as it was."""
+    (tmp_path / "ntuples").mkdir()
+    for seed, name in enumerate(("signal", "ttbar", "wjets")):
+        nominal = columns(name == "signal", seed)
+        trees = {"nominal": nominal}
+        for direction, factor in (("up", 1.02), ("down", 0.98)):
+            trees[f"nominal_jes_{direction}"] = nominal | {"jet_pt": nominal["jet_pt"] * factor}
+        write_root(tmp_path / "ntuples" / f"{name}.root", **trees)
+    monkeypatch.chdir(tmp_path)
+    # What use_cpu_cores sets is undone after the test.
+    monkeypatch.setenv("XLA_FLAGS", os.environ.get("XLA_FLAGS", ""))
+    return tmp_path
+
+
+def test_quickstart_python(ntuples):
+    names = run("quickstart.md")
+    assert names["measurement"].stat_only >= names["measurement"].expected > 0
+    same = names["tuned"].network.score(names["events"])
+    np.testing.assert_array_equal(names["network"].score(names["events"]), same)
+    assert len(names["score"]) == 1500
+
+
+def test_quickstart_file_is_the_same_analysis(ntuples):
+    Path("analysis.toml").write_text("\n".join(blocks("quickstart.md", "toml")))
+    found = config.load(Path("analysis.toml"))
+    text = dt.workflow.check(found)
+    assert re.search(r"variations: btag, jes, jer$", text)
+    assert {systematic.type for systematic in found.systematics} == {
+        "weight",
+        "tree",
+        "features",
+        "normalisation",
+    }
+    (reading, *_) = blocks("quickstart.md", "python")
+    names = {"__name__": "quickstart.md"}
+    exec(reading, names)
+    again = dt.workflow.build.events(found)
+    np.testing.assert_array_equal(again.features, names["events"].features)
+    np.testing.assert_array_equal(again.weight, names["events"].weight)
+
+
+def test_extending_python(ntuples):
+    events = run_reading()
+    names = run("extending.md", events=events)
+    history = names["tuned"].result.history
+    assert set(history.hyperparameters) == {"learning_rate", "dropout", "shortcut", "gamma"}
+    winner, loser = np.argsort(-history.score[0])
+    assert history.parents[1, loser] == winner
+    assert np.all((history.score >= 0) & (history.score <= 1))
+
+
+def run_reading() -> dt.Events:
+    """The events of the quickstart."""
+    names = {"__name__": "quickstart.md"}
+    exec(blocks("quickstart.md", "python")[0], names)
+    return names["events"]
+
+
+def test_objectives_python():
+    excess = run("objectives.md")["excess"]
+    sizes = sorted(excess)
+    assert all(excess[a] > excess[b] > 0 for a, b in pairwise(sizes))
+
+
+def test_every_example_of_the_analysis_file_is_understood():
+    whole: dict = {}
+    for block in blocks("analysis-file.md", "toml"):
+        whole |= tomllib.loads(block)
+    found = config.check(whole)
+    assert found.model_dump().keys() == config.Config.model_fields.keys()
+    assert len(whole) >= 7
+    dt.workflow.build.objective(found)
+    dt.workflow.build.space(found)
+    dt.workflow.build.nuisances(found)
+
+
+def test_defaults_of_hyperparameters_are_those_of_the_training():
+    text = (DOCS / "analysis-file.md").read_text()
+    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| ([-\d., e]+) \|", text, re.M)
+    found = {}
+    for names, values in rows:
+        found |= dict(zip(re.findall(r"\w+", names), map(float, values.split(",")), strict=True))
+    assert found == dt.training.DEFAULTS
+
+
+@pytest.fixture(scope="module")
+def hooks():
+    spec = importlib.util.spec_from_file_location("docs_hooks", DOCS / "hooks.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def sections() -> dict[str, type]:
+    """All sections that an analysis file may have."""
+    return {
+        name: cls
+        for name, cls in vars(config).items()
+        if isinstance(cls, type) and issubclass(cls, config.BaseModel) and name != "BaseModel"
+    }
+
+
+def test_every_key_is_described(hooks):
+    text = (DOCS / "analysis-file.md").read_text()
+    shown = set(re.findall(r"^<!-- keys: (\w+) -->$", text, re.M))
+    assert shown == {name for name in sections() if name not in ("_Section", "Config")}
+    filled = hooks.on_page_markdown(text)
+    for name, cls in sections().items():
+        for key, field in cls.model_fields.items():
+            assert field.description, f"{name}.{key} has no description in config.py"
+            if name != "Config":
+                assert f"| `{key}` | " in filled
+    assert "<!-- keys" not in filled
+
+
+def test_types_are_told_in_words(hooks):
+    assert hooks.kind(str | list[str] | None) == "text or list of texts"
+    assert hooks.kind(config.Fraction) == "number ≥ 0, ≤ 1"
+    assert '| `role` | `signal` or `background` or `data` | `"background"` |' in hooks.table(
+        "Sample"
+    )
+    assert "| `bounds` | list of numbers (2) | `[0.0, 10.0]` |" in hooks.table("NormFactor")
+
+
+@pytest.mark.parametrize("module", dt._MODULES)
+def test_api_pages_hold_every_public_name(module):
+    page = (DOCS / "api" / f"{module}.md").read_text()
+    if module == "config":
+        return
+    assert f"::: difftune.{module}\n" in page
+    # A function of the name of its module is hidden by it, and must be named itself.
+    folder = ROOT / "difftune" / module
+    hidden = [
+        name
+        for name in importlib.import_module(f"difftune.{module}").__all__
+        if (folder / f"{name}.py").exists()
+    ]
+    for name in hidden:
+        assert f"::: difftune.{module}.{name}.{name}\n" in page

@@ -1,0 +1,147 @@
+import numpy as np
+import pytest
+
+from difftune.data import Events, FeatureTransform, Process
+from difftune.errors import InputError
+from difftune.training import columns, epoch_batches, training_weights
+from difftune.training.batches import as_batch, stratified_order
+from tests.training import toy
+
+DATA = toy.columns(1024)
+SHARE = np.bincount(DATA.process) / 1024
+
+
+def largest_deviation(order: np.ndarray, size: int) -> float:
+    """By how many events a batch differs from its share of a process, at most."""
+    steps = len(order) // size
+    batches = DATA.process[order[: steps * size]].reshape(steps, size)
+    counts = np.stack([np.bincount(batch, minlength=3) for batch in batches])
+    return np.abs(counts - size * SHARE).max()
+
+
+@pytest.mark.parametrize("size", [64, 200, 500])
+def test_batches_are_stratified(size):
+    # Events of a process lie one in each of its intervals, so a stretch of places holds its share
+    # to within 2. A batch is a stretch of ranks, whose length is off by 2 a process at most.
+    bound = 2 + 2 * 3 * SHARE.max()
+    rng = np.random.default_rng(0)
+    shuffled, stratified = (
+        max(largest_deviation(order(rng), size) for _ in range(50))
+        for order in (
+            lambda rng: rng.permutation(1024),
+            lambda rng: stratified_order(DATA.process, rng),
+        )
+    )
+    assert stratified <= bound < shuffled
+
+
+def test_order_is_a_permutation():
+    order = stratified_order(DATA.process, np.random.default_rng(0))
+    np.testing.assert_array_equal(np.sort(order), np.arange(1024))
+
+
+def test_every_event_is_used_equally_often():
+    epochs, size = 400, 300  # 124 events are left over in each epoch
+    used = np.zeros(1024)
+    for epoch in range(epochs):
+        batches = epoch_batches(DATA, size, seed=1, epoch=epoch, progress=0.0)
+        assert batches.features.shape == (3, 300, 4)
+        # Features are continuous, so they tell which event it is.
+        rows = np.searchsorted(SORTED, batches.features[..., 0].ravel())
+        assert len(np.unique(rows)) == 900
+        used[ORDER[rows]] += 1
+    share = 900 / 1024
+    error = np.sqrt(epochs * share * (1 - share))
+    assert np.abs(used - epochs * share).max() < 5 * error
+    assert used.std() == pytest.approx(error, rel=0.15)
+
+
+ORDER = np.argsort(DATA.features[:, 0])
+SORTED = DATA.features[ORDER, 0]
+
+
+def test_a_batch_estimates_the_full_yields():
+    totals = []
+    for epoch in range(100):
+        batches = epoch_batches(DATA, 100, seed=2, epoch=epoch, progress=0.0)
+        for process, weight in zip(batches.process, batches.weight, strict=True):
+            totals.append(np.bincount(process, weight, minlength=3))
+    mean, error = np.mean(totals, 0), np.std(totals, 0) / np.sqrt(len(totals))
+    # The toy's processes have these yields by construction.
+    assert np.all(np.abs(mean - toy.YIELDS) < 5 * error)
+    np.testing.assert_allclose(mean, toy.YIELDS, rtol=0.01)
+
+
+def test_columns_of_a_batch_belong_to_the_same_events():
+    rows = np.array([[3, 1, 7], [0, 2, 5]])
+    batch = as_batch(DATA, rows, 0.25)
+    for name in ("features", "process", "label", "training_weight"):
+        np.testing.assert_array_equal(getattr(batch, name), getattr(DATA, name)[rows])
+    np.testing.assert_allclose(batch.weight, DATA.weight[rows] * 1024 / 3, rtol=1e-6)
+    np.testing.assert_array_equal(batch.signal_process, [toy.SIGNAL, toy.SIGNAL])
+    np.testing.assert_array_equal(batch.progress, [0.25, 0.25])
+
+
+def test_seed_and_epoch_alone_decide_the_order():
+    def features(seed, epoch):
+        return epoch_batches(DATA, 128, seed=seed, epoch=epoch, progress=0.0).features
+
+    np.testing.assert_array_equal(features(1, 3), features(1, 3))
+    for other in (features(1, 4), features(2, 3)):
+        assert np.mean(other == features(1, 3)) < 0.05
+
+
+def test_training_weights_balance_the_classes():
+    weight = np.array([1.0, 3.0, 100.0, -20.0, 40.0, 0.0])
+    label = np.array([1, 1, 0, 0, 0, 0])
+    kept = training_weights(weight, label)
+    np.testing.assert_allclose(kept, [0.75, 2.25, 2.5, -0.5, 1.0, 0.0])
+    positive = training_weights(weight, label, negative="absolute")
+    np.testing.assert_allclose(positive, [0.75, 2.25, 300 / 160, 60 / 160, 120 / 160, 0.0])
+    for each in (kept, positive):
+        assert each.dtype == np.float32
+        assert each.mean() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("weight", "label", "options", "message"),
+    [
+        ([1.0, 1.0], [0, 0], {}, "signal to train on has 0 events"),
+        ([1.0, 1.0], [1, 1], {}, "background to train on has 0 events"),
+        ([1.0, -2.0, 1.0], [1, 1, 0], {}, "signal .* 2 events with a total weight of -1.*absolute"),
+        ([1.0, 1.0], [0, 1], {"negative": "drop"}, "negative='drop'.*'keep' or 'absolute'"),
+    ],
+)
+def test_training_weights_refuse_what_they_cannot_balance(weight, label, options, message):
+    with pytest.raises(InputError, match=message):
+        training_weights(np.array(weight), np.array(label), **options)
+
+
+def test_columns_have_the_full_yields():
+    rng = np.random.default_rng(4)
+    process = np.repeat([0, 1, 2, 3], [50, 200, 100, 30])
+    events = Events.from_arrays(
+        rng.normal(2.0, 3.0, (380, 2)).astype(np.float32),
+        process.astype(np.int32),
+        rng.uniform(0.5, 1.5, 380).astype(np.float32),
+        feature_names=("x", "y"),
+        processes=[
+            Process(name="ttbar"),
+            Process(name="signal", role="signal"),
+            Process(name="wjets"),
+            Process(name="data", role="data"),
+        ],
+    )
+    train = events.in_folds([0, 1]).simulated
+    transform = FeatureTransform.fit(train.features, train.weight)
+    # The yield of data has no simulated events to go to.
+    made = columns(train, events.yields(), transform)
+    assert len(made.weight) == len(train) < 0.5 * len(events)
+    np.testing.assert_allclose(
+        np.bincount(made.process, made.weight, minlength=4)[:3], events.yields()[:3], rtol=1e-5
+    )
+    np.testing.assert_array_equal(made.signal_process, [0, 1, 0, 0])
+    np.testing.assert_array_equal(made.label, made.process == 1)
+    np.testing.assert_allclose(made.training_weight[made.label == 1].sum(), len(train) / 2)
+    mean = np.average(made.features, axis=0, weights=made.weight / events.yields()[made.process])
+    np.testing.assert_allclose(mean, 0.0, atol=0.1)

@@ -1,0 +1,116 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from difftune.errors import InputError
+from difftune.models import MLP, Hyperparameter
+from difftune.training import Blueprint
+from difftune.training.blueprint import Weights, kernel_norms
+
+X = jnp.asarray(np.random.default_rng(0).normal(size=(40, 4)), jnp.float32)
+
+
+class Own(nnx.Module):
+    """A user's network, with flax's own dropout and batch normalisation."""
+
+    def __init__(self, inputs: int, outputs: int, *, rngs: nnx.Rngs):
+        self.hidden = nnx.Linear(inputs, 30, rngs=rngs)
+        self.norm = nnx.BatchNorm(30, momentum=0.5, rngs=rngs)
+        self.dropout = nnx.Dropout(0.5, rngs=rngs)
+        self.output = nnx.Linear(30, outputs, rngs=rngs)
+        self.slope = Hyperparameter.named("slope", 1.0)
+
+    def __call__(self, x):
+        x = self.slope[...] * self.dropout(jax.nn.relu(self.norm(self.hidden(x))))
+        return self.output(x)
+
+
+def test_evaluation_is_the_network_itself():
+    for model in (MLP(hidden=(6,), dropout=0.5), Own):
+        key = jax.random.key(3)
+        for outputs in (1, 3):
+            blueprint = Blueprint(model, inputs=4, outputs=outputs)
+            network = model(4, outputs, rngs=nnx.Rngs(key))
+            network.eval()
+            expected = network(X)[:, 0] if outputs == 1 else network(X)
+            weights = blueprint.init(key)
+            np.testing.assert_allclose(
+                blueprint.evaluate_jit(weights, {}, X), expected, rtol=1e-4, atol=1e-6
+            )
+
+
+def test_keys_decide_the_start_values():
+    blueprint = Blueprint(Own, inputs=4, outputs=1)
+    same, again, other = (blueprint.init(jax.random.key(k)) for k in (0, 0, 1))
+    for a, b in zip(jax.tree.leaves(same), jax.tree.leaves(again), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(
+        same.parameters["hidden"]["kernel"][...], other.parameters["hidden"]["kernel"][...]
+    )
+
+
+def test_training_mode_of_a_users_network():
+    blueprint = Blueprint(Own, inputs=4, outputs=1)
+    weights = blueprint.init(jax.random.key(0))
+    random = blueprint.random_state(jax.random.key(1))
+    first, buffers, random_after = blueprint.train(weights, {}, X, random)
+    again, *_ = blueprint.train(weights, {}, X, random)
+    later, *_ = blueprint.train(weights, {}, X, random_after)
+    np.testing.assert_array_equal(first, again)
+    assert not np.allclose(first, later)
+    other, *_ = blueprint.train(weights, {}, X, blueprint.random_state(jax.random.key(2)))
+    assert not np.allclose(first, other)
+
+    # One step of the moving average, from 0 with momentum one half.
+    kernel, bias = (weights.parameters["hidden"][name][...] for name in ("kernel", "bias"))
+    z = np.asarray(X, np.float64) @ np.asarray(kernel) + np.asarray(bias)
+    np.testing.assert_allclose(buffers["norm"]["mean"][...], 0.5 * z.mean(0), rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(weights.buffers["norm"]["mean"][...], 0.0)
+    moved = blueprint.evaluate(Weights(weights.parameters, buffers), {}, X)
+    assert not np.allclose(moved, blueprint.evaluate(weights, {}, X))
+
+
+def test_hyperparameters_reach_the_network():
+    blueprint = Blueprint(Own, inputs=4, outputs=1)
+    weights = blueprint.init(jax.random.key(0))
+    bias = weights.parameters["output"]["bias"][...]
+    plain, tripled = (blueprint.evaluate(weights, {"slope": jnp.float32(s)}, X) for s in (1.0, 3.0))
+    np.testing.assert_array_equal(plain, blueprint.evaluate(weights, {}, X))
+    np.testing.assert_allclose(tripled - bias, 3.0 * (plain - bias), rtol=1e-4, atol=1e-6)
+
+
+def test_norms_are_of_the_weight_matrices_alone():
+    weights = Blueprint(Own, inputs=4, outputs=1).init(jax.random.key(0))
+    kernels = [np.asarray(weights.parameters[n]["kernel"][...]) for n in ("hidden", "output")]
+    l1, l2 = kernel_norms(weights.parameters)
+    assert float(l1) == pytest.approx(sum(np.abs(k).sum() for k in kernels), rel=1e-5)
+    assert float(l2) == pytest.approx(sum((k**2).sum() for k in kernels), rel=1e-5)
+
+
+class Flat(Own):
+    def __call__(self, x):
+        return super().__call__(x)[:, 0]
+
+
+class Pair(Own):
+    def __call__(self, x):
+        return super().__call__(x), x
+
+
+def no_module(inputs, outputs, *, rngs):
+    return lambda x: x
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (no_module, "made a function, not a flax.nnx.Module"),
+        (Flat, r"\[2, 4\] to \[2\].*logits \[2, 1\] are needed"),
+        (Pair, r"\[2, 4\] to a tuple.*logits \[2, 1\] are needed"),
+    ],
+)
+def test_a_model_that_does_not_fit_is_refused(model, message):
+    with pytest.raises(InputError, match=message):
+        Blueprint(model, inputs=4, outputs=1)

@@ -1,0 +1,33 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from difftune.errors import InputError
+from difftune.training import DEFAULTS
+from difftune.training.hyperparameters import Recorder, check_known, complete
+
+
+def test_what_is_given_replaces_the_defaults():
+    full = complete({"beta1": np.array([0.5, 0.6, 0.7]), "mine": np.arange(3.0)}, 3, batch_size=64)
+    assert set(full) == {*DEFAULTS, "batch_size", "mine"}
+    np.testing.assert_allclose(full["beta1"], [0.5, 0.6, 0.7])
+    np.testing.assert_allclose(full["mine"], [0, 1, 2])
+    np.testing.assert_allclose(full["batch_size"], [64, 64, 64])
+    np.testing.assert_allclose(full["learning_rate"], [1e-3] * 3)
+    assert {value.dtype for value in full.values()} == {jnp.dtype("float32")}
+
+
+def test_recorder_knows_what_was_asked_for():
+    recorder = Recorder({name: jnp.float32(1.0) for name in ("a", "b", "c")})
+    assert recorder["a"] == 1.0
+    assert recorder.get("absent", 5.0) == 5.0
+    assert "b" in recorder
+    assert recorder.read == {"a", "b", "absent"}
+    with pytest.raises(InputError, match=r"'aa' .*neither searched nor given.*Did you mean"):
+        recorder["aa"]
+
+
+def test_what_nothing_reads_is_refused_with_the_nearest_name():
+    check_known({"dropout"}, {"dropout", "l2"})
+    with pytest.raises(InputError, match=r"'droput'.*Did you mean 'dropout'.*dropout, l2"):
+        check_known({"droput"}, {"dropout", "l2"})

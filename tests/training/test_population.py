@@ -1,0 +1,240 @@
+"""Training itself, against a loop that is written out by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from difftune.errors import InputError
+from difftune.objectives import CategoricalCrossEntropy, CrossEntropy
+from difftune.training import Blueprint, epoch_batches
+from tests.training import toy
+from tests.training.test_blueprint import Own
+
+BATCH = 64
+EPOCHS = 2
+# One member for each hyperparameter, one with all of them, one with none.
+CHANGED = [
+    {},
+    {"learning_rate": 0.0},
+    {"learning_rate": 2e-2},
+    {"beta1": 0.5, "beta2": 0.9},
+    {"epsilon": 1e-2},
+    {"l1": 3e-2},
+    {"l2": 3e-2},
+    {"batch_size": 20.0},
+    {"signal_weight": 4.0},
+    {"learning_rate": 3e-3, "beta1": 0.7, "l1": 1e-2, "l2": 1e-2, "batch_size": 33.0}
+    | {"signal_weight": 0.3, "label_smoothing": 0.1},
+]
+DEFAULTS = {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "l1": 0.0}
+DEFAULTS |= {"l2": 0.0, "batch_size": BATCH, "signal_weight": 1.0, "label_smoothing": 0.0}
+MEMBERS = [DEFAULTS | changed for changed in CHANGED]
+
+
+@pytest.fixture(scope="module")
+def trained():
+    population = toy.population(members=len(MEMBERS), batch_size=BATCH)
+    given = {name: np.array([m[name] for m in MEMBERS], float) for name in DEFAULTS}
+    start = jax.tree.map(np.array, jax.device_get(population.init(given)))
+    end, records = toy.train(population, given, EPOCHS)
+    return population, start, end, records
+
+
+def parameters(state, slot: int) -> dict[str, np.ndarray]:
+    own = jax.tree.map(lambda leaf: np.asarray(leaf)[slot], state.weights.parameters)
+    hidden, output = own["linear"][0], own["output"]
+    return {
+        "k1": hidden["kernel"][...],
+        "b1": hidden["bias"][...],
+        "k2": output["kernel"][...],
+        "b2": output["bias"][...],
+    }
+
+
+def forward(p, x):
+    return (jnp.maximum(x @ p["k1"] + p["b1"], 0.0) @ p["k2"] + p["b2"])[:, 0]
+
+
+def loss(p, h, x, y, w):
+    z = forward(p, x)
+    target = y * (1 - h["label_smoothing"]) + h["label_smoothing"] / 2
+    entropy = target * jnp.logaddexp(0, -z) + (1 - target) * jnp.logaddexp(0, z)
+    l1 = sum(jnp.abs(p[k]).sum() for k in ("k1", "k2"))
+    l2 = sum((p[k] * p[k]).sum() for k in ("k1", "k2"))
+    weight = w * jnp.where(y == 1, h["signal_weight"], 1.0)
+    return jnp.mean(weight * entropy) + h["l1"] * l1 + h["l2"] * l2
+
+
+@jax.jit
+def step(p, state, h, x, y, w):
+    optimizer = optax.adam(h["learning_rate"], h["beta1"], h["beta2"], h["epsilon"])
+    updates, state = optimizer.update(jax.grad(loss)(p, h, x, y, w), state)
+    return optax.apply_updates(p, updates), state
+
+
+def reference(start: dict, h: dict, data) -> dict:
+    """Plain optax on the first events of each batch."""
+    p, state, size = start, optax.adam(0.0).init(start), int(h["batch_size"])
+    for epoch in range(EPOCHS):
+        batches = epoch_batches(data, BATCH, seed=5, epoch=epoch, progress=0.0)
+        for x, y, w in zip(batches.features, batches.label, batches.training_weight, strict=True):
+            p, state = step(p, state, h, x[:size], y[:size], w[:size])
+    return p
+
+
+@pytest.mark.parametrize("slot", range(len(MEMBERS)), ids=lambda i: "+".join(CHANGED[i]) or "none")
+def test_each_hyperparameter_acts_as_defined(trained, slot):
+    population, start, end, _ = trained
+    expected = reference(parameters(start, slot), MEMBERS[slot], population.train)
+    for name, array in parameters(end, slot).items():
+        np.testing.assert_allclose(array, expected[name], rtol=1e-3, atol=2e-5, err_msg=name)
+    if "learning_rate" in CHANGED[slot] and MEMBERS[slot]["learning_rate"] == 0.0:
+        np.testing.assert_array_equal(parameters(end, slot)["k1"], parameters(start, slot)["k1"])
+    elif slot:
+        # Were the hyperparameter not read, this would be the network of the defaults.
+        ignored = reference(parameters(start, slot), MEMBERS[0], population.train)
+        assert np.abs(parameters(end, slot)["k1"] - ignored["k1"]).max() > 1e-3
+
+
+def test_members_start_differently(trained):
+    _, start, *_ = trained
+    kernels = [parameters(start, slot)["k1"].ravel() for slot in range(len(MEMBERS))]
+    assert np.abs(np.corrcoef(kernels) - np.eye(len(MEMBERS))).max() < 0.75
+
+
+def test_records_are_those_of_the_networks(trained):
+    population, _, end, records = trained
+    data, slot = population.validation, 3
+    z = forward(parameters(end, slot), data.features)
+    entropy = np.where(data.label == 1, np.logaddexp(0, -z), np.logaddexp(0, z))
+    expected = np.mean(data.training_weight * entropy)
+    assert records.validation_loss[-1, slot] == pytest.approx(expected, rel=1e-4)
+    # The signal weight of a member is no part of the yardstick, but its smoothing of labels is.
+    slot = 8
+    z = forward(parameters(end, slot), data.features)
+    entropy = np.where(data.label == 1, np.logaddexp(0, -z), np.logaddexp(0, z))
+    expected = np.mean(data.training_weight * entropy)
+    assert records.validation_loss[-1, slot] == pytest.approx(expected, rel=1e-4)
+    # A member that does not learn has the loss of its start values on the training events.
+    z = forward(parameters(end, 1), population.train.features)
+    entropy = np.where(population.train.label == 1, np.logaddexp(0, -z), np.logaddexp(0, z))
+    expected = np.mean(population.train.training_weight * entropy)
+    np.testing.assert_allclose(records.loss[:, 1], expected, rtol=1e-4)
+
+
+def test_scores_are_those_of_the_best_networks(trained):
+    population, _, end, _ = trained
+    features = population.validation.features[:50]
+    logits = population.scores(end.best, features)
+    assert logits.shape == (len(MEMBERS), 50)
+    for slot in np.flatnonzero(end.best.epoch == EPOCHS - 1):
+        expected = forward(parameters(end, slot), features)
+        np.testing.assert_allclose(logits[slot], expected, rtol=1e-4, atol=1e-5)
+    assert np.any(end.best.epoch == EPOCHS - 1)
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """Three epochs of the shared population."""
+    return toy.train(toy.shared(), toy.GIVEN, 3)
+
+
+def test_neighbours_do_not_matter(alone):
+    state, records = alone
+    others = {name: values[::-1].copy() for name, values in toy.GIVEN.items()}
+    others = {n: np.where([0, 0, 1, 0], toy.GIVEN[n], values) for n, values in others.items()}
+    assert not np.array_equal(others["dropout"], toy.GIVEN["dropout"])
+    changed, changed_records = toy.train(toy.shared(), others, 3)
+    for a, b in zip(toy.member(state, 2), toy.member(changed, 2), strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(records.score[:, 2], changed_records.score[:, 2])
+    assert not np.array_equal(records.score[:, 0], changed_records.score[:, 0])
+
+
+def test_dropout_differs_from_member_to_member(alone):
+    same = {name: np.full(4, values[3]) for name, values in toy.GIVEN.items()}
+    population = toy.shared()
+    start = population.init(same)
+    # Four copies of one network, told apart by their random streams alone.
+    start = jax.tree.map(lambda leaf: np.repeat(np.asarray(leaf)[:1], 4, 0), jax.device_get(start))
+    _, records = toy.train(population, same, 1, start)
+    assert len(set(records.loss[0].tolist())) == 4
+    again = {name: values.copy() for name, values in same.items()}
+    again["dropout"][:] = 0.0
+    _, records = toy.train(population, again, 1, start)
+    assert len(set(records.loss[0].tolist())) == 1
+
+
+def test_a_diverging_member_is_set_aside_and_harms_nobody(alone):
+    healthy, healthy_records = alone
+    population = toy.shared()
+    wild = toy.GIVEN | {"learning_rate": np.array([1e-3, 1e30, 1e-2, 3e-3])}
+    before, _ = toy.train(population, toy.GIVEN, 1)
+    state, records = toy.train(population, wild, 2, jax.tree.map(np.array, before), first=1)
+
+    for slot in (0, 2, 3):
+        for a, b in zip(toy.member(healthy, slot), toy.member(state, slot), strict=True):
+            np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(healthy_records.score[1:, slot], records.score[:, slot])
+    assert state.status.tolist() == [0, 2, 0, 0]
+    assert not records.eligible[:, 1].any()
+    for name in ("loss", "validation_loss", "score", "train_score"):
+        assert np.isnan(getattr(records, name)[:, 1]).all()
+    # What it was worth before is kept, and it stays where it was stopped.
+    assert state.best.epoch[1] == 0
+    assert state.best.score[1] == before.best.score[1] > 0.0
+    for a, b in zip(toy.member(before.best, 1), toy.member(state.best, 1), strict=True):
+        np.testing.assert_array_equal(a, b)
+    frozen = jax.tree.map(np.array, state)
+    after, _ = toy.train(population, toy.GIVEN, 1, state, first=3)
+    for a, b in zip(toy.member(frozen, 1), toy.member(after, 1), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert np.isfinite(
+        np.concatenate([leaf.ravel() for leaf in toy.member(after.weights, 1)])
+    ).all()
+
+
+def test_a_users_network_trains():
+    population = toy.population(blueprint=Blueprint(Own, inputs=4, outputs=1), members=2)
+    given = {"learning_rate": np.array([1e-2, 0.0]), "slope": np.array([1.0, 0.5])}
+    population.check(set(given))
+    state, records = toy.train(population, given, 4)
+    assert records.validation_loss[-1, 0] < 0.9 * records.validation_loss[0, 1]
+    assert state.status.tolist() == [0, 0]
+    # Batch statistics move with the data, whatever the learning rate.
+    start = jax.device_get(population.init(given))
+    means = [s.weights.buffers["norm"]["mean"][...] for s in (start, state)]
+    assert np.all(np.abs(means[1] - means[0]).max(axis=1) > 0.01)
+    kernels = [s.weights.parameters["hidden"]["kernel"][...] for s in (start, state)]
+    np.testing.assert_array_equal(kernels[0][1], kernels[1][1])
+    assert not np.allclose(kernels[0][0], kernels[1][0])
+
+
+def test_a_slots_start_depends_on_nothing_but_the_seed(trained):
+    _, large, *_ = trained
+    small = jax.device_get(toy.shared().init(toy.GIVEN))
+    again = jax.device_get(toy.shared().init(toy.GIVEN, generation=1))
+    for slot in range(4):
+        for a, b in zip(
+            toy.member(small.weights, slot), toy.member(large.weights, slot), strict=True
+        ):
+            np.testing.assert_array_equal(a, b)
+        assert not np.allclose(parameters(small, slot)["k1"], parameters(again, slot)["k1"])
+
+
+def test_unknown_and_missing_hyperparameters_are_refused():
+    population = toy.population(objective=CrossEntropy() + CrossEntropy() * "mixture")
+    population.check({"learning_rate", "batch_size", "dropout", "label_smoothing", "mixture"})
+    with pytest.raises(InputError, match=r"'droput' is read by nothing.*Did you mean 'dropout'"):
+        population.check({"droput", "mixture"})
+    with pytest.raises(InputError, match=r"'mixture' is read.*neither searched nor given"):
+        population.check({"learning_rate"})
+
+
+def test_outputs_must_fit_the_objective():
+    with pytest.raises(InputError, match=r"outputs=1.*wants 3: one for each process"):
+        toy.population(objective=CategoricalCrossEntropy())
+    with pytest.raises(InputError, match=r"outputs=3.*wants 1: one for signal"):
+        toy.population(blueprint=toy.blueprint(outputs=3))
