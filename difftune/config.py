@@ -259,7 +259,7 @@ class Training(_Section):
     max_overtraining: Positive = 0.1
     """By which fraction the score may be better on training than on validation events;
     `inf` allows any."""
-    score_bins: Annotated[int, Field(ge=1)] = 20
+    score_bins: Annotated[int, Field(ge=1)] = 10
     """Bins of the validation score."""
 
 

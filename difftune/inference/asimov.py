@@ -1,6 +1,7 @@
 """Expected discovery significance of a counting experiment, in closed form."""
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Float
 
@@ -22,9 +23,9 @@ def _chi(x: Float[Array, "*bins"]) -> Float[Array, "*bins"]:
 
 
 def asimov_llr(
-    signal: Float[Array, "*batch bins"],
-    background: Float[Array, "*batch bins"],
-    uncertainty: Float[Array, "*batch bins"] | None = None,
+    signal: Float[Array | np.ndarray, "*batch bins"],
+    background: Float[Array | np.ndarray, "*batch bins"],
+    uncertainty: Float[Array | np.ndarray, "*batch bins"] | None = None,
 ) -> Float[Array, "*batch"]:
     """Discovery test statistic q0 on the Asimov data of signal plus background.
 
@@ -65,9 +66,9 @@ def asimov_llr(
 
 
 def asimov_significance(
-    signal: Float[Array, "*batch bins"],
-    background: Float[Array, "*batch bins"],
-    uncertainty: Float[Array, "*batch bins"] | None = None,
+    signal: Float[Array | np.ndarray, "*batch bins"],
+    background: Float[Array | np.ndarray, "*batch bins"],
+    uncertainty: Float[Array | np.ndarray, "*batch bins"] | None = None,
 ) -> Float[Array, "*batch"]:
     """Expected discovery significance Z = sqrt(q0), in standard deviations.
 

@@ -35,6 +35,11 @@ def covariance(
     free = np.flatnonzero(~np.array(problem.model.config.suggested_fixed()))
     with pyhf_backend():
         information = _information(problem.model, np.array(parameters), np.array(data), free)
+    if not np.isfinite(information).all():
+        raise FitError(
+            "The second derivatives of the likelihood are not finite at the best fit: a bin "
+            "without expected events has data."
+        )
     scale = np.sqrt(np.abs(np.diag(information)))
     scale = np.where(scale > 0, scale, 1.0)
     values, vectors = np.linalg.eigh(information / np.outer(scale, scale))
@@ -83,15 +88,21 @@ def _information(
         return np.asarray(model.expected_data(shifted.tolist()))
 
     center = expected()
-    up = [expected((i, h)) for i, h in enumerate(steps)]
-    down = [expected((i, -h)) for i, h in enumerate(steps)]
-    slopes = (np.array(up) - np.array(down)) / (2 * steps[:, None])
-    rate = np.where(gaussian, 1.0, np.maximum(center, 1e-300))
+    slopes = np.array(
+        [(expected((i, h)) - expected((i, -h))) / (2 * h) for i, h in enumerate(steps)]
+    )
+    # Where nothing is expected (and nothing observed), the floor keeps 0 / 0 at 0.
+    rate = np.where(gaussian, 1.0, np.maximum(center, 1e-100))
     first = np.where(gaussian, 1 / np.where(gaussian, sigma, 1.0) ** 2, data / rate**2)
     second = np.where(gaussian, 0.0, 1 - data / rate)
     result = (slopes * first) @ slopes.T
     if np.abs(second).max() < 1e-9:
         return result
+    # Second differences need steps that are felt: a hundredth of what the data resolve.
+    diagonal = np.diag(result)
+    steps = np.where(diagonal > 0, 10 * _STEP / np.sqrt(np.where(diagonal > 0, diagonal, 1)), steps)
+    up = [expected((i, h)) for i, h in enumerate(steps)]
+    down = [expected((i, -h)) for i, h in enumerate(steps)]
     for i, h in enumerate(steps):
         result[i, i] += second @ (up[i] - 2 * center + down[i]) / h**2
         for j, k in enumerate(steps[:i]):

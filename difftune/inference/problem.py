@@ -52,9 +52,11 @@ def read_problem(workspace: Workspace) -> Problem:
                 "The workspace has no parameter of interest: name one in "
                 "measurements[0]['config']['poi']."
             )
-        nominal = list(model.config.suggested_init())
+        nominal = [float(value) for value in model.config.suggested_init()]
         nominal[model.config.poi_index] = 1.0
-        return Problem(model, list(parsed.data(model)), nominal, list(model.expected_data(nominal)))
+        observed = [float(value) for value in parsed.data(model)]
+        asimov = [float(value) for value in model.expected_data(nominal)]
+        return Problem(model, observed, nominal, asimov)
 
 
 def best_point(problem: Problem, data: list[float], what: str) -> Point:

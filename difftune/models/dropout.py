@@ -41,7 +41,7 @@ class Dropout(nnx.Module):
         rngs: Source of the random key (its stream `dropout`).
     """
 
-    def __init__(self, rate: float, *, name: str = "dropout", rngs: nnx.Rngs):
+    def __init__(self, rate: int | float, *, name: str = "dropout", rngs: nnx.Rngs):
         self.rate = Hyperparameter.named(name, rate)
         self.deterministic = False
         self.stream = rngs["dropout"].fork()

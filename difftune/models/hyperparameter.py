@@ -13,7 +13,7 @@ class Hyperparameter(nnx.Variable):
     """
 
     @classmethod
-    def named(cls, name: str, default: float) -> "Hyperparameter":
+    def named(cls, name: str, default: int | float) -> "Hyperparameter":
         """A hyperparameter called `name` in the search space.
 
         Args:

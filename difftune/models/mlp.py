@@ -1,5 +1,6 @@
 """The multilayer perceptron, and what any model must be able to do."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol, runtime_checkable
@@ -44,7 +45,7 @@ class Network(nnx.Module):
         hidden: tuple[int, ...],
         activation: str,
         normalisation: str,
-        dropout: float,
+        dropout: int | float,
         rngs: nnx.Rngs,
     ):
         widths = (inputs, *hidden)
@@ -81,10 +82,10 @@ class MLP:
             outside [0, 1).
     """
 
-    hidden: tuple[int, ...] = (64, 64)
+    hidden: Sequence[int] = (64, 64)
     activation: str = "relu"
     normalisation: str = "none"
-    dropout: float = 0.0
+    dropout: int | float = 0.0
 
     def __post_init__(self):
         object.__setattr__(self, "hidden", tuple(self.hidden))
@@ -107,7 +108,7 @@ class MLP:
         return Network(
             inputs,
             outputs,
-            hidden=self.hidden,
+            hidden=tuple(self.hidden),
             activation=self.activation,
             normalisation=self.normalisation,
             dropout=self.dropout,

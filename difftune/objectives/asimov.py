@@ -1,5 +1,6 @@
 """The stat-only Asimov log-likelihood ratio as a loss."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax.numpy as jnp
@@ -33,7 +34,7 @@ class AsimovLLR(Objective):
     """
 
     bins: int = 20
-    bandwidth: tuple[float, float] = (0.05, 0.01)
+    bandwidth: Sequence[float] = (0.05, 0.01)
     form: str = "log"
 
     def __post_init__(self):

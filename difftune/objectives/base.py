@@ -57,7 +57,7 @@ class Objective(abc.ABC):
     def __add__(self, other: "Objective | Function") -> "Sum":
         return Sum((self, as_objective(other)))
 
-    def __mul__(self, factor: float | str) -> "Scaled":
+    def __mul__(self, factor: int | float | str) -> "Scaled":
         return Scaled(self, factor)
 
     __radd__ = __add__
@@ -95,7 +95,7 @@ class Scaled(Objective):
     """
 
     objective: Objective
-    factor: float | str
+    factor: int | float | str
 
     def __call__(self, scores, batch, hyperparameters, parameters):
         """The scaled loss."""

@@ -64,7 +64,7 @@ class SearchResult:
 class _Log:
     """The history while it grows."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.epochs: dict[str, list] = {}
         self.rounds: dict[str, list] = {}
 
@@ -134,7 +134,7 @@ def run_search(
     strategy: Strategy,
     space: Space,
     *,
-    fixed: Mapping[str, float] | None = None,
+    fixed: Mapping[str, int | float] | None = None,
     checkpoints: Checkpoints | None = None,
     on_round: Callable[[Progress], None] | None = None,
 ) -> SearchResult:

@@ -34,16 +34,12 @@ class PBT(Strategy):
 
     def __post_init__(self):
         super().__post_init__()
-        for name, low, high in (
-            ("quantile", 0.0, 0.5),
-            ("perturbation", 0.0, 1.0),
-            ("resample", -1e-12, 1.0),
-        ):
+        for name, high in (("quantile", 0.5), ("perturbation", 1.0), ("resample", 1.0)):
             value = getattr(self, name)
-            if not low < value <= high:
-                raise InputError(
-                    f"PBT({name}={value}): must be above {max(low, 0.0):g} and at most {high:g}."
-                )
+            zero = name == "resample"
+            if not 0.0 <= value <= high or (value == 0.0 and not zero):
+                low = "at least 0" if zero else "above 0"
+                raise InputError(f"PBT({name}={value}): must be {low} and at most {high:g}.")
 
     def start(self, space: Space, rng: np.random.Generator) -> Proposal:
         """Independent draws."""

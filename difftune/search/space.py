@@ -27,7 +27,7 @@ class Dimension(abc.ABC):
         """The inverse of `from_unit`."""
 
     @abc.abstractmethod
-    def contains(self, value: float) -> bool:
+    def contains(self, value: int | float) -> bool:
         """Whether the value may be proposed."""
 
     def sample(self, rng: np.random.Generator, count: int) -> Values:
@@ -46,8 +46,8 @@ class Dimension(abc.ABC):
 class Uniform(Dimension):
     """Even on [low, high]."""
 
-    low: float
-    high: float
+    low: int | float
+    high: int | float
 
     def __post_init__(self):
         if not self.low < self.high:
@@ -70,8 +70,8 @@ class Uniform(Dimension):
 class LogUniform(Dimension):
     """Even in the logarithm on [low, high]."""
 
-    low: float
-    high: float
+    low: int | float
+    high: int | float
 
     def __post_init__(self):
         if not 0.0 < self.low < self.high:
@@ -97,7 +97,7 @@ class LogUniform(Dimension):
 class Choice(Dimension):
     """One of several numbers in an order; neighbours are next to each other."""
 
-    options: tuple[float, ...]
+    options: tuple[int | float, ...]
 
     def __post_init__(self):
         object.__setattr__(self, "options", tuple(float(option) for option in self.options))
@@ -123,23 +123,25 @@ class Choice(Dimension):
         return super().perturb(values, 1.0 / len(self.options), rng)
 
 
-def uniform(low: float, high: float) -> Uniform:
+def uniform(low: int | float, high: int | float) -> Uniform:
     """Even on [low, high]."""
     return Uniform(low, high)
 
 
-def log_uniform(low: float, high: float) -> LogUniform:
+def log_uniform(low: int | float, high: int | float) -> LogUniform:
     """Even in the logarithm on [low, high], for rates and penalties."""
     return LogUniform(low, high)
 
 
-def choice(*options: float) -> Choice:
+def choice(*options: int | float) -> Choice:
     """One of several numbers, in ascending or any other meaningful order."""
     return Choice(options)
 
 
 def integer(low: int, high: int) -> Choice:
     """An integer from low to high, both included."""
+    if low > high:
+        raise InputError(f"integer({low}, {high}): low must not be above high.")
     return Choice(tuple(range(low, high + 1)))
 
 

@@ -32,7 +32,7 @@ class ScoreGap:
         InputError: For a limit that is not positive.
     """
 
-    limit: float = 0.1
+    limit: int | float = 0.1
 
     def __post_init__(self):
         if not self.limit > 0.0:

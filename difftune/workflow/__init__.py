@@ -1,9 +1,9 @@
 """The whole chain: read, tune, bin, fit, report."""
 
-from difftune.workflow.measure import Measurement, chosen_edges, fill_templates, measure
-from difftune.workflow.run import Outcome, check, run
+from difftune.workflow.measurement import Measurement, chosen_edges, fill_templates, measure
+from difftune.workflow.chain import Outcome, check, run
 from difftune.workflow.split import Split
-from difftune.workflow.tune import Rank, Task, Tuned, tune
+from difftune.workflow.tuning import Rank, Task, Tuned, tune
 
 __all__ = [
     "Measurement",

@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "categorical_cross_entropy": CategoricalCrossEntropy,
     "asimov_llr": AsimovLLR,
 }
-DIMENSIONS = {
+DIMENSIONS: dict[str, Callable[..., Dimension]] = {
     "uniform": uniform,
     "log_uniform": log_uniform,
     "integer": integer,
@@ -138,7 +139,8 @@ def model(config: Config) -> Model:
 def _term(section: ObjectiveSection) -> Objective:
     if ":" in section.name:
         found = own_object(section.name, "objective.name")
-        return as_objective(found(**section.options) if inspect.isclass(found) else found)
+        made: Any = found(**section.options) if inspect.isclass(found) else found
+        return as_objective(made)
     if section.name not in OBJECTIVES:
         raise InputError(
             f"objective.name = {section.name!r} is unknown."
@@ -201,7 +203,7 @@ def nuisances(config: Config) -> dict[str, Any]:
         ],
         "luminosity": None if uncertainty is None else Luminosity(uncertainty),
         "free": [
-            FreeNormalisation(f.name, tuple(f.samples), tuple(f.bounds))
+            FreeNormalisation(f.name, tuple(f.samples), (f.bounds[0], f.bounds[1]))
             for f in config.norm_factors
         ],
     }

@@ -13,7 +13,7 @@ from difftune.workflow import build
 from difftune.workflow.rundir import write
 
 if TYPE_CHECKING:
-    from difftune.workflow.run import Outcome
+    from difftune.workflow.chain import Outcome
 
 
 class _Plots:

@@ -96,7 +96,7 @@ SAMPLES = {
     "tchannel": Sample(
         number=1,
         settings=("Top:qq2tq(t:W) = on", "SpaceShower:dipoleRecoil = on", *_ONE_LEPTONIC_W),
-        generate=240_000,
+        generate=260_000,
         cross_section={6: 136.02 * _LEPTONIC, -6: 80.95 * _LEPTONIC},
         polarised_top=True,
         one_leptonic_w=True,
@@ -104,7 +104,7 @@ SAMPLES = {
     "schannel": Sample(
         number=2,
         settings=("Top:ffbar2tqbar(s:W) = on", *_ONE_LEPTONIC_W),
-        generate=40_000,
+        generate=60_000,
         cross_section={6: 6.35 * _LEPTONIC, -6: 3.97 * _LEPTONIC},
         polarised_top=True,
         one_leptonic_w=True,
@@ -112,7 +112,7 @@ SAMPLES = {
     "ttbar": Sample(
         number=3,
         settings=("Top:gg2ttbar = on", "Top:qqbar2ttbar = on", "SpaceShower:pTdampMatch = 1"),
-        generate=300_000,
+        generate=260_000,
         cross_section={0: 831.76 * (1 - (1 - 3 * BR_W_LEPTON) ** 2)},
     ),
     "wjets": Sample(
@@ -124,7 +124,7 @@ SAMPLES = {
             "UncertaintyBands:overSampleFSR = 1.5",
             *_ONE_LEPTONIC_W,
         ),
-        generate=900_000,
+        generate=680_000,
         pt_bias=1.5,
         reference=0.03,
         one_leptonic_w=True,
@@ -140,7 +140,7 @@ SAMPLES = {
             "UncertaintyBands:overSampleFSR = 1.5",
             *_Z_TO_LEPTONS,
         ),
-        generate=160_000,
+        generate=120_000,
         pt_bias=1.5,
         reference=0.015,
         dilepton_veto=True,

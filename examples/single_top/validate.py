@@ -226,7 +226,7 @@ def weights(trees: dict[str, Tree]) -> plt.Figure:
     figure, axes = plt.subplots(1, 2, figsize=(10.5, 3.3), layout="constrained")
     for process in STACK:
         tree = trees[process]
-        axes[0].hist(tree["weight"], np.geomspace(1, 1e5, 60), histtype="step", color=COLOURS[process], label=process)
+        axes[0].hist(tree["weight"], np.geomspace(1, 3e3, 50), histtype="step", color=COLOURS[process], label=process)
     axes[0].set(xscale="log", yscale="log", xlabel="weight", ylabel="events in the file")
     axes[0].legend(fontsize=7)
     tree = trees["ttbar"]

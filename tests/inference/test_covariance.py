@@ -30,7 +30,7 @@ def with_poisson_constraints() -> dict:
 WORKSPACES = {
     "toy": (samples.toy_workspace, False),
     "shapesys": (with_poisson_constraints, False),
-    "1e6 events a bin": (samples.large_workspace, True),
+    "1e6 events a bin": (lambda: samples.large_workspace(bins=6, processes=3, systematics=5), True),
 }
 
 

@@ -1,3 +1,5 @@
+import json
+
 import cabinetry
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +16,7 @@ from difftune.inference import (
     expected_significance,
     fit,
 )
+from tests import shared_data
 from tests.histfactory import samples
 from tests.inference.second_fit import minimum
 
@@ -110,6 +113,16 @@ def test_fit_agrees_with_cabinetry():
     before = cabinetry.model_utils.prefit_uncertainties(read(workspace)[0])
     np.testing.assert_allclose(np.nan_to_num(ours.widths), before, rtol=1e-12)
     np.testing.assert_array_equal(ours.centers, [0, 0, 1, 0, 1, 1, 1, 1])
+
+
+def test_fit_of_a_published_likelihood_agrees_with_cabinetry():
+    """50 bins, some of them without any expectation."""
+    path = shared_data.path("workspaces/SH4b_50bins.json")
+    workspace = json.loads(path.read_text())
+    ours, theirs = fit(workspace), cabinetry.fit.fit(*read(workspace))
+    np.testing.assert_allclose(ours.values, theirs.bestfit, atol=1e-3)
+    np.testing.assert_allclose(ours.uncertainties, theirs.uncertainty, rtol=0.01)
+    np.testing.assert_allclose(ours.twice_nll, theirs.best_twice_nll, atol=1e-4)
 
 
 def test_fit_of_real_templates_reaches_the_minimum():

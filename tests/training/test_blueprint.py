@@ -27,18 +27,14 @@ class Own(nnx.Module):
         return self.output(x)
 
 
-def test_evaluation_is_the_network_itself():
-    for model in (MLP(hidden=(6,), dropout=0.5), Own):
-        key = jax.random.key(3)
-        for outputs in (1, 3):
-            blueprint = Blueprint(model, inputs=4, outputs=outputs)
-            network = model(4, outputs, rngs=nnx.Rngs(key))
-            network.eval()
-            expected = network(X)[:, 0] if outputs == 1 else network(X)
-            weights = blueprint.init(key)
-            np.testing.assert_allclose(
-                blueprint.evaluate_jit(weights, {}, X), expected, rtol=1e-4, atol=1e-6
-            )
+@pytest.mark.parametrize(("model", "outputs"), [(MLP(hidden=(6,), dropout=0.5), 1), (Own, 3)])
+def test_evaluation_is_the_network_itself(model, outputs):
+    blueprint, key = Blueprint(model, inputs=4, outputs=outputs), jax.random.key(3)
+    network = model(4, outputs, rngs=nnx.Rngs(key))
+    network.eval()
+    expected = network(X)[:, 0] if outputs == 1 else network(X)
+    scores = blueprint.evaluate_jit(blueprint.init(key), {}, X)
+    np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_keys_decide_the_start_values():

@@ -1,96 +1,17 @@
-"""Early stopping, the best epoch, overtraining, divergence: on scores that are written down.
-
-The objective's own parameter counts the steps of a line of descent, one step an epoch, and the
-metric looks its score up in a table by that number: so every outcome can be worked out by hand.
-"""
-
-from dataclasses import dataclass
+"""Early stopping, the best epoch, overtraining, divergence: on scores that are written down."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
-from difftune.objectives import Objective
-from difftune.training import DIVERGED, RUNNING, STOPPED, Columns, Population, ScoreGap
+from difftune.training import DIVERGED, RUNNING, STOPPED
 from tests.training import toy
-
-NAN = float("nan")
-EPOCHS = 6
-PATIENCE = 2
-# Validation scores of each script, epoch by epoch; the training score where it differs.
-SCRIPTS = {
-    "rises": ([1, 2, 3, 4, 5, 6], {}),
-    "stops": ([1, 3, 2, 2.5, 9, 9], {}),
-    "recovers": ([5, 4, 6, 5, 7, 6], {}),
-    "stays": ([2, 2, 2, 9, 9, 9], {}),
-    "breaks": ([1, 2, NAN, 9, 9, 9], {}),
-    "overtrains": ([1, 2, 8, 3, 2, 4], {2: 12.0, 3: 3.2}),
-    "never fits": ([1, 2, 3, 4, 5, 6], dict.fromkeys(range(6), 20.0)),
-    "bad loss": ([1, 2, 3, 4, 5, 6], {}),
-}
-NAMES = list(SCRIPTS)
-VALIDATION = np.array([scores for scores, _ in SCRIPTS.values()], np.float32)
-TRAINING = VALIDATION.copy()
-for row, (_, changes) in zip(TRAINING, SCRIPTS.values(), strict=True):
-    for column, value in changes.items():
-        row[column] = value
-
-
-class Clock(Objective):
-    """Falls by one a step; is NaN at its third step where `bad` is set."""
-
-    def init(self, key):
-        return {"time": jnp.float32(0.0), "birth": jax.random.uniform(key)}
-
-    def __call__(self, scores, batch, hyperparameters, parameters):
-        bad = (hyperparameters["bad"] > 0.5) & (parameters["time"] >= 2.0)
-        return jnp.where(bad, jnp.nan, 0.0) - parameters["time"]
-
-
-@dataclass(frozen=True)
-class Table:
-    """Looks the score up; the training events are the ones with negative features."""
-
-    def __call__(self, scores, batch, hyperparameters, parameters):
-        script = hyperparameters["script"].astype(int)
-        now = parameters["time"].astype(int) - 1
-        table = jnp.where(batch.features[0, 0] < 0, jnp.array(TRAINING), jnp.array(VALIDATION))
-        return table[script, now]
-
-
-def events(sign: float) -> Columns:
-    data = toy.columns(32)
-    return data._replace(features=sign * np.ones_like(data.features))
-
-
-GIVEN = {
-    "script": np.arange(8.0),
-    "bad": np.array([name == "bad loss" for name in NAMES], float),
-}
+from tests.training.scripted import EPOCHS, GIVEN, NAMES, TRAINING, VALIDATION, population
 
 
 @pytest.fixture(scope="module")
-def population() -> Population:
-    return Population(
-        blueprint=toy.blueprint(hidden=()),
-        objective=Clock(),
-        train=events(-1.0),
-        validation=events(1.0),
-        members=8,
-        batch_size=32,
-        patience=PATIENCE,
-        metric=Table(),
-        overtraining=ScoreGap(limit=0.1),
-        optimizer=lambda h: optax.sgd(1.0),
-    )
-
-
-@pytest.fixture(scope="module")
-def outcome(population):
-    state, records = toy.train(population, GIVEN, EPOCHS)
-    return state, records
+def outcome():
+    return toy.train(population(), GIVEN, EPOCHS)
 
 
 EXPECTED = {
@@ -136,12 +57,20 @@ def test_records(outcome, name):
         np.testing.assert_array_equal(recorded[:, slot], expected)
 
 
-def test_inheritance(population, outcome):
+def test_progress_goes_from_zero_to_one_and_is_one_in_validation(outcome):
+    _, records = outcome
+    # The loss is progress minus the steps made before: one more each epoch.
+    progress = records.loss[:, 0] + np.arange(EPOCHS)
+    np.testing.assert_allclose(progress, np.linspace(0.0, 1.0, EPOCHS), atol=1e-6)
+    np.testing.assert_allclose(records.validation_loss[:, 0], -np.arange(EPOCHS), atol=1e-6)
+
+
+def test_inheritance(outcome):
     state, _ = outcome
     parents = np.array([0, 0, 2, 2, 1, 5, 6, 7])
     restart = np.array([0, 0, 0, 0, 0, 0, 1, 0], bool)
     # Once more on the host and back, as between any two rounds.
-    heirs = population.inherit(state, parents, restart, GIVEN, generation=1)
+    heirs = population().inherit(state, parents, restart, GIVEN, generation=1)
     times = [6, 6, 6, 6, 4, 6, 0, 2]
     np.testing.assert_array_equal(heirs.objective["time"], times)
     births = state.objective["birth"]
@@ -161,13 +90,13 @@ def test_inheritance(population, outcome):
         np.testing.assert_array_equal(a, b)
 
 
-def test_a_better_heir_replaces_the_best_of_its_slot(population, outcome):
+def test_a_better_heir_replaces_the_best_of_its_slot(outcome):
     state, _ = outcome
     # The first three scripts from the beginning, in slots that have seen 6, 3 and 7.
     parents, restart = np.arange(8), np.array([1, 1, 1, 0, 0, 0, 0, 0], bool)
     given = GIVEN | {"script": np.array([1.0, 2, 0, 3, 4, 5, 6, 7])}
-    heirs = population.inherit(state, parents, restart, given, generation=1)
-    after, _ = toy.train(population, given, 2, heirs, first=EPOCHS)
+    heirs = population().inherit(state, parents, restart, given, generation=1)
+    after, _ = toy.train(population(), given, 2, heirs, first=EPOCHS)
     assert after.best.score[:3].tolist() == [6.0, 5.0, 7.0]
     assert after.best.epoch[:3].tolist() == [5, EPOCHS, 4]
     assert after.best.hyperparameters["script"][:3].tolist() == [0.0, 2.0, 2.0]

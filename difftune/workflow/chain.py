@@ -15,14 +15,14 @@ from difftune.config import Config
 from difftune.data import Events
 from difftune.inference import FitResult, HypoTest, fit, hypotest
 from difftune.models import MLP
-from difftune.objectives import CrossEntropy
+from difftune.objectives import CrossEntropy, Significance
 from difftune.search import Replay, Space
 from difftune.training import History, ScoreGap
 from difftune.workflow import build
-from difftune.workflow.measure import Measurement, measure
+from difftune.workflow.measurement import Measurement, measure
 from difftune.workflow.rundir import RoundLog, open_run, write, write_json
 from difftune.workflow.split import Split
-from difftune.workflow.tune import Tuned, tune
+from difftune.workflow.tuning import Tuned, tune
 
 logger = logging.getLogger("difftune")
 
@@ -130,6 +130,7 @@ def run(config: Config, folder: Path, *, resume: bool = False) -> Outcome:
             hyperparameters=config.hyperparameters,
             batch_size=config.training.batch_size,
             patience=config.training.patience,
+            metric=Significance(bins=config.training.score_bins),
             overtraining=ScoreGap(limit=config.training.max_overtraining),
             negative_weights=config.training.negative_weights,
             impute=config.data.impute,

@@ -1,0 +1,238 @@
+"""The loop on scores that are written down, and its resumption on a real training."""
+
+from dataclasses import dataclass, field
+
+import jax
+import numpy as np
+import pytest
+
+from difftune.errors import InputError
+from difftune.search import (
+    PBT,
+    Proposal,
+    Random,
+    Replay,
+    Space,
+    Standing,
+    Strategy,
+    choice,
+    log_uniform,
+    run_search,
+    uniform,
+)
+from difftune.training import Checkpoints
+from tests.training import scripted, toy
+from tests.training.scripted import NAMES, VALIDATION
+
+SLOTS = np.arange(8)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told(Strategy):
+    """Proposes what it is told, and remembers how the population stood."""
+
+    proposals: tuple[Proposal, ...]
+    seen: list[Standing] = field(default_factory=list)
+
+    def start(self, space, rng):
+        return self.proposals[0]
+
+    def propose(self, space, standing, rng):
+        self.seen.append(standing)
+        return self.proposals[standing.round]
+
+
+def told(*rounds, epochs: int = 2) -> Told:
+    """Each round: parents, members that restart, scripts."""
+    proposals = tuple(
+        Proposal(
+            parents=np.array(parents),
+            restart=np.isin(SLOTS, restart),
+            hyperparameters={"script": np.array(scripts, float)},
+        )
+        for parents, restart, scripts in rounds
+    )
+    return Told(population=8, rounds=len(rounds), epochs_per_round=epochs, proposals=proposals)
+
+
+def run(strategy, **options):
+    fixed = {"bad": 0.0}
+    return run_search(scripted.population(), strategy, Space(), fixed=fixed, **options)
+
+
+THREE_ROUNDS = [
+    (SLOTS, SLOTS, SLOTS),
+    # 3 and 7 go on from 2 ("recovers"), 6 begins afresh, all others go on.
+    ([0, 1, 2, 2, 4, 5, 6, 2], [6], [0, 1, 2, 0, 4, 5, 0, 2]),
+    # 0 goes on from 3.
+    ([3, 1, 2, 3, 4, 5, 6, 7], [], [0, 1, 2, 0, 4, 5, 0, 2]),
+]
+
+
+def test_every_round_follows_its_proposal():
+    strategy = told(*THREE_ROUNDS)
+    progress = []
+    result = run(strategy, on_round=progress.append)
+    history = result.history
+
+    # After the first round the standing is that of the tables' second epoch.
+    first, second = strategy.seen
+    np.testing.assert_array_equal(first.score, VALIDATION[:, 1])
+    assert first.eligible.tolist() == [name != "never fits" for name in NAMES]
+    assert (first.round, second.round) == (1, 2)
+    np.testing.assert_array_equal(first.hyperparameters["script"], SLOTS)
+    # In the second each goes on where its parent stood; who began afresh is at its start.
+    expected = [4, 2.5, 5, 4, np.nan, 3, 2, 5]
+    np.testing.assert_array_equal(second.score, expected)
+    assert second.eligible.tolist() == [not np.isnan(score) for score in expected]
+
+    np.testing.assert_array_equal(history.epoch, range(6))
+    np.testing.assert_array_equal(history.round, [0, 0, 1, 1, 2, 2])
+    np.testing.assert_array_equal(history.parents[1], [0, 1, 2, 2, 4, 5, 6, 2])
+    np.testing.assert_array_equal(history.restart[1], SLOTS == 6)
+    np.testing.assert_array_equal(history.hyperparameters["script"][2], [0, 1, 2, 0, 4, 5, 0, 2])
+    assert set(history.hyperparameters) == {"script"}
+    np.testing.assert_array_equal(history.score[1], VALIDATION[:, 1])
+
+    # Scripts 0 and 2 end with 6, but 2 and its copy 7 had 7 before, 2 first.
+    assert result.winner == 2
+    assert result.best.score[2] == 7.0
+    assert result.best.epoch[2] == 4
+    np.testing.assert_array_equal(result.schedule["script"], [2, 2, 2])
+    np.testing.assert_array_equal(history.schedule(epoch=5, member=0)["script"], [2, 0, 0])
+    statuses = dict(zip(NAMES, history.status, strict=True))
+    assert statuses["breaks"] == "diverged"
+    assert statuses["stops"] == "stopped early"
+
+    assert [(p.round, p.rounds) for p in progress] == [(1, 3), (2, 3), (3, 3)]
+    assert [p.best for p in progress] == [5.0, 6.0, 7.0]
+    assert [p.diverged for p in progress] == [0, 1, 1]
+    assert [p.running for p in progress] == [7, 6, 6]
+    np.testing.assert_array_equal(progress[1].score, expected)
+
+
+def test_ends_early_when_nobody_trains(tmp_path):
+    stays = np.full(8, NAMES.index("stays"), float)
+    strategy = told(*[(SLOTS, [] if i else SLOTS, stays) for i in range(5)], epochs=1)
+    result = run(strategy, checkpoints=Checkpoints(tmp_path))
+    # Two epochs without a better score, after the first.
+    np.testing.assert_array_equal(result.history.epoch, [0, 1, 2])
+    assert len(result.history.parents) == 3
+    assert result.history.status == ("stopped early",) * 8
+    # Asked again, the search has nothing to add.
+    again = run(strategy, checkpoints=Checkpoints(tmp_path))
+    np.testing.assert_array_equal(again.history.epoch, [0, 1, 2])
+    assert_same(result, again)
+
+
+def test_a_search_without_any_eligible_member_says_so():
+    never = np.full(8, NAMES.index("never fits"), float)
+    with pytest.raises(RuntimeError, match=r"overtraining condition.*'running': 8.*Relax"):
+        run(told((SLOTS, SLOTS, never), epochs=1))
+
+
+def test_pbt_never_copies_the_ineligible():
+    space = Space(script=choice(*range(8)))
+    strategy = PBT(population=8, rounds=6, epochs_per_round=1, quantile=0.4)
+    result = run_search(scripted.population(), strategy, space, fixed={"bad": 0})
+    history = result.history
+    copied = 0
+    for number in range(1, 6):
+        moved = history.parents[number] != SLOTS
+        copied += moved.sum()
+        parents = history.parents[number][moved]
+        score = history.score[number - 1]
+        assert np.isfinite(score[parents]).all()
+        # "never fits" is script 6.
+        assert not np.any(history.hyperparameters["script"][number - 1][parents] == 6)
+    assert copied >= 10
+
+
+# ---- resuming ------------------------------------------------------------------------------------
+
+SPACE = Space(learning_rate=log_uniform(1e-4, 3e-2), dropout=uniform(0.0, 0.5))
+
+
+def assert_same(first, second):
+    """Bit for bit."""
+    for name, values in vars(first.history).items():
+        other = getattr(second.history, name)
+        for a, b in zip(jax.tree.leaves(values), jax.tree.leaves(other), strict=True):
+            np.testing.assert_array_equal(a, b)
+            assert np.asarray(a).dtype == np.asarray(b).dtype
+    for a, b in zip(jax.tree.leaves(first.best), jax.tree.leaves(second.best), strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert isinstance(b, np.ndarray)
+    assert first.winner == second.winner
+
+
+class Interrupt(Exception):
+    pass
+
+
+@pytest.mark.parametrize("last", [1, 3])
+def test_a_resumed_search_is_the_undisturbed_one(tmp_path, last, undisturbed):
+    seen = []
+
+    def on_round(progress):
+        seen.append(progress.round)
+        if progress.round == last and len(seen) == last:
+            raise Interrupt
+
+    def search():
+        return run_search(
+            toy.shared(),
+            STRATEGY,
+            SPACE,
+            checkpoints=Checkpoints(tmp_path),
+            on_round=on_round,
+        )
+
+    with pytest.raises(Interrupt):
+        search()
+    assert_same(undisturbed, search())
+    assert seen == [*range(1, last + 1), *range(last + 1, 5)]
+    # And once more: everything is there.
+    assert_same(undisturbed, search())
+    assert len(seen) == 4
+
+
+STRATEGY = PBT(population=4, rounds=4, epochs_per_round=2, quantile=0.5)
+
+
+@pytest.fixture(scope="module")
+def undisturbed():
+    result = run_search(toy.shared(), STRATEGY, SPACE)
+    # Otherwise the resumption would have little to get wrong.
+    assert np.any(result.history.parents[1:] != np.arange(4))
+    return result
+
+
+def test_a_replay_is_resumed_too(tmp_path, undisturbed):
+    """Its hyperparameters are in no space."""
+    strategy = Replay(population=4, rounds=3, epochs_per_round=1, schedule=undisturbed.schedule)
+
+    def on_round(progress):
+        if progress.round == 1:
+            raise Interrupt
+
+    plain = run_search(toy.shared(), strategy, Space())
+    with pytest.raises(Interrupt):
+        run_search(
+            toy.shared(), strategy, Space(), checkpoints=Checkpoints(tmp_path), on_round=on_round
+        )
+    resumed = run_search(toy.shared(), strategy, Space(), checkpoints=Checkpoints(tmp_path))
+    assert_same(plain, resumed)
+    for name, values in undisturbed.schedule.items():
+        expected = values[np.minimum(np.arange(3), len(values) - 1)]
+        np.testing.assert_array_equal(plain.history.hyperparameters[name][:, 0], expected)
+
+
+def test_what_cannot_be_searched_is_refused():
+    strategy = Random(population=4, rounds=1, epochs_per_round=1)
+    with pytest.raises(InputError, match=r"'learning_rat' is read by nothing.*'learning_rate'"):
+        run_search(toy.shared(), strategy, Space(learning_rat=uniform(0, 1)))
+    with pytest.raises(InputError, match=r"'droput' is read by nothing.*'dropout'"):
+        run_search(toy.shared(), strategy, SPACE, fixed={"droput": 0.1})
+    with pytest.raises(InputError, match=r"wants 4 members, the population has 8"):
+        run(strategy)

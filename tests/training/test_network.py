@@ -1,0 +1,124 @@
+import json
+
+import jax
+import numpy as np
+import pytest
+from scipy.special import expit, softmax
+
+from difftune.data import Events, FeatureTransform, Process
+from difftune.errors import InputError
+from difftune.models import MLP
+from difftune.training import Blueprint, TrainedNetwork
+from difftune.training import network as network_module
+from tests.training.test_blueprint import Own
+
+NAMES = ("pt", "eta", "mass")
+
+
+@pytest.fixture(scope="module")
+def events() -> Events:
+    rng = np.random.default_rng(0)
+    features = rng.normal([30.0, 0.0, 90.0], [10.0, 1.0, 5.0], (500, 3)).astype(np.float32)
+    features[::7, 2] = np.nan
+    return Events.from_arrays(
+        features,
+        rng.integers(0, 2, 500).astype(np.int32),
+        np.ones(500, np.float32),
+        feature_names=NAMES,
+        processes=[Process(name="signal", role="signal"), Process(name="background")],
+    )
+
+
+def make(model, events: Events, outputs: int = 1) -> TrainedNetwork:
+    transform = FeatureTransform.fit(events.features, indicators=True)
+    blueprint = Blueprint(model, inputs=4, outputs=outputs)
+    return TrainedNetwork(
+        blueprint=blueprint,
+        weights=blueprint.init(jax.random.key(2)),
+        hyperparameters={"dropout": 0.30000001192092896, "slope": 2.5},
+        transform=transform,
+        feature_names=NAMES,
+        signal_process=(1.0, 0.0),
+    )
+
+
+@pytest.fixture(scope="module")
+def perceptron(events) -> TrainedNetwork:
+    return make(MLP(hidden=(6, 5), activation="tanh", dropout=0.1), events)
+
+
+@pytest.fixture(scope="module")
+def own(events) -> TrainedNetwork:
+    return make(Own, events, outputs=2)
+
+
+def test_score_goes_through_the_transform(events, perceptron, monkeypatch):
+    x = np.asarray(events.features, np.float64)
+    center, scale = np.nanmean(x, 0), np.nanstd(x, 0)
+    filled = np.where(np.isnan(x), np.nanmedian(x, 0), x)
+    z = np.column_stack([(filled - center) / scale, np.isnan(x[:, 2])])
+    for layer in perceptron.weights.parameters["linear"].values():
+        z = np.tanh(z @ layer["kernel"][...] + layer["bias"][...])
+    last = perceptron.weights.parameters["output"]
+    expected = expit(z @ last["kernel"][...] + last["bias"][...])[:, 0]
+    score = perceptron.score(events)
+    assert score.dtype == np.float32
+    np.testing.assert_allclose(score, expected, rtol=1e-4)
+    # However the events are cut into pieces.
+    monkeypatch.setattr(network_module, "_CHUNK", 150)
+    np.testing.assert_allclose(perceptron.score(events), expected, rtol=1e-4)
+    assert perceptron.score(events.select(np.zeros(500, bool))).shape == (0,)
+
+
+def test_multiclass_score_is_the_probability_of_signal(events, own):
+    features = own.transform(events.features)
+    logits = own.blueprint.evaluate_jit(own.weights, {"slope": np.float32(2.5)}, features)
+    expected = softmax(np.asarray(logits, np.float64), axis=1)[:, 0]
+    np.testing.assert_allclose(own.score(events), expected, rtol=1e-4)
+
+
+def test_save_and_load(tmp_path, events, perceptron, own):
+    for network, model in ((perceptron, None), (own, Own)):
+        network.save(tmp_path / "network")
+        loaded = TrainedNetwork.load(tmp_path / "network", model=model)
+        for a, b in zip(
+            jax.tree.leaves(network.weights), jax.tree.leaves(loaded.weights), strict=True
+        ):
+            np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(loaded.score(events), network.score(events))
+        for name in ("hyperparameters", "feature_names", "signal_process"):
+            assert getattr(loaded, name) == getattr(network, name)
+    assert loaded.transform.indicators == (2,)
+
+
+def test_other_features_are_refused(events, perceptron):
+    swapped = Events.from_arrays(
+        events.features,
+        events.process,
+        events.weight,
+        feature_names=("eta", "pt", "mass"),
+        processes=events.processes,
+    )
+    with pytest.raises(InputError, match=r"wants the features \['pt', 'eta', 'mass'\]"):
+        perceptron.score(swapped)
+
+
+def test_load_refuses_what_does_not_fit(tmp_path, perceptron, own):
+    with pytest.raises(InputError, match=r"network.json does not exist.*save\(\)"):
+        TrainedNetwork.load(tmp_path)
+    own.save(tmp_path / "own")
+    with pytest.raises(InputError, match=r"only you can make: pass load\(\.\.\., model="):
+        TrainedNetwork.load(tmp_path / "own")
+    with pytest.raises(InputError, match=r"is missing where the model has \[64\]"):
+        TrainedNetwork.load(tmp_path / "own", model=MLP())
+
+    perceptron.save(tmp_path / "mlp")
+    facts = json.loads((tmp_path / "mlp" / "network.json").read_text())
+    for hidden, message in (
+        ([6, 7], r"is \[5\] where the model has \[7\]"),
+        ([6], r"linear/1/bias has no place in the model|is \[5, 1\] where the model has \[6, 1\]"),
+    ):
+        facts["model"]["MLP"]["hidden"] = hidden
+        (tmp_path / "mlp" / "network.json").write_text(json.dumps(facts))
+        with pytest.raises(InputError, match=message):
+            TrainedNetwork.load(tmp_path / "mlp")
