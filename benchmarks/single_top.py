@@ -30,7 +30,7 @@ def run(*, quick: bool) -> list[Row]:
 
     def compare(kind: str) -> tuple[float, float]:
         """Ratio of the mean significances, tuned over default, and its standard error."""
-        tuned, default = (np.asarray(found[n][kind]) for n in ("tuned_retrained", "default"))
+        tuned, default = (np.asarray(found[n][kind]) for n in ("tuned", "default"))
         relative = [np.std(x, ddof=1) / np.mean(x) / np.sqrt(len(x)) for x in (tuned, default)]
         ratio = np.mean(tuned) / np.mean(default)
         return float(ratio), float(ratio * np.hypot(*relative))

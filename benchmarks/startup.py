@@ -24,5 +24,7 @@ def run(*, quick: bool) -> list[Row]:
             subprocess.run(arguments, check=True, capture_output=True)
             times.append(time.perf_counter() - began)
         spread = f"({min(times):.2f} to {max(times):.2f})"
-        rows.append(Row(what=what, required=bound, measured=statistics.median(times), spread=spread))
+        rows.append(
+            Row(what=what, required=bound, measured=statistics.median(times), spread=spread)
+        )
     return rows

@@ -9,6 +9,7 @@ import click
 import difftune
 
 logger = logging.getLogger("difftune")
+_TERMINAL = "terminal"
 
 
 class _Level(logging.Formatter):
@@ -71,7 +72,10 @@ def check(config: Path, overrides: tuple[str, ...]) -> None:
 
 
 def _log_to_terminal(level: int) -> None:
+    for old in [h for h in logger.handlers if h.name == _TERMINAL]:
+        logger.removeHandler(old)
     handler = logging.StreamHandler()
+    handler.name = _TERMINAL
     handler.setFormatter(_Level("%(message)s"))
     handler.setLevel(level)
     logger.addHandler(handler)
@@ -82,7 +86,7 @@ def _log_to_terminal(level: int) -> None:
 
 def main() -> None:
     """Entry point: what the user did wrong ends with exit code 2 and a message, not a traceback."""
-    from difftune.errors import DifftuneError
+    from difftune.errors import DifftuneError, InputError
 
     try:
         cli.main(standalone_mode=False)
@@ -94,4 +98,4 @@ def main() -> None:
         sys.exit(error.exit_code)
     except DifftuneError as error:
         click.echo(f"error: {error}", err=True)
-        sys.exit(2)
+        sys.exit(2 if isinstance(error, InputError) else 1)

@@ -40,7 +40,8 @@ def build_workspace(
     Each variation becomes a normsys (its effect on the total yield) and a histosys (its shape at
     the nominal yield) of one name, as cabinetry and TRExFitter split it; at plus and minus one
     standard deviation the product is the varied template. The signal processes are scaled by the
-    POI. Bins of a process that are not positive are set to 1e-6 events, with a warning.
+    POI. Bins of a process that are not positive are set to 1e-6 events, with a warning where they
+    are negative.
 
     Args:
         templates: One for each channel.
@@ -170,7 +171,10 @@ def _floored(yields: Float[np.ndarray, "bins"], place: str) -> Float[np.ndarray,
     """Yields with the bins that are not positive set to next to nothing, and a warning."""
     bad = ~(yields > 0)
     if bad.any():
-        logger.warning(
+        # An empty bin of a small process is common and harmless; a negative one changes the yield.
+        level = logging.WARNING if np.any(yields[bad] < 0) else logging.DEBUG
+        logger.log(
+            level,
             "%s: bins %s hold %s events, set to %g; the yield changes by %.3g from %.6g. Fewer "
             "bins would avoid it.",
             place,

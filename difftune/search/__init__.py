@@ -1,8 +1,8 @@
 """Who trains next with what: the space, the strategies, and the loop they share."""
 
-from difftune.search.loop import Progress, SearchResult, run_search
+from difftune.search.loop import Progress, SearchError, SearchResult, run_search
 from difftune.search.pbt import PBT
-from difftune.search.proposal import Proposal, Standing, Strategy
+from difftune.search.proposal import Proposal, Standing, Strategy, fresh, unchanged
 from difftune.search.random import Random
 from difftune.search.replay import Replay
 from difftune.search.space import Dimension, Space, choice, integer, log_uniform, uniform
@@ -14,13 +14,16 @@ __all__ = [
     "Proposal",
     "Random",
     "Replay",
+    "SearchError",
     "SearchResult",
     "Space",
     "Standing",
     "Strategy",
     "choice",
+    "fresh",
     "integer",
     "log_uniform",
     "run_search",
+    "unchanged",
     "uniform",
 ]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from difftune.errors import InputError
+from difftune.errors import DifftuneError, InputError
 from difftune.search.proposal import Proposal, Standing, Strategy
 from difftune.search.space import Space
 from difftune.training import (
@@ -24,6 +24,10 @@ from difftune.training import (
 )
 
 logger = logging.getLogger("difftune")
+
+
+class SearchError(DifftuneError):
+    """A search without a result."""
 
 
 class Progress(NamedTuple):
@@ -154,7 +158,7 @@ def run_search(
     Raises:
         InputError: For a hyperparameter that nothing reads or that has no value, or a population
             of another size than the strategy wants.
-        RuntimeError: When no member ever met the overtraining condition, or all diverged.
+        SearchError: When no member ever met the overtraining condition, or all diverged.
     """
     members, rounds = population.members, strategy.rounds
     epochs = strategy.epochs_per_round
@@ -225,7 +229,7 @@ def _result(state: Member, log: _Log) -> SearchResult:
     history = log.history(np.asarray(state.status))
     if not np.any(np.isfinite(score)):
         counts = {name: history.status.count(name) for name in STATUS}
-        raise RuntimeError(
+        raise SearchError(
             f"no member of the population ever met the overtraining condition with a finite "
             f"validation score (at the end: {counts}). Relax the condition, lower the learning "
             "rate, or give more training events."

@@ -60,7 +60,9 @@ def place(tree: PyTree, devices: Sequence[jax.Device], *, by_member: bool) -> Py
     return jax.device_put(tree, NamedSharding(_mesh(devices), spec))
 
 
-def over_members(function: Callable, devices: Sequence[jax.Device]) -> Callable:
+def over_members(
+    function: Callable, devices: Sequence[jax.Device], *, one_by_one: bool | None = None
+) -> Callable:
     """Maps a function of one member over the population.
 
     On a CPU the members of a device run one after the other, so that one member's working set
@@ -69,11 +71,15 @@ def over_members(function: Callable, devices: Sequence[jax.Device]) -> Callable:
     Args:
         function: `(member, shared) -> result`, trees of arrays.
         devices: What the members are shared out over.
+        one_by_one: Whether the members of a device run one after the other; None chooses by
+            platform.
 
     Returns:
         The same with a leading member axis on the first argument and the result.
     """
-    if devices[0].platform == "cpu":
+    if one_by_one is None:
+        one_by_one = devices[0].platform == "cpu"
+    if one_by_one:
 
         def mapped(members, shared):
             return jax.lax.map(lambda member: function(member, shared), members)

@@ -207,5 +207,3 @@ def nuisances(config: Config) -> dict[str, Any]:
             for f in config.norm_factors
         ],
     }
-
-

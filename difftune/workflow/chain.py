@@ -19,12 +19,17 @@ from difftune.objectives import CrossEntropy, Significance
 from difftune.search import Replay, Space
 from difftune.training import History, ScoreGap
 from difftune.workflow import build
-from difftune.workflow.measurement import Measurement, measure
-from difftune.workflow.rundir import RoundLog, open_run, write, write_json
+from difftune.workflow.measurement import Measurement, check_model, measure
+from difftune.workflow.progress import RoundLog
+from difftune.workflow.rundir import check_folder, open_run, write, write_json
 from difftune.workflow.split import Split
-from difftune.workflow.tuning import Tuned, tune
+from difftune.workflow.tuning import Task, Tuned
 
 logger = logging.getLogger("difftune")
+
+
+SEED_STEP = 1000
+"""Between the seeds of the searches of one run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +39,10 @@ class Outcome:
     Attributes:
         config: The resolved configuration.
         tuned: The search and its networks.
-        repeated: The winner's schedule, trained again with other seeds.
+        repeated: The same search with other seeds.
         default: A plain cross-entropy network with default settings, with as many seeds.
         measurement: The tuned network, measured on test events.
-        repeated_measurements: The same for `repeated`.
+        repeated_measurements: The same for the networks of `repeated`.
         default_measurements: The same for `default`.
         fit: Fit of the tuned network's workspace to its (Asimov) data.
         cls: Test of the nominal signal strength.
@@ -46,7 +51,7 @@ class Outcome:
 
     config: Config
     tuned: Tuned
-    repeated: Tuned
+    repeated: tuple[Tuned, ...]
     default: Tuned
     measurement: Measurement
     repeated_measurements: tuple[Measurement, ...]
@@ -54,6 +59,11 @@ class Outcome:
     fit: FitResult
     cls: HypoTest
     seconds: float
+
+    @property
+    def tuned_measurements(self) -> tuple[Measurement, ...]:
+        """The network of this run, and those of the searches with other seeds."""
+        return (self.measurement, *self.repeated_measurements)
 
     @property
     def poi_text(self) -> str:
@@ -64,18 +74,17 @@ class Outcome:
     @property
     def summary(self) -> str:
         """The lines that a physicist wants to see at the end."""
-        seeds = len(self.default_measurements)
         rows = [
             ("", "stat-only", "with systematics"),
             (
-                "cross-entropy, default settings",
+                f"cross-entropy, default settings ({len(self.default_measurements)} seeds)",
                 _spread([m.stat_only for m in self.default_measurements]),
                 _spread([m.expected for m in self.default_measurements]),
             ),
             (
-                "tuned, retrained",
-                _spread([m.stat_only for m in self.repeated_measurements]),
-                _spread([m.expected for m in self.repeated_measurements]),
+                f"tuned ({len(self.tuned_measurements)} searches)",
+                _spread([m.stat_only for m in self.tuned_measurements]),
+                _spread([m.expected for m in self.tuned_measurements]),
             ),
             (
                 "tuned, the network of this run",
@@ -86,7 +95,7 @@ class Outcome:
         width = max(len(row[0]) for row in rows)
         lines = [
             f"{self.config.general.name}: expected significance on test events",
-            f"(mean and standard deviation of {seeds} trainings with different seeds)",
+            "(mean and standard deviation over seeds)",
             *(f"  {name:<{width}}  {stat:>18}  {full:>18}".rstrip() for name, stat, full in rows),
             f"Expected CLs for {self.config.fit.poi} = 1: {self.cls.cls_expected[2]:.3g}; "
             f"{self.config.fit.poi} = {self.poi_text} (Asimov data)",
@@ -111,44 +120,37 @@ def run(config: Config, folder: Path, *, resume: bool = False) -> Outcome:
     Raises:
         InputError: When configuration, data or run directory are not right; before training.
     """
-    # What can be wrong with the configuration shows before a file is touched.
-    model, objective = build.model(config), build.objective(config)
-    space, strategy = build.space(config), build.strategy(config)
-    nuisances = build.nuisances(config)
+    began = time.monotonic()
+    check_folder(folder, config, resume=resume)
+    events, task = _prepared(config)
+    # Only now: a run that is refused leaves nothing behind.
     with open_run(folder, config, resume=resume):
-        began = time.monotonic()
-        events = build.events(config)
         logger.info("%s", describe_events(events))
 
-        tuned = tune(
-            events,
-            model=model,
-            objective=objective,
-            space=space,
-            search=strategy,
+        tuned = task.search(
+            build.strategy(config),
+            build.space(config),
             seed=config.general.seed,
-            hyperparameters=config.hyperparameters,
-            batch_size=config.training.batch_size,
-            patience=config.training.patience,
-            metric=Significance(bins=config.training.score_bins),
-            overtraining=ScoreGap(limit=config.training.max_overtraining),
-            negative_weights=config.training.negative_weights,
-            impute=config.data.impute,
-            missing_indicators=config.data.missing_indicators,
-            validation_folds=config.data.validation_folds,
-            test_folds=config.data.test_folds,
-            checkpoints=folder / "checkpoints" / "search",
+            folder=folder / "checkpoints" / "search",
             on_round=RoundLog("search", folder / "progress.jsonl"),
         )
         seeds = config.comparison.seeds
-        repeated = tuned.retrain(
-            seeds,
-            folder=folder / "checkpoints" / "tuned",
-            on_round=RoundLog("tuned, other seeds", folder / "progress.jsonl"),
+        repeated = tuple(
+            task.search(
+                tuned.strategy,
+                tuned.space,
+                seed=config.general.seed + SEED_STEP * number,
+                folder=folder / "checkpoints" / f"search_{number + 1}",
+                on_round=RoundLog(f"search {number + 1}", folder / "progress.jsonl"),
+            )
+            for number in range(1, config.comparison.searches)
         )
         default = _default(tuned, seeds, folder)
 
-        logger.info("measuring %d networks on the test events", 2 * seeds + 1)
+        nuisances = build.nuisances(config)
+        logger.info(
+            "measuring %d networks on the test events", seeds + config.comparison.searches
+        )
 
         def measured(network) -> Measurement:
             return measure(
@@ -158,7 +160,7 @@ def run(config: Config, folder: Path, *, resume: bool = False) -> Outcome:
                 bins=config.fit.bins,
                 min_background=config.fit.min_background,
                 max_mc_uncertainty=config.fit.max_mc_uncertainty,
-                nuisances=nuisances,
+                **nuisances,
             )
 
         measurement = measured(tuned.network)
@@ -168,7 +170,7 @@ def run(config: Config, folder: Path, *, resume: bool = False) -> Outcome:
             repeated=repeated,
             default=default,
             measurement=measurement,
-            repeated_measurements=tuple(measured(network) for network in repeated.networks),
+            repeated_measurements=tuple(measured(other.network) for other in repeated),
             default_measurements=tuple(measured(network) for network in default.networks),
             fit=fit(measurement.workspace),
             cls=hypotest(measurement.workspace, mu=1.0),
@@ -177,6 +179,35 @@ def run(config: Config, folder: Path, *, resume: bool = False) -> Outcome:
         _save(outcome, folder)
         logger.info("wrote %s in %.0f s", folder, outcome.seconds)
         return outcome
+
+
+def _prepared(config: Config) -> tuple[Events, Task]:
+    """The events and what to do with them, after every check that needs no training."""
+    # What can be wrong with the configuration alone shows before a file is touched.
+    model, objective = build.model(config), build.objective(config)
+    space, strategy = build.space(config), build.strategy(config)
+    nuisances = build.nuisances(config)
+    events = build.events(config)
+    task = Task(
+        split=Split(
+            events=events,
+            validation_folds=tuple(config.data.validation_folds),
+            test_folds=tuple(config.data.test_folds),
+        ),
+        model=model,
+        objective=objective,
+        fixed=config.hyperparameters,
+        batch_size=config.training.batch_size,
+        patience=config.training.patience,
+        metric=Significance(bins=config.training.score_bins),
+        overtraining=ScoreGap(limit=config.training.max_overtraining),
+        negative_weights=config.training.negative_weights,
+        impute=config.data.impute,
+        missing_indicators=config.data.missing_indicators,
+    )
+    task.check(strategy, space, seed=config.general.seed)
+    check_model(task.split, channel=config.fit.region, **nuisances)
+    return events, task
 
 
 def _default(tuned: Tuned, seeds: int, folder: Path) -> Tuned:
@@ -197,7 +228,8 @@ def _default(tuned: Tuned, seeds: int, folder: Path) -> Tuned:
     return task.search(
         strategy,
         Space(),
-        seed=tuned.seed + 2000,
+        # Other start values than any of the searches has.
+        seed=tuned.seed + SEED_STEP // 2,
         folder=folder / "checkpoints" / "default",
         on_round=RoundLog("default, cross-entropy", folder / "progress.jsonl"),
     )
@@ -209,16 +241,7 @@ def check(config: Config) -> str:
     Returns:
         A table of the events that were read.
     """
-    build.model(config)
-    build.objective(config)
-    build.space(config)
-    build.strategy(config)
-    events = build.events(config)
-    Split(
-        events=events,
-        validation_folds=tuple(config.data.validation_folds),
-        test_folds=tuple(config.data.test_folds),
-    )
+    events, _ = _prepared(config)
     return describe_events(events)
 
 
@@ -265,8 +288,7 @@ def results(outcome: Outcome) -> dict[str, Any]:
     return {
         "significance": {
             "default": significances(outcome.default_measurements),
-            "tuned_retrained": significances(outcome.repeated_measurements),
-            "tuned": significances([outcome.measurement]),
+            "tuned": significances(outcome.tuned_measurements),
         },
         "cls": {
             "poi": 1.0,
@@ -280,9 +302,7 @@ def results(outcome: Outcome) -> dict[str, Any]:
             "correlation": np.asarray(result.correlation).tolist(),
             "twice_nll": float(result.twice_nll),
         },
-        "ranking": [
-            asdict(rank) for rank in outcome.tuned.ranking
-        ],
+        "ranking": [asdict(rank) for rank in outcome.tuned.ranking],
         "schedule": {k: v.tolist() for k, v in outcome.tuned.result.schedule.items()},
         "seconds": outcome.seconds,
     }

@@ -1,6 +1,6 @@
 """Measuring a network: bins, templates, workspace, fit, on events that training did not see."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,12 @@ import numpy as np
 from jaxtyping import Float
 
 from difftune.data import Events
-from difftune.histfactory import build_workspace
+from difftune.histfactory import (
+    FreeNormalisation,
+    Luminosity,
+    NormalisationUncertainty,
+    build_workspace,
+)
 from difftune.histograms import Histogram, Template, Templates, choose_edges, histogram, symmetrised
 from difftune.inference import asimov_significance, expected_significance
 from difftune.training import TrainedNetwork
@@ -45,7 +50,7 @@ def chosen_edges(network: TrainedNetwork, split: Split, **options) -> Float[np.n
 
 
 def fill_templates(
-    network: TrainedNetwork,
+    score: Callable[[Events], Float[np.ndarray, " events"]],
     split: Split,
     edges: Float[np.ndarray, " edges"],
     *,
@@ -54,18 +59,18 @@ def fill_templates(
     """Templates of the test events, for every process and variation.
 
     Args:
-        network: Gives the scores.
+        score: Scores events in [0, 1]: `TrainedNetwork.score`, or any function of events.
         split: Gives the events; the test events stand for the full yields.
         edges: Bin edges.
         channel: Name of the region.
     """
     test = split.test
-    nominal = _by_process(network, test, edges)
+    nominal = _by_process(score, test, edges)
     variations: dict[str, dict[str, tuple[Histogram, Histogram]]] = {name: {} for name in nominal}
     for systematic in test.variations:
-        up = _by_process(network, _require(test.varied(systematic, "up")), edges)
+        up = _by_process(score, _require(test.varied(systematic, "up")), edges)
         varied_down = test.varied(systematic, "down")
-        down = None if varied_down is None else _by_process(network, varied_down, edges)
+        down = None if varied_down is None else _by_process(score, varied_down, edges)
         for name in test.variations[systematic].processes:
             if name not in nominal:
                 continue
@@ -78,7 +83,7 @@ def fill_templates(
     observed = split.events.observed
     data = None
     if len(observed):
-        data = histogram(network.score(observed), observed.weight, edges)
+        data = histogram(score(observed), observed.weight, edges)
     return Templates(
         channel=channel,
         edges=np.asarray(edges, np.float64),
@@ -95,15 +100,34 @@ def _require(events: Events | None) -> Events:
     return events
 
 
-def _by_process(network: TrainedNetwork, events: Events, edges) -> dict[str, Histogram]:
+def _by_process(score, events: Events, edges) -> dict[str, Histogram]:
     """One histogram a process that has events."""
-    score = network.score(events)
+    scores = score(events)
     found = {}
     for index, process in enumerate(events.processes):
         mine = np.asarray(events.process) == index
         if mine.any():
-            found[process.name] = histogram(score[mine], events.weight[mine], edges)
+            found[process.name] = histogram(scores[mine], events.weight[mine], edges)
     return found
+
+
+def check_model(split: Split, *, channel: str, **nuisances: Any) -> None:
+    """Builds the statistical model in a single bin, to refuse what cannot be one.
+
+    Args:
+        split: Gives the events.
+        channel: Name of the region.
+        **nuisances: As in `measure`.
+
+    Raises:
+        InputError: When names clash or are unknown.
+    """
+
+    def middle(events: Events) -> Float[np.ndarray, " events"]:
+        return np.full(len(events), 0.5)
+
+    templates = fill_templates(middle, split, np.asarray([0.0, 1.0]), channel=channel)
+    build_workspace([templates], **nuisances)
 
 
 def measure(
@@ -113,8 +137,11 @@ def measure(
     channel: str = "signal_region",
     bins: int = 15,
     min_background: float = 10.0,
-    max_mc_uncertainty: float = 0.1,
-    nuisances: Mapping[str, Any] | None = None,
+    max_mc_uncertainty: float = 0.15,
+    poi: str = "mu",
+    normalisation: Sequence[NormalisationUncertainty] = (),
+    luminosity: Luminosity | None = None,
+    free: Sequence[FreeNormalisation] = (),
 ) -> Measurement:
     """Bins, fills and fits the test events with a network.
 
@@ -125,8 +152,10 @@ def measure(
         bins: Largest number of bins.
         min_background: Least expected background in a bin.
         max_mc_uncertainty: Largest relative statistical uncertainty of a bin's background.
-        nuisances: Further arguments of `difftune.histfactory.build_workspace`: name of the POI,
-            normalisation uncertainties, luminosity, free normalisations.
+        poi: Name of the parameter of interest.
+        normalisation: Uncertainties of yields, besides the variations of the events.
+        luminosity: Uncertainty of the luminosity.
+        free: Yields that the fit determines.
     """
     edges = chosen_edges(
         network,
@@ -135,8 +164,10 @@ def measure(
         min_background=min_background,
         max_mc_uncertainty=max_mc_uncertainty,
     )
-    templates = fill_templates(network, split, edges, channel=channel)
-    workspace = build_workspace([templates], **(nuisances or {}))
+    templates = fill_templates(network.score, split, edges, channel=channel)
+    workspace = build_workspace(
+        [templates], poi=poi, normalisation=normalisation, luminosity=luminosity, free=free
+    )
     signal = templates.total("signal").sumw
     background = templates.total("background").sumw
     return Measurement(

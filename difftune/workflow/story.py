@@ -80,7 +80,7 @@ def _headline(outcome: "Outcome", tables: _Tables) -> Section:
         }
         for name, measurements in (
             ("Tuned, the network of this run", [outcome.measurement]),
-            ("Tuned, retrained", outcome.repeated_measurements),
+            ("Tuned, searches with different seeds", outcome.tuned_measurements),
             ("Cross-entropy, default settings", outcome.default_measurements),
         )
     }
@@ -99,9 +99,9 @@ def _headline(outcome: "Outcome", tables: _Tables) -> Section:
             Text(
                 "All figures come from hard bins of the test events, which neither the training "
                 "nor the choice of hyperparameters, epoch or bin edges has seen. The tuned "
-                "network is the one with the best validation score; its schedule of "
-                "hyperparameters was then trained again from other random numbers, as was the "
-                "default network, so that the spread shows what is chance."
+                "network is the one with the best validation score. The whole search was made "
+                "again with other seeds, and the default network trained with several, so that "
+                "the spread shows what is chance."
             ),
         ],
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from difftune.training import (
 )
 from difftune.training.batches import NegativeWeights
 from difftune.training.hyperparameters import Optimizer
+from difftune.workflow.progress import RoundLog
 from difftune.workflow.split import Split
 
 
@@ -33,7 +35,6 @@ class Task:
 
     Attributes:
         split: The events.
-        transform: Of the features, learned on the training events.
         model: Makes the network.
         objective: What is minimised.
         fixed: Hyperparameters that are not searched.
@@ -43,10 +44,14 @@ class Task:
         overtraining: Condition on training and validation score.
         negative_weights: Treatment of negative weights in the training.
         optimizer: Makes the optimizer.
+        impute: What replaces missing values: `"median"`, `"mean"` or a number.
+        missing_indicators: Whether the network also learns which values were missing.
+
+    Raises:
+        InputError: When there is no signal, or a value is out of range.
     """
 
     split: Split
-    transform: FeatureTransform
     model: Model = field(default_factory=MLP)
     objective: Objective = field(default_factory=CrossEntropy)
     fixed: Mapping[str, float] = field(default_factory=dict)
@@ -56,6 +61,27 @@ class Task:
     overtraining: OvertrainingCondition = field(default_factory=ScoreGap)
     negative_weights: NegativeWeights = "keep"
     optimizer: Optimizer = adam
+    impute: str | float = "median"
+    missing_indicators: bool = False
+
+    def __post_init__(self):
+        if not any(self.signal_process):
+            raise InputError("no process has the role 'signal'; mark at least one.")
+        for name in ("batch_size", "patience"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name}={getattr(self, name)}: must be at least 1.")
+
+    @cached_property
+    def transform(self) -> FeatureTransform:
+        """The transform of the features, learned on the training events."""
+        train = self.split.train
+        return FeatureTransform.fit(
+            train.features,
+            train.weight,
+            impute=self.impute,
+            indicators=self.missing_indicators,
+            names=train.feature_names,
+        )
 
     @property
     def signal_process(self) -> tuple[float, ...]:
@@ -77,13 +103,32 @@ class Task:
             train=train,
             validation=prepared(self.split.validation),
             members=members,
-            batch_size=self.batch_size,
+            batch_size=min(self.batch_size, len(train.weight)),
             patience=self.patience,
             metric=self.metric,
             overtraining=self.overtraining,
             optimizer=self.optimizer,
             seed=seed,
         )
+
+    def check(self, strategy: Strategy, space: Space, *, seed: int) -> None:
+        """Everything that `search` checks before it trains.
+
+        Raises:
+            InputError: For a hyperparameter that nothing reads or that has no value, or batches
+                that may become larger than the largest.
+        """
+        largest = [value for name, value in self.fixed.items() if name == "batch_size"]
+        if "batch_size" in space:
+            largest += space["batch_size"].from_unit(np.asarray([0.0, 1.0])).tolist()
+        if largest and max(largest) > self.batch_size:
+            raise InputError(
+                f"batch_size may become {max(largest):g} by the space or the fixed "
+                f"hyperparameters, but the largest batch is {self.batch_size}: raise "
+                "batch_size of the training, or lower the other."
+            )
+        values = strategy.start(space, np.random.default_rng(0)).hyperparameters
+        self.population(strategy.population, seed).check({*values, *self.fixed})
 
     def search(
         self,
@@ -95,6 +140,7 @@ class Task:
         on_round: Callable[[Progress], None] | None = None,
     ) -> "Tuned":
         """Runs a strategy on this task; see `tune`."""
+        self.check(strategy, space, seed=seed)
         population = self.population(strategy.population, seed)
         result = run_search(
             population,
@@ -104,8 +150,14 @@ class Task:
             checkpoints=None if folder is None else Checkpoints(folder),
             on_round=on_round,
         )
-        return Tuned(task=self, strategy=strategy, space=space, blueprint=population.blueprint,
-                     result=result, seed=seed)
+        return Tuned(
+            task=self,
+            strategy=strategy,
+            space=space,
+            blueprint=population.blueprint,
+            result=result,
+            seed=seed,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,7 +312,8 @@ def tune(
         validation_folds: Folds that choices rest on.
         test_folds: Folds that are left alone until the result.
         checkpoints: Folder for checkpoints; a search found there is continued.
-        on_round: Called with the `Progress` of each round.
+        on_round: Called with the `Progress` of each round; a line of the log by default
+            (`logging.basicConfig(level="INFO")` shows it).
 
     Returns:
         The networks, their ranking, and the history of the search.
@@ -268,33 +321,26 @@ def tune(
     Raises:
         InputError: When an argument does not fit, before anything is trained.
     """
-    split = Split(
-        events=events, validation_folds=tuple(validation_folds), test_folds=tuple(test_folds)
-    )
-    train = split.train
-    if not any(p.role == "signal" for p in events.processes):
-        raise InputError("no process has the role 'signal'; mark at least one.")
-    if batch_size < 1 or patience < 1:
-        raise InputError(f"batch_size={batch_size} and patience={patience} must be at least 1.")
     task = Task(
-        split=split,
-        transform=FeatureTransform.fit(
-            train.features,
-            train.weight,
-            impute=impute,
-            indicators=missing_indicators,
-            names=train.feature_names,
+        split=Split(
+            events=events, validation_folds=tuple(validation_folds), test_folds=tuple(test_folds)
         ),
         model=model or MLP(),
         objective=as_objective(objective or CrossEntropy()),
         fixed=dict(hyperparameters or {}),
-        batch_size=min(batch_size, len(train)),
+        batch_size=batch_size,
         patience=patience,
         metric=metric or Significance(),
         overtraining=overtraining or ScoreGap(),
         negative_weights=negative_weights,
         optimizer=optimizer,
+        impute=impute,
+        missing_indicators=missing_indicators,
     )
     return task.search(
-        search or PBT(), space or Space(), seed=seed, folder=checkpoints, on_round=on_round
+        search or PBT(),
+        space or Space(),
+        seed=seed,
+        folder=checkpoints,
+        on_round=on_round or RoundLog("search"),
     )

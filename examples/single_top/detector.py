@@ -68,7 +68,12 @@ def measure(particles: ak.Array, rng: np.random.Generator) -> dict[str, ak.Array
 
     scale = 1 + LEPTON_RESOLUTION * rng.normal(size=len(index))
     measured = ak.zip(
-        {"pt": lepton.pt * scale, "eta": lepton.eta, "phi": lepton.phi, "mass": ak.zeros_like(lepton.pt)},
+        {
+            "pt": lepton.pt * scale,
+            "eta": lepton.eta,
+            "phi": lepton.phi,
+            "mass": ak.zeros_like(lepton.pt),
+        },
         with_name="Momentum4D",
     )
     measured["charge"] = -np.sign(lepton.id)
@@ -116,7 +121,9 @@ def _isolated_leptons(final: ak.Array) -> ak.Array:
     in_cone = ~dressing & ~_is(pairs.other, 12, 14, 16) & (distance < ISOLATION_CONE)
     pt = ak.sum(pairs.other.pt[dressing], axis=2)
     good = (ak.sum(pairs.other.pt[in_cone], axis=2) < ISOLATION * pt) & (pt > VETO_PT)
-    dressed = ak.zip({"pt": pt, "eta": leptons.eta, "phi": leptons.phi, "id": leptons.id, "where": where})
+    dressed = ak.zip(
+        {"pt": pt, "eta": leptons.eta, "phi": leptons.phi, "id": leptons.id, "where": where}
+    )
     return dressed[good]
 
 
@@ -126,7 +133,9 @@ def _flavour(jets: ak.Array, particles: ak.Array) -> ak.Array:
     hadron = (code > 100) & (code < 100_000) & (code // 10 % 10 > 0)
 
     def near(quark: int) -> ak.Array:
-        heavy = hadron & ((code // 1000 % 10 == quark) | ((code // 1000 % 10 == 0) & (code // 100 % 10 == quark)))
+        heavy = hadron & (
+            (code // 1000 % 10 == quark) | ((code // 1000 % 10 == 0) & (code // 100 % 10 == quark))
+        )
         momenta = particles.p[heavy & (np.hypot(particles.p.px, particles.p.py) > 5.0)]
         pairs = ak.cartesian({"jet": jets, "hadron": momenta}, nested=True)
         return ak.any(_distance(pairs.jet, pairs.hadron) < 0.4, axis=2)

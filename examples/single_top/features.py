@@ -30,9 +30,17 @@ FEATURES: dict[str, tuple[str, str, float | None]] = {
     "mtw": ("GeV", "transverse mass of lepton and missing momentum", None),
     "bjet_pt": ("GeV", "transverse momentum of the b jet: the tagged jet of highest pT", None),
     "bjet_eta": ("", "its pseudorapidity", 2**-6),
-    "lightjet_pt": ("GeV", "transverse momentum of the light jet: the untagged jet of highest |eta|", None),
+    "lightjet_pt": (
+        "GeV",
+        "transverse momentum of the light jet: the untagged jet of highest |eta|",
+        None,
+    ),
     "lightjet_abs_eta": ("", "its absolute pseudorapidity", 2**-6),
-    "jet3_pt": ("GeV", "transverse momentum of the jet that is neither; -999 if there are two jets", None),
+    "jet3_pt": (
+        "GeV",
+        "transverse momentum of the jet that is neither; -999 if there are two jets",
+        None,
+    ),
     "jet3_eta": ("", "its pseudorapidity; -999 if there are two jets", 2**-6),
     "n_jets": ("", "number of jets: 2 or 3", 0),
     "n_bjets": ("", "number of tagged jets: 1 or 2, less than n_jets", 0),
@@ -46,16 +54,30 @@ FEATURES: dict[str, tuple[str, str, float | None]] = {
     "delta_phi_lmet": ("rad", "|Delta phi| of lepton and missing momentum", 2**-6),
     "delta_r_top_j": ("", "Delta R of reconstructed top and light jet", 2**-6),
     "cos_theta_star": ("", "cosine between lepton and light jet in the top rest frame", 2**-7),
-    "cos_theta_w": ("", "cosine between lepton in the W rest frame and the W in the top rest frame", 2**-7),
-    "ht": ("GeV", "scalar sum of the transverse momenta of jets, lepton and missing momentum", None),
+    "cos_theta_w": (
+        "",
+        "cosine between lepton in the W rest frame and the W in the top rest frame",
+        2**-7,
+    ),
+    "ht": (
+        "GeV",
+        "scalar sum of the transverse momenta of jets, lepton and missing momentum",
+        None,
+    ),
     "mass_total": ("GeV", "mass of jets, lepton and neutrino", None),
-    "sphericity": ("", "3/2 (l2 + l3) of the momentum tensor of jets, lepton and neutrino, l1 > l2 > l3", 2**-9),
+    "sphericity": (
+        "",
+        "3/2 (l2 + l3) of the momentum tensor of jets, lepton and neutrino, l1 > l2 > l3",
+        2**-9,
+    ),
     "aplanarity": ("", "3/2 l3 of that tensor", 2**-10),
     "fox_wolfram_1": ("", "first Fox-Wolfram moment of jets and lepton, over the zeroth", 2**-8),
     "fox_wolfram_2": ("", "second", 2**-8),
 }
 
-_PATTERNS = np.array([[1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 1], [1, 0, 1], [0, 1, 1]], bool)  # tagged of 3 jets
+_PATTERNS = np.array(
+    [[1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 1], [1, 0, 1], [0, 1, 1]], bool
+)  # tagged of 3 jets
 
 
 @dataclass(frozen=True)
@@ -79,7 +101,9 @@ class Selected:
     met: np.ndarray
 
 
-def select(lepton: ak.Array, jets: ak.Array, missing_x: ak.Array, missing_y: ak.Array) -> tuple[Selected, np.ndarray]:
+def select(
+    lepton: ak.Array, jets: ak.Array, missing_x: ak.Array, missing_y: ak.Array
+) -> tuple[Selected, np.ndarray]:
     """The selection but for the b-tag.
 
     Returns:
@@ -87,7 +111,9 @@ def select(lepton: ak.Array, jets: ak.Array, missing_x: ak.Array, missing_y: ak.
     """
     jets = jets[(jets.pt > JET_PT) & (abs(jets.eta) < JET_ETA)]
     met = np.stack([np.asarray(missing_x), np.asarray(missing_y)], axis=-1)
-    candidates = np.stack([np.asarray(getattr(lepton, name)) for name in ("pt", "eta", "phi", "charge")], axis=-1)
+    candidates = np.stack(
+        [np.asarray(getattr(lepton, name)) for name in ("pt", "eta", "phi", "charge")], axis=-1
+    )
     number = np.asarray(ak.num(jets))
     steps = (
         candidates[:, 0] > LEPTON_PT,
@@ -102,7 +128,9 @@ def select(lepton: ak.Array, jets: ak.Array, missing_x: ak.Array, missing_y: ak.
     def column(values: ak.Array, fill: float) -> np.ndarray:
         return np.asarray(ak.to_regular(ak.fill_none(values, fill))).reshape(-1, 3)
 
-    momenta = np.stack([column(getattr(jets, name), 0.0) for name in ("pt", "eta", "phi", "mass")], axis=-1)
+    momenta = np.stack(
+        [column(getattr(jets, name), 0.0) for name in ("pt", "eta", "phi", "mass")], axis=-1
+    )
     flavour, taggable = column(jets.flavour, -1), np.abs(momenta[..., 1]) < TAG_ETA
 
     def probability(factors: dict[int, float]) -> np.ndarray:
@@ -110,7 +138,9 @@ def select(lepton: ak.Array, jets: ak.Array, missing_x: ak.Array, missing_y: ak.
         for kind, efficiency in TAG_EFFICIENCY.items():
             tagged[(flavour == kind) & taggable] = efficiency * factors[kind]
         result = np.where(_PATTERNS, tagged[:, None], 1 - tagged[:, None]).prod(axis=-1)
-        return result * (_PATTERNS.sum(axis=1) < (flavour >= 0).sum(axis=1)[:, None])  # an untagged jet is left
+        return result * (
+            _PATTERNS.sum(axis=1) < (flavour >= 0).sum(axis=1)[:, None]
+        )  # an untagged jet is left
 
     return Selected(
         index=index,
@@ -122,7 +152,9 @@ def select(lepton: ak.Array, jets: ak.Array, missing_x: ak.Array, missing_y: ak.
     ), passed
 
 
-def tag(events: Selected, uniform: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+def tag(
+    events: Selected, uniform: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """Draw which jets are tagged, given that the event is selected.
 
     Args:
@@ -138,7 +170,11 @@ def tag(events: Selected, uniform: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
     drawn = below.sum(axis=1)
     rows = np.arange(len(drawn))
     nominal = np.where(total > 0, events.probability[rows, drawn], 1.0)
-    return _PATTERNS[drawn], total, {name: p[rows, drawn] / nominal for name, p in events.varied.items()}
+    return (
+        _PATTERNS[drawn],
+        total,
+        {name: p[rows, drawn] / nominal for name, p in events.varied.items()},
+    )
 
 
 def features(events: Selected, tagged: np.ndarray) -> np.ndarray:
@@ -161,7 +197,9 @@ def features(events: Selected, tagged: np.ndarray) -> np.ndarray:
     all4 = np.concatenate([jets4, lepton4[:, None], neutrino4[:, None]], axis=1)
     sphericity, aplanarity = _event_shape(all4)
     moments = _fox_wolfram(all4[:, :4], orders=(1, 2))
-    top_vector = vector.array({"px": top4[:, 1], "py": top4[:, 2], "pz": top4[:, 3], "E": top4[:, 0]})
+    top_vector = vector.array(
+        {"px": top4[:, 1], "py": top4[:, 2], "pz": top4[:, 3], "E": top4[:, 0]}
+    )
 
     values = {
         "lepton_pt": lepton[:, 0],
@@ -185,7 +223,9 @@ def features(events: Selected, tagged: np.ndarray) -> np.ndarray:
         "delta_eta_jb": np.abs(light[:, 1] - b[:, 1]),
         "delta_eta_lj": np.abs(lepton[:, 1] - light[:, 1]),
         "delta_phi_lmet": _delta_phi(lepton[:, 2], np.arctan2(met_y, met_x)),
-        "delta_r_top_j": np.hypot(top_vector.eta - light[:, 1], _delta_phi(top_vector.phi, light[:, 2])),
+        "delta_r_top_j": np.hypot(
+            top_vector.eta - light[:, 1], _delta_phi(top_vector.phi, light[:, 2])
+        ),
         "cos_theta_star": _cosine(_boosted(lepton4, top4), _boosted(light4, top4)),
         "cos_theta_w": _cosine(_boosted(lepton4, w4), _boosted(w4, top4)),
         "ht": jets[..., 0].sum(axis=1) + lepton[:, 0] + met,
@@ -195,7 +235,9 @@ def features(events: Selected, tagged: np.ndarray) -> np.ndarray:
         "fox_wolfram_1": moments[0],
         "fox_wolfram_2": moments[1],
     }
-    return np.stack([_rounded(values[name], step) for name, (_, _, step) in FEATURES.items()], axis=1)
+    return np.stack(
+        [_rounded(values[name], step) for name, (_, _, step) in FEATURES.items()], axis=1
+    )
 
 
 def round_mantissa(values: np.ndarray, bits: int = 8) -> np.ndarray:
@@ -213,7 +255,9 @@ def _rounded(values: np.ndarray, step: float | None) -> np.ndarray:
 def _momentum(pt, eta, phi, mass) -> np.ndarray:
     """E, px, py, pz on the last axis."""
     pz = pt * np.sinh(eta)
-    return np.stack([np.sqrt(pt**2 + pz**2 + mass**2), pt * np.cos(phi), pt * np.sin(phi), pz], axis=-1)
+    return np.stack(
+        [np.sqrt(pt**2 + pz**2 + mass**2), pt * np.cos(phi), pt * np.sin(phi), pz], axis=-1
+    )
 
 
 def _mass(p: np.ndarray) -> np.ndarray:
@@ -257,7 +301,9 @@ def _cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def _event_shape(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Sphericity and aplanarity."""
     tensor = np.einsum("npi,npj->nij", p[..., 1:], p[..., 1:])
-    eigenvalues = np.linalg.eigvalsh(tensor / np.trace(tensor, axis1=1, axis2=2)[:, None, None])  # ascending
+    eigenvalues = np.linalg.eigvalsh(
+        tensor / np.trace(tensor, axis1=1, axis2=2)[:, None, None]
+    )  # ascending
     return 1.5 * (eigenvalues[:, 0] + eigenvalues[:, 1]), 1.5 * np.maximum(eigenvalues[:, 0], 0.0)
 
 
@@ -265,7 +311,9 @@ def _fox_wolfram(p: np.ndarray, orders: tuple[int, ...]) -> list[np.ndarray]:
     """H_l / H_0, with H_l = sum_ij |p_i| |p_j| P_l(cos_ij) (Fox, Wolfram, PRL 41 (1978) 1581)."""
     norm = np.linalg.norm(p[..., 1:], axis=-1)
     products = norm[:, :, None] * norm[:, None, :]
-    cosine = np.einsum("npi,nqi->npq", p[..., 1:], p[..., 1:]) / np.where(products > 0, products, 1.0)
+    cosine = np.einsum("npi,nqi->npq", p[..., 1:], p[..., 1:]) / np.where(
+        products > 0, products, 1.0
+    )
     return [
         (products * np.polynomial.legendre.legval(cosine, [0] * order + [1])).sum(axis=(1, 2))
         / products.sum(axis=(1, 2))

@@ -65,7 +65,9 @@ def _measure_batch(
     cutflow: dict[int, np.ndarray],
 ) -> dict[str, np.ndarray]:
     """Columns of the selected events for each of `SHIFTS`; adds to the cutflow."""
-    uniform = rng.random(size=(2, len(batch)))  # for the tags, and for keeping events of low probability
+    uniform = rng.random(
+        size=(2, len(batch))
+    )  # for the tags, and for keeping events of low probability
     kinds = np.zeros(len(batch), int)
     if sample.polarised_top:
         kinds = np.asarray(ak.firsts(batch.prt.id[abs(batch.prt.id) == 6]))
@@ -87,7 +89,11 @@ def _measure_batch(
                 flow[2:6] += passed[:, mine[where]] @ bias[where][mine[where]]
                 flow[6] += (probability * bias[index])[mine[index]].sum()
 
-    keep = np.minimum(largest * bias / sample.reference, 1.0) if sample.reference else np.ones(len(batch))
+    keep = (
+        np.minimum(largest * bias / sample.reference, 1.0)
+        if sample.reference
+        else np.ones(len(batch))
+    )
     columns = {}
     for shift, (selected, index, tags, probability, ratios) in tagged.items():
         kept = (probability > 0) & (uniform[1, index] < keep[index])
@@ -103,7 +109,9 @@ def _measure_batch(
     return columns
 
 
-def assemble(name: str, chunks: list[Path], calibration: dict) -> tuple[dict[str, dict[str, np.ndarray]], dict]:
+def assemble(
+    name: str, chunks: list[Path], calibration: dict
+) -> tuple[dict[str, dict[str, np.ndarray]], dict]:
     """Normalised trees of one process, and its cutflow (expected yields)."""
     loaded = [dict(np.load(path)) for path in chunks]
     counts = sum(chunk["cutflow"] for chunk in loaded)
@@ -127,7 +135,9 @@ def assemble(name: str, chunks: list[Path], calibration: dict) -> tuple[dict[str
         if not shift:
             for variation in samples.SHOWER_VARIATIONS:
                 ratio = np.concatenate([chunk[variation] for chunk in loaded])
-                weights[f"weight_{variation}"] = weights["weight"] * ratio / calibration["shower_mean"][variation]
+                weights[f"weight_{variation}"] = (
+                    weights["weight"] * ratio / calibration["shower_mean"][variation]
+                )
             for variation in features.TAG_VARIATIONS:
                 ratio = np.concatenate([chunk[variation] for chunk in loaded])
                 weights[f"weight_{variation}"] = weights["weight"] * ratio
@@ -145,16 +155,22 @@ def write(path: Path, trees: dict[str, dict[str, np.ndarray]], metadata: dict) -
         file["metadata"] = json.dumps(metadata)
         for name, tree in trees.items():
             file.mktree(name, {branch: values.dtype for branch, values in tree.items()})
-            file[name].extend({branch: np.ascontiguousarray(values) for branch, values in tree.items()})
+            file[name].extend(
+                {branch: np.ascontiguousarray(values) for branch, values in tree.items()}
+            )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "single_top.root")
-    parser.add_argument("--scale", type=float, default=1.0, help="generated events, relative to the full sample")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="generated events, relative to the full sample"
+    )
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--cache", type=Path, default=Path("single_top_cache"), help="folder of finished chunks")
+    parser.add_argument(
+        "--cache", type=Path, default=Path("single_top_cache"), help="folder of finished chunks"
+    )
     options = parser.parse_args()
     started = time.time()
     options.cache.mkdir(parents=True, exist_ok=True)
@@ -167,7 +183,9 @@ def main() -> None:
             (name, i, size, options.seed, options.cache / f"{name}_{options.seed}_{i}_{size}.npz")
             for i in range(chunks)
         ]
-    tasks.sort(key=lambda task: task[1] / samples.SAMPLES[task[0]].generate)  # all processes advance together
+    tasks.sort(
+        key=lambda task: task[1] / samples.SAMPLES[task[0]].generate
+    )  # all processes advance together
     with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
         number = int(8_000 * min(1.0, options.scale * 10))
         calibrations = pool.map(_calibrate, [(name, options, number) for name in samples.SAMPLES])
@@ -175,14 +193,23 @@ def main() -> None:
             print(f"[{time.time() - started:6.0f} s] {done}/{len(tasks)} {path.name}", flush=True)
 
     trees: dict[str, dict[str, np.ndarray]] = {}
-    metadata = {"seed": options.seed, "scale": options.scale, "luminosity": samples.LUMINOSITY, "processes": {}}
+    metadata = {
+        "seed": options.seed,
+        "scale": options.scale,
+        "luminosity": samples.LUMINOSITY,
+        "processes": {},
+    }
     for name, calibration in zip(samples.SAMPLES, calibrations, strict=True):
         made, summary = assemble(name, [task[-1] for task in tasks if task[0] == name], calibration)
         trees |= made
         metadata["processes"][name] = summary | calibration
-        print(f"{name}: {len(made[name]['weight'])} events, {made[name]['weight'].sum():.0f} expected")
+        print(
+            f"{name}: {len(made[name]['weight'])} events, {made[name]['weight'].sum():.0f} expected"
+        )
     write(options.output, trees, metadata)
-    print(f"{options.output}: {options.output.stat().st_size / 1e6:.2f} MB, {time.time() - started:.0f} s")
+    print(
+        f"{options.output}: {options.output.stat().st_size / 1e6:.2f} MB, {time.time() - started:.0f} s"
+    )
 
 
 def _calibrate(task: tuple[str, argparse.Namespace, int]) -> dict:

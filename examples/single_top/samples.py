@@ -38,10 +38,23 @@ _SHOWER_BANDS = (
     "UncertaintyBands:FSRpTmin2Fac = 100.",
     "UncertaintyBands:overSampleFSR = 2.",  # 3 and 2 would be slower and the weights hardly narrower
     "UncertaintyBands:overSampleISR = 1.5",
-    "UncertaintyBands:List = {" + ", ".join(f"{name} {how}" for name, how in SHOWER_VARIATIONS.items()) + "}",
+    "UncertaintyBands:List = {"
+    + ", ".join(f"{name} {how}" for name, how in SHOWER_VARIATIONS.items())
+    + "}",
 )
-_ONE_LEPTONIC_W = ("24:onMode = off", "24:onIfAny = 11 13 15", "15:onMode = off", "15:onIfAny = 11 13")
-_Z_TO_LEPTONS = ("WeakZ0:gmZmode = 0", "23:onMode = off", "23:onIfAny = 11 13 15", "23:mMin = 66.", "23:mMax = 116.")
+_ONE_LEPTONIC_W = (
+    "24:onMode = off",
+    "24:onIfAny = 11 13 15",
+    "15:onMode = off",
+    "15:onIfAny = 11 13",
+)
+_Z_TO_LEPTONS = (
+    "WeakZ0:gmZmode = 0",
+    "23:onMode = off",
+    "23:onIfAny = 11 13 15",
+    "23:mMin = 66.",
+    "23:mMax = 116.",
+)
 
 
 @dataclass(frozen=True)
@@ -180,7 +193,11 @@ class _Filter(pythia8mc.UserHooks):
         leptons = [p for p in particles if p.isFinal() and abs(p.id()) in (11, 13, 15)]
         if not leptons:
             return True
-        if self._sample.one_leptonic_w and abs(leptons[0].id()) == 15 and self._random.random() > BR_TAU_LEPTON:
+        if (
+            self._sample.one_leptonic_w
+            and abs(leptons[0].id()) == 15
+            and self._random.random() > BR_TAU_LEPTON
+        ):
             return True
         kind = 0
         if self._sample.polarised_top:
@@ -217,7 +234,9 @@ def _spin_cosine(particles: list, top, lepton) -> float:
     """Cosine between the lepton and the down-type light quark in the top's rest frame (massless formula)."""
     incoming = [particles[3], particles[4]]
     outgoing = next(p for p in particles[5:7] if abs(p.id()) != 6)
-    if abs(outgoing.id()) == 5 and all(abs(p.id()) != 5 for p in incoming):  # s-channel: q qbar' -> t bbar
+    if abs(outgoing.id()) == 5 and all(
+        abs(p.id()) != 5 for p in incoming
+    ):  # s-channel: q qbar' -> t bbar
         down = next(p for p in incoming if p.id() % 2)
     elif outgoing.id() % 2:  # u b -> d t
         down = outgoing
@@ -227,7 +246,9 @@ def _spin_cosine(particles: list, top, lepton) -> float:
     return 1 - top.m() ** 2 * (l * q) / ((t * l) * (t * q))
 
 
-def _pythia(settings: tuple[str, ...], seed: int, hook: pythia8mc.UserHooks | None = None) -> pythia8mc.Pythia:
+def _pythia(
+    settings: tuple[str, ...], seed: int, hook: pythia8mc.UserHooks | None = None
+) -> pythia8mc.Pythia:
     pythia = pythia8mc.Pythia("", False)
     for line in (*_COMMON, *settings, f"Random:seed = {seed}"):
         if not pythia.readString(line):

@@ -1,6 +1,6 @@
 """Check single_top.root: print the tables of the README, make its figures, and fail on what must not be.
 
-    python validate.py
+python validate.py
 """
 
 import argparse
@@ -33,7 +33,11 @@ Tree = dict[str, np.ndarray]
 
 def read(path: Path) -> tuple[dict[str, Tree], dict]:
     with uproot.open(path) as file:
-        trees = {name: file[name].arrays(library="np") for name in file.keys(cycle=False) if name != "metadata"}
+        trees = {
+            name: file[name].arrays(library="np")
+            for name in file.keys(cycle=False)
+            if name != "metadata"
+        }
         return trees, json.loads(str(file["metadata"]))
 
 
@@ -120,7 +124,9 @@ def tables(trees: dict[str, Tree], metadata: dict) -> None:
     for name in processes:
         tree, row = trees[name], [name]
         for variation in WEIGHTS:
-            row.append(change(tree, [total(tree, f"weight_{variation}_{d}") for d in ("up", "down")]))
+            row.append(
+                change(tree, [total(tree, f"weight_{variation}_{d}") for d in ("up", "down")])
+            )
         row.append(change(tree, [total(trees[f"{name}_jes_{d}"]) for d in ("up", "down")]))
         rows.append(row)
     table(["yield, up / down in %", *WEIGHTS, "jes"], rows)
@@ -129,7 +135,9 @@ def tables(trees: dict[str, Tree], metadata: dict) -> None:
         tree, row = trees[name], [name]
         for direction in ("up", "down"):
             varied = trees[f"{name}_jes_{direction}"]
-            _, i, j = np.intersect1d(tree["event_number"], varied["event_number"], return_indices=True)
+            _, i, j = np.intersect1d(
+                tree["event_number"], varied["event_number"], return_indices=True
+            )
             alike = tree["lightjet_abs_eta"][i] == varied["lightjet_abs_eta"][j]
             row += [
                 f"{len(i) / len(tree['weight']):.3f}",
@@ -139,7 +147,9 @@ def tables(trees: dict[str, Tree], metadata: dict) -> None:
         plus = total(tree, mask=tree["lepton_charge"] > 0)
         row.append(f"{plus / (total(tree) - plus):.2f}")
         rows.append(row)
-    header = [f"{d}: {what}" for d in ("up", "down") for what in ("shared", "same light jet", "b-jet pT")]
+    header = [
+        f"{d}: {what}" for d in ("up", "down") for what in ("shared", "same light jet", "b-jet pT")
+    ]
     table(["process", *header, "l+ / l-"], rows)
 
 
@@ -151,14 +161,34 @@ def stacked(trees: dict[str, Tree]) -> plt.Figure:
         squares = [np.histogram(values, edges, weights=w**2)[0] for values, w in columns]
         bottom = np.zeros(len(edges) - 1)
         for process, height in zip(STACK, heights, strict=True):
-            ax.stairs(bottom + height, edges, baseline=bottom, fill=True, color=COLOURS[process], label=process)
+            ax.stairs(
+                bottom + height,
+                edges,
+                baseline=bottom,
+                fill=True,
+                color=COLOURS[process],
+                label=process,
+            )
             bottom = bottom + height
         error = np.sqrt(sum(squares))
-        ax.stairs(bottom + error, edges, baseline=bottom - error, fill=True, color="none", hatch="////", ec="0.3", lw=0)
+        ax.stairs(
+            bottom + error,
+            edges,
+            baseline=bottom - error,
+            fill=True,
+            color="none",
+            hatch="////",
+            ec="0.3",
+            lw=0,
+        )
         scaled = heights[-1] * bottom.sum() / heights[-1].sum()
         ax.stairs(scaled, edges, color="k", ls="--", label="tchannel, scaled")
         unit = FEATURES[feature][0]
-        ax.set(xlabel=f"{feature} [{unit}]" if unit else feature, ylabel="events", xlim=(edges[0], edges[-1]))
+        ax.set(
+            xlabel=f"{feature} [{unit}]" if unit else feature,
+            ylabel="events",
+            xlim=(edges[0], edges[-1]),
+        )
     axes[0, 0].legend(fontsize=7)
     return figure
 
@@ -171,8 +201,16 @@ def shapes(trees: dict[str, Tree]) -> plt.Figure:
         low, high = np.quantile(everything[everything != MISSING], [0, 0.99])
         edges = np.linspace(low, high + 1e-6, 26)
         for process in STACK:
-            height = np.histogram(trees[process][feature], edges, weights=trees[process]["weight"])[0]
-            ax.stairs(height / max(height.sum(), 1e-30), edges, color=COLOURS[process], label=process, lw=0.9)
+            height = np.histogram(trees[process][feature], edges, weights=trees[process]["weight"])[
+                0
+            ]
+            ax.stairs(
+                height / max(height.sum(), 1e-30),
+                edges,
+                color=COLOURS[process],
+                label=process,
+                lw=0.9,
+            )
         ax.set_title(feature, fontsize=8)
         ax.set_yticks([])
         ax.tick_params(labelsize=6)
@@ -214,7 +252,14 @@ def variations(trees: dict[str, Tree]) -> plt.Figure:
                         varied, weight = tree, f"weight_{variation}_{direction}"
                     height = np.histogram(varied[feature], edges, weights=varied[weight])[0]
                     label = variation if direction == "up" else None
-                    ax.stairs(height / nominal, edges, baseline=None, color=f"C{colour}", ls=style, label=label)
+                    ax.stairs(
+                        height / nominal,
+                        edges,
+                        baseline=None,
+                        color=f"C{colour}",
+                        ls=style,
+                        label=label,
+                    )
             ax.set(xlabel=feature, ylim=(0.8, 1.2))
             ax.set_title(process, fontsize=9)
         row[0].set_ylabel("up (-), down (..) / nominal")
@@ -226,14 +271,22 @@ def weights(trees: dict[str, Tree]) -> plt.Figure:
     figure, axes = plt.subplots(1, 2, figsize=(10.5, 3.3), layout="constrained")
     for process in STACK:
         tree = trees[process]
-        axes[0].hist(tree["weight"], np.geomspace(1, 3e3, 50), histtype="step", color=COLOURS[process], label=process)
+        axes[0].hist(
+            tree["weight"],
+            np.geomspace(1, 3e3, 50),
+            histtype="step",
+            color=COLOURS[process],
+            label=process,
+        )
     axes[0].set(xscale="log", yscale="log", xlabel="weight", ylabel="events in the file")
     axes[0].legend(fontsize=7)
     tree = trees["ttbar"]
     for variation in ("isr", "fsr"):
         for direction in ("up", "down"):
             name = f"weight_{variation}_{direction}"
-            axes[1].hist(tree[name] / tree["weight"], np.linspace(0.4, 2.2, 73), histtype="step", label=name)
+            axes[1].hist(
+                tree[name] / tree["weight"], np.linspace(0.4, 2.2, 73), histtype="step", label=name
+            )
     axes[1].set(yscale="log", xlabel="varied / nominal weight, ttbar")
     axes[1].legend(fontsize=7)
     return figure
@@ -249,7 +302,10 @@ def main() -> None:
     check(trees)
     print({name: value for name, value in metadata.items() if name != "processes"})
     for name, process in metadata["processes"].items():
-        print(name, {key: value for key, value in process.items() if key not in ("cutflow", "generated")})
+        print(
+            name,
+            {key: value for key, value in process.items() if key not in ("cutflow", "generated")},
+        )
     tables(trees, metadata)
     options.figures.mkdir(parents=True, exist_ok=True)
     for plot in (stacked, shapes, correlations, variations, weights):

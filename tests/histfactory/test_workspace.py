@@ -200,10 +200,12 @@ def test_effects_that_are_none_or_small_are_left_out():
 
 def test_empty_and_negative_bins_are_floored_and_said(caplog):
     bad = Template(of(-3.0, 20.0), {"jes": (of(-4.0, 22.0), of(5.0, -18.0))})
-    with caplog.at_level(logging.WARNING, logger="difftune"):
+    with caplog.at_level(logging.DEBUG, logger="difftune"):
         workspace = build_workspace([small(tt=bad, W=Template(of(0.0, 10.0)))])
     assert "channel 'SR', process 'tt': bins [0] hold [-3.0] events" in caplog.text
     assert "process 'W': bins [0] hold [0.0] events" in caplog.text
+    levels = {"tt" if "'tt'" in r.getMessage() else "W": r.levelname for r in caplog.records}
+    assert levels == {"tt": "WARNING", "W": "DEBUG"}
     model = model_of(workspace)
     data = pyhf.Workspace(workspace).data(model)
     for alpha in (-1.0, 0.0, 1.0):

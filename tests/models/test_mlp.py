@@ -91,6 +91,18 @@ def test_batch_normalisation_trains_on_the_batch_and_evaluates_on_the_average():
     assert_close(network, expected)
 
 
+def test_dropout_drops_what_comes_out_of_the_activation():
+    network = MLP(hidden=(1,), activation="softplus", dropout=0.5)(5, 1, rngs=nnx.Rngs(0))
+    network.train()
+    weight, bias = (np.asarray(getattr(network.output, name)[...]) for name in ("kernel", "bias"))
+    unit = ((np.asarray(network(jnp.asarray(X, jnp.float32))) - bias) / weight)[:, 0]
+    first = network.linear[0]
+    kept = 2 * np.log1p(np.exp(X @ np.asarray(first.kernel[...]) + np.asarray(first.bias[...])))
+    dropped = np.isclose(unit, 0.0, atol=1e-6)
+    assert 3 < dropped.sum() < 17
+    np.testing.assert_allclose(unit[~dropped], kept[~dropped, 0], rtol=1e-4)
+
+
 def test_dropout_acts_in_training_only():
     network = MLP(hidden=(50,), dropout=0.5)(5, 1, rngs=nnx.Rngs(0))
     network.eval()

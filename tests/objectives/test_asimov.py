@@ -50,7 +50,8 @@ def test_gradient_is_that_of_finite_differences(form, classes):
 
 def test_bandwidth_is_annealed_geometrically_and_scaled_by_the_hyperparameter():
     def loss(width, progress, **hyperparameters):
-        values = {name: jnp.float32(value) for name, value in hyperparameters.items()}
+        given = {"bandwidth": 1.0} | hyperparameters
+        values = {name: jnp.float32(value) for name, value in given.items()}
         objective, b = AsimovLLR(bandwidth=width), batch(progress=progress)
         return float(evaluate(objective, logits(), b, values))
 

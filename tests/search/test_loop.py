@@ -12,6 +12,7 @@ from difftune.search import (
     Proposal,
     Random,
     Replay,
+    SearchError,
     Space,
     Standing,
     Strategy,
@@ -100,6 +101,13 @@ def test_every_round_follows_its_proposal():
     assert result.best.epoch[2] == 4
     np.testing.assert_array_equal(result.schedule["script"], [2, 2, 2])
     np.testing.assert_array_equal(history.schedule(epoch=5, member=0)["script"], [2, 0, 0])
+    # Weights went along: 7 has those of 2, 0 those of 3 and so of 2, 6 new ones.
+    births = result.best.objective["birth"]
+    assert result.best.epoch[[0, 7, 6]].tolist() == [5, 4, 5]
+    assert births[0] == births[7] == births[2]
+    started = scripted.population().init(scripted.GIVEN).objective["birth"]
+    np.testing.assert_array_equal(births[[1, 2, 4, 5]], started[np.array([1, 2, 4, 5])])
+    assert births[6] not in started
     statuses = dict(zip(NAMES, history.status, strict=True))
     assert statuses["breaks"] == "diverged"
     assert statuses["stops"] == "stopped early"
@@ -127,7 +135,7 @@ def test_ends_early_when_nobody_trains(tmp_path):
 
 def test_a_search_without_any_eligible_member_says_so():
     never = np.full(8, NAMES.index("never fits"), float)
-    with pytest.raises(RuntimeError, match=r"overtraining condition.*'running': 8.*Relax"):
+    with pytest.raises(SearchError, match=r"overtraining condition.*'running': 8.*Relax"):
         run(told((SLOTS, SLOTS, never), epochs=1))
 
 

@@ -1,5 +1,7 @@
 """Training itself, against a loop that is written out by hand."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,8 @@ import pytest
 from difftune.errors import InputError
 from difftune.objectives import CategoricalCrossEntropy, CrossEntropy
 from difftune.training import Blueprint, epoch_batches
+from difftune.training import population as population_module
+from difftune.training.devices import over_members
 from tests.training import toy
 from tests.training.test_blueprint import Own
 
@@ -151,6 +155,16 @@ def test_neighbours_do_not_matter(alone):
         np.testing.assert_array_equal(a, b)
     np.testing.assert_array_equal(records.score[:, 2], changed_records.score[:, 2])
     assert not np.array_equal(records.score[:, 0], changed_records.score[:, 0])
+
+
+def test_members_run_together_as_they_do_one_by_one(alone, monkeypatch):
+    """An accelerator maps over the members at once; here both ways run on one platform."""
+    state, records = alone
+    monkeypatch.setattr(population_module, "over_members", partial(over_members, one_by_one=False))
+    together, together_records = toy.train(toy.population(), toy.GIVEN, 3)
+    for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(together), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(records.score, together_records.score, rtol=1e-3)
 
 
 def test_dropout_differs_from_member_to_member(alone):

@@ -68,7 +68,7 @@ batch_size = 256
 
 [search]
 population = 4
-rounds = 4
+rounds = 3
 epochs_per_round = 1
 
 [space]
@@ -77,6 +77,7 @@ dropout = { uniform = [0.0, 0.3] }
 
 [comparison]
 seeds = 2
+searches = 2
 """
 
 

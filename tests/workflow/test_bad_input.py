@@ -55,6 +55,10 @@ def _edited(config, tmp_path, *changes: tuple[str, str]):
         (('log_mass = "log(top_mass)"', 'log_mass = "log(top_mas)"'), ("top_mas", "top_mass")),
         (("missing = -999", 'selection = "mtw > 1e9"'), ("mtw > 1e9",)),
         (("[general]", "[general"), ("cannot be read",)),
+        (("uncertainty = 0.0083", "uncertainty = 1.7"), ("1.7", "between 0 and 1")),
+        (("bins = 5", 'bins = 5\npoi = "btag"'), ("btag", "rename one")),
+        (("bins = 5", 'bins = 5\nregion = "a/b"'), ("fit.region", "a/b")),
+        (("dropout =", "batch_size = { choice = [64, 512] }\ndropout ="), ("512", "256")),
     ],
 )
 def test_configuration_and_data_are_checked_first(
@@ -65,7 +69,7 @@ def test_configuration_and_data_are_checked_first(
     message = _refused(monkeypatch, capsys, "run", path, "--output", output)
     for part in said:
         assert part in message
-    assert not (output / "checkpoints" / "search" / "1").exists()
+    assert not output.exists()
 
 
 def _with_tree(config, tmp_path, change):

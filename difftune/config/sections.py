@@ -1,19 +1,16 @@
-"""The analysis file: what a TOML configuration may say, and what is wrong with it if it errs."""
+"""The sections of the analysis file: keys, types, defaults, and what they mean."""
 
-import json
-import re
-import tomllib
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from difftune.errors import InputError, nearest
+from difftune.errors import nearest
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
+# A slash would be a folder in the ROOT file of the templates.
+Name = Annotated[str, Field(min_length=1, pattern=r"^[^/]+$")]
 
 
 class _Section(BaseModel):
@@ -92,7 +89,7 @@ class Data(_Section):
 class Sample(_Section):
     """One process."""
 
-    name: str
+    name: Name
     """Its name in tables, templates and the workspace."""
     role: Literal["signal", "background", "data"] = "background"
     """What it is. `data` are observed events: they are fitted, and play no role in the training."""
@@ -110,7 +107,7 @@ class Sample(_Section):
 class WeightSystematic(_Section):
     """Another weight for the same events."""
 
-    name: str
+    name: Name
     """Name of the uncertainty."""
     type: Literal["weight"]
     """`weight`."""
@@ -126,7 +123,7 @@ class WeightSystematic(_Section):
 class TreeSystematic(_Section):
     """Another tree, or other files; `{tree}` stands for the nominal tree."""
 
-    name: str
+    name: Name
     """Name of the uncertainty."""
     type: Literal["tree"]
     """`tree`."""
@@ -145,7 +142,7 @@ class TreeSystematic(_Section):
 class FeatureSystematic(_Section):
     """Other branches in the place of features."""
 
-    name: str
+    name: Name
     """Name of the uncertainty."""
     type: Literal["features"]
     """`features`."""
@@ -161,7 +158,7 @@ class FeatureSystematic(_Section):
 class NormalisationSystematic(_Section):
     """A relative uncertainty of a yield: 0.06 is 6 %."""
 
-    name: str
+    name: Name
     """Name of the uncertainty."""
     type: Literal["normalisation"]
     """`normalisation`."""
@@ -182,7 +179,7 @@ Systematic = Annotated[
 class NormFactor(_Section):
     """A yield that the fit determines."""
 
-    name: str
+    name: Name
     """Name of the parameter."""
     samples: Annotated[list[str], Field(min_length=1)]
     """Samples whose yields it scales."""
@@ -193,9 +190,9 @@ class NormFactor(_Section):
 class Fit(_Section):
     """The statistical model and its bins."""
 
-    region: str = "signal_region"
+    region: Name = "signal_region"
     """Name of the region: the channel of the workspace."""
-    poi: str = "mu"
+    poi: Name = "mu"
     """Name of the parameter of interest, the strength of all signal samples."""
     luminosity_uncertainty: Positive | None = None
     """Relative uncertainty of the luminosity, of all samples; none by default."""
@@ -203,7 +200,7 @@ class Fit(_Section):
     """Largest number of bins."""
     min_background: Annotated[float, Field(ge=0.0)] = 10.0
     """Least expected background of a bin, in events."""
-    max_mc_uncertainty: Positive = 0.1
+    max_mc_uncertainty: Positive = 0.15
     """Largest relative statistical uncertainty of the simulated background of a bin."""
 
 
@@ -302,10 +299,13 @@ class Range(_Section):
 
 
 class Comparison(_Section):
-    """The default network that the tuned one is set against, and how often both are trained."""
+    """The default network that the tuned one is set against, and how often each is made."""
 
-    seeds: Annotated[int, Field(ge=2)] = 5
-    """How many seeds the default network and the tuned schedule are trained with."""
+    seeds: Annotated[int, Field(ge=2)] = 6
+    """With how many seeds the default network is trained."""
+    searches: Annotated[int, Field(ge=2)] = 3
+    """How many times the whole search is made, with other seeds: the spread of what comes out is
+    the uncertainty of tuning. The first search gives the network of the run."""
 
 
 class Config(_Section):
@@ -359,154 +359,3 @@ class Config(_Section):
         if both := sorted(set(self.space) & set(self.hyperparameters)):
             raise ValueError(f"{both[0]!r} stands in [space] and in [hyperparameters]")
         return self
-
-
-def load(path: Path, overrides: Sequence[str] = ()) -> Config:
-    """Reads an analysis file.
-
-    Args:
-        path: TOML, or the `config.json` that a run leaves behind. Paths of data, modules and
-            output in it are relative to its folder (output: to the working directory).
-        overrides: `section.key=value` each, the value written as in TOML.
-
-    Raises:
-        InputError: Listing everything that is wrong, with the nearest right key.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such analysis file.")
-    try:
-        text = path.read_text()
-        raw = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}.") from None
-    for override in overrides:
-        _apply(raw, override)
-    return _absolute(check(raw, source=str(path)), path.resolve().parent)
-
-
-def check(raw: Mapping[str, Any], *, source: str = "configuration") -> Config:
-    """A configuration from nested dictionaries.
-
-    Args:
-        raw: What the file says.
-        source: Name of the file, for messages.
-
-    Raises:
-        InputError: Listing everything that is wrong.
-    """
-    try:
-        return Config.model_validate(raw)
-    except ValidationError as error:
-        lines = [f"{source}: {_explain(entry, raw)}" for entry in error.errors()]
-        raise InputError("\n".join(dict.fromkeys(lines))) from None
-
-
-def _apply(raw: dict[str, Any], override: str) -> None:
-    """Sets one key of the nested dictionaries."""
-    key, separator, value = override.partition("=")
-    if not separator or not key.strip():
-        raise InputError(f"--set {override!r}: write section.key=value.")
-    try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        parsed = value.strip()
-    *sections, last = key.strip().split(".")
-    for section in sections:
-        raw = raw.setdefault(section, {})
-        if not isinstance(raw, dict):
-            raise InputError(f"--set {override!r}: {section!r} is a list or value, not a section.")
-    raw[last] = parsed
-
-
-def _explain(entry: Mapping[str, Any], raw: Mapping[str, Any]) -> str:
-    """One error of pydantic in the words of the analysis file."""
-    where = _place(entry["loc"])
-    place = ".".join(str(part) for part in where) or "file"
-    kind = entry["type"]
-    if kind == "extra_forbidden":
-        known = _keys_at(Config, where[:-1], raw)
-        return (
-            f"unknown key {place!r}.{nearest(str(where[-1]), known)} "
-            f"Known here: {', '.join(sorted(known))}."
-        )
-    if kind == "missing":
-        return f"{place} is missing; it must be given."
-    if kind == "value_error":
-        reason = entry["ctx"]["error"]
-        said = str(reason).rstrip(".")
-        end = "" if said.endswith("?") else "."
-        return f"{place}: {said}{end}" if where else f"{said}{end}"
-    if kind in ("union_tag_not_found", "union_tag_invalid"):
-        given = entry.get("ctx", {}).get("tag")
-        kinds = ("weight", "tree", "features", "normalisation")
-        hint = nearest(str(given), kinds)
-        return f"{place}.type = {given!r}: must be one of {', '.join(kinds)}.{hint}"
-    hint = ""
-    if kind == "literal_error":
-        hint = nearest(str(entry["input"]), re.findall(r"'([^']*)'", entry["ctx"]["expected"]))
-    return f"{place} = {entry['input']!r}: {entry['msg'].rstrip('.')}.{hint}"
-
-
-def _place(location: Sequence[int | str]) -> list[int | str]:
-    """Where in the file: the location without the names of the alternatives that pydantic tried."""
-    tagged = location[:1] == ("systematics",) and len(location) > 2
-    kept = [part for i, part in enumerate(location) if not (tagged and i == 2)]
-    return [part for part in kept if str(part) not in ("str", "float") and "[" not in str(part)]
-
-
-def _keys_at(model: type[BaseModel], where: Sequence[Any], raw: Any) -> set[str]:
-    """The keys that a section may have."""
-    if not where:
-        return set(model.model_fields)
-    section, *rest = where
-    annotation = model.model_fields[str(section)].annotation
-    value = raw[section]
-    while rest and isinstance(rest[0], int | str) and not _is_section(annotation):
-        value, rest = value[rest[0]], rest[1:]
-        annotation = get_args(annotation)[-1]
-    return _section_keys(annotation, rest, value)
-
-
-def _is_section(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
-
-
-def _section_keys(annotation: Any, rest: Sequence[Any], value: Any) -> set[str]:
-    if _is_section(annotation):
-        return _keys_at(annotation, rest, value)
-    # A systematic: the section is one of several, told apart by its type.
-    options = [kind for part in get_args(annotation) for kind in (get_args(part) or (part,))]
-    for option in options:
-        if _is_section(option) and get_args(option.model_fields["type"].annotation) == (
-            value.get("type"),
-        ):
-            return _keys_at(option, rest, value)
-    return set()
-
-
-def _absolute(config: Config, folder: Path) -> Config:
-    """The same with every path of data and modules made absolute."""
-
-    def files(value):
-        if value is None:
-            return None
-        if isinstance(value, list):
-            return [files(one) for one in value]
-        return value if "://" in value else str(folder / value)
-
-    def module(value):
-        return str(folder / value) if value and ".py:" in value else value
-
-    raw = config.model_dump()
-    raw["data"]["files"] = files(raw["data"]["files"])
-    for sample in raw["samples"]:
-        sample["files"] = files(sample["files"])
-    for systematic in raw["systematics"]:
-        for key in ("files_up", "files_down"):
-            if key in systematic:
-                systematic[key] = files(systematic[key])
-    raw["model"]["module"] = module(raw["model"]["module"])
-    for objective in raw["objective"]:
-        objective["name"] = module(objective["name"])
-    return Config.model_validate(raw)

@@ -1,0 +1,76 @@
+"""What `import difftune` does, and what it leaves alone."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import difftune
+
+QUIET = """
+import json, sys
+import difftune
+heavy = ("jax", "flax", "optax", "orbax", "numpy", "matplotlib", "pyhf", "uproot", "pydantic")
+first = sorted(name for name in heavy if name in sys.modules)
+version = difftune.__version__
+print(json.dumps({"loaded": first, "modules": sorted(m for m in sys.modules if "difftune" in m)}))
+"""
+
+# Everything public, as a user's script would take it; JAX's settings before and after.
+SETTINGS = """
+import json, os
+import jax
+from jax._src import xla_bridge
+before, flags = dict(jax.config.values), os.environ.get("XLA_FLAGS")
+import difftune
+for name in difftune.__all__:
+    getattr(difftune, name)
+after = dict(jax.config.values)
+changed = [k for k in {*before, *after} if before.get(k) != after.get(k)]
+print(json.dumps({
+    "changed": changed,
+    "backends": sorted(xla_bridge._backends),
+    "flags": os.environ.get("XLA_FLAGS") == flags,
+}))
+"""
+
+
+def run(program: str) -> dict:
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=Path(__file__).parents[1],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_import_is_quick_and_loads_nothing_heavy():
+    found = run(QUIET)
+    assert found["loaded"] == []
+    assert found["modules"] == ["difftune"]
+
+
+def test_nothing_public_starts_a_backend_or_changes_a_setting():
+    found = run(SETTINGS)
+    assert found["changed"] == []
+    assert found["backends"] == []
+    assert found["flags"]
+
+
+@pytest.mark.parametrize("name", difftune.__all__)
+def test_every_public_name_resolves(name):
+    value = getattr(difftune, name)
+    # A function or class of that name, not the module that it lives in.
+    if name in difftune._NAMES:
+        assert value.__name__ == name
+        assert value.__module__.startswith(f"difftune.{difftune._NAMES[name]}")
+    assert name in dir(difftune)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'tuna'"):
+        _ = difftune.tuna
