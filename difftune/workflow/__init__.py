@@ -1,7 +1,7 @@
 """The whole chain: read, tune, bin, fit, report."""
 
-from difftune.workflow.measurement import Measurement, chosen_edges, fill_templates, measure
 from difftune.workflow.chain import Outcome, check, run
+from difftune.workflow.measurement import Measurement, chosen_edges, fill_templates, measure
 from difftune.workflow.split import Split
 from difftune.workflow.tuning import Rank, Task, Tuned, tune
 

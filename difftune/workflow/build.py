@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-
 from difftune.config import Config, Range
 from difftune.config import Objective as ObjectiveSection
 from difftune.data import (

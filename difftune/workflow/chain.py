@@ -148,9 +148,7 @@ def run(config: Config, folder: Path, *, resume: bool = False) -> Outcome:
         default = _default(tuned, seeds, folder)
 
         nuisances = build.nuisances(config)
-        logger.info(
-            "measuring %d networks on the test events", seeds + config.comparison.searches
-        )
+        logger.info("measuring %d networks on the test events", seeds + config.comparison.searches)
 
         def measured(network) -> Measurement:
             return measure(

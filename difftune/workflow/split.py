@@ -31,7 +31,7 @@ class Split:
         if len(set(held_out)) < len(held_out) or not set(held_out) < set(range(self.events.folds)):
             raise InputError(
                 f"validation_folds={self.validation_folds} and test_folds={self.test_folds} must "
-                f"be different folds out of 0 to {self.events.folds - 1}, and leave one to train on."
+                f"be different folds of 0 to {self.events.folds - 1}, and leave one to train on."
             )
         simulated = [p.role != "data" for p in self.events.processes]
         for name, folds in (

@@ -89,7 +89,8 @@ def measure(particles: ak.Array, rng: np.random.Generator) -> dict[str, ak.Array
 
 def calibrated(event: dict[str, ak.Array], shift: float) -> tuple[ak.Array, ak.Array, ak.Array]:
     """Smeared jets (pT > 15 GeV, in pT order) and the missing momentum (x, y), with the jet energy scale off by
-    `shift` standard deviations."""
+    `shift` standard deviations.
+    """
     jets = event["jets"]
     measured = jets.smearing * jets.pt
     scale = jets.smearing * (1 + shift * jet_energy_uncertainty(measured, abs(jets.eta)))

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import awkward as ak
 import numpy as np
 import vector
-
 from detector import JET_ETA, JET_PT, LEPTON_PT, TAG_ETA
 
 MET, MTW = 30.0, 50.0  # GeV

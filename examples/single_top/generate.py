@@ -16,12 +16,11 @@ import zlib
 from pathlib import Path
 
 import awkward as ak
-import numpy as np
-import uproot
-
 import detector
 import features
+import numpy as np
 import samples
+import uproot
 
 CHUNK = 20_000  # generated events
 SHIFTS = {"": 0.0, "_jes_up": 1.0, "_jes_down": -1.0}
@@ -40,7 +39,7 @@ def make_chunk(task: tuple[str, int, int, int, Path]) -> Path:
     columns: dict[str, list[np.ndarray]] = {}
     cutflow = {kind: np.zeros(len(STEPS)) for kind in sample.cross_section or {0: 0.0}}
     first = sample.number * 100_000_000 + number * 100_000
-    for batch, generated in samples.events(sample, generate=generate, seed=chunk_seed):
+    for batch, generated in samples.events(sample, generate=generate, seed=chunk_seed):  # noqa: B007
         event_numbers = first + np.arange(len(batch))
         first += len(batch)
         for column, values in _measure_batch(sample, batch, event_numbers, rng, cutflow).items():

@@ -242,8 +242,8 @@ def _spin_cosine(particles: list, top, lepton) -> float:
         down = outgoing
     else:  # dbar b -> ubar t
         down = next(p for p in incoming if p.id() * outgoing.id() > 0)
-    t, q, l = top.p(), down.p(), lepton.p()
-    return 1 - top.m() ** 2 * (l * q) / ((t * l) * (t * q))
+    t, q, p = top.p(), down.p(), lepton.p()
+    return 1 - top.m() ** 2 * (p * q) / ((t * p) * (t * q))
 
 
 def _pythia(

@@ -10,11 +10,10 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import uproot
-
 from features import FEATURES, MISSING
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.pyplot as plt
 
 COLOURS = {"tchannel": "C3", "schannel": "C1", "ttbar": "C0", "wjets": "C2", "zjets": "C4"}
 STACK = ("zjets", "schannel", "wjets", "ttbar", "tchannel")
