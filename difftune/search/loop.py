@@ -168,7 +168,7 @@ def run_search(
             "give both the same number."
         )
     constant = {name: np.full(members, float(value)) for name, value in (fixed or {}).items()}
-    first = strategy.start(space, np.random.default_rng([population.seed, 0]))
+    first = strategy.start(space, _stream(population, 0))
     population.check(set(first.hyperparameters) | set(constant))
 
     log, start = _Log(), 0
@@ -188,7 +188,7 @@ def run_search(
             values = constant | proposal.hyperparameters
             state = population.init(values)
         else:
-            rng = np.random.default_rng([population.seed, number])
+            rng = _stream(population, number)
             proposal = strategy.propose(space, log.standing(number), rng)
             values = constant | proposal.hyperparameters
             state = population.inherit(
@@ -222,6 +222,11 @@ def run_search(
             )
     assert state is not None, "a strategy has at least one round"
     return _result(state, log)
+
+
+def _stream(population: Population, number: int) -> np.random.Generator:
+    """The random numbers of a round's proposal; other streams of the seed have other tags."""
+    return np.random.default_rng([population.seed, 0, number])
 
 
 def _result(state: Member, log: _Log) -> SearchResult:

@@ -145,7 +145,7 @@ def epoch_batches(data: Columns, batch_size: int, *, seed: int, epoch: int, prog
         A `Batch` whose arrays have a leading axis of batches. The events left over change from
         epoch to epoch.
     """
-    rng = np.random.default_rng([seed, epoch])
+    rng = np.random.default_rng([seed, 1, epoch])
     order = stratified_order(data.process, rng)
     steps = len(order) // batch_size
     # The left-over events must not always be those at the end of the intervals.

@@ -238,7 +238,7 @@ class Population:
     @cached_property
     def _evaluation(self) -> tuple[Batch, Batch]:
         """The validation events, and a sample of training events of that size, on the device."""
-        rng = np.random.default_rng([self.seed, len(self.validation.weight)])
+        rng = np.random.default_rng([self.seed, 2])
         rows = stratified_order(self.train.process, rng)[: len(self.validation.weight)]
         everything = np.arange(len(self.validation.weight))
         samples = (as_batch(self.validation, everything, 1.0), as_batch(self.train, rows, 1.0))

@@ -118,6 +118,10 @@ class Task:
             InputError: For a hyperparameter that nothing reads or that has no value, or batches
                 that may become larger than the largest.
         """
+        if both := sorted(set(space) & set(self.fixed)):
+            raise InputError(
+                f"hyperparameter {both[0]!r} is both searched and fixed; leave out one of the two."
+            )
         largest = [value for name, value in self.fixed.items() if name == "batch_size"]
         if "batch_size" in space:
             largest += space["batch_size"].from_unit(np.asarray([0.0, 1.0])).tolist()
