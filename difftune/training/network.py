@@ -61,21 +61,30 @@ class TrainedNetwork:
             signal_process=signal_process,
         )
 
-    def score(self, events: Events) -> Float[np.ndarray, " events"]:
+    def score(
+        self, events: Events | Float[np.ndarray, "events variables"]
+    ) -> Float[np.ndarray, " events"]:
         """Discriminant of events: near 1 for what looks like signal.
 
         Args:
-            events: With the features that the network was trained on.
+            events: With the features that the network was trained on; or these features as a plain
+                array, its columns in the order of `feature_names`, NaN where a value is missing.
 
         Raises:
             InputError: When the events have other features, or the same in another order.
         """
-        if events.feature_names != self.feature_names:
+        if isinstance(events, Events):
+            given, raw = list(events.feature_names), np.asarray(events.features)
+            fits = events.feature_names == self.feature_names
+        else:
+            given, raw = list(np.shape(events)), np.asarray(events, np.float32)
+            fits = raw.ndim == 2 and raw.shape[1] == len(self.feature_names)
+        if not fits:
             raise InputError(
                 f"the network wants the features {list(self.feature_names)}, in this order; the "
-                f"events have {list(events.feature_names)}."
+                f"events have {given}."
             )
-        features = np.asarray(self.transform(np.asarray(events.features)), np.float32)
+        features = np.asarray(self.transform(raw), np.float32)
         scores = np.empty(len(features), np.float32)
         for start in range(0, len(features), _CHUNK):
             part = features[start : start + _CHUNK]

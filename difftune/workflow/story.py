@@ -161,7 +161,8 @@ def _search(outcome: "Outcome", plots: _Plots, tables: _Tables, label) -> Sectio
         plots.one(
             report.loss_history(history, **common),
             "history",
-            "Loss and validation score of every member; the chosen network along its descent.",
+            "Loss and validation score of every member; the chosen network along its descent. The "
+            "training loss has the dropout and the signal weight of the member in it.",
         ),
         *plots.pages(
             report.hyperparameter_history(history, **common),

@@ -103,6 +103,13 @@ def test_other_features_are_refused(events, perceptron):
         perceptron.score(swapped)
 
 
+def test_plain_arrays_are_scored_alike(events, perceptron):
+    columns = np.asarray(events.features, np.float64)
+    np.testing.assert_array_equal(perceptron.score(columns), perceptron.score(events))
+    with pytest.raises(InputError, match="in this order"):
+        perceptron.score(columns[:, 1:])
+
+
 def test_load_refuses_what_does_not_fit(tmp_path, perceptron, own):
     with pytest.raises(InputError, match=r"network.json does not exist.*save\(\)"):
         TrainedNetwork.load(tmp_path)

@@ -172,3 +172,10 @@ def test_same_seed_same_numbers_and_kill_and_resume(finished, config):
     assert "resumed after round" in resumed.stderr
     assert _numbers(folder) == _numbers(finished[0])
     assert (folder / "history.csv").read_text() == (finished[0] / "history.csv").read_text()
+
+
+def test_check_reads_everything_and_trains_nothing(config):
+    result = difftune("check", config, timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert "tchannel" in result.stdout
+    assert "variations: btag, jes" in result.stdout
