@@ -12,6 +12,7 @@ from difftune.report.html import (
     render,
 )
 from difftune.report.lineage import best_network, line_of_descent
+from difftune.report.onnx import to_onnx, write_onnx
 from difftune.report.plots.correlations import feature_correlations, parameter_correlations
 from difftune.report.plots.features import feature_distributions
 from difftune.report.plots.hyperparameters import hyperparameter_history
@@ -70,7 +71,9 @@ __all__ = [
     "significance_table",
     "systematic_variations",
     "to_json",
+    "to_onnx",
     "uncertainty",
+    "write_onnx",
     "written",
     "yields_table",
 ]

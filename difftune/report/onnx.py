@@ -1,0 +1,169 @@
+"""Export of a network as ONNX, for CMSSW, Athena and whatever else runs ONNX Runtime."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
+
+from difftune.errors import InputError
+from difftune.models import MLP
+from difftune.training import TrainedNetwork
+
+if TYPE_CHECKING:
+    import onnx
+
+OPSET = 13
+"""Old enough for the ONNX Runtime of the experiments' releases."""
+
+# Activations that are one node of ONNX, with jax's constants.
+_SINGLE: dict[str, tuple[str, dict[str, Any]]] = {
+    "relu": ("Relu", {}),
+    "elu": ("Elu", {"alpha": 1.0}),
+    "leaky_relu": ("LeakyRelu", {"alpha": 0.01}),
+    "selu": ("Selu", {"alpha": 1.6732632423543772, "gamma": 1.0507009873554805}),
+    "softplus": ("Softplus", {}),
+    "tanh": ("Tanh", {}),
+}
+
+
+class _Graph:
+    """Nodes and constants while they are put together."""
+
+    def __init__(self, helper: Any, numpy_helper: Any):
+        self._helper, self._numpy_helper = helper, numpy_helper
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+
+    def constant(self, values: Any) -> str:
+        name = f"constant_{len(self.constants)}"
+        array = np.asarray(values)
+        kind = np.int64 if array.dtype.kind == "i" else np.float32
+        self.constants.append(self._numpy_helper.from_array(array.astype(kind), name))
+        return name
+
+    def __call__(self, kind: str, *inputs: str, output: str | None = None, **options: Any) -> str:
+        output = output or f"{kind.lower()}_{len(self.nodes)}"
+        self.nodes.append(self._helper.make_node(kind, list(inputs), [output], **options))
+        return output
+
+
+def to_onnx(network: TrainedNetwork) -> "onnx.ModelProto":
+    """A network with its feature transform, as one ONNX graph.
+
+    Input `features` is float32 `[events, variables]`, raw, in the order of `feature_names`, NaN
+    where a value is missing; output `score` is `[events]`, as `TrainedNetwork.score` gives it.
+
+    Args:
+        network: A network made by `difftune.models.MLP`.
+
+    Raises:
+        InputError: When it is a module of one's own, or onnx (the extra `export`) is missing.
+    """
+    try:
+        from onnx import TensorProto, checker, helper, numpy_helper
+    except ModuleNotFoundError:
+        raise InputError("ONNX needs the extra 'export': pip install 'difftune[export]'.") from None
+    model = network.blueprint.model
+    if not isinstance(model, MLP):
+        raise InputError(
+            f"only networks of difftune.models.MLP can be exported, not {model!r}; for a module of "
+            "your own use jax2onnx on its call."
+        )
+    graph = _Graph(helper, numpy_helper)
+    logits = _layers(graph, network, model, _transformed(graph, network))
+    if network.blueprint.outputs == 1:
+        probability = graph("Sigmoid", logits)
+    else:
+        signal = np.asarray(network.signal_process)[:, None]
+        probability = graph("MatMul", graph("Softmax", logits, axis=1), graph.constant(signal))
+    graph("Squeeze", probability, graph.constant([1]), output="score")
+
+    variables = len(network.feature_names)
+    made = helper.make_model(
+        helper.make_graph(
+            graph.nodes,
+            "difftune",
+            [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["events", variables])],
+            [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["events"])],
+            graph.constants,
+        ),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=8,
+        producer_name="difftune",
+    )
+    helper.set_model_props(made, {"feature_names": ",".join(network.feature_names)})
+    checker.check_model(made)
+    return made
+
+
+def write_onnx(network: TrainedNetwork, path: str | Path) -> None:
+    """Writes `to_onnx(network)` to a file."""
+    Path(path).write_bytes(to_onnx(network).SerializeToString())
+
+
+def _transformed(graph: _Graph, network: TrainedNetwork) -> str:
+    """Missing values filled, standardised, indicators added."""
+    transform = network.transform
+    missing = graph("IsNaN", "features")
+    x = graph("Where", missing, graph.constant(transform.fill), "features")
+    x = graph("Sub", x, graph.constant(transform.center))
+    x = graph("Div", x, graph.constant(transform.scale))
+    if transform.indicators:
+        flags = graph("Cast", missing, to=1)
+        chosen = graph("Gather", flags, graph.constant(list(transform.indicators)), axis=1)
+        x = graph("Concat", x, chosen, axis=1)
+    return x
+
+
+def _layers(graph: _Graph, network: TrainedNetwork, model: MLP, x: str) -> str:
+    """The perceptron in evaluation mode, up to the logits."""
+    state: Any = network.weights.parameters
+    for i in range(len(model.hidden)):
+        x = _linear(graph, state["linear"][i], x)
+        if model.normalisation == "batch":
+            x = _batch_norm(graph, state["norm"][i], network.weights.buffers["norm"][i], x)
+        elif model.normalisation == "layer":
+            x = _layer_norm(graph, state["norm"][i], x)
+        x = _activation(graph, model.activation, x)
+    return _linear(graph, state["output"], x)
+
+
+def _numbers(variable: Any) -> Float[np.ndarray, "..."]:
+    return np.asarray(variable[...])
+
+
+def _linear(graph: _Graph, layer: Any, x: str) -> str:
+    kernel, bias = (graph.constant(_numbers(layer[name])) for name in ("kernel", "bias"))
+    return graph("Gemm", x, kernel, bias)
+
+
+# flax adds this to the variance in both normalisations.
+_EPSILON = {"batch": 1e-5, "layer": 1e-6}
+
+
+def _batch_norm(graph: _Graph, layer: Any, statistics: Any, x: str) -> str:
+    scale = _numbers(layer["scale"]) / np.sqrt(_numbers(statistics["var"]) + _EPSILON["batch"])
+    shift = _numbers(layer["bias"]) - _numbers(statistics["mean"]) * scale
+    return graph("Add", graph("Mul", x, graph.constant(scale)), graph.constant(shift))
+
+
+def _layer_norm(graph: _Graph, layer: Any, x: str) -> str:
+    centred = graph("Sub", x, graph("ReduceMean", x, axes=[1]))
+    variance = graph("ReduceMean", graph("Mul", centred, centred), axes=[1])
+    width = graph("Sqrt", graph("Add", variance, graph.constant(_EPSILON["layer"])))
+    scaled = graph("Mul", graph("Div", centred, width), graph.constant(_numbers(layer["scale"])))
+    return graph("Add", scaled, graph.constant(_numbers(layer["bias"])))
+
+
+def _activation(graph: _Graph, name: str, x: str) -> str:
+    if name in _SINGLE:
+        kind, options = _SINGLE[name]
+        return graph(kind, x, **options)
+    if name == "silu":
+        return graph("Mul", x, graph("Sigmoid", x))
+    # gelu by its approximation with a tanh, as jax has it by default (arXiv 1606.08415).
+    cubic = graph("Mul", graph.constant(0.044715), graph("Mul", x, graph("Mul", x, x)))
+    inner = graph("Mul", graph.constant(np.sqrt(2 / np.pi)), graph("Add", x, cubic))
+    gate = graph("Add", graph.constant(1.0), graph("Tanh", inner))
+    return graph("Mul", graph("Mul", graph.constant(0.5), x), gate)

@@ -1,0 +1,82 @@
+"""ONNX Runtime, which knows nothing of jax, gives the scores of the network."""
+
+import jax
+import numpy as np
+import onnxruntime
+import pytest
+from flax import nnx
+
+from difftune.data import FeatureTransform
+from difftune.errors import InputError
+from difftune.models import ACTIVATIONS, MLP
+from difftune.report import to_onnx, write_onnx
+from difftune.training import Blueprint, TrainedNetwork
+
+NAMES = ("pt", "eta", "mass")
+
+
+def network(model, *, outputs=1, indicators=False):
+    rng = np.random.default_rng(1)
+    features = (rng.normal(size=(400, 3)) * [50.0, 1.0, 90.0] + [100.0, 0.0, 170.0]).astype("f4")
+    features[::7, 2] = np.nan
+    transform = FeatureTransform.fit(features, indicators=indicators)
+    blueprint = Blueprint(model, inputs=transform.width, outputs=outputs)
+    weights = blueprint.init(jax.random.key(0))
+    # Biases, scales and batch statistics as a training leaves them, not as they start.
+    leaves, structure = jax.tree.flatten(weights)
+    moved = [leaf + 0.3 * rng.random(leaf.shape).astype("f4") for leaf in leaves]
+    made = TrainedNetwork(
+        blueprint=blueprint,
+        weights=jax.tree.unflatten(structure, moved),
+        hyperparameters={},
+        transform=transform,
+        feature_names=NAMES,
+        signal_process=(0.0, 1.0, 1.0)[:outputs] if outputs > 1 else (1.0, 0.0),
+    )
+    return made, features
+
+
+def runtime_score(file, features):
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    return session.run(["score"], {"features": features})[0]
+
+
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+def test_activations(activation):
+    made, features = network(MLP(hidden=(7, 5), activation=activation))
+    found = runtime_score(to_onnx(made).SerializeToString(), features)
+    np.testing.assert_allclose(found, made.score(features), atol=2e-6)
+    assert found.std() > 0.01
+
+
+@pytest.mark.parametrize("normalisation", ["batch", "layer"])
+def test_normalisations_missing_values_and_classes(normalisation):
+    model = MLP(hidden=(6, 4), normalisation=normalisation, dropout=0.3)
+    made, features = network(model, outputs=3, indicators=True)
+    found = runtime_score(to_onnx(made).SerializeToString(), features)
+    np.testing.assert_allclose(found, made.score(features), atol=2e-6)
+
+
+def test_file_names_its_features(tmp_path):
+    made, features = network(MLP(hidden=(4,)))
+    write_onnx(made, tmp_path / "network.onnx")
+    session = onnxruntime.InferenceSession(
+        tmp_path / "network.onnx", providers=["CPUExecutionProvider"]
+    )
+    assert session.get_modelmeta().custom_metadata_map["feature_names"] == "pt,eta,mass"
+    np.testing.assert_allclose(
+        runtime_score(tmp_path / "network.onnx", features[:3]), made.score(features[:3]), atol=2e-6
+    )
+
+
+def test_own_modules_are_refused():
+    class Own(nnx.Module):
+        def __init__(self, inputs, outputs, *, rngs):
+            self.linear = nnx.Linear(inputs, outputs, rngs=rngs)
+
+        def __call__(self, x):
+            return self.linear(x)
+
+    made, _ = network(Own)
+    with pytest.raises(InputError, match=r"only networks of .*MLP can be exported"):
+        to_onnx(made)
