@@ -3,15 +3,14 @@
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 
 import difftune as dt
 
 
 def cut_and_count(scores, batch, hyperparameters, parameters):
     passes = batch.weight * jax.nn.sigmoid(scores)
-    s, b = jnp.sum(passes * batch.label), jnp.sum(passes * (1 - batch.label))
-    return jnp.log(b + (0.05 * b) ** 2) / 2 - jnp.log(s)
+    s, b = (passes * batch.label).sum(), (passes * (1 - batch.label)).sum()
+    return jax.numpy.log(b + (0.05 * b) ** 2) / 2 - jax.numpy.log(s)
 
 
 if __name__ == "__main__":
@@ -27,5 +26,4 @@ if __name__ == "__main__":
     space = dt.Space(learning_rate=dt.log_uniform(1e-4, 1e-2), dropout=dt.uniform(0.0, 0.4))
     search = dt.search.PBT(population=8, rounds=4, epochs_per_round=2)
     tuned = dt.tune(events, objective=cut_and_count, space=space, search=search, on_round=print)
-    print(tuned.ranking[0])
-    print(f"stat-only Z on test events: {dt.measure(tuned.network, tuned.split).stat_only:.1f}")
+    print(tuned.ranking[0], dt.measure(tuned.network, tuned.split).stat_only, sep="\n")

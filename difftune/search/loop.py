@@ -42,6 +42,16 @@ class Progress(NamedTuple):
     seconds: float
     events_per_second: float
 
+    def __str__(self) -> str:
+        """A line for a person."""
+        finite = self.score[np.isfinite(self.score)]
+        now = f"{finite.min():.4g} to {finite.max():.4g}" if finite.size else "none finite"
+        dead = f", {self.diverged} diverged" if self.diverged else ""
+        return (
+            f"round {self.round}/{self.rounds}  best {self.best:.4g}  now {now}  "
+            f"({self.running} training{dead})  {self.events_per_second:.2g} events/s"
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class SearchResult:

@@ -5,6 +5,7 @@ import logging
 import time
 from pathlib import Path
 
+from difftune.report import to_json
 from difftune.search import Progress
 
 logger = logging.getLogger("difftune")
@@ -28,21 +29,8 @@ class RoundLog:
         # The first round compiles, so the others tell how long the rest will take.
         typical = self._spent[-1] if len(self._spent) == 1 else min(self._spent[-3:])
         left = typical * (progress.rounds - progress.round)
-        scores = sorted(float(s) for s in progress.score if s == s)
-        spread = f"{scores[0]:.4g} to {scores[-1]:.4g}" if scores else "none finite"
-        dead = f", {progress.diverged} diverged" if progress.diverged else ""
-        logger.info(
-            "%s: round %d/%d  best %.4g  now %s  (%d training%s)  %.2g events/s  %s left",
-            self.stage,
-            progress.round,
-            progress.rounds,
-            progress.best,
-            spread,
-            progress.running,
-            dead,
-            progress.events_per_second,
-            time.strftime("%M:%S", time.gmtime(left)),
-        )
+        minutes = time.strftime("%M:%S", time.gmtime(left))
+        logger.info("%s: %s  %s left", self.stage, progress, minutes)
         if self.path is None:
             return
         row = {
@@ -50,11 +38,12 @@ class RoundLog:
             "round": progress.round,
             "rounds": progress.rounds,
             "best": progress.best,
-            "scores": [float(s) for s in progress.score],
+            "scores": progress.score,
             "running": progress.running,
             "diverged": progress.diverged,
             "seconds": round(progress.seconds, 3),
             "events_per_second": round(progress.events_per_second),
         }
         with self.path.open("a") as file:
-            file.write(json.dumps(row).replace("NaN", "null") + "\n")
+            # One line; what is not finite is null.
+            file.write(json.dumps(json.loads(to_json(row))) + "\n")

@@ -14,6 +14,7 @@ from typing import Any
 import difftune
 from difftune.config import Config
 from difftune.errors import InputError
+from difftune.report import to_json
 from difftune.training import describe
 
 logger = logging.getLogger("difftune")
@@ -30,8 +31,8 @@ def write(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes a JSON file in one step."""
-    write(path, json.dumps(content, indent=2) + "\n")
+    """Writes a JSON file in one step; what is not finite becomes null."""
+    write(path, to_json(content) + "\n")
 
 
 def check_folder(folder: Path, config: Config, *, resume: bool) -> None:
@@ -64,7 +65,7 @@ def check_folder(folder: Path, config: Config, *, resume: bool) -> None:
     before = json.loads(stored.read_text())
     changed = [
         f"{key}: {old!r} -> {new!r}"
-        for key, old, new in _changes(before, config.model_dump(mode="json"))
+        for key, old, new in _changes(before, config.model_dump())
     ]
     if changed:
         raise InputError(
@@ -108,7 +109,8 @@ def open_run(folder: Path, config: Config, *, resume: bool) -> Iterator[Path]:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger.addHandler(handler)
         try:
-            write_json(folder / "config.json", config.model_dump(mode="json"))
+            # Python's JSON keeps a NaN, which stands for itself among the missing values.
+            write(folder / "config.json", json.dumps(config.model_dump(), indent=2) + "\n")
             write_json(folder / "environment.json", environment(config))
             yield folder
         finally:
