@@ -252,7 +252,8 @@ def _fit(outcome: "Outcome", plots: _Plots, label) -> Section:
             Text(
                 f"Fit of workspace.json to its data: {poi} = {outcome.poi_text}. Expected CLs of "
                 f"{poi} = 1: {expected[2]:.3g} (one standard deviation: {expected[1]:.3g} to "
-                f"{expected[3]:.3g}), as `pyhf cls workspace.json` gives it."
+                f"{expected[3]:.3g}), as `pyhf cls --optimizer minuit workspace.json` "
+                "gives it."
             ),
             *plots.pages(
                 report.pulls(
