@@ -64,8 +64,7 @@ def check_folder(folder: Path, config: Config, *, resume: bool) -> None:
         )
     before = json.loads(stored.read_text())
     changed = [
-        f"{key}: {old!r} -> {new!r}"
-        for key, old, new in _changes(before, config.model_dump())
+        f"{key}: {old!r} -> {new!r}" for key, old, new in _changes(before, config.model_dump())
     ]
     if changed:
         raise InputError(
