@@ -1,5 +1,7 @@
-"""HistFactory models: for now the export of templates as a pyhf workspace."""
+"""HistFactory models: any pyhf spec as a differentiable pytree, and templates as a workspace."""
 
+from difftune.histfactory.config import Config
+from difftune.histfactory.model import Model
 from difftune.histfactory.uncertainties import (
     FreeNormalisation,
     Luminosity,
@@ -7,4 +9,11 @@ from difftune.histfactory.uncertainties import (
 )
 from difftune.histfactory.workspace import build_workspace
 
-__all__ = ["FreeNormalisation", "Luminosity", "NormalisationUncertainty", "build_workspace"]
+__all__ = [
+    "Config",
+    "FreeNormalisation",
+    "Luminosity",
+    "Model",
+    "NormalisationUncertainty",
+    "build_workspace",
+]

@@ -1,0 +1,124 @@
+"""What can be wrong with a spec, said with channel, sample, modifier and remedy."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyhf
+
+from difftune.errors import InputError
+
+Spec = Mapping[str, Any]
+
+
+def check_schema(spec: Spec, schema: str) -> None:
+    """Refuses what pyhf's schema refuses.
+
+    Args:
+        spec: A workspace or a model.
+        schema: "workspace.json" or "model.json".
+
+    Raises:
+        InputError: With names in place of indices.
+    """
+    try:
+        pyhf.schema.validate(spec, schema)
+    except pyhf.exceptions.InvalidSpecification as error:
+        what = error.parent.message
+        raise InputError(
+            f"The spec does not follow pyhf's schema {schema}, at {_named(spec, error.path)}: "
+            f"{what if len(what) < 200 else what[:200] + ' ...'}"
+        ) from error
+
+
+def check_numbers(spec: Spec) -> None:
+    """Refuses wrong lengths, numbers that are none, and factors that are not positive.
+
+    Raises:
+        InputError: For the first that is found.
+    """
+    _refuse_twice([channel["name"] for channel in spec["channels"]], "The spec", "channels")
+    observed = {o["name"]: o["data"] for o in spec.get("observations", ())}
+    for channel in spec["channels"]:
+        where = f"Channel {channel['name']!r}"
+        samples = channel["samples"]
+        _refuse_twice([sample["name"] for sample in samples], where, "samples")
+        bins = Counter(len(sample["data"]) for sample in samples).most_common(1)[0][0]
+        for what, values in _arrays(channel):
+            # A shape factor has no data, a normsys two numbers; the rest has one a bin.
+            if len(values) != bins:
+                raise InputError(
+                    f"{where}, {what}: {len(values)} bins, where the channel has {bins}. Every "
+                    "template of a channel needs the same bins."
+                )
+            _refuse_none(f"{where}, {what}", values)
+        if "observations" in spec:
+            _check_observed(where, observed.get(channel["name"]), bins)
+
+
+def _check_observed(where: str, data: Sequence[float] | None, bins: int) -> None:
+    if data is None:
+        raise InputError(f"{where} has no observations. Add them, or use it without data.")
+    if len(data) != bins:
+        raise InputError(f"{where}: {len(data)} observations for {bins} bins.")
+    _refuse_none(f"{where}, observations", data)
+    if min(data) < 0:
+        raise InputError(f"{where}, observations: bin {int(np.argmin(data))} holds {min(data)}.")
+
+
+def _arrays(channel: Spec) -> Iterator[tuple[str, Sequence[float]]]:
+    """Templates of a channel with their names; checks the factors of normsys on the way."""
+    for sample in channel["samples"]:
+        what = f"sample {sample['name']!r}"
+        yield what, sample["data"]
+        for modifier in sample["modifiers"]:
+            kind, data = modifier["type"], modifier["data"]
+            name = f"{what}, {kind} {modifier['name']!r}"
+            if kind == "histosys":
+                yield f"{name}, hi_data", data["hi_data"]
+                yield f"{name}, lo_data", data["lo_data"]
+            elif kind in ("shapesys", "staterror"):
+                yield name, data
+            elif kind == "normsys":
+                for field in ("hi", "lo"):
+                    if not 0 < data[field] < np.inf:
+                        raise InputError(
+                            f"Channel {channel['name']!r}, {name}: {field} is {data[field]}, but "
+                            "a factor on a yield must be positive. 1.06 is +6 %; for a variation "
+                            "that leaves nothing use 0.01 or so, or a histosys."
+                        )
+
+
+def _refuse_none(where: str, values: Sequence[float]) -> None:
+    array = np.asarray(values, float)
+    bad = np.flatnonzero(~np.isfinite(array))
+    if len(bad):
+        raise InputError(
+            f"{where}: bin {bad[0]} is {array[bad[0]]}. Fill it with a number, 0 for no events."
+        )
+
+
+def _refuse_twice(names: Sequence[str], where: str, what: str) -> None:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise InputError(f"{where} has two {what} called {twice[0]!r}. Rename or merge them.")
+
+
+def _named(spec: Spec, path: str) -> str:
+    """A path of the schema with names: channels[0].samples[1] as channel 'SR', sample 'ttbar'."""
+    words, place = [], spec
+    for step in path.replace("]", "").replace("[", ".").split("."):
+        if not step:
+            continue
+        key = int(step) if step.isdigit() else step
+        try:
+            place = place[key]
+        except (KeyError, IndexError, TypeError):
+            words.append(step)
+            break
+        if isinstance(key, int) and isinstance(place, Mapping) and "name" in place and words:
+            words[-1] = f"{words[-1].removesuffix('s')} {place['name']!r}"
+        else:
+            words.append(str(key))
+    return ", ".join(words) or "its top level"

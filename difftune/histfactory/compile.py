@@ -1,0 +1,458 @@
+"""From a spec to a structure and its numbers: pyhf says what the parameters are."""
+
+import copy
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jsonpatch
+import numpy as np
+import pyhf
+from jaxtyping import Float
+
+from difftune.errors import InputError, nearest
+from difftune.histfactory import interpolation
+from difftune.histfactory.checks import check_numbers, check_schema
+from difftune.histfactory.structure import (
+    FROM_YIELDS,
+    Entry,
+    Key,
+    Layout,
+    ParameterSet,
+    Structure,
+)
+
+logger = logging.getLogger("difftune")
+
+Spec = Mapping[str, Any]
+Path = tuple[str | int, ...]
+
+DEFAULT_SETTINGS = {"normsys": {"interpcode": "code4"}, "histosys": {"interpcode": "code4p"}}
+FROM_MEASUREMENT = "the measurement's"
+_MULTIPLY = ("normfactor", "lumi", "shapefactor", "shapesys", "staterror")
+_CONSTRAINTS = {"normal": "gaussian", "poisson": "poisson"}
+
+
+class Compiled(NamedTuple):
+    """A spec, taken apart.
+
+    Attributes:
+        structure: Everything but the numbers.
+        numbers: All of them, in the order of the structure's entries.
+        observed: Observations of all bins; None without any.
+    """
+
+    structure: Structure
+    numbers: Float[np.ndarray, " numbers"]
+    observed: Float[np.ndarray, " bins"] | None
+
+
+def patched(spec: Spec, patches: Sequence[Any]) -> dict[str, Any]:
+    """A copy of a spec with JSON patches applied one after the other.
+
+    Args:
+        spec: A workspace or a model.
+        patches: Lists of JSON patch operations, or what `pyhf.PatchSet` holds.
+
+    Raises:
+        InputError: A patch does not fit.
+    """
+    result = copy.deepcopy(dict(spec))
+    for number, patch in enumerate(patches):
+        try:
+            result = jsonpatch.JsonPatch(patch).apply(result)
+        except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException) as error:
+            raise InputError(
+                f"patches[{number}] does not fit the spec: {error}. A patch belongs to the "
+                "background-only workspace that it was published with."
+            ) from error
+    return result
+
+
+def compile_spec(
+    spec: Spec,
+    *,
+    measurement: str | None = None,
+    poi: str | None = FROM_MEASUREMENT,
+    modifier_settings: Mapping[str, Mapping[str, str]] | None = None,
+) -> Compiled:
+    """Structure and numbers of a workspace or of a model's spec.
+
+    Args:
+        spec: As pyhf reads it.
+        measurement: Name of the measurement; by default the first.
+        poi: Name of the parameter of interest; None for none.
+        modifier_settings: Interpolation codes, as in `pyhf.Model`.
+
+    Raises:
+        InputError: The spec is not right.
+    """
+    is_workspace = "measurements" in spec
+    check_schema(spec, "workspace.json" if is_workspace else "model.json")
+    check_numbers(spec)
+    config, way = _measurement(spec, measurement) if is_workspace else (spec, ())
+    settings = {kind: dict(DEFAULT_SETTINGS[kind]) for kind in DEFAULT_SETTINGS}
+    settings |= {kind: dict(options) for kind, options in (modifier_settings or {}).items()}
+    codes = {kind: options["interpcode"] for kind, options in settings.items()}
+    _check_codes(codes)
+    model = _pyhf_model(spec, config, settings)
+    poi = _poi(model, config, poi, asked=poi != FROM_MEASUREMENT)
+
+    numbers: dict[Key, tuple[Path, list[float]]] = {}
+    for key, path, values in walk(spec):
+        numbers[key] = path, values  # twice the same modifier: the last one counts, as in pyhf
+    overrides = {options["name"]: options for options in config.get("parameters", ())}
+    for index, options in enumerate(config.get("parameters", ())):
+        for field in ("auxdata", "sigmas"):
+            if field in options and options["name"] in model.config.par_map:
+                path = (*way, "parameters", index, field)
+                numbers["parameter", options["name"], field] = path, options[field]
+
+    entries, start = [], 0
+    for key, (path, values) in numbers.items():
+        entries.append(Entry(key, start, start + len(values), path))
+        start += len(values)
+    flat = np.concatenate([np.asarray(values, float) for _, values in numbers.values()])
+    structure = Structure(
+        channels=tuple(model.config.channels),
+        bins=tuple(model.config.channel_nbins[name] for name in model.config.channels),
+        samples=tuple(model.config.samples),
+        modifiers=tuple((name, kind) for name, kind in model.config.modifiers),
+        parameter_sets=_parameter_sets(model),
+        poi=poi,
+        histosys_code=codes["histosys"],
+        normsys_code=codes["normsys"],
+        entries=tuple(entries),
+        parameters_path=(*way, "parameters"),
+        skeleton=_skeleton(spec, entries),
+        layout=_Places(spec, model, entries, overrides).layout(),
+    )
+    observed = None
+    if is_workspace:
+        by_channel = {o["name"]: o["data"] for o in spec["observations"]}
+        observed = np.concatenate([np.asarray(by_channel[c], float) for c in structure.channels])
+    return Compiled(structure, flat, observed)
+
+
+def walk(spec: Spec) -> Iterator[tuple[Key, Path, list[float]]]:
+    """Every run of numbers of a spec's channels: its key, the way to it, and its values."""
+    for i, channel in _by_name(spec["channels"]):
+        for j, sample in _by_name(channel["samples"]):
+            place, way = (channel["name"], sample["name"]), ("channels", i, "samples", j)
+            yield place, (*way, "data"), sample["data"]
+            for k, modifier in enumerate(sample["modifiers"]):
+                kind, data = modifier["type"], modifier["data"]
+                key, there = (*place, kind, modifier["name"]), (*way, "modifiers", k, "data")
+                if kind == "histosys":
+                    for field in ("hi_data", "lo_data"):
+                        yield (*key, field), (*there, field), data[field]
+                elif kind == "normsys":
+                    for field in ("hi", "lo"):
+                        yield (*key, field), (*there, field), [data[field]]
+                elif kind in ("shapesys", "staterror"):
+                    yield (*key, "data"), there, data
+
+
+def _by_name(items: Sequence[Spec]) -> list[tuple[int, Spec]]:
+    """Sorted as pyhf sorts channels and samples, with the place in the spec."""
+    return sorted(enumerate(items), key=lambda pair: pair[1]["name"])
+
+
+def _measurement(spec: Spec, name: str | None) -> tuple[Spec, Path]:
+    """Configuration of a measurement and the way to it."""
+    names = [measurement["name"] for measurement in spec["measurements"]]
+    if not names:
+        raise InputError("The workspace has no measurement: add one that names the POI.")
+    if name is not None and name not in names:
+        raise InputError(
+            f"The workspace has no measurement {name!r}; it has {names}.{nearest(name, names)}"
+        )
+    index = 0 if name is None else names.index(name)
+    return spec["measurements"][index]["config"], ("measurements", index, "config")
+
+
+def _check_codes(codes: Mapping[str, str]) -> None:
+    allowed = {"histosys": interpolation.ADDITIVE, "normsys": interpolation.MULTIPLICATIVE}
+    for kind, code in codes.items():
+        if kind not in allowed or code not in allowed[kind]:
+            raise InputError(
+                f"modifier_settings: no interpolation code {code!r} for {kind!r}. There are "
+                f"{allowed}."
+            )
+
+
+def _pyhf_model(spec: Spec, config: Spec, settings: Mapping[str, Any]) -> pyhf.Model:
+    """The model as pyhf builds it, without a parameter of interest."""
+    content = {"channels": spec["channels"], "parameters": config.get("parameters", [])}
+    try:
+        return pyhf.Model(content, poi_name=None, modifier_settings=settings, validate=False)
+    except (
+        pyhf.exceptions.InvalidModel,
+        pyhf.exceptions.InvalidModifier,
+        pyhf.exceptions.InvalidNameReuse,
+    ) as error:
+        raise InputError(f"pyhf refuses the spec: {error}") from error
+    except AssertionError as error:
+        # The only assertion about a spec that pyhf makes.
+        raise InputError(
+            "A staterror acts on different channels in different samples. Give each channel a "
+            "staterror with a name of its own."
+        ) from error
+
+
+def _poi(model: pyhf.Model, config: Spec, name: str | None, *, asked: bool) -> str | None:
+    """The parameter of interest, if there is one."""
+    if not asked:
+        name = config.get("poi", "mu") or None
+    if name is None:
+        return None
+    scalars = [p for p in model.config.par_order if model.config.param_set(p).n_parameters == 1]
+    if name in scalars:
+        return name
+    reason = f"The parameter of interest {name!r} is no parameter of the model"
+    if name in model.config.par_map:
+        reason = f"The parameter of interest {name!r} has one value a bin"
+    if asked:
+        raise InputError(f"{reason}. Its scalar ones are {scalars}.{nearest(name, scalars)}")
+    logger.warning(
+        "%s: it is used without one, so there are no limits. A background-only workspace wants "
+        "one of its signal patches (patches=...); poi=... names another parameter.",
+        reason,
+    )
+    return None
+
+
+def _parameter_sets(model: pyhf.Model) -> tuple[ParameterSet, ...]:
+    found = []
+    for name in model.config.par_order:
+        group, where = model.config.param_set(name), model.config.par_slice(name)
+        constraint = _CONSTRAINTS[group.pdf_type] if group.constrained else "none"
+        size = where.stop - where.start
+        found.append(ParameterSet(name, where.start, size, bool(group.is_scalar), constraint))
+    return tuple(found)
+
+
+def _skeleton(spec: Spec, entries: Sequence[Entry]) -> str:
+    """The spec with zeros for the numbers: two specs that differ in numbers alone share it."""
+    result = copy.deepcopy(dict(spec))
+    for entry in entries:
+        place: Any = result
+        for step in entry.path[:-1]:
+            place = place[step]
+        several = isinstance(place[entry.path[-1]], list)
+        place[entry.path[-1]] = [0.0] * (entry.stop - entry.start) if several else 0.0
+    modelled = {channel["name"] for channel in result["channels"]}
+    for observation in result.get("observations", ()):
+        if observation["name"] in modelled:
+            observation["data"] = [0.0] * len(observation["data"])
+    return json.dumps(result)
+
+
+class _Places:
+    """Finds the index of every number and parameter that a term of the likelihood needs."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        model: pyhf.Model,
+        entries: Sequence[Entry],
+        overrides: Mapping[str, Spec],
+    ) -> None:
+        self.spec, self.config, self.overrides = spec, model.config, overrides
+        self.start = {entry.key: entry.start for entry in entries}
+        self.zero = entries[-1].stop
+        self.one = self.zero + 1
+        self.samples = {name: index for index, name in enumerate(self.config.samples)}
+        self.channels = {name: index for index, name in enumerate(self.config.channels)}
+        self.of_type: dict[str, list[str]] = {}
+        for name, kind in self.config.modifiers:
+            self.of_type.setdefault(kind, []).append(name)
+
+    def layout(self) -> Layout:
+        """All of it."""
+        config = self.config
+        bounds = np.asarray(config.suggested_bounds(), float).reshape(-1, 2)
+        fixed, pinned = self._fixed()
+        return Layout(
+            nominal=self._nominal(),
+            channel=np.repeat(
+                np.arange(len(config.channels), dtype=np.int32),
+                [config.channel_nbins[name] for name in config.channels],
+            ),
+            factors=self._factors(),
+            fixed=fixed,
+            pinned=pinned,
+            init=np.asarray(config.suggested_init(), float),
+            lower=bounds[:, 0],
+            upper=bounds[:, 1],
+            **self._histosys(),
+            **self._normsys(),
+            **self._staterror(),
+            **self._shapesys(),
+            **self._auxiliary(),
+        )
+
+    def _cells(self) -> Iterator[tuple[str, str, int, slice, Spec]]:
+        """Channel, sample, its index, its bins, and its spec."""
+        for channel in self.spec["channels"]:
+            bins = self.config.channel_slices[channel["name"]]
+            for sample in channel["samples"]:
+                yield channel["name"], sample["name"], self.samples[sample["name"]], bins, sample
+
+    def _run(self, key: Key, bins: slice) -> np.ndarray:
+        return self.start[key] + np.arange(bins.stop - bins.start, dtype=np.int32)
+
+    def _parameters(self, kind: str) -> np.ndarray:
+        names = self.of_type.get(kind, [])
+        return np.asarray([self.config.par_slice(name).start for name in names], np.int32)
+
+    def _nominal(self) -> np.ndarray:
+        found = np.full((len(self.samples), self.config.nmaindata), self.zero, np.int32)
+        for channel, sample, row, bins, _ in self._cells():
+            found[row, bins] = self._run((channel, sample), bins)
+        return found
+
+    def _histosys(self) -> dict[str, np.ndarray]:
+        names = {name: i for i, name in enumerate(self.of_type.get("histosys", []))}
+        up = np.repeat(self._nominal()[None], len(names), axis=0)
+        down = up.copy()
+        for channel, sample, row, bins, spec in self._cells():
+            for modifier in spec["modifiers"]:
+                if modifier["type"] == "histosys":
+                    key, index = (channel, sample, "histosys", modifier["name"]), modifier["name"]
+                    up[names[index], row, bins] = self._run((*key, "hi_data"), bins)
+                    down[names[index], row, bins] = self._run((*key, "lo_data"), bins)
+        return {
+            "histosys": self._parameters("histosys"),
+            "histosys_up": up,
+            "histosys_down": down,
+        }
+
+    def _normsys(self) -> dict[str, np.ndarray]:
+        names = {name: i for i, name in enumerate(self.of_type.get("normsys", []))}
+        up = np.full((len(names), len(self.samples), len(self.channels)), self.one, np.int32)
+        down = up.copy()
+        for channel, sample, row, _, spec in self._cells():
+            for modifier in spec["modifiers"]:
+                if modifier["type"] == "normsys":
+                    key = (channel, sample, "normsys", modifier["name"])
+                    place = names[modifier["name"]], row, self.channels[channel]
+                    up[place], down[place] = self.start[*key, "hi"], self.start[*key, "lo"]
+        return {"normsys": self._parameters("normsys"), "normsys_up": up, "normsys_down": down}
+
+    def _factors(self) -> np.ndarray:
+        """For each sample and bin the parameters that multiply it, as deep as needed."""
+        nothing = self.config.npars
+        columns: dict[tuple[int, int], dict[tuple[str, str], int]] = {}
+        for channel, _, row, bins, spec in self._cells():
+            for modifier in spec["modifiers"]:
+                name, kind = modifier["name"], modifier["type"]
+                if kind not in _MULTIPLY:
+                    continue
+                first = self.config.par_slice(name).start
+                if kind == "staterror":
+                    first += self._staterror_offset(name, channel)
+                for index, bin_ in enumerate(range(bins.start, bins.stop)):
+                    own = first + (0 if kind in ("normfactor", "lumi") else index)
+                    columns.setdefault((row, bin_), {})[kind, name] = own
+        depth = max((len(found) for found in columns.values()), default=0)
+        result = np.full((depth, len(self.samples), self.config.nmaindata), nothing, np.int32)
+        for (row, bin_), found in columns.items():
+            result[: len(found), row, bin_] = list(found.values())
+        return result
+
+    def _carriers(self, name: str) -> dict[str, list[str]]:
+        """Samples that carry a staterror, for each of its channels in pyhf's order."""
+        found: dict[str, list[str]] = {}
+        for channel, sample, _, _, spec in self._cells():
+            for modifier in spec["modifiers"]:
+                if (modifier["type"], modifier["name"]) == ("staterror", name):
+                    found.setdefault(channel, []).append(sample)
+        return {channel: found[channel] for channel in self.config.channels if channel in found}
+
+    def _staterror_offset(self, name: str, channel: str) -> int:
+        """Parameters of a staterror that belong to channels before this one."""
+        before = [c for c in self._carriers(name) if self.channels[c] < self.channels[channel]]
+        return sum(self.config.channel_nbins[c] for c in before)
+
+    def _staterror(self) -> dict[str, np.ndarray]:
+        parameters, nominal, uncertainty = [], [], []
+        for name in self.of_type.get("staterror", []):
+            for channel, samples in self._carriers(name).items():
+                first = self.config.par_slice(name).start + self._staterror_offset(name, channel)
+                for index in range(self.config.channel_nbins[channel]):
+                    yields = np.full(len(self.samples), self.zero, np.int32)
+                    errors = yields.copy()
+                    for sample in samples:
+                        key = (channel, sample, "staterror", name, "data")
+                        yields[self.samples[sample]] = self.start[channel, sample] + index
+                        errors[self.samples[sample]] = self.start[key] + index
+                    parameters.append(first + index)
+                    nominal.append(yields)
+                    uncertainty.append(errors)
+        shape = (len(parameters), len(self.samples))
+        return {
+            "staterror": np.asarray(parameters, np.int32),
+            "staterror_nominal": np.asarray(nominal, np.int32).reshape(shape),
+            "staterror_uncertainty": np.asarray(uncertainty, np.int32).reshape(shape),
+        }
+
+    def _shapesys(self) -> dict[str, np.ndarray]:
+        parameters, nominal, uncertainty = [], [], []
+        for channel, sample, _, bins, spec in self._cells():
+            for modifier in spec["modifiers"]:
+                if modifier["type"] == "shapesys":
+                    where = self.config.par_slice(modifier["name"])
+                    key = (channel, sample, "shapesys", modifier["name"], "data")
+                    parameters.append(np.arange(where.start, where.stop, dtype=np.int32))
+                    nominal.append(self._run((channel, sample), bins))
+                    uncertainty.append(self._run(key, bins))
+        empty = [np.zeros(0, np.int32)]
+        return {
+            "shapesys": np.concatenate(parameters or empty),
+            "shapesys_nominal": np.concatenate(nominal or empty),
+            "shapesys_uncertainty": np.concatenate(uncertainty or empty),
+        }
+
+    def _auxiliary(self) -> dict[str, np.ndarray]:
+        kinds = {name: {k for n, k in self.config.modifiers if n == name} for name in self._names}
+        parameters, poisson, center, sigma = [], [], [], []
+        for name in self.config.auxdata_order:
+            where = self.config.par_slice(name)
+            count = where.stop - where.start
+            follows = kinds[name] & {"shapesys", "staterror"}
+            width = FROM_YIELDS if follows else self.one
+            middle = self.one if "staterror" in follows else self.zero
+            middle = FROM_YIELDS if "shapesys" in follows else middle
+            parameters += range(where.start, where.stop)
+            poisson += [self.config.param_set(name).pdf_type == "poisson"] * count
+            center += self._override(name, "auxdata", count) or [middle] * count
+            sigma += self._override(name, "sigmas", count) or [width] * count
+        return {
+            "auxiliary": np.asarray(parameters, np.int32),
+            "poisson": np.asarray(poisson, bool),
+            "center": np.asarray(center, np.int32),
+            "sigma": np.asarray(sigma, np.int32),
+        }
+
+    @property
+    def _names(self) -> list[str]:
+        return list(self.config.par_order)
+
+    def _override(self, name: str, field: str, count: int) -> list[int] | None:
+        first = self.start.get(("parameter", name, field))
+        return None if first is None else list(range(first, first + count))
+
+    def _fixed(self) -> tuple[np.ndarray, np.ndarray]:
+        """Parameters that the spec fixes, and those that a vanishing uncertainty fixes."""
+        fixed = np.zeros(self.config.npars, bool)
+        pinned = fixed.copy()
+        for kind in ("staterror", "shapesys"):
+            for name in self.of_type.get(kind, []):
+                pinned[self.config.par_slice(name)] = True
+        for name, options in self.overrides.items():
+            if "fixed" in options and name in self.config.par_map:
+                fixed[self.config.par_slice(name)] = options["fixed"]
+                pinned[self.config.par_slice(name)] = False
+        return fixed, pinned

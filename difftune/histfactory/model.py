@@ -1,0 +1,301 @@
+"""A HistFactory model as a pytree: numbers are leaves, structure is static."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from dataclasses import replace as replace_fields
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pyhf
+from jax import Array
+from jaxtyping import Float
+
+from difftune.data.pytree import register
+from difftune.errors import InputError, nearest
+from difftune.histfactory import rates
+from difftune.histfactory.compile import (
+    FROM_MEASUREMENT,
+    Spec,
+    compile_spec,
+    patched,
+)
+from difftune.histfactory.config import Config
+from difftune.histfactory.precision import in_float64, traced
+from difftune.histfactory.structure import Key, Structure
+
+logger = logging.getLogger("difftune")
+
+Vector = Float[Array, "..."] | Float[np.ndarray, "..."] | Sequence[float]
+
+
+@register(static=("structure",))
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Model:
+    """A HistFactory model, differentiable with respect to parameters, data and every number.
+
+    It is a pytree, so it goes through `jit`, `grad` and `vmap`. All computations are in float64:
+    a call with plain numbers sees to that by itself and returns numpy; inside a transformation of
+    your own, put `with jax.enable_x64(True):` around that.
+
+    Attributes:
+        structure: Names, order and indices; models of equal structure share compiled programs.
+        numbers: Every number of the spec: yields, variations, uncertainties. A leading axis makes
+            it a batch of models (`Model.stack`), which fits and tests take as one.
+        observed: Observations of the bins; None without any.
+    """
+
+    structure: Structure
+    numbers: Float[Array, "*batch numbers"] | Float[np.ndarray, "*batch numbers"]
+    observed: Float[Array, "*batch bins"] | Float[np.ndarray, "*batch bins"] | None = None
+
+    @classmethod
+    def from_spec(
+        cls,
+        spec: Spec,
+        *,
+        measurement: str | None = None,
+        poi: str | None = FROM_MEASUREMENT,
+        patches: Sequence[Any] = (),
+        modifier_settings: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> "Model":
+        """Any workspace or model that pyhf reads.
+
+        Args:
+            spec: A pyhf workspace (with measurements and observations), or a model's spec.
+            measurement: Name of the measurement; by default the first.
+            poi: Name of the parameter of interest, if not the measurement's; None for none.
+            patches: JSON patches to apply first, each a list of operations.
+            modifier_settings: Interpolation codes as in `pyhf.Model`; by default `{"normsys":
+                {"interpcode": "code4"}, "histosys": {"interpcode": "code4p"}}`.
+
+        Raises:
+            InputError: The spec is not right; the message names channel, sample and modifier.
+        """
+        compiled = compile_spec(
+            patched(spec, patches),
+            measurement=measurement,
+            poi=poi,
+            modifier_settings=modifier_settings,
+        )
+        model = cls(
+            structure=compiled.structure, numbers=compiled.numbers, observed=compiled.observed
+        )
+        _refuse_negative(model)
+        return model
+
+    @property
+    def config(self) -> Config:
+        """Parameters, channels and samples under the names that pyhf has for them."""
+        given = self._terms(self.numbers)
+        return Config(self.structure, given.center.tolist(), np.asarray(given.fixed).tolist())
+
+    @in_float64
+    def _terms(self, numbers: Vector) -> rates.Terms:
+        return rates.terms(self.structure, jnp.asarray(numbers))
+
+    def replace(self, **changes: Any) -> "Model":
+        """A copy with other `numbers` or `observed`."""
+        return replace_fields(self, **changes)
+
+    @in_float64
+    def with_numbers(self, values: Mapping[Key, Any]) -> "Model":
+        """A copy with other yields, variations or uncertainties, for instance traced ones.
+
+        Nothing is rebuilt or compiled again, and gradients flow through.
+
+        Args:
+            values: Numbers by key: `(channel, sample)` for nominal yields; `(channel, sample,
+                modifier type, modifier, field)` for what a modifier says, field being `"hi_data"`
+                or `"lo_data"` of a histosys, `"hi"` or `"lo"` of a normsys, `"data"` of a shapesys
+                or staterror (absolute uncertainties).
+
+        Raises:
+            InputError: There is no such key, or a wrong number of bins.
+        """
+        entries = self.structure.entry
+        index = np.arange(self.structure.size)
+        parts, start = [jnp.asarray(self.numbers, jnp.float64)], self.structure.size
+        for key, value in values.items():
+            if key not in entries:
+                words = {" / ".join(known): known for known in entries}
+                hint = nearest(" / ".join(map(str, key)), words)
+                raise InputError(f"The model has no numbers {key!r}.{hint}")
+            entry, array = entries[key], jnp.atleast_1d(jnp.asarray(value, jnp.float64))
+            if array.shape[-1] != entry.stop - entry.start:
+                raise InputError(
+                    f"{key!r} has {array.shape[-1]} numbers, the model {entry.stop - entry.start}."
+                )
+            index[entry.start : entry.stop] = np.arange(start, start + array.shape[-1])
+            start += array.shape[-1]
+            parts.append(array)
+        batch = jnp.broadcast_shapes(*(part.shape[:-1] for part in parts))
+        spread = [jnp.broadcast_to(part, (*batch, part.shape[-1])) for part in parts]
+        return self.replace(numbers=jnp.concatenate(spread, axis=-1)[..., index])
+
+    def get(self, *key: str) -> Float[Array, "..."] | Float[np.ndarray, "..."]:
+        """The numbers of a key, as `with_numbers` takes them.
+
+        Raises:
+            InputError: There is no such key.
+        """
+        if key not in self.structure.entry:
+            raise InputError(f"The model has no numbers {key!r}.")
+        entry = self.structure.entry[key]
+        return self.numbers[..., entry.start : entry.stop]
+
+    @in_float64
+    def expected(self, parameters: Vector) -> Float[Array, " bins"]:
+        """Expected yields of the bins.
+
+        Args:
+            parameters: All of them, in the order of `config.par_names`.
+        """
+        given = rates.terms(self.structure, jnp.asarray(self.numbers))
+        return rates.rates(self.structure, given, self._parameters(parameters))
+
+    @in_float64
+    def expected_by_sample(self, parameters: Vector) -> Float[Array, "samples bins"]:
+        """Expected yields of each sample."""
+        given = rates.terms(self.structure, jnp.asarray(self.numbers))
+        return rates.by_sample(self.structure, given, self._parameters(parameters))
+
+    @in_float64
+    def asimov(self, parameters: Vector | None = None) -> Float[Array, " data"]:
+        """Main and auxiliary data without fluctuation (arXiv 1007.1727).
+
+        Args:
+            parameters: Where; by default the suggested start values.
+        """
+        given = rates.terms(self.structure, jnp.asarray(self.numbers))
+        point = self._parameters(self.structure.layout.init if parameters is None else parameters)
+        main = rates.rates(self.structure, given, point)
+        return jnp.concatenate([main, rates.expected_auxiliary(self.structure, given, point)])
+
+    expected_data = asimov
+
+    @in_float64
+    def data(self, main: Vector | None = None) -> Float[Array, "*batch data"]:
+        """Main data with the nominal auxiliary data behind, as fits want them.
+
+        Args:
+            main: Counts of the bins, or main and auxiliary data; by default the observations.
+
+        Raises:
+            InputError: There are no observations, or the length is wrong.
+        """
+        if main is None:
+            if self.observed is None:
+                raise InputError(
+                    "The model has no observations: give data, or `model.asimov()` for the "
+                    "nominal expectation."
+                )
+            main = self.observed
+        counts = jnp.asarray(main, jnp.float64)
+        bins, auxiliary = self.structure.n_bins, len(self.structure.layout.auxiliary)
+        if counts.shape[-1] == bins + auxiliary and auxiliary:
+            return counts
+        if counts.shape[-1] != bins:
+            raise InputError(
+                f"The data have {counts.shape[-1]} entries; the model has {bins} bins and "
+                f"{auxiliary} auxiliary measurements, so {bins} or {bins + auxiliary} are right."
+            )
+        numbers = jnp.asarray(self.numbers)
+        center = _over_batch(lambda one: rates.terms(self.structure, one).center, numbers)
+        batch = jnp.broadcast_shapes(counts.shape[:-1], center.shape[:-1])
+        return jnp.concatenate(
+            [
+                jnp.broadcast_to(counts, (*batch, bins)),
+                jnp.broadcast_to(center, (*batch, auxiliary)),
+            ],
+            axis=-1,
+        )
+
+    @in_float64
+    def logpdf(self, parameters: Vector, data: Vector | None = None) -> Float[Array, ""]:
+        """Logarithm of the likelihood, constants included: that of pyhf.
+
+        Args:
+            parameters: All of them.
+            data: As in `data`.
+        """
+        given = rates.terms(self.structure, jnp.asarray(self.numbers))
+        values = self.data(data)
+        return rates.log_likelihood(self.structure, given, self._parameters(parameters), values)
+
+    def nll(self, parameters: Vector, data: Vector | None = None) -> Float[Array, ""]:
+        """Negative logarithm of the likelihood."""
+        return -self.logpdf(parameters, data)
+
+    def spec(self) -> dict[str, Any]:
+        """The spec with the model's numbers, for pyhf or a file."""
+        if traced(self) or np.ndim(self.numbers) > 1:
+            raise InputError("A spec is made of one model with plain numbers: take one of a batch.")
+        spec = self.structure.spec(np.asarray(self.numbers))
+        if "observations" in spec and self.observed is not None:
+            places = self.config.channel_slices
+            for observation in spec["observations"]:
+                # Published workspaces hold observations of channels that they do not model.
+                if observation["name"] in places:
+                    values = np.asarray(self.observed)[places[observation["name"]]]
+                    observation["data"] = values.tolist()
+        return spec
+
+    def to_pyhf(self) -> pyhf.Model:
+        """The same model for pyhf."""
+        spec, structure = self.spec(), self.structure
+        settings = {
+            "normsys": {"interpcode": structure.normsys_code},
+            "histosys": {"interpcode": structure.histosys_code},
+        }
+        content = {"channels": spec["channels"], "parameters": structure.configured(spec)}
+        return pyhf.Model(content, poi_name=structure.poi, modifier_settings=settings)
+
+    def _parameters(self, values: Vector) -> Float[Array, " parameters"]:
+        array = jnp.asarray(values, jnp.float64)
+        if array.shape[-1] != len(self.structure.names):
+            raise InputError(
+                f"{array.shape[-1]} parameters, where the model has {len(self.structure.names)}: "
+                "their names and order are in model.config.par_names."
+            )
+        return array
+
+
+def _over_batch(function: Any, array: Float[Array, "*batch n"]) -> Any:
+    """Applies a function of a vector over leading axes."""
+    for _ in array.shape[:-1]:
+        function = jax.vmap(function)
+    return function(array)
+
+
+def _refuse_negative(model: Model) -> None:
+    """Refuses a nominal expectation below zero.
+
+    Raises:
+        InputError: It names the bin and the sample that is most to blame.
+    """
+    yields = np.asarray(model.expected_by_sample(model.structure.layout.init))
+    total = yields.sum(axis=0)
+    bad = np.flatnonzero(~(total >= 0))
+    if len(bad):
+        channel, index = model.structure.bin_places[bad[0]]
+        sample = int(np.argmin(yields[:, bad[0]]))
+        raise InputError(
+            f"Channel {channel!r}, bin {index}: the model expects {total[bad[0]]:.4g} events, of "
+            f"which {yields[sample, bad[0]]:.4g} from sample "
+            f"{model.structure.samples[sample]!r}. Merge bins, or raise the sample's yield to a "
+            "small positive number."
+        )
+    for sample, row in zip(model.structure.samples, yields, strict=True):
+        if row.min() < 0:
+            channel, index = model.structure.bin_places[int(np.argmin(row))]
+            logger.warning(
+                "Channel %r, sample %r: %.4g events expected in bin %d.",
+                channel,
+                sample,
+                row.min(),
+                index,
+            )

@@ -1,0 +1,216 @@
+"""What of a HistFactory model does not change while its numbers do: names, order, indices."""
+
+import hashlib
+import json
+from dataclasses import astuple, dataclass, fields
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+Key = tuple[str, ...]
+
+FROM_YIELDS = -1
+"""In place of an index: the number follows from yields and their uncertainties."""
+
+
+class Entry(NamedTuple):
+    """A run of numbers of the spec in the flat vector.
+
+    Attributes:
+        key: `(channel, sample)` for nominal yields; `(channel, sample, modifier type, modifier,
+            field)` for a modifier's, the field being `"hi_data"`, `"lo_data"`, `"hi"`, `"lo"` or
+            `"data"`; `("parameter", name, "auxdata" or "sigmas")` for what a measurement says.
+        start: Place of the first number.
+        stop: One beyond the last.
+        path: The way to them in the spec.
+    """
+
+    key: Key
+    start: int
+    stop: int
+    path: tuple[str | int, ...]
+
+
+class ParameterSet(NamedTuple):
+    """Parameters that share a name: one, or one a bin.
+
+    Attributes:
+        name: Its name in the spec.
+        start: Index of the first.
+        size: How many.
+        scalar: Whether it is a single parameter without an index.
+        constraint: "none", "gaussian" or "poisson".
+    """
+
+    name: str
+    start: int
+    size: int
+    scalar: bool
+    constraint: str
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Layout:
+    """Where each term of the likelihood finds its numbers and parameters.
+
+    Indices into the numbers may also be those of a 0 and a 1 that stand behind the last number;
+    indices into the parameters that of a 1 behind the last parameter.
+
+    Attributes:
+        nominal: Nominal yields.
+        channel: Channel of each bin.
+        histosys: Parameter of each additive variation.
+        histosys_up: Its templates at +1; the nominal where it has no effect.
+        histosys_down: Its templates at -1.
+        normsys: Parameter of each relative variation.
+        normsys_up: Its factors at +1; 1 where it has no effect.
+        normsys_down: Its factors at -1.
+        factors: Parameters that multiply the yield: normfactor, lumi, shapefactor, shapesys and
+            staterror are one thing.
+        staterror: Parameter of each bin's statistical uncertainty.
+        staterror_nominal: Yields of the samples that share it.
+        staterror_uncertainty: Their uncertainties.
+        shapesys: Parameter of each bin's uncorrelated uncertainty.
+        shapesys_nominal: The yield.
+        shapesys_uncertainty: Its uncertainty.
+        auxiliary: Parameter of each auxiliary measurement, in the order of the auxiliary data.
+        poisson: Whether it is a count and not a Gaussian measurement.
+        center: Its result as the spec gives it, or `FROM_YIELDS`.
+        sigma: Its width as the spec gives it, or `FROM_YIELDS`.
+        fixed: Parameters that the spec fixes.
+        pinned: Parameters that are fixed where their uncertainty is 0, as the spec does not say.
+        init: Suggested start values.
+        lower: Lower bounds.
+        upper: Upper bounds.
+    """
+
+    nominal: Int[np.ndarray, "samples bins"]
+    channel: Int[np.ndarray, " bins"]
+    histosys: Int[np.ndarray, " histosys"]
+    histosys_up: Int[np.ndarray, "histosys samples bins"]
+    histosys_down: Int[np.ndarray, "histosys samples bins"]
+    normsys: Int[np.ndarray, " normsys"]
+    normsys_up: Int[np.ndarray, "normsys samples channels"]
+    normsys_down: Int[np.ndarray, "normsys samples channels"]
+    factors: Int[np.ndarray, "factors samples bins"]
+    staterror: Int[np.ndarray, " staterror"]
+    staterror_nominal: Int[np.ndarray, "staterror samples"]
+    staterror_uncertainty: Int[np.ndarray, "staterror samples"]
+    shapesys: Int[np.ndarray, " shapesys"]
+    shapesys_nominal: Int[np.ndarray, " shapesys"]
+    shapesys_uncertainty: Int[np.ndarray, " shapesys"]
+    auxiliary: Int[np.ndarray, " auxiliary"]
+    poisson: Bool[np.ndarray, " auxiliary"]
+    center: Int[np.ndarray, " auxiliary"]
+    sigma: Int[np.ndarray, " auxiliary"]
+    fixed: Bool[np.ndarray, " parameters"]
+    pinned: Bool[np.ndarray, " parameters"]
+    init: Float[np.ndarray, " parameters"]
+    lower: Float[np.ndarray, " parameters"]
+    upper: Float[np.ndarray, " parameters"]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Structure:
+    """The static part of a model. Two are equal if everything in them is.
+
+    Attributes:
+        channels: Names, sorted.
+        bins: Number of bins of each channel.
+        samples: Names, sorted.
+        modifiers: Names and types, sorted by name.
+        parameter_sets: In pyhf's order.
+        poi: Name of the parameter of interest; None without one.
+        histosys_code: Interpolation of additive variations.
+        normsys_code: Interpolation of relative variations.
+        entries: Where the numbers come from, in the order of the flat vector.
+        parameters_path: The way to the parameters' configuration in the spec.
+        skeleton: The spec as JSON, with zeros for the numbers.
+        layout: Where the likelihood finds them.
+    """
+
+    channels: tuple[str, ...]
+    bins: tuple[int, ...]
+    samples: tuple[str, ...]
+    modifiers: tuple[tuple[str, str], ...]
+    parameter_sets: tuple[ParameterSet, ...]
+    poi: str | None
+    histosys_code: str
+    normsys_code: str
+    entries: tuple[Entry, ...]
+    parameters_path: tuple[str | int, ...]
+    skeleton: str
+    layout: Layout
+
+    @cached_property
+    def digest(self) -> str:
+        """A fingerprint of all of it."""
+        summary = hashlib.sha256()
+        for field in fields(self):
+            if field.name != "layout":
+                summary.update(repr(getattr(self, field.name)).encode())
+        for array in astuple(self.layout):
+            summary.update(repr((array.shape, array.dtype.str)).encode() + array.tobytes())
+        return summary.hexdigest()
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Structure) and self.digest == other.digest
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Names of the parameters, with the bin's index where a name stands for several."""
+        found: list[str] = []
+        for group in self.parameter_sets:
+            several = [f"{group.name}[{index}]" for index in range(group.size)]
+            found += [group.name] if group.scalar else several
+        return tuple(found)
+
+    @cached_property
+    def poi_index(self) -> int | None:
+        """Index of the parameter of interest."""
+        return None if self.poi is None else self.names.index(self.poi)
+
+    @cached_property
+    def entry(self) -> dict[Key, Entry]:
+        """The entries by their key."""
+        return {entry.key: entry for entry in self.entries}
+
+    @property
+    def size(self) -> int:
+        """How many numbers the spec has."""
+        return self.entries[-1].stop
+
+    @property
+    def n_bins(self) -> int:
+        """Bins of all channels together."""
+        return sum(self.bins)
+
+    @cached_property
+    def bin_places(self) -> tuple[tuple[str, int], ...]:
+        """Channel, and number within it, of each bin."""
+        pairs = zip(self.channels, self.bins, strict=True)
+        return tuple((channel, index) for channel, count in pairs for index in range(count))
+
+    def spec(self, numbers: Float[np.ndarray, " numbers"]) -> dict[str, Any]:
+        """The spec with these numbers."""
+        spec = json.loads(self.skeleton)
+        for entry in self.entries:
+            values = numbers[entry.start : entry.stop].tolist()
+            place = spec
+            for step in entry.path[:-1]:
+                place = place[step]
+            scalar = not isinstance(place[entry.path[-1]], list)
+            place[entry.path[-1]] = values[0] if scalar else values
+        return spec
+
+    def configured(self, spec: dict[str, Any]) -> list[dict[str, Any]]:
+        """The configuration of parameters in a spec of this structure."""
+        place: Any = spec
+        for step in self.parameters_path[:-1]:
+            place = place[step]
+        return place.get(self.parameters_path[-1], [])
