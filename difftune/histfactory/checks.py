@@ -57,7 +57,7 @@ def check_numbers(spec: Spec) -> None:
             _check_observed(where, observed.get(channel["name"]), bins)
 
 
-def _check_observed(where: str, data: Sequence[float] | None, bins: int) -> None:
+def _check_observed(where: str, data: Sequence[float | int] | None, bins: int) -> None:
     if data is None:
         raise InputError(f"{where} has no observations. Add them, or use it without data.")
     if len(data) != bins:
@@ -67,7 +67,7 @@ def _check_observed(where: str, data: Sequence[float] | None, bins: int) -> None
         raise InputError(f"{where}, observations: bin {int(np.argmin(data))} holds {min(data)}.")
 
 
-def _arrays(channel: Spec) -> Iterator[tuple[str, Sequence[float]]]:
+def _arrays(channel: Spec) -> Iterator[tuple[str, Sequence[float | int]]]:
     """Templates of a channel with their names; checks the factors of normsys on the way."""
     for sample in channel["samples"]:
         what = f"sample {sample['name']!r}"
@@ -90,7 +90,7 @@ def _arrays(channel: Spec) -> Iterator[tuple[str, Sequence[float]]]:
                         )
 
 
-def _refuse_none(where: str, values: Sequence[float]) -> None:
+def _refuse_none(where: str, values: Sequence[float | int]) -> None:
     array = np.asarray(values, float)
     bad = np.flatnonzero(~np.isfinite(array))
     if len(bad):
@@ -107,7 +107,8 @@ def _refuse_twice(names: Sequence[str], where: str, what: str) -> None:
 
 def _named(spec: Spec, path: str) -> str:
     """A path of the schema with names: channels[0].samples[1] as channel 'SR', sample 'ttbar'."""
-    words, place = [], spec
+    words: list[str] = []
+    place: Any = spec
     for step in path.replace("]", "").replace("[", ".").split("."):
         if not step:
             continue

@@ -94,17 +94,17 @@ def compile_spec(
     config, way = _measurement(spec, measurement) if is_workspace else (spec, ())
     settings = {kind: dict(DEFAULT_SETTINGS[kind]) for kind in DEFAULT_SETTINGS}
     settings |= {kind: dict(options) for kind, options in (modifier_settings or {}).items()}
-    codes = {kind: options["interpcode"] for kind, options in settings.items()}
+    codes = {kind: options.get("interpcode", "") for kind, options in settings.items()}
     _check_codes(codes)
     model = _pyhf_model(spec, config, settings)
     poi = _poi(model, config, poi, asked=poi != FROM_MEASUREMENT)
 
-    numbers: dict[Key, tuple[Path, list[float]]] = {}
+    numbers: dict[Key, tuple[Path, list[float | int]]] = {}
     for key, path, values in walk(spec):
         numbers[key] = path, values  # twice the same modifier: the last one counts, as in pyhf
     overrides = {options["name"]: options for options in config.get("parameters", ())}
     for index, options in enumerate(config.get("parameters", ())):
-        for field in ("auxdata", "sigmas"):
+        for field in ("auxdata", "sigmas", "factors"):
             if field in options and options["name"] in model.config.par_map:
                 path = (*way, "parameters", index, field)
                 numbers["parameter", options["name"], field] = path, options[field]
@@ -135,7 +135,7 @@ def compile_spec(
     return Compiled(structure, flat, observed)
 
 
-def walk(spec: Spec) -> Iterator[tuple[Key, Path, list[float]]]:
+def walk(spec: Spec) -> Iterator[tuple[Key, Path, list[float | int]]]:
     """Every run of numbers of a spec's channels: its key, the way to it, and its values."""
     for i, channel in _by_name(spec["channels"]):
         for j, sample in _by_name(channel["samples"]):
@@ -178,13 +178,14 @@ def _check_codes(codes: Mapping[str, str]) -> None:
         if kind not in allowed or code not in allowed[kind]:
             raise InputError(
                 f"modifier_settings: no interpolation code {code!r} for {kind!r}. There are "
-                f"{allowed}."
+                f"{allowed}, as {{'normsys': {{'interpcode': 'code4'}}}}."
             )
 
 
 def _pyhf_model(spec: Spec, config: Spec, settings: Mapping[str, Any]) -> pyhf.Model:
     """The model as pyhf builds it, without a parameter of interest."""
     content = {"channels": spec["channels"], "parameters": config.get("parameters", [])}
+    _check_luminosity(content)
     try:
         return pyhf.Model(content, poi_name=None, modifier_settings=settings, validate=False)
     except (
@@ -199,6 +200,25 @@ def _pyhf_model(spec: Spec, config: Spec, settings: Mapping[str, Any]) -> pyhf.M
             "A staterror acts on different channels in different samples. Give each channel a "
             "staterror with a name of its own."
         ) from error
+
+
+def _check_luminosity(content: Spec) -> None:
+    """Refuses a lumi modifier whose measurement is not configured: pyhf has no default for it."""
+    configured = {options["name"]: options for options in content["parameters"]}
+    for channel in content["channels"]:
+        for sample in channel["samples"]:
+            for modifier in sample["modifiers"]:
+                if modifier["type"] != "lumi":
+                    continue
+                given = configured.get(modifier["name"], {})
+                missing = [f for f in ("inits", "bounds", "auxdata", "sigmas") if f not in given]
+                if missing:
+                    raise InputError(
+                        f"Channel {channel['name']!r}, sample {sample['name']!r}, lumi "
+                        f"{modifier['name']!r}: the measurement does not say {missing}. Add to its "
+                        'parameters {"name": "lumi", "inits": [1.0], "bounds": [[0.9, 1.1]], '
+                        '"auxdata": [1.0], "sigmas": [0.02]} with your numbers.'
+                    )
 
 
 def _poi(model: pyhf.Model, config: Spec, name: str | None, *, asked: bool) -> str | None:
@@ -345,12 +365,14 @@ class _Places:
         """For each sample and bin the parameters that multiply it, as deep as needed."""
         nothing = self.config.npars
         columns: dict[tuple[int, int], dict[tuple[str, str], int]] = {}
-        for channel, _, row, bins, spec in self._cells():
+        for channel, sample, row, bins, spec in self._cells():
             for modifier in spec["modifiers"]:
                 name, kind = modifier["name"], modifier["type"]
                 if kind not in _MULTIPLY:
                     continue
                 first = self.config.par_slice(name).start
+                if kind == "shapefactor":
+                    self._check_shapefactor(name, channel, sample)
                 if kind == "staterror":
                     first += self._staterror_offset(name, channel)
                 for index, bin_ in enumerate(range(bins.start, bins.stop)):
@@ -361,6 +383,18 @@ class _Places:
         for (row, bin_), found in columns.items():
             result[: len(found), row, bin_] = list(found.values())
         return result
+
+    def _check_shapefactor(self, name: str, channel: str, sample: str) -> None:
+        """Refuses what pyhf 0.7 multiplies by whatever parameter comes first."""
+        size = self.config.param_set(name).n_parameters
+        bins = self.config.channel_nbins[channel]
+        if bins > size:
+            raise InputError(
+                f"Channel {channel!r}, sample {sample!r}, shapefactor {name!r}: {bins} bins, but "
+                f"pyhf gives it the {size} of the first channel that has it, in the order of their "
+                "names. Give this channel a shapefactor of its own, or rename the channel with "
+                "the most bins so that it comes first."
+            )
 
     def _carriers(self, name: str) -> dict[str, list[str]]:
         """Samples that carry a staterror, for each of its channels in pyhf's order."""
@@ -417,7 +451,10 @@ class _Places:
 
     def _auxiliary(self) -> dict[str, np.ndarray]:
         kinds = {name: {k for n, k in self.config.modifiers if n == name} for name in self._names}
-        parameters, poisson, center, sigma = [], [], [], []
+        parameters: list[int] = []
+        poisson: list[bool] = []
+        center: list[int] = []
+        sigma: list[int] = []
         for name in self.config.auxdata_order:
             where = self.config.par_slice(name)
             count = where.stop - where.start
@@ -425,10 +462,12 @@ class _Places:
             width = FROM_YIELDS if follows else self.one
             middle = self.one if "staterror" in follows else self.zero
             middle = FROM_YIELDS if "shapesys" in follows else middle
+            is_poisson = self.config.param_set(name).pdf_type == "poisson"
             parameters += range(where.start, where.stop)
-            poisson += [self.config.param_set(name).pdf_type == "poisson"] * count
+            poisson += [is_poisson] * count
             center += self._override(name, "auxdata", count) or [middle] * count
-            sigma += self._override(name, "sigmas", count) or [width] * count
+            field = "factors" if is_poisson else "sigmas"
+            sigma += self._override(name, field, count) or [width] * count
         return {
             "auxiliary": np.asarray(parameters, np.int32),
             "poisson": np.asarray(poisson, bool),

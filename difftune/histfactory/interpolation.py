@@ -61,13 +61,11 @@ def polynomial(
         jnp.square(log_up) * up,
         jnp.square(log_down) * down,
     )
-    return jnp.stack(
-        [sum(c * b for c, b in zip(row, conditions, strict=True)) for row in _CODE4]  # type: ignore[misc]
-    )
+    return jnp.stack([sum(c * b for c, b in zip(row, conditions, strict=True)) for row in _CODE4])
 
 
 def log_factor(
-    alpha: Float[Array, "*shape"],
+    alpha: Float[Array, "*#shape"],
     log_up: Float[Array, "*shape"],
     log_down: Float[Array, "*shape"],
     coefficients: Float[Array, "6 *shape"] | None,
@@ -78,7 +76,7 @@ def log_factor(
     published models).
 
     Args:
-        alpha: Nuisance parameters.
+        alpha: Nuisance parameters, for instance one for the factors of several cells.
         log_up: Logarithm of the factor at +1.
         log_down: The same at -1.
         coefficients: From `polynomial` for code4; None for code1.

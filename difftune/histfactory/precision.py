@@ -1,10 +1,12 @@
 """Statistics run in float64, whatever JAX is set to for the networks."""
 
+import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from difftune.errors import InputError
@@ -37,7 +39,9 @@ def in_float64(function: Callable[_P, _R]) -> Callable[_P, _R]:
                     "outermost of them; arrays that are float32, as those of networks, stay so."
                 )
             return function(*args, **kwargs)
-        with jax.enable_x64(True):
+        # Inside somebody's jit even plain numbers would be staged; they are computed at once.
+        at_once = jax.ensure_compile_time_eval() if _staging() else contextlib.nullcontext()
+        with jax.enable_x64(True), at_once:
             return jax.tree.map(_to_numpy, function(*args, **kwargs))
 
     return wrapped
@@ -51,6 +55,11 @@ def traced(*trees: Any) -> bool:
 def float64_enabled() -> bool:
     """Whether JAX makes float64 arrays at this point."""
     return jax.dtypes.canonicalize_dtype(np.float64) == np.float64
+
+
+def _staging() -> bool:
+    """Whether JAX is tracing, so that operations on plain numbers give tracers, too."""
+    return traced(jnp.zeros(()))
 
 
 def _to_numpy(leaf: Any) -> Any:

@@ -4,10 +4,14 @@ Dense arrays over (variation, sample, bin), few operations, and derivatives with
 parameters by hand where automatic ones would cost a pass a parameter.
 """
 
-from typing import NamedTuple
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.scipy.special import gammaln, xlogy
 from jaxtyping import Bool, Float
@@ -107,9 +111,7 @@ def _pieces(structure: Structure, given: Terms, parameters: Parameters) -> _Piec
     base = given.nominal
     if len(layout.histosys):
         s, a = interpolation.additive(structure.histosys_code, parameters[layout.histosys])
-        base = base + (
-            jnp.einsum("bhs,h->sb", given.s, s) + jnp.einsum("bhs,h->sb", given.a, a)
-        )
+        base = base + (jnp.einsum("bhs,h->sb", given.s, s) + jnp.einsum("bhs,h->sb", given.a, a))
     relative = jnp.ones_like(base)
     if len(layout.normsys):
         alpha = parameters[layout.normsys][:, None, None]
@@ -136,50 +138,105 @@ def rates(structure: Structure, given: Terms, parameters: Parameters) -> Bins:
     return jnp.sum(by_sample(structure, given, parameters), axis=0)
 
 
-def rates_and_slopes(
-    structure: Structure, given: Terms, parameters: Parameters
-) -> tuple[Bins, Float[Array, "parameters bins"]]:
-    """Expected yields and their derivatives with respect to all parameters."""
-    layout = structure.layout
+class Slopes(NamedTuple):
+    """Expected yields and their derivatives in one point.
+
+    Attributes:
+        value: Expected yields of the bins.
+        first: First derivatives.
+        second: The second derivatives, summed over bins with a weight: a function of the weights.
+    """
+
+    value: Bins
+    first: Float[Array, "parameters bins"]
+    second: Callable[[Bins], Float[Array, "parameters parameters"]]
+
+
+def slopes(structure: Structure, given: Terms, parameters: Parameters) -> Slopes:
+    """Expected yields and their derivatives with respect to all parameters.
+
+    A cell's yield is A Q, the sum A of nominal and additive variations times the product Q of
+    normsys factors exp(Σ L) and parameters G. So with dA, dL, dG for first derivatives
+
+        d(AQ)   = exp(L) [dA G + A (dL G + dG)]
+        d²(AQ)  = exp(L) [d²A G + 2 dA (dL G + dG) + A (d²L G + dL dL G + 2 dL dG + d²G)]
+
+    and what is summed over cells is a matrix product.
+    """
+    layout, count, bins = structure.layout, len(structure.names), structure.n_bins
     base, relative, chosen = _pieces(structure, given, parameters)
-    depth = len(chosen)
-    product = jnp.ones_like(base)
-    for factor in chosen:
-        product = product * factor
-    rest = relative * product
-    cells = base * rest
-    count = len(structure.names)
-    slopes = jnp.zeros((count + 1, structure.n_bins), cells.dtype)
+    samples, dtype = len(structure.samples), base.dtype
+    # Rows of parameters, columns of cells; the last row takes what belongs to no parameter.
+    empty = jnp.zeros((count + 1, samples, bins), dtype)
+    d_base, d_log, d_product = empty, empty, empty
+    dd_base = jnp.zeros((0, samples, bins), dtype)
+    dd_log = jnp.zeros((0, samples, bins), dtype)
     if len(layout.histosys):
-        alpha = parameters[layout.histosys]
-        _, (ds, da) = jax.jvp(
-            lambda x: interpolation.additive(structure.histosys_code, x),
-            (alpha,),
-            (jnp.ones_like(alpha),),
-        )
-        rows = jnp.einsum("bhs,sb->hb", given.s, rest) * ds[:, None]
-        rows = rows + jnp.einsum("bhs,sb->hb", given.a, rest) * da[:, None]
-        slopes = slopes.at[layout.histosys].add(rows, unique_indices=True)
+        s, a = jnp.moveaxis(given.s, 0, 2), jnp.moveaxis(given.a, 0, 2)
+
+        def odd_and_even(x: Parameters) -> tuple[Parameters, Parameters]:
+            return interpolation.additive(structure.histosys_code, x)
+
+        (s1, a1), (s2, a2) = _two_derivatives(odd_and_even, parameters[layout.histosys])
+        rows = s * s1[:, None, None] + a * a1[:, None, None]
+        d_base = d_base.at[layout.histosys].set(rows, unique_indices=True)
+        dd_base = s * s2[:, None, None] + a * a2[:, None, None]
     if len(layout.normsys):
-        alpha = parameters[layout.normsys][:, None, None]
-        alpha = jnp.broadcast_to(alpha, given.log_up.shape)
-        _, dlog = jax.jvp(
-            lambda x: interpolation.log_factor(x, given.log_up, given.log_down, given.polynomial)[
-                0
-            ],
-            (alpha,),
-            (jnp.ones_like(alpha),),
-        )
-        rows = jnp.einsum("nsb,sb->nb", dlog[:, :, layout.channel], cells)
-        slopes = slopes.at[layout.normsys].add(rows, unique_indices=True)
+        alpha = jnp.broadcast_to(parameters[layout.normsys][:, None, None], given.log_up.shape)
+
+        def log_size(x: Array) -> Array:
+            return interpolation.log_factor(x, given.log_up, given.log_down, given.polynomial)[0]
+
+        one, two = _two_derivatives(log_size, alpha)
+        d_log = d_log.at[layout.normsys].set(one[:, :, layout.channel], unique_indices=True)
+        dd_log = two[:, :, layout.channel]
+    depth = len(chosen)
+    where_sample, where_bin = np.indices((samples, bins))
     for index in range(depth):
-        others = base * relative
-        for other in range(depth):
-            if other != index:
-                others = others * chosen[other]
-        columns = jnp.broadcast_to(jnp.arange(structure.n_bins), others.shape)
-        slopes = slopes.at[layout.factors[index], columns].add(others)
-    return jnp.sum(cells, axis=0), slopes[:count]
+        others = _product(chosen, index) * jnp.ones_like(base)
+        d_product = d_product.at[layout.factors[index], where_sample, where_bin].add(others)
+    product = _product(chosen) * jnp.ones_like(base)
+    d_base, d_log, d_product = d_base[:count], d_log[:count], d_product[:count]
+    d_factor = d_log * product + d_product
+    first = jnp.einsum("psb->pb", relative * (d_base * product + base * d_factor))
+
+    def second(weight: Bins) -> Float[Array, "parameters parameters"]:
+        def flat(cells: Array) -> Array:
+            return cells.reshape(len(cells), -1)
+
+        w = weight * relative
+        half = flat(w * d_base) @ flat(d_factor).T
+        half = half + flat(w * base * d_log) @ flat(d_log * product / 2 + d_product).T
+        result = half + half.T
+        if len(layout.histosys):
+            diagonal = jnp.sum(dd_base * w * product, axis=(1, 2))
+            result = result.at[layout.histosys, layout.histosys].add(diagonal)
+        if len(layout.normsys):
+            diagonal = jnp.sum(dd_log * w * base * product, axis=(1, 2))
+            result = result.at[layout.normsys, layout.normsys].add(diagonal)
+        padded = jnp.zeros((count + 1, count + 1), dtype)
+        for i, j in itertools.permutations(range(depth), 2):
+            both = w * base * _product(chosen, i, j)
+            padded = padded.at[layout.factors[i], layout.factors[j]].add(both)
+        return result + padded[:count, :count]
+
+    return Slopes(jnp.sum(base * relative * product, axis=0), first, second)
+
+
+def _product(chosen: Float[Array, "factors samples bins"], *without: int) -> Any:
+    """Product of the factors but some."""
+    kept = [factor for index, factor in enumerate(chosen) if index not in without]
+    return math.prod(kept, start=1.0)
+
+
+def _two_derivatives(function: Callable[[Any], Any], point: Any) -> tuple[Any, Any]:
+    """First and second derivative of a function that acts on each element."""
+    along = jnp.ones_like(point)
+
+    def once(x: Any) -> Any:
+        return jax.jvp(function, (x,), (along,))[1]
+
+    return jax.jvp(once, (point,), (along,))
 
 
 def expected_auxiliary(
@@ -211,4 +268,6 @@ def log_likelihood(
 def _log_poisson(
     count: Float[Array, " counts"], rate: Float[Array, " counts"]
 ) -> Float[Array, " counts"]:
-    return xlogy(count, rate) - rate - gammaln(count + 1)
+    # Nothing seen where nothing is expected: the slope is -1, not that of the logarithm.
+    nothing = (count == 0) & (rate <= 0)
+    return xlogy(count, jnp.where(nothing, 1.0, rate)) - rate - gammaln(count + 1)

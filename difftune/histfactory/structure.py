@@ -21,7 +21,8 @@ class Entry(NamedTuple):
     Attributes:
         key: `(channel, sample)` for nominal yields; `(channel, sample, modifier type, modifier,
             field)` for a modifier's, the field being `"hi_data"`, `"lo_data"`, `"hi"`, `"lo"` or
-            `"data"`; `("parameter", name, "auxdata" or "sigmas")` for what a measurement says.
+            `"data"`; `("parameter", name, "auxdata", "sigmas" or "factors")` for what a
+            measurement says.
         start: Place of the first number.
         stop: One beyond the last.
         path: The way to them in the spec.
@@ -78,7 +79,8 @@ class Layout:
         auxiliary: Parameter of each auxiliary measurement, in the order of the auxiliary data.
         poisson: Whether it is a count and not a Gaussian measurement.
         center: Its result as the spec gives it, or `FROM_YIELDS`.
-        sigma: Its width as the spec gives it, or `FROM_YIELDS`.
+        sigma: Its width, or a count's expectation for a parameter of 1, as the spec gives it, or
+            `FROM_YIELDS`.
         fixed: Parameters that the spec fixes.
         pinned: Parameters that are fixed where their uncertainty is 0, as the spec does not say.
         init: Suggested start values.
@@ -112,7 +114,7 @@ class Layout:
     upper: Float[np.ndarray, " parameters"]
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Structure:
     """The static part of a model. Two are equal if everything in them is.
 
@@ -154,6 +156,9 @@ class Structure:
         for array in astuple(self.layout):
             summary.update(repr((array.shape, array.dtype.str)).encode() + array.tobytes())
         return summary.hexdigest()
+
+    def __repr__(self) -> str:
+        return f"Structure({len(self.channels)} channels, {len(self.names)} parameters)"
 
     def __hash__(self) -> int:
         return hash(self.digest)

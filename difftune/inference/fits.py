@@ -1,41 +1,63 @@
-"""Fits of a pyhf workspace and its discovery significance, through pyhf."""
+"""Maximum likelihood fits."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jaxtyping import Float
 
-from difftune.inference.covariance import covariance, widths
-from difftune.inference.problem import (
-    Workspace,
-    best_point,
-    conditional_point,
-    read_problem,
+from difftune.histfactory import Model
+from difftune.histfactory import rates as likelihood
+from difftune.histfactory.precision import in_float64, traced
+from difftune.inference.profile import (
+    Bounds,
+    Limits,
+    best_fit,
+    in_batches,
+    limits,
+    make_problem,
+    report,
 )
+from difftune.inference.solver import Status, expand
+
+Numbers = Float[Array, "..."] | Float[np.ndarray, "..."]
 
 
 class FitResult(NamedTuple):
-    """A maximum likelihood fit.
+    """A maximum likelihood fit; for a batch of data every array has its axis in front.
 
     Attributes:
         names: Names of the parameters in pyhf's order.
-        values: Their best fit.
-        uncertainties: Their uncertainties from the inverse Hessian; 0 for fixed ones.
+        values: Their best fit; NaN where the fit failed.
+        uncertainties: Their uncertainties from the inverse Hessian; 0 for fixed ones. For a
+            parameter at a bound the bound is ignored.
+        covariance: Inverse of the second derivatives of -ln L, exact.
         correlation: Correlation matrix; rows and columns of fixed parameters are 0.
         twice_nll: -2 ln L at the best fit.
-        poi: Name of the parameter of interest.
+        poi: Name of the parameter of interest; None without one.
         centers: Values before the fit, those of the auxiliary measurements.
         widths: Uncertainties before the fit; NaN for a parameter without constraint.
+        at_bound: Free parameters that ended at a bound.
+        status: `Status.CONVERGED`, 0, or why it is not.
+        steps: How many steps it took.
     """
 
     names: tuple[str, ...]
-    values: Float[np.ndarray, "parameters"]
-    uncertainties: Float[np.ndarray, "parameters"]
-    correlation: Float[np.ndarray, "parameters parameters"]
-    twice_nll: float
-    poi: str
-    centers: Float[np.ndarray, "parameters"]
-    widths: Float[np.ndarray, "parameters"]
+    values: Numbers
+    uncertainties: Numbers
+    covariance: Numbers
+    correlation: Numbers
+    twice_nll: Numbers
+    poi: str | None
+    centers: Numbers
+    widths: Numbers
+    at_bound: Any
+    status: Any
+    steps: Any
 
     def parameter(self, name: str) -> tuple[float, float]:
         """Best fit and uncertainty of one parameter."""
@@ -55,59 +77,108 @@ class Significance(NamedTuple):
     observed: float | None
 
 
-def fit(workspace: Workspace, *, asimov: bool = False) -> FitResult:
+def fit(
+    model: Model,
+    data: Any = None,
+    *,
+    bounds: Bounds | None = None,
+    fixed: Mapping[str, float] | None = None,
+    start: Any = None,
+) -> FitResult:
     """Fits all parameters.
 
+    A leading axis of the data, or of the model's numbers, makes a batch of fits in one program.
+    There nothing raises: a fit that fails has NaN for values, and its status.
+
     Args:
-        workspace: pyhf workspace.
-        asimov: To the nominal signal plus background in place of the observations.
+        model: The model.
+        data: Main data, or main and auxiliary data; by default the observations.
+        bounds: Other bounds, by name of the parameter.
+        fixed: Values of parameters that stay.
+        start: Start values of all parameters.
 
     Returns:
-        Best fit, uncertainties and correlations.
+        Best fit, uncertainties and correlations; differentiable with respect to numbers and data.
 
     Raises:
+        InputError: Data or names are wrong.
         FitError: The fit does not converge, or the data do not determine a parameter.
     """
-    problem = read_problem(workspace)
-    data = problem.asimov if asimov else problem.observed
-    best = best_point(problem, data, "The fit of all parameters")
-    matrix = covariance(problem, best.parameters, data)
-    uncertainties = np.sqrt(np.diag(matrix))
-    scale = np.where(uncertainties > 0, uncertainties, 1.0)
-    return FitResult(
-        names=tuple(problem.model.config.par_names),
-        values=np.array(best.parameters),
-        uncertainties=uncertainties,
-        correlation=matrix / np.outer(scale, scale),
-        twice_nll=best.twice_nll,
-        poi=problem.model.config.poi_name,
-        centers=np.array(problem.nominal),
-        widths=widths(problem.model),
+    given = limits(model.structure, bounds=bounds, fixed=fixed, start=start)
+    arrays = _fit(model, model.data(data), given)
+    status, along = arrays["status"], arrays.pop("along")
+    what = "The fit"
+    if not traced(status) and np.ndim(status) == 0 and status == Status.UNDETERMINED:
+        what = f"The fit, most of all along {model.structure.names[int(along)]!r},"
+    report(what, status)
+    return FitResult(names=model.structure.names, poi=model.structure.poi, **arrays)
+
+
+@in_float64
+@partial(jax.jit)
+def _fit(model: Model, data: Float[Array, "*batch data"], given: Limits) -> dict[str, Any]:
+    return over(partial(_one_fit, given=given), model, data)
+
+
+def over(function: Any, model: Model, data: Float[Array, "*batch data"]) -> Any:
+    """Applies a function of model and data over a leading axis of either or both."""
+    numbers = jnp.asarray(model.numbers)
+    if numbers.ndim == 1 and data.ndim == 1:
+        return function(model.replace(numbers=numbers, observed=None), data)
+    count = data.shape[0] if data.ndim > 1 else numbers.shape[0]
+    numbers = jnp.broadcast_to(numbers, (count, numbers.shape[-1]))
+    data = jnp.broadcast_to(data, (count, data.shape[-1]))
+    return in_batches(
+        lambda n, d: function(Model(structure=model.structure, numbers=n), d), numbers, data
     )
 
 
-def expected_significance(workspace: Workspace) -> Significance:
-    """Discovery significance of the signal at its nominal strength, and of the data.
-
-    Args:
-        workspace: pyhf workspace.
-
-    Returns:
-        Expected significance; observed, where there are data.
-
-    Raises:
-        FitError: A fit does not converge.
-    """
-    problem = read_problem(workspace)
-    what = "The fit of the background to nominal signal plus background"
-    best = best_point(problem, problem.asimov, what)
-    background = conditional_point(problem, problem.asimov, 0.0, what)
-    expected = float(np.sqrt(max(background.twice_nll - best.twice_nll, 0.0)))
-    if problem.blind:
-        return Significance(expected=expected, observed=None)
-    best = best_point(problem, problem.observed, "The fit of all parameters")
-    background = conditional_point(
-        problem, problem.observed, 0.0, "The fit of the background to the data"
+def _one_fit(model: Model, data: Float[Array, " data"], given: Limits) -> dict[str, Any]:
+    structure = model.structure
+    problem = make_problem(model, data, given)
+    values, found = best_fit(structure, problem)
+    free = ~problem.fixed
+    covariance, positive, along = _inverse(expand(structure, problem, values).hessian, free)
+    status = jnp.where(
+        (found.status == Status.CONVERGED) & ~positive, Status.UNDETERMINED, found.status
     )
-    q0 = background.twice_nll - best.twice_nll if best.parameters[problem.poi] > 0 else 0.0
-    return Significance(expected=expected, observed=float(np.sqrt(max(q0, 0.0))))
+    good = status == Status.CONVERGED
+
+    def shown(array: Array) -> Array:
+        return jnp.where(good, array, jnp.nan)
+
+    variance = jnp.diagonal(covariance)
+    sigma = jnp.where(variance > 0, jnp.sqrt(jnp.where(variance > 0, variance, 1.0)), 0.0)
+    scale = jnp.where(sigma > 0, sigma, 1.0)
+    layout, terms = structure.layout, problem.terms
+    center = jnp.where(layout.poisson, terms.center / terms.scale, terms.center)
+    width = jnp.where(layout.poisson, jax.lax.rsqrt(terms.scale), terms.scale)
+    widths = jnp.full_like(values, jnp.nan).at[layout.auxiliary].set(width)
+    return {
+        "values": shown(values),
+        "uncertainties": shown(sigma),
+        "covariance": shown(covariance),
+        "correlation": shown(covariance / jnp.outer(scale, scale)),
+        "twice_nll": shown(-2 * likelihood.log_likelihood(structure, terms, values, data)),
+        "centers": problem.start.at[layout.auxiliary].set(center),
+        "widths": jnp.where(problem.fixed, jnp.nan, widths),
+        "along": along,
+        "at_bound": found.held & free,
+        "status": status,
+        "steps": found.steps,
+    }
+
+
+def _inverse(
+    hessian: Float[Array, "parameters parameters"], free: Array
+) -> tuple[Float[Array, "parameters parameters"], Array, Array]:
+    """Inverse among free parameters, whether the matrix is positive, and where it is least so."""
+    diagonal = jnp.diagonal(hessian)
+    scale = jax.lax.rsqrt(jnp.where(free & (diagonal > 0), diagonal, 1.0))
+    pair = free[:, None] & free[None, :]
+    matrix = jnp.where(pair, hessian * scale[:, None] * scale[None, :], 0.0)
+    matrix = matrix + jnp.diag(jnp.where(free, 0.0, 1.0))
+    values, vectors = jnp.linalg.eigh(jax.lax.stop_gradient(matrix))
+    along = jnp.argmax(jnp.abs(vectors[:, 0]))
+    inverse = jnp.linalg.inv(matrix) * scale[:, None] * scale[None, :]
+    return jnp.where(pair, inverse, 0.0), values[0] > 1e-11, along

@@ -1,81 +1,197 @@
-"""The test statistic q̃(μ) and CLs in the asymptotic formulae of arXiv 1007.1727."""
+"""Best fits of a model as differentiable functions, and the test statistics made of them."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from scipy.stats import norm
+from jax import Array
+from jaxtyping import Bool, Float, Int
 
-from difftune.inference.problem import (
-    Point,
+from difftune.errors import DifftuneError, InputError, nearest
+from difftune.histfactory import Model
+from difftune.histfactory import rates as likelihood
+from difftune.histfactory.precision import traced
+from difftune.histfactory.structure import Structure
+from difftune.inference.solver import (
+    MESSAGES,
+    Minimum,
     Problem,
-    at,
-    best_point,
-    conditional_point,
-    expected_data,
+    Status,
+    deviance,
+    expand,
+    minimise,
+    solve_free,
 )
 
-Root = Callable[[float], float]
-SIGMAS = (-2.0, -1.0, 0.0, 1.0, 2.0)
+Parameters = Float[Array, " parameters"]
+Bounds = Mapping[str, tuple[float, float]]
+
+_CHUNK = 16
+"""Problems solved side by side on a CPU: more would wait for the slowest, and leave the cache."""
 
 
-class Profiles(NamedTuple):
-    """What CLs at any signal strength follow from.
+class FitError(DifftuneError):
+    """A fit that did not converge."""
 
-    Attributes:
-        observed: sqrt(q̃(μ)) on the observations.
-        asimov: The same on the Asimov data of the background, fitted to the observations.
-        best: The best-fit signal strength.
+
+class Limits(NamedTuple):
+    """Start values, bounds and fixed parameters of a fit, after the user's changes."""
+
+    start: Float[np.ndarray, " parameters"]
+    lower: Float[np.ndarray, " parameters"]
+    upper: Float[np.ndarray, " parameters"]
+    fixed: Bool[np.ndarray, " parameters"]
+
+
+def limits(
+    structure: Structure,
+    *,
+    bounds: Bounds | None = None,
+    fixed: Mapping[str, float] | None = None,
+    start: Any = None,
+) -> Limits:
+    """The model's suggestions with the user's changes.
+
+    Args:
+        structure: Of the model.
+        bounds: Lower and upper bound by parameter name.
+        fixed: Values of parameters that the fit must not change.
+        start: Start values of all parameters.
+
+    Raises:
+        InputError: A name is unknown, or a value is outside its bounds.
     """
+    layout = structure.layout
+    result = Limits(*(np.array(a) for a in (layout.init, layout.lower, layout.upper, layout.fixed)))
+    if start is not None:
+        result = result._replace(start=np.array(start, float))
+    for name, (low, high) in (bounds or {}).items():
+        index = parameter_index(structure, name)
+        if not low < high:
+            raise InputError(f"bounds of {name!r}: {low} is not below {high}.")
+        result.lower[index], result.upper[index] = low, high
+        result.start[index] = np.clip(result.start[index], low, high)
+    for name, value in (fixed or {}).items():
+        index = parameter_index(structure, name)
+        result.start[index], result.fixed[index] = value, True
+    outside = (result.start < result.lower) | (result.start > result.upper)
+    for index in np.flatnonzero(outside & ~result.fixed).tolist():
+        raise InputError(
+            f"Parameter {structure.names[index]!r} starts at {result.start[index]}, outside its "
+            f"bounds {result.lower[index]} to {result.upper[index]}: change one of them."
+        )
+    return result
 
-    observed: Root
-    asimov: Root
-    best: float
 
+def parameter_index(structure: Structure, name: str) -> int:
+    """Index of a parameter.
 
-def profiles(problem: Problem) -> Profiles:
-    """Fits signal and background, and background alone; the rest when it is asked for.
-
-    As in pyhf the Asimov data belong to the background hypothesis fitted to the observations. Their
-    best fit is known, so each strength needs two fits, where pyhf makes five.
+    Raises:
+        InputError: There is none of that name.
     """
-    best = best_point(problem, problem.observed, "The fit of all parameters")
-    background = conditional_point(problem, problem.observed, 0.0, "The fit of the background")
-    asimov = expected_data(problem, background.parameters)
-    perfect = at(problem, background.parameters, asimov, "The Asimov data of the background")
-    return Profiles(
-        observed=_root(problem, problem.observed, best),
-        asimov=_root(problem, asimov, perfect),
-        best=best.parameters[problem.poi],
+    if name not in structure.names:
+        raise InputError(f"No parameter {name!r}.{nearest(name, structure.names)}")
+    return structure.names.index(name)
+
+
+def poi_index(model: Model, what: str) -> int:
+    """Index of the parameter of interest.
+
+    Raises:
+        InputError: The model has none.
+    """
+    if model.structure.poi_index is None:
+        raise InputError(
+            f"{what} needs a parameter of interest, and the model has none: name one with "
+            "Model.from_spec(..., poi=...), or apply a signal patch with patches=[...]."
+        )
+    return model.structure.poi_index
+
+
+def make_problem(model: Model, data: Float[Array, " data"], given: Limits) -> Problem:
+    """What the solver needs of a model, data, and limits of the parameters."""
+    terms = likelihood.terms(model.structure, jnp.asarray(model.numbers))
+    return Problem(
+        terms=terms,
+        data=data,
+        start=jnp.asarray(given.start),
+        lower=jnp.asarray(given.lower),
+        upper=jnp.asarray(given.upper),
+        fixed=terms.fixed | jnp.asarray(given.fixed),
     )
 
 
-def log_cls(root: float, root_asimov: float) -> float:
-    """Logarithm of CLs from sqrt(q̃) on the data and on the Asimov data (eq. 65 and 66)."""
-    if root > root_asimov > 0:
-        root = (root**2 + root_asimov**2) / (2 * root_asimov)
-    return float(norm.logsf(root) - norm.logsf(root - root_asimov))
+def at_value(problem: Problem, index: int | Array, value: Float[Array, ""]) -> Problem:
+    """The problem with one parameter fixed to a value."""
+    return problem._replace(
+        start=problem.start.at[index].set(value), fixed=problem.fixed.at[index].set(True)
+    )
 
 
-def expected_log_cls(root_asimov: float, sigmas: float) -> float:
-    """Logarithm of CLs for a background that fluctuates by so many standard deviations."""
-    return float(norm.logsf(root_asimov - sigmas) - norm.logsf(-sigmas))
+def best_fit(structure: Structure, problem: Problem) -> tuple[Parameters, Minimum]:
+    """The best fit, differentiable with respect to numbers, data and fixed values.
+
+    At the minimum the slope in the free parameters vanishes whatever the numbers, so their change
+    follows from the exact second derivatives: one Newton step, of value 0, carries it.
+    """
+    found = minimise(structure, problem)
+    stopped = jax.lax.stop_gradient(found.parameters)
+    point = jnp.where(problem.fixed, problem.start, stopped)
+    hessian = jax.lax.stop_gradient(expand(structure, problem, stopped).hessian)
+    slope = expand(structure, problem, point).slope
+    move = solve_free(hessian, slope, ~found.held)
+    return point - (move - jax.lax.stop_gradient(move)), found
 
 
-def _root(problem: Problem, data: list[float], best: Point) -> Root:
-    """sqrt(q̃(μ)) on data, remembered, each fit starting from the nearest one before."""
-    best_mu = best.parameters[problem.poi]
-    known = {best_mu: (0.0, best.parameters)}
+def envelope(structure: Structure, problem: Problem) -> tuple[Float[Array, ""], Minimum]:
+    """Least deviance, with its first derivatives: those at fixed parameters."""
+    found = minimise(structure, problem)
+    stopped = jax.lax.stop_gradient(found.parameters)
+    point = jnp.where(problem.fixed, problem.start, stopped)
+    return deviance(structure, problem, point), found
 
-    def root(mu: float) -> float:
-        if mu < best_mu:
-            return 0.0
-        if mu not in known:
-            start = known[min(known, key=lambda other: abs(other - mu))][1]
-            what = f"The fit at {problem.model.config.poi_name} = {mu:.4g}"
-            point = conditional_point(problem, data, mu, what, start)
-            value = np.sqrt(max(point.twice_nll - best.twice_nll, 0.0))
-            known[mu] = (float(value), point.parameters)
-        return known[mu][0]
 
-    return root
+class Statistic(NamedTuple):
+    """A test statistic, and how its fits ended."""
+
+    q: Float[Array, ""]
+    status: Int[Array, ""]
+
+
+def worst(*status: Int[Array, ""]) -> Int[Array, ""]:
+    """The first that is not CONVERGED."""
+    result = status[0]
+    for other in status[1:]:
+        result = jnp.where(result == Status.CONVERGED, other, result)
+    return result
+
+
+def root(q: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Square root with slope 0 at 0, where that of the root is infinite."""
+    there = q > 0
+    return jnp.where(there, jnp.sqrt(jnp.where(there, q, 1.0)), 0.0)
+
+
+def in_batches(function: Any, *arrays: Any) -> Any:
+    """Maps over the leading axis of arrays, some at a time on a CPU and all on an accelerator."""
+    count = jax.tree.leaves(arrays)[0].shape[0]
+    if jax.default_backend() != "cpu" or count <= _CHUNK:
+        return jax.vmap(function)(*arrays)
+    return jax.lax.map(lambda each: function(*each), arrays, batch_size=_CHUNK)
+
+
+def report(what: str, status: Any) -> None:
+    """Raises for a fit that did not converge; inside a transformation the numbers are NaN.
+
+    Raises:
+        FitError: With the reason.
+    """
+    if traced(status) or np.ndim(status):
+        return
+    if int(status) != Status.CONVERGED:
+        raise FitError(
+            f"{what} {MESSAGES[Status(int(status))]}. Likely causes: bins without expected events, "
+            "variations that make a yield negative, or bounds that are too narrow."
+        )

@@ -13,6 +13,7 @@ import numpy as np
 
 from difftune.config import Config
 from difftune.data import Events
+from difftune.histfactory import Model
 from difftune.inference import FitResult, HypoTest, fit, hypotest
 from difftune.models import MLP
 from difftune.objectives import CrossEntropy, Significance
@@ -97,7 +98,7 @@ class Outcome:
             f"{self.config.general.name}: expected significance on test events",
             "(mean and standard deviation over seeds)",
             *(f"  {name:<{width}}  {stat:>18}  {full:>18}".rstrip() for name, stat, full in rows),
-            f"Expected CLs for {self.config.fit.poi} = 1: {self.cls.cls_expected[2]:.3g}; "
+            f"Expected CLs for {self.config.fit.poi} = 1: {self.cls.expected[2]:.3g}; "
             f"{self.config.fit.poi} = {self.poi_text} (Asimov data)",
         ]
         return "\n".join(lines)
@@ -162,6 +163,7 @@ def run(config: Config, folder: Path, *, resume: bool = False) -> Outcome:
             )
 
         measurement = measured(tuned.network)
+        model = Model.from_spec(measurement.workspace)
         outcome = Outcome(
             config=config,
             tuned=tuned,
@@ -170,8 +172,8 @@ def run(config: Config, folder: Path, *, resume: bool = False) -> Outcome:
             measurement=measurement,
             repeated_measurements=tuple(measured(other.network) for other in repeated),
             default_measurements=tuple(measured(network) for network in default.networks),
-            fit=fit(measurement.workspace),
-            cls=hypotest(measurement.workspace, mu=1.0),
+            fit=fit(model),
+            cls=hypotest(1.0, model),
             seconds=time.monotonic() - began,
         )
         _save(outcome, folder)
@@ -290,8 +292,8 @@ def results(outcome: Outcome) -> dict[str, Any]:
         },
         "cls": {
             "poi": 1.0,
-            "observed": outcome.cls.cls_observed,
-            "expected": list(outcome.cls.cls_expected),
+            "observed": float(outcome.cls.observed),
+            "expected": outcome.cls.expected.tolist(),
         },
         "fit": {
             "names": list(result.names),

@@ -11,6 +11,7 @@ from difftune.data import Events
 from difftune.histfactory import (
     FreeNormalisation,
     Luminosity,
+    Model,
     NormalisationUncertainty,
     build_workspace,
 )
@@ -174,5 +175,5 @@ def measure(
         templates=templates,
         workspace=workspace,
         stat_only=float(asimov_significance(signal, background)),
-        expected=expected_significance(workspace).expected,
+        expected=expected_significance(Model.from_spec(workspace)).expected,
     )

@@ -245,7 +245,7 @@ def _region(outcome: "Outcome", plots: _Plots, tables: _Tables, label) -> Sectio
 def _fit(outcome: "Outcome", plots: _Plots, label) -> Section:
     result, poi = outcome.fit, outcome.config.fit.poi
     names = list(result.names)
-    expected = outcome.cls.cls_expected
+    expected = outcome.cls.expected
     return Section(
         "Fit",
         [

@@ -6,6 +6,7 @@ import pyhf.cli
 import pytest
 from click.testing import CliRunner
 
+from difftune.histfactory import Model
 from difftune.inference import FitError, hypotest, upper_limit
 from tests.histfactory import samples
 from tests.inference.test_fits import SPREAD, counting
@@ -42,20 +43,20 @@ def test_cls_is_what_pyhfs_command_line_prints(tmp_path, optimizer, rtol):
     path.write_text(json.dumps(workspace))
     result = CliRunner().invoke(pyhf.cli.cli, ["cls", str(path), "--optimizer", optimizer])
     printed = json.loads(result.output)
-    ours = hypotest(workspace)
-    np.testing.assert_allclose(ours.cls_observed, printed["CLs_obs"], rtol=rtol)
-    np.testing.assert_allclose(ours.cls_expected, printed["CLs_exp"], rtol=rtol)
+    ours = hypotest(1.0, Model.from_spec(workspace))
+    np.testing.assert_allclose(ours.observed, printed["CLs_obs"], rtol=rtol)
+    np.testing.assert_allclose(ours.expected, printed["CLs_exp"], rtol=rtol)
 
 
 @pytest.mark.parametrize("mu", [0.2, 1.0, 3.0])
 def test_cls_without_uncertainties_is_pyhfs(mu):
     # Minuit has nothing to fit here; pyhf needs scipy for it.
     workspace = counting([3.0, 5.0], [50.0, 20.0], observed=[51.0, 22.0])
-    ours = hypotest(workspace, mu)
+    ours = hypotest(mu, Model.from_spec(workspace))
     pyhf.set_backend("numpy", "scipy")
     observed, *expected = cls_of_pyhf(workspace, mu)
-    np.testing.assert_allclose(ours.cls_observed, observed, rtol=1e-4)
-    np.testing.assert_allclose(ours.cls_expected, expected, rtol=1e-4)
+    np.testing.assert_allclose(ours.observed, observed, rtol=1e-4)
+    np.testing.assert_allclose(ours.expected, expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +70,7 @@ def test_cls_without_uncertainties_is_pyhfs(mu):
 )
 def test_pyhf_finds_the_level_at_every_limit(make):
     workspace = make()
-    ours = upper_limit(workspace, rtol=1e-4)
+    ours = upper_limit(Model.from_spec(workspace))
     for index, limit in enumerate((ours.observed, *ours.expected)):
         np.testing.assert_allclose(cls_of_pyhf(workspace, limit)[index], 0.05, rtol=5e-3)
 
@@ -81,7 +82,7 @@ def test_agrees_with_pyhfs_own_search():
     observed, expected = pyhf.infer.intervals.upper_limits.toms748_scan(
         parsed.data(model), model, 0.1, 10.0, level=0.1, rtol=1e-4
     )
-    ours = upper_limit(workspace, level=0.1, rtol=1e-4)
+    ours = upper_limit(Model.from_spec(workspace), level=0.1)
     np.testing.assert_allclose(ours.observed, observed, rtol=1e-3)
     np.testing.assert_allclose(ours.expected, expected, rtol=1e-3)
 
@@ -89,5 +90,5 @@ def test_agrees_with_pyhfs_own_search():
 def test_no_sensitivity_is_no_limit():
     workspace = counting([1.0], [1.0])
     workspace["channels"][0]["samples"][0]["data"] = [0.0]
-    with pytest.raises(FitError, match="No upper limit found"):
-        upper_limit(workspace)
+    with pytest.raises(FitError, match="finds no upper limit"):
+        upper_limit(Model.from_spec(workspace))

@@ -1,0 +1,324 @@
+"""Test statistics, CLs and significance in the asymptotic formulae of arXiv 1007.1727, and toys."""
+
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.scipy.special import log_ndtr
+from jaxtyping import Float
+
+from difftune.errors import InputError
+from difftune.histfactory import Model
+from difftune.histfactory import rates as likelihood
+from difftune.histfactory.precision import in_float64
+from difftune.inference.fits import Significance, over
+from difftune.inference.profile import (
+    Bounds,
+    Limits,
+    Statistic,
+    at_value,
+    best_fit,
+    envelope,
+    in_batches,
+    limits,
+    make_problem,
+    poi_index,
+    report,
+    root,
+    worst,
+)
+from difftune.inference.solver import Problem, Status, deviance
+
+TestStatistic = Literal["qtilde", "q", "q0"]
+SIGMAS = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
+
+
+class HypoTest(NamedTuple):
+    """A test of a signal strength; with a batch, arrays have its axis in front.
+
+    Attributes:
+        observed: CLs on the data; for q0 the p-value of the background.
+        expected: The same on the Asimov data, median and bands in the order -2, -1, 0, 1, 2
+            standard deviations, as pyhf prints them.
+        clsb: p-value of signal plus background.
+        clb: p-value of the background.
+        q: The test statistic.
+        q_asimov: The same on the Asimov data.
+        status: 0, or why a fit failed.
+    """
+
+    observed: Any
+    expected: Any
+    clsb: Any
+    clb: Any
+    q: Any
+    q_asimov: Any
+    status: Any
+
+
+def hypotest(
+    mu: Any,
+    model: Model,
+    data: Any = None,
+    *,
+    test_stat: TestStatistic = "qtilde",
+    toys: int = 0,
+    seed: int = 0,
+    bounds: Bounds | None = None,
+) -> HypoTest:
+    """Tests a value of the parameter of interest: what `pyhf.infer.hypotest` does.
+
+    As in pyhf the Asimov data belong to the background (for q0: the signal) fitted to the data,
+    and the POI's lower bound of 0 is what makes q̃ of q. An array of values is tested in one
+    program.
+
+    Args:
+        mu: Tested value, or values.
+        model: The model.
+        data: Main data, or main and auxiliary data; by default the observations.
+        test_stat: "qtilde" or "q" for upper limits, "q0" for discovery (with `mu=0`).
+        toys: Number of pseudo-experiments for each hypothesis, in place of the asymptotic formulae.
+        seed: Of the pseudo-experiments.
+        bounds: Other bounds, by name of the parameter.
+
+    Returns:
+        Observed and expected CLs (p-values for q0), differentiable with respect to everything.
+
+    Raises:
+        InputError: There is no parameter of interest, or its bounds do not suit the statistic.
+        FitError: A fit does not converge.
+    """
+    index = poi_index(model, "hypotest")
+    given = limits(model.structure, bounds=bounds)
+    name = model.structure.poi
+    if test_stat not in ("qtilde", "q", "q0"):
+        raise InputError(f"test_stat={test_stat!r}: there are 'qtilde', 'q' and 'q0'.")
+    if test_stat == "q" and given.lower[index] >= 0:
+        raise InputError(
+            f"test_stat='q' lets the signal be negative, but {name!r} is bounded at "
+            f"{given.lower[index]}: use 'qtilde', or bounds={{{name!r}: (-10, 10)}}."
+        )
+    if given.fixed[index]:
+        raise InputError(f"{name!r} is fixed in the model, so it cannot be tested: free it.")
+    values = model.data(data)
+    if toys:
+        key = np.uint32(seed)
+        found = _toys(jnp_array(mu), model, values, given, key, test_stat=test_stat, toys=toys)
+    else:
+        found = _asymptotic(jnp_array(mu), model, values, given, test_stat=test_stat)
+    report(f"A fit for {name} = {mu}", found.status)
+    return found
+
+
+def jnp_array(value: Any) -> Any:
+    """Numbers as an array, traced ones as they are."""
+    return value if isinstance(value, Array) else np.asarray(value, np.float64)
+
+
+@in_float64
+@partial(jax.jit, static_argnames=("test_stat",))
+def _asymptotic(
+    mu: Array, model: Model, data: Array, given: Limits, test_stat: TestStatistic
+) -> HypoTest:
+    def at(value: Array) -> HypoTest:
+        one = partial(asymptotic, value, given=given, test_stat=test_stat)
+        return over(one, model, data)
+
+    return in_batches(at, mu) if mu.ndim else at(mu)
+
+
+def asymptotic(
+    mu: Float[Array, ""],
+    model: Model,
+    data: Float[Array, " data"],
+    *,
+    given: Limits,
+    test_stat: TestStatistic,
+) -> HypoTest:
+    """One test in the asymptotic formulae."""
+    on_data, on_asimov = statistics(mu, model, data, given, test_stat)
+    status = worst(on_data.status, on_asimov.status)
+    numbers = [jnp.exp(value) for value in log_p_values(on_data.q, on_asimov.q, test_stat)]
+    good = status == Status.CONVERGED
+    result, expected, clsb, clb, q, q_asimov = (
+        jnp.where(good, number, jnp.nan) for number in (*numbers, on_data.q, on_asimov.q)
+    )
+    return HypoTest(result, expected, clsb, clb, q, q_asimov, status)
+
+
+def log_p_values(
+    q: Float[Array, ""], q_asimov: Float[Array, ""], test_stat: TestStatistic
+) -> tuple[Array, Array, Array, Array]:
+    """Logarithms of the observed and expected result, of CLs+b and of CLb.
+
+    Equations 57, 65 and 66 of arXiv 1007.1727; the bands are -2 to 2 standard deviations.
+    """
+    observed, asimov = root(q), root(q_asimov)
+    shift = observed - asimov
+    if test_stat == "qtilde":
+        # Beyond the Asimov value the distribution of q̃ is another one.
+        beyond = (q - q_asimov) / (2 * jnp.where(asimov > 0, asimov, 1.0))
+        shift = jnp.where((observed > asimov) & (asimov > 0), beyond, shift)
+    sigmas = jnp.asarray(SIGMAS)
+    log_clsb, log_clb = log_ndtr(-(shift + asimov)), log_ndtr(-shift)
+    bands = log_ndtr(sigmas - asimov)
+    if test_stat == "q0":
+        return log_clsb, bands, log_clsb, log_clb
+    return log_clsb - log_clb, bands - log_ndtr(sigmas), log_clsb, log_clb
+
+
+def statistics(
+    mu: Float[Array, ""],
+    model: Model,
+    data: Float[Array, " data"],
+    given: Limits,
+    test_stat: TestStatistic,
+) -> tuple[Statistic, Statistic]:
+    """The test statistic on data, and on the Asimov data of the alternative hypothesis."""
+    problem = make_problem(model, data, given)
+    asimov, reference, status = alternative(model, problem, 1.0 if test_stat == "q0" else 0.0)
+    on_data = _statistic(model, problem, mu, test_stat)
+    # The best fit to Asimov data is where they were made: no fit is needed.
+    best = deviance(model.structure, asimov, reference)
+    index = model.structure.poi_index
+    on_asimov = likelihood_ratio(model, asimov, mu, best, reference[index], test_stat)
+    return on_data, on_asimov._replace(status=worst(status, on_asimov.status))
+
+
+def alternative(
+    model: Model, problem: Problem, mu: float | Array
+) -> tuple[Problem, Float[Array, " parameters"], Array]:
+    """Asimov data of a hypothesis fitted to the data, the parameters that made them, a status."""
+    structure = model.structure
+    there = at_value(problem, structure.poi_index or 0, jnp.asarray(mu))
+    values, found = best_fit(structure, there)
+    main = likelihood.rates(structure, problem.terms, values)
+    auxiliary = likelihood.expected_auxiliary(structure, problem.terms, values)
+    asimov = problem._replace(
+        data=jnp.concatenate([main, auxiliary]), start=jax.lax.stop_gradient(values)
+    )
+    return asimov, values, found.status
+
+
+def _statistic(
+    model: Model, problem: Problem, mu: Float[Array, ""], test_stat: TestStatistic
+) -> Statistic:
+    best, found = envelope(model.structure, problem)
+    index = model.structure.poi_index or 0
+    ratio = likelihood_ratio(model, problem, mu, best, found.parameters[index], test_stat)
+    return ratio._replace(status=worst(found.status, ratio.status))
+
+
+def likelihood_ratio(
+    model: Model,
+    problem: Problem,
+    mu: Float[Array, ""],
+    best: Float[Array, ""],
+    best_mu: Float[Array, ""],
+    test_stat: TestStatistic,
+) -> Statistic:
+    """-2 ln of the ratio to the best fit, 0 where the data are beyond the tested value."""
+    here, found = envelope(
+        model.structure, at_value(problem, model.structure.poi_index or 0, jnp.asarray(mu))
+    )
+    q = jnp.maximum(2 * (here - best), 0.0)
+    none = best_mu < mu if test_stat == "q0" else best_mu > mu
+    return Statistic(jnp.where(none, 0.0, q), found.status)
+
+
+@in_float64
+@partial(jax.jit, static_argnames=("test_stat", "toys"))
+def _toys(
+    mu: Array,
+    model: Model,
+    data: Array,
+    given: Limits,
+    seed: Array,
+    test_stat: TestStatistic,
+    toys: int,
+) -> HypoTest:
+    problem = make_problem(model, data, given)
+    other = 1.0 if test_stat == "q0" else 0.0
+    observed = _statistic(model, problem, mu, test_stat)
+    samples, status = [], observed.status
+    keys = jax.random.split(jax.random.key(seed), 2)
+    for key, value in zip(keys, (mu, jnp.asarray(other)), strict=True):
+        asimov, point, ended = alternative(model, problem, value)
+        pseudo = pseudo_data(model, problem, point, key, toys)
+        start = asimov._replace(terms=problem.terms)
+        found = in_batches(
+            lambda one, start=start: _statistic(model, start._replace(data=one), mu, test_stat),
+            pseudo,
+        )
+        samples.append(jnp.where(found.status == Status.CONVERGED, found.q, jnp.nan))
+        status = worst(status, ended)
+
+    def p_value(sample: Array, q: Array) -> Array:
+        good = ~jnp.isnan(sample)
+        return jnp.sum(good & (sample >= q)) / jnp.sum(good)
+
+    both, background = samples
+    clsb, clb = p_value(both, observed.q), p_value(background, observed.q)
+    each_sb = jax.vmap(lambda q: p_value(both, q))(background)
+    each_b = jax.vmap(lambda q: p_value(background, q))(background)
+    ratios = each_sb if test_stat == "q0" else each_sb / each_b
+    percentiles = 100 * jnp.exp(log_ndtr(jnp.asarray(SIGMAS)))
+    return HypoTest(
+        observed=clsb if test_stat == "q0" else clsb / clb,
+        expected=jnp.nanpercentile(ratios, percentiles),
+        clsb=clsb,
+        clb=clb,
+        q=observed.q,
+        q_asimov=jnp.nanmedian(background),
+        status=status,
+    )
+
+
+def pseudo_data(
+    model: Model, problem: Problem, point: Float[Array, " parameters"], key: Array, count: int
+) -> Float[Array, "toys data"]:
+    """Fluctuated main and auxiliary data of a point."""
+    structure = model.structure
+    counts, widths = jax.random.split(key)
+    main = likelihood.rates(structure, problem.terms, point)
+    auxiliary = likelihood.expected_auxiliary(structure, problem.terms, point)
+    rate = jnp.maximum(jnp.concatenate([main, auxiliary]), 0.0)
+    poisson = np.concatenate([np.ones(len(main), bool), structure.layout.poisson])
+    rate = jnp.where(poisson, rate, 1.0)
+    drawn = jax.random.poisson(counts, rate, (count, len(poisson))).astype(rate.dtype)
+    noise = jax.random.normal(widths, (count, len(auxiliary)), rate.dtype)
+    gauss = auxiliary + problem.terms.scale * noise
+    return jnp.concatenate(
+        [
+            drawn[:, : len(main)],
+            jnp.where(structure.layout.poisson, drawn[:, len(main) :], gauss),
+        ],
+        axis=1,
+    )
+
+
+def expected_significance(model: Model) -> Significance:
+    """Discovery significance of the signal at its nominal strength, and of the data.
+
+    Args:
+        model: The model; its nominal point has the parameter of interest at 1.
+
+    Returns:
+        Expected significance; observed, where there are data.
+
+    Raises:
+        FitError: A fit does not converge.
+    """
+    index = poi_index(model, "expected_significance")
+    nominal = model.structure.layout.init.copy()
+    nominal[index] = 1.0
+    asimov = model.asimov(nominal)
+    found = hypotest(0.0, model, asimov, test_stat="q0")
+    expected = float(np.sqrt(found.q))
+    if model.observed is None or np.allclose(model.data(), asimov, rtol=1e-9, atol=0):
+        return Significance(expected=expected, observed=None)
+    observed = float(np.sqrt(hypotest(0.0, model, test_stat="q0").q))
+    return Significance(expected=expected, observed=observed)

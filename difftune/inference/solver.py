@@ -1,0 +1,318 @@
+"""The minimum of a likelihood within bounds: Fisher scoring with an active set and damping.
+
+What is minimised is the deviance, -ln L less its value for a perfect description of the data: a sum
+of small terms, which keeps its digits where ln L itself is large. Second derivatives come from the
+expectation's first (Fisher's information), so a step costs one pass over the model. The free
+parameters at a bound that the slope pushes against are held (Bertsekas, SIAM J. Control Optim. 20
+(1982) 221); a step that does not lower the deviance is repeated with more damping
+(Levenberg-Marquardt). Nothing raises: the result carries a status.
+"""
+
+from enum import IntEnum
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.scipy.linalg import cho_factor, cho_solve
+from jaxtyping import Bool, Float, Int
+
+from difftune.histfactory.rates import (
+    Terms,
+    expected_auxiliary,
+    rates,
+    slopes,
+)
+from difftune.histfactory.structure import Structure
+
+Parameters = Float[Array, " parameters"]
+
+
+class Status(IntEnum):
+    """How a fit ended."""
+
+    CONVERGED = 0
+    TOO_MANY_STEPS = 1
+    NOT_FINITE = 2
+    """The likelihood is not finite at the start: data where nothing is expected, or NaN."""
+    UNDETERMINED = 3
+    """The second derivatives are not positive: the data do not determine all parameters."""
+    NO_LIMIT = 4
+    """No upper limit was found."""
+
+
+MESSAGES = {
+    Status.CONVERGED: "converged",
+    Status.TOO_MANY_STEPS: "did not converge in the allowed number of steps",
+    Status.NOT_FINITE: "has a likelihood that is not finite: a bin without expected events has "
+    "data, or a yield is negative",
+    Status.NO_LIMIT: "finds no upper limit: the data hardly depend on the parameter of interest",
+    Status.UNDETERMINED: "has no positive second derivatives: the data do not determine all "
+    "parameters",
+}
+
+
+class Problem(NamedTuple):
+    """What is minimised.
+
+    Attributes:
+        terms: The model's numbers.
+        data: Main and auxiliary data.
+        start: Start values; those of fixed parameters count.
+        lower: Lower bounds.
+        upper: Upper bounds.
+        fixed: Parameters that stay.
+    """
+
+    terms: Terms
+    data: Float[Array, " data"]
+    start: Parameters
+    lower: Parameters
+    upper: Parameters
+    fixed: Bool[Array, " parameters"]
+
+
+class Minimum(NamedTuple):
+    """Where the solver ended.
+
+    Attributes:
+        parameters: The best fit.
+        deviance: -ln L there, less that of a perfect description.
+        held: Parameters that are fixed, or held at a bound.
+        status: A `Status`.
+        steps: Evaluations of the slopes.
+        distance: Estimated distance to the minimum, in -ln L.
+    """
+
+    parameters: Parameters
+    deviance: Float[Array, ""]
+    held: Bool[Array, " parameters"]
+    status: Int[Array, ""]
+    steps: Int[Array, ""]
+    distance: Float[Array, ""]
+
+
+def _excess(count: Float[Array, " n"], rate: Float[Array, " n"]) -> Float[Array, " n"]:
+    """-ln Poisson(count | rate) less its least value; infinite where it is not defined."""
+    # Not "count > 0": NaN must not count as nothing, and so pass unseen.
+    there, allowed = ~(count == 0), rate > 0
+    n, x = jnp.where(there, count, 1.0), jnp.where(there & allowed, rate, 1.0)
+    t = (x - n) / n
+    term = n * (t - jnp.log1p(t))
+    return jnp.where(there, jnp.where(allowed, term, jnp.inf), rate)
+
+
+def deviance(structure: Structure, problem: Problem, parameters: Parameters) -> Float[Array, ""]:
+    """-ln L less its value for expectations that are the data."""
+    value = rates(structure, problem.terms, parameters)
+    return _deviance(structure, problem, parameters, value)
+
+
+def _deviance(
+    structure: Structure,
+    problem: Problem,
+    parameters: Parameters,
+    expected: Float[Array, " bins"],
+) -> Float[Array, ""]:
+    main, auxiliary = problem.data[: structure.n_bins], problem.data[structure.n_bins :]
+    poisson = structure.layout.poisson
+    mean = expected_auxiliary(structure, problem.terms, parameters)
+    result = jnp.sum(_excess(main, expected))
+    if poisson.any():
+        result = result + jnp.sum(_excess(auxiliary[poisson], mean[poisson]))
+    if not poisson.all():
+        pull = (auxiliary[~poisson] - mean[~poisson]) / problem.terms.scale[~poisson]
+        result = result + jnp.sum(jnp.square(pull)) / 2
+    return result
+
+
+class Expansion(NamedTuple):
+    """Value and derivatives of the deviance at a point.
+
+    Attributes:
+        value: The deviance.
+        slope: Its first derivatives.
+        fisher: A curvature that is never negative, from first derivatives of the expectation.
+        hessian: Its second derivatives.
+    """
+
+    value: Float[Array, ""]
+    slope: Parameters
+    fisher: Float[Array, "parameters parameters"]
+    hessian: Float[Array, "parameters parameters"]
+
+
+def expand(structure: Structure, problem: Problem, parameters: Parameters) -> Expansion:
+    """The deviance with its slope, Fisher's information, and the exact second derivatives.
+
+    For a Poisson term they are `n/λ² ∂λ∂λ + (1 - n/λ) ∂²λ`. In the Fisher information the weight
+    lies between the expected and the observed one: 1/λ is safe far from the minimum, n/λ² right
+    near it where yields are linear in the parameters.
+    """
+    layout, given = structure.layout, problem.terms
+    at = slopes(structure, given, parameters)
+    main, auxiliary = problem.data[: structure.n_bins], problem.data[structure.n_bins :]
+    value = _deviance(structure, problem, parameters, at.value)
+    d_main, exact, safe = _poisson_weights(main, at.value)
+    mean = expected_auxiliary(structure, given, parameters)
+    # Poisson: the mean is τ γ; Gaussian: the mean is the parameter.
+    d_count, exact_count, safe_count = _poisson_weights(auxiliary, mean)
+    variance = jnp.square(given.scale)
+    slope = jnp.where(layout.poisson, d_count * given.scale, (mean - auxiliary) / variance)
+    where = layout.auxiliary
+
+    def constraint(weight: Float[Array, " auxiliary"]) -> Float[Array, "parameters parameters"]:
+        weight = jnp.where(layout.poisson, weight * variance, 1 / variance)
+        return jnp.diag(jnp.zeros_like(parameters).at[where].add(weight, unique_indices=True))
+
+    return Expansion(
+        value=value,
+        slope=(at.first @ d_main).at[where].add(slope, unique_indices=True),
+        fisher=(at.first * safe) @ at.first.T + constraint(safe_count),
+        hessian=(at.first * exact) @ at.first.T + at.second(d_main) + constraint(exact_count),
+    )
+
+
+def _poisson_weights(
+    count: Float[Array, " n"], rate: Float[Array, " n"]
+) -> tuple[Float[Array, " n"], Float[Array, " n"], Float[Array, " n"]]:
+    """First and second derivative in the rate, and a second one for far from the minimum."""
+    inverse = jnp.where(rate > 0, 1 / jnp.where(rate > 0, rate, 1.0), 0.0)
+    ratio = count * inverse
+    # Where nothing is observed the deviance is linear: a vanishing rate weighs nothing.
+    safe = jnp.where(rate > 1e-9, (1 + jnp.minimum(ratio, 10.0)) * inverse / 2, 0.0)
+    return 1 - ratio, ratio * inverse, safe
+
+
+class _State(NamedTuple):
+    parameters: Parameters
+    value: Float[Array, ""]
+    damping: Float[Array, ""]
+    distance: Float[Array, ""]
+    done: Bool[Array, ""]
+    steps: Int[Array, ""]
+    stuck: Int[Array, ""]
+    held: Bool[Array, " parameters"]
+
+
+def minimise(
+    structure: Structure,
+    problem: Problem,
+    *,
+    max_steps: int = 200,
+    tolerance: float = 1e-11,
+) -> Minimum:
+    """The best fit within bounds.
+
+    Args:
+        structure: Of the model.
+        problem: Numbers, data, start values, bounds.
+        max_steps: Largest number of steps.
+        tolerance: Estimated distance to the minimum in -ln L at which to stop.
+    """
+    problem = jax.lax.stop_gradient(problem)
+    start = jnp.where(
+        problem.fixed, problem.start, jnp.clip(problem.start, problem.lower, problem.upper)
+    )
+
+    def step(state: _State) -> _State:
+        here = expand(structure, problem, state.parameters)
+        held = _held(problem, state.parameters, here.slope)
+        # Newton's steps near the minimum; where one fails Fisher's, which always lead downwards if
+        # they are damped enough, and Newton's with the same damping next.
+        newton = (state.distance < 10.0) & (state.stuck % 2 == 0)
+        curvature = jnp.where(newton, here.hessian, here.fisher)
+        curvature = curvature + jnp.diag(state.damping * jnp.diagonal(here.fisher))
+        move, distance = _move(problem, state.parameters, here.slope, curvature, held)
+        there = jnp.where(
+            problem.fixed,
+            state.parameters,
+            jnp.clip(state.parameters + move, problem.lower, problem.upper),
+        )
+        value = deviance(structure, problem, there)
+        # At the limit of the precision of the deviance a step counts as none.
+        noise = 1e-14 * (1 + jnp.abs(state.value))
+        better = value <= state.value + noise
+        softer = jnp.where(state.damping > 0.01, state.damping / 10, 0.0)
+        harder = jnp.where(newton, state.damping, jnp.maximum(state.damping * 5, 1e-2))
+        return _State(
+            parameters=jnp.where(better, there, state.parameters),
+            value=jnp.where(better, value, state.value),
+            damping=jnp.where(better, softer, harder),
+            distance=jnp.where(better, distance, state.distance),
+            done=better & (state.damping == 0) & (distance <= tolerance),
+            steps=state.steps + 1,
+            stuck=jnp.where(better, 0, state.stuck + 1),
+            held=held,
+        )
+
+    def goes_on(state: _State) -> Bool[Array, ""]:
+        return ~state.done & (state.steps < max_steps) & (state.stuck < 40)
+
+    first = deviance(structure, problem, start)
+    begin = _State(
+        parameters=start,
+        value=first,
+        damping=jnp.zeros_like(first),
+        distance=jnp.full_like(first, jnp.inf),
+        done=~jnp.isfinite(first),
+        steps=jnp.zeros((), int),
+        stuck=jnp.zeros((), int),
+        held=problem.fixed,
+    )
+    end = jax.lax.while_loop(goes_on, step, begin)
+    status = jnp.where(end.done, Status.CONVERGED, Status.TOO_MANY_STEPS)
+    status = jnp.where(jnp.isfinite(first), status, Status.NOT_FINITE)
+    return Minimum(end.parameters, end.value, end.held, status, end.steps, end.distance)
+
+
+def _held(
+    problem: Problem, parameters: Parameters, slope: Parameters
+) -> Bool[Array, " parameters"]:
+    """Parameters that are fixed, or at a bound that the slope pushes them against."""
+    low = (parameters <= problem.lower) & (slope >= 0)
+    high = (parameters >= problem.upper) & (slope <= 0)
+    return problem.fixed | low | high
+
+
+def _move(
+    problem: Problem,
+    parameters: Parameters,
+    slope: Parameters,
+    curvature: Float[Array, "parameters parameters"],
+    held: Bool[Array, " parameters"],
+) -> tuple[Parameters, Float[Array, ""]]:
+    """The step of the free parameters, and the decrease that it promises.
+
+    Where the step crosses a bound it ends there, and the others are solved for again.
+    """
+    move = solve_free(curvature, -slope, ~held)
+    distance = -jnp.sum(jnp.where(held, 0.0, slope) * move) / 2
+    target = parameters + move
+    stopped = ~held & ((target < problem.lower) | (target > problem.upper))
+    shift = jnp.where(stopped, jnp.clip(target, problem.lower, problem.upper) - parameters, 0.0)
+    rest = solve_free(curvature, -(slope + curvature @ shift), ~(held | stopped))
+    return jnp.where(stopped.any(), jnp.where(stopped, shift, rest), move), distance
+
+
+def solve_free(
+    curvature: Float[Array, "parameters parameters"],
+    right: Parameters,
+    free: Bool[Array, " parameters"],
+) -> Parameters:
+    """Solves for the free parameters; the others get 0.
+
+    Args:
+        curvature: Positive matrix.
+        right: Right-hand side.
+        free: Which parameters take part.
+    """
+    diagonal = jnp.diagonal(curvature)
+    scale = jax.lax.rsqrt(jnp.where(free & (diagonal > 0), diagonal, 1.0))
+    pair = free[:, None] & free[None, :]
+    matrix = jnp.where(pair, curvature * scale[:, None] * scale[None, :], 0.0)
+    eye = jnp.eye(len(free), dtype=matrix.dtype)
+    # 1e-13 lets a direction without any information stay where it is.
+    matrix = matrix + eye * (jnp.where(free, 0.0, 1.0) + 1e-13)
+    solved = cho_solve(cho_factor(matrix, lower=True), jnp.where(free, right * scale, 0.0))
+    return jnp.where(free, solved * scale, 0.0)
