@@ -21,7 +21,7 @@ import numpy as np
 
 import difftune as dt
 
-TOP = 15
+TOP, PULLS = 15, 40
 GREEN, YELLOW, BLUE, RED = "#a8dba8", "#fff3b0", "#3f90da", "#bd1f01"
 
 
@@ -50,19 +50,24 @@ def short(name, longest=34):
 
 # %% Pulls
 def draw_pulls(best, folder):
-    """All parameters that the fit determines, 40 a page."""
-    free = np.asarray(best.uncertainties) > 0
-    free[best.names.index(best.poi)] = False
-    pages = dt.report.pulls(
-        [name for name, shown in zip(best.names, free, strict=True) if shown],
-        best.values[free],
-        best.uncertainties[free],
-        centers=best.centers[free],
-        widths=best.widths[free],
-        label=dt.report.Label(status="Fit to the observations"),
+    """The parameters that the data move or constrain most; those without constraint first."""
+    nuisance = np.asarray(best.uncertainties) > 0
+    nuisance[best.names.index(best.poi)] = False
+    pull = (best.values - best.centers) / best.widths
+    told = np.maximum(np.abs(pull), np.abs(best.uncertainties / best.widths - 1))
+    rank = np.where(nuisance, np.nan_to_num(told, nan=np.inf), -1.0)
+    shown = np.argsort(-rank, kind="stable")[: min(PULLS, nuisance.sum())]
+    (page,) = dt.report.pulls(
+        [best.names[index] for index in shown],
+        best.values[shown],
+        best.uncertainties[shown],
+        centers=best.centers[shown],
+        widths=best.widths[shown],
+        per_page=PULLS,
+        note=f"{len(shown)} of {nuisance.sum()}",
+        label=dt.report.Label(status="Fit to data"),
     )
-    for number, page in enumerate(pages, 1):
-        page.savefig(folder / f"pulls_{number}.png", dpi=130)
+    page.savefig(folder / "pulls.png", dpi=130)
 
 
 # %% Impacts
@@ -72,8 +77,9 @@ def draw_impacts(model, bounds, folder):
     names = ranking.names[:TOP]
     y = np.arange(len(names))[::-1]
     figure, axes = plt.subplots(figsize=(8, 0.34 * len(names) + 1.6), layout="constrained")
-    axes.barh(y, ranking.up[:TOP], 0.7, color=RED, label=r"$\hat\theta + \sigma$ after the fit")
-    axes.barh(y, ranking.down[:TOP], 0.7, color=BLUE, label=r"$\hat\theta - \sigma$ after the fit")
+    for column, color, sign in ((ranking.up, RED, 1), (ranking.down, BLUE, -1)):
+        text = rf"$\hat\theta {'+' if sign > 0 else '-'} \sigma$ after the fit"
+        axes.barh(y + 0.19 * sign, column[:TOP], 0.38, color=color, label=text)
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_yticks(y, [short(name) for name in names], fontsize=9)
     reach = 1.15 * max(np.abs(ranking.up[:TOP]).max(), np.abs(ranking.down[:TOP]).max())
@@ -86,7 +92,7 @@ def draw_impacts(model, bounds, folder):
 # %% CLs
 def draw_cls(model, limit, folder):
     """Observed and expected CLs: all values of the scan are one call."""
-    mu = np.linspace(0.0, 1.3 * max(limit.observed, limit.expected[4]), 41)
+    mu = np.linspace(0.0, 1.1 * max(limit.observed, limit.expected[4]), 41)
     test = dt.inference.hypotest(mu, model)
     low2, low1, median, high1, high2 = test.expected.T
     figure, axes = plt.subplots(figsize=(7, 5), layout="constrained")
@@ -175,8 +181,8 @@ def draw_derivatives(model, limit, folder):
     if bins <= 12:
         for row, column in np.argwhere(np.isfinite(yields)):
             value = yields[row, column]
-            colour = "white" if abs(value) > 0.4 * largest else "black"
-            text = f"{value:+.2g}"
+            colour = "white" if abs(norm(value) - 0.5) > 0.35 else "black"
+            text = f"{value:+.2g}" if abs(value) > largest / 1000 else "0"
             left.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
     left.set_title("1 % more of a sample in a bin", fontsize=11)
     figure.colorbar(image, ax=left, label="Change of the expected limit [%]")

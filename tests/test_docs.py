@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pyhf
 import pytest
 from pydantic import BaseModel
 
@@ -134,6 +135,23 @@ def test_objectives_python():
     excess = run("objectives.md")["excess"]
     sizes = sorted(excess)
     assert all(excess[a] > excess[b] > 0 for a, b in pairwise(sizes))
+
+
+def test_likelihoods_python():
+    names = run("likelihoods.md")
+    workspace = pyhf.Workspace(names["spec"])
+    model = workspace.model()
+    observed, expected = pyhf.infer.hypotest(
+        1.0, workspace.data(model), model, return_expected_set=True
+    )
+    np.testing.assert_allclose(names["test"].observed, observed, rtol=1e-3)
+    np.testing.assert_allclose(names["test"].expected, expected, rtol=1e-3)
+    entry = names["model"].structure.entry["region", "background"]
+    changed = names["model"].numbers.copy()
+    changed[entry.start] += 0.01
+    limits = [names["median_limit"](numbers) for numbers in (names["model"].numbers, changed)]
+    slope = names["slope"][entry.start]
+    np.testing.assert_allclose((limits[1] - limits[0]) / 0.01, slope, rtol=1e-2)
 
 
 def test_every_example_of_the_analysis_file_is_understood():

@@ -28,9 +28,6 @@ from difftune.inference.solver import (
 Parameters = Float[Array, " parameters"]
 Bounds = Mapping[str, tuple[float, float]]
 
-_CHUNK = 16
-"""Problems solved side by side on a CPU: more would wait for the slowest, and leave the cache."""
-
 
 class FitError(DifftuneError):
     """A fit that did not converge."""
@@ -175,11 +172,14 @@ def root(q: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 
 def in_batches(function: Any, *arrays: Any) -> Any:
-    """Maps over the leading axis of arrays, some at a time on a CPU and all on an accelerator."""
-    count = jax.tree.leaves(arrays)[0].shape[0]
-    if jax.default_backend() != "cpu" or count <= _CHUNK:
+    """Maps over the leading axis of arrays: side by side on an accelerator.
+
+    On a CPU one after the other: what a fit works on stays in the cache, its matrices are products
+    that BLAS is good at, and none waits for the slowest.
+    """
+    if jax.default_backend() != "cpu":
         return jax.vmap(function)(*arrays)
-    return jax.lax.map(lambda each: function(*each), arrays, batch_size=_CHUNK)
+    return jax.lax.map(lambda each: function(*each), arrays)
 
 
 def report(what: str, status: Any) -> None:
