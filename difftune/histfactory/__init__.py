@@ -2,6 +2,7 @@
 
 from difftune.histfactory.config import Config
 from difftune.histfactory.model import Model
+from difftune.histfactory.stack import stack
 from difftune.histfactory.uncertainties import (
     FreeNormalisation,
     Luminosity,
@@ -16,4 +17,5 @@ __all__ = [
     "Model",
     "NormalisationUncertainty",
     "build_workspace",
+    "stack",
 ]

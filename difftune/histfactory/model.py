@@ -49,7 +49,7 @@ class Model:
     Attributes:
         structure: Names, order and indices; models of equal structure share compiled programs.
         numbers: Every number of the spec: yields, variations, uncertainties. A leading axis makes
-            it a batch of models (`Model.stack`), which fits and tests take as one.
+            it a batch of models (`difftune.histfactory.stack`), which fits and tests take as one.
         observed: Observations of the bins; None without any.
     """
 

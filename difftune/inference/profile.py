@@ -26,7 +26,7 @@ from difftune.inference.solver import (
 )
 
 Parameters = Float[Array, " parameters"]
-Bounds = Mapping[str, tuple[float, float]]
+Bounds = Mapping[str, tuple[float | int, float | int]]
 
 
 class FitError(DifftuneError):
@@ -136,9 +136,8 @@ def best_fit(structure: Structure, problem: Problem) -> tuple[Parameters, Minimu
     found = minimise(structure, problem)
     stopped = jax.lax.stop_gradient(found.parameters)
     point = jnp.where(problem.fixed, problem.start, stopped)
-    hessian = jax.lax.stop_gradient(expand(structure, problem, stopped).hessian)
-    slope = expand(structure, problem, point).slope
-    move = solve_free(hessian, slope, ~found.held)
+    here = expand(structure, problem, point)
+    move = solve_free(jax.lax.stop_gradient(here.hessian), here.slope, ~found.held)
     return point - (move - jax.lax.stop_gradient(move)), found
 
 
