@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pyhf
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Float, Num
 
 from difftune.data.pytree import register
 from difftune.errors import InputError, nearest
@@ -34,7 +34,7 @@ _rates = jax.jit(rates.rates, static_argnums=0)
 _by_sample = jax.jit(rates.by_sample, static_argnums=0)
 _log_likelihood = jax.jit(rates.log_likelihood, static_argnums=0)
 
-Vector = Float[Array, "..."] | Float[np.ndarray, "..."] | Sequence[float | int]
+Vector = Num[Array, "..."] | Num[np.ndarray, "..."] | Sequence[Any]
 
 
 @register(static=("structure",))

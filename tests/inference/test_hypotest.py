@@ -99,6 +99,8 @@ def test_a_batch_is_the_single_fits_and_a_failure_stays_alone():
     model = simple()
     batch = np.array([[51.0, 48.0], [70.0, 40.0], [np.nan, 48.0]])
     found = fit(model, batch)
+    counts = fit(model, batch[:2].astype(int))
+    np.testing.assert_array_equal(counts.values, found.values[:2])
     assert found.status.tolist() == [Status.CONVERGED, Status.CONVERGED, Status.NOT_FINITE]
     assert np.isnan(found.values[2]).all()
     for index in range(2):
@@ -156,6 +158,6 @@ def test_bad_questions_are_refused():
     with pytest.raises(InputError, match=r"best fit of 'mu' is at its bound"):
         impacts(simple(observed=(20.0, 20.0)))
     with pytest.raises(InputError, match=r"ends at its upper bound 1.*widen"):
-        upper_limit(simple(observed=(90.0, 90.0)), bounds={"mu": (0.0, 1.0)})
+        upper_limit(simple(observed=(90.0, 90.0)), bounds={"mu": (0, 1)})
     with pytest.raises(FitError, match="not finite"):
         fit(model, [np.nan, 50.0])
