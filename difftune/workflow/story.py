@@ -252,8 +252,8 @@ def _fit(outcome: "Outcome", plots: _Plots, label) -> Section:
             Text(
                 f"Fit of workspace.json to its data: {poi} = {outcome.poi_text}. Expected CLs of "
                 f"{poi} = 1: {expected[2]:.3g} (one standard deviation: {expected[1]:.3g} to "
-                f"{expected[3]:.3g}), as `pyhf cls --optimizer minuit workspace.json` "
-                "gives it."
+                f"{expected[3]:.3g}), which `pyhf cls --optimizer minuit workspace.json` "
+                "confirms."
             ),
             *plots.pages(
                 report.pulls(
