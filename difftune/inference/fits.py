@@ -1,5 +1,6 @@
 """Maximum likelihood fits."""
 
+import logging
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -24,6 +25,8 @@ from difftune.inference.profile import (
 )
 from difftune.inference.solver import Status, expand
 
+logger = logging.getLogger("difftune")
+
 Numbers = Float[Array, "..."] | Float[np.ndarray, "..."]
 
 
@@ -32,7 +35,9 @@ class FitResult(NamedTuple):
 
     Attributes:
         names: Names of the parameters in pyhf's order.
-        values: Their best fit; NaN where the fit failed.
+        values: Their best fit; NaN where the fit failed. One of many where the data do not
+            determine all parameters, which a warning and the status say; then there are no
+            uncertainties.
         uncertainties: Their uncertainties from the inverse Hessian; 0 for fixed ones. For a
             parameter at a bound the bound is ignored.
         covariance: Inverse of the second derivatives of -ln L, exact.
@@ -102,15 +107,20 @@ def fit(
 
     Raises:
         InputError: Data or names are wrong.
-        FitError: The fit does not converge, or the data do not determine a parameter.
+        FitError: The fit does not converge.
     """
     given = limits(model.structure, bounds=bounds, fixed=fixed, start=start)
     arrays = _fit(model, model.data(data), given)
     status, along = arrays["status"], arrays.pop("along")
-    what = "The fit"
     if not traced(status) and np.ndim(status) == 0 and status == Status.UNDETERMINED:
-        what = f"The fit, most of all along {model.structure.names[int(along)]!r},"
-    report(what, status)
+        logger.warning(
+            "The second derivatives of the likelihood are not positive at the best fit, most of "
+            "all along %r: the data do not determine it. There are no uncertainties; fix it, "
+            "constrain it, or remove it.",
+            model.structure.names[int(along)],
+        )
+    else:
+        report("The fit", status)
     return FitResult(names=model.structure.names, poi=model.structure.poi, **arrays)
 
 
@@ -142,9 +152,9 @@ def _one_fit(model: Model, data: Float[Array, " data"], given: Limits) -> dict[s
     status = jnp.where(
         (found.status == Status.CONVERGED) & ~positive, Status.UNDETERMINED, found.status
     )
-    good = status == Status.CONVERGED
 
-    def shown(array: Array) -> Array:
+    def shown(array: Array, *also: Status) -> Array:
+        good = jnp.isin(status, jnp.asarray([Status.CONVERGED, *also]))
         return jnp.where(good, array, jnp.nan)
 
     variance = jnp.diagonal(covariance)
@@ -155,11 +165,13 @@ def _one_fit(model: Model, data: Float[Array, " data"], given: Limits) -> dict[s
     width = jnp.where(layout.poisson, jax.lax.rsqrt(terms.scale), terms.scale)
     widths = jnp.full_like(values, jnp.nan).at[layout.auxiliary].set(width)
     return {
-        "values": shown(values),
+        "values": shown(values, Status.UNDETERMINED),
         "uncertainties": shown(sigma),
         "covariance": shown(covariance),
         "correlation": shown(covariance / jnp.outer(scale, scale)),
-        "twice_nll": shown(-2 * likelihood.log_likelihood(structure, terms, values, data)),
+        "twice_nll": shown(
+            -2 * likelihood.log_likelihood(structure, terms, values, data), Status.UNDETERMINED
+        ),
         "centers": problem.start.at[layout.auxiliary].set(center),
         "widths": jnp.where(problem.fixed, jnp.nan, widths),
         "along": along,

@@ -68,6 +68,8 @@ def impacts(model: Model, data: Any = None, *, bounds: Bounds | None = None) -> 
     index, poi = poi_index(model, "impacts"), model.structure.poi
     values = model.data(data)
     best = fit(model, values, bounds=bounds)
+    if best.status != Status.CONVERGED:
+        raise FitError(f"The fit {MESSAGES[Status(int(best.status))]}, so there are no impacts.")
     if best.at_bound[index]:
         low, high = limits(model.structure, bounds=bounds)[1:3]
         raise InputError(

@@ -1,3 +1,5 @@
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,7 +7,7 @@ import pyhf
 import pytest
 
 from difftune.histfactory import FreeNormalisation, Model, build_workspace
-from difftune.inference import FitError, fit
+from difftune.inference import FitError, Status, fit, impacts
 from tests.histfactory import samples
 from tests.inference.test_fits import counting
 
@@ -76,11 +78,19 @@ def test_uncertainty_away_from_the_expectation_is_the_closed_form():
     np.testing.assert_allclose(uncertainty, np.sqrt(32) / 5, rtol=1e-3)
 
 
-def test_a_parameter_that_nothing_determines_is_named():
+def test_a_parameter_that_nothing_determines_is_named(caplog):
     free = [FreeNormalisation("one", ("Background",)), FreeNormalisation("two", ("Background",))]
-    workspace = build_workspace([samples.toy()], free=free)
-    with pytest.raises(FitError, match=r"along '(one|two)'.*do not determine"):
-        fit(Model.from_spec(workspace))
+    model = Model.from_spec(build_workspace([samples.toy()], free=free))
+    with caplog.at_level("WARNING", logger="difftune"):
+        found = fit(model)
+    assert re.search(r"along '(one|two)': the data do not determine it", caplog.text)
+    assert found.status == Status.UNDETERMINED
+    assert np.isnan(found.uncertainties).all()
+    # The minimum itself is one, wherever it lies along the valley.
+    twice_nll = -2 * model.to_pyhf().logpdf(found.values.tolist(), model.data().tolist())[0]
+    np.testing.assert_allclose(found.twice_nll, twice_nll, rtol=1e-12)
+    with pytest.raises(FitError, match="no impacts"):
+        impacts(model)
 
 
 def test_fixed_parameters_have_no_uncertainty():
