@@ -65,7 +65,7 @@ def _compare(path: Path) -> list[Row]:
         observed, expected = pyhf.infer.hypotest(
             1.0, model.data().tolist(), judge, return_expected_set=True
         )
-    except pyhf.exceptions.FailedMinimization:
+    except (pyhf.exceptions.FailedMinimization, AttributeError):
         return rows
     seconds = time.perf_counter() - began
     theirs = np.array([float(observed), *(float(value) for value in expected)])
@@ -79,6 +79,7 @@ def _compare(path: Path) -> list[Row]:
 def _fit(judge: pyhf.Model, data: list[float], start: Any) -> tuple[np.ndarray, float] | None:
     try:
         values, twice_nll = pyhf.infer.mle.fit(data, judge, init_pars=start, return_fitted_val=True)
-    except pyhf.exceptions.FailedMinimization:
+    except (pyhf.exceptions.FailedMinimization, AttributeError):
+        # The second is pyhf 0.7.6 where Minuit has no covariance.
         return None
     return np.asarray(values), float(twice_nll)
