@@ -19,7 +19,7 @@ from difftune.training import describe
 
 logger = logging.getLogger("difftune")
 
-PACKAGES = ("difftune", "jax", "jaxlib", "flax", "optax", "numpy", "uproot", "pyhf", "iminuit")
+PACKAGES = ("difftune", "jax", "jaxlib", "flax", "optax", "numpy", "uproot", "pyhf")
 
 
 def write(path: Path, text: str) -> None:
