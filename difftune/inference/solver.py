@@ -1,11 +1,11 @@
-"""The minimum of a likelihood within bounds: Fisher scoring with an active set and damping.
+"""The minimum of a likelihood within bounds: Newton's method with an active set and damping.
 
 What is minimised is the deviance, -ln L less its value for a perfect description of the data: a sum
-of small terms, which keeps its digits where ln L itself is large. Second derivatives come from the
-expectation's first (Fisher's information), so a step costs one pass over the model. The free
-parameters at a bound that the slope pushes against are held (Bertsekas, SIAM J. Control Optim. 20
-(1982) 221); a step that does not lower the deviance is repeated with more damping
-(Levenberg-Marquardt). Nothing raises: the result carries a status.
+of small terms, which keeps its digits where ln L itself is large. Near the minimum the second
+derivatives are exact; far from it, and where they lead nowhere, Fisher's information stands in,
+which is never negative. The free parameters at a bound that the slope pushes against are held
+(Bertsekas, SIAM J. Control Optim. 20 (1982) 221); a step that does not lower the deviance is
+repeated with more damping (Levenberg-Marquardt). Nothing raises: the result carries a status.
 """
 
 from enum import IntEnum
