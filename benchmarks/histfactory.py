@@ -149,7 +149,7 @@ def _toys(quick: bool) -> list[Row]:
     truth = np.asarray(model.structure.layout.init)
     with jax.enable_x64(True):
         problem = make_problem(model, jnp.asarray(model.data()), limits(model.structure))
-        data = pseudo_data(model, problem, jnp.asarray(truth), jax.random.key(1), count)
+        data = pseudo_data(model.structure, problem, jnp.asarray(truth), jax.random.key(1), count)
         data = np.asarray(data)
     part = data[: min(count, 1000)]
     dt.inference.fit(model, part, bounds=bounds)

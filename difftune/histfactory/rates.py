@@ -167,10 +167,24 @@ def slopes(structure: Structure, given: Terms, parameters: Parameters) -> Slopes
     base, relative, chosen = _pieces(structure, given, parameters)
     samples, dtype = len(structure.samples), base.dtype
     # Rows of parameters, columns of cells; the last row takes what belongs to no parameter.
-    empty = jnp.zeros((count + 1, samples, bins), dtype)
-    d_base, d_log, d_product = empty, empty, empty
-    dd_base = jnp.zeros((0, samples, bins), dtype)
-    dd_log = jnp.zeros((0, samples, bins), dtype)
+    d_product = jnp.zeros((count + 1, samples, bins), dtype)
+    where_sample, where_bin = np.indices((samples, bins))
+    for index in range(len(chosen)):
+        others = _product(chosen, index) * jnp.ones_like(base)
+        d_product = d_product.at[layout.factors[index], where_sample, where_bin].add(others)
+    d_product = d_product[:count]
+    product = _product(chosen) * jnp.ones_like(base)
+    d_factor, d_yield = d_product, base * d_product
+    # Only the rows that histosys and normsys have are computed with: they are few.
+    if len(layout.normsys):
+        alpha = jnp.broadcast_to(parameters[layout.normsys][:, None, None], given.log_up.shape)
+
+        def log_size(x: Array) -> Array:
+            return interpolation.log_factor(x, given.log_up, given.log_down, given.polynomial)[0]
+
+        d_log, dd_log = (x[:, :, layout.channel] for x in _two_derivatives(log_size, alpha))
+        d_factor = d_factor.at[layout.normsys].add(d_log * product, unique_indices=True)
+        d_yield = base * d_factor
     if len(layout.histosys):
         s, a = jnp.moveaxis(given.s, 0, 2), jnp.moveaxis(given.a, 0, 2)
 
@@ -178,47 +192,33 @@ def slopes(structure: Structure, given: Terms, parameters: Parameters) -> Slopes
             return interpolation.additive(structure.histosys_code, x)
 
         (s1, a1), (s2, a2) = _two_derivatives(odd_and_even, parameters[layout.histosys])
-        rows = s * s1[:, None, None] + a * a1[:, None, None]
-        d_base = d_base.at[layout.histosys].set(rows, unique_indices=True)
+        d_base = s * s1[:, None, None] + a * a1[:, None, None]
         dd_base = s * s2[:, None, None] + a * a2[:, None, None]
-    if len(layout.normsys):
-        alpha = jnp.broadcast_to(parameters[layout.normsys][:, None, None], given.log_up.shape)
-
-        def log_size(x: Array) -> Array:
-            return interpolation.log_factor(x, given.log_up, given.log_down, given.polynomial)[0]
-
-        one, two = _two_derivatives(log_size, alpha)
-        d_log = d_log.at[layout.normsys].set(one[:, :, layout.channel], unique_indices=True)
-        dd_log = two[:, :, layout.channel]
-    depth = len(chosen)
-    where_sample, where_bin = np.indices((samples, bins))
-    for index in range(depth):
-        others = _product(chosen, index) * jnp.ones_like(base)
-        d_product = d_product.at[layout.factors[index], where_sample, where_bin].add(others)
-    product = _product(chosen) * jnp.ones_like(base)
-    d_base, d_log, d_product = d_base[:count], d_log[:count], d_product[:count]
-    d_factor = d_log * product + d_product
-    first = jnp.einsum("psb->pb", relative * (d_base * product + base * d_factor))
+        d_yield = d_yield.at[layout.histosys].add(d_base * product, unique_indices=True)
+    first = jnp.sum(relative * d_yield, axis=1)
 
     def second(weight: Bins) -> Float[Array, "parameters parameters"]:
         def flat(cells: Array) -> Array:
             return cells.reshape(len(cells), -1)
 
         w = weight * relative
-        half = flat(w * d_base) @ flat(d_factor).T
-        half = half + flat(w * base * d_log) @ flat(d_log * product / 2 + d_product).T
-        result = half + half.T
-        if len(layout.histosys):
-            diagonal = jnp.sum(dd_base * w * product, axis=(1, 2))
-            result = result.at[layout.histosys, layout.histosys].add(diagonal)
-        if len(layout.normsys):
-            diagonal = jnp.sum(dd_log * w * base * product, axis=(1, 2))
-            result = result.at[layout.normsys, layout.normsys].add(diagonal)
-        padded = jnp.zeros((count + 1, count + 1), dtype)
-        for i, j in itertools.permutations(range(depth), 2):
+        half = jnp.zeros((count + 1, count + 1), dtype)
+        for i, j in itertools.combinations(range(len(chosen)), 2):
             both = w * base * _product(chosen, i, j)
-            padded = padded.at[layout.factors[i], layout.factors[j]].add(both)
-        return result + padded[:count, :count]
+            half = half.at[layout.factors[i], layout.factors[j]].add(both)
+        half = half[:count, :count]
+        if len(layout.histosys):
+            mixed = flat(w * d_base) @ flat(d_factor).T
+            diagonal = jnp.sum(dd_base * w * product, axis=(1, 2)) / 2
+            half = half.at[layout.histosys].add(mixed, unique_indices=True)
+            half = half.at[layout.histosys, layout.histosys].add(diagonal, unique_indices=True)
+        if len(layout.normsys):
+            rest = d_factor.at[layout.normsys].add(-d_log * product / 2, unique_indices=True)
+            mixed = flat(w * base * d_log) @ flat(rest).T
+            diagonal = jnp.sum(dd_log * w * base * product, axis=(1, 2)) / 2
+            half = half.at[layout.normsys].add(mixed, unique_indices=True)
+            half = half.at[layout.normsys, layout.normsys].add(diagonal, unique_indices=True)
+        return half + half.T
 
     return Slopes(jnp.sum(base * relative * product, axis=0), first, second)
 

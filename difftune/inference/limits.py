@@ -1,32 +1,33 @@
 """Upper limits on the parameter of interest."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.scipy.special import log_ndtr
-from jaxtyping import Float
+from jax.scipy.special import log_ndtr, ndtri
+from jaxtyping import Bool, Float, Int
 
 from difftune.errors import InputError
 from difftune.histfactory import Model
 from difftune.histfactory.precision import in_float64, traced
-from difftune.inference.fits import over
-from difftune.inference.hypotest import SIGMAS, alternative, likelihood_ratio, log_p_values
+from difftune.histfactory.structure import Structure
+from difftune.inference.hypotest import SIGMAS, asimov_problem, log_p_values
 from difftune.inference.profile import (
     Bounds,
     Limits,
+    at_value,
     envelope,
     limits,
-    make_problem,
+    minima,
+    over,
     poi_index,
     report,
     root,
     worst,
 )
-from difftune.inference.solver import Status, deviance, expand, solve_free
+from difftune.inference.solver import Problem, Status, deviance, expand, solve_free
 
 _STEPS = 40
 
@@ -87,88 +88,112 @@ def upper_limit(
 def _upper_limit(
     model: Model, data: Array, given: Limits, level: float
 ) -> tuple[UpperLimit, Array]:
-    return over(partial(_one_limit, given=given, level=level), model, data)
+    return over(partial(_one_limit, model.structure, level), model, data, given)
 
 
-def _one_limit(
-    model: Model, data: Float[Array, " data"], given: Limits, level: float
-) -> tuple[UpperLimit, Array]:
-    structure, index = model.structure, model.structure.poi_index or 0
-    problem = make_problem(model, data, given)
-    asimov, reference, status = alternative(model, problem, 0.0)
-    least = deviance(structure, asimov, reference)
-    best, found = envelope(structure, problem)
-    best_mu = found.parameters[index]
+class _Search(NamedTuple):
+    """Six limits on the way: the expected ones, and the observed one last.
 
-    def expected(mu: Float[Array, ""], sigmas: Float[Array, ""]) -> tuple[Array, Array]:
-        here = likelihood_ratio(model, asimov, mu, least, jnp.zeros_like(mu), "qtilde")
-        value = log_ndtr(sigmas - root(here.q)) - log_ndtr(sigmas)
-        return value - jnp.log(level), here.status
-
-    def observed(mu: Float[Array, ""], _: Float[Array, ""]) -> tuple[Array, Array]:
-        on_data = likelihood_ratio(model, problem, mu, best, best_mu, "qtilde")
-        on_asimov = likelihood_ratio(model, asimov, mu, least, jnp.zeros_like(mu), "qtilde")
-        value = log_p_values(on_data.q, on_asimov.q, "qtilde")[0]
-        return value - jnp.log(level), worst(on_data.status, on_asimov.status)
-
-    # Where the Asimov data put the uncertainty of the strength, its limit is near.
-    curvature = expand(structure, asimov, jax.lax.stop_gradient(reference)).fisher
-    free = (~asimov.fixed).at[index].set(True)
-    unit = jnp.zeros_like(reference).at[index].set(1.0)
-    sigma = jnp.sqrt(jnp.maximum(solve_free(curvature, unit, free)[index], 0.0))
-    sigma = jax.lax.stop_gradient(jnp.where(jnp.isfinite(sigma) & (sigma > 0), sigma, 1.0))
-    sigmas = jnp.asarray(SIGMAS)
-    target = sigmas + _quantile(level * jnp.exp(log_ndtr(sigmas)))
-    bands, ended = jax.vmap(partial(_zero, expected))(sigma * target, sigmas)
-    guess = jnp.maximum(best_mu, 0.0) + jax.lax.stop_gradient(bands[2])
-    limit, ended_observed = _zero(observed, guess, sigmas[2])
-    status = worst(status, found.status, *ended, ended_observed)
-    good = status == Status.CONVERGED
-    return (
-        UpperLimit(
-            observed=jnp.where(good, limit, jnp.nan),
-            expected=jnp.where(good, bands, jnp.nan),
-            status=status,
-        ),
-        best_mu,
-    )
-
-
-def _quantile(p: Float[Array, " n"]) -> Float[Array, " n"]:
-    """Where the upper tail of the normal distribution is p."""
-    return -jax.scipy.special.ndtri(p)
-
-
-def _zero(
-    function: Callable[[Array, Array], tuple[Array, Array]],
-    guess: Float[Array, ""],
-    argument: Float[Array, ""],
-) -> tuple[Float[Array, ""], Array]:
-    """Zero of a decreasing function of a positive number, differentiable; and a status.
-
-    Newton's method on the logarithm of CLs, within the bracket that is known so far.
+    Attributes:
+        mu: Where they are.
+        low: Below each of them.
+        high: Above.
+        change: Relative, in the last step.
+        slope: Derivative of ln CLs.
+        points: Where the fits for them ended: six on the Asimov data, and one on the data.
+        status: Of the fits.
+        steps: Their number.
+        done: Nothing changes any more, and points and slope are those at mu.
     """
 
-    def value_and_slope(mu: Array) -> tuple[tuple[Array, Array], Array]:
-        return jax.value_and_grad(function, has_aux=True)(mu, argument)
+    mu: Float[Array, "6"]
+    low: Float[Array, "6"]
+    high: Float[Array, "6"]
+    change: Float[Array, "6"]
+    slope: Float[Array, "6"]
+    points: Float[Array, "7 parameters"]
+    status: Int[Array, ""]
+    steps: Int[Array, ""]
+    done: Bool[Array, ""]
 
-    def step(state: Any) -> Any:
-        mu, low, high, _, count, _ = state
-        (value, ended), slope = value_and_slope(mu)
-        low, high = jnp.where(value > 0, mu, low), jnp.where(value > 0, high, mu)
+
+def _one_limit(structure: Structure, level: float, problem: Problem) -> tuple[UpperLimit, Array]:
+    index = structure.poi_index or 0
+    none = at_value(problem, index, 0.0)
+    on_none, free = minima(structure, none, problem)
+    asimov = asimov_problem(structure, none, on_none)
+    best, best_mu = envelope(structure, problem, free), free.parameters[index]
+    sigmas = jnp.asarray(SIGMAS)
+
+    def tests(mu: Float[Array, "6"], points: Float[Array, "7 parameters"]) -> list[Problem]:
+        values = [*mu, mu[5]]
+        return [
+            at_value((asimov if i < 6 else problem)._replace(start=points[i]), index, values[i])
+            for i in range(7)
+        ]
+
+    def ratios(mu: Float[Array, "6"], deviances: list[Array]) -> Float[Array, "7"]:
+        on_data = jnp.where(best_mu > mu[5], 0.0, 2 * (deviances[6] - best))
+        return jnp.maximum(jnp.stack([*(2 * each for each in deviances[:6]), on_data]), 0.0)
+
+    def excess(q: Float[Array, "7"]) -> Float[Array, "6"]:
+        """Ln CLs less that of the level, from -2 ln of the likelihood ratios."""
+        bands = log_ndtr(sigmas - root(q[:5])) - log_ndtr(sigmas)
+        observed = log_p_values(q[6], q[5], "qtilde")[0]
+        return jnp.append(bands, observed) - jnp.log(level)
+
+    def step(state: _Search) -> _Search:
+        mu, done = state.mu, (state.change <= 1e-9).all()
+        found = minima(structure, *tests(mu, state.points))
+        q = ratios(mu, [one.deviance for one in found])
+        slopes = jnp.where(q > 0, 2 * jnp.stack([one.slope[index] for one in found]), 0.0)
+        value, slope = jax.jvp(excess, (q,), (slopes,))
+        low, high = jnp.where(value > 0, mu, state.low), jnp.where(value > 0, state.high, mu)
         newton = mu - value / jnp.where(slope < 0, slope, -1.0)
         middle = jnp.where(jnp.isfinite(high), (low + high) / 2, 2 * mu)
         inside = (slope < 0) & (newton > low) & (newton < high) & (newton < 3 * mu)
-        there = jnp.where(inside, newton, middle)
-        return there, low, high, jnp.abs(there - mu) / mu, count + 1, ended
+        there = jnp.where(done, mu, jnp.where(inside, newton, middle))
+        return _Search(
+            mu=there,
+            low=low,
+            high=high,
+            change=jnp.abs(there - mu) / mu,
+            slope=slope,
+            points=jnp.stack([one.parameters for one in found]),
+            status=worst(state.status, *(one.status for one in found)),
+            steps=state.steps + 1,
+            done=done,
+        )
 
-    def goes_on(state: Any) -> Array:
-        return (state[3] > 1e-9) & (state[4] < _STEPS) & (state[5] == Status.CONVERGED)
+    def goes_on(state: _Search) -> Array:
+        return ~state.done & (state.steps < _STEPS) & (state.status == Status.CONVERGED)
 
-    zero, one = jnp.zeros_like(guess), jnp.ones_like(guess)
-    begin = (guess, zero, jnp.inf * one, one, jnp.zeros((), int), jnp.zeros((), int))
-    mu, _, _, change, _, ended = jax.lax.stop_gradient(jax.lax.while_loop(goes_on, step, begin))
-    (value, _), slope = value_and_slope(mu)
-    status = jnp.where((ended == Status.CONVERGED) & ~(change <= 1e-6), Status.NO_LIMIT, ended)
-    # The last step, of value next to nothing, carries the derivative.
-    return mu - (value - jax.lax.stop_gradient(value)) / jax.lax.stop_gradient(slope), status
+    # Where the Asimov data put the uncertainty of the strength, its limit is near.
+    curvature = expand(structure, asimov, asimov.start).fisher
+    unit = jnp.zeros_like(asimov.start).at[index].set(1.0)
+    variance = solve_free(curvature, unit, (~asimov.fixed).at[index].set(True))[index]
+    sigma = jnp.where(jnp.isfinite(variance) & (variance > 0), jnp.sqrt(variance), 1.0)
+    target = sigma * (sigmas - ndtri(level * jnp.exp(log_ndtr(sigmas))))
+    guess = jnp.append(target, jnp.maximum(best_mu, 0.0) + target[2])
+    begin = _Search(
+        mu=guess,
+        low=jnp.zeros_like(guess),
+        high=jnp.full_like(guess, jnp.inf),
+        change=jnp.full_like(guess, jnp.inf),
+        slope=-jnp.ones_like(guess),
+        points=jnp.stack([*[asimov.start] * 6, free.parameters]),
+        status=worst(on_none.status, free.status),
+        steps=jnp.zeros((), int),
+        done=jnp.zeros((), bool),
+    )
+    end = jax.lax.stop_gradient(jax.lax.while_loop(goes_on, step, jax.lax.stop_gradient(begin)))
+    status = jnp.where(
+        (end.status == Status.CONVERGED) & (end.change > 1e-6).any(), Status.NO_LIMIT, end.status
+    )
+    # One more step, of value 0, carries the derivatives.
+    at_end = tests(end.mu, end.points)
+    deviances = [deviance(structure, one, one.start) for one in at_end]
+    value = excess(ratios(end.mu, deviances))
+    found = end.mu - (value - jax.lax.stop_gradient(value)) / end.slope
+    found = jnp.where(status == Status.CONVERGED, found, jnp.nan)
+    return UpperLimit(observed=found[5], expected=found[:5], status=status), best_mu

@@ -107,7 +107,7 @@ def poi_index(model: Model, what: str) -> int:
     return model.structure.poi_index
 
 
-def make_problem(model: Model, data: Float[Array, " data"], given: Limits) -> Problem:
+def make_problem(model: Model, data: Float[Array, "*batch data"], given: Limits) -> Problem:
     """What the solver needs of a model, data, and limits of the parameters."""
     terms = likelihood.terms(model.structure, jnp.asarray(model.numbers))
     return Problem(
@@ -120,33 +120,61 @@ def make_problem(model: Model, data: Float[Array, " data"], given: Limits) -> Pr
     )
 
 
-def at_value(problem: Problem, index: int | Array, value: Float[Array, ""]) -> Problem:
+def at_value(problem: Problem, index: int | Array, value: float | Array) -> Problem:
     """The problem with one parameter fixed to a value."""
     return problem._replace(
         start=problem.start.at[index].set(value), fixed=problem.fixed.at[index].set(True)
     )
 
 
-def best_fit(structure: Structure, problem: Problem) -> tuple[Parameters, Minimum]:
+def minima(structure: Structure, *problems: Problem, steps: int | None = None) -> list[Minimum]:
+    """Fits of one model that differ in data, start values and fixed parameters alone.
+
+    One solver for all of them, so that it is compiled once.
+    """
+    common = problems[0]
+
+    def one(*changes: Array) -> Minimum:
+        data, start, fixed = changes
+        changed = common._replace(data=data, start=start, fixed=fixed)
+        return minimise(structure, changed, steps=steps)
+
+    each = [(problem.data, problem.start, problem.fixed) for problem in problems]
+    found = in_batches(one, *(jnp.stack(parts) for parts in zip(*each, strict=True)))
+    return [jax.tree.map(lambda part, i=i: part[i], found) for i in range(len(problems))]
+
+
+def implicit(structure: Structure, problem: Problem, found: Minimum) -> Parameters:
     """The best fit, differentiable with respect to numbers, data and fixed values.
 
     At the minimum the slope in the free parameters vanishes whatever the numbers, so their change
-    follows from the exact second derivatives: one Newton step, of value 0, carries it.
+    follows from the exact second derivatives: one more Newton step carries it.
     """
-    found = minimise(structure, problem)
-    stopped = jax.lax.stop_gradient(found.parameters)
-    point = jnp.where(problem.fixed, problem.start, stopped)
+    point = _point(problem, found)
     here = expand(structure, problem, point)
     move = solve_free(jax.lax.stop_gradient(here.hessian), here.slope, ~found.held)
-    return point - (move - jax.lax.stop_gradient(move)), found
+    # A step that the fit would have refused carries the derivative, and is not taken.
+    taken = here.slope @ move < 1e-5
+    move = jnp.where(taken, move, move - jax.lax.stop_gradient(move))
+    inside = jnp.clip(point - move, problem.lower, problem.upper)
+    return jnp.where(problem.fixed, point, inside)
 
 
-def envelope(structure: Structure, problem: Problem) -> tuple[Float[Array, ""], Minimum]:
+def best_fit(
+    structure: Structure, problem: Problem, *, steps: int | None = None
+) -> tuple[Parameters, Minimum]:
+    """Finds it, and makes it differentiable."""
+    found = minimise(structure, problem, steps=steps)
+    return implicit(structure, problem, found), found
+
+
+def envelope(structure: Structure, problem: Problem, found: Minimum) -> Float[Array, ""]:
     """Least deviance, with its first derivatives: those at fixed parameters."""
-    found = minimise(structure, problem)
-    stopped = jax.lax.stop_gradient(found.parameters)
-    point = jnp.where(problem.fixed, problem.start, stopped)
-    return deviance(structure, problem, point), found
+    return deviance(structure, problem, _point(problem, found))
+
+
+def _point(problem: Problem, found: Minimum) -> Parameters:
+    return jnp.where(problem.fixed, problem.start, jax.lax.stop_gradient(found.parameters))
 
 
 class Statistic(NamedTuple):
@@ -165,8 +193,8 @@ def worst(*status: Int[Array, ""]) -> Int[Array, ""]:
 
 
 def root(q: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Square root with slope 0 at 0, where that of the root is infinite."""
-    there = q > 0
+    """Square root with slope 0 at 0, where that of the root is infinite; NaN stays NaN."""
+    there = ~(q <= 0)
     return jnp.where(there, jnp.sqrt(jnp.where(there, q, 1.0)), 0.0)
 
 
@@ -179,6 +207,23 @@ def in_batches(function: Any, *arrays: Any) -> Any:
     if jax.default_backend() != "cpu":
         return jax.vmap(function)(*arrays)
     return jax.lax.map(lambda each: function(*each), arrays)
+
+
+def over(function: Any, model: Model, data: Float[Array, "*batch data"], given: Limits) -> Any:
+    """Applies a function of a problem over a leading axis of data, of the numbers, or of both."""
+    numbers = jnp.asarray(model.numbers)
+    if numbers.ndim == 1:
+        # What follows from the numbers alone is computed once.
+        problem = make_problem(model, data, given)
+        if data.ndim == 1:
+            return function(problem)
+        return in_batches(lambda one: function(problem._replace(data=one)), data)
+    data = jnp.broadcast_to(data, (len(numbers), data.shape[-1]))
+
+    def one(values: Array, counts: Array) -> Any:
+        return function(make_problem(model.replace(numbers=values, observed=None), counts, given))
+
+    return in_batches(one, numbers, data)
 
 
 def report(what: str, status: Any) -> None:

@@ -9,6 +9,7 @@ repeated with more damping (Levenberg-Marquardt). Nothing raises: the result car
 """
 
 from enum import IntEnum
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -65,7 +66,7 @@ class Problem(NamedTuple):
     """
 
     terms: Terms
-    data: Float[Array, " data"]
+    data: Float[Array, "*batch data"]
     start: Parameters
     lower: Parameters
     upper: Parameters
@@ -78,14 +79,16 @@ class Minimum(NamedTuple):
     Attributes:
         parameters: The best fit.
         deviance: -ln L there, less that of a perfect description.
+        slope: Its first derivatives before the last step.
         held: Parameters that are fixed, or held at a bound.
         status: A `Status`.
-        steps: Evaluations of the slopes.
+        steps: Number of steps.
         distance: Estimated distance to the minimum, in -ln L.
     """
 
     parameters: Parameters
     deviance: Float[Array, ""]
+    slope: Parameters
     held: Bool[Array, " parameters"]
     status: Int[Array, ""]
     steps: Int[Array, ""]
@@ -187,18 +190,21 @@ def _poisson_weights(
 class _State(NamedTuple):
     parameters: Parameters
     value: Float[Array, ""]
+    known: Expansion
+    """At the parameters, unless the last step was taken."""
+    moved: Bool[Array, ""]
     damping: Float[Array, ""]
     distance: Float[Array, ""]
     done: Bool[Array, ""]
     steps: Int[Array, ""]
     stuck: Int[Array, ""]
-    held: Bool[Array, " parameters"]
 
 
 def minimise(
     structure: Structure,
     problem: Problem,
     *,
+    steps: int | None = None,
     max_steps: int = 200,
     tolerance: float = 1e-11,
 ) -> Minimum:
@@ -207,6 +213,8 @@ def minimise(
     Args:
         structure: Of the model.
         problem: Numbers, data, start values, bounds.
+        steps: Take so many steps, neither less nor more: what runs side by side never waits, as
+            when a network is trained through the fit. By default as many as it takes.
         max_steps: Largest number of steps.
         tolerance: Estimated distance to the minimum in -ln L at which to stop.
     """
@@ -214,56 +222,75 @@ def minimise(
     start = jnp.where(
         problem.fixed, problem.start, jnp.clip(problem.start, problem.lower, problem.upper)
     )
+    expansion = partial(expand, structure, problem)
 
     def step(state: _State) -> _State:
-        here = expand(structure, problem, state.parameters)
+        here = jax.lax.cond(state.moved, expansion, lambda _: state.known, state.parameters)
         held = _held(problem, state.parameters, here.slope)
-        # Newton's steps near the minimum; where one fails Fisher's, which always lead downwards if
-        # they are damped enough, and Newton's with the same damping next.
-        newton = (state.distance < 10.0) & (state.stuck % 2 == 0)
-        curvature = jnp.where(newton, here.hessian, here.fisher)
-        curvature = curvature + jnp.diag(state.damping * jnp.diagonal(here.fisher))
-        move, distance = _move(problem, state.parameters, here.slope, curvature, held)
-        there = jnp.where(
-            problem.fixed,
-            state.parameters,
-            jnp.clip(state.parameters + move, problem.lower, problem.upper),
-        )
-        value = deviance(structure, problem, there)
-        # At the limit of the precision of the deviance a step counts as none.
-        noise = 1e-14 * (1 + jnp.abs(state.value))
+
+        def tried(curvature: Float[Array, "n n"]) -> tuple[Array, Array, Array]:
+            curvature = curvature + state.damping * jnp.diag(jnp.diagonal(here.fisher))
+            move, distance = _move(problem, state.parameters, here.slope, curvature, held)
+            there = jnp.clip(state.parameters + move, problem.lower, problem.upper)
+            there = jnp.where(problem.fixed, state.parameters, there)
+            return there, deviance(structure, problem, there), distance
+
+        # Newton's step is right near the minimum; Fisher's leads downwards wherever it starts if
+        # it is damped enough. Their cost is little next to that of the derivatives.
+        both = jax.vmap(tried)(jnp.stack([here.hessian, here.fisher]))
+        # The rounding of the deviance, which grows with the number of events, is no ascent.
+        noise = 1e-12 * (1 + jnp.abs(state.value))
+        newton = both[1][0] <= jnp.fmin(both[1][1], state.value) + noise
+        there, value, distance = (jnp.where(newton, each[0], each[1]) for each in both)
         better = value <= state.value + noise
+        # Newton's steps square the distance: after a short one that made much of the way to it
+        # there is nothing left to look for.
+        near = (distance <= tolerance) | ((distance <= 1e-6) & (distance <= 1e-2 * state.distance))
         softer = jnp.where(state.damping > 0.01, state.damping / 10, 0.0)
-        harder = jnp.where(newton, state.damping, jnp.maximum(state.damping * 5, 1e-2))
         return _State(
             parameters=jnp.where(better, there, state.parameters),
             value=jnp.where(better, value, state.value),
-            damping=jnp.where(better, softer, harder),
+            known=here,
+            moved=better,
+            damping=jnp.where(better, softer, jnp.maximum(state.damping * 5, 1e-2)),
             distance=jnp.where(better, distance, state.distance),
-            done=better & (state.damping == 0) & (distance <= tolerance),
+            done=better & newton & (state.damping == 0) & near,
             steps=state.steps + 1,
             stuck=jnp.where(better, 0, state.stuck + 1),
-            held=held,
         )
 
-    def goes_on(state: _State) -> Bool[Array, ""]:
-        return ~state.done & (state.steps < max_steps) & (state.stuck < 40)
+    def unless_done(_: int, state: _State) -> _State:
+        return jax.tree.map(partial(jnp.where, state.done), state, step(state))
 
     first = deviance(structure, problem, start)
-    begin = _State(
+    shapes = jax.eval_shape(expansion, start)
+    state = _State(
         parameters=start,
         value=first,
+        known=jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes),
+        moved=jnp.ones((), bool),
         damping=jnp.zeros_like(first),
         distance=jnp.full_like(first, jnp.inf),
         done=~jnp.isfinite(first),
         steps=jnp.zeros((), int),
         stuck=jnp.zeros((), int),
-        held=problem.fixed,
     )
-    end = jax.lax.while_loop(goes_on, step, begin)
-    status = jnp.where(end.done, Status.CONVERGED, Status.TOO_MANY_STEPS)
-    status = jnp.where(jnp.isfinite(first), status, Status.NOT_FINITE)
-    return Minimum(end.parameters, end.value, end.held, status, end.steps, end.distance)
+    if steps is None:
+        state = jax.lax.while_loop(
+            lambda at: ~at.done & (at.steps < max_steps) & (at.stuck < 40), step, state
+        )
+    else:
+        state = jax.lax.fori_loop(0, steps, unless_done, state)
+    status = jnp.where(state.done, Status.CONVERGED, Status.TOO_MANY_STEPS)
+    return Minimum(
+        parameters=state.parameters,
+        deviance=state.value,
+        slope=state.known.slope,
+        held=_held(problem, state.parameters, state.known.slope),
+        status=jnp.where(jnp.isfinite(first), status, Status.NOT_FINITE),
+        steps=state.steps,
+        distance=state.distance,
+    )
 
 
 def _held(
