@@ -212,9 +212,9 @@ class Model(_Section):
     `package.module:name`; the other keys then have no effect."""
     hidden: list[Count] = [64, 64]
     """Width of each hidden layer."""
-    activation: str = "relu"
+    activation: str | list[str] = "relu"
     """Activation function: `relu`, `elu`, `gelu`, `leaky_relu`, `selu`, `silu`, `softplus` or
-    `tanh`."""
+    `tanh`; of a list of them the hyperparameter `activation` is the number, from 0."""
     normalisation: Literal["none", "batch", "layer"] = "none"
     """Normalisation before each activation."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
@@ -247,7 +247,10 @@ class Training(_Section):
     """How each member trains."""
 
     batch_size: Count = 1024
-    """The largest batch, in events. The hyperparameter of this name can only make it smaller."""
+    """Events of a batch. The hyperparameter of this name takes its place."""
+    optimizer: str | list[str] = "adam"
+    """`adam`, `adamw`, `sgd` or `rmsprop`; of a list of them the hyperparameter `optimizer` is the
+    number, from 0."""
     patience: Count = 10
     """Epochs without a better validation score until a member stops."""
     negative_weights: Literal["keep", "absolute"] = "keep"

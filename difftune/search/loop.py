@@ -13,7 +13,6 @@ from difftune.errors import DifftuneError, InputError
 from difftune.search.proposal import Proposal, Standing, Strategy
 from difftune.search.space import Space
 from difftune.training import (
-    DIVERGED,
     RUNNING,
     STATUS,
     Checkpoints,
@@ -21,6 +20,7 @@ from difftune.training import (
     Member,
     Population,
     Snapshot,
+    diverged,
 )
 
 logger = logging.getLogger("difftune")
@@ -225,7 +225,7 @@ def run_search(
                     score=log.epochs["score"][-1],
                     best=float(np.max(state.best.score)),
                     running=int(np.sum(status == RUNNING)),
-                    diverged=int(np.sum(status == DIVERGED)),
+                    diverged=int(np.sum(diverged(status))),
                     seconds=seconds,
                     events_per_second=members * epochs * len(population.train.weight) / seconds,
                 )

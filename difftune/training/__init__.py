@@ -1,24 +1,36 @@
 """Populations of networks: the compiled step, epochs, early stopping, checkpoints, devices."""
 
-from difftune.training.batches import Columns, columns, epoch_batches, training_weights
+from difftune.training.batches import Columns, batches_of, columns, epoch_events, training_weights
 from difftune.training.blueprint import Blueprint, Weights
 from difftune.training.checkpoint import Checkpoints
 from difftune.training.devices import describe, use_cpu_cores
-from difftune.training.history import STATUS, History
-from difftune.training.hyperparameters import DEFAULTS, adam
+from difftune.training.history import History
+from difftune.training.hyperparameters import DEFAULTS
+from difftune.training.member import (
+    RUNNING,
+    STATUS,
+    STOPPED,
+    EpochRecord,
+    Member,
+    Snapshot,
+    diverged,
+)
 from difftune.training.network import TrainedNetwork
+from difftune.training.optimizers import adam, optimizer
 from difftune.training.overtraining import OvertrainingCondition, ScoreGap
-from difftune.training.population import DIVERGED, RUNNING, STOPPED, Member, Population, Snapshot
+from difftune.training.population import Population
+from difftune.training.schedules import SCHEDULES
 
 __all__ = [
     "DEFAULTS",
-    "DIVERGED",
     "RUNNING",
+    "SCHEDULES",
     "STATUS",
     "STOPPED",
     "Blueprint",
     "Checkpoints",
     "Columns",
+    "EpochRecord",
     "History",
     "Member",
     "OvertrainingCondition",
@@ -28,9 +40,12 @@ __all__ = [
     "TrainedNetwork",
     "Weights",
     "adam",
+    "batches_of",
     "columns",
     "describe",
-    "epoch_batches",
+    "diverged",
+    "epoch_events",
+    "optimizer",
     "training_weights",
     "use_cpu_cores",
 ]

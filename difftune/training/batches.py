@@ -2,6 +2,7 @@
 
 from typing import Literal, NamedTuple, get_args
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -108,46 +109,67 @@ def stratified_order(
     return np.argsort(place, kind="stable")
 
 
-def as_batch(data: Columns, rows: Int[np.ndarray, "*shape"], progress: float) -> Batch:
-    """The chosen rows as a batch (or, with two axes, as a stack of batches).
+def as_batch(data: Columns, rows: Int[np.ndarray, " events"], progress: float) -> Batch:
+    """The chosen rows as a batch.
 
-    Each batch stands for the full yield: the physics weights are scaled by the inverse of the
-    share of the events that it holds.
+    A batch stands for the full yield: the physics weights are scaled by the inverse of the share
+    of the events that it holds.
 
     Args:
         data: All events.
-        rows: Row numbers, `[events]` or `[batches, events]`.
+        rows: Row numbers.
         progress: Fraction of the training that is done, from 0 to 1.
     """
-    shape = rows.shape[:-1]
     return Batch(
         features=data.features[rows],
         process=data.process[rows],
         label=data.label[rows],
-        weight=data.weight[rows] * np.float32(len(data.weight) / rows.shape[-1]),
+        weight=data.weight[rows] * np.float32(len(data.weight) / max(len(rows), 1)),
         training_weight=data.training_weight[rows],
-        signal_process=np.broadcast_to(data.signal_process, (*shape, *data.signal_process.shape)),
-        progress=np.full(shape, progress, np.float32),
+        signal_process=data.signal_process,
+        progress=np.asarray(progress, np.float32),
     )
 
 
-def epoch_batches(data: Columns, batch_size: int, *, seed: int, epoch: int, progress: float):
-    """All full batches of one epoch, in an order that only seed and epoch decide.
+def epoch_events(data: Columns, *, seed: int, epoch: int, progress: float) -> Batch:
+    """All events in the order of an epoch, which only seed and epoch decide.
 
     Args:
         data: Training events.
-        batch_size: Events a batch; at most the number of events.
         seed: Seed of the run.
         epoch: Counts from 0.
         progress: Fraction of the training that is done.
-
-    Returns:
-        A `Batch` whose arrays have a leading axis of batches. The events left over change from
-        epoch to epoch.
     """
     rng = np.random.default_rng([seed, 1, epoch])
     order = stratified_order(data.process, rng)
-    steps = len(order) // batch_size
     # The left-over events must not always be those at the end of the intervals.
-    order = np.roll(order, rng.integers(len(order)))
-    return as_batch(data, order[: steps * batch_size].reshape(steps, batch_size), progress)
+    return as_batch(data, np.roll(order, rng.integers(len(order))), progress)
+
+
+def batches_of(events: Batch, size: int) -> Batch:
+    """All full batches, one after the other.
+
+    Args:
+        events: What `epoch_events` gives.
+        size: Events a batch; at most the number of events.
+
+    Returns:
+        A stack of batches, each with the full yield. The events left over are those at the end.
+    """
+    count = len(events.weight)
+    steps = count // size
+
+    def cut(column):
+        return column[: steps * size].reshape(steps, size, *column.shape[1:])
+
+    return Batch(
+        features=cut(events.features),
+        process=cut(events.process),
+        label=cut(events.label),
+        weight=cut(events.weight) * np.float32(count / size),
+        training_weight=cut(events.training_weight),
+        signal_process=jnp.broadcast_to(
+            events.signal_process, (steps, *events.signal_process.shape)
+        ),
+        progress=jnp.broadcast_to(events.progress, (steps,)),
+    )

@@ -75,9 +75,19 @@ class Blueprint:
     def _logits(self, logits: Float[Array, "events outputs"]) -> Array:
         return logits[:, 0] if self.outputs == 1 else logits
 
-    def init(self, key: Array) -> Weights:
-        """Start values, from a random key."""
+    def init(self, key: Array, hyperparameters: Mapping[str, Array] | None = None) -> Weights:
+        """Start values, from a random key.
+
+        Args:
+            key: Random key.
+            hyperparameters: Of the member, where its start values depend on them: those of a
+                network that has a method `start_weights(rngs)`, as the `MLP` has. None leaves
+                the defaults.
+        """
         network = self.model(self.inputs, self.outputs, rngs=nnx.Rngs(key))
+        if hyperparameters is not None and hasattr(network, "start_weights"):
+            nnx.update(network, fill(self._hyper, hyperparameters))
+            network.start_weights(nnx.Rngs(key))
         network.train()
         _, parameters, _, _, buffers = _parts(network)
         return Weights(parameters, buffers)

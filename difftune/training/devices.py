@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from jaxtyping import PyTree
+from jaxtyping import Bool, Int, PyTree
 
 MEMBER = "member"
 
@@ -33,15 +33,43 @@ def use_cpu_cores(cores: int | None = None) -> None:
 
 
 def member_devices(members: int, devices: Sequence[jax.Device] | None = None) -> list[jax.Device]:
-    """The devices that share the members evenly: as many as divide their number.
+    """The devices that share the members: all of them, but not more than there are members.
 
     Args:
         members: Size of the population.
         devices: Devices to choose from; all local ones by default.
     """
-    devices = list(devices or jax.local_devices())
-    count = max(n for n in range(1, len(devices) + 1) if members % n == 0)
-    return devices[:count]
+    return list(devices or jax.local_devices())[:members]
+
+
+def seats(
+    running: Bool[np.ndarray, " members"], devices: int, *, one_by_one: bool
+) -> Int[np.ndarray, " seats"]:
+    """Which member trains where: the seats of the first device, of the second, and so on.
+
+    Members that train are dealt out evenly, so that none of the devices waits for another. Where
+    members run one after the other, all have a seat, and those that are out cost nothing in it.
+    Where they run side by side every seat costs the same: there are half as many, or a quarter, as
+    soon as that is enough, and the program is compiled anew.
+
+    Args:
+        running: Members that train.
+        devices: How many share them.
+        one_by_one: Whether the members of a device run one after the other.
+
+    Returns:
+        A member for each seat; a seat that is left over has the number of members.
+    """
+    members = len(running)
+    rows = -(-members // devices)
+    order = np.argsort(~running, kind="stable")
+    if not one_by_one:
+        while rows > 1 and -(-rows // 2) * devices >= running.sum():
+            rows = -(-rows // 2)
+        order = order[: rows * devices]
+    dealt = np.full(rows * devices, members, np.int32)
+    dealt[: len(order)] = order
+    return dealt.reshape(rows, devices).T.ravel()
 
 
 def _mesh(devices: Sequence[jax.Device]) -> Mesh:
@@ -60,13 +88,19 @@ def place(tree: PyTree, devices: Sequence[jax.Device], *, by_member: bool) -> Py
     return jax.device_put(tree, NamedSharding(_mesh(devices), spec))
 
 
+def runs_one_by_one(devices: Sequence[jax.Device]) -> bool:
+    """Whether the members of a device run one after the other: on a CPU.
+
+    There one member's working set stays in the cache, which is several times faster than
+    `jax.vmap`. On an accelerator they run together.
+    """
+    return devices[0].platform == "cpu"
+
+
 def over_members(
     function: Callable, devices: Sequence[jax.Device], *, one_by_one: bool | None = None
 ) -> Callable:
     """Maps a function of one member over the population.
-
-    On a CPU the members of a device run one after the other, so that one member's working set
-    stays in the cache: several times faster than `jax.vmap`. On an accelerator they run together.
 
     Args:
         function: `(member, shared) -> result`, trees of arrays.
@@ -77,9 +111,7 @@ def over_members(
     Returns:
         The same with a leading member axis on the first argument and the result.
     """
-    if one_by_one is None:
-        one_by_one = devices[0].platform == "cpu"
-    if one_by_one:
+    if runs_one_by_one(devices) if one_by_one is None else one_by_one:
 
         def mapped(members, shared):
             return jax.lax.map(lambda member: function(member, shared), members)

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-STATUS = ("running", "stopped early", "diverged")
-
 
 @dataclass(frozen=True, kw_only=True)
 class History:
@@ -22,7 +20,7 @@ class History:
         hyperparameters: Values in each round.
         parents: Member whose weights a member went on from, in each round.
         restart: Whether it began afresh instead.
-        status: `"running"`, `"stopped early"` or `"diverged"`, at the end.
+        status: `"running"`, `"stopped early"`, or `"diverged: "` with the reason, at the end.
     """
 
     epoch: Int[np.ndarray, " epochs"]

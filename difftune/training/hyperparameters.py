@@ -1,41 +1,25 @@
-"""The hyperparameters that the training itself reads, and the optimizer made of them."""
+"""The hyperparameters that the training itself reads, and a record of who reads what."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float
 
 from difftune.errors import InputError, nearest
 
-DEFAULTS: dict[str, float] = {
-    "learning_rate": 1e-3,
-    "beta1": 0.9,
-    "beta2": 0.999,
-    "epsilon": 1e-8,
-    "l1": 0.0,
-    "l2": 0.0,
-    "signal_weight": 1.0,
-}
-"""Values where neither the user nor the search gives one. `batch_size` defaults to the largest."""
+DEFAULTS: dict[str, float] = {"learning_rate": 1e-3, "signal_weight": 1.0}
+"""Values where neither the user nor the search gives one; `batch_size` is the first of the sizes.
+
+Also read where they are given: `l1`, `l2`, `gradient_clip`, `schedule`, `plateau_factor` with
+`plateau_patience`, and what optimizer, network and objective declare.
+"""
+
+TOGETHER = (("plateau_factor", "plateau_patience"),)
+"""Hyperparameters that mean something with the other alone."""
 
 Values = Mapping[str, Float[np.ndarray | Array, " members"]]
 """Some hyperparameters, for each one value a member."""
-
-Optimizer = Callable[[Mapping[str, Array]], optax.GradientTransformation]
-
-
-def adam(hyperparameters: Mapping[str, Array]) -> optax.GradientTransformation:
-    """Adam (arXiv 1412.6980) with one member's rate and coefficients."""
-    return optax.chain(
-        optax.scale_by_adam(
-            b1=hyperparameters["beta1"],
-            b2=hyperparameters["beta2"],
-            eps=hyperparameters["epsilon"],
-        ),
-        optax.scale_by_learning_rate(hyperparameters["learning_rate"]),
-    )
 
 
 class Recorder(dict):
@@ -61,6 +45,12 @@ class Recorder(dict):
         self.read.add(name)
         return super().get(name, default)
 
+    def __or__(self, others):
+        """The same record with other values."""
+        joined = Recorder(dict(self) | others)
+        joined.read = self.read
+        return joined
+
     def __contains__(self, name):
         """Whether the value is given; noted as read."""
         self.read.add(name)
@@ -83,15 +73,31 @@ def check_known(given: Iterable[str], read: set[str]) -> None:
 
 
 def complete(
-    given: Values, members: int, *, batch_size: int
+    given: Values, members: int, *, sizes: Sequence[int]
 ) -> dict[str, Float[Array, " members"]]:
     """One value a member for every hyperparameter of the training.
 
     Args:
         given: Arrays `[members]`.
         members: Size of the population.
-        batch_size: The largest batch, which is the default.
+        sizes: Batch sizes that there are.
+
+    Raises:
+        InputError: For another batch size, or one of two values that belong together.
     """
-    defaults = {**DEFAULTS, "batch_size": float(batch_size)}
+    for pair in TOGETHER:
+        missing = [name for name in pair if name not in given]
+        if len(missing) == 1:
+            raise InputError(
+                f"hyperparameter {missing[0]!r} is missing: {' and '.join(pair)} belong together."
+            )
+    wanted = np.unique(np.asarray(given.get("batch_size", sizes[0])))
+    for size in wanted[~np.isin(wanted, sizes)].tolist():
+        raise InputError(
+            f"batch_size {size:g} is none of the sizes that are compiled, {list(sizes)}: give all "
+            "that may occur, Population(batch_size=(256, 1024)), and search among them with "
+            "choice(256, 1024)."
+        )
+    defaults = {**DEFAULTS, "batch_size": float(sizes[0])}
     full = {name: jnp.full(members, value, jnp.float32) for name, value in defaults.items()}
     return full | {name: jnp.asarray(value, jnp.float32) for name, value in given.items()}

@@ -1,9 +1,8 @@
 """The population: many networks, each with its own hyperparameters, in one compiled program."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,62 +12,23 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from difftune.errors import InputError
 from difftune.objectives import Batch, Objective, Significance
 from difftune.objectives.base import Function
-from difftune.training.batches import Columns, as_batch, epoch_batches, stratified_order
-from difftune.training.blueprint import Blueprint, Weights, kernel_norms
-from difftune.training.devices import member_devices, over_members, place
-from difftune.training.hyperparameters import (
-    Optimizer,
-    Recorder,
-    Values,
-    adam,
-    check_known,
-    complete,
+from difftune.training.batches import Columns, as_batch, epoch_events, stratified_order
+from difftune.training.blueprint import Blueprint
+from difftune.training.devices import member_devices, over_members, place, runs_one_by_one, seats
+from difftune.training.hyperparameters import Recorder, Values, check_known, complete
+from difftune.training.member import (
+    RUNNING,
+    STOPPED,
+    EpochRecord,
+    Identity,
+    Member,
+    Shared,
+    Snapshot,
+    Training,
+    choose,
 )
+from difftune.training.optimizers import Optimizer, adam
 from difftune.training.overtraining import OvertrainingCondition, ScoreGap
-
-RUNNING, STOPPED, DIVERGED = range(3)
-
-
-class Snapshot(NamedTuple):
-    """The best that has been in a slot, by the validation score."""
-
-    weights: Weights
-    objective: PyTree
-    hyperparameters: dict[str, Array]
-    score: Array
-    epoch: Array
-    slot: Array
-
-
-class Member(NamedTuple):
-    """The training state; in a population each array has a leading member axis."""
-
-    weights: Weights
-    objective: PyTree
-    optimizer: PyTree
-    best: Snapshot
-    stale: Array
-    status: Array
-
-
-class EpochRecord(NamedTuple):
-    """What one epoch gave, `[members]` each."""
-
-    loss: Float[Array, " members"]
-    validation_loss: Float[Array, " members"]
-    score: Float[Array, " members"]
-    train_score: Float[Array, " members"]
-    eligible: Bool[Array, " members"]
-
-
-def _choose(condition: Array, new: PyTree, old: PyTree) -> PyTree:
-    """`new` where the condition holds, else `old`; the condition may have a member axis."""
-
-    def pick(a, b):
-        shaped = jnp.reshape(condition, condition.shape + (1,) * (a.ndim - condition.ndim))
-        return jnp.where(shaped, a, b)
-
-    return jax.tree.map(pick, new, old)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +41,9 @@ class Population:
         train: Training events.
         validation: Events that scores, early stopping and the choice of the best epoch rest on.
         members: Size of the population.
-        batch_size: The largest batch; a member's `batch_size` may be smaller, and uses that much
-            of each. Batch statistics of a normalisation layer see the whole of it.
+        batch_size: Events a batch; or all sizes among which the hyperparameter `batch_size`
+            chooses, the first being its default. An epoch is a pass over the events whatever the
+            size.
         patience: Epochs without a better validation score after which a member stops.
         metric: The validation score, of the form of an objective; larger is better.
         overtraining: Weights that do not meet it are never kept as a member's best, and the
@@ -91,7 +52,8 @@ class Population:
         seed: Decides start values, batches and dropout, together with the slot of a member.
 
     Raises:
-        InputError: When the network has another number of outputs than the objective wants.
+        InputError: When the network has another number of outputs than the objective wants, or
+            for a batch size below 1.
     """
 
     blueprint: Blueprint
@@ -99,7 +61,7 @@ class Population:
     train: Columns
     validation: Columns
     members: int
-    batch_size: int = 1024
+    batch_size: int | Sequence[int] = 1024
     patience: int = 10
     metric: Function = field(default_factory=Significance)
     overtraining: OvertrainingCondition = field(default_factory=ScoreGap)
@@ -114,101 +76,14 @@ class Population:
                 f"Blueprint(outputs={self.blueprint.outputs}) does not fit {self.objective}, which "
                 f"wants {wanted}: {'one for signal' if binary else 'one for each process'}."
             )
+        if not self.sizes or min(self.sizes) < 1:
+            raise InputError(f"batch_size={self.batch_size}: every size must be at least 1.")
 
-    # ---- one member ----------------------------------------------------------------------------
-
-    def _init_member(self, inputs, _):
-        hyperparameters, key, slot = inputs
-        weights_key, objective_key = jax.random.split(key)
-        weights = self.blueprint.init(weights_key)
-        objective = self.objective.init(objective_key)
-        trained = (weights.parameters, objective)
-        best = Snapshot(
-            weights,
-            objective,
-            hyperparameters,
-            score=jnp.float32(-jnp.inf),
-            epoch=jnp.int32(-1),
-            slot=slot,
-        )
-        optimizer = self.optimizer(hyperparameters).init(trained)
-        return Member(weights, objective, optimizer, best, jnp.int32(0), jnp.int32(RUNNING))
-
-    def _own_share(self, batch: Batch, hyperparameters: Mapping[str, Array]) -> Batch:
-        """The part of the largest batch that a member uses, still standing for the full yield."""
-        largest = batch.weight.shape[0]
-        size = jnp.clip(jnp.round(hyperparameters["batch_size"]), 1, largest)
-        share = jnp.where(jnp.arange(largest) < size, largest / size, 0.0)
-        balance = jnp.where(batch.label == 1, hyperparameters["signal_weight"], 1.0)
-        return replace(
-            batch,
-            weight=batch.weight * share,
-            training_weight=batch.training_weight * share * balance,
-        )
-
-    def _loss(self, trained, buffers, random, hyperparameters, batch):
-        parameters, objective = trained
-        scores, buffers, random = self.blueprint.train(
-            Weights(parameters, buffers), hyperparameters, batch.features, random
-        )
-        loss = self.objective(scores, batch, hyperparameters, objective)
-        l1, l2 = kernel_norms(parameters)
-        penalty = hyperparameters["l1"] * l1 + hyperparameters["l2"] * l2
-        return loss + penalty, (loss, buffers, random)
-
-    def _step(self, hyperparameters, carry, batch: Batch):
-        member, random = carry
-        batch = self._own_share(batch, hyperparameters)
-        trained = (member.weights.parameters, member.objective)
-        (total, (loss, buffers, random)), gradient = jax.value_and_grad(self._loss, has_aux=True)(
-            trained, member.weights.buffers, random, hyperparameters, batch
-        )
-        updates, optimizer = self.optimizer(hyperparameters).update(
-            gradient, member.optimizer, trained
-        )
-        parameters, objective = jax.tree.map(lambda p, u: p + u, trained, updates)
-        finite = jnp.isfinite(total) & jnp.all(
-            jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(updates)])
-        )
-        running = member.status == RUNNING
-        new = member._replace(
-            weights=Weights(parameters, buffers), objective=objective, optimizer=optimizer
-        )
-        member = _choose(running & finite, new, member)
-        status = jnp.where(running & ~finite, DIVERGED, member.status)
-        return (member._replace(status=status), random), loss
-
-    def _evaluate(self, member: Member, hyperparameters, batch: Batch):
-        scores = self.blueprint.evaluate(member.weights, hyperparameters, batch.features)
-        # The member's signal weight is part of its loss, not of the yardstick.
-        loss = self.objective(scores, batch, hyperparameters, member.objective)
-        return loss, self.metric(scores, batch, hyperparameters, member.objective)
-
-    def _epoch_member(self, inputs, shared):
-        member, hyperparameters, key, slot = inputs
-        batches, validation, comparison, epoch = shared
-        was_running = member.status == RUNNING
-        random = self.blueprint.random_state(key)
-        (member, _), losses = jax.lax.scan(
-            partial(self._step, hyperparameters), (member, random), batches
-        )
-        validation_loss, score = self._evaluate(member, hyperparameters, validation)
-        _, train_score = self._evaluate(member, hyperparameters, comparison)
-
-        lost = was_running & ~(jnp.isfinite(score) & jnp.isfinite(validation_loss))
-        status = jnp.where(lost, DIVERGED, member.status)
-        eligible = (status != DIVERGED) & self.overtraining(train_score, score)
-        better = (status == RUNNING) & eligible & (score > member.best.score)
-        now = Snapshot(member.weights, member.objective, hyperparameters, score, epoch, slot)
-        best = _choose(better, now, member.best)
-        stale = jnp.where(better, 0, member.stale + was_running)
-        status = jnp.where((status == RUNNING) & (stale >= self.patience), STOPPED, status)
-        member = member._replace(best=best, stale=stale, status=status)
-        nan = jnp.where(status == DIVERGED, jnp.nan, 0.0)
-        measured = (losses.mean(), validation_loss, score, train_score)
-        return member, EpochRecord(*(value + nan for value in measured), eligible)
-
-    # ---- the population ------------------------------------------------------------------------
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """Batch sizes that there are: the default first, none larger than the training events."""
+        given = (self.batch_size,) if isinstance(self.batch_size, int) else self.batch_size
+        return tuple(dict.fromkeys(min(size, len(self.train.weight)) for size in given))
 
     @cached_property
     def devices(self) -> list[jax.Device]:
@@ -216,17 +91,35 @@ class Population:
         return member_devices(self.members)
 
     @cached_property
-    def _init(self):
-        return jax.jit(over_members(self._init_member, self.devices))
+    def _training(self) -> Training:
+        return Training(
+            blueprint=self.blueprint,
+            objective=self.objective,
+            metric=self.metric,
+            overtraining=self.overtraining,
+            optimizer=self.optimizer,
+            patience=self.patience,
+            sizes=self.sizes,
+        )
+
+    @cached_property
+    def _start(self):
+        def start(own: Identity, _):
+            return self._training.start(own)
+
+        return jax.jit(over_members(start, self.devices))
 
     @cached_property
     def _epoch(self):
-        mapped = over_members(self._epoch_member, self.devices)
+        def epoch(seated: tuple[Member, Identity], shared: Shared):
+            return self._training.epoch(*seated, shared)
 
-        def epoch(state: Member, others: tuple, shared: tuple):
-            return mapped((state, *others), shared)
+        mapped = over_members(epoch, self.devices)
 
-        return jax.jit(epoch, donate_argnums=0)
+        def epoch_of_all(members: Member, others: Identity, shared: Shared):
+            return mapped((members, others), shared)
+
+        return jax.jit(epoch_of_all, donate_argnums=0)
 
     @cached_property
     def _scores(self):
@@ -242,7 +135,26 @@ class Population:
         rows = stratified_order(self.train.process, rng)[: len(self.validation.weight)]
         everything = np.arange(len(self.validation.weight))
         samples = (as_batch(self.validation, everything, 1.0), as_batch(self.train, rows, 1.0))
-        return place(samples, self.devices, by_member=False)
+        return self._everywhere(samples)
+
+    def _everywhere(self, tree: PyTree) -> PyTree:
+        return place(tree, self.devices, by_member=False)
+
+    def _seated(self, tree: PyTree, order: Int[np.ndarray, " seats"]) -> PyTree:
+        """Members in the order of the seats; whoever has the number of members is the first."""
+        if not np.array_equal(order, np.arange(self.members)):
+            order = np.where(order < self.members, order, 0)
+            tree = jax.tree.map(lambda leaf: leaf[order], tree)
+        return place(tree, self.devices, by_member=True)
+
+    @cached_property
+    def _everybody(self) -> Int[np.ndarray, " seats"]:
+        """A seat for each member, in their order, and some at the end that are left over."""
+        return np.arange(-(-self.members // len(self.devices)) * len(self.devices))
+
+    def _identity(self, given: Values, keys: Array) -> Identity:
+        slots = np.arange(self.members, dtype=np.int32)
+        return Identity(self.hyperparameters(given), keys, slots)
 
     def _keys(self, *path: int) -> Array:
         """One key a slot, the same however the members are grouped."""
@@ -252,8 +164,16 @@ class Population:
         return jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(self.members))
 
     def hyperparameters(self, given: Values) -> dict[str, Float[Array, " members"]]:
-        """All hyperparameters, `[members]` each: what is given, else the defaults."""
-        return complete(given, self.members, batch_size=self.batch_size)
+        """All hyperparameters, `[members]` each: what is given, else the defaults.
+
+        Raises:
+            InputError: For a batch size that there is not, or one of two values that belong
+                together.
+        """
+        if "batch_size" in given:
+            events = len(self.train.weight)
+            given = {**given, "batch_size": np.minimum(given["batch_size"], events)}
+        return complete(given, self.members, sizes=self.sizes)
 
     def check(self, names: set[str]) -> None:
         """Traces one step without running it, to refuse hyperparameters that nothing reads.
@@ -261,16 +181,21 @@ class Population:
         Raises:
             InputError: Naming the hyperparameter, and the nearest that exists.
         """
-        values = {name: jnp.float32(1.0) for name in complete({}, 1, batch_size=1)}
+        values = {name: jnp.float32(1.0) for name in complete({}, 1, sizes=self.sizes)}
         recorder = Recorder(values | {name: jnp.float32(1.0) for name in names})
         batch = as_batch(self.train, np.arange(min(len(self.train.weight), 8)), 0.0)
-        key = jax.random.key(0)
+        batch = jax.tree.map(jnp.asarray, batch)
+        # Read by the epoch, not by the step.
+        recorder.read |= {"batch_size", "plateau_factor", "plateau_patience"}
 
         def one_step(_):
-            member = self._init_member((dict(recorder), key, jnp.int32(0)), None)
-            random = self.blueprint.random_state(key)
-            self._step(recorder, (member, random), jax.tree.map(jnp.asarray, batch))
-            self._evaluate(member, recorder, jax.tree.map(jnp.asarray, batch))
+            own = Identity(recorder, jax.random.key(0), jnp.int32(0))
+            member = self._training.start(own)
+            random = self.blueprint.random_state(own.key)
+            state = (member.weights, member.objective, member.optimizer)
+            done = jnp.float32(0.0)
+            self._training.step(recorder, member.rate, (state, random), (batch, done))
+            self._training.evaluate(member, recorder, batch)
             return 0
 
         jax.eval_shape(one_step, 0)
@@ -283,13 +208,9 @@ class Population:
             hyperparameters: Values given, `[members]` each.
             generation: Another number gives other start values.
         """
-        full = self.hyperparameters(hyperparameters)
-        keys = self._keys(0, generation)
-        members = (full, keys, jnp.arange(self.members, dtype=jnp.int32))
-        return self._init(
-            place(members, self.devices, by_member=True),
-            place(jnp.int32(0), self.devices, by_member=False),
-        )
+        own = self._identity(hyperparameters, self._keys(0, generation))
+        state = self._start(self._seated(own, self._everybody), self._everywhere(jnp.int32(0)))
+        return jax.tree.map(lambda leaf: leaf[: self.members], state)
 
     def inherit(
         self,
@@ -317,7 +238,7 @@ class Population:
         if np.any(restart):
             fresh = self.init(hyperparameters, generation=generation)._asdict()
             del fresh["best"]
-            moving = jax.device_get(_choose(jnp.asarray(restart), fresh, moving))
+            moving = jax.device_get(choose(jnp.asarray(restart), fresh, moving))
         moved = restart | (parents != np.arange(self.members))
         moving["status"] = np.where(moved, np.int32(RUNNING), moving["status"])
         moving["stale"] = np.where(moved, np.int32(0), moving["stale"])
@@ -334,24 +255,35 @@ class Population:
             epoch: Number of the epoch, from 0.
             epochs: Length of the whole training, for annealing.
         """
-        batches = epoch_batches(
-            self.train,
-            min(self.batch_size, len(self.train.weight)),
-            seed=self.seed,
-            epoch=epoch,
-            progress=epoch / max(epochs - 1, 1),
+        progress = epoch / max(epochs - 1, 1)
+        events = epoch_events(self.train, seed=self.seed, epoch=epoch, progress=progress)
+        own = self._identity(hyperparameters, self._keys(1, epoch))
+        shared = Shared(
+            self._everywhere(events),
+            *self._evaluation,
+            *self._everywhere((jnp.int32(epoch), jnp.int32(epochs))),
         )
-        slots = jnp.arange(self.members, dtype=jnp.int32)
-        full = self.hyperparameters(hyperparameters)
-        return self._epoch(
-            place(state, self.devices, by_member=True),
-            place((full, self._keys(1, epoch), slots), self.devices, by_member=True),
-            (
-                place(batches, self.devices, by_member=False),
-                *self._evaluation,
-                place(jnp.int32(epoch), self.devices, by_member=False),
-            ),
-        )
+        running = np.asarray(state.status) == RUNNING
+        if running.all() and len(self._everybody) == self.members:
+            # Nobody moves, so nothing passes through the host.
+            order = self._everybody
+            state = self._epoch(self._seated(state, order), self._seated(own, order), shared)
+            return state, state.record
+        order = seats(running, len(self.devices), one_by_one=runs_one_by_one(self.devices))
+        taken = order < self.members
+        before = jax.tree.map(np.asarray, jax.device_get(state))
+        seated = self._seated(before, order)
+        out = jnp.asarray(np.where(taken, before.status[np.where(taken, order, 0)], STOPPED))
+        seated = seated._replace(status=place(out, self.devices, by_member=True))
+        after = jax.device_get(self._epoch(seated, self._seated(own, order), shared))
+
+        def back(old: np.ndarray, new: np.ndarray) -> np.ndarray:
+            result = old.copy()
+            result[order[taken]] = new[taken]
+            return result
+
+        state = jax.tree.map(back, before, after)
+        return state, state.record
 
     def scores(self, snapshot: Snapshot, features: Float[np.ndarray, "events inputs"]) -> Array:
         """Logits of all members' best networks.
@@ -363,7 +295,8 @@ class Population:
         Returns:
             `[members, events]`, or `[members, events, classes]` of multi-class networks.
         """
-        return self._scores(
-            place(snapshot, self.devices, by_member=True),
-            place(jnp.asarray(features, jnp.float32), self.devices, by_member=False),
+        scores = self._scores(
+            self._seated(snapshot, self._everybody),
+            self._everywhere(jnp.asarray(features, jnp.float32)),
         )
+        return scores[: self.members]

@@ -39,6 +39,8 @@ from difftune.search import (
     log_uniform,
     uniform,
 )
+from difftune.training import optimizer as kinds_of_optimizer
+from difftune.training.optimizers import Optimizer
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "cross_entropy": CrossEntropy,
@@ -132,7 +134,19 @@ def model(config: Config) -> Model:
     section = config.model
     if section.module is not None:
         return own_object(section.module, "model.module")
-    return MLP(**section.model_dump(exclude={"module"}) | {"hidden": tuple(section.hidden)})
+    activation = section.activation
+    return MLP(
+        hidden=tuple(section.hidden),
+        activation=activation if isinstance(activation, str) else tuple(activation),
+        normalisation=section.normalisation,
+        dropout=section.dropout,
+    )
+
+
+def optimizer(config: Config) -> Optimizer:
+    """The optimizer, or those among which each member has its own."""
+    given = config.training.optimizer
+    return kinds_of_optimizer(*([given] if isinstance(given, str) else given))
 
 
 def _term(section: ObjectiveSection) -> Objective:

@@ -202,6 +202,7 @@ def _prepared(config: Config) -> tuple[Events, Task]:
         metric=Significance(bins=config.training.score_bins),
         overtraining=ScoreGap(limit=config.training.max_overtraining),
         negative_weights=config.training.negative_weights,
+        optimizer=build.optimizer(config),
         impute=config.data.impute,
         missing_indicators=config.data.missing_indicators,
     )
@@ -217,7 +218,7 @@ def _default(tuned: Tuned, seeds: int, folder: Path) -> Tuned:
         model=MLP(),
         objective=CrossEntropy(),
         fixed={},
-        batch_size=min(1024, tuned.task.batch_size),
+        batch_size=1024,
     )
     strategy = Replay(
         population=seeds,

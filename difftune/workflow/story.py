@@ -176,7 +176,7 @@ def _search(outcome: "Outcome", plots: _Plots, tables: _Tables, label) -> Sectio
         ),
         tables(report.members_table(history, best=best), "members"),
     ]
-    diverged = history.status.count("diverged")
+    diverged = sum(status.startswith("diverged") for status in history.status)
     if diverged:
         blocks.append(Text(f"{diverged} members diverged and were set aside."))
     return Section("Search", blocks)

@@ -13,6 +13,7 @@ from difftune.errors import InputError
 from difftune.models import MLP, Model
 from difftune.objectives import CrossEntropy, Objective, Significance, as_objective
 from difftune.search import PBT, Progress, Replay, SearchResult, Space, Strategy, run_search
+from difftune.search.space import Choice
 from difftune.training import (
     Blueprint,
     Checkpoints,
@@ -24,7 +25,7 @@ from difftune.training import (
     columns,
 )
 from difftune.training.batches import NegativeWeights
-from difftune.training.hyperparameters import Optimizer
+from difftune.training.optimizers import Optimizer
 from difftune.workflow.progress import RoundLog
 from difftune.workflow.split import Split
 
@@ -38,7 +39,7 @@ class Task:
         model: Makes the network.
         objective: What is minimised.
         fixed: Hyperparameters that are not searched.
-        batch_size: The largest batch.
+        batch_size: Events a batch, or several such numbers, where the search does not choose it.
         patience: Epochs without improvement until a member stops.
         metric: Validation score.
         overtraining: Condition on training and validation score.
@@ -55,7 +56,7 @@ class Task:
     model: Model = field(default_factory=MLP)
     objective: Objective = field(default_factory=CrossEntropy)
     fixed: Mapping[str, float] = field(default_factory=dict)
-    batch_size: int = 1024
+    batch_size: int | tuple[int, ...] = 1024
     patience: int = 10
     metric: Any = field(default_factory=Significance)
     overtraining: OvertrainingCondition = field(default_factory=ScoreGap)
@@ -67,9 +68,8 @@ class Task:
     def __post_init__(self):
         if not any(self.signal_process):
             raise InputError("no process has the role 'signal'; mark at least one.")
-        for name in ("batch_size", "patience"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name}={getattr(self, name)}: must be at least 1.")
+        if self.patience < 1:
+            raise InputError(f"patience={self.patience}: must be at least 1.")
 
     @cached_property
     def transform(self) -> FeatureTransform:
@@ -88,8 +88,31 @@ class Task:
         """1 for each process that is signal."""
         return tuple(float(p.role == "signal") for p in self.split.events.processes)
 
-    def population(self, members: int, seed: int) -> Population:
-        """A population for this task."""
+    def batch_sizes(self, space: Space) -> tuple[int, ...]:
+        """All sizes of batches that may occur, the default first.
+
+        Raises:
+            InputError: When the space has more than a choice of them, or one that is no size.
+        """
+        given = self.fixed.get("batch_size", self.batch_size)
+        own = tuple(given) if isinstance(given, Sequence) else (given,)
+        searched = space.get("batch_size")
+        if searched is not None and not isinstance(searched, Choice):
+            raise InputError(
+                f"batch_size = {searched}: each size is compiled for itself, so name the few that "
+                "are worth it: choice(256, 512, 1024)."
+            )
+        sizes = own if searched is None else searched.options
+        for size in sizes:
+            if size < 1 or size != int(size):
+                raise InputError(
+                    f"batch_size {size:g}: must be a whole number of events, 1 or more."
+                )
+        return tuple(int(size) for size in sizes)
+
+    def population(self, members: int, seed: int, space: Space) -> Population:
+        """A population for this task and the batch sizes of the space."""
+        sizes = self.batch_sizes(space)
         outputs = 1 if self.objective.outputs == "binary" else len(self.split.events.processes)
         full = self.split.full_yields
 
@@ -103,7 +126,7 @@ class Task:
             train=train,
             validation=prepared(self.split.validation),
             members=members,
-            batch_size=min(self.batch_size, len(train.weight)),
+            batch_size=sizes,
             patience=self.patience,
             metric=self.metric,
             overtraining=self.overtraining,
@@ -115,24 +138,15 @@ class Task:
         """Everything that `search` checks before it trains.
 
         Raises:
-            InputError: For a hyperparameter that nothing reads or that has no value, or batches
-                that may become larger than the largest.
+            InputError: For a hyperparameter that nothing reads or that has no value, or sizes of
+                batches that cannot be.
         """
         if both := sorted(set(space) & set(self.fixed)):
             raise InputError(
                 f"hyperparameter {both[0]!r} is both searched and fixed; leave out one of the two."
             )
-        largest = [value for name, value in self.fixed.items() if name == "batch_size"]
-        if "batch_size" in space:
-            largest += space["batch_size"].from_unit(np.asarray([0.0, 1.0])).tolist()
-        if largest and max(largest) > self.batch_size:
-            raise InputError(
-                f"batch_size may become {max(largest):g} by the space or the fixed "
-                f"hyperparameters, but the largest batch is {self.batch_size}: raise "
-                "batch_size of the training, or lower the other."
-            )
         values = strategy.start(space, np.random.default_rng(0)).hyperparameters
-        self.population(strategy.population, seed).check({*values, *self.fixed})
+        self.population(strategy.population, seed, space).check({*values, *self.fixed})
 
     def search(
         self,
@@ -145,7 +159,7 @@ class Task:
     ) -> "Tuned":
         """Runs a strategy on this task; see `tune`."""
         self.check(strategy, space, seed=seed)
-        population = self.population(strategy.population, seed)
+        population = self.population(strategy.population, seed, space)
         result = run_search(
             population,
             strategy,
@@ -255,7 +269,9 @@ class Tuned:
             schedule=schedule,
         )
         fixed = {name: v for name, v in self.task.fixed.items() if name not in schedule}
-        task = replace(self.task, fixed=fixed)
+        sizes = schedule.get("batch_size", self.task.batch_sizes(self.space))
+        sizes = tuple(dict.fromkeys(int(size) for size in sizes))
+        task = replace(self.task, fixed=fixed, batch_size=sizes)
         return task.search(
             strategy, Space(), seed=self.seed + 1000, folder=folder, on_round=on_round
         )
@@ -304,7 +320,7 @@ def tune(
         search: The strategy, with its population, rounds and epochs a round.
         seed: Decides everything random.
         hyperparameters: Values that are not searched.
-        batch_size: The largest batch.
+        batch_size: Events a batch, where neither space nor hyperparameters have `batch_size`.
         patience: Epochs without a better validation score until a member stops.
         metric: Validation score, of the form of an objective; larger is better. The stat-only
             Asimov significance by default.

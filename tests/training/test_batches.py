@@ -3,7 +3,7 @@ import pytest
 
 from difftune.data import Events, FeatureTransform, Process
 from difftune.errors import InputError
-from difftune.training import columns, epoch_batches, training_weights
+from difftune.training import batches_of, columns, epoch_events, training_weights
 from difftune.training.batches import as_batch, stratified_order
 from tests.training import toy
 
@@ -44,7 +44,7 @@ def test_every_event_is_used_equally_often():
     epochs, size = 400, 300  # 124 events are left over in each epoch
     used = np.zeros(1024)
     for epoch in range(epochs):
-        batches = epoch_batches(DATA, size, seed=1, epoch=epoch, progress=0.0)
+        batches = batches_of(epoch_events(DATA, seed=1, epoch=epoch, progress=0.0), size)
         assert batches.features.shape == (3, 300, 4)
         # Features are continuous, so they tell which event it is.
         rows = np.searchsorted(SORTED, batches.features[..., 0].ravel())
@@ -63,7 +63,7 @@ SORTED = DATA.features[ORDER, 0]
 def test_a_batch_estimates_the_full_yields():
     totals = []
     for epoch in range(100):
-        batches = epoch_batches(DATA, 100, seed=2, epoch=epoch, progress=0.0)
+        batches = batches_of(epoch_events(DATA, seed=2, epoch=epoch, progress=0.0), 100)
         for process, weight in zip(batches.process, batches.weight, strict=True):
             totals.append(np.bincount(process, weight, minlength=3))
     mean, error = np.mean(totals, 0), np.std(totals, 0) / np.sqrt(len(totals))
@@ -73,18 +73,26 @@ def test_a_batch_estimates_the_full_yields():
 
 
 def test_columns_of_a_batch_belong_to_the_same_events():
-    rows = np.array([[3, 1, 7], [0, 2, 5]])
+    rows = np.array([3, 1, 7, 0, 2, 5])
     batch = as_batch(DATA, rows, 0.25)
     for name in ("features", "process", "label", "training_weight"):
         np.testing.assert_array_equal(getattr(batch, name), getattr(DATA, name)[rows])
-    np.testing.assert_allclose(batch.weight, DATA.weight[rows] * 1024 / 3, rtol=1e-6)
-    np.testing.assert_array_equal(batch.signal_process, [toy.SIGNAL, toy.SIGNAL])
-    np.testing.assert_array_equal(batch.progress, [0.25, 0.25])
+    np.testing.assert_allclose(batch.weight, DATA.weight[rows] * 1024 / 6, rtol=1e-6)
+    np.testing.assert_array_equal(batch.signal_process, toy.SIGNAL)
+    assert batch.progress == 0.25
+    # Cut in two; in fours, two events are left over.
+    stack = batches_of(batch, 3)
+    for name in ("features", "process", "label", "training_weight"):
+        np.testing.assert_array_equal(getattr(stack, name), getattr(DATA, name)[rows.reshape(2, 3)])
+    np.testing.assert_allclose(stack.weight, DATA.weight[rows.reshape(2, 3)] * 1024 / 3, rtol=1e-6)
+    np.testing.assert_array_equal(stack.signal_process, [toy.SIGNAL, toy.SIGNAL])
+    np.testing.assert_array_equal(stack.progress, [0.25, 0.25])
+    assert batches_of(batch, 4).features.shape == (1, 4, 4)
 
 
 def test_seed_and_epoch_alone_decide_the_order():
     def features(seed, epoch):
-        return epoch_batches(DATA, 128, seed=seed, epoch=epoch, progress=0.0).features
+        return epoch_events(DATA, seed=seed, epoch=epoch, progress=0.0).features
 
     np.testing.assert_array_equal(features(1, 3), features(1, 3))
     for other in (features(1, 4), features(2, 3)):

@@ -7,47 +7,81 @@ import jax
 import numpy as np
 import pytest
 
-from difftune.training import describe, use_cpu_cores
-from difftune.training.devices import member_devices
+from difftune.training import STOPPED, describe, use_cpu_cores
+from difftune.training.devices import member_devices, seats
 from tests.training import toy
 
 PROGRAM = """
 import jax, numpy as np
 from tests.training import toy
 population = toy.shared()
-assert len(population.devices) == 2, population.devices
+assert len(population.devices) == {used}, population.devices
 state, records = toy.train(population, toy.GIVEN, 2)
-leaves = [*jax.tree.leaves(state), *jax.tree.leaves(records)]
+# The third member is out from here on: three members on however many devices.
+state.status[2] = 1
+state, later = toy.train(population, toy.GIVEN, 1, state, first=2)
+leaves = jax.tree.leaves((state, records, later))
 np.savez({target!r}, *leaves)
 """
 
 
-def test_two_devices_give_the_numbers_of_one(tmp_path):
-    target = str(tmp_path / "two.npz")
+# Three devices do not divide four members, and eight are more than there are members.
+@pytest.mark.parametrize(("devices", "used"), [(2, 2), (3, 3), (8, 4)])
+def test_many_devices_give_the_numbers_of_one(tmp_path, devices, used):
+    target = str(tmp_path / "many.npz")
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
     }
     subprocess.run(
-        [sys.executable, "-c", PROGRAM.format(target=target)],
+        [sys.executable, "-c", PROGRAM.format(target=target, used=used)],
         cwd=Path(__file__).parents[2],
         env=environment,
         check=True,
     )
     state, records = toy.train(toy.shared(), toy.GIVEN, 2)
-    expected = [*jax.tree.leaves(state), *jax.tree.leaves(records)]
+    state.status[2] = STOPPED
+    before = toy.member(state, 2)
+    state, later = toy.train(toy.shared(), toy.GIVEN, 1, state, first=2)
+    for old, new in zip(before, toy.member(state, 2), strict=True):
+        np.testing.assert_array_equal(old, new)
+    expected = jax.tree.leaves((state, records, later))
     with np.load(target) as found:
         assert len(found.files) == len(expected)
         for name, array in zip(found.files, expected, strict=True):
             np.testing.assert_allclose(found[name], array, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("members", "available", "used"), [(8, 3, 2), (7, 4, 1), (6, 6, 6), (2, 8, 2), (12, 5, 4)]
-)
-def test_devices_share_the_members_evenly(members, available, used):
-    devices = jax.local_devices()[:1] * available
-    assert len(member_devices(members, devices)) == used
+def dealt(running: list[int], devices: int, *, one_by_one: bool) -> np.ndarray:
+    """Members, a row a device."""
+    found = seats(np.array(running, bool), devices, one_by_one=one_by_one)
+    return found.reshape(devices, -1)
+
+
+def test_members_that_train_are_dealt_out_evenly():
+    # Ten members on three devices: two of the twelve seats are left over.
+    everybody = dealt([1] * 10, 3, one_by_one=True)
+    assert sorted(everybody.ravel()) == [*range(10), 10, 10]
+    # Were they to keep their seats, the first device would have all the work.
+    some = dealt([1, 1, 1, 1, 0, 0, 0, 0], 2, one_by_one=True)
+    assert sorted(some.ravel()) == list(range(8))
+    assert np.sum(some < 4, axis=1).tolist() == [2, 2]
+
+
+def test_side_by_side_there_are_seats_for_who_is_left():
+    # As many seats as members, until half of them are enough.
+    for running, devices, left in (
+        ([1] * 5 + [0] * 3, 1, range(8)),
+        ([0] * 4 + [1] * 4, 1, [4, 5, 6, 7]),
+        ([0] * 6 + [1] * 2, 2, [6, 7]),
+        ([0] * 7 + [1], 1, [7]),
+    ):
+        assert sorted(dealt(running, devices, one_by_one=False).ravel()) == list(left)
+
+
+def test_no_more_devices_than_members():
+    devices = jax.local_devices()[:1] * 8
+    assert [len(member_devices(n, devices)) for n in (2, 7, 12)] == [2, 7, 8]
 
 
 def test_cores_become_devices_unless_the_user_has_set_it(monkeypatch):

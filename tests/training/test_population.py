@@ -1,7 +1,5 @@
 """Training itself, against a loop that is written out by hand."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,9 +8,10 @@ import pytest
 
 from difftune.errors import InputError
 from difftune.objectives import CategoricalCrossEntropy, CrossEntropy
-from difftune.training import Blueprint, epoch_batches
+from difftune.training import STOPPED, Blueprint, batches_of, epoch_events, optimizer
+from difftune.training import devices as devices_module
 from difftune.training import population as population_module
-from difftune.training.devices import over_members
+from difftune.training.member import LOSS_NOT_FINITE
 from tests.training import toy
 from tests.training.test_blueprint import Own
 
@@ -29,17 +28,26 @@ CHANGED = [
     {"l2": 3e-2},
     {"batch_size": 20.0},
     {"signal_weight": 4.0},
+    {"gradient_clip": 0.05},
+    {"schedule": 1.0},
+    {"schedule": 2.0},
+    {"optimizer": 1.0, "weight_decay": 0.1},
+    {"optimizer": 2.0, "momentum": 0.7},
+    {"optimizer": 3.0, "rms_decay": 0.8},
     {"learning_rate": 3e-3, "beta1": 0.7, "l1": 1e-2, "l2": 1e-2, "batch_size": 33.0}
-    | {"signal_weight": 0.3, "label_smoothing": 0.1},
+    | {"signal_weight": 0.3, "label_smoothing": 0.1, "schedule": 1.0, "gradient_clip": 0.3},
 ]
 DEFAULTS = {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "l1": 0.0}
 DEFAULTS |= {"l2": 0.0, "batch_size": BATCH, "signal_weight": 1.0, "label_smoothing": 0.0}
+DEFAULTS |= {"gradient_clip": 1e9, "schedule": 0.0, "optimizer": 0.0, "weight_decay": 0.01}
+DEFAULTS |= {"momentum": 0.9, "rms_decay": 0.9}
 MEMBERS = [DEFAULTS | changed for changed in CHANGED]
 
 
 @pytest.fixture(scope="module")
 def trained():
-    population = toy.population(members=len(MEMBERS), batch_size=BATCH)
+    kinds = optimizer("adam", "adamw", "sgd", "rmsprop")
+    population = toy.population(members=len(MEMBERS), batch_size=(BATCH, 20, 33), optimizer=kinds)
     given = {name: np.array([m[name] for m in MEMBERS], float) for name in DEFAULTS}
     start = jax.tree.map(np.array, jax.device_get(population.init(given)))
     end, records = toy.train(population, given, EPOCHS)
@@ -71,20 +79,41 @@ def loss(p, h, x, y, w):
     return jnp.mean(weight * entropy) + h["l1"] * l1 + h["l2"] * l2
 
 
-@jax.jit
-def step(p, state, h, x, y, w):
-    optimizer = optax.adam(h["learning_rate"], h["beta1"], h["beta2"], h["epsilon"])
-    updates, state = optimizer.update(jax.grad(loss)(p, h, x, y, w), state)
-    return optax.apply_updates(p, updates), state
+def optax_of(h: dict, steps: int) -> optax.GradientTransformation:
+    """The member's optimizer as a user of optax writes it."""
+    rate = h["learning_rate"]
+    # In thousandths of a step: optax puts the peak on a whole number of them.
+    one_cycle = optax.cosine_onecycle_schedule(1000 * steps, rate, div_factor=25.0)
+    schedule = {
+        0: rate,
+        1: optax.cosine_decay_schedule(rate, steps),
+        2: lambda count: one_cycle(1000 * count),
+    }[int(h["schedule"])]
+    kernels = {"k1": True, "b1": False, "k2": True, "b2": False}
+    rule = [
+        optax.adam(schedule, h["beta1"], h["beta2"], h["epsilon"]),
+        optax.adamw(schedule, weight_decay=h["weight_decay"], mask=kernels),
+        optax.sgd(schedule, momentum=h["momentum"]),
+        optax.rmsprop(schedule, decay=h["rms_decay"], eps=h["epsilon"]),
+    ][int(h["optimizer"])]
+    return optax.chain(optax.clip_by_global_norm(h["gradient_clip"]), rule)
 
 
 def reference(start: dict, h: dict, data) -> dict:
-    """Plain optax on the first events of each batch."""
-    p, state, size = start, optax.adam(0.0).init(start), int(h["batch_size"])
+    """One network alone, in batches of its own size."""
+    size = int(h["batch_size"])
+    rule = optax_of(h, EPOCHS * (len(data.weight) // size))
+
+    @jax.jit
+    def step(p, state, x, y, w):
+        updates, state = rule.update(jax.grad(loss)(p, h, x, y, w), state, p)
+        return optax.apply_updates(p, updates), state
+
+    p, state = start, rule.init(start)
     for epoch in range(EPOCHS):
-        batches = epoch_batches(data, BATCH, seed=5, epoch=epoch, progress=0.0)
+        batches = batches_of(epoch_events(data, seed=5, epoch=epoch, progress=0.0), size)
         for x, y, w in zip(batches.features, batches.label, batches.training_weight, strict=True):
-            p, state = step(p, state, h, x[:size], y[:size], w[:size])
+            p, state = step(p, state, x, y, w)
     return p
 
 
@@ -160,11 +189,68 @@ def test_neighbours_do_not_matter(alone):
 def test_members_run_together_as_they_do_one_by_one(alone, monkeypatch):
     """An accelerator maps over the members at once; here both ways run on one platform."""
     state, records = alone
-    monkeypatch.setattr(population_module, "over_members", partial(over_members, one_by_one=False))
-    together, together_records = toy.train(toy.population(), toy.GIVEN, 3)
+    monkeypatch.setattr(devices_module, "runs_one_by_one", lambda _: False)
+    monkeypatch.setattr(population_module, "runs_one_by_one", lambda _: False)
+    population = toy.population()
+    together, together_records = toy.train(population, toy.GIVEN, 3)
     for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(together), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(records.score, together_records.score, rtol=1e-3)
+
+    # Two are out: the two that are left train in a program of their own, and are who they were.
+    expected, _ = toy.train(population, toy.GIVEN, 1, jax.tree.map(np.array, together), first=3)
+    together.status[[0, 2]] = STOPPED
+    before = jax.tree.map(np.array, together)
+    after, _ = toy.train(population, toy.GIVEN, 1, together, first=3)
+    for slot, same in ((0, before), (2, before), (1, expected), (3, expected)):
+        for a, b in zip(toy.member(same, slot), toy.member(after, slot), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_who_is_out_costs_nothing(alone):
+    """Its record stays as it was, for it is not even evaluated."""
+    state = jax.tree.map(np.array, alone[0])
+    state.status[1] = STOPPED
+    state.record.score[1] = 123.0
+    after, records = toy.train(toy.shared(), toy.GIVEN, 1, state, first=3)
+    assert records.score[0, 1] == 123.0
+    assert after.status.tolist() == [0, STOPPED, 0, 0]
+
+
+def test_a_plateau_reduces_the_rate():
+    """Nothing gets better without learning, so the rate falls after every second epoch."""
+    population = toy.population(members=3, patience=100)
+    given = {
+        "learning_rate": np.array([0.0, 0.0, 1e-2]),
+        "plateau_factor": np.array([0.5, 0.1, 0.5]),
+        "plateau_patience": np.array([2.0, 3.0, 2.0]),
+    }
+    state, records = toy.train(population, given, 7)
+    # The first epoch sets the best, and six have passed since.
+    np.testing.assert_allclose(state.rate[:2], [0.5**3, 0.1**2], rtol=1e-6)
+    best, expected, stale = -np.inf, 1.0, 0
+    for score in records.score[:, 2]:
+        best, stale = (score, 0) if score > best else (best, stale + 1)
+        expected *= 0.5 if stale and stale % 2 == 0 else 1.0
+    assert state.rate[2] == pytest.approx(expected)
+
+
+def test_the_reduced_rate_is_that_of_the_steps(alone):
+    state, _ = alone
+    reduced = jax.tree.map(np.array, state)._replace(rate=np.full(4, 0.25, np.float32))
+    halved = toy.GIVEN | {"learning_rate": toy.GIVEN["learning_rate"] / 4}
+    start = jax.tree.map(np.array, state)
+    a, _ = toy.train(toy.shared(), toy.GIVEN, 1, reduced, first=3)
+    b, _ = toy.train(toy.shared(), halved, 1, start, first=3)
+    for x, y in zip(jax.tree.leaves(a.weights), jax.tree.leaves(b.weights), strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-7)
+
+
+def test_unknown_optimizers_are_refused():
+    with pytest.raises(InputError, match=r"'adm'\) is unknown.*Did you mean 'adam'"):
+        optimizer("adm")
+    with pytest.raises(InputError, match="needs a kind"):
+        optimizer()
 
 
 def test_dropout_differs_from_member_to_member(alone):
@@ -192,7 +278,7 @@ def test_a_diverging_member_is_set_aside_and_harms_nobody(alone):
         for a, b in zip(toy.member(healthy, slot), toy.member(state, slot), strict=True):
             np.testing.assert_array_equal(a, b)
         np.testing.assert_array_equal(healthy_records.score[1:, slot], records.score[:, slot])
-    assert state.status.tolist() == [0, 2, 0, 0]
+    assert state.status.tolist() == [0, LOSS_NOT_FINITE, 0, 0]
     assert not records.eligible[:, 1].any()
     for name in ("loss", "validation_loss", "score", "train_score"):
         assert np.isnan(getattr(records, name)[:, 1]).all()

@@ -4,7 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from difftune.training import DIVERGED, RUNNING, STOPPED
+from difftune.training import RUNNING, STOPPED
+from difftune.training.member import LOSS_NOT_FINITE, SCORE_NOT_FINITE
 from tests.training import toy
 from tests.training.scripted import EPOCHS, GIVEN, NAMES, TRAINING, VALIDATION, population
 
@@ -20,10 +21,10 @@ EXPECTED = {
     "stops": (STOPPED, 1, 3.0, 4, [1, 1, 1, 1, 1, 1]),
     "recovers": (RUNNING, 4, 7.0, 6, [1, 1, 1, 1, 1, 1]),
     "stays": (STOPPED, 0, 2.0, 3, [1, 1, 1, 1, 1, 1]),
-    "breaks": (DIVERGED, 1, 2.0, 3, [1, 1, 0, 0, 0, 0]),
+    "breaks": (SCORE_NOT_FINITE, 1, 2.0, 3, [1, 1, 0, 0, 0, 0]),
     "overtrains": (RUNNING, 5, 4.0, 6, [1, 1, 0, 1, 1, 1]),
     "never fits": (STOPPED, -1, -np.inf, 2, [0, 0, 0, 0, 0, 0]),
-    "bad loss": (DIVERGED, 1, 2.0, 2, [1, 1, 0, 0, 0, 0]),
+    "bad loss": (LOSS_NOT_FINITE, 1, 2.0, 2, [1, 1, 0, 0, 0, 0]),
 }
 
 
@@ -52,7 +53,7 @@ def test_records(outcome, name):
     after = np.minimum(np.arange(1, EPOCHS + 1), steps) - 1
     for recorded, table in ((records.score, VALIDATION), (records.train_score, TRAINING)):
         expected = table[slot][after]
-        if status == DIVERGED:
+        if status in (LOSS_NOT_FINITE, SCORE_NOT_FINITE):
             expected = np.where(np.arange(EPOCHS) < 2, expected, np.nan)
         np.testing.assert_array_equal(recorded[:, slot], expected)
 
@@ -83,7 +84,7 @@ def test_inheritance(outcome):
     np.testing.assert_array_equal(moved[1], kernel[0])
     assert not np.array_equal(moved[6], kernel[6])
     # Whoever took over or began afresh runs again; who went on is what he was.
-    assert heirs.status.tolist() == [0, 0, 0, 0, 0, 0, 0, DIVERGED]
+    assert heirs.status.tolist() == [0, 0, 0, 0, 0, 0, 0, LOSS_NOT_FINITE]
     assert heirs.stale.tolist() == [0, 0, 1, 0, 0, 0, 0, state.stale[7]]
     # The best of a slot stays there.
     for a, b in zip(jax.tree.leaves(state.best), jax.tree.leaves(heirs.best), strict=True):

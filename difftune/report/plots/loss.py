@@ -129,7 +129,7 @@ def _mark_diverged(
     """A cross at the last finite value of each member that diverged."""
     for i, status in enumerate(history.status):
         finite = np.flatnonzero(np.isfinite(values[:, i]))
-        if status == "diverged" and finite.size:
+        if status.startswith("diverged") and finite.size:
             at = finite[-1]
             axes.plot(history.epoch[at], values[at, i], "x", color=INK, markersize=5, zorder=4)
 

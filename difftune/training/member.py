@@ -1,0 +1,265 @@
+"""One member's training: an epoch of steps, its scores, and what becomes of it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PyTree
+
+from difftune.objectives import Batch, Objective
+from difftune.objectives.base import Function
+from difftune.training.batches import batches_of
+from difftune.training.blueprint import Blueprint, Weights
+from difftune.training.optimizers import Optimizer
+from difftune.training.overtraining import OvertrainingCondition
+from difftune.training.schedules import rate_factor
+
+RUNNING, STOPPED, LOSS_NOT_FINITE, WEIGHTS_NOT_FINITE, SCORE_NOT_FINITE = range(5)
+STATUS = (
+    "running",
+    "stopped early",
+    "diverged: the training loss is not finite",
+    "diverged: the weights are not finite",
+    "diverged: the validation score is not finite",
+)
+
+
+def diverged(status: Any) -> Any:
+    """Whether a member is out because its numbers are not finite."""
+    return status >= LOSS_NOT_FINITE
+
+
+class Snapshot(NamedTuple):
+    """The best that has been in a slot, by the validation score."""
+
+    weights: Weights
+    objective: PyTree
+    hyperparameters: dict[str, Array]
+    score: Array
+    epoch: Array
+    slot: Array
+
+
+class EpochRecord(NamedTuple):
+    """What one epoch gave; `[members]` each in a population."""
+
+    loss: Float[Array, "*members"]
+    validation_loss: Float[Array, "*members"]
+    score: Float[Array, "*members"]
+    train_score: Float[Array, "*members"]
+    eligible: Bool[Array, "*members"]
+
+
+class Member(NamedTuple):
+    """The training state; in a population each array has a leading member axis."""
+
+    weights: Weights
+    objective: PyTree
+    optimizer: PyTree
+    best: Snapshot
+    record: EpochRecord
+    """Of the last epoch that it trained."""
+    stale: Array
+    rate: Array
+    """What reducing on a plateau has left of the learning rate."""
+    status: Array
+
+
+class Identity(NamedTuple):
+    """What tells a member from the others."""
+
+    hyperparameters: dict[str, Array]
+    key: Array
+    slot: Any
+
+
+class Shared(NamedTuple):
+    """What all members of an epoch see.
+
+    Attributes:
+        train: Training events in the order of this epoch.
+        validation: Validation events.
+        comparison: As many training events, for the training score.
+        epoch: Its number, from 0.
+        epochs: Length of the whole training.
+    """
+
+    train: Batch
+    validation: Batch
+    comparison: Batch
+    epoch: Array
+    epochs: Array
+
+
+def choose(condition: Array, new: PyTree, old: PyTree) -> PyTree:
+    """`new` where the condition holds, else `old`; the condition may have a member axis."""
+
+    def pick(a, b):
+        shaped = jnp.reshape(condition, condition.shape + (1,) * (a.ndim - condition.ndim))
+        return jnp.where(shaped, a, b)
+
+    return jax.tree.map(pick, new, old)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How each member trains. The attributes are those of `Population`; sizes are of batches."""
+
+    blueprint: Blueprint
+    objective: Objective
+    metric: Function
+    overtraining: OvertrainingCondition
+    optimizer: Optimizer
+    patience: int
+    sizes: Sequence[int]
+
+    def start(self, own: Identity) -> Member:
+        """A member before its first epoch."""
+        weights_key, objective_key = jax.random.split(own.key)
+        weights = self.blueprint.init(weights_key, own.hyperparameters)
+        objective = self.objective.init(objective_key)
+        nothing = jnp.float32(jnp.nan)
+        return Member(
+            weights=weights,
+            objective=objective,
+            optimizer=self.optimizer(own.hyperparameters).init((weights.parameters, objective)),
+            best=Snapshot(
+                weights,
+                objective,
+                own.hyperparameters,
+                score=jnp.float32(-jnp.inf),
+                epoch=jnp.int32(-1),
+                slot=own.slot,
+            ),
+            record=EpochRecord(nothing, nothing, nothing, nothing, jnp.zeros((), bool)),
+            stale=jnp.int32(0),
+            rate=jnp.float32(1.0),
+            status=jnp.int32(RUNNING),
+        )
+
+    def epoch(self, member: Member, own: Identity, shared: Shared) -> Member:
+        """Trains for one pass over the events and scores the result; a member that is out stays."""
+        return jax.lax.cond(
+            member.status == RUNNING,
+            partial(self._epoch, own=own, shared=shared),
+            lambda member: member,
+            member,
+        )
+
+    def _epoch(self, member: Member, *, own: Identity, shared: Shared) -> Member:
+        trained, loss = self._pass(member, own, shared)
+        sound = jnp.stack(
+            [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((trained[0], trained[1]))]
+        ).all()
+        # What a member was before the epoch that broke it is what stays of it.
+        finite = jnp.isfinite(loss) & sound
+        weights, objective, optimizer = choose(
+            finite, trained, (member.weights, member.objective, member.optimizer)
+        )
+        member = member._replace(weights=weights, objective=objective, optimizer=optimizer)
+        validation_loss, score = self.evaluate(member, own.hyperparameters, shared.validation)
+        _, train_score = self.evaluate(member, own.hyperparameters, shared.comparison)
+
+        status = jnp.where(jnp.isfinite(loss), WEIGHTS_NOT_FINITE, LOSS_NOT_FINITE)
+        lost = ~(jnp.isfinite(score) & jnp.isfinite(validation_loss))
+        status = jnp.where(finite, jnp.where(lost, SCORE_NOT_FINITE, RUNNING), status)
+        running = status == RUNNING
+        eligible = running & self.overtraining(train_score, score)
+        better = eligible & (score > member.best.score)
+        now = Snapshot(weights, objective, own.hyperparameters, score, shared.epoch, own.slot)
+        stale = jnp.where(better, 0, member.stale + 1)
+        nan = jnp.where(running, 0.0, jnp.nan)
+        return member._replace(
+            best=choose(better, now, member.best),
+            record=EpochRecord(
+                loss + nan, validation_loss + nan, score + nan, train_score + nan, eligible
+            ),
+            stale=stale,
+            rate=self._rate(member.rate, stale, own.hyperparameters),
+            status=jnp.where(running & (stale >= self.patience), STOPPED, status).astype(jnp.int32),
+        )
+
+    @staticmethod
+    def _rate(rate: Array, stale: Array, hyperparameters: Mapping[str, Array]) -> Array:
+        if "plateau_factor" not in hyperparameters:
+            return rate
+        wait = jnp.maximum(jnp.round(hyperparameters["plateau_patience"]), 1)
+        due = (stale > 0) & (stale % wait == 0)
+        return jnp.where(due, rate * hyperparameters["plateau_factor"], rate)
+
+    def _pass(self, member: Member, own: Identity, shared: Shared):
+        """All steps of an epoch, in batches of the member's own size; the mean loss."""
+
+        def in_batches_of(size: int):
+            batches = batches_of(shared.train, size)
+            steps = batches.weight.shape[0]
+            done = (shared.epoch + jnp.arange(steps) / steps) / shared.epochs
+            state = (member.weights, member.objective, member.optimizer)
+            carry = (state, self.blueprint.random_state(own.key))
+            (state, _), losses = jax.lax.scan(
+                partial(self.step, own.hyperparameters, member.rate), carry, (batches, done)
+            )
+            return state, losses.mean()
+
+        if len(self.sizes) == 1:
+            return in_batches_of(self.sizes[0])
+        # Each size has its own loop, so a batch is as large as it says, and costs that much.
+        distance = jnp.abs(jnp.asarray(self.sizes) - own.hyperparameters["batch_size"])
+        branches = [partial(in_batches_of, size) for size in self.sizes]
+        return jax.lax.switch(jnp.argmin(distance), branches)
+
+    def step(self, hyperparameters, rate, carry, inputs: tuple[Batch, Array]):
+        """One step of the optimizer."""
+        (weights, objective, state), random = carry
+        batch, done = inputs
+        balance = jnp.where(batch.label == 1, hyperparameters["signal_weight"], 1.0)
+        batch = replace(batch, training_weight=batch.training_weight * balance)
+
+        def loss(trained, buffers, random):
+            parameters, objective = trained
+            scores, buffers, random = self.blueprint.train(
+                Weights(parameters, buffers), hyperparameters, batch.features, random
+            )
+            return self.objective(scores, batch, hyperparameters, objective), (buffers, random)
+
+        trained = (weights.parameters, objective)
+        (value, (buffers, random)), gradient = jax.value_and_grad(loss, has_aux=True)(
+            trained, weights.buffers, random
+        )
+        gradient = (penalised(gradient[0], trained[0], hyperparameters), gradient[1])
+        gradient = clipped(gradient, hyperparameters)
+        learning_rate = hyperparameters["learning_rate"] * rate * rate_factor(hyperparameters, done)
+        now = hyperparameters | {"learning_rate": learning_rate}
+        updates, state = self.optimizer(now).update(gradient, state, trained)
+        parameters, objective = jax.tree.map(lambda p, u: p + u, trained, updates)
+        return ((Weights(parameters, buffers), objective, state), random), value
+
+    def evaluate(self, member: Member, hyperparameters, batch: Batch):
+        """Loss and validation score on some events."""
+        scores = self.blueprint.evaluate(member.weights, hyperparameters, batch.features)
+        # The member's signal weight is part of its loss, not of the yardstick.
+        loss = self.objective(scores, batch, hyperparameters, member.objective)
+        return loss, self.metric(scores, batch, hyperparameters, member.objective)
+
+
+def penalised(gradient: PyTree, parameters: PyTree, hyperparameters: Mapping[str, Array]) -> PyTree:
+    """Adds the gradient of `l1 Σ|w| + l2 Σw²` over weight matrices (biases are not penalised)."""
+    if "l1" not in hyperparameters and "l2" not in hyperparameters:
+        return gradient
+    l1, l2 = hyperparameters.get("l1", 0.0), hyperparameters.get("l2", 0.0)
+    return jax.tree.map(
+        lambda g, w: g + l1 * jnp.sign(w) + 2.0 * l2 * w if w.ndim >= 2 else g, gradient, parameters
+    )
+
+
+def clipped(gradient: PyTree, hyperparameters: Mapping[str, Array]) -> PyTree:
+    """Scales the gradient such that its norm is `gradient_clip` at most (arXiv 1211.5063)."""
+    if "gradient_clip" not in hyperparameters:
+        return gradient
+    norm = jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(gradient)))
+    limit = hyperparameters["gradient_clip"]
+    factor = jnp.where(norm > limit, limit / jnp.where(norm > 0, norm, 1.0), 1.0)
+    return jax.tree.map(lambda leaf: leaf * factor, gradient)
