@@ -106,7 +106,7 @@ class Task:
         for size in sizes:
             if size < 1 or size != int(size):
                 raise InputError(
-                    f"batch_size {size:g}: must be a whole number of events, 1 or more."
+                    f"batch_size={size:g}: must be a whole number of events, 1 or more."
                 )
         return tuple(int(size) for size in sizes)
 

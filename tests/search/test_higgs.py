@@ -67,4 +67,4 @@ def test_pbt_improves_on_its_start_and_on_a_bad_default(population):
     assert score > 1.1 * best[0]
     assert score > 1.5 * np.max(default.best.score)
     assert score > 2.5 * counting
-    assert "diverged" not in tuned.history.status
+    assert not any(status.startswith("diverged") for status in tuned.history.status)

@@ -109,7 +109,7 @@ def test_every_round_follows_its_proposal():
     np.testing.assert_array_equal(births[[1, 2, 4, 5]], started[np.array([1, 2, 4, 5])])
     assert births[6] not in started
     statuses = dict(zip(NAMES, history.status, strict=True))
-    assert statuses["breaks"] == "diverged"
+    assert statuses["breaks"] == "diverged: the validation score is not finite"
     assert statuses["stops"] == "stopped early"
 
     assert [(p.round, p.rounds) for p in progress] == [(1, 3), (2, 3), (3, 3)]

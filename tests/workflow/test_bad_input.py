@@ -58,7 +58,7 @@ def _edited(config, tmp_path, *changes: tuple[str, str]):
         (("uncertainty = 0.0083", "uncertainty = 1.7"), ("1.7", "between 0 and 1")),
         (("bins = 5", 'bins = 5\npoi = "btag"'), ("btag", "rename one")),
         (("bins = 5", 'bins = 5\nregion = "a/b"'), ("fit.region", "a/b")),
-        (("dropout =", "batch_size = { choice = [64, 512] }\ndropout ="), ("512", "256")),
+        (("dropout =", "batch_size = { uniform = [64, 512] }\ndropout ="), ("batch_size", "few")),
     ],
 )
 def test_configuration_and_data_are_checked_first(
