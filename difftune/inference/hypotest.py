@@ -89,7 +89,8 @@ def hypotest(
         bounds: Other bounds, by name of the parameter.
         steps: So many steps of each fit, neither less nor more, for use in the training of a
             network: a population's members do not wait for the slowest fit. The numbers are then
-            those of the last step whatever the status; on Asimov data 4 are enough.
+            those of the last step whatever the status; on Asimov data 4 are enough, unless they
+            exclude the tested value by far.
 
     Returns:
         Observed and expected CLs (p-values for q0), differentiable with respect to everything.

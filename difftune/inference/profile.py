@@ -152,7 +152,12 @@ def implicit(structure: Structure, problem: Problem, found: Minimum) -> Paramete
     """
     point = _point(problem, found)
     here = expand(structure, problem, point)
-    move = solve_free(jax.lax.stop_gradient(here.hessian), here.slope, ~found.held)
+    known = jax.lax.stop_gradient(here)
+    # After too few steps the point need not be where the second derivatives are positive; Fisher's
+    # information, damped, always is.
+    usable = jnp.isfinite(solve_free(known.hessian, known.slope, ~found.held)).all()
+    damped = known.fisher + 1e-2 * jnp.diag(jnp.diagonal(known.fisher))
+    move = solve_free(jnp.where(usable, known.hessian, damped), here.slope, ~found.held)
     # A step that the fit would have refused carries the derivative, and is not taken.
     taken = here.slope @ move < 1e-5
     move = jnp.where(taken, move, move - jax.lax.stop_gradient(move))

@@ -259,7 +259,7 @@ def minimise(
             stuck=jnp.where(better, 0, state.stuck + 1),
         )
 
-    def unless_done(_: int, state: _State) -> _State:
+    def unless_done(_: Int[Array, ""], state: _State) -> _State:
         return jax.tree.map(partial(jnp.where, state.done), state, step(state))
 
     first = deviance(structure, problem, start)
