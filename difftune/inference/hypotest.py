@@ -165,6 +165,9 @@ def _one_test(
     tested = at_value(asimov_problem(structure, none, on_none), index, mu)
     at_tested = minimise(structure, tested, steps=steps)
     on_asimov = 2 * envelope(structure, tested, at_tested)
+    # On its other side they do not speak against the tested value, as in `likelihood_ratio`.
+    beyond = mu > 1 if test_stat == "q0" else mu < 0
+    on_asimov = jnp.where(beyond, 0.0, on_asimov)
     status = worst(on_none.status, on_data.status, at_tested.status)
     numbers = [jnp.exp(value) for value in log_p_values(on_data.q, on_asimov, test_stat)]
     good = (status == Status.CONVERGED) | (steps is not None)

@@ -46,6 +46,25 @@ def test_cls_of_published_likelihoods_is_that_of_a_converged_pyhf(name):
 
 
 @pytest.mark.usefixtures("_tight_minuit")
+@pytest.mark.parametrize("mu", [-0.5, 0.4, 1.5])
+@pytest.mark.parametrize("observed", [(41.0, 40.0), (61.0, 58.0)], ids=["deficit", "excess"])
+def test_a_signal_that_may_be_negative_is_tested_as_in_pyhf(observed, mu):
+    model, bounds = simple(observed), {"mu": (-10.0, 10.0)}
+    best, _ = fit(model, bounds=bounds).parameter("mu")
+    assert best < -0.5 if observed[0] < 50 else 0.4 < best < 1.5
+    judge = model.to_pyhf()
+    wide = judge.config.suggested_bounds()
+    wide[judge.config.poi_index] = bounds["mu"]
+    theirs, bands = pyhf.infer.hypotest(
+        mu, model.data().tolist(), judge, test_stat="q", par_bounds=wide, return_expected_set=True
+    )
+    ours = hypotest(mu, model, test_stat="q", bounds=bounds)
+    np.testing.assert_allclose(ours.observed, theirs, atol=1e-5)
+    np.testing.assert_allclose(ours.expected, bands, atol=1e-5)
+    assert (ours.q == 0) == (best > mu)
+
+
+@pytest.mark.usefixtures("_tight_minuit")
 @pytest.mark.parametrize("name", SMALL)
 def test_best_fit_is_never_above_that_of_pyhf(name):
     model = published(name)
