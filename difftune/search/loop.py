@@ -208,7 +208,9 @@ def run_search(
                 logger.info("no member trains any more; the search ends")
                 break
         log.proposal(proposal)
+        trained = 0
         for _ in range(epochs):
+            trained += int(np.sum(np.asarray(state.status) == RUNNING))
             epoch = len(log.epochs.get("epoch", []))
             state, record = population.epoch(state, values, epoch=epoch, epochs=rounds * epochs)
             log.epoch(epoch, number, jax.device_get(record))
@@ -227,7 +229,7 @@ def run_search(
                     running=int(np.sum(status == RUNNING)),
                     diverged=int(np.sum(diverged(status))),
                     seconds=seconds,
-                    events_per_second=members * epochs * len(population.train.weight) / seconds,
+                    events_per_second=trained * len(population.train.weight) / seconds,
                 )
             )
     assert state is not None, "a strategy has at least one round"

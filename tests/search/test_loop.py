@@ -116,6 +116,9 @@ def test_every_round_follows_its_proposal():
     assert [p.best for p in progress] == [5.0, 6.0, 7.0]
     assert [p.diverged for p in progress] == [0, 1, 1]
     assert [p.running for p in progress] == [7, 6, 6]
+    # Events of the members that trained: of 32 events, by all but those that were out.
+    passes = [p.events_per_second * p.seconds / 32 for p in progress]
+    assert [round(number) for number in passes] == [16, 15, 12]
     np.testing.assert_array_equal(progress[1].score, expected)
 
 
