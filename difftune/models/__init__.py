@@ -1,8 +1,9 @@
 """Flax networks, and how a search reaches into them."""
 
+from difftune.models.activation import ACTIVATIONS
 from difftune.models.dropout import Dropout, hash_uniform
 from difftune.models.hyperparameter import Hyperparameter, fill
-from difftune.models.mlp import ACTIVATIONS, MLP, Model, Network
+from difftune.models.mlp import MLP, Model, Network
 
 __all__ = [
     "ACTIVATIONS",

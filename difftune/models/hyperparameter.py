@@ -1,5 +1,8 @@
 """Values inside a network that the search sets, member by member."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax.numpy as jnp
 from flax import nnx
 
@@ -23,7 +26,7 @@ class Hyperparameter(nnx.Variable):
         return cls(jnp.float32(default), hyperparameter=name)
 
 
-def fill(state: nnx.State, values: dict) -> nnx.State:
+def fill(state: nnx.State, values: Mapping[str, Any]) -> nnx.State:
     """Puts one member's values in the place of the defaults.
 
     Args:

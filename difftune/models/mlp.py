@@ -1,41 +1,59 @@
 """The multilayer perceptron, and what any model must be able to do."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from difftune.errors import InputError, nearest
+from difftune.models.activation import ACTIVATIONS, chosen_activation
 from difftune.models.dropout import Dropout
+from difftune.models.hyperparameter import Hyperparameter
+from difftune.models.start import lecun_normal
 
-ACTIVATIONS = {
-    "relu": jax.nn.relu,
-    "elu": jax.nn.elu,
-    "gelu": jax.nn.gelu,
-    "leaky_relu": jax.nn.leaky_relu,
-    "selu": jax.nn.selu,
-    "silu": jax.nn.silu,
-    "softplus": jax.nn.softplus,
-    "tanh": jax.nn.tanh,
-}
 NORMALISATIONS = {"none": None, "batch": nnx.BatchNorm, "layer": nnx.LayerNorm}
 
 
 @runtime_checkable
 class Model(Protocol):
-    """Whatever makes a network: a Flax module class of this signature, or a recipe like `MLP`."""
+    """Whatever makes a network: a Flax module class of this signature, or a recipe like `MLP`.
+
+    A network whose start values depend on its hyperparameters has a method `start_weights(rngs)`,
+    which is called, with a source of the same key again, when they are set.
+    """
 
     def __call__(self, inputs: int, outputs: int, *, rngs: nnx.Rngs) -> nnx.Module:
         """A network from `[events, inputs]` to logits `[events, outputs]`."""
         ...
 
 
+Count = int | Int[Array, ""]
+"""A number of units or layers: an `int` where it is known while tracing."""
+
+
+def _whole(value: Array, low: int, high: int) -> Count:
+    """A hyperparameter as a whole number from `low` to `high`.
+
+    One that no member sets is known while tracing. It stays an `int`, so that a network which
+    does not search its size is compiled as if there were nothing to search.
+    """
+    if isinstance(value, jax.core.Tracer):
+        return jnp.clip(jnp.round(value), low, high).astype(jnp.int32)
+    return min(max(round(float(value)), low), high)
+
+
 class Network(nnx.Module):
-    """A stack of linear layers, each followed by normalisation, activation and dropout."""
+    """A stack of linear layers, each followed by normalisation, activation and dropout.
+
+    It has the size of the largest network; what a member does not use is masked. Weights of
+    masked units and of layers beyond the depth start as 0, get no gradient, and so stay 0.
+    """
 
     def __init__(
         self,
@@ -43,47 +61,135 @@ class Network(nnx.Module):
         outputs: int,
         *,
         hidden: tuple[int, ...],
-        activation: str,
+        activation: str | tuple[str, ...],
         normalisation: str,
         dropout: int | float,
         rngs: nnx.Rngs,
     ):
-        widths = (inputs, *hidden)
-        self.activation = activation
-        self.linear = nnx.List([nnx.Linear(m, n, rngs=rngs) for m, n in pairwise(widths)])
+        sizes = (inputs, *hidden)
+        # These draw nothing: `start_weights` does.
+        linear = partial(nnx.Linear, kernel_init=nnx.initializers.zeros, rngs=nnx.Rngs(0))
         norm = NORMALISATIONS[normalisation]
-        self.norm = nnx.List([norm(n, rngs=rngs) for n in hidden] if norm else [])
+        self.sizes = sizes
+        self.linear = nnx.List([linear(m, n) for m, n in pairwise(sizes)])
+        self.norm = nnx.List([norm(n, rngs=nnx.Rngs(0)) for n in hidden] if norm else [])
+        self.output = linear(sizes[-1], outputs)
+
+        self.width = nnx.List(
+            [Hyperparameter.named(f"width_{i}", n) for i, n in enumerate(hidden, 1)]
+        )
+        # A skipped layer hands its input on, which must then fit the next.
+        same = len(set(hidden)) == 1
+        self.depth = Hyperparameter.named("depth", len(hidden)) if same else None
+        self.activations = (activation,) if isinstance(activation, str) else activation
+        self.choice = None if isinstance(activation, str) else Hyperparameter.named("activation", 0)
+
+        # Before anything else draws, so that `start_weights` can be repeated from the same key.
+        self.start_weights(rngs)
         self.dropout = nnx.List([Dropout(dropout, rngs=rngs) for _ in hidden])
-        self.output = nnx.Linear(widths[-1], outputs, rngs=rngs)
+
+    def _live(self) -> tuple[list[Count], Count]:
+        """Units in use of the input and of each hidden layer, and the number of these in use."""
+        inputs, *hidden = self.sizes
+        units = [_whole(width[...], 1, n) for width, n in zip(self.width, hidden, strict=True)]
+        depth = len(hidden) if self.depth is None else _whole(self.depth[...], 1, len(hidden))
+        return [inputs, *units], depth
+
+    def start_weights(self, rngs: nnx.Rngs) -> None:
+        """Draws the weight matrices for the hyperparameters that the network has now.
+
+        They are those of a network made with these widths and this depth, and 0 elsewhere: each
+        weight depends on the key, its layer and its place there alone.
+
+        Args:
+            rngs: Source of one key (its stream `params`).
+        """
+        key = rngs.params()
+        units, depth = self._live()
+
+        def draw(layer: nnx.Linear, number: int, fan_in: Count, live: Array) -> None:
+            shape = (layer.in_features, layer.out_features)
+            drawn = lecun_normal(jax.random.fold_in(key, number), shape, fan_in)
+            layer.kernel[...] = jnp.where(live, drawn, 0.0)
+
+        live = [jnp.arange(size) < count for size, count in zip(self.sizes, units, strict=True)]
+        for i, layer in enumerate(self.linear):
+            draw(layer, i + 1, units[i], live[i][:, None] & live[i + 1] & (i < depth))
+        last = jnp.stack([jnp.asarray(n) for n in units])[depth]
+        # Number 0, so that it does not depend on how many layers come before.
+        draw(self.output, 0, last, (jnp.arange(self.sizes[-1]) < last)[:, None])
+
+    def _activate(self, x: Float[Array, "events units"]) -> Float[Array, "events units"]:
+        if self.choice is None:
+            return ACTIVATIONS[self.activations[0]](x)
+        index = _whole(self.choice[...], 0, len(self.activations) - 1)
+        if isinstance(index, int):
+            return ACTIVATIONS[self.activations[index]](x)
+        return chosen_activation(self.activations)(index, x)
 
     def __call__(self, x: Float[Array, "events inputs"]) -> Float[Array, "events outputs"]:
         """Logits of the events."""
-        for i, linear in enumerate(self.linear):
-            x = linear(x)
-            if self.norm:
-                x = self.norm[i](x)
-            x = self.dropout[i](ACTIVATIONS[self.activation](x))
+        units, depth = self._live()
+        for i, live in enumerate(units[1:]):
+            parts = (self.linear[i], self.norm[i] if self.norm else None, self.dropout[i])
+            layer = partial(_layer, live=live, activate=self._activate)
+            if isinstance(depth, int):
+                x = layer(parts, x) if i < depth else x
+            elif i == 0:
+                x = layer(parts, x)
+            else:
+                # Members that run one after the other then do not compute what they skip.
+                x = nnx.cond(i < depth, layer, _pass_on, parts, x)
         return self.output(x)
+
+
+def _layer(parts, x, *, live: Count, activate: Callable) -> Float[Array, "events units"]:
+    linear, norm, dropout = parts
+    x = linear(x)
+    size = x.shape[1]
+    mask = None if isinstance(live, int) and live == size else jnp.arange(size) < live
+    if isinstance(norm, nnx.LayerNorm):
+        x = norm(x, mask=mask)
+    elif norm is not None:
+        x = norm(x)
+    x = activate(x)
+    # Biases of a normalisation, or an activation that is not 0 at 0, would bring them to life.
+    x = x if mask is None else jnp.where(mask, x, 0.0)
+    return dropout(x)
+
+
+def _pass_on(_, x):
+    return x
 
 
 @dataclass(frozen=True, kw_only=True)
 class MLP:
     """A recipe for a multilayer perceptron.
 
+    Its shape can be searched. These hyperparameters give each member the network that it would
+    be if it had been made with this shape, start values included; whole numbers are meant, what
+    is out of range is moved to the nearest that is allowed:
+
+    - `"width_1"`, `"width_2"`, ...: units of each hidden layer, from 1 to `hidden[0]`,
+      `hidden[1]`, ..., which are the defaults.
+    - `"depth"`: number of hidden layers, from 1 to `len(hidden)`, which is the default; the first
+      ones are used. Exists where all widths in `hidden` are equal.
+    - `"activation"`: place in `activation`, from 0 (the default). Exists where that is a tuple.
+    - `"dropout"`: probability to drop a hidden unit.
+
     Args:
-        hidden: Width of each hidden layer.
-        activation: One of `difftune.models.ACTIVATIONS`.
+        hidden: Width of each hidden layer, the largest where it is searched.
+        activation: One of `difftune.models.ACTIVATIONS`, or several to choose from.
         normalisation: `"none"`, `"batch"` or `"layer"`, before each activation.
-        dropout: Default probability to drop a hidden unit, in [0, 1); the hyperparameter
-            `"dropout"` takes its place.
+        dropout: Default probability to drop a hidden unit, in [0, 1).
 
     Raises:
-        InputError: For a width below 1, an unknown activation or normalisation, or a dropout
-            outside [0, 1).
+        InputError: For a width below 1, an unknown activation or normalisation, a choice of
+            activations that is empty or names one twice, or a dropout outside [0, 1).
     """
 
     hidden: Sequence[int] = (64, 64)
-    activation: str = "relu"
+    activation: str | Sequence[str] = "relu"
     normalisation: str = "none"
     dropout: int | float = 0.0
 
@@ -91,8 +197,15 @@ class MLP:
         object.__setattr__(self, "hidden", tuple(self.hidden))
         if any(width < 1 for width in self.hidden):
             raise InputError(f"MLP(hidden={self.hidden}): every width must be at least 1.")
+        if not isinstance(self.activation, str):
+            object.__setattr__(self, "activation", tuple(self.activation))
+            if not self.activation or len(set(self.activation)) < len(self.activation):
+                raise InputError(
+                    f"MLP(activation={self.activation}): give different activations, at least one."
+                )
+        names = (self.activation,) if isinstance(self.activation, str) else self.activation
         for value, known, what in (
-            (self.activation, ACTIVATIONS, "activation"),
+            *((name, ACTIVATIONS, "activation") for name in names),
             (self.normalisation, NORMALISATIONS, "normalisation"),
         ):
             if value not in known:
@@ -109,7 +222,9 @@ class MLP:
             inputs,
             outputs,
             hidden=tuple(self.hidden),
-            activation=self.activation,
+            activation=(
+                self.activation if isinstance(self.activation, str) else tuple(self.activation)
+            ),
             normalisation=self.normalisation,
             dropout=self.dropout,
             rngs=rngs,

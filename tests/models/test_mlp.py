@@ -1,4 +1,6 @@
+import json
 import math
+from dataclasses import asdict
 
 import jax.numpy as jnp
 import numpy as np
@@ -117,6 +119,9 @@ def test_dropout_acts_in_training_only():
     [
         ({"hidden": (8, 0)}, r"hidden=\(8, 0\).*at least 1"),
         ({"activation": "rellu"}, "'rellu'.*Did you mean 'relu'"),
+        ({"activation": ("tanh", "rellu")}, "'rellu'.*Did you mean 'relu'"),
+        ({"activation": ()}, r"activation=\(\).*at least one"),
+        ({"activation": ("relu", "relu")}, "'relu', 'relu'.*different"),
         ({"normalisation": "batchnorm"}, "'batchnorm'.*Did you mean 'batch'.*batch, layer, none"),
         ({"dropout": 1.0}, "dropout=1.0.*below 1"),
         ({"dropout": -0.1}, "dropout=-0.1.*at least 0"),
@@ -125,3 +130,8 @@ def test_dropout_acts_in_training_only():
 def test_errors_name_value_and_remedy(options, message):
     with pytest.raises(InputError, match=message):
         MLP(**options)
+
+
+def test_a_recipe_survives_json():
+    model = MLP(hidden=(7, 4), activation=("tanh", "relu"), normalisation="batch")
+    assert MLP(**json.loads(json.dumps(asdict(model)))) == model
