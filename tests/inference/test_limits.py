@@ -1,5 +1,7 @@
 import json
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pyhf
 import pyhf.cli
@@ -7,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from difftune.histfactory import Model
-from difftune.inference import FitError, hypotest, upper_limit
+from difftune.inference import FitError, Status, fit, hypotest, upper_limit
 from tests.histfactory import samples
 from tests.inference.test_fits import SPREAD, counting
 
@@ -92,3 +94,43 @@ def test_no_sensitivity_is_no_limit():
     workspace["channels"][0]["samples"][0]["data"] = [0.0]
     with pytest.raises(FitError, match="finds no upper limit"):
         upper_limit(Model.from_spec(workspace))
+
+
+def test_a_batch_of_limits_is_the_single_ones_and_a_failure_stays_alone():
+    def workspace(observed):
+        return counting([3.0, 5.0], [50.0, 20.0], observed, **SPREAD)
+
+    rows = [[51.0, 22.0], [40.0, 17.0], [np.nan, 20.0], [70.0, 38.0]]
+    model = Model.from_spec(workspace(rows[0]))
+    found = upper_limit(model, np.array(rows))
+    assert found.expected.shape == (4, 5)
+    assert found.status.tolist() == [0, 0, Status.NOT_FINITE, 0]
+    assert np.isnan([found.observed[2], *found.expected[2]]).all()
+    for index in (0, 1, 3):
+        alone = upper_limit(model, rows[index])
+        np.testing.assert_allclose(found.observed[index], alone.observed, rtol=1e-8)
+        np.testing.assert_allclose(found.expected[index], alone.expected, rtol=1e-8)
+        level = cls_of_pyhf(workspace(rows[index]), float(found.observed[index]))[0]
+        np.testing.assert_allclose(level, 0.05, rtol=5e-3)
+
+
+@pytest.mark.parametrize("observed", [[40.0, 17.0], [55.0, 26.0]], ids=["deficit", "excess"])
+def test_derivatives_in_the_yields_are_finite_differences(observed):
+    model = Model.from_spec(counting([3.0, 5.0], [50.0, 20.0], observed, **SPREAD))
+    # With a deficit the best fit is at the bound of the strength.
+    assert (fit(model).parameter("mu")[0] == 0) == (observed[0] < 50)
+    keys = ("SR", "s"), ("SR", "b")
+    nominal = np.concatenate([model.get(*key) for key in keys])
+
+    def limits(yields):
+        changed = dict(zip(keys, (yields[..., :2], yields[..., 2:]), strict=True))
+        found = upper_limit(model.with_numbers(changed), observed)
+        return jnp.concatenate([found.observed[..., None], found.expected], axis=-1)
+
+    with jax.enable_x64(True):
+        slopes = jax.jit(jax.jacrev(limits))(jnp.asarray(nominal))
+        shifts = 1e-4 * np.diag(nominal)
+        shifted = limits(jnp.concatenate([nominal + shifts, nominal - shifts]))
+    up, down = np.split(np.asarray(shifted), 2)
+    numeric = ((up - down) / (2e-4 * nominal)[:, None]).T
+    np.testing.assert_allclose(slopes, numeric, rtol=1e-5, atol=1e-6)
