@@ -1,7 +1,7 @@
 """The multilayer perceptron, and what any model must be able to do."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from typing import Protocol, runtime_checkable
@@ -215,6 +215,25 @@ class MLP:
                 )
         if not 0.0 <= self.dropout < 1.0:
             raise InputError(f"MLP(dropout={self.dropout}): must be at least 0 and below 1.")
+
+    def for_member(self, hyperparameters: Mapping[str, float]) -> "MLP":
+        """The recipe of the network that a member with these hyperparameters is.
+
+        Args:
+            hyperparameters: Values of the member; what they do not name has its default.
+        """
+
+        def whole(name: str, default: int, low: int, high: int) -> int:
+            return min(max(round(hyperparameters.get(name, default)), low), high)
+
+        widths = [whole(f"width_{i}", n, 1, n) for i, n in enumerate(self.hidden, 1)]
+        layers = len(widths)
+        depth = whole("depth", layers, 1, layers) if len(set(self.hidden)) == 1 else layers
+        activation = self.activation
+        if not isinstance(activation, str):
+            activation = activation[whole("activation", 0, 0, len(activation) - 1)]
+        dropout = hyperparameters.get("dropout", self.dropout)
+        return replace(self, hidden=widths[:depth], activation=activation, dropout=dropout)
 
     def __call__(self, inputs: int, outputs: int, *, rngs: nnx.Rngs) -> Network:
         """Makes the network; `inputs` features in, `outputs` logits out."""

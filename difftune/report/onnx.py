@@ -119,41 +119,46 @@ def _transformed(graph: _Graph, network: TrainedNetwork) -> str:
 def _layers(graph: _Graph, network: TrainedNetwork, model: MLP, x: str) -> str:
     """The perceptron in evaluation mode, up to the logits."""
     state: Any = network.weights.parameters
-    for i in range(len(model.hidden)):
-        x = _linear(graph, state["linear"][i], x)
+    # What the member does not use of the largest network is left out.
+    own = model.for_member(network.hyperparameters)
+    fan_in = network.blueprint.inputs
+    for i, width in enumerate(own.hidden):
+        x = _linear(graph, state["linear"][i], x, fan_in, width)
         if model.normalisation == "batch":
-            x = _batch_norm(graph, state["norm"][i], network.weights.buffers["norm"][i], x)
+            x = _batch_norm(graph, state["norm"][i], network.weights.buffers["norm"][i], x, width)
         elif model.normalisation == "layer":
-            x = _layer_norm(graph, state["norm"][i], x)
-        x = _activation(graph, model.activation, x)
-    return _linear(graph, state["output"], x)
+            x = _layer_norm(graph, state["norm"][i], x, width)
+        x = _activation(graph, str(own.activation), x)
+        fan_in = width
+    return _linear(graph, state["output"], x, fan_in, network.blueprint.outputs)
 
 
 def _numbers(variable: Any) -> Float[np.ndarray, "..."]:
     return np.asarray(variable[...])
 
 
-def _linear(graph: _Graph, layer: Any, x: str) -> str:
-    kernel, bias = (graph.constant(_numbers(layer[name])) for name in ("kernel", "bias"))
-    return graph("Gemm", x, kernel, bias)
+def _linear(graph: _Graph, layer: Any, x: str, fan_in: int, width: int) -> str:
+    kernel = graph.constant(_numbers(layer["kernel"])[:fan_in, :width])
+    return graph("Gemm", x, kernel, graph.constant(_numbers(layer["bias"])[:width]))
 
 
 # flax adds this to the variance in both normalisations.
 _EPSILON = {"batch": 1e-5, "layer": 1e-6}
 
 
-def _batch_norm(graph: _Graph, layer: Any, statistics: Any, x: str) -> str:
+def _batch_norm(graph: _Graph, layer: Any, statistics: Any, x: str, width: int) -> str:
     scale = _numbers(layer["scale"]) / np.sqrt(_numbers(statistics["var"]) + _EPSILON["batch"])
     shift = _numbers(layer["bias"]) - _numbers(statistics["mean"]) * scale
+    scale, shift = scale[:width], shift[:width]
     return graph("Add", graph("Mul", x, graph.constant(scale)), graph.constant(shift))
 
 
-def _layer_norm(graph: _Graph, layer: Any, x: str) -> str:
+def _layer_norm(graph: _Graph, layer: Any, x: str, width: int) -> str:
     centred = graph("Sub", x, graph("ReduceMean", x, axes=[1]))
     variance = graph("ReduceMean", graph("Mul", centred, centred), axes=[1])
-    width = graph("Sqrt", graph("Add", variance, graph.constant(_EPSILON["layer"])))
-    scaled = graph("Mul", graph("Div", centred, width), graph.constant(_numbers(layer["scale"])))
-    return graph("Add", scaled, graph.constant(_numbers(layer["bias"])))
+    spread = graph("Sqrt", graph("Add", variance, graph.constant(_EPSILON["layer"])))
+    scale, bias = (graph.constant(_numbers(layer[name])[:width]) for name in ("scale", "bias"))
+    return graph("Add", graph("Mul", graph("Div", centred, spread), scale), bias)
 
 
 def _activation(graph: _Graph, name: str, x: str) -> str:

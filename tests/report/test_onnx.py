@@ -1,6 +1,7 @@
 """ONNX Runtime, which knows nothing of jax, gives the scores of the network."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import onnxruntime
 import pytest
@@ -15,20 +16,21 @@ from difftune.training import Blueprint, TrainedNetwork
 NAMES = ("pt", "eta", "mass")
 
 
-def network(model, *, outputs=1, indicators=False):
+def network(model, *, outputs=1, indicators=False, hyperparameters=None):
     rng = np.random.default_rng(1)
     features = (rng.normal(size=(400, 3)) * [50.0, 1.0, 90.0] + [100.0, 0.0, 170.0]).astype("f4")
     features[::7, 2] = np.nan
     transform = FeatureTransform.fit(features, indicators=indicators)
     blueprint = Blueprint(model, inputs=transform.width, outputs=outputs)
-    weights = blueprint.init(jax.random.key(0))
+    hyperparameters = hyperparameters or {}
+    weights = blueprint.init(jax.random.key(0), jax.tree.map(jnp.float32, hyperparameters))
     # Biases, scales and batch statistics as a training leaves them, not as they start.
     leaves, structure = jax.tree.flatten(weights)
     moved = [leaf + 0.3 * rng.random(leaf.shape).astype("f4") for leaf in leaves]
     made = TrainedNetwork(
         blueprint=blueprint,
         weights=jax.tree.unflatten(structure, moved),
-        hyperparameters={},
+        hyperparameters=hyperparameters,
         transform=transform,
         feature_names=NAMES,
         signal_process=(0.0, 1.0, 1.0)[:outputs] if outputs > 1 else (1.0, 0.0),
@@ -55,6 +57,20 @@ def test_normalisations_missing_values_and_classes(normalisation):
     made, features = network(model, outputs=3, indicators=True)
     found = runtime_score(to_onnx(made).SerializeToString(), features)
     np.testing.assert_allclose(found, made.score(features), atol=2e-6)
+
+
+@pytest.mark.parametrize("normalisation", ["none", "batch", "layer"])
+@pytest.mark.parametrize("activation", [0.0, 1.0])
+def test_the_shape_is_that_of_the_member(normalisation, activation):
+    model = MLP(hidden=(8, 8, 8), activation=("tanh", "gelu"), normalisation=normalisation)
+    shape = {"width_1": 5.0, "width_2": 3.0, "depth": 2.0, "activation": activation}
+    made, features = network(model, hyperparameters=shape)
+    file = to_onnx(made)
+    found = runtime_score(file.SerializeToString(), features)
+    np.testing.assert_allclose(found, made.score(features), atol=2e-6)
+    assert found.std() > 0.01
+    kernels = [tuple(c.dims) for c in file.graph.initializer if len(c.dims) == 2]
+    assert kernels == [(3, 5), (5, 3), (3, 1)]
 
 
 def test_file_names_its_features(tmp_path):

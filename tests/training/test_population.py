@@ -7,6 +7,7 @@ import optax
 import pytest
 
 from difftune.errors import InputError
+from difftune.models import MLP
 from difftune.objectives import CategoricalCrossEntropy, CrossEntropy
 from difftune.training import STOPPED, Blueprint, batches_of, epoch_events, optimizer
 from difftune.training import devices as devices_module
@@ -244,6 +245,49 @@ def test_the_reduced_rate_is_that_of_the_steps(alone):
     b, _ = toy.train(toy.shared(), halved, 1, start, first=3)
     for x, y in zip(jax.tree.leaves(a.weights), jax.tree.leaves(b.weights), strict=True):
         np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-7)
+
+
+SHAPES = [
+    {},
+    {"width_1": 5.0, "width_2": 3.0},
+    {"depth": 1.0, "activation": 1.0},
+    {"width_1": 4.0, "depth": 1.0},
+    {"width_2": 6.0, "activation": 1.0},
+]
+
+
+@pytest.fixture(scope="module")
+def of_all_shapes():
+    names = {"width_1": 8.0, "width_2": 8.0, "depth": 2.0, "activation": 0.0}
+    given = {
+        name: np.array([shape.get(name, default) for shape in SHAPES])
+        for name, default in names.items()
+    }
+    given["learning_rate"] = np.full(len(SHAPES), 1e-2)
+    given["l2"] = np.full(len(SHAPES), 1e-3)
+    recipe = MLP(hidden=(8, 8), activation=("relu", "tanh"), normalisation="layer")
+    blueprint = Blueprint(recipe, inputs=4, outputs=1)
+    population = toy.population(members=len(SHAPES), blueprint=blueprint)
+    population.check(set(given))
+    return recipe, *toy.train(population, given, EPOCHS)
+
+
+@pytest.mark.parametrize("slot", range(len(SHAPES)), ids=lambda i: "+".join(SHAPES[i]) or "none")
+def test_a_small_network_is_the_one_that_is_trained_alone(of_all_shapes, slot):
+    recipe, _, records = of_all_shapes
+    own = recipe.for_member(SHAPES[slot])
+    if slot:
+        assert own.hidden != (8, 8) or own.activation != "relu"
+    # Alone, in its own shape and slot: whoever is beside it is of that shape too.
+    blueprint = Blueprint(own, inputs=4, outputs=1)
+    population = toy.population(members=len(SHAPES), blueprint=blueprint)
+    given = {"learning_rate": np.full(len(SHAPES), 1e-2), "l2": np.full(len(SHAPES), 1e-3)}
+    _, alone = toy.train(population, given, EPOCHS)
+    # An event that changes its bin moves the score.
+    for name, tolerance in (("loss", 2e-4), ("validation_loss", 2e-4), ("score", 0.02)):
+        one, other = getattr(records, name)[:, slot], getattr(alone, name)[:, slot]
+        np.testing.assert_allclose(one, other, rtol=tolerance, err_msg=name)
+        assert len(set(getattr(records, name)[-1].tolist())) == len(SHAPES)
 
 
 def test_unknown_optimizers_are_refused():
