@@ -14,7 +14,7 @@ from benchmarks.table import text
 NAMES = sorted(
     module.name
     for module in pkgutil.iter_modules(benchmarks.__path__)
-    if module.name not in ("__main__", "table")
+    if not module.ispkg and module.name not in ("__main__", "table")
 )
 
 

@@ -1,0 +1,45 @@
+"""Keras in the competition: `fit`, one model after the other; KERAS_BACKEND says with what."""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+from benchmarks.peers import task
+
+
+def make(*, batch: int, events: int, width: int) -> Callable[[int], float]:
+    """A contestant: epochs of a model; returns the mean loss of the last of them."""
+    data = task.events(events)
+    used = task.trained_events(events, batch)
+    x, y, w = (a[:used] for a in (data.features, data.label.astype("float32"), data.balanced))
+    model = keras.Sequential(
+        [
+            keras.layers.Input((task.INPUTS,)),
+            keras.layers.Dense(width, activation="relu"),
+            keras.layers.Dense(width, activation="relu"),
+            keras.layers.Dense(1),
+        ]
+    )
+    for layer, kernel in zip(model.layers, task.start_weights(width, 0), strict=True):
+        layer.set_weights([kernel, np.zeros(kernel.shape[1], np.float32)])
+    model.compile(
+        optimizer=keras.optimizers.Adam(
+            task.LEARNING_RATE, beta_1=task.BETA1, beta_2=task.BETA2, epsilon=task.EPSILON
+        ),
+        loss=keras.losses.BinaryCrossentropy(from_logits=True),
+    )
+
+    def run(count: int) -> float:
+        history = model.fit(
+            x,
+            y[:, None],
+            sample_weight=w,
+            batch_size=min(batch, events),
+            epochs=count,
+            shuffle=False,
+            verbose=0,
+        )
+        return history.history["loss"][-1]
+
+    return run

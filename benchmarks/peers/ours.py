@@ -1,0 +1,189 @@
+"""difftune in the competition: the only place that drives it."""
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import difftune as dt
+from benchmarks.peers import task
+from difftune.models import MLP
+from difftune.objectives import CrossEntropy
+from difftune.training import RUNNING, Blueprint, Population, ScoreGap
+from difftune.training.batches import Columns
+from difftune.training.devices import use_cpu_cores
+from difftune.training.optimizers import adam, optimizer
+
+# One device a core, unless XLA_FLAGS, as set for this process, asks for one with many threads.
+use_cpu_cores()
+
+# Nobody stops early: a member that rests would make us look fast.
+PATIENCE = 1_000_000
+
+
+def columns(count: int, *, seed: int = 0) -> Columns:
+    """The events of the task."""
+    drawn = task.events(count, seed=seed)
+    return Columns(
+        features=drawn.features,
+        process=drawn.label,
+        label=drawn.label,
+        weight=drawn.weight,
+        training_weight=drawn.balanced,
+        signal_process=np.array([0.0, 1.0], np.float32),
+    )
+
+
+def population(
+    *,
+    members: int,
+    batch: int | list[int],
+    events: int,
+    validation: int,
+    width: int,
+    dropout: float,
+    general: bool = False,
+) -> Population:
+    """A population for the task.
+
+    Args:
+        members: Its size.
+        batch: Events a batch, or all sizes to choose from.
+        events: Training events.
+        validation: Validation events.
+        width: Of both hidden layers.
+        dropout: Where no hyperparameter says otherwise.
+        general: Whether activation and optimizer are a member's choice.
+    """
+    network = MLP(
+        hidden=(width, width),
+        dropout=dropout,
+        activation=task.ACTIVATIONS if general else "relu",
+    )
+    return Population(
+        blueprint=Blueprint(network, inputs=task.INPUTS, outputs=1),
+        objective=CrossEntropy(),
+        train=columns(events),
+        validation=columns(validation, seed=1),
+        members=members,
+        batch_size=batch if isinstance(batch, int) else tuple(batch),
+        optimizer=optimizer(*task.OPTIMIZERS) if general else adam,
+        patience=PATIENCE,
+        overtraining=ScoreGap(limit=float("inf")),
+    )
+
+
+def make(*, kind: str, **options: Any) -> Callable[[int], float]:
+    """A contestant.
+
+    Args:
+        kind: `"train"`, `"peak"` or `"recompiled"`.
+        options: Of that kind.
+    """
+    kinds: dict[str, Callable[..., Callable[[int], float]]] = {
+        "train": training,
+        "peak": peak,
+        "recompiled": recompiled,
+    }
+    return kinds[kind](**options)
+
+
+def training(*, values: dict[str, list[float]], **options: Any) -> Callable[[int], float]:
+    """Epochs of a population; returns the mean loss of the last of them.
+
+    Args:
+        values: Hyperparameters, one value a member.
+        options: For `population`.
+    """
+    trains = population(**options)
+    arrays = {name: np.asarray(value, np.float32) for name, value in values.items()}
+    trains.check(set(arrays))
+    state, done = jax.block_until_ready(trains.init(arrays)), 0
+
+    def run(count: int) -> float:
+        nonlocal state, done
+        for _ in range(count):
+            state, record = trains.epoch(state, arrays, epoch=done, epochs=100)
+            done += 1
+        jax.block_until_ready(state)
+        # Who is out costs nothing, and would make us look fast too.
+        assert np.all(np.asarray(state.status) == RUNNING), "a member is out"
+        return float(np.mean(record.loss))
+
+    return run
+
+
+def peak(*, sizes: list[int]) -> Callable[[int], float]:
+    """Matrix products in float32 on all devices at once; returns the best operations a second.
+
+    Args:
+        sizes: Of the square matrices.
+    """
+    product = jax.jit(lambda a, b: a @ b)
+    pairs = {
+        size: [jax.device_put((jnp.ones((size, size)),) * 2, device) for device in jax.devices()]
+        for size in sizes
+    }
+
+    def once(size: int) -> float:
+        began = time.perf_counter()
+        jax.block_until_ready([product(*pair) for pair in pairs[size]])
+        return 2.0 * size**3 * len(pairs[size]) / (time.perf_counter() - began)
+
+    def run(count: int) -> float:
+        return max(once(size) for _ in range(2 * count) for size in sizes)
+
+    return run
+
+
+def recompiled(*, rounds: int, **options: Any) -> Callable[[int], float]:
+    """A search; returns how many programs XLA compiled in its rounds after the second.
+
+    The first round compiles the epoch, the second what copies members.
+
+    Args:
+        rounds: Of the search, of one epoch each.
+        options: For `population`.
+    """
+    compiled = 0
+
+    def listener(event: str, *_: Any, **__: Any) -> None:
+        nonlocal compiled
+        compiled += event == "/jax/core/compile/backend_compile_duration"
+
+    jax.monitoring.register_event_duration_secs_listener(listener)
+    trains = population(**options)
+    counts: list[int] = []
+
+    def run(count: int) -> float:
+        for _ in range(count):
+            search(trains, rounds, 1, on_round=lambda _: counts.append(compiled))
+        assert counts[0] > 0, "the listener heard of no compilation"
+        return counts[rounds - 1] - counts[1]
+
+    return run
+
+
+def search(
+    trains: Population, rounds: int, epochs: int, *, on_round: Callable | None = None
+) -> dt.search.SearchResult:
+    """Population-based training of learning rate and dropout."""
+    return dt.search.run_search(
+        trains,
+        dt.search.PBT(population=trains.members, rounds=rounds, epochs_per_round=epochs),
+        dt.search.Space(
+            learning_rate=dt.search.log_uniform(1e-4, 1e-2), dropout=dt.search.uniform(0.0, 0.5)
+        ),
+        on_round=on_round,
+    )
+
+
+def job(*, rounds: int, epochs: int, **options: Any) -> None:
+    """The whole job, for a process of its own."""
+    found = search(population(**options), rounds, epochs)
+    best = found.best.score[found.winner]
+    print(f"significance {best:.3f}", file=sys.stderr)

@@ -1,0 +1,146 @@
+"""PyTorch in the competition: one model after the other, and `torch.func` over many at once."""
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value, stack_module_state, vmap
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from benchmarks.peers import task
+
+Batches = list[tuple[Tensor, Tensor, Tensor]]
+
+
+def batches(events: int, batch: int) -> Batches:
+    """Contiguous slices of the events, which are in a random order: cheaper than random rows."""
+    data = task.events(events)
+    columns = (data.features, data.label.astype("float32"), data.balanced)
+    used = task.trained_events(events, batch)
+    parts = [torch.from_numpy(a[:used]).split(min(batch, events)) for a in columns]
+    return list(zip(*parts, strict=True))
+
+
+def network(width: int, *, dropout: float = 0.0, seed: int = 0) -> nn.Sequential:
+    """The network of the task, with its start values."""
+    layers: list[nn.Module] = []
+    sizes = (task.INPUTS, width, width)
+    for rows, columns in pairwise(sizes):
+        layers += [nn.Linear(rows, columns), nn.ReLU()]
+        if dropout:
+            layers.append(nn.Dropout(dropout))
+    made = nn.Sequential(*layers, nn.Linear(width, 1))
+    linear = [layer for layer in made if isinstance(layer, nn.Linear)]
+    with torch.no_grad():
+        for layer, kernel in zip(linear, task.start_weights(width, seed), strict=True):
+            layer.weight.copy_(torch.from_numpy(kernel.T.copy()))
+            layer.bias.zero_()
+    return made
+
+
+def make(*, form: str, members: int = 1, **options: Any) -> Callable[[int], float]:
+    """A contestant; it returns the mean loss of the last epoch.
+
+    Args:
+        form: Of one model that is trained as many epochs as there would be models after each
+            other: `"eager"`, `"fused"` (one kernel for Adam), `"compiled loss"` (that, and the loss
+            with its gradient compiled), `"compiled step"` (everything, with Adam written by hand,
+            is one compiled function). Of many models at once: `"torch.func eager"`,
+            `"torch.func compiled"`.
+        members: Models at once.
+        options: `batch`, `events`, `width`.
+    """
+    if form.startswith("torch.func") or form == "compiled step":
+        return functional(members=members, compiled="compiled" in form, **options)
+    return one_by_one(form=form, **options)
+
+
+def one_by_one(*, form: str, batch: int, events: int, width: int) -> Callable[[int], float]:
+    """An ordinary model, optimizer and loop."""
+    parts = batches(events, batch)
+    model = network(width)
+    optimizer = torch.optim.Adam(
+        model.parameters(),
+        lr=task.LEARNING_RATE,
+        betas=(task.BETA1, task.BETA2),
+        eps=task.EPSILON,
+        fused=form != "eager",
+    )
+
+    def loss_of(x: Tensor, y: Tensor, w: Tensor) -> Tensor:
+        return binary_cross_entropy_with_logits(model(x)[:, 0], y, weight=w)
+
+    if form == "compiled loss":
+        loss_of = torch.compile(loss_of)
+
+    def run(count: int) -> float:
+        total = torch.zeros(())
+        for _ in range(count):
+            total = torch.zeros(())
+            for part in parts:
+                optimizer.zero_grad(set_to_none=True)
+                loss = loss_of(*part)
+                loss.backward()
+                optimizer.step()
+                total += loss.detach()
+        return float(total) / len(parts)
+
+    return run
+
+
+def functional(
+    *, members: int, compiled: bool, batch: int, events: int, width: int
+) -> Callable[[int], float]:
+    """`torch.func.vmap` of the gradient over stacked models, and Adam by hand.
+
+    Each model has its own learning rate. One model alone is not mapped.
+    """
+    parts = batches(events, batch)
+    stacked, _ = stack_module_state([network(width, seed=seed) for seed in range(members)])
+    skeleton = network(width).to("meta")
+    rates = {
+        name: torch.full((members,) + (1,) * (p.ndim - 1), task.LEARNING_RATE)
+        for name, p in stacked.items()
+    }
+    single = members == 1
+    parameters = {name: (p[0] if single else p).detach() for name, p in stacked.items()}
+    rates = {name: rate[0] if single else rate for name, rate in rates.items()}
+    first = {name: torch.zeros_like(p) for name, p in parameters.items()}
+    second = {name: torch.zeros_like(p) for name, p in parameters.items()}
+
+    def loss_of(own: dict[str, Tensor], x: Tensor, y: Tensor, w: Tensor) -> Tensor:
+        logits = functional_call(skeleton, own, (x,))[:, 0]
+        return binary_cross_entropy_with_logits(logits, y, weight=w)
+
+    gradient_of = grad_and_value(loss_of)
+    if not single:
+        gradient_of = vmap(gradient_of, in_dims=(0, None, None, None))
+
+    def step(number: Tensor, total: Tensor, x: Tensor, y: Tensor, w: Tensor) -> None:
+        gradients, loss = gradient_of(parameters, x, y, w)
+        number.add_(1.0)
+        scale = (1.0 - task.BETA2**number).sqrt()
+        for name, g in gradients.items():
+            first[name].mul_(task.BETA1).add_(g, alpha=1.0 - task.BETA1)
+            second[name].mul_(task.BETA2).addcmul_(g, g, value=1.0 - task.BETA2)
+            size = (second[name].sqrt() / scale).add_(task.EPSILON)
+            step_size = rates[name] / (1.0 - task.BETA1**number)
+            parameters[name].sub_(step_size * first[name] / size)
+        total.add_(loss.mean())
+
+    if compiled:
+        step = torch.compile(step)
+    number = torch.zeros(())
+
+    def run(count: int) -> float:
+        total = torch.zeros(())
+        with torch.no_grad():
+            for _ in range(count):
+                total = torch.zeros(())
+                for part in parts:
+                    step(number, total, *part)
+        return float(total) / len(parts)
+
+    return run

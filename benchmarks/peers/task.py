@@ -1,0 +1,88 @@
+"""The task that all are given: events, network, optimizer. Needs numpy alone."""
+
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+INPUTS = 30
+LEARNING_RATE = 1e-3
+VALIDATION = 2_000
+# Adam's constants, the same in every library; Keras and TensorFlow would take another epsilon.
+BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+# What a population that differs in everything chooses from. The activations cost the same, so that
+# the choice is timed and not the work of a tanh.
+ACTIVATIONS = ("relu", "leaky_relu")
+OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
+# Standard deviation of a normal distribution that is cut at two of them.
+TRUNCATED = 0.87962566
+
+
+class Events(NamedTuple):
+    """Columns of simulated events; `balanced` are the weights of the loss, with mean one."""
+
+    features: np.ndarray
+    label: np.ndarray
+    weight: np.ndarray
+    balanced: np.ndarray
+
+
+def events(count: int, *, seed: int = 0) -> Events:
+    """Two overlapping normal distributions with weights, in a random order.
+
+    Args:
+        count: Number of events.
+        seed: Of the events; their distribution is always the same.
+    """
+    shift = 0.3 * np.random.default_rng(57).normal(size=INPUTS)
+    draw = np.random.default_rng(seed)
+    label = draw.random(count) < 0.3
+    features = draw.normal(size=(count, INPUTS)) + label[:, None] * shift
+    weight = draw.gamma(2.0, 1.0, count)
+    totals = np.where(label, weight[label].sum(), weight[~label].sum())
+    return Events(
+        features=features.astype(np.float32),
+        label=label.astype(np.int32),
+        weight=weight.astype(np.float32),
+        balanced=(weight * count / (2.0 * totals)).astype(np.float32),
+    )
+
+
+def batches(count: int, batch: int) -> int:
+    """Steps of an epoch; the events left over are not used, by nobody."""
+    return count // min(batch, count)
+
+
+def trained_events(count: int, batch: int) -> int:
+    """Events that an epoch uses."""
+    return batches(count, batch) * min(batch, count)
+
+
+def start_weights(width: int, seed: int) -> list[np.ndarray]:
+    """Kernels `[inputs, outputs]` as Flax draws them (arXiv 1706.02515's scale); biases are zero.
+
+    Args:
+        width: Of both hidden layers.
+        seed: Of the model.
+    """
+    draw = np.random.default_rng([7, seed])
+    sizes = (INPUTS, width, width, 1)
+    kernels = []
+    for rows, columns in pairwise(sizes):
+        normal = draw.normal(size=(rows, columns))
+        while np.any(far := np.abs(normal) > 2.0):
+            normal[far] = draw.normal(size=far.sum())
+        kernels.append((normal / (TRUNCATED * np.sqrt(rows))).astype(np.float32))
+    return kernels
+
+
+def flops(width: int) -> float:
+    """Operations to train one member on one event.
+
+    Two for each multiplication with its addition; forwards, and twice as many backwards. The
+    gradient in the features, which nobody needs, is counted as is customary.
+
+    Args:
+        width: Of both hidden layers.
+    """
+    return 3 * 2 * (INPUTS * width + width * width + width)
