@@ -20,6 +20,7 @@ from difftune.inference.profile import (
     Bounds,
     Limits,
     best_fit,
+    check_steps,
     limits,
     make_problem,
     over,
@@ -109,7 +110,7 @@ def fit(
         start: Start values of all parameters.
         steps: So many steps, neither less nor more, for use in the training of a network: a
             population's members do not wait for the slowest fit. The numbers are then those of the
-            last step whatever the status; on Asimov data, which start at the minimum, 4 are enough.
+            last step whatever the status; 4 are enough near the start, as on Asimov data.
 
     Returns:
         Best fit, uncertainties and correlations; differentiable with respect to numbers and data.
@@ -119,6 +120,7 @@ def fit(
         FitError: The fit does not converge.
     """
     given = limits(model.structure, bounds=bounds, fixed=fixed, start=start)
+    check_steps(steps)
     values = model.data(data)
     arrays = _fit(model, values, given, steps=steps)
     status = arrays["status"]

@@ -21,6 +21,7 @@ from difftune.inference.profile import (
     Limits,
     Statistic,
     at_value,
+    check_steps,
     envelope,
     implicit,
     in_batches,
@@ -111,6 +112,11 @@ def hypotest(
         )
     if given.fixed[index]:
         raise InputError(f"{name!r} is fixed in the model, so it cannot be tested: free it.")
+    check_steps(steps)
+    if toys and steps is not None:
+        raise InputError(
+            "hypotest(toys=..., steps=...): the fits of toys take the steps they need."
+        )
     values = model.data(data)
     if toys:
         key = np.uint32(seed)

@@ -188,7 +188,7 @@ def _one_limit(structure: Structure, level: float, problem: Problem) -> tuple[Up
     )
     end = jax.lax.stop_gradient(jax.lax.while_loop(goes_on, step, jax.lax.stop_gradient(begin)))
     status = jnp.where(
-        (end.status == Status.CONVERGED) & (end.change > 1e-6).any(), Status.NO_LIMIT, end.status
+        (end.status == Status.CONVERGED) & ~(end.change <= 1e-6).all(), Status.NO_LIMIT, end.status
     )
     # One more step, of value 0, carries the derivatives.
     at_end = tests(end.mu, end.points)

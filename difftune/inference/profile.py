@@ -93,6 +93,16 @@ def parameter_index(structure: Structure, name: str) -> int:
     return structure.names.index(name)
 
 
+def check_steps(steps: int | None) -> None:
+    """Refuses a number of solver steps that is none.
+
+    Raises:
+        InputError: For a number below 1.
+    """
+    if steps is not None and steps < 1:
+        raise InputError(f"steps={steps}: give at least 1, or None for as many as it takes.")
+
+
 def poi_index(model: Model, what: str) -> int:
     """Index of the parameter of interest.
 

@@ -246,13 +246,13 @@ def minimise(
         # Newton's steps square the distance: after a short one that made much of the way to it
         # there is nothing left to look for.
         near = (distance <= tolerance) | ((distance <= 1e-6) & (distance <= 1e-2 * state.distance))
-        softer = jnp.where(state.damping > 0.01, state.damping / 10, 0.0)
+        softer = jnp.where(state.damping > 1e-4, state.damping / 10, 0.0)
         return _State(
             parameters=jnp.where(better, there, state.parameters),
             value=jnp.where(better, value, state.value),
             known=here,
             moved=better,
-            damping=jnp.where(better, softer, jnp.maximum(state.damping * 5, 1e-2)),
+            damping=jnp.where(better, softer, jnp.maximum(state.damping * 10, 1e-4)),
             distance=jnp.where(better, distance, state.distance),
             done=better & newton & (state.damping == 0) & near,
             steps=state.steps + 1,

@@ -16,14 +16,16 @@ class Hyperparameter(nnx.Variable):
     """
 
     @classmethod
-    def named(cls, name: str, default: int | float) -> "Hyperparameter":
+    def named(cls, name: str, default: int | float, *, inherited: bool = False) -> "Hyperparameter":
         """A hyperparameter called `name` in the search space.
 
         Args:
             name: Name in the space, for example `"dropout"`.
             default: Value without a search.
+            inherited: Whether whoever takes over the weights takes over the value, as that of a
+                width: a search then tries others in members that begin afresh alone.
         """
-        return cls(jnp.float32(default), hyperparameter=name)
+        return cls(jnp.float32(default), hyperparameter=name, inherited=inherited)
 
 
 def fill(state: nnx.State, values: Mapping[str, Any]) -> nnx.State:

@@ -76,11 +76,11 @@ class Network(nnx.Module):
         self.output = linear(sizes[-1], outputs)
 
         self.width = nnx.List(
-            [Hyperparameter.named(f"width_{i}", n) for i, n in enumerate(hidden, 1)]
+            [Hyperparameter.named(f"width_{i}", n, inherited=True) for i, n in enumerate(hidden, 1)]
         )
         # A skipped layer hands its input on, which must then fit the next.
         same = len(set(hidden)) == 1
-        self.depth = Hyperparameter.named("depth", len(hidden)) if same else None
+        self.depth = Hyperparameter.named("depth", len(hidden), inherited=True) if same else None
         self.activations = (activation,) if isinstance(activation, str) else activation
         self.choice = None if isinstance(activation, str) else Hyperparameter.named("activation", 0)
 
@@ -168,7 +168,8 @@ class MLP:
 
     Its shape can be searched. These hyperparameters give each member the network that it would
     be if it had been made with this shape, start values included; whole numbers are meant, what
-    is out of range is moved to the nearest that is allowed:
+    is out of range is moved to the nearest that is allowed. Widths and depth go with the weights
+    when a member is copied:
 
     - `"width_1"`, `"width_2"`, ...: units of each hidden layer, from 1 to `hidden[0]`,
       `hidden[1]`, ..., which are the defaults.

@@ -2,8 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import jax
@@ -200,6 +200,7 @@ def run_search(
         else:
             rng = _stream(population, number)
             proposal = strategy.propose(space, log.standing(number), rng)
+            proposal = _with_inheritance(proposal, log.values(-1), population.blueprint.inherited)
             values = constant | proposal.hyperparameters
             state = population.inherit(
                 state, proposal.parents, proposal.restart, values, generation=number
@@ -234,6 +235,19 @@ def run_search(
             )
     assert state is not None, "a strategy has at least one round"
     return _result(state, log)
+
+
+def _with_inheritance(
+    proposal: Proposal, before: Mapping[str, np.ndarray], inherited: Collection[str]
+) -> Proposal:
+    """What belongs to weights, as the width of a layer, comes from the parent with them."""
+    values = {
+        name: np.where(proposal.restart, value, before[name][proposal.parents])
+        if name in inherited
+        else value
+        for name, value in proposal.hyperparameters.items()
+    }
+    return replace(proposal, hyperparameters=values)
 
 
 def _stream(population: Population, number: int) -> np.random.Generator:

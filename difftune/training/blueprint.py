@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float
 
 from difftune.errors import InputError
 from difftune.models import Hyperparameter, Model, fill
@@ -92,6 +92,12 @@ class Blueprint:
         _, parameters, _, _, buffers = _parts(network)
         return Weights(parameters, buffers)
 
+    @cached_property
+    def inherited(self) -> frozenset[str]:
+        """Hyperparameters that a network keeps for life, as its shape."""
+        facts = [leaf.get_metadata() for _, leaf in nnx.to_flat_state(self._hyper)]
+        return frozenset(each["hyperparameter"] for each in facts if each["inherited"])
+
     def random_state(self, key: Array) -> nnx.State:
         """The network's random streams (dropout), started anew from a key."""
         leaves = nnx.to_flat_state(self._random)
@@ -134,11 +140,3 @@ class Blueprint:
     def evaluate_jit(self):
         """`evaluate`, compiled once."""
         return jax.jit(self.evaluate)
-
-
-def kernel_norms(parameters: PyTree) -> tuple[Array, Array]:
-    """Sum of magnitudes and of squares of all weight matrices (biases are not penalised)."""
-    kernels = [leaf for leaf in jax.tree.leaves(parameters) if leaf.ndim >= 2]
-    l1 = sum((jnp.abs(kernel).sum() for kernel in kernels), jnp.float32(0.0))
-    l2 = sum((jnp.square(kernel).sum() for kernel in kernels), jnp.float32(0.0))
-    return l1, l2

@@ -136,6 +136,23 @@ def test_fit_of_real_templates_reaches_the_minimum():
     assert (ours.uncertainties > 0).all()
 
 
+def test_a_narrow_valley_is_followed_to_its_end():
+    """Data of a signal, described without one: the variations bend to make up for it."""
+    spec = samples.large_workspace(bins=6, processes=3, systematics=5)
+    model = Model.from_spec(spec)
+    judge, index = model.to_pyhf(), model.config.poi_index
+    nominal = np.array(model.structure.layout.init)
+    nominal[index] = 1.0
+    data = model.asimov(nominal)
+    ours = fit(model, data, fixed={model.config.poi_name: 0.0})
+    pyhf.set_backend("numpy", pyhf.optimize.minuit_optimizer(tolerance=1e-3))
+    theirs = pyhf.infer.mle.fixed_poi_fit(0.0, data.tolist(), judge, return_fitted_val=True)[1]
+    pyhf.set_backend("numpy", "scipy")
+    assert ours.twice_nll <= theirs + 1e-6
+    assert ours.twice_nll > theirs - 0.1
+    assert ours.steps < 50
+
+
 def test_fit_to_the_expectation_returns_it():
     workspace = samples.toy_workspace()
     model, _ = read(workspace)

@@ -8,6 +8,7 @@ import numpy as np
 import pyhf
 import pytest
 
+from difftune.errors import InputError
 from difftune.histfactory import Model
 from difftune.inference import Status, fit, hypotest
 from tests import shared_data
@@ -163,3 +164,13 @@ def test_more_steps_than_it_takes_change_nothing():
     together = fit(model, np.stack([data, model.asimov()]), steps=30)
     np.testing.assert_allclose(together.values[0], converged.values, rtol=1e-9)
     assert together.status.tolist() == [Status.CONVERGED, Status.CONVERGED]
+
+
+@pytest.mark.parametrize("steps", [0, -1])
+def test_no_steps_are_refused(steps):
+    model = two_channels()
+    for call in (lambda: fit(model, steps=steps), lambda: hypotest(1.0, model, steps=steps)):
+        with pytest.raises(InputError, match=rf"steps={steps}: give at least 1"):
+            call()
+    with pytest.raises(InputError, match="the fits of toys take the steps they need"):
+        hypotest(1.0, model, toys=10, steps=4)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from difftune.errors import InputError
+from difftune.models import MLP
 from difftune.search import (
     PBT,
     Proposal,
@@ -17,11 +18,12 @@ from difftune.search import (
     Standing,
     Strategy,
     choice,
+    integer,
     log_uniform,
     run_search,
     uniform,
 )
-from difftune.training import Checkpoints
+from difftune.training import Blueprint, Checkpoints
 from tests.training import scripted, toy
 from tests.training.scripted import NAMES, VALIDATION
 
@@ -247,3 +249,21 @@ def test_what_cannot_be_searched_is_refused():
         run_search(toy.shared(), strategy, SPACE, fixed={"droput": 0.1})
     with pytest.raises(InputError, match=r"wants 4 members, the population has 8"):
         run(strategy)
+
+
+def test_the_shape_of_a_network_goes_with_its_weights():
+    model = MLP(hidden=(8, 8))
+    population = toy.population(blueprint=Blueprint(model, inputs=4, outputs=1), members=8)
+    space = Space(width_1=integer(2, 8), depth=integer(1, 2), learning_rate=log_uniform(1e-4, 0.1))
+    strategy = PBT(population=8, rounds=4, epochs_per_round=1, quantile=0.5, resample=0.5)
+    history = run_search(population, strategy, space).history
+    copied = 0
+    for number in range(1, 4):
+        parents, restart = history.parents[number], history.restart[number]
+        copied += np.sum(parents != SLOTS)
+        for name in ("width_1", "depth"):
+            before, after = history.hyperparameters[name][number - 1 : number + 1]
+            np.testing.assert_array_equal(after[~restart], before[parents][~restart])
+    assert copied > 4
+    rates = history.hyperparameters["learning_rate"]
+    assert len(set(rates[3])) > len(set(history.hyperparameters["width_1"][3]))

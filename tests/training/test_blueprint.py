@@ -7,7 +7,7 @@ from flax import nnx
 from difftune.errors import InputError
 from difftune.models import MLP, Hyperparameter
 from difftune.training import Blueprint
-from difftune.training.blueprint import Weights, kernel_norms
+from difftune.training.blueprint import Weights
 
 X = jnp.asarray(np.random.default_rng(0).normal(size=(40, 4)), jnp.float32)
 
@@ -75,14 +75,6 @@ def test_hyperparameters_reach_the_network():
     plain, tripled = (blueprint.evaluate(weights, {"slope": jnp.float32(s)}, X) for s in (1.0, 3.0))
     np.testing.assert_array_equal(plain, blueprint.evaluate(weights, {}, X))
     np.testing.assert_allclose(tripled - bias, 3.0 * (plain - bias), rtol=1e-4, atol=1e-6)
-
-
-def test_norms_are_of_the_weight_matrices_alone():
-    weights = Blueprint(Own, inputs=4, outputs=1).init(jax.random.key(0))
-    kernels = [np.asarray(weights.parameters[n]["kernel"][...]) for n in ("hidden", "output")]
-    l1, l2 = kernel_norms(weights.parameters)
-    assert float(l1) == pytest.approx(sum(np.abs(k).sum() for k in kernels), rel=1e-5)
-    assert float(l2) == pytest.approx(sum((k**2).sum() for k in kernels), rel=1e-5)
 
 
 class Flat(Own):
