@@ -5,6 +5,7 @@ import logging
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ QUICK = ("SH4b_50bins", "single_channel_big")
 OPTIMIZERS = {
     "minuit": pyhf.optimize.minuit_optimizer(tolerance=1e-5),
     "scipy": pyhf.optimize.scipy_optimizer(tolerance=1e-10, maxiter=100_000),
+    "minuit, not so tight": pyhf.optimize.minuit_optimizer(tolerance=1e-3),
 }
 
 
@@ -69,7 +71,7 @@ def _best_fits(name: str, model: dt.histfactory.Model, judge: pyhf.Model) -> lis
     for data in (model.data(), model.asimov()):
         ours = dt.inference.fit(model, data)
         free = ours.uncertainties > 0
-        for optimizer in OPTIMIZERS:
+        for optimizer in ("minuit", "scipy"):
             for start in (None, ours.values.tolist()):
                 tried += 1
                 found = _fit(judge, data, optimizer, start)
@@ -172,27 +174,44 @@ def _toys(name: str, model: dt.histfactory.Model, judge: pyhf.Model, *, count: i
 
 
 def _cls(name: str, model: dt.histfactory.Model, judge: pyhf.Model) -> list[Row]:
+    """CLs on the data, from our best fit: pyhf fails less often from there."""
     if model.structure.poi is None:
         return []
     ours = dt.inference.hypotest(1.0, model)
+    data, start = model.data().tolist(), dt.inference.fit(model).values.tolist()
     began = time.perf_counter()
-    pyhf.set_backend(pyhf.tensorlib, OPTIMIZERS["minuit"])
-    try:
+
+    def action() -> tuple[float, ...]:
         observed, expected = pyhf.infer.hypotest(
-            1.0, model.data().tolist(), judge, return_expected_set=True
+            1.0, data, judge, init_pars=start, return_expected_set=True
         )
-    except (pyhf.exceptions.FailedMinimization, AttributeError):
-        return []
-    seconds = time.perf_counter() - began
-    theirs = np.array([float(observed), *(float(value) for value in expected)])
-    away = np.abs(np.array([ours.observed, *ours.expected]) - theirs).max()
-    spread = f"({seconds:.1f} s in pyhf)"
+        return float(observed), *(float(value) for value in expected)
+
+    theirs, tries = None, 0
+    for optimizer in OPTIMIZERS:
+        if theirs is None:
+            tries += 1
+            theirs = _tried(judge, optimizer, action)
+    away = np.nan
+    if theirs is not None:
+        away = np.abs(np.array([ours.observed, *ours.expected]) - np.array(theirs)).max()
+    spread = f"({time.perf_counter() - began:.0f} s in pyhf; optimizers tried: {tries})"
     what = f"{name}: CLs, largest difference"
     return [Row(what=what, required="<= 1e-5", measured=float(away), spread=spread)]
 
 
 def _fit(judge: pyhf.Model, data: np.ndarray, optimizer: str, start: Any) -> Found | None:
-    """By pyhf with gradients; without where they are NaN, as they are at kinks in pyhf 0.7.6."""
+    def action() -> Found:
+        values, twice_nll = pyhf.infer.mle.fit(
+            data.tolist(), judge, init_pars=start, return_fitted_val=True
+        )
+        return Found(np.asarray(values), float(twice_nll))
+
+    return _tried(judge, optimizer, action)
+
+
+def _tried(judge: pyhf.Model, optimizer: str, action: Callable[[], Any]) -> Any:
+    """What pyhf gives with gradients; without where they are NaN, as they are at some kinks."""
     jax_backend = pyhf.tensorlib
     # Numerical gradients of hundreds of parameters take minutes a fit.
     backends = [jax_backend, "numpy"] if judge.config.npars < 60 else [jax_backend]
@@ -200,13 +219,10 @@ def _fit(judge: pyhf.Model, data: np.ndarray, optimizer: str, start: Any) -> Fou
         for backend in backends:
             pyhf.set_backend(backend, OPTIMIZERS[optimizer])
             try:
-                values, twice_nll = pyhf.infer.mle.fit(
-                    data.tolist(), judge, init_pars=start, return_fitted_val=True
-                )
+                return action()
             except (pyhf.exceptions.FailedMinimization, AttributeError):
                 # The second is pyhf 0.7.6 where Minuit has no covariance.
                 continue
-            return Found(np.asarray(values), float(twice_nll))
     finally:
         pyhf.set_backend(jax_backend)
     return None
