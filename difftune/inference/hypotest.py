@@ -26,6 +26,7 @@ from difftune.inference.profile import (
     implicit,
     in_batches,
     limits,
+    lower,
     make_problem,
     minima,
     over,
@@ -164,12 +165,16 @@ def _one_test(
     """One test in the asymptotic formulae."""
     index = structure.poi_index or 0
     none = at_value(problem, index, 1.0 if test_stat == "q0" else 0.0)
-    tested = at_value(problem, index, mu)
+    nominal = tested = at_value(problem, index, mu)
     on_none, free, on_tested = minima(structure, none, problem, tested, steps=steps)
     on_data = likelihood_ratio(structure, problem, free, tested, on_tested, test_stat)
     # The best fit to Asimov data is where they were made, with a deviance of 0: no fit is needed.
     tested = at_value(asimov_problem(structure, none, on_none), index, mu)
-    at_tested = minimise(structure, tested, steps=steps)
+    if steps is None:
+        # Where variations bend yields back there are several minima; pyhf starts from the nominal.
+        at_tested = lower(*minima(structure, tested, tested._replace(start=nominal.start)))
+    else:
+        at_tested = minimise(structure, tested, steps=steps)
     on_asimov = 2 * envelope(structure, tested, at_tested)
     # On its other side they do not speak against the tested value, as in `likelihood_ratio`.
     beyond = mu > 1 if test_stat == "q0" else mu < 0

@@ -1,6 +1,7 @@
 """Best fits of a model as differentiable functions, and the test statistics made of them."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -152,6 +153,14 @@ def minima(structure: Structure, *problems: Problem, steps: int | None = None) -
     each = [(problem.data, problem.start, problem.fixed) for problem in problems]
     found = in_batches(one, *(jnp.stack(parts) for parts in zip(*each, strict=True)))
     return [jax.tree.map(lambda part, i=i: part[i], found) for i in range(len(problems))]
+
+
+def lower(one: Minimum, other: Minimum) -> Minimum:
+    """The lower of two ends of a fit; the first where it is as low."""
+    converged = other.status == Status.CONVERGED
+    better = other.deviance < one.deviance - 1e-9
+    takes_over = converged & (better | (one.status != Status.CONVERGED))
+    return jax.tree.map(partial(jnp.where, takes_over), other, one)
 
 
 def implicit(structure: Structure, problem: Problem, found: Minimum) -> Parameters:
