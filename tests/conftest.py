@@ -1,0 +1,18 @@
+"""What holds for all tests."""
+
+import gc
+
+import jax
+import pytest
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _room_for_programs():
+    """Forgets compiled programs after each module.
+
+    Each of them maps memory, and Linux allows a process some 65 000 maps: the thousand programs of
+    all tests would be more than that, at which XLA ends with a segmentation fault.
+    """
+    yield
+    jax.clear_caches()
+    gc.collect()
