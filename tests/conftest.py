@@ -1,7 +1,5 @@
 """What holds for all tests."""
 
-import gc
-
 import jax
 import pytest
 
@@ -15,4 +13,3 @@ def _room_for_programs():
     """
     yield
     jax.clear_caches()
-    gc.collect()
