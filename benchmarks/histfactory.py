@@ -18,7 +18,7 @@ import pyhf
 import difftune as dt
 from benchmarks.table import Row
 from difftune.inference.hypotest import pseudo_data
-from difftune.inference.profile import limits, make_problem
+from difftune.inference.problems import limits, make_problem
 
 WORKSPACES = Path(__file__).resolve().parents[2] / "shared" / "data" / "workspaces"
 LARGE = ("ttZ_4l", "ttbar_ljets_xsec", "susy-2019-08_1Lbb_C1N2_Wh_hbb_900_250")

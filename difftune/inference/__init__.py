@@ -5,7 +5,7 @@ from difftune.inference.fits import FitResult, Significance, fit
 from difftune.inference.hypotest import HypoTest, expected_significance, hypotest
 from difftune.inference.impacts import Impacts, impacts
 from difftune.inference.limits import UpperLimit, upper_limit
-from difftune.inference.profile import FitError
+from difftune.inference.problems import FitError
 from difftune.inference.solver import Status
 
 __all__ = [

@@ -16,10 +16,10 @@ from difftune.histfactory import Model
 from difftune.histfactory import rates as likelihood
 from difftune.histfactory.precision import in_float64, traced
 from difftune.histfactory.structure import Structure
-from difftune.inference.profile import (
+from difftune.inference.minima import best_fit
+from difftune.inference.problems import (
     Bounds,
     Limits,
-    best_fit,
     check_steps,
     limits,
     make_problem,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.scipy.special import log_ndtr
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from difftune.errors import InputError
 from difftune.histfactory import Model
@@ -16,24 +16,16 @@ from difftune.histfactory import rates as likelihood
 from difftune.histfactory.precision import in_float64
 from difftune.histfactory.structure import Structure
 from difftune.inference.fits import Significance
-from difftune.inference.profile import (
+from difftune.inference.minima import at_value, envelope, implicit, in_batches, lower, minima, worst
+from difftune.inference.problems import (
     Bounds,
     Limits,
-    Statistic,
-    at_value,
     check_steps,
-    envelope,
-    implicit,
-    in_batches,
     limits,
-    lower,
     make_problem,
-    minima,
     over,
     poi_index,
     report,
-    root,
-    worst,
 )
 from difftune.inference.solver import Minimum, Problem, Status, minimise
 
@@ -215,6 +207,19 @@ def asimov_problem(structure: Structure, problem: Problem, found: Minimum) -> Pr
     main = likelihood.rates(structure, problem.terms, values)
     auxiliary = likelihood.expected_auxiliary(structure, problem.terms, values)
     return problem._replace(data=jnp.concatenate([main, auxiliary]), start=values)
+
+
+class Statistic(NamedTuple):
+    """A test statistic, and how its fits ended."""
+
+    q: Float[Array, ""]
+    status: Int[Array, ""]
+
+
+def root(q: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Square root with slope 0 at 0, where that of the root is infinite; NaN stays NaN."""
+    there = ~(q <= 0)
+    return jnp.where(there, jnp.sqrt(jnp.where(there, q, 1.0)), 0.0)
 
 
 def likelihood_ratio(

@@ -13,16 +13,8 @@ from difftune.errors import InputError
 from difftune.histfactory import Model
 from difftune.histfactory.precision import in_float64
 from difftune.inference.fits import FitResult, fit
-from difftune.inference.profile import (
-    Bounds,
-    FitError,
-    Limits,
-    at_value,
-    in_batches,
-    limits,
-    make_problem,
-    poi_index,
-)
+from difftune.inference.minima import at_value, in_batches
+from difftune.inference.problems import Bounds, FitError, Limits, limits, make_problem, poi_index
 from difftune.inference.solver import MESSAGES, Status, minimise
 
 Column = Float[np.ndarray, " nuisances"]

@@ -13,20 +13,9 @@ from difftune.errors import InputError
 from difftune.histfactory import Model
 from difftune.histfactory.precision import in_float64, traced
 from difftune.histfactory.structure import Structure
-from difftune.inference.hypotest import SIGMAS, asimov_problem, log_p_values
-from difftune.inference.profile import (
-    Bounds,
-    Limits,
-    at_value,
-    envelope,
-    limits,
-    minima,
-    over,
-    poi_index,
-    report,
-    root,
-    worst,
-)
+from difftune.inference.hypotest import SIGMAS, asimov_problem, log_p_values, root
+from difftune.inference.minima import at_value, envelope, minima, worst
+from difftune.inference.problems import Bounds, Limits, limits, over, poi_index, report
 from difftune.inference.solver import Problem, Status, deviance, expand, solve_free
 
 _STEPS = 40
@@ -123,7 +112,7 @@ def _one_limit(structure: Structure, level: float, problem: Problem) -> tuple[Up
     on_none, free = minima(structure, none, problem)
     asimov = asimov_problem(structure, none, on_none)
     best, best_mu = envelope(structure, problem, free), free.parameters[index]
-    sigmas = jnp.asarray(SIGMAS)
+    sigmas, nominal = jnp.asarray(SIGMAS), problem.start
 
     def tests(mu: Float[Array, "6"], points: Float[Array, "7 parameters"]) -> list[Problem]:
         values = [*mu, mu[5]]
@@ -143,12 +132,30 @@ def _one_limit(structure: Structure, level: float, problem: Problem) -> tuple[Up
         return jnp.append(bands, observed) - jnp.log(level)
 
     def step(state: _Search) -> _Search:
-        mu, done = state.mu, (state.change <= 1e-9).all()
-        found = minima(structure, *tests(mu, state.points))
-        q = ratios(mu, [one.deviance for one in found])
+        mu, settled = state.mu, (state.change <= 1e-9).all()
+        # Where variations bend yields back there are several minima: once settled in one, look
+        # from the nominal whether there is a lower one, and if so search on from that.
+        found = minima(structure, *tests(mu, jnp.where(settled, nominal, state.points)))
+        known = [deviance(structure, one, one.start) for one in tests(mu, state.points)]
+        moves = jnp.stack(
+            [
+                ~settled | ((one.status == Status.CONVERGED) & (one.deviance < old - 1e-9))
+                for one, old in zip(found, known, strict=True)
+            ]
+        )
+        done = settled & ~moves.any()
+        again = settled & ~done
+        q = ratios(
+            mu,
+            [
+                jnp.where(m, one.deviance, old)
+                for m, one, old in zip(moves, found, known, strict=True)
+            ],
+        )
         slopes = jnp.where(q > 0, 2 * jnp.stack([one.slope[index] for one in found]), 0.0)
         value, slope = jax.jvp(excess, (q,), (slopes,))
-        low, high = jnp.where(value > 0, mu, state.low), jnp.where(value > 0, state.high, mu)
+        low, high = jnp.where(again, 0.0, state.low), jnp.where(again, jnp.inf, state.high)
+        low, high = jnp.where(value > 0, mu, low), jnp.where(value > 0, high, mu)
         newton = mu - value / jnp.where(slope < 0, slope, -1.0)
         middle = jnp.where(jnp.isfinite(high), (low + high) / 2, 2 * mu)
         inside = (slope < 0) & (newton > low) & (newton < high) & (newton < 3 * mu)
@@ -158,9 +165,13 @@ def _one_limit(structure: Structure, level: float, problem: Problem) -> tuple[Up
             low=low,
             high=high,
             change=jnp.abs(there - mu) / mu,
-            slope=slope,
-            points=jnp.stack([one.parameters for one in found]),
-            status=worst(state.status, *(one.status for one in found)),
+            slope=jnp.where(done, state.slope, slope),
+            points=jnp.where(
+                moves[:, None], jnp.stack([one.parameters for one in found]), state.points
+            ),
+            status=worst(
+                state.status, *(jnp.where(settled, state.status, one.status) for one in found)
+            ),
             steps=state.steps + 1,
             done=done,
         )
