@@ -14,9 +14,9 @@ from benchmarks.peers import task
 from difftune.models import MLP
 from difftune.objectives import CrossEntropy
 from difftune.training import RUNNING, Blueprint, Population, ScoreGap
-from difftune.training.batches import Columns
 from difftune.training.devices import use_cpu_cores
 from difftune.training.optimizers import adam, optimizer
+from difftune.training.sample import Columns
 
 # One device a core, unless XLA_FLAGS, as set for this process, asks for one with many threads.
 use_cpu_cores()

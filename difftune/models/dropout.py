@@ -8,22 +8,29 @@ from jaxtyping import Array, Float, UInt32
 from difftune.models.hyperparameter import Hyperparameter
 
 
-def hash_uniform(seed: UInt32[Array, "2"], shape: tuple[int, ...]) -> Float[Array, "..."]:
+def hash_uniform(
+    seed: UInt32[Array, "2"],
+    shape: tuple[int, ...],
+    *,
+    counter: UInt32[Array, " size"] | None = None,
+) -> Float[Array, "..."]:
     """Uniform numbers in [0, 1) from a counter and an integer hash.
 
     Ten times cheaper than threefry, whose bits cost more than the matrix products of a small
-    network, and good enough to drop units (not for anything else). The mixing function is the
+    network, and good enough to drop units or to resample events. The mixing function is the
     32-bit finaliser of MurmurHash3 with the constants of C. Wellons' "lowbias32", applied to the
     counter under both words of the seed.
 
     Args:
         seed: Two random words.
         shape: Shape of the result.
+        counter: What numbers the entries, if not their order.
     """
     size = 1
     for length in shape:
         size *= length
-    bits = jax.lax.iota(jnp.uint32, size) * jnp.uint32(0x9E3779B9) ^ seed[0]
+    counted = jax.lax.iota(jnp.uint32, size) if counter is None else counter.ravel()
+    bits = counted * jnp.uint32(0x9E3779B9) ^ seed[0]
     for word in (seed[1], jnp.uint32(0)):
         bits = (bits ^ (bits >> 16)) * jnp.uint32(0x7FEB352D)
         bits = (bits ^ (bits >> 15)) * jnp.uint32(0x846CA68B)

@@ -24,8 +24,9 @@ NORMALISATIONS = {"none": None, "batch": nnx.BatchNorm, "layer": nnx.LayerNorm}
 class Model(Protocol):
     """Whatever makes a network: a Flax module class of this signature, or a recipe like `MLP`.
 
-    A network whose start values depend on its hyperparameters has a method `start_weights(rngs)`,
-    which is called, with a source of the same key again, when they are set.
+    A network whose start values depend on its hyperparameters, or on how many of its inputs a
+    member uses, has a method `start_weights(rngs, inputs)`, which is called when they are set, with
+    a source of the same key again, and a mask of the inputs in use (None for all).
     """
 
     def __call__(self, inputs: int, outputs: int, *, rngs: nnx.Rngs) -> nnx.Module:
@@ -95,24 +96,31 @@ class Network(nnx.Module):
         depth = len(hidden) if self.depth is None else _whole(self.depth[...], 1, len(hidden))
         return [inputs, *units], depth
 
-    def start_weights(self, rngs: nnx.Rngs) -> None:
+    def start_weights(self, rngs: nnx.Rngs, inputs: Float[Array, " inputs"] | None = None) -> None:
         """Draws the weight matrices for the hyperparameters that the network has now.
 
-        They are those of a network made with these widths and this depth, and 0 elsewhere: each
-        weight depends on the key, its layer and its place there alone.
+        They are those of a network made with these inputs, these widths and this depth, and 0
+        elsewhere: each weight depends on the key, its layer and its place there alone.
 
         Args:
             rngs: Source of one key (its stream `params`).
+            inputs: Not 0 for each input that is used; None for all.
         """
         key = rngs.params()
         units, depth = self._live()
+        live = [jnp.arange(size) < count for size, count in zip(self.sizes, units, strict=True)]
+        if inputs is not None:
+            live[0] = inputs != 0
+            units[0] = jnp.sum(live[0])
 
         def draw(layer: nnx.Linear, number: int, fan_in: Count, live: Array) -> None:
             shape = (layer.in_features, layer.out_features)
             drawn = lecun_normal(jax.random.fold_in(key, number), shape, fan_in)
+            if number == 1 and inputs is not None:
+                # The place of an input is that among the ones in use.
+                drawn = drawn[jnp.cumsum(inputs != 0) - 1]
             layer.kernel[...] = jnp.where(live, drawn, 0.0)
 
-        live = [jnp.arange(size) < count for size, count in zip(self.sizes, units, strict=True)]
         for i, layer in enumerate(self.linear):
             draw(layer, i + 1, units[i], live[i][:, None] & live[i + 1] & (i < depth))
         last = jnp.stack([jnp.asarray(n) for n in units])[depth]

@@ -1,6 +1,6 @@
 """Populations of networks: the compiled step, epochs, early stopping, checkpoints, devices."""
 
-from difftune.training.batches import Columns, batches_of, columns, epoch_events, training_weights
+from difftune.training.batches import Epochs, batch_at
 from difftune.training.blueprint import Blueprint, Weights
 from difftune.training.checkpoint import Checkpoints
 from difftune.training.devices import describe, use_cpu_cores
@@ -19,7 +19,10 @@ from difftune.training.network import TrainedNetwork
 from difftune.training.optimizers import adam, optimizer
 from difftune.training.overtraining import OvertrainingCondition, ScoreGap
 from difftune.training.population import Population
+from difftune.training.replicas import Replicas
+from difftune.training.sample import Columns, columns, training_weights
 from difftune.training.schedules import SCHEDULES
+from difftune.training.storage import store, stored
 
 __all__ = [
     "DEFAULTS",
@@ -31,21 +34,24 @@ __all__ = [
     "Checkpoints",
     "Columns",
     "EpochRecord",
+    "Epochs",
     "History",
     "Member",
     "OvertrainingCondition",
     "Population",
+    "Replicas",
     "ScoreGap",
     "Snapshot",
     "TrainedNetwork",
     "Weights",
     "adam",
-    "batches_of",
+    "batch_at",
     "columns",
     "describe",
     "diverged",
-    "epoch_events",
     "optimizer",
+    "store",
+    "stored",
     "training_weights",
     "use_cpu_cores",
 ]

@@ -1,96 +1,17 @@
-"""From events to the stratified batches of an epoch."""
+"""The batches of an epoch: which events, in which order, and which of them a member sees."""
 
-from typing import Literal, NamedTuple, get_args
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 
-from difftune.data import Events, FeatureTransform
 from difftune.errors import InputError
 from difftune.objectives import Batch
-
-NegativeWeights = Literal["keep", "absolute"]
-
-
-class Columns(NamedTuple):
-    """Events as the training wants them, one row an event, all on the host.
-
-    `weight` sums to the full yield of each process; `training_weight` is class-balanced.
-    """
-
-    features: Float[np.ndarray, "events inputs"]
-    process: Int[np.ndarray, " events"]
-    label: Int[np.ndarray, " events"]
-    weight: Float[np.ndarray, " events"]
-    training_weight: Float[np.ndarray, " events"]
-    signal_process: Float[np.ndarray, " processes"]
-
-
-def training_weights(
-    weight: Float[np.ndarray, " events"],
-    label: Int[np.ndarray, " events"],
-    *,
-    negative: str = "keep",
-) -> Float[np.ndarray, " events"]:
-    """Physics weights balanced between the classes, with mean one.
-
-    Args:
-        weight: Physics weights.
-        label: 1 for signal, 0 for background.
-        negative: `"keep"` leaves negative weights as they are, which is unbiased; `"absolute"`
-            takes their magnitude, which is stable but changes the shapes that the network learns.
-
-    Raises:
-        InputError: When signal or background has no events, or no positive total weight; for an
-            unknown treatment.
-    """
-    if negative not in get_args(NegativeWeights):
-        raise InputError(f"negative={negative!r}: choose 'keep' or 'absolute'.")
-    weight = np.asarray(weight, np.float64)
-    if negative == "absolute":
-        weight = np.abs(weight)
-    balanced = np.zeros_like(weight)
-    for cls, name in enumerate(("background", "signal")):
-        chosen = label == cls
-        total = weight[chosen].sum()
-        if not total > 0.0:
-            raise InputError(
-                f"the {name} to train on has {chosen.sum()} events with a total weight of "
-                f"{total:g}: it needs a positive one. Give it more events, or take the magnitude "
-                "of its weights with negative='absolute'."
-            )
-        balanced[chosen] = weight[chosen] * (len(weight) / (2 * total))
-    return balanced.astype(np.float32)
-
-
-def columns(
-    events: Events,
-    full_yields: Float[np.ndarray, " processes"],
-    transform: FeatureTransform,
-    *,
-    negative: NegativeWeights = "keep",
-) -> Columns:
-    """The columns of a split, scaled such that each process has its full yield.
-
-    Args:
-        events: The events of the split, without data.
-        full_yields: Expected yield of each process over all splits.
-        transform: Learned on training events.
-        negative: Treatment of negative weights in the training weights.
-    """
-    have = events.yields()
-    events = events.scaled(np.divide(full_yields, have, out=np.ones_like(have), where=have != 0.0))
-    weight, label = np.asarray(events.weight, np.float32), np.asarray(events.label, np.int32)
-    signal = [process.role == "signal" for process in events.processes]
-    return Columns(
-        features=np.asarray(transform(events.features), np.float32),
-        process=np.asarray(events.process, np.int32),
-        label=label,
-        weight=weight,
-        training_weight=training_weights(weight, label, negative=negative),
-        signal_process=np.asarray(signal, np.float32),
-    )
+from difftune.training.sample import Columns
 
 
 def stratified_order(
@@ -131,45 +52,207 @@ def as_batch(data: Columns, rows: Int[np.ndarray, " events"], progress: float) -
     )
 
 
-def epoch_events(data: Columns, *, seed: int, epoch: int, progress: float) -> Batch:
-    """All events in the order of an epoch, which only seed and epoch decide.
+def batch_at(events: Batch, start: Any, size: int) -> Batch:
+    """So many events from a place on, as a batch of the full yield.
 
     Args:
-        data: Training events.
-        seed: Seed of the run.
-        epoch: Counts from 0.
-        progress: Fraction of the training that is done.
+        events: Of a part of an epoch.
+        start: Place of the first one.
+        size: How many; a number that is known while tracing.
     """
-    rng = np.random.default_rng([seed, 1, epoch])
-    order = stratified_order(data.process, rng)
-    # The left-over events must not always be those at the end of the intervals.
-    return as_batch(data, np.roll(order, rng.integers(len(order))), progress)
+    count = events.weight.shape[0]
 
+    def cut(column: Any) -> Array:
+        return jax.lax.dynamic_slice_in_dim(jnp.asarray(column), start, size)
 
-def batches_of(events: Batch, size: int) -> Batch:
-    """All full batches, one after the other.
-
-    Args:
-        events: What `epoch_events` gives.
-        size: Events a batch; at most the number of events.
-
-    Returns:
-        A stack of batches, each with the full yield. The events left over are those at the end.
-    """
-    count = len(events.weight)
-    steps = count // size
-
-    def cut(column):
-        return column[: steps * size].reshape(steps, size, *column.shape[1:])
-
-    return Batch(
+    return replace(
+        events,
         features=cut(events.features),
         process=cut(events.process),
         label=cut(events.label),
         weight=cut(events.weight) * np.float32(count / size),
         training_weight=cut(events.training_weight),
-        signal_process=jnp.broadcast_to(
-            events.signal_process, (steps, *events.signal_process.shape)
-        ),
-        progress=jnp.broadcast_to(events.progress, (steps,)),
+    )
+
+
+class Part(NamedTuple):
+    """A part of an epoch, small enough for a device.
+
+    Attributes:
+        events: The events, fold after fold.
+        number: Of each event, for whoever resamples them.
+        starts: For each batch size where the batches begin: one row for each fold that a member
+            can be validated on, without the batches of that fold; one row if there are no folds.
+        begins: Fraction of the epoch that lies before.
+        length: Fraction of the epoch that it is.
+    """
+
+    events: Batch
+    number: Int[Array | np.ndarray, " events"]
+    starts: tuple[Int[Array | np.ndarray, "folds steps"], ...]
+    begins: Float[Array | np.ndarray, ""]
+    length: Float[Array | np.ndarray, ""]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epochs:
+    """Shows all training events once an epoch, in an order that seed and epoch decide alone.
+
+    Args:
+        data: Training events.
+        sizes: Batch sizes; each batch holds events of one fold.
+        seed: Seed of the run.
+        parts: In how many parts an epoch is shown. Every one holds each process and each fold in
+            its share; those of events on disk are stretches of them, so that reading is quick.
+
+    Raises:
+        InputError: When a part does not have enough events of each fold for a batch.
+    """
+
+    data: Columns
+    sizes: Sequence[int]
+    seed: int
+    parts: int = 1
+
+    def __post_init__(self):
+        smallest = min(len(rows) for rows in self._folds()) // self.parts
+        if max(self.sizes) > smallest:
+            raise InputError(
+                f"batches of {max(self.sizes)} events cannot be made: the smallest fold has "
+                f"{smallest} training events"
+                + (f" in each of the {self.parts} parts" if self.parts > 1 else "")
+                + ". Take smaller batches."
+            )
+
+    def _folds(self) -> list[Int[np.ndarray, " events"]]:
+        """Rows of each fold."""
+        if self.data.fold is None:
+            return [np.arange(len(self.data.weight))]
+        return [np.flatnonzero(self.data.fold == i) for i in range(folds_of(self.data))]
+
+    def parts_of(self, epoch: int, *, progress: float) -> Iterator[Part]:
+        """The parts of an epoch, one after the other.
+
+        Args:
+            epoch: Counts from 0.
+            progress: Fraction of the training that is done.
+        """
+        rng = np.random.default_rng([self.seed, 1, epoch])
+        orders = [self._order(rows, rng) for rows in self._folds()]
+        lengths = [len(order) // self.parts for order in orders]
+        for i in range(self.parts):
+            pieces = [
+                order[i * length : (i + 1) * length]
+                for order, length in zip(orders, lengths, strict=True)
+            ]
+            if self._on_disk:
+                process = self.data.process
+                pieces = [piece[stratified_order(process[piece], rng)] for piece in pieces]
+            rows = np.concatenate(pieces)
+            yield Part(
+                events=as_batch(self.data, rows, progress),
+                number=rows.astype(np.int32),
+                starts=tuple(self._starts(lengths, size, rng) for size in self.sizes),
+                begins=np.asarray(i / self.parts, np.float32),
+                length=np.asarray(1 / self.parts, np.float32),
+            )
+
+    @property
+    def _on_disk(self) -> bool:
+        return isinstance(self.data.features, np.memmap)
+
+    def _order(
+        self, rows: Int[np.ndarray, " events"], rng: np.random.Generator
+    ) -> Int[np.ndarray, " events"]:
+        if not self._on_disk:
+            rows = rows[stratified_order(self.data.process[rows], rng)]
+        # The left-over events must not always be the same.
+        return np.roll(rows, rng.integers(len(rows)))
+
+    def _starts(
+        self, lengths: Sequence[int], size: int, rng: np.random.Generator
+    ) -> Int[np.ndarray, "folds steps"]:
+        begins = np.cumsum([0, *lengths[:-1]])
+        own = [
+            begin + size * np.arange(length // size)
+            for begin, length in zip(begins, lengths, strict=True)
+        ]
+        if len(lengths) == 1:
+            return own[0][None].astype(np.int32)
+        # All members take as many steps, those with a fold less of one length or another.
+        others = [np.concatenate(own[:i] + own[i + 1 :]) for i in range(len(own))]
+        steps = min(len(row) for row in others)
+        return np.stack([rng.permutation(row)[:steps] for row in others]).astype(np.int32)
+
+
+def folds_of(data: Columns) -> int:
+    """Number of folds; 0 where the events have none."""
+    return 0 if data.fold is None else int(np.max(data.fold)) + 1
+
+
+def evaluation_samples(
+    train: Columns, validation: Columns | None, *, seed: int
+) -> tuple[Batch, Batch]:
+    """Validation events, and as many training events to compare them with.
+
+    Args:
+        train: Training events.
+        validation: Validation events; None where each member is validated on a fold of the
+            training events, and trains on the others.
+        seed: Seed of the run.
+
+    Returns:
+        Both, for all members; or with an axis of the folds in front.
+    """
+    rng = np.random.default_rng([seed, 2])
+    if validation is not None:
+        rows = stratified_order(train.process, rng)[: len(validation.weight)]
+        everything = np.arange(len(validation.weight))
+        return as_batch(validation, everything, 1.0), as_batch(train, rows, 1.0)
+    assert train.fold is not None, "checked by the population"
+    inside = [np.flatnonzero(train.fold == i) for i in range(folds_of(train))]
+    longest = max(len(rows) for rows in inside)
+    both = []
+    for i, rows in enumerate(inside):
+        others = np.concatenate(inside[:i] + inside[i + 1 :])
+        others = others[stratified_order(train.process[others], rng)][:longest]
+        both.append((_whole(train, rows, longest), _whole(train, others, longest)))
+    validations, comparisons = (
+        jax.tree.map(lambda *each: np.stack(each), *batches) for batches in zip(*both, strict=True)
+    )
+    return validations, comparisons
+
+
+def _whole(data: Columns, rows: Int[np.ndarray, " some"], length: int) -> Batch:
+    """Some events as if they were all: scaled to the full yields, and padded with nothing."""
+    batch = as_batch(data, rows, 1.0)
+    processes = len(data.signal_process)
+    full = np.bincount(data.process, data.weight, processes)
+    have = np.bincount(data.process[rows], data.weight[rows], processes)
+    scale = np.divide(full, have, out=np.zeros_like(full), where=have != 0)
+    weight = data.weight[rows] * scale[batch.process]
+    # Mean one over the padded sample, each class with half of it.
+    balanced = np.zeros(len(rows))
+    for label in (0, 1):
+        chosen = batch.label == label
+        total = batch.training_weight[chosen].sum()
+        if not total > 0:
+            raise InputError(
+                f"A fold has {chosen.sum()} {'signal' if label else 'background'} events with a "
+                f"total training weight of {total:g}: it needs a positive one. Take fewer folds."
+            )
+        balanced[chosen] = batch.training_weight[chosen] * (length / (2 * total))
+
+    def padded(column: Any, dtype: Any) -> np.ndarray:
+        result = np.zeros((length, *np.shape(column)[1:]), dtype)
+        result[: len(column)] = column
+        return result
+
+    return replace(
+        batch,
+        features=padded(batch.features, np.float32),
+        process=padded(batch.process, np.int32),
+        label=padded(batch.label, np.int32),
+        weight=padded(weight, np.float32),
+        training_weight=padded(balanced, np.float32),
     )

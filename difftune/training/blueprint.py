@@ -75,19 +75,26 @@ class Blueprint:
     def _logits(self, logits: Float[Array, "events outputs"]) -> Array:
         return logits[:, 0] if self.outputs == 1 else logits
 
-    def init(self, key: Array, hyperparameters: Mapping[str, Array] | None = None) -> Weights:
+    def init(
+        self,
+        key: Array,
+        hyperparameters: Mapping[str, Array] | None = None,
+        *,
+        inputs: Float[Array, " inputs"] | None = None,
+    ) -> Weights:
         """Start values, from a random key.
 
         Args:
             key: Random key.
             hyperparameters: Of the member, where its start values depend on them: those of a
-                network that has a method `start_weights(rngs)`, as the `MLP` has. None leaves
-                the defaults.
+                network that has a method `start_weights(rngs, inputs)`, as the `MLP` has. None
+                leaves the defaults.
+            inputs: 1 for each input that the member uses, 0 for the others; None for all.
         """
         network = self.model(self.inputs, self.outputs, rngs=nnx.Rngs(key))
         if hyperparameters is not None and hasattr(network, "start_weights"):
             nnx.update(network, fill(self._hyper, hyperparameters))
-            network.start_weights(nnx.Rngs(key))
+            network.start_weights(nnx.Rngs(key), inputs)
         network.train()
         _, parameters, _, _, buffers = _parts(network)
         return Weights(parameters, buffers)

@@ -98,7 +98,11 @@ def runs_one_by_one(devices: Sequence[jax.Device]) -> bool:
 
 
 def over_members(
-    function: Callable, devices: Sequence[jax.Device], *, one_by_one: bool | None = None
+    function: Callable,
+    devices: Sequence[jax.Device],
+    *,
+    one_by_one: bool | None = None,
+    group: int | None = None,
 ) -> Callable:
     """Maps a function of one member over the population.
 
@@ -107,6 +111,7 @@ def over_members(
         devices: What the members are shared out over.
         one_by_one: Whether the members of a device run one after the other; None chooses by
             platform.
+        group: How many run side by side where they do; all of a device if None.
 
     Returns:
         The same with a leading member axis on the first argument and the result.
@@ -118,6 +123,10 @@ def over_members(
     else:
 
         def mapped(members, shared):
+            if group is not None:
+                return jax.lax.map(
+                    lambda member: function(member, shared), members, batch_size=group
+                )
             return jax.vmap(function, in_axes=(0, None))(members, shared)
 
     return jax.shard_map(

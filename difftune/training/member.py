@@ -1,4 +1,4 @@
-"""One member's training: an epoch of steps, its scores, and what becomes of it."""
+"""One member's training: the steps of an epoch, its scores, and what becomes of it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,10 +11,11 @@ from jaxtyping import Array, Bool, Float, PyTree
 
 from difftune.objectives import Batch, Objective
 from difftune.objectives.base import Function
-from difftune.training.batches import batches_of
+from difftune.training.batches import Part, batch_at
 from difftune.training.blueprint import Blueprint, Weights
 from difftune.training.optimizers import Optimizer
 from difftune.training.overtraining import OvertrainingCondition
+from difftune.training.replicas import bootstrap_count
 from difftune.training.schedules import rate_factor
 
 RUNNING, STOPPED, LOSS_NOT_FINITE, WEIGHTS_NOT_FINITE, SCORE_NOT_FINITE = range(5)
@@ -41,6 +42,7 @@ class Snapshot(NamedTuple):
     score: Array
     epoch: Array
     slot: Array
+    inputs: Array | None = None
 
 
 class EpochRecord(NamedTuple):
@@ -69,27 +71,19 @@ class Member(NamedTuple):
 
 
 class Identity(NamedTuple):
-    """What tells a member from the others."""
+    """What tells a member from the others; the last three where `Replicas` has them."""
 
     hyperparameters: dict[str, Array]
     key: Array
     slot: Any
+    fold: Any = None
+    inputs: Any = None
+    bootstrap: Any = None
 
 
-class Shared(NamedTuple):
-    """What all members of an epoch see.
+class Clock(NamedTuple):
+    """Number of an epoch, from 0, and length of the whole training."""
 
-    Attributes:
-        train: Training events in the order of this epoch.
-        validation: Validation events.
-        comparison: As many training events, for the training score.
-        epoch: Its number, from 0.
-        epochs: Length of the whole training.
-    """
-
-    train: Batch
-    validation: Batch
-    comparison: Batch
     epoch: Array
     epochs: Array
 
@@ -119,7 +113,7 @@ class Training:
     def start(self, own: Identity) -> Member:
         """A member before its first epoch."""
         weights_key, objective_key = jax.random.split(own.key)
-        weights = self.blueprint.init(weights_key, own.hyperparameters)
+        weights = self.blueprint.init(weights_key, own.hyperparameters, inputs=own.inputs)
         objective = self.objective.init(objective_key)
         nothing = jnp.float32(jnp.nan)
         return Member(
@@ -133,6 +127,7 @@ class Training:
                 score=jnp.float32(-jnp.inf),
                 epoch=jnp.int32(-1),
                 slot=own.slot,
+                inputs=own.inputs,
             ),
             record=EpochRecord(nothing, nothing, nothing, nothing, jnp.zeros((), bool)),
             stale=jnp.int32(0),
@@ -140,42 +135,81 @@ class Training:
             status=jnp.int32(RUNNING),
         )
 
-    def epoch(self, member: Member, own: Identity, shared: Shared) -> Member:
-        """Trains for one pass over the events and scores the result; a member that is out stays."""
+    def train(self, member: Member, own: Identity, part: Part, clock: Clock) -> Member:
+        """Trains on a part of an epoch; a member that is out stays as it is."""
         return jax.lax.cond(
             member.status == RUNNING,
-            partial(self._epoch, own=own, shared=shared),
+            partial(self._train, own=own, part=part, clock=clock),
             lambda member: member,
             member,
         )
 
-    def _epoch(self, member: Member, *, own: Identity, shared: Shared) -> Member:
-        trained, loss = self._pass(member, own, shared)
+    def _train(self, member: Member, *, own: Identity, part: Part, clock: Clock) -> Member:
+        trained, loss = self._pass(member, own, part, clock)
         sound = jnp.stack(
             [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((trained[0], trained[1]))]
         ).all()
-        # What a member was before the epoch that broke it is what stays of it.
+        # What a member was before the part that broke it is what stays of it.
         finite = jnp.isfinite(loss) & sound
         weights, objective, optimizer = choose(
             finite, trained, (member.weights, member.objective, member.optimizer)
         )
-        member = member._replace(weights=weights, objective=objective, optimizer=optimizer)
-        validation_loss, score = self.evaluate(member, own.hyperparameters, shared.validation)
-        _, train_score = self.evaluate(member, own.hyperparameters, shared.comparison)
-
         status = jnp.where(jnp.isfinite(loss), WEIGHTS_NOT_FINITE, LOSS_NOT_FINITE)
-        lost = ~(jnp.isfinite(score) & jnp.isfinite(validation_loss))
-        status = jnp.where(finite, jnp.where(lost, SCORE_NOT_FINITE, RUNNING), status)
-        running = status == RUNNING
+        before = jnp.where(part.begins == 0, 0.0, member.record.loss)
+        nothing = jnp.float32(jnp.nan)
+        record = EpochRecord(nothing, nothing, nothing, nothing, jnp.zeros((), bool))
+        so_far = member.record._replace(loss=before + part.length * loss)
+        return member._replace(
+            weights=weights,
+            objective=objective,
+            optimizer=optimizer,
+            record=choose(finite, so_far, record),
+            status=jnp.where(finite, RUNNING, status).astype(jnp.int32),
+        )
+
+    def finish(
+        self, member: Member, own: Identity, samples: tuple[Batch, Batch], clock: Clock
+    ) -> Member:
+        """Scores a member at the end of an epoch, on validation and on training events."""
+        return jax.lax.cond(
+            member.status == RUNNING,
+            partial(self._finish, own=own, samples=samples, clock=clock),
+            lambda member: member,
+            member,
+        )
+
+    def _finish(
+        self, member: Member, *, own: Identity, samples: tuple[Batch, Batch], clock: Clock
+    ) -> Member:
+        if own.fold is not None:
+            samples = jax.tree.map(lambda column: jnp.asarray(column)[own.fold], samples)
+        validation, comparison = samples
+        validation_loss, score = self.evaluate(member, own, validation)
+        _, train_score = self.evaluate(member, own, comparison)
+
+        running = jnp.isfinite(score) & jnp.isfinite(validation_loss)
+        status = jnp.where(running, RUNNING, SCORE_NOT_FINITE)
         eligible = running & self.overtraining(train_score, score)
         better = eligible & (score > member.best.score)
-        now = Snapshot(weights, objective, own.hyperparameters, score, shared.epoch, own.slot)
+        now = Snapshot(
+            member.weights,
+            member.objective,
+            own.hyperparameters,
+            score,
+            clock.epoch,
+            own.slot,
+            own.inputs,
+        )
         stale = jnp.where(better, 0, member.stale + 1)
         nan = jnp.where(running, 0.0, jnp.nan)
         return member._replace(
             best=choose(better, now, member.best),
             record=EpochRecord(
-                loss + nan, validation_loss + nan, score + nan, train_score + nan, eligible
+                member.record.loss + nan,
+                validation_loss + nan,
+                score + nan,
+                train_score + nan,
+                eligible,
             ),
             stale=stale,
             rate=self._rate(member.rate, stale, own.hyperparameters),
@@ -190,26 +224,45 @@ class Training:
         due = (stale > 0) & (stale % wait == 0)
         return jnp.where(due, rate * hyperparameters["plateau_factor"], rate)
 
-    def _pass(self, member: Member, own: Identity, shared: Shared):
-        """All steps of an epoch, in batches of the member's own size; the mean loss."""
+    def _pass(self, member: Member, own: Identity, part: Part, clock: Clock):
+        """All steps of a part, in batches of the member's own size; the mean loss."""
 
-        def in_batches_of(size: int):
-            batches = batches_of(shared.train, size)
-            steps = batches.weight.shape[0]
-            done = (shared.epoch + jnp.arange(steps) / steps) / shared.epochs
+        def in_batches_of(size: int, starts: Any):
+            mine = jnp.asarray(starts)[0 if own.fold is None else own.fold]
+            steps = mine.shape[0]
+            along = part.begins + part.length * jnp.arange(steps) / steps
+            done = (clock.epoch + along) / clock.epochs
+
+            def step(carry, inputs):
+                start, done = inputs
+                batch = self._seen(batch_at(part.events, start, size), own, part, start)
+                return self.step(own.hyperparameters, member.rate, carry, (batch, done))
+
             state = (member.weights, member.objective, member.optimizer)
             carry = (state, self.blueprint.random_state(own.key))
-            (state, _), losses = jax.lax.scan(
-                partial(self.step, own.hyperparameters, member.rate), carry, (batches, done)
-            )
+            (state, _), losses = jax.lax.scan(step, carry, (mine, done))
             return state, losses.mean()
 
-        if len(self.sizes) == 1:
-            return in_batches_of(self.sizes[0])
+        branches = [
+            partial(in_batches_of, size, starts)
+            for size, starts in zip(self.sizes, part.starts, strict=True)
+        ]
+        if len(branches) == 1:
+            return branches[0]()
         # Each size has its own loop, so a batch is as large as it says, and costs that much.
         distance = jnp.abs(jnp.asarray(self.sizes) - own.hyperparameters["batch_size"])
-        branches = [partial(in_batches_of, size) for size in self.sizes]
         return jax.lax.switch(jnp.argmin(distance), branches)
+
+    def _seen(self, batch: Batch, own: Identity, part: Part, start: Array) -> Batch:
+        """A batch as the member sees it."""
+        batch = masked(batch, own.inputs)
+        if own.bootstrap is None:
+            return batch
+        number = jax.lax.dynamic_slice_in_dim(part.number, start, batch.weight.shape[0])
+        count = bootstrap_count(own.bootstrap, number)
+        return replace(
+            batch, weight=batch.weight * count, training_weight=batch.training_weight * count
+        )
 
     def step(self, hyperparameters, rate, carry, inputs: tuple[Batch, Array]):
         """One step of the optimizer."""
@@ -237,12 +290,18 @@ class Training:
         parameters, objective = jax.tree.map(lambda p, u: p + u, trained, updates)
         return ((Weights(parameters, buffers), objective, state), random), value
 
-    def evaluate(self, member: Member, hyperparameters, batch: Batch):
+    def evaluate(self, member: Member, own: Identity, batch: Batch):
         """Loss and validation score on some events."""
+        batch, hyperparameters = masked(batch, own.inputs), own.hyperparameters
         scores = self.blueprint.evaluate(member.weights, hyperparameters, batch.features)
         # The member's signal weight is part of its loss, not of the yardstick.
         loss = self.objective(scores, batch, hyperparameters, member.objective)
         return loss, self.metric(scores, batch, hyperparameters, member.objective)
+
+
+def masked(batch: Batch, inputs: Float[Array, " inputs"] | None) -> Batch:
+    """The batch with 0 in place of the inputs that a member does not use."""
+    return batch if inputs is None else replace(batch, features=batch.features * inputs)
 
 
 def penalised(gradient: PyTree, parameters: PyTree, hyperparameters: Mapping[str, Array]) -> PyTree:

@@ -50,8 +50,17 @@ class TrainedNetwork:
         feature_names: tuple[str, ...],
         signal_process: tuple[float, ...],
     ) -> "TrainedNetwork":
-        """The best network of one member of a population."""
+        """The best network of one member of a population.
+
+        Raises:
+            InputError: When it was trained with some of its inputs left out.
+        """
         own = jax.tree.map(lambda a: np.asarray(a)[slot], snapshot)
+        if own.inputs is not None and not own.inputs.all():
+            raise InputError(
+                f"member {slot} uses {int(own.inputs.sum())} of {len(own.inputs)} network inputs: "
+                "train a network of these alone."
+            )
         return cls(
             blueprint=blueprint,
             weights=own.weights,

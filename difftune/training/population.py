@@ -12,23 +12,26 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from difftune.errors import InputError
 from difftune.objectives import Batch, Objective, Significance
 from difftune.objectives.base import Function
-from difftune.training.batches import Columns, as_batch, epoch_events, stratified_order
+from difftune.training.batches import Epochs, Part, as_batch, evaluation_samples, folds_of
 from difftune.training.blueprint import Blueprint
-from difftune.training.devices import member_devices, over_members, place, runs_one_by_one, seats
+from difftune.training.devices import member_devices, place, runs_one_by_one, seats
 from difftune.training.hyperparameters import Recorder, Values, check_known, complete
 from difftune.training.member import (
     RUNNING,
     STOPPED,
+    Clock,
     EpochRecord,
     Identity,
     Member,
-    Shared,
     Snapshot,
     Training,
     choose,
 )
+from difftune.training.memory import Program, ahead, device_memory
 from difftune.training.optimizers import Optimizer, adam
 from difftune.training.overtraining import OvertrainingCondition, ScoreGap
+from difftune.training.replicas import Replicas
+from difftune.training.sample import Columns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +42,10 @@ class Population:
         blueprint: The network.
         objective: What each member minimises.
         train: Training events.
-        validation: Events that scores, early stopping and the choice of the best epoch rest on.
+        validation: Events that scores, early stopping and the choice of the best epoch rest on;
+            None where the replicas have folds.
         members: Size of the population.
+        replicas: What each member sees of events and inputs, where that differs.
         batch_size: Events a batch; or all sizes among which the hyperparameter `batch_size`
             chooses, the first being its default. An epoch is a pass over the events whatever the
             size.
@@ -50,23 +55,30 @@ class Population:
             member is not eligible to be copied.
         optimizer: Makes an optax optimizer of a member's hyperparameters.
         seed: Decides start values, batches and dropout, together with the slot of a member.
+        memory: Bytes that the training may take on a device; None asks the device. Members that do
+            not fit side by side train in groups, one after the other.
+        part: Training events that are on a device at a time; None for all, or as many as fit. The
+            others come while these are being trained on, from memory or from disk (`store`).
 
     Raises:
-        InputError: When the network has another number of outputs than the objective wants, or
-            for a batch size below 1.
+        InputError: When the network has another number of outputs than the objective wants, for
+            batches that cannot be made, or when events and replicas do not fit together.
     """
 
     blueprint: Blueprint
     objective: Objective
     train: Columns
-    validation: Columns
+    validation: Columns | None
     members: int
+    replicas: Replicas = field(default_factory=Replicas)
     batch_size: int | Sequence[int] = 1024
     patience: int = 10
     metric: Function = field(default_factory=Significance)
     overtraining: OvertrainingCondition = field(default_factory=ScoreGap)
     optimizer: Optimizer = adam
     seed: int = 0
+    memory: int | None = None
+    part: int | None = None
 
     def __post_init__(self):
         binary = self.objective.outputs == "binary"
@@ -78,12 +90,38 @@ class Population:
             )
         if not self.sizes or min(self.sizes) < 1:
             raise InputError(f"batch_size={self.batch_size}: every size must be at least 1.")
+        self.replicas.check(self.members, self.blueprint.inputs, folds_of(self.train))
+        if (self.validation is None) != (self.replicas.fold is not None):
+            raise InputError(
+                "Population(validation=...): give validation events; or None, and with "
+                "Replicas(fold=...) the fold of the training events to validate each member on."
+            )
+        if self.part is not None and self.part < 1:
+            raise InputError(f"Population(part={self.part}): give at least one event.")
+        _ = self._epochs
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
         """Batch sizes that there are: the default first, none larger than the training events."""
         given = (self.batch_size,) if isinstance(self.batch_size, int) else self.batch_size
         return tuple(dict.fromkeys(min(size, len(self.train.weight)) for size in given))
+
+    @cached_property
+    def _epochs(self) -> Epochs:
+        events = len(self.train.weight)
+        held = self.part
+        if held is None and self._memory is not None:
+            # A third for what is there, a third for what is coming.
+            size = sum(np.dtype(c.dtype).itemsize * c.size for c in self.train if c is not None)
+            held = int(events * self._memory / (3 * size))
+        # Without folds of their own, members see all events.
+        train = self.train if self.replicas.fold is not None else self.train._replace(fold=None)
+        parts = max(1, -(-events // (held or events)))
+        return Epochs(data=train, sizes=self.sizes, seed=self.seed, parts=parts)
+
+    @cached_property
+    def _memory(self) -> int | None:
+        return device_memory(self.devices) if self.memory is None else self.memory
 
     @cached_property
     def devices(self) -> list[jax.Device]:
@@ -102,39 +140,42 @@ class Population:
             sizes=self.sizes,
         )
 
-    @cached_property
-    def _start(self):
-        def start(own: Identity, _):
-            return self._training.start(own)
-
-        return jax.jit(over_members(start, self.devices))
+    def _program(self, name: str, function, *, donate: bool = False) -> Program:
+        return Program(
+            name=name, function=function, devices=self.devices, memory=self._memory, donate=donate
+        )
 
     @cached_property
-    def _epoch(self):
-        def epoch(seated: tuple[Member, Identity], shared: Shared):
-            return self._training.epoch(*seated, shared)
-
-        mapped = over_members(epoch, self.devices)
-
-        def epoch_of_all(members: Member, others: Identity, shared: Shared):
-            return mapped((members, others), shared)
-
-        return jax.jit(epoch_of_all, donate_argnums=0)
+    def _start(self) -> Program:
+        return self._program("start", lambda _, own, __: self._training.start(own))
 
     @cached_property
-    def _scores(self):
-        def member_scores(snapshot: Snapshot, features):
+    def _train(self) -> Program:
+        def train(member: Member, own: Identity, shared: tuple[Part, Clock]) -> Member:
+            return self._training.train(member, own, *shared)
+
+        return self._program("training", train, donate=True)
+
+    @cached_property
+    def _finish(self) -> Program:
+        def finish(member: Member, own: Identity, shared: tuple) -> Member:
+            return self._training.finish(member, own, *shared)
+
+        return self._program("validation", finish, donate=True)
+
+    @cached_property
+    def _scores(self) -> Program:
+        def member_scores(_, snapshot: Snapshot, features) -> Array:
+            if snapshot.inputs is not None:
+                features = features * snapshot.inputs
             return self.blueprint.evaluate(snapshot.weights, snapshot.hyperparameters, features)
 
-        return jax.jit(over_members(member_scores, self.devices))
+        return self._program("scores", member_scores)
 
     @cached_property
     def _evaluation(self) -> tuple[Batch, Batch]:
-        """The validation events, and a sample of training events of that size, on the device."""
-        rng = np.random.default_rng([self.seed, 2])
-        rows = stratified_order(self.train.process, rng)[: len(self.validation.weight)]
-        everything = np.arange(len(self.validation.weight))
-        samples = (as_batch(self.validation, everything, 1.0), as_batch(self.train, rows, 1.0))
+        """Validation events, and a sample of training events of that size, on the devices."""
+        samples = evaluation_samples(self.train, self.validation, seed=self.seed)
         return self._everywhere(samples)
 
     def _everywhere(self, tree: PyTree) -> PyTree:
@@ -153,15 +194,25 @@ class Population:
         return np.arange(-(-self.members // len(self.devices)) * len(self.devices))
 
     def _identity(self, given: Values, keys: Array) -> Identity:
-        slots = np.arange(self.members, dtype=np.int32)
-        return Identity(self.hyperparameters(given), keys, slots)
+        def column(values: np.ndarray | None, dtype: type) -> np.ndarray | None:
+            return None if values is None else np.asarray(values, dtype)
+
+        return Identity(
+            hyperparameters=self.hyperparameters(given),
+            key=keys,
+            slot=np.arange(self.members, dtype=np.int32),
+            fold=column(self.replicas.fold, np.int32),
+            inputs=column(self.replicas.inputs, np.float32),
+            bootstrap=column(self.replicas.bootstrap, np.int32),
+        )
 
     def _keys(self, *path: int) -> Array:
-        """One key a slot, the same however the members are grouped."""
+        """One key a slot, or a seed, the same however the members are grouped."""
         key = jax.random.key(self.seed)
         for number in path:
             key = jax.random.fold_in(key, number)
-        return jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(self.members))
+        seeds = np.arange(self.members) if self.replicas.seed is None else self.replicas.seed
+        return jax.vmap(partial(jax.random.fold_in, key))(jnp.asarray(seeds))
 
     def hyperparameters(self, given: Values) -> dict[str, Float[Array, " members"]]:
         """All hyperparameters, `[members]` each: what is given, else the defaults.
@@ -195,7 +246,7 @@ class Population:
             state = (member.weights, member.objective, member.optimizer)
             done = jnp.float32(0.0)
             self._training.step(recorder, member.rate, (state, random), (batch, done))
-            self._training.evaluate(member, recorder, batch)
+            self._training.evaluate(member, own, batch)
             return 0
 
         jax.eval_shape(one_step, 0)
@@ -209,7 +260,7 @@ class Population:
             generation: Another number gives other start values.
         """
         own = self._identity(hyperparameters, self._keys(0, generation))
-        state = self._start(self._seated(own, self._everybody), self._everywhere(jnp.int32(0)))
+        state = self._start(None, self._seated(own, self._everybody), None)
         return jax.tree.map(lambda leaf: leaf[: self.members], state)
 
     def inherit(
@@ -255,19 +306,23 @@ class Population:
             epoch: Number of the epoch, from 0.
             epochs: Length of the whole training, for annealing.
         """
-        progress = epoch / max(epochs - 1, 1)
-        events = epoch_events(self.train, seed=self.seed, epoch=epoch, progress=progress)
         own = self._identity(hyperparameters, self._keys(1, epoch))
-        shared = Shared(
-            self._everywhere(events),
-            *self._evaluation,
-            *self._everywhere((jnp.int32(epoch), jnp.int32(epochs))),
-        )
+        clock = self._everywhere(Clock(jnp.int32(epoch), jnp.int32(epochs)))
+        progress = epoch / max(epochs - 1, 1)
+
+        def trained(state: Member, order: Int[np.ndarray, " seats"]) -> Member:
+            parts = map(self._everywhere, self._epochs.parts_of(epoch, progress=progress))
+            for number, part in enumerate(ahead(parts) if self._epochs.parts > 1 else parts):
+                # Dropout must not begin anew in each part.
+                keys = self._keys(1, epoch, number) if number else own.key
+                seated = self._seated(own._replace(key=keys), order)
+                state = self._train(state, seated, (part, clock))
+            return self._finish(state, self._seated(own, order), (self._evaluation, clock))
+
         running = np.asarray(state.status) == RUNNING
         if running.all() and len(self._everybody) == self.members:
             # Nobody moves, so nothing passes through the host.
-            order = self._everybody
-            state = self._epoch(self._seated(state, order), self._seated(own, order), shared)
+            state = trained(self._seated(state, self._everybody), self._everybody)
             return state, state.record
         order = seats(running, len(self.devices), one_by_one=runs_one_by_one(self.devices))
         taken = order < self.members
@@ -275,7 +330,7 @@ class Population:
         seated = self._seated(before, order)
         out = jnp.asarray(np.where(taken, before.status[np.where(taken, order, 0)], STOPPED))
         seated = seated._replace(status=place(out, self.devices, by_member=True))
-        after = jax.device_get(self._epoch(seated, self._seated(own, order), shared))
+        after = jax.device_get(trained(seated, order))
 
         def back(old: np.ndarray, new: np.ndarray) -> np.ndarray:
             result = old.copy()
@@ -284,6 +339,28 @@ class Population:
 
         state = jax.tree.map(back, before, after)
         return state, state.record
+
+    def run(self, hyperparameters: Values, *, epochs: int) -> tuple[Member, EpochRecord]:
+        """Trains a fresh population to its end, with hyperparameters that do not change.
+
+        Args:
+            hyperparameters: Values given, `[members]` each.
+            epochs: Length of the training; less where all members stop before.
+
+        Returns:
+            The population, and the records of its epochs, `[epochs, members]` each.
+
+        Raises:
+            InputError: For a hyperparameter that nothing reads, or a value that there is not.
+        """
+        self.check(set(hyperparameters))
+        state, records = self.init(hyperparameters), []
+        for epoch in range(epochs):
+            state, record = self.epoch(state, hyperparameters, epoch=epoch, epochs=epochs)
+            records.append(jax.device_get(record))
+            if not np.any(np.asarray(state.status) == RUNNING):
+                break
+        return state, jax.tree.map(lambda *each: np.stack(each), *records)
 
     def scores(self, snapshot: Snapshot, features: Float[np.ndarray, "events inputs"]) -> Array:
         """Logits of all members' best networks.
@@ -296,6 +373,7 @@ class Population:
             `[members, events]`, or `[members, events, classes]` of multi-class networks.
         """
         scores = self._scores(
+            None,
             self._seated(snapshot, self._everybody),
             self._everywhere(jnp.asarray(features, jnp.float32)),
         )

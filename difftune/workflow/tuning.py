@@ -24,8 +24,8 @@ from difftune.training import (
     adam,
     columns,
 )
-from difftune.training.batches import NegativeWeights
 from difftune.training.optimizers import Optimizer
+from difftune.training.sample import NegativeWeights
 from difftune.workflow.progress import RoundLog
 from difftune.workflow.split import Split
 

@@ -3,7 +3,7 @@ import pytest
 
 from difftune.data import Events, FeatureTransform, Process
 from difftune.errors import InputError
-from difftune.training import batches_of, columns, epoch_events, training_weights
+from difftune.training import Epochs, batch_at, columns, training_weights
 from difftune.training.batches import as_batch, stratified_order
 from tests.training import toy
 
@@ -44,7 +44,7 @@ def test_every_event_is_used_equally_often():
     epochs, size = 400, 300  # 124 events are left over in each epoch
     used = np.zeros(1024)
     for epoch in range(epochs):
-        batches = batches_of(epoch_events(DATA, seed=1, epoch=epoch, progress=0.0), size)
+        batches = toy.batches(DATA, size, seed=1, epoch=epoch)
         assert batches.features.shape == (3, 300, 4)
         # Features are continuous, so they tell which event it is.
         rows = np.searchsorted(SORTED, batches.features[..., 0].ravel())
@@ -63,7 +63,7 @@ SORTED = DATA.features[ORDER, 0]
 def test_a_batch_estimates_the_full_yields():
     totals = []
     for epoch in range(100):
-        batches = batches_of(epoch_events(DATA, seed=2, epoch=epoch, progress=0.0), 100)
+        batches = toy.batches(DATA, 100, seed=2, epoch=epoch)
         for process, weight in zip(batches.process, batches.weight, strict=True):
             totals.append(np.bincount(process, weight, minlength=3))
     mean, error = np.mean(totals, 0), np.std(totals, 0) / np.sqrt(len(totals))
@@ -80,19 +80,19 @@ def test_columns_of_a_batch_belong_to_the_same_events():
     np.testing.assert_allclose(batch.weight, DATA.weight[rows] * 1024 / 6, rtol=1e-6)
     np.testing.assert_array_equal(batch.signal_process, toy.SIGNAL)
     assert batch.progress == 0.25
-    # Cut in two; in fours, two events are left over.
-    stack = batches_of(batch, 3)
+    # A stretch of it is a batch of its own.
+    some = batch_at(batch, 2, 3)
     for name in ("features", "process", "label", "training_weight"):
-        np.testing.assert_array_equal(getattr(stack, name), getattr(DATA, name)[rows.reshape(2, 3)])
-    np.testing.assert_allclose(stack.weight, DATA.weight[rows.reshape(2, 3)] * 1024 / 3, rtol=1e-6)
-    np.testing.assert_array_equal(stack.signal_process, [toy.SIGNAL, toy.SIGNAL])
-    np.testing.assert_array_equal(stack.progress, [0.25, 0.25])
-    assert batches_of(batch, 4).features.shape == (1, 4, 4)
+        np.testing.assert_array_equal(getattr(some, name), getattr(DATA, name)[rows[2:5]])
+    np.testing.assert_allclose(some.weight, DATA.weight[rows[2:5]] * 1024 / 3, rtol=1e-6)
+    np.testing.assert_array_equal(some.signal_process, toy.SIGNAL)
+    assert some.progress == 0.25
 
 
 def test_seed_and_epoch_alone_decide_the_order():
     def features(seed, epoch):
-        return epoch_events(DATA, seed=seed, epoch=epoch, progress=0.0).features
+        (part,) = Epochs(data=DATA, sizes=(64,), seed=seed).parts_of(epoch, progress=0.0)
+        return part.events.features
 
     np.testing.assert_array_equal(features(1, 3), features(1, 3))
     for other in (features(1, 4), features(2, 3)):

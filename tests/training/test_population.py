@@ -9,7 +9,7 @@ import pytest
 from difftune.errors import InputError
 from difftune.models import MLP
 from difftune.objectives import CategoricalCrossEntropy, CrossEntropy
-from difftune.training import STOPPED, Blueprint, batches_of, epoch_events, optimizer
+from difftune.training import STOPPED, Blueprint, optimizer
 from difftune.training import devices as devices_module
 from difftune.training import population as population_module
 from difftune.training.member import LOSS_NOT_FINITE
@@ -112,7 +112,7 @@ def reference(start: dict, h: dict, data) -> dict:
 
     p, state = start, rule.init(start)
     for epoch in range(EPOCHS):
-        batches = batches_of(epoch_events(data, seed=5, epoch=epoch, progress=0.0), size)
+        batches = toy.batches(data, size, seed=5, epoch=epoch)
         for x, y, w in zip(batches.features, batches.label, batches.training_weight, strict=True):
             p, state = step(p, state, x, y, w)
     return p

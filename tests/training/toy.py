@@ -8,7 +8,15 @@ import numpy as np
 
 from difftune.models import MLP
 from difftune.objectives import CrossEntropy
-from difftune.training import Blueprint, Columns, Population, ScoreGap, training_weights
+from difftune.training import (
+    Blueprint,
+    Columns,
+    Epochs,
+    Population,
+    ScoreGap,
+    batch_at,
+    training_weights,
+)
 
 SIGNAL = np.array([1.0, 0.0, 0.0], np.float32)
 YIELDS = np.array([40.0, 3000.0, 1000.0])
@@ -33,6 +41,13 @@ def columns(events: int, seed: int = 0) -> Columns:
         training_weight=training_weights(weight, label),
         signal_process=SIGNAL,
     )
+
+
+def batches(data: Columns, size: int, *, seed: int, epoch: int) -> Any:
+    """The batches of an epoch, stacked."""
+    (part,) = Epochs(data=data, sizes=(size,), seed=seed).parts_of(epoch, progress=0.0)
+    each = [batch_at(part.events, start, size) for start in part.starts[0][0]]
+    return jax.tree.map(lambda *columns: np.stack(columns), *each)
 
 
 @functools.cache

@@ -1,0 +1,153 @@
+"""What a member sees of the data: folds, bootstrap replicas and inputs left out, side by side."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from difftune.errors import InputError
+from difftune.models.dropout import hash_uniform
+
+# Probabilities that a Poisson number of mean 1 is at most 0, 1, 2, ...: float32 knows no more.
+_POISSON = np.cumsum(np.exp(-1.0) / np.cumprod([1.0, *range(1, 10)]))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Replicas:
+    """One number, or one mask, a member; what is None is the same for all.
+
+    The members of a population then differ in what they see of the data, so that a k-fold cross-
+    validation of many sets of inputs and many seeds is one population.
+
+    Attributes:
+        fold: Number of the fold that a member is validated on; it trains on all the others.
+            `Columns.fold` says where each event is.
+        inputs: Network inputs that a member uses, `[members, inputs]`; the others are 0 for it.
+        bootstrap: Number of the bootstrap replica that a member trains on: each event counts a
+            Poisson number of times of mean 1 (N. C. Oza and S. Russell, Online bagging and
+            boosting, 2001). 0 is the sample as it is. Validation is never resampled.
+        seed: Members of equal number have the same start values, order and dropout, so that a
+            difference between them is not that of the seeds. None: each has its own.
+
+    Raises:
+        InputError: When they are not all of one length, or a member has no input.
+    """
+
+    fold: Int[np.ndarray, " members"] | None = None
+    inputs: Bool[np.ndarray, "members inputs"] | None = None
+    bootstrap: Int[np.ndarray, " members"] | None = None
+    seed: Int[np.ndarray, " members"] | None = None
+
+    def __post_init__(self):
+        lengths = {name: len(value) for name, value in self._given().items()}
+        if len(set(lengths.values())) > 1:
+            raise InputError(f"Replicas of different lengths, {lengths}: one entry a member.")
+        if self.inputs is not None and not np.asarray(self.inputs).any(axis=1).all():
+            empty = int(np.flatnonzero(~np.asarray(self.inputs).any(axis=1))[0])
+            raise InputError(f"Replicas(inputs=...): member {empty} has no input left.")
+        for name in ("fold", "bootstrap", "seed"):
+            values = getattr(self, name)
+            if values is not None and np.min(values) < 0:
+                raise InputError(f"Replicas({name}=...): {np.min(values)} is below 0.")
+
+    def _given(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+    @classmethod
+    def crossed(
+        cls,
+        *,
+        inputs: Bool[np.ndarray, "masks inputs"] | None = None,
+        bootstraps: int | None = None,
+        seeds: int | None = None,
+        folds: int | None = None,
+    ) -> "Replicas":
+        """All combinations, one a member.
+
+        Args:
+            inputs: Masks of the inputs.
+            bootstraps: How many bootstrap replicas.
+            seeds: How many seeds.
+            folds: How many folds.
+
+        Returns:
+            Members in the order of the arguments, folds fastest: what the population gives for
+            each can be reshaped to `[masks, bootstraps, seeds, folds]`, without the axes that were
+            not asked for.
+
+        Raises:
+            InputError: When nothing is asked for, or less than one of something.
+        """
+        masks = None if inputs is None else np.asarray(inputs, bool)
+        asked = {
+            "inputs": None if masks is None else len(masks),
+            "bootstrap": bootstraps,
+            "seed": seeds,
+            "fold": folds,
+        }
+        counts = {name: count for name, count in asked.items() if count is not None}
+        if not counts or min(counts.values()) < 1:
+            raise InputError(f"Replicas.crossed: {asked} asks for no member; give numbers above 0.")
+        grid = np.meshgrid(*(np.arange(count) for count in counts.values()), indexing="ij")
+        numbers: dict[str, Any] = {
+            name: axis.ravel() for name, axis in zip(counts, grid, strict=True)
+        }
+        if masks is not None:
+            numbers["inputs"] = masks[numbers["inputs"]]
+        if bootstraps is not None:
+            # Number 0 is the sample itself.
+            numbers["bootstrap"] = numbers["bootstrap"] + 1
+        return cls(**numbers)
+
+    def check(self, members: int, inputs: int, folds: int) -> None:
+        """Refuses what does not fit a population.
+
+        Args:
+            members: Its size.
+            inputs: Inputs of its network.
+            folds: Folds of its events; 0 where they have none.
+
+        Raises:
+            InputError: With what was given and what is wanted.
+        """
+        for name, value in self._given().items():
+            if len(value) != members:
+                raise InputError(
+                    f"Replicas({name}=...) has {len(value)} entries for {members} members: give "
+                    "one each."
+                )
+        if self.inputs is not None and np.shape(self.inputs)[1] != inputs:
+            raise InputError(
+                f"Replicas(inputs=...) masks {np.shape(self.inputs)[1]} inputs, the network has "
+                f"{inputs}."
+            )
+        if self.fold is None:
+            return
+        if folds < 2:
+            raise InputError(
+                "Replicas(fold=...) needs events in two folds or more: give Columns(fold=...)."
+            )
+        if np.max(self.fold) >= folds:
+            raise InputError(
+                f"Replicas(fold=...): there is no fold {np.max(self.fold)}, they are 0 to "
+                f"{folds - 1}."
+            )
+
+
+def bootstrap_count(replica: Array, event: Int[Array, " events"]) -> Float[Array, " events"]:
+    """How often each event is in a bootstrap replica.
+
+    A function of the event and the replica alone, so that it needs no memory and does not depend
+    on batches.
+
+    Args:
+        replica: Number of the replica; in 0 every event is once.
+        event: Numbers of the events.
+    """
+    number = replica.astype(jnp.uint32)
+    words = jnp.stack([number * jnp.uint32(0x85EBCA6B), number])
+    uniform = hash_uniform(words, event.shape, counter=event.astype(jnp.uint32))
+    count = jnp.sum(uniform > jnp.asarray(_POISSON, jnp.float32)[:, None], axis=0)
+    return jnp.where(replica == 0, 1.0, count.astype(jnp.float32))

@@ -1,0 +1,96 @@
+"""From events to the columns that a training reads."""
+
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from difftune.data import Events, FeatureTransform
+from difftune.errors import InputError
+
+NegativeWeights = Literal["keep", "absolute"]
+
+
+class Columns(NamedTuple):
+    """Events as the training wants them, one row an event, all on the host.
+
+    `weight` sums to the full yield of each process; `training_weight` is class-balanced. `fold`,
+    from 0, is wanted where members are validated on different folds.
+    """
+
+    features: Float[np.ndarray, "events inputs"]
+    process: Int[np.ndarray, " events"]
+    label: Int[np.ndarray, " events"]
+    weight: Float[np.ndarray, " events"]
+    training_weight: Float[np.ndarray, " events"]
+    signal_process: Float[np.ndarray, " processes"]
+    fold: Int[np.ndarray, " events"] | None = None
+
+
+def training_weights(
+    weight: Float[np.ndarray, " events"],
+    label: Int[np.ndarray, " events"],
+    *,
+    negative: str = "keep",
+) -> Float[np.ndarray, " events"]:
+    """Physics weights balanced between the classes, with mean one.
+
+    Args:
+        weight: Physics weights.
+        label: 1 for signal, 0 for background.
+        negative: `"keep"` leaves negative weights as they are, which is unbiased; `"absolute"`
+            takes their magnitude, which is stable but changes the shapes that the network learns.
+
+    Raises:
+        InputError: When signal or background has no events, or no positive total weight; for an
+            unknown treatment.
+    """
+    if negative not in get_args(NegativeWeights):
+        raise InputError(f"negative={negative!r}: choose 'keep' or 'absolute'.")
+    weight = np.asarray(weight, np.float64)
+    if negative == "absolute":
+        weight = np.abs(weight)
+    balanced = np.zeros_like(weight)
+    for cls, name in enumerate(("background", "signal")):
+        chosen = label == cls
+        total = weight[chosen].sum()
+        if not total > 0.0:
+            raise InputError(
+                f"the {name} to train on has {chosen.sum()} events with a total weight of "
+                f"{total:g}: it needs a positive one. Give it more events, or take the magnitude "
+                "of its weights with negative='absolute'."
+            )
+        balanced[chosen] = weight[chosen] * (len(weight) / (2 * total))
+    return balanced.astype(np.float32)
+
+
+def columns(
+    events: Events,
+    full_yields: Float[np.ndarray, " processes"],
+    transform: FeatureTransform,
+    *,
+    negative: NegativeWeights = "keep",
+    fold: bool = False,
+) -> Columns:
+    """The columns of a split, scaled such that each process has its full yield.
+
+    Args:
+        events: The events of the split, without data.
+        full_yields: Expected yield of each process over all splits.
+        transform: Learned on training events.
+        negative: Treatment of negative weights in the training weights.
+        fold: Whether to keep the folds of the events, numbered anew from 0.
+    """
+    have = events.yields()
+    events = events.scaled(np.divide(full_yields, have, out=np.ones_like(have), where=have != 0.0))
+    weight, label = np.asarray(events.weight, np.float32), np.asarray(events.label, np.int32)
+    signal = [process.role == "signal" for process in events.processes]
+    return Columns(
+        features=np.asarray(transform(events.features), np.float32),
+        process=np.asarray(events.process, np.int32),
+        label=label,
+        weight=weight,
+        training_weight=training_weights(weight, label, negative=negative),
+        signal_process=np.asarray(signal, np.float32),
+        fold=np.unique(events.fold, return_inverse=True)[1].astype(np.int32) if fold else None,
+    )
