@@ -1,6 +1,7 @@
 """Atomic checkpoints of arrays and facts, a bounded number of them."""
 
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ class Checkpoints:
         return ocp.CheckpointManager(self.folder, options=self._options)
 
     def save(self, step: int, tree: PyTree, facts: dict[str, Any]) -> None:
-        """Writes a checkpoint.
+        """Writes a checkpoint, or says why it cannot: a full disk must not end a long search.
 
         Args:
             step: Its number, larger than any before.
@@ -45,12 +46,22 @@ class Checkpoints:
         """
         # Leaves by number: the structure is known to whoever restores, and need not be encoded.
         leaves = {f"{i:05d}": np.asarray(x) for i, x in enumerate(jax.tree.leaves(tree))}
-        with self._manager() as manager:
-            manager.save(
-                step,
-                args=ocp.args.Composite(
-                    arrays=ocp.args.StandardSave(leaves), facts=ocp.args.JsonSave(facts)
-                ),
+        try:
+            with self._manager() as manager:
+                manager.save(
+                    step,
+                    args=ocp.args.Composite(
+                        arrays=ocp.args.StandardSave(leaves), facts=ocp.args.JsonSave(facts)
+                    ),
+                )
+        # The second is what tensorstore makes of the first.
+        except (OSError, ValueError) as error:
+            for unfinished in self.folder.glob(f"{step}.orbax-checkpoint-tmp*"):
+                shutil.rmtree(unfinished, ignore_errors=True)
+            logger.warning(
+                "checkpoint %s/%d could not be written, the one before is kept. The search goes "
+                "on; make room, or a resumed run repeats what came since. (%s)",
+                *(self.folder, step, error),
             )
 
     def newest(self, structure: PyTree) -> tuple[int, PyTree, dict[str, Any]] | None:

@@ -1,4 +1,5 @@
 import logging
+import resource
 from typing import NamedTuple
 
 import numpy as np
@@ -75,6 +76,27 @@ def test_a_damaged_newest_falls_back_to_the_one_before(tmp_path, caplog, damage)
     checkpoints.save(2, state(5), {"step": "again"})
     step, _, facts = checkpoints.newest(state(0))
     assert (step, facts) == (2, {"step": "again"})
+
+
+def test_a_full_disk_is_said_and_the_one_before_is_kept(tmp_path, caplog):
+    large = {"weights": np.random.default_rng(0).normal(size=(1000, 100))}
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, large, {"step": 1})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # No file can become larger than a tenth of the array.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (80_000, before[1]))
+    try:
+        with caplog.at_level(logging.WARNING, logger="difftune"):
+            checkpoints.save(2, large, {"step": 2})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    (warning,) = [r.getMessage() for r in caplog.records if r.name == "difftune"]
+    assert f"{tmp_path}/2 could not be written, the one before is kept" in warning
+    assert "File too large" in warning
+    assert [folder.name for folder in tmp_path.iterdir()] == ["1"]
+    assert checkpoints.newest(large)[2] == {"step": 1}
+    checkpoints.save(3, large, {"step": 3})
+    assert checkpoints.newest(large)[2] == {"step": 3}
 
 
 def test_another_structure_is_refused(tmp_path):
