@@ -21,7 +21,8 @@ from benchmarks.table import Row, text
 WORKSPACES = Path(__file__).resolve().parents[2] / "shared" / "data" / "workspaces"
 QUICK = ("SH4b_50bins", "single_channel_big")
 OPTIMIZERS = {
-    "minuit": pyhf.optimize.minuit_optimizer(tolerance=1e-5),
+    # Fits that do not converge take as many calls as they may.
+    "minuit": pyhf.optimize.minuit_optimizer(tolerance=1e-5, maxiter=5_000),
     "scipy": pyhf.optimize.scipy_optimizer(tolerance=1e-10, maxiter=100_000),
     "minuit, not so tight": pyhf.optimize.minuit_optimizer(tolerance=1e-3),
 }
