@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.scipy.special import gammaln, xlogy
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from difftune.histfactory import interpolation
 from difftune.histfactory.structure import FROM_YIELDS, Structure
@@ -38,6 +38,7 @@ class Terms(NamedTuple):
         scale: Widths of Gaussian auxiliary measurements; of Poisson ones the count expected for a
             parameter of 1.
         fixed: Parameters that are fixed.
+        bending: The systematics whose variations move yields most in one direction, up and down.
     """
 
     nominal: Cells
@@ -49,6 +50,11 @@ class Terms(NamedTuple):
     center: Float[Array, " auxiliary"]
     scale: Float[Array, " auxiliary"]
     fixed: Bool[Array, " parameters"]
+    bending: Int[Array, " few"]
+
+
+# So many of the systematics that bend yields are looked at.
+_FEW = 8
 
 
 def terms(structure: Structure, numbers: Float[Array, " numbers"]) -> Terms:
@@ -95,7 +101,38 @@ def terms(structure: Structure, numbers: Float[Array, " numbers"]) -> Terms:
         center=center,
         scale=scale,
         fixed=fixed,
+        bending=_bending(structure, nominal, up, down, jnp.exp(log_up), jnp.exp(log_down)),
     )
+
+
+def _bending(
+    structure: Structure, nominal: Cells, up: Array, down: Array, high: Array, low: Array
+) -> Int[Array, " few"]:
+    """A few systematics in the order of what both variations do to the yields in one direction.
+
+    It counts in units of the statistical uncertainty, and as far as it exceeds what they do in
+    opposite directions.
+    """
+    layout = structure.layout
+    every = np.unique(np.concatenate([layout.histosys, layout.normsys])).astype(int)
+    total = jnp.sum(nominal, axis=0)
+    per_bin = jnp.where(total > 0, 1 / jnp.where(total > 0, total, 1.0), 0.0)
+
+    def effect(sign: int) -> Float[Array, " every"]:
+        bins = jnp.zeros((len(structure.names), len(total)), nominal.dtype)
+        if len(layout.histosys):
+            shift = jnp.sum((up - nominal) + sign * (down - nominal), axis=1)
+            bins = bins.at[layout.histosys].add(shift)
+        if len(layout.normsys):
+            factor = ((high - 1) + sign * (low - 1))[:, :, layout.channel]
+            bins = bins.at[layout.normsys].add(jnp.sum(factor * nominal, axis=1))
+        return jnp.sum(jnp.square(bins[every]) * per_bin, axis=-1)
+
+    same, opposite = effect(1), effect(-1)
+    both = same + opposite
+    score = same * jnp.where(both > 0, same / jnp.where(both > 0, both, 1.0), 0.0)
+    chosen = jax.lax.top_k(jax.lax.stop_gradient(score), min(_FEW, len(every)))[1]
+    return jnp.asarray(every)[chosen]
 
 
 class _Pieces(NamedTuple):

@@ -80,6 +80,7 @@ class Minimum(NamedTuple):
         parameters: The best fit.
         deviance: -ln L there, less that of a perfect description.
         slope: Its first derivatives before the last step.
+        curvature: Its second derivatives in one parameter each, before the last step.
         held: Parameters that are fixed, or held at a bound.
         status: A `Status`.
         steps: Number of steps.
@@ -89,6 +90,7 @@ class Minimum(NamedTuple):
     parameters: Parameters
     deviance: Float[Array, ""]
     slope: Parameters
+    curvature: Parameters
     held: Bool[Array, " parameters"]
     status: Int[Array, ""]
     steps: Int[Array, ""]
@@ -286,6 +288,7 @@ def minimise(
         parameters=state.parameters,
         deviance=state.value,
         slope=state.known.slope,
+        curvature=jnp.diagonal(state.known.hessian),
         held=_held(problem, state.parameters, state.known.slope),
         status=jnp.where(jnp.isfinite(first), status, Status.NOT_FINITE),
         steps=state.steps,

@@ -58,6 +58,9 @@ class Dropout(nnx.Module):
         if self.deterministic:
             return x
         rate = self.rate[...]
+        if not isinstance(rate, jax.core.Tracer) and float(rate) == 0.0:
+            # Nobody sets it: random numbers would be drawn for nothing.
+            return x
         seed = jax.random.key_data(self.stream()).astype(jnp.uint32)[:2]
         keep = hash_uniform(seed, x.shape) >= rate
         return jnp.where(keep, x / (1.0 - rate), 0.0)

@@ -1,6 +1,7 @@
 import json
 
 import cabinetry
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pyhf
@@ -16,6 +17,9 @@ from difftune.inference import (
     expected_significance,
     fit,
 )
+from difftune.inference.minima import minimum as lowest_minimum
+from difftune.inference.problems import limits, make_problem
+from difftune.inference.solver import minimise
 from tests import shared_data
 from tests.histfactory import samples
 from tests.inference.second_fit import minimum
@@ -183,3 +187,37 @@ def test_without_a_parameter_of_interest_there_is_a_fit_but_no_significance():
     assert fit(model).poi is None
     with pytest.raises(InputError, match="needs a parameter of interest"):
         expected_significance(model)
+
+
+def test_the_fit_finds_the_lower_of_two_minima():
+    # Both variations lower the same bins, so a shortage can be explained on either side of 0.
+    background, up, down = [40.0, 60.0, 50.0], [30.0, 52.0, 26.0], [34.0, 45.0, 32.0]
+    workspace = counting([1.0, 2.0, 4.0], background, background)
+    shape = {"name": "shape", "type": "histosys", "data": {"hi_data": up, "lo_data": down}}
+    workspace["channels"][0]["samples"][1]["modifiers"].append(shape)
+    model, (judge, data) = Model.from_spec(workspace), read(workspace)
+    rng = np.random.default_rng(2)
+    toys = np.tile(data, (40, 1))
+    toys[:, :3] = rng.poisson(rng.uniform(0.5, 1.0, (40, 1)) * background)
+    side = model.structure.names.index("shape")
+
+    @jax.jit
+    def from_there(toy, start):
+        given = limits(model.structure)
+        problem = make_problem(model, toy, given)
+        problem = problem._replace(start=problem.start.at[side].set(start))
+        found = lowest_minimum(model.structure, problem)
+        return minimise(model.structure, problem).deviance, found.deviance
+
+    with jax.enable_x64(True):
+        many = jax.vmap(jax.vmap(from_there, (0, None)), (None, 0))
+        nearest, lowest = jax.device_get(many(toys, np.array([-1.5, 1.5])))
+    # Which of them is the nearest depends on the start, and which is the lower hardly ever does.
+    assert np.sum(np.abs(nearest[1] - nearest[0]) > 1e-3) >= 10
+    assert np.sum(np.abs(lowest[1] - lowest[0]) > 1e-8) <= 1
+    np.testing.assert_array_less(lowest, np.min(nearest, axis=0) + 1e-8)
+    for toy, twice_nll in zip(toys, fit(model, toys).twice_nll, strict=True):
+        start = judge.config.suggested_init()
+        for start[side] in (-1.0, 0.0, 1.0):
+            _, theirs = pyhf.infer.mle.fit(toy, judge, init_pars=start, return_fitted_val=True)
+            assert twice_nll <= theirs + 1e-6
