@@ -216,6 +216,8 @@ def test_the_fit_finds_the_lower_of_two_minima():
     assert np.sum(np.abs(nearest[1] - nearest[0]) > 1e-3) >= 10
     assert np.sum(np.abs(lowest[1] - lowest[0]) > 1e-8) <= 1
     assert np.all(lowest <= nearest + 1e-9)
+    # Minuit fails on some of them.
+    pyhf.set_backend("numpy", "scipy")
     for toy, twice_nll in zip(toys, fit(model, toys).twice_nll, strict=True):
         start = judge.config.suggested_init()
         for start[side] in (-1.0, 0.0, 1.0):
