@@ -5,9 +5,12 @@ from difftune.objectives.base import Objective, Scaled, Sum, as_objective
 from difftune.objectives.batch import Batch, signal_probability
 from difftune.objectives.counting import AMS, SOverRootB
 from difftune.objectives.cross_entropy import CategoricalCrossEntropy, CrossEntropy
+from difftune.objectives.distance_correlation import DistanceCorrelation
 from difftune.objectives.focal import Focal
 from difftune.objectives.mean_squared_error import MeanSquaredError
-from difftune.objectives.metrics import Significance
+from difftune.objectives.metrics import Separation, Significance
+from difftune.objectives.ranking import CutAMS, CutSignificance, RocArea
+from difftune.objectives.roc_auc import RocAuc
 from difftune.objectives.separation import SeparationPower
 
 __all__ = [
@@ -16,11 +19,17 @@ __all__ = [
     "Batch",
     "CategoricalCrossEntropy",
     "CrossEntropy",
+    "CutAMS",
+    "CutSignificance",
+    "DistanceCorrelation",
     "Focal",
     "MeanSquaredError",
     "Objective",
+    "RocArea",
+    "RocAuc",
     "SOverRootB",
     "Scaled",
+    "Separation",
     "SeparationPower",
     "Significance",
     "Sum",
