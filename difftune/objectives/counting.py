@@ -14,9 +14,9 @@ from difftune.objectives.soft_yields import Counting
 class SOverRootB(Counting):
     """Minus the squared signal over root background, `sum_i S_i^2 / (S_i + B_i)`.
 
-    This is what the Asimov log-likelihood ratio is to leading order in S / B. The first loss of
-    arXiv 1806.00322 is this one with `regions="probability"` and `form="linear"`. Contributions of
-    several bins add up in quadrature. With `noise="b"` it is unlimited where a bin has next to no
+    This is what the Asimov log-likelihood ratio is to leading order in S / B. The one of arXiv
+    1806.00322 for s / sqrt(s + b) is a monotonic function of this with `regions="probability"`.
+    Contributions of several bins add up in quadrature. With `noise="b"` it is unlimited where a bin has next to no
     background; `"s+b"` is limited by the signal.
 
     A region without signal contributes 0. A negative background counts as none if the noise is

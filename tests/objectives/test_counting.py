@@ -3,6 +3,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pyhf
 import pytest
 from scipy.special import expit, logit
 from scipy.stats import norm
@@ -48,7 +49,7 @@ FIGURES = {
 
 
 def published(s, b, sigma):
-    """Twice the logarithm of the profile likelihood ratio, as in arXiv 1806.00322, eq. 3."""
+    """Twice the logarithm of the profile likelihood ratio, as in arXiv 1806.00322."""
     first = (s + b) * math.log((s + b) * (b + sigma**2) / (b**2 + (s + b) * sigma**2))
     return 2 * (first - b**2 / sigma**2 * math.log(1 + sigma**2 * s / (b * (b + sigma**2))))
 
@@ -116,6 +117,31 @@ def test_the_cut_is_trained_to_where_a_scan_finds_the_best():
     assert fixed.init(jax.random.key(0)) == {}
     value = evaluate(objective, scores, b, NONE, parameters)
     assert float(evaluate(fixed, scores, b)) == pytest.approx(float(value), rel=1e-5)
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_an_uncertain_background_above_a_cut_is_the_fit_of_pyhf(absolute):
+    """One bin with a shapesys, whose strength and background are fitted."""
+    (s,), (background,) = counts([0.6, 1.0])
+    size = 2.0 if absolute else 0.3
+    sigma = size if absolute else size * background
+    model = pyhf.simplemodels.uncorrelated_background([s], [background], [sigma])
+    start = model.config.suggested_init()
+    bounds, fixed = model.config.suggested_bounds(), model.config.suggested_fixed()
+    data = model.expected_data(start)
+    q0 = pyhf.infer.test_statistics.q0(0.0, data, model, start, bounds, fixed)
+    assert float(q0) > 1.0
+    with jax.enable_x64(True):
+        objective = AsimovLLR(
+            **HARD,
+            regions="cut",
+            cut=0.6,
+            train_cut=False,
+            background_uncertainty=size,
+            absolute_uncertainty=absolute,
+        )
+        value = evaluate(objective, logits(dtype=jnp.float64), batch(dtype=jnp.float64))
+    assert float(value) == pytest.approx(-float(q0), rel=1e-4)
 
 
 @pytest.mark.parametrize(
