@@ -287,8 +287,13 @@ class Training(_Section):
     max_overtraining: Positive = 0.1
     """By which fraction the score may be better on training than on validation events;
     `inf` allows any."""
+    score: Literal["significance", "separation", "roc_area", "cut_significance", "cut_ams"] = (
+        "significance"
+    )
+    """The validation score: Asimov significance or separation power in bins of equal shares, area
+    under the ROC curve, Asimov significance or AMS above the best cut."""
     score_bins: Annotated[int, Field(ge=1)] = 10
-    """Bins of the validation score."""
+    """Bins of the validation score (`significance`, `separation`)."""
 
 
 class Search(_Section):

@@ -16,8 +16,8 @@ class SOverRootB(Counting):
 
     This is what the Asimov log-likelihood ratio is to leading order in S / B. The one of arXiv
     1806.00322 for s / sqrt(s + b) is a monotonic function of this with `regions="probability"`.
-    Contributions of several bins add up in quadrature. With `noise="b"` it is unlimited where a bin has next to no
-    background; `"s+b"` is limited by the signal.
+    Contributions of several bins add up in quadrature. With `noise="b"` it is unlimited where a
+    bin has next to no background; `"s+b"` is limited by the signal.
 
     A region without signal contributes 0. A negative background counts as none if the noise is
     `"s+b"`; if it is `"b"`, such a region contributes 0, as it does in `AsimovLLR`.

@@ -26,12 +26,17 @@ from difftune.objectives import (
     AsimovLLR,
     CategoricalCrossEntropy,
     CrossEntropy,
+    CutAMS,
+    CutSignificance,
     DistanceCorrelation,
     Focal,
     MeanSquaredError,
     Objective,
+    RocArea,
     RocAuc,
+    Separation,
     SeparationPower,
+    Significance,
     SOverRootB,
     as_objective,
 )
@@ -60,6 +65,13 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "s_over_root_b": SOverRootB,
     "ams": AMS,
     "distance_correlation": DistanceCorrelation,
+}
+METRICS: dict[str, Callable[..., Any]] = {
+    "significance": Significance,
+    "separation": Separation,
+    "roc_area": RocArea,
+    "cut_significance": CutSignificance,
+    "cut_ams": CutAMS,
 }
 DIMENSIONS: dict[str, Callable[..., Dimension]] = {
     "uniform": uniform,
@@ -206,6 +218,13 @@ def objective(config: Config) -> Objective:
     for term in terms[1:]:
         total = total + term
     return total
+
+
+def metric(config: Config) -> Any:
+    """The validation score."""
+    cls = METRICS[config.training.score]
+    binned = "bins" in inspect.signature(cls).parameters
+    return cls(bins=config.training.score_bins) if binned else cls()
 
 
 def dimension(section: Range) -> Dimension:

@@ -122,7 +122,8 @@ def test_the_cut_is_trained_to_where_a_scan_finds_the_best():
 @pytest.mark.parametrize("absolute", [False, True])
 def test_an_uncertain_background_above_a_cut_is_the_fit_of_pyhf(absolute):
     """One bin with a shapesys, whose strength and background are fitted."""
-    (s,), (background,) = counts([0.6, 1.0])
+    with jax.enable_x64(True):
+        (s,), (background,) = counts([0.6, 1.0])
     size = 2.0 if absolute else 0.3
     sigma = size if absolute else size * background
     model = pyhf.simplemodels.uncorrelated_background([s], [background], [sigma])

@@ -16,9 +16,10 @@ from tests.objectives.samples import NONE, batch, logits
 FEATURES = ["pt", "mass"]
 
 
-def configuration(*terms):
+def configuration(*terms, **training):
     return check(
         {
+            "training": training,
             "data": {"features": FEATURES},
             "samples": [{"name": "higgs", "role": "signal"}, {"name": "ttbar"}],
             "objective": list(terms),
@@ -77,6 +78,21 @@ def test_every_name_has_its_description_and_every_option_its_key():
     for name, cls in build.OBJECTIVES.items():
         assert f"`{name}`" in described
         assert set(inspect.signature(cls).parameters) <= set(Section.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, objectives.Significance(bins=10)),
+        ({"score": "significance", "score_bins": 5}, objectives.Significance(bins=5)),
+        ({"score": "separation", "score_bins": 7}, objectives.Separation(bins=7)),
+        ({"score": "roc_area"}, objectives.RocArea()),
+        ({"score": "cut_significance"}, objectives.CutSignificance()),
+        ({"score": "cut_ams"}, objectives.CutAMS()),
+    ],
+)
+def test_the_validation_score_has_a_name_too(given, expected):
+    assert build.metric(configuration({"name": "focal"}, **given)) == expected
 
 
 def test_a_sum_of_many_terms_trains_its_cut():
