@@ -8,6 +8,7 @@ from difftune.errors import nearest
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
+NotNegative = Annotated[float, Field(ge=0.0)]
 Count = Annotated[int, Field(ge=1)]
 # A slash would be a folder in the ROOT file of the templates.
 Name = Annotated[str, Field(min_length=1, pattern=r"^[^/]+$")]
@@ -225,21 +226,48 @@ class Objective(_Section):
     """One term of the loss: a built-in one by name, or `file.py:name` of one's own."""
 
     name: str
-    """`cross_entropy`, `categorical_cross_entropy`, `asimov_llr`, or one of one's own as
-    `file.py:name` or `package.module:name`."""
+    """`cross_entropy`, `categorical_cross_entropy`, `focal`, `mean_squared_error`, `roc_auc`,
+    `separation_power`, `asimov_llr`, `s_over_root_b`, `ams`, `distance_correlation`, or one of
+    one's own as `file.py:name` or `package.module:name`."""
     scale: float | str = 1.0
     """Factor of this term: a number, or the name of a hyperparameter."""
     bins: Annotated[int, Field(ge=2)] | None = None
-    """Number of bins (`asimov_llr`)."""
+    """Number of bins (`asimov_llr`, `s_over_root_b`, `ams`, `separation_power`)."""
     bandwidth: list[Positive] | None = None
-    """Width of the kernel at the start and at the end of the training (`asimov_llr`)."""
+    """Width of the kernel at the start and at the end of the training (the same)."""
     form: Literal["linear", "log"] | None = None
-    """`linear` is -q0, `log` is -ln q0 (`asimov_llr`)."""
+    """`linear` is minus the squared significance, `log` minus its logarithm (`asimov_llr`,
+    `s_over_root_b`, `ams`)."""
+    regions: Literal["bins", "cut", "probability"] | None = None
+    """Where events are counted: in bins, above one cut, or each with its signal probability (the
+    same)."""
+    cut: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    """The cut on the score, where it starts if it is trained (the same)."""
+    train_cut: bool | None = None
+    """Whether the cut is trained with the network (the same)."""
+    background_uncertainty: NotNegative | list[NotNegative] | None = None
+    """Uncertainty of the background, as a fraction of it; one number or one a bin
+    (`asimov_llr`)."""
+    absolute_uncertainty: bool | None = None
+    """Whether these are events and no fractions (`asimov_llr`)."""
+    noise: Literal["s+b", "b"] | None = None
+    """What stands under the root (`s_over_root_b`)."""
+    regularisation: Positive | None = None
+    """Events that are added to the background (`ams`)."""
+    gamma: NotNegative | None = None
+    """Exponent (`focal`)."""
+    temperature: list[Positive] | None = None
+    """Scale of the differences of logits at the start and at the end of the training
+    (`roc_auc`)."""
+    feature: str | None = None
+    """The feature that the score is to be independent of (`distance_correlation`)."""
+    rows: Count | None = None
+    """Rows of the distance matrices that are in memory at once (`distance_correlation`)."""
 
     @property
     def options(self) -> dict[str, Any]:
         """What the class is given."""
-        given = self.model_dump(include={"bins", "bandwidth", "form"}, exclude_none=True)
+        given = self.model_dump(exclude={"name", "scale"}, exclude_none=True)
         return {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
 
 
@@ -259,8 +287,13 @@ class Training(_Section):
     max_overtraining: Positive = 0.1
     """By which fraction the score may be better on training than on validation events;
     `inf` allows any."""
+    score: Literal["significance", "separation", "roc_area", "cut_significance", "cut_ams"] = (
+        "significance"
+    )
+    """The validation score: Asimov significance or separation power in bins of equal shares, area
+    under the ROC curve, Asimov significance or AMS above the best cut."""
     score_bins: Annotated[int, Field(ge=1)] = 10
-    """Bins of the validation score."""
+    """Bins of the validation score (`significance`, `separation`)."""
 
 
 class Search(_Section):

@@ -60,7 +60,8 @@ def asimov_llr(
     ratio = s / b
     term = _chi(ratio)
     if uncertainty is not None:
-        relative = jnp.square(jnp.where(filled, uncertainty, 0.0)) / b
+        # Not σ²/b: its derivative overflows where both are tiny.
+        relative = jnp.square(jnp.where(filled, uncertainty, 0.0) / b) * b
         term = term - _chi(ratio * relative / (1 + relative))
     return 2 * jnp.sum(s * term, axis=-1)
 

@@ -3,16 +3,34 @@
 from difftune.objectives.asimov import AsimovLLR
 from difftune.objectives.base import Objective, Scaled, Sum, as_objective
 from difftune.objectives.batch import Batch, signal_probability
+from difftune.objectives.counting import AMS, SOverRootB
 from difftune.objectives.cross_entropy import CategoricalCrossEntropy, CrossEntropy
-from difftune.objectives.metrics import Significance
+from difftune.objectives.distance_correlation import DistanceCorrelation
+from difftune.objectives.focal import Focal
+from difftune.objectives.mean_squared_error import MeanSquaredError
+from difftune.objectives.metrics import Separation, Significance
+from difftune.objectives.ranking import CutAMS, CutSignificance, RocArea
+from difftune.objectives.roc_auc import RocAuc
+from difftune.objectives.separation import SeparationPower
 
 __all__ = [
+    "AMS",
     "AsimovLLR",
     "Batch",
     "CategoricalCrossEntropy",
     "CrossEntropy",
+    "CutAMS",
+    "CutSignificance",
+    "DistanceCorrelation",
+    "Focal",
+    "MeanSquaredError",
     "Objective",
+    "RocArea",
+    "RocAuc",
+    "SOverRootB",
     "Scaled",
+    "Separation",
+    "SeparationPower",
     "Significance",
     "Sum",
     "as_objective",

@@ -1,25 +1,28 @@
-"""The stat-only Asimov log-likelihood ratio as a loss."""
+"""The Asimov log-likelihood ratio as a loss."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
 
 from difftune.errors import InputError
-from difftune.histograms import soft_histogram
 from difftune.inference.asimov import asimov_llr
-from difftune.objectives.base import Objective
-from difftune.objectives.batch import signal_probability
+from difftune.objectives.soft_yields import Counting
 
 
 @dataclass(frozen=True, kw_only=True)
-class AsimovLLR(Objective):
+class AsimovLLR(Counting):
     """Minus the expected discovery log-likelihood ratio of the binned score.
 
     `q0 = 2 sum_i [(S_i + B_i) ln(1 + S_i / B_i) - S_i]` (arXiv 1007.1727), with the expected
     yields `S_i`, `B_i` of a differentiable histogram of the score in equidistant bins on [0, 1].
     `sqrt(q0)` is the stat-only Asimov significance, which the training so maximises.
+
+    With an uncertainty of the background, q0 is that of counts whose background is measured to
+    that precision (`difftune.inference.asimov_llr` has the formula), one such measurement a bin:
+    uncertainties of different bins are independent. Losses of this kind are those of arXiv
+    1806.00322.
 
     Args:
         bins: Number of bins.
@@ -28,42 +31,48 @@ class AsimovLLR(Objective):
             hyperparameter `"bandwidth"`, where the search has it, multiplies both.
         form: `"linear"` is -q0 itself. `"log"` is -ln q0: the same optimum, with a gradient that
             does not depend on the luminosity, so that it can be added to other losses.
+        regions: `"bins"`, `"cut"` (what lies above one cut) or `"probability"` (each event counts
+            with its signal probability).
+        cut: The cut on the score, between 0 and 1.
+        train_cut: Whether the cut is trained with the network.
+        background_uncertainty: Uncertainty of the background of each region: one number for all,
+            or one a region.
+        absolute_uncertainty: Whether these are events, not fractions of the background.
 
     Raises:
-        InputError: For fewer than two bins, a bandwidth that is not positive, an unknown form.
+        InputError: For fewer than two bins, a bandwidth that is not positive, an unknown form or
+            kind of regions, a cut outside of (0, 1), a negative uncertainty, or another number of
+            uncertainties than of regions.
     """
 
-    bins: int = 20
-    bandwidth: Sequence[float] = (0.05, 0.01)
-    form: str = "log"
+    background_uncertainty: float | Sequence[float] = 0.0
+    absolute_uncertainty: bool = False
 
     def __post_init__(self):
-        object.__setattr__(self, "bandwidth", tuple(self.bandwidth))
-        if self.bins < 2:
-            raise InputError(f"AsimovLLR(bins={self.bins}): at least 2 bins are needed.")
-        if len(self.bandwidth) != 2 or min(self.bandwidth) <= 0.0:
+        super().__post_init__()
+        given = self.background_uncertainty
+        # A list is no key for a compiled function.
+        values = tuple(np.atleast_1d(given).astype(float).tolist())
+        regions = self.bins if self.regions == "bins" else 1
+        if len(values) not in (1, regions):
             raise InputError(
-                f"AsimovLLR(bandwidth={self.bandwidth}): give two positive numbers, the width at "
-                "the start and at the end of the training."
+                f"AsimovLLR(background_uncertainty={values}): give one number, or one for each of "
+                f"the {regions} regions."
             )
-        if self.form not in ("linear", "log"):
-            raise InputError(f"AsimovLLR(form={self.form!r}): choose 'linear' or 'log'.")
+        if not min(values) >= 0.0:
+            raise InputError(
+                f"AsimovLLR(background_uncertainty={given}): an uncertainty is not negative."
+            )
+        object.__setattr__(self, "background_uncertainty", values)
 
-    def yields(self, scores, batch, hyperparameters) -> Float[Array, "2 bins"]:
-        """Expected background and signal yields of the differentiable histogram."""
-        start, end = self.bandwidth
-        bandwidth = start * (end / start) ** batch.progress * hyperparameters.get("bandwidth", 1.0)
-        score = signal_probability(scores, batch)
-        edges = jnp.linspace(0.0, 1.0, self.bins + 1, dtype=score.dtype)
-        is_signal = batch.label.astype(score.dtype)
-        classes = jnp.stack([1.0 - is_signal, is_signal]) * batch.weight
-        return soft_histogram(score, classes, edges, bandwidth=bandwidth)
-
-    def __call__(self, scores, batch, hyperparameters, parameters):
-        """The loss of the batch, whose weights stand for the full yield."""
-        background, signal = self.yields(scores, batch, hyperparameters)
-        q0 = asimov_llr(signal, background)
-        if self.form == "linear":
-            return -q0
-        # The floor keeps the logarithm finite where a batch has no signal at all.
-        return -jnp.log(jnp.maximum(q0, 1e-12))
+    def squared_significance(self, signal, background):
+        """The q0 of the yields."""
+        if not any(self.background_uncertainty):
+            return asimov_llr(signal, background)
+        # The derivative of the profiled form has an intermediate s / b³, which must not overflow.
+        least = float(jnp.finfo(background.dtype).tiny) ** 0.25
+        background = jnp.where(background <= least, 0.0, background)
+        uncertainty = jnp.asarray(self.background_uncertainty, background.dtype)
+        if not self.absolute_uncertainty:
+            uncertainty = uncertainty * background
+        return asimov_llr(signal, background, jnp.broadcast_to(uncertainty, background.shape))

@@ -1,13 +1,18 @@
-"""Metrics: what a search compares members by. The form of an objective, without a gradient."""
+"""Metrics of hard bins. A metric is what a search compares members by.
+
+It has the form of an objective, and no gradient; larger is better.
+"""
 
 from dataclasses import dataclass
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from difftune.errors import InputError
 from difftune.histograms import yields
 from difftune.inference.asimov import asimov_significance
 from difftune.objectives.batch import signal_probability
+from difftune.objectives.separation import separation_power
 
 
 def quantile_edges(
@@ -28,7 +33,32 @@ def quantile_edges(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Significance:
+class _Bins:
+    """Bins of equal shares of the class-balanced sample.
+
+    Args:
+        bins: Number of bins.
+
+    Raises:
+        InputError: For less than one bin.
+    """
+
+    bins: int = 10
+
+    def __post_init__(self):
+        if self.bins < 1:
+            raise InputError(f"{type(self).__name__}(bins={self.bins}): at least 1 is needed.")
+
+    def histograms(self, scores, batch) -> Float[Array, "2 bins"]:
+        """Expected background and signal in the bins."""
+        score = signal_probability(scores, batch)
+        edges = quantile_edges(score, batch.training_weight, bins=self.bins)
+        classes = jnp.stack([1 - batch.label, batch.label])
+        return yields(score, batch.weight * classes, edges)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Significance(_Bins):
     """Stat-only Asimov significance in hard bins; larger is better.
 
     The bins hold equal shares of the class-balanced sample, so that each has many simulated events
@@ -39,12 +69,25 @@ class Significance:
         bins: Number of bins.
     """
 
-    bins: int = 10
-
     def __call__(self, scores, batch, hyperparameters, parameters) -> Float[Array, ""]:
         """The significance, in standard deviations."""
-        score = signal_probability(scores, batch)
-        edges = quantile_edges(score, batch.training_weight, bins=self.bins)
-        signal = yields(score, batch.weight * batch.label, edges)
-        background = yields(score, batch.weight * (1 - batch.label), edges)
+        background, signal = self.histograms(scores, batch)
         return asimov_significance(signal, background)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Separation(_Bins):
+    """Separation power of the score in hard bins, from 0 to 1; larger is better.
+
+    `1/2 sum_i (s_i - b_i)^2 / (s_i + b_i)` of the normalised histograms, in bins of equal shares of
+    the class-balanced sample, so that only the order of the scores counts. A bin with a negative
+    sum of weights counts as empty.
+
+    Args:
+        bins: Number of bins.
+    """
+
+    def __call__(self, scores, batch, hyperparameters, parameters) -> Float[Array, ""]:
+        """The separation power."""
+        background, signal = self.histograms(scores, batch)
+        return separation_power(signal, background)

@@ -22,10 +22,22 @@ from difftune.errors import InputError, nearest
 from difftune.histfactory import FreeNormalisation, Luminosity, NormalisationUncertainty
 from difftune.models import MLP, Model
 from difftune.objectives import (
+    AMS,
     AsimovLLR,
     CategoricalCrossEntropy,
     CrossEntropy,
+    CutAMS,
+    CutSignificance,
+    DistanceCorrelation,
+    Focal,
+    MeanSquaredError,
     Objective,
+    RocArea,
+    RocAuc,
+    Separation,
+    SeparationPower,
+    Significance,
+    SOverRootB,
     as_objective,
 )
 from difftune.search import (
@@ -45,7 +57,21 @@ from difftune.training.optimizers import Optimizer
 OBJECTIVES: dict[str, type[Objective]] = {
     "cross_entropy": CrossEntropy,
     "categorical_cross_entropy": CategoricalCrossEntropy,
+    "focal": Focal,
+    "mean_squared_error": MeanSquaredError,
+    "roc_auc": RocAuc,
+    "separation_power": SeparationPower,
     "asimov_llr": AsimovLLR,
+    "s_over_root_b": SOverRootB,
+    "ams": AMS,
+    "distance_correlation": DistanceCorrelation,
+}
+METRICS: dict[str, Callable[..., Any]] = {
+    "significance": Significance,
+    "separation": Separation,
+    "roc_area": RocArea,
+    "cut_significance": CutSignificance,
+    "cut_ams": CutAMS,
 }
 DIMENSIONS: dict[str, Callable[..., Dimension]] = {
     "uniform": uniform,
@@ -149,10 +175,18 @@ def optimizer(config: Config) -> Optimizer:
     return kinds_of_optimizer(*([given] if isinstance(given, str) else given))
 
 
-def _term(section: ObjectiveSection) -> Objective:
+def _term(section: ObjectiveSection, features: list[str]) -> Objective:
+    options = section.options
+    if section.feature is not None:
+        if section.feature not in features:
+            raise InputError(
+                f"objective.feature = {section.feature!r} is none of data.features."
+                f"{nearest(section.feature, features)}"
+            )
+        options["feature"] = features.index(section.feature)
     if ":" in section.name:
         found = own_object(section.name, "objective.name")
-        made: Any = found(**section.options) if inspect.isclass(found) else found
+        made: Any = found(**options) if inspect.isclass(found) else found
         return as_objective(made)
     if section.name not in OBJECTIVES:
         raise InputError(
@@ -162,25 +196,35 @@ def _term(section: ObjectiveSection) -> Objective:
         )
     cls = OBJECTIVES[section.name]
     known = inspect.signature(cls).parameters
-    for option in section.options:
+    for option in options:
         if option not in known:
             raise InputError(
                 f"objective.{option} does not belong to {section.name!r}, which knows "
                 f"{', '.join(known) or 'no options'}."
             )
-    return cls(**section.options)
+    for option, parameter in known.items():
+        if parameter.default is parameter.empty and option not in options:
+            raise InputError(f"objective.{option} must be given for {section.name!r}.")
+    return cls(**options)
 
 
 def objective(config: Config) -> Objective:
     """The loss: the sum of the scaled terms."""
     terms = []
     for section in config.objective:
-        term = _term(section)
+        term = _term(section, config.data.features)
         terms.append(term if section.scale == 1.0 else term * section.scale)
     total = terms[0]
     for term in terms[1:]:
         total = total + term
     return total
+
+
+def metric(config: Config) -> Any:
+    """The validation score."""
+    cls = METRICS[config.training.score]
+    binned = "bins" in inspect.signature(cls).parameters
+    return cls(bins=config.training.score_bins) if binned else cls()
 
 
 def dimension(section: Range) -> Dimension:

@@ -16,7 +16,7 @@ from difftune.data import Events
 from difftune.histfactory import Model
 from difftune.inference import FitResult, HypoTest, fit, hypotest
 from difftune.models import MLP
-from difftune.objectives import CrossEntropy, Significance
+from difftune.objectives import CrossEntropy
 from difftune.search import Replay, Space
 from difftune.training import History, ScoreGap
 from difftune.workflow import build
@@ -199,7 +199,7 @@ def _prepared(config: Config) -> tuple[Events, Task]:
         fixed=config.hyperparameters,
         batch_size=config.training.batch_size,
         patience=config.training.patience,
-        metric=Significance(bins=config.training.score_bins),
+        metric=build.metric(config),
         overtraining=ScoreGap(limit=config.training.max_overtraining),
         negative_weights=config.training.negative_weights,
         optimizer=build.optimizer(config),

@@ -1,0 +1,42 @@
+"""Widths that shrink over the training."""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from difftune.errors import InputError
+from difftune.objectives.batch import Batch
+
+
+def start_and_end(given: Sequence[float], called: str) -> tuple[float, float]:
+    """The two widths of an annealed objective, checked.
+
+    Args:
+        given: At the start and at the end of the training.
+        called: What they are called there: `"AsimovLLR(bandwidth"`.
+
+    Raises:
+        InputError: For anything but two positive numbers.
+    """
+    pair = tuple(given)
+    if len(pair) != 2 or not min(pair) > 0.0:
+        raise InputError(
+            f"{called}={pair}): give two positive numbers, the width at the start and at the end "
+            "of the training."
+        )
+    return pair
+
+
+def annealed(
+    pair: Sequence[float], batch: Batch, factor: float | Float[Array, ""]
+) -> Float[Array, ""]:
+    """The width now: it goes down geometrically from the first to the second.
+
+    Args:
+        pair: Widths at the start and at the end of the training.
+        batch: Tells how much of the training is behind us.
+        factor: On both of them.
+    """
+    start, end = pair
+    return jnp.asarray(start * (end / start) ** batch.progress * factor)

@@ -1,0 +1,163 @@
+"""Metrics of the order of the scores: the area under the ROC curve, and the best cut."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float
+
+from difftune.errors import InputError
+from difftune.inference.asimov import asimov_significance
+from difftune.objectives.batch import Batch
+from difftune.objectives.counting import squared_ams
+from difftune.objectives.discriminant import signal_logit
+
+
+class Passed(NamedTuple):
+    """Yields above every cut, from the tightest to the loosest.
+
+    Attributes:
+        signal: Expected signal with at least the score of the event whose place this is.
+        background: The same of the background.
+        distinct: Whether the next event has another score, so that there is a cut here.
+    """
+
+    signal: Float[Array, " events"]
+    background: Float[Array, " events"]
+    distinct: Bool[Array, " events"]
+
+
+def passed(scores: Array, batch: Batch) -> Passed:
+    """The yields above all cuts. A NaN among the scores makes them all NaN."""
+    score = signal_logit(scores, batch)
+    order = jnp.argsort(-score)
+    score = score[order]
+    weight, label = batch.weight[order].astype(score.dtype), batch.label[order]
+    weight = jnp.where(jnp.any(jnp.isnan(score)), jnp.nan, weight)
+    distinct = jnp.concatenate([score[1:] != score[:-1], jnp.ones(1, bool)])
+    signal, background = (jnp.cumsum(weight * (label == cls)) for cls in (1, 0))
+    return Passed(signal, background, distinct)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RocArea:
+    """Area under the ROC curve with physics weights; larger is better.
+
+    Exact: the weighted fraction of (signal, background) pairs that the score orders rightly, ties
+    counted half. Negative weights count as they are, so the result may leave [0, 1] where they
+    prevail. Without a class, or if one has a sum of weights that is not positive, it is 1/2.
+    """
+
+    def __call__(self, scores, batch, hyperparameters, parameters) -> Float[Array, ""]:
+        """The area."""
+        signal, background, distinct = passed(scores, batch)
+        s, b = signal[-1], background[-1]
+        none = (s <= 0.0) | (b <= 0.0)
+        # Efficiencies, each for itself: the product of two small sums would underflow.
+        signal, background = signal / jnp.where(none, 1.0, s), background / jnp.where(none, 1.0, b)
+        # Trapezia between cuts: each place looks up the last cut before it, by the largest number.
+        place = jnp.where(distinct, jnp.arange(len(signal)), -1)
+        before = jnp.concatenate([jnp.full(1, -1), lax.cummax(place)[:-1]])
+        lower = jnp.where(before < 0, 0.0, signal[before])
+        left = jnp.where(before < 0, 0.0, background[before])
+        area = jnp.sum(jnp.where(distinct, 0.5 * (signal + lower) * (background - left), 0.0))
+        return jnp.where(none, 0.5, area)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _CutScan:
+    """The best of all cuts on the score that keep enough signal.
+
+    Args:
+        min_signal_efficiency: Least fraction of the signal that passes a cut.
+
+    Raises:
+        InputError: For an efficiency outside of [0, 1].
+    """
+
+    min_signal_efficiency: float = 0.25
+
+    def __post_init__(self):
+        if not 0.0 <= self.min_signal_efficiency <= 1.0:
+            raise InputError(
+                f"{type(self).__name__}(min_signal_efficiency={self.min_signal_efficiency}) is a "
+                "fraction, from 0 to 1."
+            )
+
+    def best(self, cuts: Passed, figure: Float[Array, " events"]) -> Float[Array, ""]:
+        """The largest figure of merit, 0 if no cut is allowed.
+
+        Args:
+            cuts: The yields above all cuts.
+            figure: The figure of merit of each.
+        """
+        enough = cuts.signal >= self.min_signal_efficiency * cuts.signal[-1]
+        best = jnp.max(jnp.where(cuts.distinct & enough, figure, 0.0))
+        # NaN is not "enough", and must not pass unseen.
+        return jnp.where(jnp.isnan(cuts.signal[-1] + cuts.background[-1]), jnp.nan, best)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CutSignificance(_CutScan):
+    """Asimov significance above the best cut on the score; larger is better.
+
+    All cuts between two scores are tried. The best of many is one where a fluctuation helps, the
+    more so the fewer background events pass: the least signal efficiency, an uncertainty of the
+    background, or both keep the cut away from there. A cut whose background has a sum of weights
+    that is not positive counts nothing.
+
+    Args:
+        min_signal_efficiency: Least fraction of the signal that passes the cut.
+        background_uncertainty: Uncertainty of the background, as a fraction of it.
+
+    Raises:
+        InputError: For an efficiency outside of [0, 1] or a negative uncertainty.
+    """
+
+    background_uncertainty: float = 0.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.background_uncertainty >= 0.0:
+            raise InputError(
+                f"CutSignificance(background_uncertainty={self.background_uncertainty}): an "
+                "uncertainty is not negative."
+            )
+
+    def __call__(self, scores, batch, hyperparameters, parameters) -> Float[Array, ""]:
+        """The significance, in standard deviations."""
+        cuts = passed(scores, batch)
+        s, b = cuts.signal[:, None], cuts.background[:, None]
+        sigma = self.background_uncertainty * b if self.background_uncertainty else None
+        return self.best(cuts, asimov_significance(s, b, sigma))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CutAMS(_CutScan):
+    """Approximate median significance above the best cut on the score; larger is better.
+
+    The measure of the HiggsML challenge, `sqrt(2 [(s + b + r) ln(1 + s / (b + r)) - s])`.
+
+    Args:
+        min_signal_efficiency: Least fraction of the signal that passes the cut; 0 in the
+            challenge.
+        regularisation: Events that are added to the background; 10 in the challenge.
+
+    Raises:
+        InputError: For an efficiency outside of [0, 1] or a regularisation that is not positive.
+    """
+
+    min_signal_efficiency: float = 0.0
+    regularisation: float = 10.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.regularisation > 0.0:
+            raise InputError(f"CutAMS(regularisation={self.regularisation}) must be positive.")
+
+    def __call__(self, scores, batch, hyperparameters, parameters) -> Float[Array, ""]:
+        """The AMS."""
+        cuts = passed(scores, batch)
+        squared = squared_ams(cuts.signal[:, None], cuts.background[:, None], self.regularisation)
+        return self.best(cuts, jnp.sqrt(squared))

@@ -1,0 +1,125 @@
+"""Objectives by their names in the analysis file."""
+
+import inspect
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from difftune import objectives
+from difftune.config import Objective as Section
+from difftune.config import check
+from difftune.errors import InputError
+from difftune.workflow import build
+from tests.objectives.samples import NONE, batch, logits
+
+FEATURES = ["pt", "mass"]
+
+
+def configuration(*terms, **training):
+    return check(
+        {
+            "training": training,
+            "data": {"features": FEATURES},
+            "samples": [{"name": "higgs", "role": "signal"}, {"name": "ttbar"}],
+            "objective": list(terms),
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"name": "focal", "gamma": 1.5}, objectives.Focal(gamma=1.5)),
+        ({"name": "mean_squared_error"}, objectives.MeanSquaredError()),
+        (
+            {"name": "roc_auc", "temperature": [2.0, 0.1], "scale": "w"},
+            objectives.RocAuc(temperature=(2.0, 0.1)) * "w",
+        ),
+        (
+            {"name": "separation_power", "bins": 7, "bandwidth": [0.1, 0.02]},
+            objectives.SeparationPower(bins=7, bandwidth=(0.1, 0.02)),
+        ),
+        (
+            {"name": "asimov_llr", "background_uncertainty": 0.2, "regions": "cut", "cut": 0.7},
+            objectives.AsimovLLR(background_uncertainty=0.2, regions="cut", cut=0.7),
+        ),
+        (
+            {
+                "name": "asimov_llr",
+                "bins": 2,
+                "background_uncertainty": [3, 5.0],
+                "absolute_uncertainty": True,
+            },
+            objectives.AsimovLLR(
+                bins=2, background_uncertainty=(3.0, 5.0), absolute_uncertainty=True
+            ),
+        ),
+        (
+            {"name": "s_over_root_b", "noise": "b", "regions": "probability", "form": "linear"},
+            objectives.SOverRootB(noise="b", regions="probability", form="linear"),
+        ),
+        (
+            {"name": "ams", "regularisation": 5.0, "train_cut": False},
+            objectives.AMS(regularisation=5.0, train_cut=False),
+        ),
+        (
+            {"name": "distance_correlation", "feature": "mass", "rows": 256, "scale": 2.0},
+            2.0 * objectives.DistanceCorrelation(feature=1, rows=256),
+        ),
+    ],
+)
+def test_a_term_is_the_object_with_its_options(given, expected):
+    assert build.objective(configuration(given)) == expected
+
+
+def test_every_name_has_its_description_and_every_option_its_key():
+    described = Section.model_fields["name"].description
+    for name, cls in build.OBJECTIVES.items():
+        assert f"`{name}`" in described
+        assert set(inspect.signature(cls).parameters) <= set(Section.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, objectives.Significance(bins=10)),
+        ({"score": "significance", "score_bins": 5}, objectives.Significance(bins=5)),
+        ({"score": "separation", "score_bins": 7}, objectives.Separation(bins=7)),
+        ({"score": "roc_area"}, objectives.RocArea()),
+        ({"score": "cut_significance"}, objectives.CutSignificance()),
+        ({"score": "cut_ams"}, objectives.CutAMS()),
+    ],
+)
+def test_the_validation_score_has_a_name_too(given, expected):
+    assert build.metric(configuration({"name": "focal"}, **given)) == expected
+
+
+def test_a_sum_of_many_terms_trains_its_cut():
+    terms = [{"name": "cross_entropy"}, {"name": "ams", "scale": 0.1}]
+    objective = build.objective(configuration(*terms, {"name": "roc_auc"}))
+    parameters = objective.init(jax.random.key(0))
+    slope = jax.grad(objective, argnums=3)(logits(), batch(), NONE, parameters)
+    (cut,) = jax.tree.leaves(slope)
+    assert jnp.isfinite(cut)
+    assert abs(float(cut)) > 1e-5
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"name": "roc_au"}, "Did you mean 'roc_auc'"),
+        ({"name": "focal", "bins": 3}, "objective.bins does not belong to 'focal', which knows g"),
+        ({"name": "distance_correlation"}, "objective.feature must be given for 'distance_c"),
+        (
+            {"name": "distance_correlation", "feature": "mas"},
+            "objective.feature = 'mas' is none of data.features. Did you mean 'mass'",
+        ),
+        ({"name": "ams", "cut": 1.0}, "objective.0.cut = 1.0: .*less than 1"),
+        ({"name": "asimov_llr", "regions": "bin"}, "'bins', 'cut' or 'probability'"),
+        ({"name": "roc_auc", "temperature": [1.0]}, "give two positive numbers"),
+    ],
+)
+def test_what_is_wrong_is_said_with_value_and_remedy(given, message):
+    with pytest.raises(InputError, match=message):
+        build.objective(configuration(given))
