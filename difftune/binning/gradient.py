@@ -18,6 +18,8 @@ from difftune.histograms import soft_histogram
 
 # How many of the descents are polished.
 _KEPT = 3
+# Into how many cells the descent looks, at most.
+_RESOLUTION = 250
 
 
 @in_float64
@@ -96,41 +98,49 @@ def _descend(
     size = len(cells)
     if bins < 2:
         return np.tile([0, size], (starts, 1))
-    contents = jnp.asarray(cells.contents)
-    centres = (jnp.arange(size) + 0.5) / size
     shape = LearnedEdges(bins=bins, min_width=min(1 / size, 0.5 / bins), pace=1.0)
-    first, last = 0.5 / bins, 0.5 / size
+    # The smeared histogram needs no more than this; what is finer is left to the local search.
+    coarse = min(size, _RESOLUTION)
+    borders = np.rint(np.linspace(0, size, coarse + 1)).astype(np.int64)
+    first, last = 0.5 / bins, 0.5 / coarse
     optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, steps, 0.01))
+    centres = 0.5 * (borders[1:] + borders[:-1]) / size
+    contents = np.diff(cells.sums[:, borders], axis=1)
 
-    def yields(parameters: dict[str, Array], bandwidth: Array) -> Yields:
-        edges = shape(parameters)
-        return Yields.of_rows(soft_histogram(centres, contents, edges, bandwidth=bandwidth))
+    def yields(log_widths: Float[Array, " bins"], bandwidth: Array | float) -> Yields:
+        edges = shape({"log_widths": log_widths})
+        rows = soft_histogram(
+            jnp.asarray(centres), jnp.asarray(contents), edges, bandwidth=bandwidth
+        )
+        return Yields.of_rows(rows)
 
-    start = shape.init(jax.random.key(seed))
-    scale = jnp.abs(figure(yields(start, jnp.asarray(first)))) + 1e-12
+    # One program, compiled as a whole.
+    @jax.jit
+    def descend(starts: Float[Array, "starts bins"]) -> Float[Array, "starts edges"]:
+        scale = jnp.abs(figure(yields(starts[0], first))) + 1e-12
 
-    def loss(parameters: dict[str, Array], progress: Array) -> Array:
-        soft = yields(parameters, first * (last / first) ** progress)
-        short = jnp.sum(constraints.shortfall(soft))
-        return -figure(soft) / scale + penalty * progress * short
+        def loss(log_widths: Float[Array, " bins"], progress: Array) -> Array:
+            soft = yields(log_widths, first * (last / first) ** progress)
+            short = jnp.sum(constraints.shortfall(soft))
+            return -figure(soft) / scale + penalty * progress * short
 
-    def descent(log_widths: Float[Array, " bins"]) -> Float[Array, " edges"]:
-        parameters = {"log_widths": log_widths}
+        def descent(log_widths: Float[Array, " bins"]) -> Float[Array, " edges"]:
+            def step(state, progress):
+                log_widths, moments = state
+                slope = jax.grad(loss)(log_widths, progress)
+                # A figure without a slope somewhere must not end a descent.
+                slope = jnp.where(jnp.isfinite(slope), slope, 0.0)
+                updates, moments = optimizer.update(slope, moments)
+                return (optax.apply_updates(log_widths, updates), moments), None
 
-        def step(state, progress):
-            parameters, moments = state
-            slope = jax.grad(loss)(parameters, progress)
-            # A figure without a slope somewhere must not end a descent.
-            slope = jax.tree.map(lambda x: jnp.where(jnp.isfinite(x), x, 0.0), slope)
-            updates, moments = optimizer.update(slope, moments)
-            return (optax.apply_updates(parameters, updates), moments), None
+            state = log_widths, optimizer.init(log_widths)
+            (log_widths, _), _ = jax.lax.scan(step, state, jnp.linspace(0.0, 1.0, steps))
+            return shape({"log_widths": log_widths})
 
-        state = parameters, optimizer.init(parameters)
-        (parameters, _), _ = jax.lax.scan(step, state, jnp.linspace(0.0, 1.0, steps))
-        return shape(parameters)
+        return jax.vmap(descent)(starts)
 
     widths = np.random.default_rng(seed).dirichlet(np.ones(bins), starts - 1)
     widths = np.concatenate([np.full((1, bins), 1 / bins), widths])
-    edges = jax.jit(jax.vmap(descent))(jnp.log(jnp.maximum(widths, 1e-3)))
+    edges = descend(jnp.asarray(np.log(np.maximum(widths, 1e-3))))
     inner = np.rint(np.asarray(edges)[:, 1:-1] * size).astype(np.int64)
     return np.stack([distinct(row, size) for row in inner])

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import jax
 import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Int
@@ -35,7 +36,8 @@ class Binning:
         yields: Yields of the given events in these hard bins.
         figure: Figure of merit of `yields`. The edges were chosen on the same events, so it is
             a little optimistic.
-        curve: The same for every number of bins that was tried and that the constraints allow.
+        curve: The same for each number of bins that was searched on all events, and that the
+            constraints allow.
         held_out: For each number of bins, the figure on events that the edges were not chosen on,
             a mean over the folds; empty where one number of bins was asked for.
         method: `"exact"` or `"gradient"`.
@@ -65,11 +67,12 @@ class _Task:
     seed: int
 
     def indices(self, cells: Cells, numbers: list[int]) -> dict[int, Int[np.ndarray, " edges"]]:
-        """Edges for the numbers of bins that the constraints allow."""
+        """Edges for each number of bins, or for the largest below it that the constraints allow."""
+        chosen: dict[int, np.ndarray] = {}
         if self.method == "exact":
             found = exact_edges(cells, max(numbers), self.figure, self.constraints)
-            return {number: found[number] for number in numbers if number in found}
-        chosen: dict[int, np.ndarray] = {}
+            allowed = [max((n for n in found if n <= wanted), default=0) for wanted in numbers]
+            return {number: found[number] for number in allowed if number}
         for number in numbers:
             edges = gradient_edges(cells, number, self.figure, self.constraints, seed=self.seed)
             if edges is not None:
@@ -127,8 +130,7 @@ def optimise_edges(
     """
     nominal = Scored(np.asarray(score), np.asarray(weight), np.asarray(signal))
     events = (nominal, dict(variations or {}))
-    several = not isinstance(bins, int | np.integer)
-    numbers = sorted({int(n) for n in bins} if several else range(1, int(bins) + 1))  # type: ignore[union-attr, arg-type]
+    numbers = sorted({int(n) for n in bins} if isinstance(bins, Iterable) else [int(bins)])
     if not numbers or numbers[0] < 1:
         raise InputError(f"bins={bins!r}: give a number of bins from 1, or several such numbers.")
     figure = Asimov() if figure_of_merit is None else figure_of_merit
@@ -139,26 +141,31 @@ def optimise_edges(
         candidates,
         seed,
     )
-    held_out = _held_out(events, numbers, task, folds) if several else {}
+    held_out = _held_out(events, numbers, task, folds) if len(numbers) > 1 else {}
+    number = numbers[-1]
     if held_out:
-        enough = (1 - tolerance * np.sign(max(held_out.values()))) * max(held_out.values())
-        numbers = [n for n in numbers if held_out.get(n, -np.inf) >= enough][:1]
+        best = max(held_out.values())
+        number = min(n for n, each in held_out.items() if each >= best - tolerance * abs(best))
     cells = Cells.of(*events, candidates=candidates)
-    # An exact search has all smaller numbers on the way; a descent falls back on them by itself.
-    wanted = range(1, numbers[-1] + 1) if task.method == "exact" else numbers[-1:]
-    found = task.indices(cells, list(wanted))
+    # An exact search has all smaller numbers on the way.
+    found = task.indices(cells, numbers if task.method == "exact" else [number])
     if not found:
         raise InputError(
             f"Not even one bin over all events meets {task.constraints}: give more events, or "
             "relax the constraints."
         )
-    curve = {n: float(_figure(cells.edges[index], events, figure)[0]) for n, index in found.items()}
-    number = max(found)
-    if number < numbers[-1]:
-        logger.info("optimise_edges: %d bins of the %d asked for.", number, numbers[-1])
-    edges = cells.edges[found[number]]
+    chosen = max(n for n in found if n <= number)
+    if chosen < number:
+        logger.info("optimise_edges: %d bins of the %d asked for.", chosen, number)
+    worth, yields = _figure(cells.edges[found[chosen]], events, figure)
+    curve = {n: _hard(cells, index, figure) for n, index in sorted(found.items())}
     return Binning(
-        edges, _figure(edges, events, figure)[1], curve[number], curve, held_out, task.method
+        edges=cells.edges[found[chosen]],
+        yields=yields,
+        figure=float(worth),
+        curve=curve,
+        held_out=held_out,
+        method=task.method,
     )
 
 
@@ -169,6 +176,12 @@ def _method(method: str, figure: FigureOfMerit) -> str:
     if method == "auto":
         return "exact" if isinstance(figure, Additive) else "gradient"
     return method
+
+
+@in_float64
+def _hard(cells: Cells, edges: Int[np.ndarray, " edges"], figure: FigureOfMerit) -> Any:
+    """Figure of merit of a binning of the cells."""
+    return jax.jit(figure)(cells.between(edges[:-1], edges[1:])).item()
 
 
 @in_float64
@@ -184,7 +197,7 @@ def _figure(
         signal_variance=yields.signal_variance * fraction,
         background_variance=yields.background_variance * fraction,
     )
-    return figure(yields), yields
+    return jax.jit(figure)(yields), yields
 
 
 def _held_out(events: Samples, numbers: list[int], task: _Task, folds: int) -> dict[int, float]:

@@ -28,9 +28,8 @@ def test_the_result_is_that_of_hard_histograms(sample):
     np.testing.assert_allclose(found.yields.background_variance, b2)
     np.testing.assert_allclose(found.figure, asimov(sample, found.edges), rtol=1e-9)
     assert meets(sample, found.edges, TIGHT)
-    assert list(found.curve) == [1, 2, 3, 4, 5, 6]
-    assert (np.diff(list(found.curve.values())) > 0).all()
     assert found.held_out == {}
+    np.testing.assert_allclose(found.curve[6], found.figure, rtol=1e-9)
 
 
 def test_any_range_and_any_column(sample):
@@ -57,6 +56,8 @@ def test_as_many_bins_as_there_are_levels():
     assert found.held_out[2] < 0.99 * best
     np.testing.assert_allclose([found.held_out[n] for n in range(3, 9)], best, rtol=0.01)
     # On the events that edges were chosen on, more bins only ever look better.
+    assert (np.diff(list(found.curve.values())) > 0).all()
+    assert len(found.curve) == 8
     np.testing.assert_allclose(found.figure, best, rtol=0.02)
 
 
