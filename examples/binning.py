@@ -52,20 +52,19 @@ def read(given):
     names = [given.score, given.weight, given.label]
     if given.file.suffix == ".root":
         with uproot.open(given.file) as file:
-            trees = file.keys(filter_classname=["TTree", "ROOT::RNTuple"], cycle=False)
-            if given.tree is None and len(set(trees)) != 1:
+            trees = sorted(set(file.keys(filter_classname=["TTree", "ROOT::RNTuple"], cycle=False)))
+            if given.tree is None and len(trees) != 1:
                 raise dt.InputError(f"{given.file} has the trees {trees}: choose with --tree.")
-            columns = file[given.tree or trees[0]].arrays(names, library="np")
+            tree = file[given.tree or trees[0]]
+            known = tree.keys()
+            found = {name: tree[name].array(library="np") for name in names if name in known}
     else:
-        columns = np.genfromtxt(given.file, delimiter=",", names=True)
-    missing = (
-        [name for name in names if name not in (columns.dtype.names or ())]
-        if isinstance(columns, np.ndarray)
-        else []
-    )
-    if missing:
-        raise dt.InputError(f"{given.file} has no column {missing}, but {columns.dtype.names}.")
-    score, weight, label = (columns[name] for name in names)
+        table = np.genfromtxt(given.file, delimiter=",", names=True)
+        known = list(table.dtype.names)
+        found = {name: table[name] for name in names if name in known}
+    if missing := [name for name in names if name not in found]:
+        raise dt.InputError(f"{given.file} has no column {missing}, but {known}.")
+    score, weight, label = (found[name] for name in names)
     return binning.Scored(score, weight, label > 0.5)
 
 
@@ -118,26 +117,25 @@ def all_edges(events, most, constraints):
 # %% Picture
 def draw(events, others, found, best, output):
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5.2), layout="constrained")
-    plt.rcParams.update({"font.size": 12})
     for name, color in COLORS.items():
         numbers = sorted(n for n in found[name] if n > 1)
         judged = [significance(found[name][n], others) for n in numbers]
         left.plot(numbers, judged, "o-", color=color, label=name, markersize=5)
     numbers = sorted(n for n in found["exact"] if n > 1)
     own = [significance(found["exact"][n], events) for n in numbers]
-    left.plot(numbers, own, ":", color=COLORS["exact"], label="exact, on the events it chose on")
+    left.plot(numbers, own, ":", color=COLORS["exact"], label="exact, on its own events")
     left.plot(
         best.bins,
         significance(best.edges, others),
         "*",
         markersize=17,
         color="black",
-        label=f"number of bins chosen: {best.bins}",
+        label=f"chosen: {best.bins} bins",
         zorder=5,
     )
     left.set_xlabel("Number of bins", fontsize=13)
     left.set_ylabel("Expected significance, stat. only", fontsize=13)
-    left.legend(frameon=False, fontsize=11)
+    left.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False, fontsize=11)
 
     # The bins have very different widths: they are drawn with one width each.
     yields = binning.binned(best.edges, others)
@@ -151,11 +149,11 @@ def draw(events, others, found, best, output):
     right.set_yscale("log")
     right.set_xlim(0, best.bins)
     low = min(yields.signal[yields.signal > 0].min(), yields.background.min())
-    right.set_ylim(low / 3, yields.background.max() * 8)
+    right.set_ylim(low / 3, yields.background.max() * 2)
     right.set_xticks(number, [f"{edge:.4g}" for edge in best.edges], rotation=45, ha="right")
     right.set_xlabel("Edges of the score", fontsize=13)
     right.set_ylabel("Expected events in a bin", fontsize=13)
-    right.legend(frameon=False, fontsize=11)
+    right.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False, fontsize=11)
     for axes in (left, right):
         axes.tick_params(labelsize=12)
     output.parent.mkdir(parents=True, exist_ok=True)
