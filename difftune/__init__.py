@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from difftune import (
+        binning,
         config,
         data,
         histfactory,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from difftune.workflow import Tuned, measure, tune
 
 _MODULES = (
+    "binning",
     "config",
     "data",
     "histfactory",

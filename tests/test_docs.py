@@ -165,6 +165,15 @@ def test_likelihoods_python():
     np.testing.assert_allclose((limits[1] - limits[0]) / 0.01, slope, rtol=1e-2)
 
 
+def test_binning_python():
+    names = run("binning.md")
+    background = names["binning"].yields.background
+    assert (background >= 10).all()
+    assert len(background) == 6
+    assert names["profiled"].method == "gradient"
+    assert names["parameters"]["log_widths"].shape == (8,)
+
+
 def test_every_example_of_the_analysis_file_is_understood():
     whole: dict = {}
     for block in blocks("analysis-file.md", "toml"):

@@ -18,6 +18,7 @@ LAYERS = [
     ["selection"],
     ["training"],
     ["objectives"],
+    ["binning"],
     ["inference"],
     ["histfactory"],
     ["histograms", "models", "data"],

@@ -32,15 +32,15 @@ def quantile_edges(
     Raises:
         InputError: No events, a total weight that is not positive, or fewer than one bin.
     """
-    values, weights = _checked(x, weight, bins)
+    values, weights = checked(x, weight, bins)
     if not weights.sum() > 0:
         raise InputError(f"quantile_edges: total weight {weights.sum():g} is not positive.")
-    borders, last = _borders(values)
+    borders, last = separating_edges(values)
     order = np.argsort(values, kind="stable")
     below = np.cumsum(weights[order])[last]
     wanted = np.arange(1, bins) / bins * weights.sum()
     first = np.searchsorted(np.maximum.accumulate(below), wanted)
-    return _with_ends(np.unique(borders[first[first < len(borders)]]), values)
+    return with_ends(np.unique(borders[first[first < len(borders)]]), values)
 
 
 def choose_edges(
@@ -76,7 +76,7 @@ def choose_edges(
     Raises:
         InputError: No events, no net signal, or no net background.
     """
-    values, weights = _checked(score, weight, bins)
+    values, weights = checked(score, weight, bins)
     is_signal = np.asarray(signal)
     for name, total in (("signal", weights[is_signal]), ("background", weights[~is_signal])):
         if not total.sum() > 0:
@@ -84,7 +84,7 @@ def choose_edges(
                 f"choose_edges: the total weight of the {name} is {total.sum():g}, not positive. "
                 "Give events of signal and background with their physics weights."
             )
-    borders, last = _borders(values)
+    borders, last = separating_edges(values)
     order = np.argsort(values, kind="stable")
 
     def below(column: np.ndarray) -> np.ndarray:
@@ -112,10 +112,10 @@ def choose_edges(
         chosen.pop()
     if len(chosen) + 1 < bins:
         logger.info("choose_edges: %d bins of the %d asked for.", len(chosen) + 1, bins)
-    return _with_ends(borders[chosen[::-1]], values)
+    return with_ends(borders[chosen[::-1]], values)
 
 
-def _checked(
+def checked(
     x: Float[np.ndarray | Array, "events"], weight: Float[np.ndarray | Array, "events"], bins: int
 ) -> tuple[Float[np.ndarray, "events"], Float[np.ndarray, "events"]]:
     """Both in float64; refuses what no edges can come from."""
@@ -129,7 +129,7 @@ def _checked(
     return values, weights
 
 
-def _borders(
+def separating_edges(
     values: Float[np.ndarray, "events"],
 ) -> tuple[Float[np.ndarray, "borders"], np.ndarray]:
     """All edges that separate two values, and the sorted index of the last event below each.
@@ -144,7 +144,7 @@ def _borders(
     return np.where((lower < middle) & (middle <= upper), middle, upper), last
 
 
-def _with_ends(
+def with_ends(
     inner: Float[np.ndarray, "inner"], values: Float[np.ndarray, "events"]
 ) -> Float[np.ndarray, "edges"]:
     """Adds outer edges that span the values and [0, 1]."""

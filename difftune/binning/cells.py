@@ -1,0 +1,144 @@
+"""Events summed over fine cells: all that a search for edges has to look at."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from difftune.binning.yields import Scored, Yields, binned
+from difftune.errors import InputError
+from difftune.histograms.edges import separating_edges, with_ends
+
+# Differences of running sums are exact to rounding; what is below this part of all is empty.
+_NOISE = 1e-11
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """Fine cells of the score, of which bins are made.
+
+    A binning of the cells is a list of indices of `edges`, from 0 to the last. Its yields are
+    differences of running sums, so they cost the same however many events there are.
+
+    Attributes:
+        edges: Edges of the cells, strictly increasing; every bin edge is one of them.
+        sums: Running sums at each edge: the rows of `Yields.of_rows`.
+        noise: What is left of a yield by rounding, for each row.
+    """
+
+    edges: Float[np.ndarray, " edges"]
+    sums: Float[np.ndarray, "rows edges"]
+    noise: Float[np.ndarray, " rows"]
+
+    @classmethod
+    def of(
+        cls,
+        nominal: Scored,
+        variations: Mapping[str, Scored] | None = None,
+        *,
+        candidates: int = 1000,
+    ) -> "Cells":
+        """Cells with an equal share of the signal or of the background in each.
+
+        Half of the edges are quantiles of the signal and half of the background (by `|w|`), so
+        both the bulk of the events and the signal-like end are finely divided.
+
+        Args:
+            nominal: The events.
+            variations: Events of each systematic variation, by its name.
+            candidates: Largest number of cells.
+
+        Raises:
+            InputError: The net signal or background is not positive, or all scores are equal.
+        """
+        if candidates < 2:
+            raise InputError(f"candidates={candidates} must be at least 2; 1000 is usual.")
+        for name, mask in (("signal", nominal.signal), ("background", ~nominal.signal)):
+            total = nominal.weight[mask].sum()
+            if not total > 0:
+                raise InputError(
+                    f"The total weight of the {name} is {total:g}, not positive. Give events of "
+                    "signal and background with their physics weights."
+                )
+        borders, last = separating_edges(nominal.score)
+        if not len(borders):
+            raise InputError(
+                f"All {len(nominal.score)} scores are {nominal.score[0]:g}, so there is nothing to "
+                "bin: check that the column is the score and that it was filled."
+            )
+        if len(borders) >= candidates:
+            order = np.argsort(nominal.score, kind="stable")
+            chosen = []
+            for mask, count in (
+                (nominal.signal, (candidates - 1) // 2),
+                (~nominal.signal, candidates // 2),
+            ):
+                size = np.where(mask, np.abs(nominal.weight), 0.0)[order]
+                below = np.cumsum(size)[last]
+                wanted = np.arange(1, count + 1) / (count + 1) * size.sum()
+                chosen.append(np.searchsorted(below, wanted))
+            index = np.unique(np.concatenate(chosen))
+            borders = borders[index[index < len(borders)]]
+        edges = with_ends(borders, nominal.score)
+        rows = np.concatenate(
+            [
+                part if part.ndim == 2 else part[None]
+                for part in _interleaved(binned(edges, nominal, variations))
+            ]
+        )
+        sums = np.concatenate([np.zeros((len(rows), 1)), np.cumsum(rows, axis=1)], axis=1)
+        return cls(edges, sums, _NOISE * np.abs(rows).sum(axis=1))
+
+    def __len__(self) -> int:
+        """Number of cells."""
+        return len(self.edges) - 1
+
+    @property
+    def contents(self) -> Float[np.ndarray, "rows cells"]:
+        """Yields of each cell."""
+        return np.diff(self.sums, axis=1)
+
+    def between(
+        self,
+        low: Int[np.ndarray | Array, "*batch bins"],
+        high: Int[np.ndarray | Array, "*batch bins"],
+    ) -> Yields:
+        """Yields between two edges, given by index; traced indices are fine.
+
+        Args:
+            low: Index of the lower edge of each bin.
+            high: Index of the upper edge.
+        """
+        sums = jnp.asarray(self.sums)
+        rows = sums[:, high] - sums[:, low]
+        noise = jnp.asarray(self.noise).reshape(-1, *(1,) * (rows.ndim - 1))
+        return Yields.of_rows(jnp.where(jnp.abs(rows) > noise, rows, 0.0))
+
+    def nearest(self, score: Float[np.ndarray, " edges"]) -> Int[np.ndarray, " edges"]:
+        """Indices of the inner edges nearest to given ones, between the outer two, increasing."""
+        inner = np.asarray(score, np.float64)[1:-1]
+        middle = 0.5 * (self.edges[1:] + self.edges[:-1])
+        return distinct(np.searchsorted(middle, inner), len(self))
+
+
+def distinct(inner: Int[np.ndarray, " inner"], cells: int) -> Int[np.ndarray, " edges"]:
+    """Indices of edges, the outer ones added, moved apart where they coincide.
+
+    Args:
+        inner: Indices of the inner edges, not decreasing.
+        cells: Number of cells; at least one more than inner edges.
+    """
+    count = len(inner)
+    steps = np.arange(count)
+    up = np.maximum.accumulate(np.maximum(inner, 1) - steps) + steps
+    upper = cells - count + steps
+    return np.concatenate([[0], np.minimum(up, upper), [cells]])
+
+
+def _interleaved(yields: Yields) -> list[np.ndarray]:
+    """The rows that `Yields.of_rows` takes."""
+    nominal = [np.asarray(part) for part in yields[:4]]
+    pairs = zip(yields.varied_signal, yields.varied_background, strict=True)
+    return nominal + [np.asarray(part) for pair in pairs for part in pair]
