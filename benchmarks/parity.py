@@ -155,16 +155,24 @@ def _toys(name: str, model: dt.histfactory.Model, judge: pyhf.Model, *, count: i
     toys = np.concatenate([draw.poisson(np.maximum(main, 0), (count, len(main))), fluctuated], 1)
     ours = dt.inference.fit(model, toys.astype(float))
     good = np.isfinite(ours.twice_nll)
-    above, higher, failed = -np.inf, 0, 0
+    above, higher, failed, negative = -np.inf, 0, 0, 0
     for i, toy in enumerate(toys.astype(float)):
         # Minuit from pyhf's start, and scipy from our end: is there anything below?
         for optimizer, start in (("minuit", None), ("scipy", ours.values[i].tolist())):
             found = _fit(judge, toy, optimizer, start if good[i] else None)
             failed += found is None
-            if found is not None and good[i]:
+            if found is None:
+                continue
+            # Where a bin without events expects less than nothing, there is no likelihood.
+            if np.asarray(judge.expected_actualdata(jnp.asarray(found.values))).min() < 0:
+                negative += 1
+            elif good[i]:
                 above = max(above, (float(ours.twice_nll[i]) - found.twice_nll) / 2)
                 higher += found.twice_nll - float(ours.twice_nll[i]) > 2e-6
-    note = f"(of pyhf's {2 * count} fits {higher} ended higher, {failed} failed)"
+    note = (
+        f"(of pyhf's {2 * count} fits {higher} ended higher, {failed} failed, {negative} expect "
+        "negative yields)"
+    )
     what = f"{name}: {count} toys"
     return [
         Row(

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 
 from difftune.histfactory.structure import Structure
 from difftune.inference.solver import (
+    WALL,
     Minimum,
     Problem,
     Status,
@@ -34,7 +35,8 @@ def minimum(structure: Structure, problem: Problem, *, steps: int | None = None)
 
     Where up and down variation of a systematic move yields in the same direction, there can be a
     minimum on either side of 0. From where the solver ends, the most suspicious parameter is put on
-    its other side, and if that ends lower, it goes on from there.
+    its other side, and if that ends lower, it goes on from there. Where the solver does not end, it
+    comes from within to where a bin without events expects nothing, behind ever thinner walls.
 
     Args:
         structure: Of the model.
@@ -45,16 +47,34 @@ def minimum(structure: Structure, problem: Problem, *, steps: int | None = None)
         return minimise(structure, problem, steps=steps)
 
     def search(state: _Search) -> _Search:
-        found = minimise(structure, problem._replace(start=state.start))
+        found = minimise(structure, problem._replace(start=state.start, wall=state.wall))
         first = state.tries == 0
-        lowest = jax.tree.map(partial(jnp.where, first), found, lower(state.lowest, found))
-        changed = first | (lowest.deviance < state.lowest.deviance)
+        converged = found.status == Status.CONVERGED
+        thick, failed = state.wall > WALL, state.lowest.status != Status.CONVERGED
+        # What a thick wall leads to is no result.
+        joined = jax.tree.map(partial(jnp.where, first), found, lower(state.lowest, found))
+        lowest = jax.tree.map(partial(jnp.where, thick), state.lowest, joined)
+        changed = first | failed | (lowest.deviance < state.lowest.deviance)
         start, suspicious = _other_side(structure, problem, lowest)
-        return _Search(lowest, start, state.tries + 1, goes_on=changed & suspicious)
+        stopped = first & (found.status == Status.TOO_MANY_STEPS)
+        thinner = jnp.maximum(state.wall / _THINNER, WALL)
+        return _Search(
+            lowest=lowest,
+            start=jnp.where(thick, found.parameters, jnp.where(stopped, problem.start, start)),
+            wall=jnp.where(thick, thinner, jnp.where(stopped, _THICKEST, WALL)),
+            tries=state.tries + 1,
+            goes_on=jnp.where(thick, converged, stopped | (changed & suspicious)),
+        )
 
     shapes = jax.eval_shape(partial(minimise, structure), problem)
     nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-    begin = _Search(nothing, problem.start, jnp.zeros((), int), goes_on=jnp.ones((), bool))
+    begin = _Search(
+        lowest=nothing,
+        start=problem.start,
+        wall=jnp.full_like(nothing.deviance, WALL),
+        tries=jnp.zeros((), int),
+        goes_on=jnp.ones((), bool),
+    )
     end = jax.lax.while_loop(
         lambda state: state.goes_on & (state.tries < _TRIES),
         search,
@@ -63,8 +83,9 @@ def minimum(structure: Structure, problem: Problem, *, steps: int | None = None)
     return end.lowest
 
 
-# In published likelihoods one other side was enough.
-_TRIES = 4
+# In published likelihoods one other side was enough; behind a wall there are five steps.
+_TRIES = 8
+_THICKEST, _THINNER = 1e-1, 100.0
 # What the deviance rises by on the other side, relative to what its curvature says. Below 0.1 in
 # toys of published likelihoods that had a lower minimum, and up to 0.4 in steeper models.
 _SUSPICIOUS = 0.4
@@ -75,6 +96,7 @@ class _Search(NamedTuple):
 
     lowest: Minimum
     start: Parameters
+    wall: Float[Array, ""]
     tries: Int[Array, ""]
     goes_on: Bool[Array, ""]
 

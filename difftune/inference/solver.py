@@ -29,6 +29,11 @@ from difftune.histfactory.structure import Structure
 Parameters = Float[Array, " parameters"]
 
 
+# Without events the likelihood grows as the expectation sinks, below 0 and on, where it has no
+# meaning. As if there were so many events, it has a minimum above 0, at a cost of 1e-8 in -ln L.
+WALL = 1e-9
+
+
 class Status(IntEnum):
     """How a fit ended."""
 
@@ -63,6 +68,7 @@ class Problem(NamedTuple):
         lower: Lower bounds.
         upper: Upper bounds.
         fixed: Parameters that stay.
+        wall: What a bin without events counts as.
     """
 
     terms: Terms
@@ -71,6 +77,7 @@ class Problem(NamedTuple):
     lower: Parameters
     upper: Parameters
     fixed: Bool[Array, " parameters"]
+    wall: Float[Array, ""] | float = WALL
 
 
 class Minimum(NamedTuple):
@@ -97,14 +104,17 @@ class Minimum(NamedTuple):
     distance: Float[Array, ""]
 
 
-def _excess(count: Float[Array, " n"], rate: Float[Array, " n"]) -> Float[Array, " n"]:
+def _excess(
+    count: Float[Array, " n"], rate: Float[Array, " n"], wall: Float[Array, ""] | float
+) -> Float[Array, " n"]:
     """-ln Poisson(count | rate) less its least value; infinite where it is not defined."""
     # Not "count > 0": NaN must not count as nothing, and so pass unseen.
     there, allowed = ~(count == 0), rate > 0
-    n, x = jnp.where(there, count, 1.0), jnp.where(there & allowed, rate, 1.0)
+    n, x = jnp.where(there, count, 1.0), jnp.where(allowed, rate, 1.0)
     t = (x - n) / n
     term = n * (t - jnp.log1p(t))
-    return jnp.where(there, jnp.where(allowed, term, jnp.inf), rate)
+    empty = jnp.where(allowed, rate - wall * jnp.log(x), jnp.where(rate < 0, jnp.inf, 0.0))
+    return jnp.where(there, jnp.where(allowed, term, jnp.inf), empty)
 
 
 def deviance(structure: Structure, problem: Problem, parameters: Parameters) -> Float[Array, ""]:
@@ -122,9 +132,9 @@ def _deviance(
     main, auxiliary = problem.data[: structure.n_bins], problem.data[structure.n_bins :]
     poisson = structure.layout.poisson
     mean = expected_auxiliary(structure, problem.terms, parameters)
-    result = jnp.sum(_excess(main, expected))
+    result = jnp.sum(_excess(main, expected, problem.wall))
     if poisson.any():
-        result = result + jnp.sum(_excess(auxiliary[poisson], mean[poisson]))
+        result = result + jnp.sum(_excess(auxiliary[poisson], mean[poisson], problem.wall))
     if not poisson.all():
         pull = (auxiliary[~poisson] - mean[~poisson]) / problem.terms.scale[~poisson]
         result = result + jnp.sum(jnp.square(pull)) / 2
@@ -158,10 +168,10 @@ def expand(structure: Structure, problem: Problem, parameters: Parameters) -> Ex
     at = slopes(structure, given, parameters)
     main, auxiliary = problem.data[: structure.n_bins], problem.data[structure.n_bins :]
     value = _deviance(structure, problem, parameters, at.value)
-    d_main, exact, safe = _poisson_weights(main, at.value)
+    d_main, exact, safe = _poisson_weights(main, at.value, problem.wall)
     mean = expected_auxiliary(structure, given, parameters)
     # Poisson: the mean is τ γ; Gaussian: the mean is the parameter.
-    d_count, exact_count, safe_count = _poisson_weights(auxiliary, mean)
+    d_count, exact_count, safe_count = _poisson_weights(auxiliary, mean, problem.wall)
     variance = jnp.square(given.scale)
     slope = jnp.where(layout.poisson, d_count * given.scale, (mean - auxiliary) / variance)
     where = layout.auxiliary
@@ -179,11 +189,11 @@ def expand(structure: Structure, problem: Problem, parameters: Parameters) -> Ex
 
 
 def _poisson_weights(
-    count: Float[Array, " n"], rate: Float[Array, " n"]
+    count: Float[Array, " n"], rate: Float[Array, " n"], wall: Float[Array, ""] | float
 ) -> tuple[Float[Array, " n"], Float[Array, " n"], Float[Array, " n"]]:
     """First and second derivative in the rate, and a second one for far from the minimum."""
     inverse = jnp.where(rate > 0, 1 / jnp.where(rate > 0, rate, 1.0), 0.0)
-    ratio = count * inverse
+    ratio = jnp.where(count == 0, wall, count) * inverse
     # Where nothing is observed the deviance is linear: a vanishing rate weighs nothing.
     safe = jnp.where(rate > 1e-9, (1 + jnp.minimum(ratio, 10.0)) * inverse / 2, 0.0)
     return 1 - ratio, ratio * inverse, safe
