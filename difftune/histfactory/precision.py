@@ -8,6 +8,7 @@ from typing import Any, ParamSpec, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from difftune.errors import InputError
 
@@ -45,6 +46,55 @@ def in_float64(function: Callable[_P, _R]) -> Callable[_P, _R]:
             return jax.tree.map(_to_numpy, function(*args, **kwargs))
 
     return wrapped
+
+
+def island(function: Callable[..., Array]) -> Callable[..., Array]:
+    """A float64 computation inside a program of float32.
+
+    What comes in is made float64, and the scalar that comes out float32 again, whatever JAX is set
+    to around it: a network trains in float32 through a fit in float64. Only first derivatives cross
+    the border, and forward mode takes them as reverse mode does. Where JAX is set to float64 the
+    function is called as it is, so there second derivatives go through.
+
+    Args:
+        function: Pytrees of floating point arrays in, a scalar out; closes over plain numbers
+            only.
+
+    Returns:
+        The same, of which value and derivatives have the precision of the arguments.
+    """
+
+    def value(*trees: Any) -> Array:
+        with jax.enable_x64(True):
+            return _float32(function(*_float64(trees)))
+
+    def value_and_derivative(primals: Any, tangents: Any) -> tuple[Array, Array]:
+        with jax.enable_x64(True):
+            every = tuple(range(len(primals)))
+            found, slopes = jax.value_and_grad(function, every)(*_float64(primals))
+            found, slopes = _float32(found), _float32(slopes)
+        products = jax.tree.map(jnp.vdot, slopes, tuple(tangents))
+        return found, jax.tree.reduce(jnp.add, products)
+
+    inside = jax.custom_jvp(value)
+    inside.defjvp(value_and_derivative)
+
+    @functools.wraps(function)
+    def wrapped(*trees: Any) -> Array:
+        if not float64_enabled():
+            return inside(*trees)
+        found = function(*_float64(trees))
+        return found.astype(jnp.result_type(*jax.tree.leaves(trees)))
+
+    return wrapped
+
+
+def _float64(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, np.float64), tree)
+
+
+def _float32(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, np.float32), tree)
 
 
 def traced(*trees: Any) -> bool:
