@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 import jax
+import jax.custom_batching
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -64,29 +65,53 @@ def island(function: Callable[..., Array]) -> Callable[..., Array]:
         The same, of which value and derivatives have the precision of the arguments.
     """
 
-    def value(*trees: Any) -> Array:
-        with jax.enable_x64(True):
-            return _float32(function(*_float64(trees)))
+    def value(trees: Any) -> Array:
+        return _float32(function(*_float64(trees)))
 
-    def value_and_derivative(primals: Any, tangents: Any) -> tuple[Array, Array]:
-        with jax.enable_x64(True):
-            every = tuple(range(len(primals)))
-            found, slopes = jax.value_and_grad(function, every)(*_float64(primals))
-            found, slopes = _float32(found), _float32(slopes)
-        products = jax.tree.map(jnp.vdot, slopes, tuple(tangents))
+    def value_and_slopes(trees: Any) -> tuple[Array, Any]:
+        every = tuple(range(len(trees)))
+        return _float32(jax.value_and_grad(function, every)(*_float64(trees)))
+
+    inside = jax.custom_jvp(_batched_within(value))
+
+    @inside.defjvp
+    def _(primals: Any, tangents: Any) -> tuple[Array, Array]:
+        found, slopes = _batched_within(value_and_slopes)(*primals)
+        products = jax.tree.map(jnp.vdot, slopes, tangents[0])
         return found, jax.tree.reduce(jnp.add, products)
-
-    inside = jax.custom_jvp(value)
-    inside.defjvp(value_and_derivative)
 
     @functools.wraps(function)
     def wrapped(*trees: Any) -> Array:
         if not float64_enabled():
-            return inside(*trees)
+            return inside(trees)
         found = function(*_float64(trees))
         return found.astype(jnp.result_type(*jax.tree.leaves(trees)))
 
     return wrapped
+
+
+def _batched_within(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Runs a function of one tree in float64, also where `vmap` makes a batch of it afterwards.
+
+    A batch of a loop is made of the loop's program, outside of the switch, where operations of
+    float64 would become float32.
+    """
+
+    @jax.custom_batching.custom_vmap
+    def inside(tree: Any) -> Any:
+        with jax.enable_x64(True):
+            return function(tree)
+
+    @inside.def_vmap
+    def _(size: int, batched: Any, tree: Any) -> tuple[Any, Any]:
+        (mapped,) = batched
+        axes = jax.tree.map(lambda each: 0 if each else None, mapped)
+        found = _batched_within(
+            lambda one: jax.vmap(function, in_axes=(axes,), axis_size=size)(one)
+        )(tree)
+        return found, jax.tree.map(lambda _: True, found)
+
+    return inside
 
 
 def _float64(tree: Any) -> Any:

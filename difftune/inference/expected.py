@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Float
 
@@ -87,7 +88,9 @@ def covariance(asimov: Asimov, indices: Sequence[int]) -> Float[Array, "chosen c
     return rows[:, chosen]
 
 
-def median_limit(asimov: Asimov, *, deviation: float, rounds: int, steps: int) -> Float[Array, ""]:
+def median_limit(
+    asimov: Asimov, *, deviation: float | Float[Array, ""], rounds: int, steps: int
+) -> Float[Array, ""]:
     """The strength that Asimov data without signal exclude by so many standard deviations.
 
     The root of q̃ grows almost in proportion to the strength, so Newton's method on it, from the
@@ -115,7 +118,7 @@ def median_limit(asimov: Asimov, *, deviation: float, rounds: int, steps: int) -
         problem = at_value(fixed_point.problem._replace(start=start), index, mu)
         return minimise(structure, problem, steps=steps).parameters
 
-    def newton(_: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
+    def newton(state: tuple[Array, Array], last: Array) -> tuple[tuple[Array, Array], None]:
         mu, start = state
         point = fitted(mu, start)
         q, slope = at(fixed_point.problem, mu, point)
@@ -123,13 +126,13 @@ def median_limit(asimov: Asimov, *, deviation: float, rounds: int, steps: int) -
         step = (distance - deviation) * 2 * distance / jnp.where(slope > 0, slope, 1.0)
         # A step that changes it many times over comes from a signal that is not there.
         new = jnp.clip(mu - jnp.where(slope > 0, step, 0.0), mu / 3, mu * 3)
-        return new, point
+        return (jnp.where(last, mu, new), point), None
 
     variance = covariance(fixed_point, [index])[0, 0]
-    guess = deviation * root(variance)
-    mu, start = jax.lax.fori_loop(0, rounds, newton, (guess, fixed_point.problem.start))
-    mu, start = jax.lax.stop_gradient((mu, start))
-    point = jax.lax.stop_gradient(fitted(mu, start))
+    begin = deviation * root(variance), fixed_point.problem.start
+    # The last round is the fit at the limit.
+    (mu, point), _ = jax.lax.scan(newton, begin, np.arange(rounds + 1) == rounds)
+    mu, point = jax.lax.stop_gradient((mu, point))
     q, slope = at(asimov.problem, mu, point)
     slope = jax.lax.stop_gradient(jnp.where(slope > 0, slope, 1.0))
-    return mu - (q - jax.lax.stop_gradient(q)) / slope
+    return jnp.clip(mu - (q - deviation**2) / slope, mu / 3, mu * 3)
