@@ -10,6 +10,7 @@ import jax.custom_batching
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from difftune.errors import InputError
 
@@ -72,11 +73,11 @@ def island(function: Callable[..., Array]) -> Callable[..., Array]:
         every = tuple(range(len(trees)))
         return _float32(jax.value_and_grad(function, every)(*_float64(trees)))
 
-    inside = jax.custom_jvp(_batched_within(value))
+    inside = jax.custom_jvp(functools.partial(_in_one_piece, value))
 
     @inside.defjvp
     def _(primals: Any, tangents: Any) -> tuple[Array, Array]:
-        found, slopes = _batched_within(value_and_slopes)(*primals)
+        found, slopes = _in_one_piece(value_and_slopes, *primals)
         products = jax.tree.map(jnp.vdot, slopes, tangents[0])
         return found, jax.tree.reduce(jnp.add, products)
 
@@ -90,28 +91,40 @@ def island(function: Callable[..., Array]) -> Callable[..., Array]:
     return wrapped
 
 
-def _batched_within(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Runs a function of one tree in float64, also where `vmap` makes a batch of it afterwards.
+def _in_one_piece(function: Callable[..., Any], *trees: Any) -> Any:
+    """Calls a function in float64, and keeps it there where `vmap` makes a batch of it afterwards.
 
     A batch of a loop is made of the loop's program, outside of the switch, where operations of
-    float64 would become float32.
+    float64 would become float32. So the batch is made here.
+    """
+    with jax.enable_x64(True):
+        program, shapes = jax.make_jaxpr(function, return_shape=True)(*trees)
+    found = _piece(program)(program.consts, jax.tree.leaves(trees))
+    return jax.tree.unflatten(jax.tree.structure(shapes), found)
+
+
+def _piece(program: ClosedJaxpr) -> Callable[[list[Any], list[Any]], list[Any]]:
+    """A program as a function of its constants and arguments that makes its own batches.
+
+    JAX allows such a function no constants, but it may hand them in; a batch of them is many times
+    the same.
     """
 
     @jax.custom_batching.custom_vmap
-    def inside(tree: Any) -> Any:
+    def run(constants: list[Any], leaves: list[Any]) -> list[Any]:
         with jax.enable_x64(True):
-            return function(tree)
+            return jaxpr_as_fun(ClosedJaxpr(program.jaxpr, constants))(*leaves)
 
-    @inside.def_vmap
-    def _(size: int, batched: Any, tree: Any) -> tuple[Any, Any]:
-        (mapped,) = batched
-        axes = jax.tree.map(lambda each: 0 if each else None, mapped)
-        found = _batched_within(
-            lambda one: jax.vmap(function, in_axes=(axes,), axis_size=size)(one)
-        )(tree)
-        return found, jax.tree.map(lambda _: True, found)
+    @run.def_vmap
+    def _(size: int, batched: Any, _: Any, leaves: list[Any]) -> tuple[list[Any], list[bool]]:
+        axes = [0 if each else None for each in batched[1]]
+        with jax.enable_x64(True):
+            many = jax.vmap(jaxpr_as_fun(program), in_axes=axes, axis_size=size)
+            whole = jax.make_jaxpr(many)(*leaves)
+        found = _piece(whole)(whole.consts, leaves)
+        return found, [True] * len(found)
 
-    return inside
+    return run
 
 
 def _float64(tree: Any) -> Any:

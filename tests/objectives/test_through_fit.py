@@ -147,13 +147,18 @@ def taken_apart(scores, b, width=1.0):
     return scores, b.variations["scale"].down.scores, b.weight, jnp.asarray(width, scores.dtype)
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def model_of(model, scores, b, width):
+    return model.model(scores, b, {"bandwidth": width}, NONE)
+
+
 @pytest.fixture(scope="module")
 def measured():
     """Our numbers in the limit of no bandwidth, and the workspace that pyhf gets."""
     with jax.enable_x64(True):
         scores, b = sample()
         values, _ = values_and_slopes(taken_apart(scores, b, HARD), b)
-        filled = MODEL.model(scores, b, {"bandwidth": jnp.asarray(HARD)}, NONE)
+        filled = model_of(MODEL, scores, b, jnp.asarray(HARD))
     spec = workspace(scores, b)
     theirs = pyhf.Workspace(spec).model()
     point = np.asarray(theirs.config.suggested_init())
@@ -271,17 +276,28 @@ def test_in_a_float32_program_value_and_slope_are_those_of_float64():
         value, slope = jax.value_and_grad(loss)(scores, b)
         return scores - slope, (value, slope)
 
-    def trained(scores):
-        return jax.lax.scan(descend, scores, None, length=2)
+    def trained(scores, runs):
+        """As the training has it: a loop, unless a member has stopped."""
 
-    ended, (value, slope) = jax.jit(jax.vmap(trained))(members)
+        def stopped(scores):
+            nothing = jnp.zeros(2), jnp.zeros((2, EVENTS))
+            return scores, nothing
+
+        return jax.lax.cond(
+            runs, lambda s: jax.lax.scan(descend, s, None, length=2), stopped, scores
+        )
+
+    running = jnp.ones(len(members), bool)
+    ended, (value, slope) = jax.jit(jax.vmap(trained))(members, running)
     assert {ended.dtype, value.dtype, slope.dtype} == {jnp.dtype("float32")}
     assert jnp.zeros(()).dtype == jnp.float32
     np.testing.assert_allclose(value[0, 0], exact[0], rtol=1e-6)
     scale = np.abs(exact[1]).max()
     np.testing.assert_allclose(slope[0, 0], exact[1], atol=1e-5 * scale)
     assert (value[:, 1] < value[:, 0]).all()
-    _, (one_by_one, slopes) = jax.jit(lambda them: jax.lax.map(trained, them))(members)
+    _, (one_by_one, slopes) = jax.jit(lambda *all_: jax.lax.map(lambda one: trained(*one), all_))(
+        members, running
+    )
     np.testing.assert_allclose(value, one_by_one, rtol=1e-5)
     np.testing.assert_allclose(slope, slopes, rtol=1e-3, atol=1e-4 * scale)
 
@@ -466,7 +482,7 @@ def test_events_fill_a_channel_of_a_workspace():
     with jax.enable_x64(True):
         scores, b = sample()
         b = replace(b, variations={"tune": b.variations["tune"]})
-        filled = model.model(scores, b, NONE, NONE)
+        filled = model_of(model, scores, b, jnp.asarray(1.0))
     edges = np.linspace(0, 1, 4)
     own = {
         name: histogram(expit(np.asarray(scores))[mine], np.asarray(b.weight)[mine], edges)
@@ -493,6 +509,11 @@ def test_events_fill_a_channel_of_a_workspace():
         np.testing.assert_array_equal(filled.get(*key), before.get(*key))
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def nominal_yields(model, scores, b):
+    return model.yields(scores, b, NONE, NONE).nominal
+
+
 def test_without_names_there_are_signal_and_background_and_the_training_may_give_them():
     scores, b = sample(jnp.float32)
     loss = 0.5 * PoiUncertainty(model=FitModel(bins=3)) + CrossEntropy()
@@ -503,7 +524,7 @@ def test_without_names_there_are_signal_and_background_and_the_training_may_give
     assert bound.filling(b).model.structure.samples == ("diboson", "signal", "ttbar")
     shifted = replace(b, process=b.process + 1)
     by_label, by_process = (
-        np.asarray(model.yields(scores, there, NONE, NONE).nominal)
+        np.asarray(nominal_yields(model, scores, there))
         for model, there in ((free, b), (bound, shifted))
     )
     np.testing.assert_allclose(by_label[1], by_process[1], rtol=1e-6)
