@@ -6,8 +6,11 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 import jax
+import jax.custom_batching
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
+from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from difftune.errors import InputError
 
@@ -45,6 +48,91 @@ def in_float64(function: Callable[_P, _R]) -> Callable[_P, _R]:
             return jax.tree.map(_to_numpy, function(*args, **kwargs))
 
     return wrapped
+
+
+def island(function: Callable[..., Array]) -> Callable[..., Array]:
+    """A float64 computation inside a program of float32.
+
+    What comes in is made float64, and the scalar that comes out float32 again, whatever JAX is set
+    to around it: a network trains in float32 through a fit in float64. Only first derivatives cross
+    the border, and forward mode takes them as reverse mode does. Where JAX is set to float64 the
+    function is called as it is, so there second derivatives go through.
+
+    Args:
+        function: Pytrees of floating point arrays in, a scalar out; closes over plain numbers
+            only.
+
+    Returns:
+        The same, of which value and derivatives have the precision of the arguments.
+    """
+
+    def value(trees: Any) -> Array:
+        return _float32(function(*_float64(trees)))
+
+    def value_and_slopes(trees: Any) -> tuple[Array, Any]:
+        every = tuple(range(len(trees)))
+        return _float32(jax.value_and_grad(function, every)(*_float64(trees)))
+
+    inside = jax.custom_jvp(functools.partial(_in_one_piece, value))
+
+    @inside.defjvp
+    def _(primals: Any, tangents: Any) -> tuple[Array, Array]:
+        found, slopes = _in_one_piece(value_and_slopes, *primals)
+        products = jax.tree.map(jnp.vdot, slopes, tangents[0])
+        return found, jax.tree.reduce(jnp.add, products)
+
+    @functools.wraps(function)
+    def wrapped(*trees: Any) -> Array:
+        if not float64_enabled():
+            return inside(trees)
+        found = function(*_float64(trees))
+        return found.astype(jnp.result_type(*jax.tree.leaves(trees)))
+
+    return wrapped
+
+
+def _in_one_piece(function: Callable[..., Any], *trees: Any) -> Any:
+    """Calls a function in float64, and keeps it there where `vmap` makes a batch of it afterwards.
+
+    A batch of a loop is made of the loop's program, outside of the switch, where operations of
+    float64 would become float32. So the batch is made here.
+    """
+    with jax.enable_x64(True):
+        program, shapes = jax.make_jaxpr(function, return_shape=True)(*trees)
+    found = _piece(program)(program.consts, jax.tree.leaves(trees))
+    return jax.tree.unflatten(jax.tree.structure(shapes), found)
+
+
+def _piece(program: ClosedJaxpr) -> Callable[[list[Any], list[Any]], list[Any]]:
+    """A program as a function of its constants and arguments that makes its own batches.
+
+    JAX allows such a function no constants, but it may hand them in; a batch of them is many times
+    the same.
+    """
+
+    @jax.custom_batching.custom_vmap
+    def run(constants: list[Any], leaves: list[Any]) -> list[Any]:
+        with jax.enable_x64(True):
+            return jaxpr_as_fun(ClosedJaxpr(program.jaxpr, constants))(*leaves)
+
+    @run.def_vmap
+    def _(size: int, batched: Any, _: Any, leaves: list[Any]) -> tuple[list[Any], list[bool]]:
+        axes = [0 if each else None for each in batched[1]]
+        with jax.enable_x64(True):
+            many = jax.vmap(jaxpr_as_fun(program), in_axes=axes, axis_size=size)
+            whole = jax.make_jaxpr(many)(*leaves)
+        found = _piece(whole)(whole.consts, leaves)
+        return found, [True] * len(found)
+
+    return run
+
+
+def _float64(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, np.float64), tree)
+
+
+def _float32(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, np.float32), tree)
 
 
 def traced(*trees: Any) -> bool:

@@ -18,8 +18,8 @@ from difftune.histograms import Histogram, Template, Templates
 
 logger = logging.getLogger("difftune")
 
-_FLOOR = 1e-6
-_LEAST_FACTOR = 0.01
+FLOOR = 1e-6
+LEAST_FACTOR = 0.01
 _ROUNDING = 1e-9
 
 
@@ -151,19 +151,19 @@ def _split(
     """Effect of a variation on the total yield, and its shape at the nominal one."""
     total = nominal.sum()
     # Where the nominal is nothing but the floor, so must the variation be.
-    nothing = (nominal <= _FLOOR) | ~(varied.sumw > 0)
-    bins = np.where(nothing, np.minimum(nominal, _FLOOR), varied.sumw)
+    nothing = (nominal <= FLOOR) | ~(varied.sumw > 0)
+    bins = np.where(nothing, np.minimum(nominal, FLOOR), varied.sumw)
     factor = float(bins.sum() / total)
-    if factor < _LEAST_FACTOR:
+    if factor < LEAST_FACTOR:
         logger.warning(
             "%s: the variation leaves %.3g of %.3g events; %g of the yield is kept, with the "
             "nominal shape.",
             place,
             varied.sumw.sum(),
             total,
-            _LEAST_FACTOR,
+            LEAST_FACTOR,
         )
-        return _LEAST_FACTOR, nominal
+        return LEAST_FACTOR, nominal
     return factor, bins / factor
 
 
@@ -180,11 +180,11 @@ def _floored(yields: Float[np.ndarray, "bins"], place: str) -> Float[np.ndarray,
             place,
             np.flatnonzero(bad).tolist(),
             [float(f"{value:.3g}") for value in yields[bad]],
-            _FLOOR,
-            _FLOOR * bad.sum() - yields[bad].sum(),
+            FLOOR,
+            FLOOR * bad.sum() - yields[bad].sum(),
             yields.sum(),
         )
-    return np.where(bad, _FLOOR, yields)
+    return np.where(bad, FLOOR, yields)
 
 
 def _observed(channel: Templates, samples: list[dict[str, Any]], asimov: bool) -> list[float]:
@@ -204,7 +204,7 @@ def _wide_enough(templates: Sequence[Templates]) -> float:
     information = 0.0
     for channel in templates:
         s = np.maximum(channel.total("signal").sumw, 0)
-        n = np.maximum(channel.total().sumw, _FLOOR)
+        n = np.maximum(channel.total().sumw, FLOOR)
         information += float(np.sum(s**2 / n))
     return max(10.0, float(f"{100 / np.sqrt(information):.1g}"))
 

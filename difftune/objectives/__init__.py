@@ -2,16 +2,25 @@
 
 from difftune.objectives.asimov import AsimovLLR
 from difftune.objectives.base import Objective, Scaled, Sum, as_objective
-from difftune.objectives.batch import Batch, signal_probability
+from difftune.objectives.batch import Batch, Variation, Varied, signal_probability
 from difftune.objectives.counting import AMS, SOverRootB
 from difftune.objectives.cross_entropy import CategoricalCrossEntropy, CrossEntropy
 from difftune.objectives.distance_correlation import DistanceCorrelation
+from difftune.objectives.fit_model import FitModel
 from difftune.objectives.focal import Focal
 from difftune.objectives.mean_squared_error import MeanSquaredError
 from difftune.objectives.metrics import Separation, Significance
 from difftune.objectives.ranking import CutAMS, CutSignificance, RocArea
 from difftune.objectives.roc_auc import RocAuc
 from difftune.objectives.separation import SeparationPower
+from difftune.objectives.through_fit import (
+    DiscoverySignificance,
+    ExpectedCLs,
+    ExpectedLimit,
+    FisherInformation,
+    PoiUncertainty,
+    ThroughFit,
+)
 
 __all__ = [
     "AMS",
@@ -21,10 +30,16 @@ __all__ = [
     "CrossEntropy",
     "CutAMS",
     "CutSignificance",
+    "DiscoverySignificance",
     "DistanceCorrelation",
+    "ExpectedCLs",
+    "ExpectedLimit",
+    "FisherInformation",
+    "FitModel",
     "Focal",
     "MeanSquaredError",
     "Objective",
+    "PoiUncertainty",
     "RocArea",
     "RocAuc",
     "SOverRootB",
@@ -33,6 +48,9 @@ __all__ = [
     "SeparationPower",
     "Significance",
     "Sum",
+    "ThroughFit",
+    "Variation",
+    "Varied",
     "as_objective",
     "signal_probability",
 ]

@@ -1,7 +1,7 @@
 """The form of an objective, and how objectives compose."""
 
 import abc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from difftune.data import Process
 from difftune.errors import InputError
 from difftune.objectives.batch import Batch
 
@@ -53,6 +54,18 @@ class Objective(abc.ABC):
         """
         del key
         return {}
+
+    def bound_to(self, processes: Sequence[Process]) -> "Objective":
+        """The objective for events of these processes (by default itself).
+
+        Called once before the training, so that names and roles of processes, which a batch does
+        not hold, may decide what is computed.
+
+        Args:
+            processes: In the order of the batch's process index.
+        """
+        del processes
+        return self
 
     def __add__(self, other: "Objective | Function") -> "Sum":
         return Sum((self, as_objective(other)))
@@ -106,6 +119,10 @@ class Scaled(Objective):
         """The parameters of what is scaled."""
         return self.objective.init(key)
 
+    def bound_to(self, processes):
+        """The same factor for what is bound."""
+        return Scaled(self.objective.bound_to(processes), self.factor)
+
     @property
     def outputs(self) -> Outputs:  # type: ignore[override]
         """What the network gives."""
@@ -142,6 +159,10 @@ class Sum(Objective):
         """One entry a term."""
         keys = jax.random.split(key, len(self.terms))
         return tuple(term.init(k) for term, k in zip(self.terms, keys, strict=True))
+
+    def bound_to(self, processes):
+        """The sum of what is bound."""
+        return Sum(tuple(term.bound_to(processes) for term in self.terms))
 
     @property
     def outputs(self) -> Outputs:  # type: ignore[override]

@@ -1,12 +1,48 @@
 """What an objective sees besides the scores."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
 
 Column = Array | np.ndarray
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class Varied:
+    """The events of a batch in one direction of a systematic variation.
+
+    They are the same events in the same order, so process and label stay. What is None is as in
+    the nominal batch.
+
+    Attributes:
+        weight: Physics weights, scaled as those of the batch, `[events]`; 0 for an event that
+            leaves the selection, and in the nominal batch for one that enters it.
+        features: Network inputs, `[events, inputs]`.
+        scores: What the network makes of these features, in the form of the nominal scores. The
+            training fills it in: other features without scores are refused.
+    """
+
+    weight: Float[Column, "*stack events"] | None = None
+    features: Float[Column, "*stack events inputs"] | None = None
+    scores: Float[Column, "..."] | None = None
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class Variation:
+    """A systematic variation by plus and minus one standard deviation.
+
+    Attributes:
+        up: Plus one.
+        down: Minus one; None if the variation is one-sided, which mirrors it.
+    """
+
+    up: Varied
+    down: Varied | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -28,6 +64,7 @@ class Batch:
             signal and background alike (times the member's signal weight).
         signal_process: 1 for each process that is signal, 0 otherwise, `[processes]`.
         progress: How much of the training is behind us, from 0 to 1.
+        variations: Systematic variations of the same events, by the name of the uncertainty.
     """
 
     features: Float[Column, "*stack events inputs"]
@@ -37,6 +74,33 @@ class Batch:
     training_weight: Float[Column, "*stack events"]
     signal_process: Float[Column, "*stack processes"]
     progress: Float[Column, "*stack"]
+    variations: Mapping[str, Variation] = field(default_factory=dict)
+
+    @property
+    def varied_features(self) -> list[Float[Column, "*stack events inputs"]]:
+        """Network inputs of all variations that have their own, whose scores `scored` takes."""
+        return [each.features for each in self._directions() if each.features is not None]
+
+    def scored(self, scores: list[Array]) -> "Batch":
+        """The batch with the scores of `varied_features`, in their order."""
+        rest = iter(scores)
+
+        def fill(varied: Varied) -> Varied:
+            return varied if varied.features is None else replace(varied, scores=next(rest))
+
+        return replace(
+            self,
+            variations={
+                name: Variation(up=fill(each.up), down=each.down and fill(each.down))
+                for name, each in sorted(self.variations.items())
+            },
+        )
+
+    def _directions(self) -> Iterator[Varied]:
+        for _, variation in sorted(self.variations.items()):
+            yield variation.up
+            if variation.down is not None:
+                yield variation.down
 
 
 def signal_probability(

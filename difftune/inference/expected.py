@@ -1,0 +1,138 @@
+"""What an analysis is expected to give, from Asimov data at the nominal point, without their fit.
+
+The best fit to Asimov data is where they were made, so that at most one fit is needed: that with
+the strength of the signal at the tested value. It takes a fixed number of steps. All functions are
+differentiable in the model's numbers, and meant for the inside of a training, in float64.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float
+
+from difftune.histfactory import Model
+from difftune.histfactory import rates as likelihood
+from difftune.histfactory.structure import Structure
+from difftune.inference.hypotest import root
+from difftune.inference.minima import at_value, envelope
+from difftune.inference.problems import limits, make_problem, poi_index
+from difftune.inference.solver import Problem, deviance, expand, minimise, solve_free
+
+
+class Asimov(NamedTuple):
+    """A likelihood with the Asimov data of a strength of the signal.
+
+    Attributes:
+        structure: Of the model.
+        poi: Index of the parameter of interest.
+        problem: Numbers and data; starts where the data were made.
+    """
+
+    structure: Structure
+    poi: int
+    problem: Problem
+
+
+def asimov_at(model: Model, strength: float) -> Asimov:
+    """Asimov data of the nominal nuisance parameters.
+
+    Args:
+        model: The model; its numbers may be traced.
+        strength: The parameter of interest.
+
+    Raises:
+        InputError: There is no parameter of interest.
+    """
+    structure, index = model.structure, poi_index(model, "An expected result")
+    given = limits(structure)
+    given.start[index] = strength
+    problem = make_problem(model, jnp.zeros(0), given)
+    main = likelihood.rates(structure, problem.terms, problem.start)
+    auxiliary = likelihood.expected_auxiliary(structure, problem.terms, problem.start)
+    return Asimov(structure, index, problem._replace(data=jnp.concatenate([main, auxiliary])))
+
+
+def likelihood_ratio_at(
+    asimov: Asimov, tested: float | Float[Array, ""], *, steps: int
+) -> Float[Array, ""]:
+    """-2 ln of the likelihood ratio of a tested strength and the true one (arXiv 1007.1727).
+
+    Args:
+        asimov: Model and data.
+        tested: The strength.
+        steps: Of the fit of the nuisance parameters.
+    """
+    problem = at_value(asimov.problem, asimov.poi, tested)
+    found = minimise(asimov.structure, problem, steps=steps)
+    return 2 * envelope(asimov.structure, problem, found)
+
+
+def covariance(asimov: Asimov, indices: Sequence[int]) -> Float[Array, "chosen chosen"]:
+    """Covariance of some parameters, all others profiled.
+
+    The inverse of the second derivatives of -ln L, which on Asimov data are Fisher's information;
+    bounds are ignored.
+
+    Args:
+        asimov: Model and data.
+        indices: Of the parameters.
+    """
+    problem, chosen = asimov.problem, jnp.asarray(indices)
+    information = expand(asimov.structure, problem, problem.start).hessian
+    unit = jnp.eye(len(problem.start), dtype=problem.start.dtype)[chosen]
+    rows = jax.vmap(lambda right: solve_free(information, right, ~problem.fixed))(unit)
+    return rows[:, chosen]
+
+
+def median_limit(
+    asimov: Asimov, *, deviation: float | Float[Array, ""], rounds: int, steps: int
+) -> Float[Array, ""]:
+    """The strength that Asimov data without signal exclude by so many standard deviations.
+
+    The root of q̃ grows almost in proportion to the strength, so Newton's method on it, from the
+    strength at which Fisher's information puts it, needs few rounds. The derivatives are those of
+    the implicit function at the last one.
+
+    Args:
+        asimov: Model and data at a strength of 0.
+        deviation: The wanted root of q̃; 1.96 for a median CLs of 5 %.
+        rounds: Of Newton's method.
+        steps: Of the fit in each of them.
+    """
+    structure, index = asimov.structure, asimov.poi
+    fixed_point = asimov._replace(problem=jax.lax.stop_gradient(asimov.problem))
+
+    def at(problem: Problem, mu: Array, point: Array) -> tuple[Array, Array]:
+        """The likelihood ratio, and its slope in the strength."""
+
+        def ratio(strength: Array) -> Array:
+            return 2 * deviance(structure, problem, point.at[index].set(strength))
+
+        return jax.jvp(ratio, (mu,), (jnp.ones_like(mu),))
+
+    def fitted(mu: Array, start: Array) -> Array:
+        problem = at_value(fixed_point.problem._replace(start=start), index, mu)
+        return minimise(structure, problem, steps=steps).parameters
+
+    def newton(state: tuple[Array, Array], last: Array) -> tuple[tuple[Array, Array], None]:
+        mu, start = state
+        point = fitted(mu, start)
+        q, slope = at(fixed_point.problem, mu, point)
+        distance = root(q)
+        step = (distance - deviation) * 2 * distance / jnp.where(slope > 0, slope, 1.0)
+        # A step that changes it many times over comes from a signal that is not there.
+        new = jnp.clip(mu - jnp.where(slope > 0, step, 0.0), mu / 3, mu * 3)
+        return (jnp.where(last, mu, new), point), None
+
+    variance = covariance(fixed_point, [index])[0, 0]
+    begin = deviation * root(variance), fixed_point.problem.start
+    # The last round is the fit at the limit.
+    (mu, point), _ = jax.lax.scan(newton, begin, np.arange(rounds + 1) == rounds)
+    mu, point = jax.lax.stop_gradient((mu, point))
+    q, slope = at(asimov.problem, mu, point)
+    slope = jax.lax.stop_gradient(jnp.where(slope > 0, slope, 1.0))
+    return jnp.clip(mu - (q - deviation**2) / slope, mu / 3, mu * 3)

@@ -1,0 +1,323 @@
+"""The statistical model that the events of a batch fill, differentiably."""
+
+import functools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from difftune.data import Process
+from difftune.errors import InputError, nearest
+from difftune.histfactory import (
+    FreeNormalisation,
+    Luminosity,
+    Model,
+    NormalisationUncertainty,
+    build_workspace,
+)
+from difftune.histfactory.compile import FROM_MEASUREMENT, Spec, patched
+from difftune.histfactory.filling import Filling, Yields, dummy_templates, filling, symmetrised
+from difftune.histograms import soft_histogram
+from difftune.objectives.batch import Batch, Varied, signal_probability
+
+CHANNEL = "region"
+
+# What a batch tells apart without names of processes.
+LABELS = (Process(name="background"), Process(name="signal", role="signal"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitModel:
+    """A HistFactory model of the binned score, whose numbers are those of a batch.
+
+    Samples are the processes of the events, signal ones scaled by the parameter of interest `mu`.
+    Each systematic variation of the batch is a nuisance parameter with an effect on yield and
+    shape; what is given here comes on top. It is the model that `build_workspace` makes of the
+    same histograms, with a differentiable one (`soft_histogram`) of the score in equidistant bins
+    on [0, 1].
+
+    Args:
+        bins: Number of bins.
+        bandwidth: Width of the kernel that smears an event over the bins, in units of the score,
+            at the start and at the end of the training; geometrically annealed in between. The
+            hyperparameter `"bandwidth"`, where the search has it, multiplies both.
+        normalisation: Uncertainties of yields.
+        luminosity: Uncertainty of the luminosity.
+        free: Yields that are determined by the fit.
+        mc_statistics: Whether to take the statistical uncertainty of the batch into account
+            (staterror). A batch holds fewer events than the templates of the measurement, and so
+            has a larger one.
+        processes: Names and roles of the processes in the order of the batch's process index. The
+            training gives those of its events. Without any there are two samples, `"background"`
+            and `"signal"`, by the label.
+
+    Raises:
+        InputError: For fewer than two bins, a bandwidth that is not positive.
+    """
+
+    bins: int = 10
+    bandwidth: Sequence[float] = (0.05, 0.01)
+    normalisation: Sequence[NormalisationUncertainty] = ()
+    luminosity: Luminosity | None = None
+    free: Sequence[FreeNormalisation] = ()
+    mc_statistics: bool = True
+    processes: Sequence[Process] = ()
+    _workspace: "_Workspace | None" = field(default=None, repr=False)
+
+    def __post_init__(self):
+        for name in ("bandwidth", "normalisation", "free", "processes"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if self.bins < 2:
+            raise InputError(f"FitModel(bins={self.bins}): at least 2 bins are needed.")
+        if len(self.bandwidth) != 2 or min(self.bandwidth) <= 0.0:
+            raise InputError(
+                f"FitModel(bandwidth={self.bandwidth}): give two positive numbers, the width at "
+                "the start and at the end of the training."
+            )
+
+    @classmethod
+    def from_spec(
+        cls,
+        spec: Spec,
+        *,
+        channel: str,
+        samples: Mapping[str, str] | None = None,
+        measurement: str | None = None,
+        poi: str | None = FROM_MEASUREMENT,
+        patches: Sequence[Any] = (),
+        bandwidth: Sequence[float] = (0.05, 0.01),
+        processes: Sequence[Process] = (),
+    ) -> "FitModel":
+        """A workspace, one channel of which is filled by the events.
+
+        All other channels, samples and modifiers keep their numbers. In the filled samples
+        staterrors are those of the batch, and so are the normsys and histosys that have the name
+        of a variation of the events. Other histosys and shapesys keep their relative size.
+
+        Args:
+            spec: A workspace as pyhf reads it.
+            channel: The channel that the score is binned in, with as many bins.
+            samples: For each process the sample that it fills; by default that of its name.
+                Processes that fill none are left out.
+            measurement: Name of the measurement; by default the first.
+            poi: Name of the parameter of interest, if not the measurement's.
+            patches: JSON patches to apply first.
+            bandwidth: As in `FitModel`.
+            processes: As in `FitModel`.
+
+        Raises:
+            InputError: The spec is not right, or has no such channel or sample.
+        """
+        content = patched(spec, patches)
+        model = Model.from_spec(content, measurement=measurement, poi=poi)
+        if channel not in model.structure.channels:
+            raise InputError(
+                f"The workspace has no channel {channel!r}."
+                f"{nearest(channel, model.structure.channels)}"
+            )
+        there = {e.key[1] for e in model.structure.entries if e.key[0] == channel}
+        for sample in (samples or {}).values():
+            if sample not in there:
+                raise InputError(
+                    f"samples: channel {channel!r} has no sample {sample!r}."
+                    f"{nearest(sample, there)}"
+                )
+        return cls(
+            bins=model.structure.bins[model.structure.channels.index(channel)],
+            bandwidth=bandwidth,
+            processes=processes,
+            _workspace=_Workspace(
+                spec=json.dumps(content),
+                channel=channel,
+                samples=tuple((samples or {name: name for name in sorted(there)}).items()),
+                measurement=measurement,
+                poi=poi,
+            ),
+        )
+
+    def bound_to(self, processes: Sequence[Process]) -> "FitModel":
+        """The model with these processes, unless it was given its own."""
+        return self if self.processes else replace(self, processes=tuple(processes))
+
+    def init(self, key: Array) -> PyTree:
+        """Start values of trainable parameters of the binning (none here).
+
+        Args:
+            key: This member's random key.
+        """
+        del key
+        return {}
+
+    def edges(self, parameters: PyTree) -> Float[Array, " edges"]:
+        """Bin edges: equidistant ones.
+
+        Args:
+            parameters: This member's values of what `init` returned.
+        """
+        del parameters
+        return jnp.linspace(0.0, 1.0, self.bins + 1)
+
+    def model(
+        self, scores: Array, batch: Batch, hyperparameters: Mapping[str, Array], parameters: PyTree
+    ) -> Model:
+        """The HistFactory model of a batch; in float64, as `Model` is.
+
+        The arguments are those of an objective.
+        """
+        yields = self.yields(scores, batch, hyperparameters, parameters)
+        to_float64 = jax.tree.map(lambda each: each.astype(jnp.float64), yields)
+        return self.filling(batch)(to_float64)
+
+    def filling(self, batch: Batch) -> Filling:
+        """Where the yields of a batch go in the model.
+
+        Args:
+            batch: Only the names of its variations count.
+        """
+        names = tuple(name for _, name in self._filled())
+        variations = tuple(sorted(batch.variations))
+        if self._workspace is not None:
+            return _filled_workspace(self._workspace, names, variations)
+        signal = tuple(process.name for process in self._known if process.role == "signal")
+        more = (self.normalisation, self.luminosity, self.free, self.mc_statistics)
+        return _built(names, signal, variations, self.bins, *more)
+
+    def yields(
+        self, scores: Array, batch: Batch, hyperparameters: Mapping[str, Array], parameters: PyTree
+    ) -> Yields:
+        """Differentiable histograms of all processes and variations.
+
+        Everything that has the nominal scores is filled at once. The arguments are those of an
+        objective.
+        """
+        start, end = self.bandwidth
+        annealed = start * (end / start) ** jnp.asarray(batch.progress)
+        bandwidth = annealed * hyperparameters.get("bandwidth", 1.0)
+        edges = self.edges(parameters)
+        masks = self._masks(batch)
+
+        def filled(scores: Array, weights: Float[Array, "rows events"]) -> Array:
+            score = signal_probability(scores, batch)
+            columns = (weights[:, None, :] * masks).astype(score.dtype)
+            return soft_histogram(score, columns, edges.astype(score.dtype), bandwidth=bandwidth)
+
+        rows: list[Any] = [batch.weight, jnp.square(batch.weight)]
+        moved: list[Any] = []
+        places: list[tuple[list[Any], int] | None] = []
+        for name, varied in _directions(batch):
+            if varied is None:
+                places.append(None)
+                continue
+            weight = batch.weight if varied.weight is None else varied.weight
+            if varied.scores is not None:
+                places.append((moved, len(moved)))
+                moved.append((varied.scores, weight))
+            elif varied.features is None:
+                places.append((rows, len(rows)))
+                rows.append(weight)
+            else:
+                raise InputError(
+                    f"The variation {name!r} of the batch has other features and no scores: put "
+                    "them in with batch.scored(...)."
+                )
+        own = filled(scores, jnp.stack(rows))
+        if moved:
+            others, weights = (jnp.stack(parts) for parts in zip(*moved, strict=True))
+            other = jax.vmap(lambda s, w: filled(s, w[None])[0])(others, weights)
+        sides: list[Array] = []
+        for place in places:
+            if place is None:
+                sides.append(symmetrised(own[0], sides[-1]))
+            else:
+                table, row = place
+                sides.append(own[row] if table is rows else other[row])
+        nothing = jnp.zeros((0, *own.shape[1:]), own.dtype)
+        up, down = (jnp.stack(sides[i::2]) if sides else nothing for i in (0, 1))
+        return Yields(own[0], own[1], up, down)
+
+    @property
+    def _known(self) -> Sequence[Process]:
+        return self.processes or LABELS
+
+    def _filled(self) -> list[tuple[int, str]]:
+        """Index of each process that has a sample, and the name of that."""
+        if self._workspace is None:
+            return [(i, each.name) for i, each in enumerate(self._known) if each.role != "data"]
+        samples = dict(self._workspace.samples)
+        found = [
+            (index, samples[each.name])
+            for index, each in enumerate(self._known)
+            if each.name in samples
+        ]
+        if not found:
+            raise InputError(
+                f"None of the processes {[each.name for each in self._known]} fills a sample of "
+                f"channel {self._workspace.channel!r}, which has {sorted(samples.values())}: say "
+                "which with samples={process: sample}."
+            )
+        return found
+
+    def _masks(self, batch: Batch) -> Float[Array, "processes events"]:
+        index = batch.process if self.processes else batch.label
+        wanted = jnp.asarray([index for index, _ in self._filled()])
+        return (index == wanted[:, None]).astype(batch.weight.dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Workspace:
+    """A workspace of which the events fill a channel; hashable."""
+
+    spec: str
+    channel: str
+    samples: tuple[tuple[str, str], ...]
+    measurement: str | None
+    poi: str | None
+
+
+def _directions(batch: Batch) -> Iterator[tuple[str, Varied | None]]:
+    """Up and down of each variation in turn, by name."""
+    for name, variation in sorted(batch.variations.items()):
+        yield name, variation.up
+        yield name, variation.down
+
+
+@functools.lru_cache
+def _built(
+    processes: tuple[str, ...],
+    signal: tuple[str, ...],
+    variations: tuple[str, ...],
+    bins: int,
+    normalisation: tuple[NormalisationUncertainty, ...],
+    luminosity: Luminosity | None,
+    free: tuple[FreeNormalisation, ...],
+    mc_statistics: bool,
+) -> Filling:
+    """A model of the processes, of which only the structure counts."""
+    templates = dummy_templates(
+        bins, channel=CHANNEL, processes=processes, signal=signal, variations=variations
+    )
+    workspace = build_workspace(
+        [templates],
+        normalisation=normalisation,
+        luminosity=luminosity,
+        free=free,
+        mc_statistics=mc_statistics,
+        poi_bounds=(0.0, 10.0),
+    )
+    return filling(
+        Model.from_spec(workspace), channel=CHANNEL, samples=processes, variations=variations
+    )
+
+
+@functools.lru_cache
+def _filled_workspace(
+    workspace: _Workspace, samples: tuple[str, ...], variations: tuple[str, ...]
+) -> Filling:
+    model = Model.from_spec(
+        json.loads(workspace.spec), measurement=workspace.measurement, poi=workspace.poi
+    )
+    return filling(model, channel=workspace.channel, samples=samples, variations=variations)
