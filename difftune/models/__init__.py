@@ -1,6 +1,7 @@
 """Flax networks, and how a search reaches into them."""
 
 from difftune.models.activation import ACTIVATIONS
+from difftune.models.alternatives import Alternatives
 from difftune.models.dropout import Dropout, hash_uniform
 from difftune.models.hyperparameter import Hyperparameter, fill
 from difftune.models.mlp import MLP, Model, Network
@@ -8,6 +9,7 @@ from difftune.models.mlp import MLP, Model, Network
 __all__ = [
     "ACTIVATIONS",
     "MLP",
+    "Alternatives",
     "Dropout",
     "Hyperparameter",
     "Model",

@@ -38,7 +38,7 @@ Count = int | Int[Array, ""]
 """A number of units or layers: an `int` where it is known while tracing."""
 
 
-def _whole(value: Array, low: int, high: int) -> Count:
+def whole(value: Array, low: int, high: int) -> Count:
     """A hyperparameter as a whole number from `low` to `high`.
 
     One that no member sets is known while tracing. It stays an `int`, so that a network which
@@ -92,8 +92,8 @@ class Network(nnx.Module):
     def _live(self) -> tuple[list[Count], Count]:
         """Units in use of the input and of each hidden layer, and the number of these in use."""
         inputs, *hidden = self.sizes
-        units = [_whole(width[...], 1, n) for width, n in zip(self.width, hidden, strict=True)]
-        depth = len(hidden) if self.depth is None else _whole(self.depth[...], 1, len(hidden))
+        units = [whole(width[...], 1, n) for width, n in zip(self.width, hidden, strict=True)]
+        depth = len(hidden) if self.depth is None else whole(self.depth[...], 1, len(hidden))
         return [inputs, *units], depth
 
     def start_weights(self, rngs: nnx.Rngs, inputs: Float[Array, " inputs"] | None = None) -> None:
@@ -130,7 +130,7 @@ class Network(nnx.Module):
     def _activate(self, x: Float[Array, "events units"]) -> Float[Array, "events units"]:
         if self.choice is None:
             return ACTIVATIONS[self.activations[0]](x)
-        index = _whole(self.choice[...], 0, len(self.activations) - 1)
+        index = whole(self.choice[...], 0, len(self.activations) - 1)
         if isinstance(index, int):
             return ACTIVATIONS[self.activations[index]](x)
         return chosen_activation(self.activations)(index, x)
