@@ -164,7 +164,9 @@ def _one_test(
     tested = at_value(asimov_problem(structure, none, on_none), index, mu)
     if steps is None:
         # Where variations bend yields back there are several minima; pyhf starts from the nominal.
-        at_tested = lower(*minima(structure, tested, tested._replace(start=nominal.start)))
+        at_tested = lower(
+            *minima(structure, tested, tested._replace(start=nominal.start), nearest=True)
+        )
     else:
         at_tested = minimise(structure, tested, steps=steps)
     on_asimov = 2 * envelope(structure, tested, at_tested)

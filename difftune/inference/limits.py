@@ -135,7 +135,8 @@ def _one_limit(structure: Structure, level: float, problem: Problem) -> tuple[Up
         mu, settled = state.mu, (state.change <= 1e-9).all()
         # Where variations bend yields back there are several minima: once settled in one, look
         # from the nominal whether there is a lower one, and if so search on from that.
-        found = minima(structure, *tests(mu, jnp.where(settled, nominal, state.points)))
+        starts = jnp.where(settled, nominal, state.points)
+        found = minima(structure, *tests(mu, starts), nearest=True)
         known = [deviance(structure, one, one.start) for one in tests(mu, state.points)]
         moves = jnp.stack(
             [
