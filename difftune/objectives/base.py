@@ -28,6 +28,9 @@ class Objective(abc.ABC):
     outputs: ClassVar[Outputs] = "binary"
     """What the network gives: one logit an event, or one for each process."""
 
+    varied: ClassVar[bool] = False
+    """Whether it wants the systematic variations of the events."""
+
     @abc.abstractmethod
     def __call__(
         self,
@@ -128,6 +131,11 @@ class Scaled(Objective):
         """What the network gives."""
         return self.objective.outputs
 
+    @property
+    def varied(self) -> bool:  # type: ignore[override]
+        """Whether what is scaled wants variations."""
+        return self.objective.varied
+
 
 @dataclass(frozen=True)
 class Sum(Objective):
@@ -168,6 +176,11 @@ class Sum(Objective):
     def outputs(self) -> Outputs:  # type: ignore[override]
         """What the network gives."""
         return self.terms[0].outputs
+
+    @property
+    def varied(self) -> bool:  # type: ignore[override]
+        """Whether a term wants variations."""
+        return any(term.varied for term in self.terms)
 
 
 def as_objective(objective: Objective | Function) -> Objective:

@@ -1,6 +1,6 @@
 """What an objective sees besides the scores."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import jax
@@ -101,6 +101,32 @@ class Batch:
             yield variation.up
             if variation.down is not None:
                 yield variation.down
+
+
+def changed(
+    variations: Mapping[str, Variation],
+    *,
+    weight: Callable[[Column], Column],
+    features: Callable[[Column], Column],
+) -> dict[str, Variation]:
+    """Variations with functions applied to their own weights and features.
+
+    Args:
+        variations: By name.
+        weight: Applied to weights that are not the nominal ones.
+        features: Applied to features that are not the nominal ones.
+    """
+
+    def direction(varied: Varied) -> Varied:
+        return Varied(
+            weight=None if varied.weight is None else weight(varied.weight),
+            features=None if varied.features is None else features(varied.features),
+        )
+
+    return {
+        name: Variation(up=direction(each.up), down=each.down and direction(each.down))
+        for name, each in variations.items()
+    }
 
 
 def signal_probability(

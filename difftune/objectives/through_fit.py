@@ -7,6 +7,7 @@ histogram, the histograms in a HistFactory model, and the gradient through the f
 import abc
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import jax.numpy as jnp
 from jax.scipy.special import log_ndtr, ndtri
@@ -35,6 +36,8 @@ class ThroughFit(Objective):
     Args:
         model: The statistical model.
     """
+
+    varied: ClassVar[bool] = True
 
     model: FitModel = field(default_factory=FitModel)
 

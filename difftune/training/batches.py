@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from difftune.errors import InputError
 from difftune.objectives import Batch
+from difftune.objectives.batch import changed
 from difftune.training.sample import Columns
 
 
@@ -49,6 +50,11 @@ def as_batch(data: Columns, rows: Int[np.ndarray, " events"], progress: float) -
         training_weight=data.training_weight[rows],
         signal_process=data.signal_process,
         progress=np.asarray(progress, np.float32),
+        variations=changed(
+            data.variations,
+            weight=lambda column: column[rows] * np.float32(len(data.weight) / max(len(rows), 1)),
+            features=lambda column: column[rows],
+        ),
     )
 
 
@@ -72,6 +78,11 @@ def batch_at(events: Batch, start: Any, size: int) -> Batch:
         label=cut(events.label),
         weight=cut(events.weight) * np.float32(count / size),
         training_weight=cut(events.training_weight),
+        variations=changed(
+            events.variations,
+            weight=lambda column: cut(column) * np.float32(count / size),
+            features=cut,
+        ),
     )
 
 
@@ -254,5 +265,10 @@ def _whole(data: Columns, rows: Int[np.ndarray, " some"], length: int) -> Batch:
         process=padded(batch.process, np.int32),
         label=padded(batch.label, np.int32),
         weight=padded(weight, np.float32),
+        variations=changed(
+            data.variations,
+            weight=lambda column: padded(column[rows] * scale[batch.process], np.float32),
+            features=lambda column: padded(column[rows], np.float32),
+        ),
         training_weight=padded(balanced, np.float32),
     )

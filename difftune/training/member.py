@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, PyTree
 
 from difftune.objectives import Batch, Objective
 from difftune.objectives.base import Function
+from difftune.objectives.batch import Column, changed
 from difftune.training.batches import Part, batch_at
 from difftune.training.blueprint import Blueprint, Weights
 from difftune.training.optimizers import Optimizer
@@ -261,7 +262,14 @@ class Training:
         number = jax.lax.dynamic_slice_in_dim(part.number, start, batch.weight.shape[0])
         count = bootstrap_count(own.bootstrap, number)
         return replace(
-            batch, weight=batch.weight * count, training_weight=batch.training_weight * count
+            batch,
+            weight=batch.weight * count,
+            training_weight=batch.training_weight * count,
+            variations=changed(
+                batch.variations,
+                weight=lambda column: column * count,
+                features=lambda column: column,
+            ),
         )
 
     def step(self, hyperparameters, rate, carry, inputs: tuple[Batch, Array]):
@@ -274,9 +282,10 @@ class Training:
         def loss(trained, buffers, random):
             parameters, objective = trained
             scores, buffers, random = self.blueprint.train(
-                Weights(parameters, buffers), hyperparameters, batch.features, random
+                Weights(parameters, buffers), hyperparameters, all_features(batch), random
             )
-            return self.objective(scores, batch, hyperparameters, objective), (buffers, random)
+            own, scored = apart(scores, batch)
+            return self.objective(own, scored, hyperparameters, objective), (buffers, random)
 
         trained = (weights.parameters, objective)
         (value, (buffers, random)), gradient = jax.value_and_grad(loss, has_aux=True)(
@@ -293,15 +302,39 @@ class Training:
     def evaluate(self, member: Member, own: Identity, batch: Batch):
         """Loss and validation score on some events."""
         batch, hyperparameters = masked(batch, own.inputs), own.hyperparameters
-        scores = self.blueprint.evaluate(member.weights, hyperparameters, batch.features)
+        every = self.blueprint.evaluate(member.weights, hyperparameters, all_features(batch))
+        scores, batch = apart(every, batch)
         # The member's signal weight is part of its loss, not of the yardstick.
         loss = self.objective(scores, batch, hyperparameters, member.objective)
         return loss, self.metric(scores, batch, hyperparameters, member.objective)
 
 
+def all_features(batch: Batch) -> Float[Column, "more inputs"]:
+    """Features of the events and, after them, of all their variations that have their own."""
+    varied = batch.varied_features
+    return jnp.concatenate([batch.features, *varied]) if varied else batch.features
+
+
+def apart(scores: Array, batch: Batch) -> tuple[Array, Batch]:
+    """The scores of the events, and the batch with those of its variations."""
+    varied = len(batch.varied_features)
+    if not varied:
+        return scores, batch
+    own, *others = jnp.split(scores, varied + 1)
+    return own, batch.scored(others)
+
+
 def masked(batch: Batch, inputs: Float[Array, " inputs"] | None) -> Batch:
     """The batch with 0 in place of the inputs that a member does not use."""
-    return batch if inputs is None else replace(batch, features=batch.features * inputs)
+    if inputs is None:
+        return batch
+    return replace(
+        batch,
+        features=batch.features * inputs,
+        variations=changed(
+            batch.variations, weight=lambda column: column, features=lambda column: column * inputs
+        ),
+    )
 
 
 def penalised(gradient: PyTree, parameters: PyTree, hyperparameters: Mapping[str, Array]) -> PyTree:

@@ -112,12 +112,20 @@ class Population:
         held = self.part
         if held is None and self._memory is not None:
             # A third for what is there, a third for what is coming.
-            size = sum(np.dtype(c.dtype).itemsize * c.size for c in self.train if c is not None)
+            size = sum(np.dtype(c.dtype).itemsize * c.size for c in jax.tree.leaves(self.train))
             held = int(events * self._memory / (3 * size))
-        # Without folds of their own, members see all events.
-        train = self.train if self.replicas.fold is not None else self.train._replace(fold=None)
         parts = max(1, -(-events // (held or events)))
-        return Epochs(data=train, sizes=self.sizes, seed=self.seed, parts=parts)
+        return Epochs(data=self._seen, sizes=self.sizes, seed=self.seed, parts=parts)
+
+    @cached_property
+    def _seen(self) -> Columns:
+        """Training events as the members see them: with folds and variations if these count."""
+        seen = self.train if self.replicas.fold is not None else self.train._replace(fold=None)
+        return seen if self._varied else seen._replace(variations={})
+
+    @property
+    def _varied(self) -> bool:
+        return self.objective.varied or getattr(self.metric, "varied", False)
 
     @cached_property
     def _memory(self) -> int | None:
@@ -175,7 +183,10 @@ class Population:
     @cached_property
     def _evaluation(self) -> tuple[Batch, Batch]:
         """Validation events, and a sample of training events of that size, on the devices."""
-        samples = evaluation_samples(self.train, self.validation, seed=self.seed)
+        validation = self.validation
+        if validation is not None and not self._varied:
+            validation = validation._replace(variations={})
+        samples = evaluation_samples(self._seen, validation, seed=self.seed)
         return self._everywhere(samples)
 
     def _everywhere(self, tree: PyTree) -> PyTree:
@@ -234,7 +245,7 @@ class Population:
         """
         values = {name: jnp.float32(1.0) for name in complete({}, 1, sizes=self.sizes)}
         recorder = Recorder(values | {name: jnp.float32(1.0) for name in names})
-        batch = as_batch(self.train, np.arange(min(len(self.train.weight), 8)), 0.0)
+        batch = as_batch(self._seen, np.arange(min(len(self.train.weight), 8)), 0.0)
         batch = jax.tree.map(jnp.asarray, batch)
         # Read by the epoch, not by the step.
         recorder.read |= {"batch_size", "plateau_factor", "plateau_patience"}

@@ -35,10 +35,10 @@ class Replicas:
         InputError: When they are not all of one length, or a member has no input.
     """
 
-    fold: Int[np.ndarray, " members"] | None = None
-    inputs: Bool[np.ndarray, "members inputs"] | None = None
-    bootstrap: Int[np.ndarray, " members"] | None = None
-    seed: Int[np.ndarray, " members"] | None = None
+    fold: Int[np.ndarray, " _"] | None = None
+    inputs: Bool[np.ndarray, "_ inputs"] | None = None
+    bootstrap: Int[np.ndarray, " _"] | None = None
+    seed: Int[np.ndarray, " _"] | None = None
 
     def __post_init__(self):
         lengths = {name: len(value) for name, value in self._given().items()}

@@ -1,12 +1,16 @@
 """From events to the columns that a training reads."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from difftune.data import Events, FeatureTransform
+from difftune.data.events import VariedWeights
 from difftune.errors import InputError
+from difftune.objectives import Variation, Varied
 
 NegativeWeights = Literal["keep", "absolute"]
 
@@ -15,7 +19,8 @@ class Columns(NamedTuple):
     """Events as the training wants them, one row an event, all on the host.
 
     `weight` sums to the full yield of each process; `training_weight` is class-balanced. `fold`,
-    from 0, is wanted where members are validated on different folds.
+    from 0, is wanted where members are validated on different folds. `variations` are systematic
+    ones of the same events, for objectives that want them; their weights are scaled as `weight`.
     """
 
     features: Float[np.ndarray, "events inputs"]
@@ -25,6 +30,7 @@ class Columns(NamedTuple):
     training_weight: Float[np.ndarray, " events"]
     signal_process: Float[np.ndarray, " processes"]
     fold: Int[np.ndarray, " events"] | None = None
+    variations: Mapping[str, Variation] = MappingProxyType({})
 
 
 def training_weights(
@@ -92,5 +98,15 @@ def columns(
         weight=weight,
         training_weight=training_weights(weight, label, negative=negative),
         signal_process=np.asarray(signal, np.float32),
+        variations={
+            name: _variation(varied)
+            for name, varied in events.variations.items()
+            if isinstance(varied, VariedWeights)
+        },
         fold=np.unique(events.fold, return_inverse=True)[1].astype(np.int32) if fold else None,
     )
+
+
+def _variation(varied: VariedWeights) -> Variation:
+    down = None if varied.down is None else Varied(weight=np.asarray(varied.down, np.float32))
+    return Variation(up=Varied(weight=np.asarray(varied.up, np.float32)), down=down)

@@ -24,9 +24,11 @@ def store(columns: Columns, folder: str | Path, *, seed: int = 0) -> Columns:
         The columns on disk.
 
     Raises:
-        InputError: When the folder holds columns.
+        InputError: When the folder holds columns, or these have systematic variations.
     """
     folder = Path(folder)
+    if columns.variations:
+        raise InputError("store: columns with systematic variations cannot be put on disk.")
     if (folder / _FACTS).exists():
         raise InputError(f"{folder} holds columns already: read them with stored(), or remove it.")
     folder.mkdir(parents=True, exist_ok=True)
@@ -38,7 +40,7 @@ def store(columns: Columns, folder: str | Path, *, seed: int = 0) -> Columns:
     )
     order = np.concatenate([rows[stratified_order(columns.process[rows], rng)] for rows in folds])
     for name, column in columns._asdict().items():
-        if column is None or name == "signal_process":
+        if column is None or name in ("signal_process", "variations"):
             continue
         written = np.lib.format.open_memmap(
             folder / f"{name}.npy", "w+", column.dtype, column.shape
@@ -63,7 +65,7 @@ def stored(folder: str | Path) -> Columns:
     if not (folder / _FACTS).exists():
         raise InputError(f"{folder} holds no columns; write them with store(columns, folder).")
     facts = json.loads((folder / _FACTS).read_text())
-    names = [name for name in Columns._fields if name != "signal_process"]
+    names = [name for name in Columns._fields if name not in ("signal_process", "variations")]
     if not facts["fold"]:
         names.remove("fold")
     # The network's inputs are what is large.

@@ -122,7 +122,7 @@ class Task:
         train = prepared(self.split.train)
         return Population(
             blueprint=Blueprint(self.model, inputs=train.features.shape[1], outputs=outputs),
-            objective=self.objective,
+            objective=self.objective.bound_to(self.split.events.processes),
             train=train,
             validation=prepared(self.split.validation),
             members=members,

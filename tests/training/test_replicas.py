@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import poisson
 
+from difftune.data import FeatureTransform
 from difftune.errors import InputError
 from difftune.models import MLP
 from difftune.training import Blueprint, Epochs, Replicas, TrainedNetwork, optimizer
@@ -246,5 +247,10 @@ def test_a_network_of_some_inputs_is_not_handed_out_as_one_of_all():
     _, everybody, state, _ = trained()
     with pytest.raises(InputError, match="member 6 uses 3 of 4 network inputs"):
         TrainedNetwork.from_snapshot(
-            state.best, 6, everybody.blueprint, None, feature_names=(), signal_process=()
+            state.best,
+            6,
+            everybody.blueprint,
+            FeatureTransform.fit(DATA.features),
+            feature_names=tuple("abcd"),
+            signal_process=(1.0,),
         )
