@@ -82,13 +82,15 @@ class LearnedEdges:
         logits = logits + self.jitter * jax.random.normal(key, (self.bins,), logits.dtype)
         return {"log_widths": logits / self.pace}
 
-    def __call__(self, parameters: dict[str, Float[Array, " bins"]]) -> Float[Array, " edges"]:
+    def __call__(
+        self, parameters: dict[str, Float[Array | np.ndarray, " bins"]]
+    ) -> Float[Array, " edges"]:
         """The edges, strictly increasing from `low` to `high`.
 
         Args:
             parameters: What `init` gave, trained since.
         """
-        share = jax.nn.softmax(self.pace * parameters["log_widths"])
+        share = jax.nn.softmax(self.pace * jnp.asarray(parameters["log_widths"]))
         widths = self.min_width + (1 - self.bins * self.min_width) * share
         inner = self.low + (self.high - self.low) * jnp.cumsum(widths[:-1])
         ends = jnp.asarray([self.low, self.high], inner.dtype)

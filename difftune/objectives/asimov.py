@@ -8,6 +8,7 @@ import numpy as np
 
 from difftune.errors import InputError
 from difftune.inference.asimov import asimov_llr
+from difftune.objectives.edges import number_of
 from difftune.objectives.soft_yields import Counting
 
 
@@ -16,7 +17,7 @@ class AsimovLLR(Counting):
     """Minus the expected discovery log-likelihood ratio of the binned score.
 
     `q0 = 2 sum_i [(S_i + B_i) ln(1 + S_i / B_i) - S_i]` (arXiv 1007.1727), with the expected
-    yields `S_i`, `B_i` of a differentiable histogram of the score in equidistant bins on [0, 1].
+    yields `S_i`, `B_i` of a differentiable histogram of the score in bins on [0, 1].
     `sqrt(q0)` is the stat-only Asimov significance, which the training so maximises.
 
     With an uncertainty of the background, q0 is that of counts whose background is measured to
@@ -25,7 +26,8 @@ class AsimovLLR(Counting):
     1806.00322.
 
     Args:
-        bins: Number of bins.
+        bins: Number of equidistant bins, or `difftune.binning.LearnedEdges` to train the edges
+            along with the network.
         bandwidth: Width of the kernel that smears an event over the bins, in units of the score,
             at the start and at the end of the training; geometrically annealed in between. The
             hyperparameter `"bandwidth"`, where the search has it, multiplies both.
@@ -53,7 +55,7 @@ class AsimovLLR(Counting):
         given = self.background_uncertainty
         # A list is no key for a compiled function.
         values = tuple(np.atleast_1d(given).astype(float).tolist())
-        regions = self.bins if self.regions == "bins" else 1
+        regions = number_of(self.bins) if self.regions == "bins" else 1
         if len(values) not in (1, regions):
             raise InputError(
                 f"AsimovLLR(background_uncertainty={values}): give one number, or one for each of "

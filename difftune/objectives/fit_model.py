@@ -23,6 +23,7 @@ from difftune.histfactory.compile import FROM_MEASUREMENT, Spec, patched
 from difftune.histfactory.filling import Filling, Yields, dummy_templates, filling, symmetrised
 from difftune.histograms import soft_histogram
 from difftune.objectives.batch import Batch, Varied, signal_probability
+from difftune.objectives.edges import Bins, check_bins, edges_of, number_of, start_edges
 
 CHANNEL = "region"
 
@@ -37,11 +38,11 @@ class FitModel:
     Samples are the processes of the events, signal ones scaled by the parameter of interest `mu`.
     Each systematic variation of the batch is a nuisance parameter with an effect on yield and
     shape; what is given here comes on top. It is the model that `build_workspace` makes of the
-    same histograms, with a differentiable one (`soft_histogram`) of the score in equidistant bins
-    on [0, 1].
+    same histograms, with a differentiable one (`soft_histogram`) of the score in bins on [0, 1].
 
     Args:
-        bins: Number of bins.
+        bins: Number of equidistant bins, or `difftune.binning.LearnedEdges` to train the edges
+            along with the network.
         bandwidth: Width of the kernel that smears an event over the bins, in units of the score,
             at the start and at the end of the training; geometrically annealed in between. The
             hyperparameter `"bandwidth"`, where the search has it, multiplies both.
@@ -59,7 +60,7 @@ class FitModel:
         InputError: For fewer than two bins, a bandwidth that is not positive.
     """
 
-    bins: int = 10
+    bins: Bins = 10
     bandwidth: Sequence[float] = (0.05, 0.01)
     normalisation: Sequence[NormalisationUncertainty] = ()
     luminosity: Luminosity | None = None
@@ -71,8 +72,7 @@ class FitModel:
     def __post_init__(self):
         for name in ("bandwidth", "normalisation", "free", "processes"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        if self.bins < 2:
-            raise InputError(f"FitModel(bins={self.bins}): at least 2 bins are needed.")
+        check_bins(self.bins, "FitModel")
         if len(self.bandwidth) != 2 or min(self.bandwidth) <= 0.0:
             raise InputError(
                 f"FitModel(bandwidth={self.bandwidth}): give two positive numbers, the width at "
@@ -144,22 +144,20 @@ class FitModel:
         return self if self.processes else replace(self, processes=tuple(processes))
 
     def init(self, key: Array) -> PyTree:
-        """Start values of trainable parameters of the binning (none here).
+        """Start values of the edges, if they are to be trained.
 
         Args:
             key: This member's random key.
         """
-        del key
-        return {}
+        return start_edges(self.bins, key)
 
     def edges(self, parameters: PyTree) -> Float[Array, " edges"]:
-        """Bin edges: equidistant ones.
+        """Bin edges as they are now.
 
         Args:
             parameters: This member's values of what `init` returned.
         """
-        del parameters
-        return jnp.linspace(0.0, 1.0, self.bins + 1)
+        return edges_of(self.bins, parameters, jnp.result_type(float))
 
     def model(
         self, scores: Array, batch: Batch, hyperparameters: Mapping[str, Array], parameters: PyTree
@@ -184,7 +182,7 @@ class FitModel:
             return _filled_workspace(self._workspace, names, variations)
         signal = tuple(process.name for process in self._known if process.role == "signal")
         more = (self.normalisation, self.luminosity, self.free, self.mc_statistics)
-        return _built(names, signal, variations, self.bins, *more)
+        return _built(names, signal, variations, number_of(self.bins), *more)
 
     def yields(
         self, scores: Array, batch: Batch, hyperparameters: Mapping[str, Array], parameters: PyTree

@@ -49,7 +49,7 @@ class SeparationPower(Binned):
     worth little here.
 
     Args:
-        bins: Number of equidistant bins on [0, 1].
+        bins: Number of equidistant bins on [0, 1], or `difftune.binning.LearnedEdges`.
         bandwidth: Width of the kernel in units of the score, at the start and at the end of the
             training. The hyperparameter `"bandwidth"` multiplies both.
 
@@ -59,7 +59,7 @@ class SeparationPower(Binned):
 
     def __call__(self, scores, batch, hyperparameters, parameters):
         """The loss, from 0 to 1."""
-        edges = self.edges(scores.dtype)
+        edges = self.edges(parameters, scores.dtype)
         weight = batch.training_weight
         background, signal = self.histograms(scores, batch, weight, hyperparameters, edges)
         return 1.0 - separation_power(signal, background)

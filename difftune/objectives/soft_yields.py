@@ -15,14 +15,16 @@ from difftune.histograms import soft_histogram
 from difftune.objectives.annealing import annealed, start_and_end
 from difftune.objectives.base import Objective
 from difftune.objectives.batch import Batch, signal_probability
+from difftune.objectives.edges import Bins, check_bins, edges_of, start_edges
 
 
 @dataclass(frozen=True, kw_only=True)
 class Binned(Objective):
-    """An objective of the differentiable histogram of the score in equidistant bins on [0, 1].
+    """An objective of the differentiable histogram of the score in bins on [0, 1].
 
     Args:
-        bins: Number of bins.
+        bins: Number of equidistant bins, or `difftune.binning.LearnedEdges` to train the edges
+            along with the network.
         bandwidth: Width of the kernel that smears an event over the bins, in units of the score,
             at the start and at the end of the training; geometrically annealed in between. The
             hyperparameter `"bandwidth"`, where the search has it, multiplies both.
@@ -31,14 +33,17 @@ class Binned(Objective):
         InputError: For fewer than two bins, or a bandwidth that is not positive.
     """
 
-    bins: int = 20
+    bins: Bins = 20
     bandwidth: Sequence[float] = (0.05, 0.01)
 
     def __post_init__(self):
         name = type(self).__name__
         object.__setattr__(self, "bandwidth", start_and_end(self.bandwidth, f"{name}(bandwidth"))
-        if self.bins < 2:
-            raise InputError(f"{name}(bins={self.bins}): at least 2 bins are needed.")
+        check_bins(self.bins, name)
+
+    def init(self, key):
+        """The parameters of the edges, if they are to be trained."""
+        return start_edges(self.bins, key)
 
     def histograms(
         self, scores: Array, batch: Batch, weight: Array, hyperparameters, edges: Array
@@ -60,9 +65,9 @@ class Binned(Objective):
             bandwidth=annealed(self.bandwidth, batch, hyperparameters.get("bandwidth", 1.0)),
         )
 
-    def edges(self, dtype) -> Float[Array, " edges"]:
-        """Of the equidistant bins."""
-        return jnp.linspace(0.0, 1.0, self.bins + 1, dtype=dtype)
+    def edges(self, parameters, dtype) -> Float[Array, " edges"]:
+        """Of the bins, as they are now."""
+        return edges_of(self.bins, parameters, dtype)
 
 
 Regions = Literal["bins", "cut", "probability"]
@@ -116,7 +121,9 @@ class Counting(Binned):
             )
 
     def init(self, key):
-        """The logit of the cut, so that it cannot leave (0, 1), if it is to be trained."""
+        """The edges, or the logit of the cut (so that it cannot leave (0, 1)), if trained."""
+        if self.regions == "bins":
+            return super().init(key)
         if self.regions == "cut" and self.train_cut:
             return {"cut": jnp.asarray(math.log(self.cut / (1.0 - self.cut)))}
         return {}
@@ -128,7 +135,7 @@ class Counting(Binned):
             scores: Logits of the network.
             batch: The same events, whose weights stand for the full yield.
             hyperparameters: May hold the factor on the bandwidth.
-            parameters: The logit of the cut, if it is trained.
+            parameters: The edges or the logit of the cut, if they are trained.
         """
         if self.regions == "probability":
             passes = signal_probability(scores, batch) * batch.weight
@@ -136,8 +143,9 @@ class Counting(Binned):
             return jnp.stack([jnp.sum(passes * (1.0 - is_signal)), jnp.sum(passes * is_signal)])[
                 :, None
             ]
-        edges = self.edges(scores.dtype)
-        if self.regions == "cut":
+        if self.regions == "bins":
+            edges = self.edges(parameters, scores.dtype)
+        else:
             cut = jax.nn.sigmoid(parameters["cut"]) if self.train_cut else jnp.asarray(self.cut)
             edges = jnp.stack([jnp.zeros_like(cut), cut, jnp.ones_like(cut)])
         counts = self.histograms(scores, batch, batch.weight, hyperparameters, edges)

@@ -1,0 +1,57 @@
+"""Bins of an objective: equidistant ones, or with edges that are trained along with the network."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from difftune.binning import LearnedEdges
+from difftune.errors import InputError
+
+Bins = int | LearnedEdges
+"""So many equidistant bins on [0, 1], or bins whose edges are parameters of the objective."""
+
+
+def number_of(bins: Bins) -> int:
+    """How many bins there are."""
+    return bins.bins if isinstance(bins, LearnedEdges) else bins
+
+
+def check_bins(bins: Bins, name: str) -> None:
+    """Refuses bins that no objective can use.
+
+    Args:
+        bins: What the user gave.
+        name: Of the class that it was given to.
+
+    Raises:
+        InputError: For fewer than two, or edges on another range than that of the score.
+    """
+    if number_of(bins) < 2:
+        raise InputError(f"{name}(bins={bins}): at least 2 bins are needed.")
+    if isinstance(bins, LearnedEdges) and (bins.low, bins.high) != (0.0, 1.0):
+        raise InputError(
+            f"{name}(bins={bins}): the score lies between 0 and 1, and so must the edges: leave "
+            "out low and high."
+        )
+
+
+def start_edges(bins: Bins, key: Array) -> dict[str, PyTree]:
+    """Start values of trained edges, under the name `edges`; nothing for equidistant ones.
+
+    Args:
+        bins: The bins.
+        key: This member's random key.
+    """
+    return {"edges": bins.init(key)} if isinstance(bins, LearnedEdges) else {}
+
+
+def edges_of(bins: Bins, parameters: PyTree, dtype) -> Float[Array, " edges"]:
+    """The edges, from 0 to 1.
+
+    Args:
+        bins: The bins.
+        parameters: What `start_edges` gave, trained since.
+        dtype: Of the result.
+    """
+    if isinstance(bins, LearnedEdges):
+        return bins(parameters["edges"]).astype(dtype)
+    return jnp.linspace(0.0, 1.0, bins + 1, dtype=dtype)
