@@ -22,6 +22,7 @@ from difftune.histfactory import (
 from difftune.histfactory.compile import FROM_MEASUREMENT, Spec, patched
 from difftune.histfactory.filling import Filling, Yields, dummy_templates, filling, symmetrised
 from difftune.histograms import soft_histogram
+from difftune.objectives.annealing import annealed, start_and_end
 from difftune.objectives.batch import Batch, Varied, signal_probability
 from difftune.objectives.edges import Bins, check_bins, edges_of, number_of, start_edges
 
@@ -70,14 +71,10 @@ class FitModel:
     _workspace: "_Workspace | None" = field(default=None, repr=False)
 
     def __post_init__(self):
-        for name in ("bandwidth", "normalisation", "free", "processes"):
+        for name in ("normalisation", "free", "processes"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         check_bins(self.bins, "FitModel")
-        if len(self.bandwidth) != 2 or min(self.bandwidth) <= 0.0:
-            raise InputError(
-                f"FitModel(bandwidth={self.bandwidth}): give two positive numbers, the width at "
-                "the start and at the end of the training."
-            )
+        object.__setattr__(self, "bandwidth", start_and_end(self.bandwidth, "FitModel(bandwidth"))
 
     @classmethod
     def from_spec(
@@ -192,9 +189,7 @@ class FitModel:
         Everything that has the nominal scores is filled at once. The arguments are those of an
         objective.
         """
-        start, end = self.bandwidth
-        annealed = start * (end / start) ** jnp.asarray(batch.progress)
-        bandwidth = annealed * hyperparameters.get("bandwidth", 1.0)
+        bandwidth = annealed(self.bandwidth, batch, hyperparameters.get("bandwidth", 1.0))
         edges = self.edges(parameters)
         masks = self._masks(batch)
 
