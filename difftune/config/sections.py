@@ -227,12 +227,18 @@ class Objective(_Section):
 
     name: str
     """`cross_entropy`, `categorical_cross_entropy`, `focal`, `mean_squared_error`, `roc_auc`,
-    `separation_power`, `asimov_llr`, `s_over_root_b`, `ams`, `distance_correlation`, or one of
-    one's own as `file.py:name` or `package.module:name`."""
+    `separation_power`, `asimov_llr`, `s_over_root_b`, `ams`, `distance_correlation`; through the
+    fit with its uncertainties `poi_uncertainty`, `expected_cls`, `discovery_significance`,
+    `expected_limit`; or one of one's own as `file.py:name` or `package.module:name`."""
     scale: float | str = 1.0
     """Factor of this term: a number, or the name of a hyperparameter."""
     bins: Annotated[int, Field(ge=2)] | None = None
-    """Number of bins (`asimov_llr`, `s_over_root_b`, `ams`, `separation_power`)."""
+    """Number of bins (`asimov_llr`, `s_over_root_b`, `ams`, `separation_power`, through the
+    fit)."""
+    learned_edges: bool | None = None
+    """Whether the edges of the bins are trained with the network (the same)."""
+    mc_statistics: bool | None = None
+    """Whether the statistical uncertainty of the batch counts (through the fit)."""
     bandwidth: list[Positive] | None = None
     """Width of the kernel at the start and at the end of the training (the same)."""
     form: Literal["linear", "log"] | None = None

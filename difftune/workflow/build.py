@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from difftune.binning import LearnedEdges
 from difftune.config import Config, Range
 from difftune.config import Objective as ObjectiveSection
 from difftune.data import (
@@ -28,16 +29,22 @@ from difftune.objectives import (
     CrossEntropy,
     CutAMS,
     CutSignificance,
+    DiscoverySignificance,
     DistanceCorrelation,
+    ExpectedCLs,
+    ExpectedLimit,
+    FitModel,
     Focal,
     MeanSquaredError,
     Objective,
+    PoiUncertainty,
     RocArea,
     RocAuc,
     Separation,
     SeparationPower,
     Significance,
     SOverRootB,
+    ThroughFit,
     as_objective,
 )
 from difftune.search import (
@@ -65,6 +72,12 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "s_over_root_b": SOverRootB,
     "ams": AMS,
     "distance_correlation": DistanceCorrelation,
+}
+THROUGH_FIT: dict[str, type[ThroughFit]] = {
+    "poi_uncertainty": PoiUncertainty,
+    "expected_cls": ExpectedCLs,
+    "discovery_significance": DiscoverySignificance,
+    "expected_limit": ExpectedLimit,
 }
 METRICS: dict[str, Callable[..., Any]] = {
     "significance": Significance,
@@ -175,8 +188,9 @@ def optimizer(config: Config) -> Optimizer:
     return kinds_of_optimizer(*([given] if isinstance(given, str) else given))
 
 
-def _term(section: ObjectiveSection, features: list[str]) -> Objective:
-    options = section.options
+def _term(section: ObjectiveSection, config: Config) -> Objective:
+    options, features = section.options, config.data.features
+    learned = options.pop("learned_edges", False)
     if section.feature is not None:
         if section.feature not in features:
             raise InputError(
@@ -188,14 +202,23 @@ def _term(section: ObjectiveSection, features: list[str]) -> Objective:
         found = own_object(section.name, "objective.name")
         made: Any = found(**options) if inspect.isclass(found) else found
         return as_objective(made)
-    if section.name not in OBJECTIVES:
+    every = OBJECTIVES | THROUGH_FIT
+    if section.name not in every:
         raise InputError(
             f"objective.name = {section.name!r} is unknown."
-            f"{nearest(section.name, OBJECTIVES)} Choose one of {', '.join(OBJECTIVES)}, or give "
+            f"{nearest(section.name, every)} Choose one of {', '.join(every)}, or give "
             "your own as file.py:name."
         )
-    cls = OBJECTIVES[section.name]
-    known = inspect.signature(cls).parameters
+    cls: type = FitModel if section.name in THROUGH_FIT else OBJECTIVES[section.name]
+    known = {
+        name: parameter
+        for name, parameter in inspect.signature(cls).parameters.items()
+        if cls is not FitModel or name in ("bins", "bandwidth", "mc_statistics")
+    }
+    if learned:
+        if "bins" not in known:
+            raise InputError(f"objective.learned_edges: {section.name!r} has no bins.")
+        options["bins"] = LearnedEdges(bins=options.get("bins", known["bins"].default))
     for option in options:
         if option not in known:
             raise InputError(
@@ -205,6 +228,10 @@ def _term(section: ObjectiveSection, features: list[str]) -> Objective:
     for option, parameter in known.items():
         if parameter.default is parameter.empty and option not in options:
             raise InputError(f"objective.{option} must be given for {section.name!r}.")
+    if section.name in THROUGH_FIT:
+        # The uncertainties are those of the measurement.
+        more = {name: value for name, value in nuisances(config).items() if name != "poi"}
+        return THROUGH_FIT[section.name](model=FitModel(**options, **more))
     return cls(**options)
 
 
@@ -212,7 +239,7 @@ def objective(config: Config) -> Objective:
     """The loss: the sum of the scaled terms."""
     terms = []
     for section in config.objective:
-        term = _term(section, config.data.features)
+        term = _term(section, config)
         terms.append(term if section.scale == 1.0 else term * section.scale)
     total = terms[0]
     for term in terms[1:]:

@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import pytest
 
 from difftune import objectives
+from difftune.binning import LearnedEdges
 from difftune.config import Objective as Section
 from difftune.config import check
 from difftune.errors import InputError
+from difftune.histfactory import Luminosity
 from difftune.workflow import build
 from tests.objectives.samples import NONE, batch, logits
 
@@ -121,5 +123,46 @@ def test_a_sum_of_many_terms_trains_its_cut():
     ],
 )
 def test_what_is_wrong_is_said_with_value_and_remedy(given, message):
+    with pytest.raises(InputError, match=message):
+        build.objective(configuration(given))
+
+
+def test_through_the_fit_with_the_uncertainties_of_the_measurement():
+    made = build.objective(
+        check(
+            {
+                "data": {"features": FEATURES},
+                "samples": [{"name": "higgs", "role": "signal"}, {"name": "ttbar"}],
+                "fit": {"luminosity_uncertainty": 0.02},
+                "systematics": [
+                    {"name": "xsec", "type": "normalisation", "up": 0.1, "samples": ["ttbar"]}
+                ],
+                "objective": [
+                    {"name": "cross_entropy"},
+                    {"name": "expected_cls", "bins": 6, "learned_edges": True, "scale": "w"},
+                ],
+            }
+        )
+    )
+    assert isinstance(made, objectives.Sum)
+    term = made.terms[1].objective
+    assert isinstance(term, objectives.ExpectedCLs)
+    assert term.model.bins == LearnedEdges(bins=6)
+    assert term.model.luminosity == Luminosity(0.02)
+    assert [(one.name, one.up, one.processes) for one in term.model.normalisation] == [
+        ("xsec", 0.1, ("ttbar",))
+    ]
+    assert made.varied
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"name": "poi_uncertainty", "form": "log"}, "form does not belong .* bins, bandwidth, mc"),
+        ({"name": "cross_entropy", "learned_edges": True}, "'cross_entropy' has no bins"),
+        ({"name": "poi_uncertainy"}, "poi_uncertainty"),
+    ],
+)
+def test_what_does_not_fit_through_the_fit_is_refused(given, message):
     with pytest.raises(InputError, match=message):
         build.objective(configuration(given))
