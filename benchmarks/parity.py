@@ -201,6 +201,8 @@ def _cls(name: str, model: dt.histfactory.Model, judge: pyhf.Model) -> list[Row]
         if theirs is None:
             tries += 1
             theirs = _tried(judge, optimizer, action)
+            if theirs is not None and not np.isfinite(theirs).all():
+                theirs = None
     away = np.nan
     if theirs is not None:
         away = np.abs(np.array([ours.observed, *ours.expected]) - np.array(theirs)).max()
