@@ -46,16 +46,16 @@ class Program:
     memory: int | None = None
     donate: bool = False
     one_by_one: bool | None = None
-    _compiled: dict[int, Callable] = field(default_factory=dict, repr=False)
+    _compiled: dict[tuple, Callable] = field(default_factory=dict, repr=False)
 
     def __call__(self, state: PyTree, own: PyTree, shared: PyTree) -> PyTree:
         """The function of all members; state, own and result have a leading axis of seats."""
         # Leaves alone: what a compiler says about them cannot always be put into our classes.
         leaves, trees = zip(*map(jax.tree.flatten, (state, own, shared)), strict=True)
         rows = leaves[1][0].shape[0] // len(self.devices)
-        if rows not in self._compiled:
-            self._compiled[rows] = self._fitting(rows, leaves, trees)
-        return self._compiled[rows](*leaves)
+        if (rows, trees) not in self._compiled:
+            self._compiled[rows, trees] = self._fitting(rows, leaves, trees)
+        return self._compiled[rows, trees](*leaves)
 
     def _in_groups_of(self, group: int | None, trees: Sequence[Any]) -> Any:
         def each(seated: tuple[Any, Any], shared: Any) -> Any:

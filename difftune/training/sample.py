@@ -1,7 +1,6 @@
 """From events to the columns that a training reads."""
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -30,7 +29,7 @@ class Columns(NamedTuple):
     training_weight: Float[np.ndarray, " events"]
     signal_process: Float[np.ndarray, " processes"]
     fold: Int[np.ndarray, " events"] | None = None
-    variations: Mapping[str, Variation] = MappingProxyType({})
+    variations: Mapping[str, Variation] = {}
 
 
 def training_weights(

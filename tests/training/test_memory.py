@@ -208,3 +208,17 @@ def test_replicas_train_in_parts_too():
     )
     _, records = many.run({"learning_rate": np.full(3, 1e-2)}, epochs=3)
     assert np.all(records.validation_loss[-1] < records.validation_loss[0])
+
+
+def test_one_program_takes_trees_of_other_shapes():
+    one = program(None)
+    state, own, shared = jnp.zeros(3), jnp.ones((3, 4)), jnp.ones(5)
+    expected = one(state, own, shared)
+    nested = Program(
+        name="nested",
+        function=lambda state, own, shared: squares(state, sum(own.values()), shared),
+        devices=one.devices,
+    )
+    np.testing.assert_allclose(nested(state, {"a": own}, shared), expected)
+    # As when a search sets another hyperparameter.
+    np.testing.assert_allclose(nested(state, {"a": own, "b": 0 * own}, shared), expected)
