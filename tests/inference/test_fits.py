@@ -212,7 +212,7 @@ def test_the_fit_finds_the_lower_of_two_minima():
     with jax.enable_x64(True):
         many = jax.vmap(jax.vmap(from_there, (0, None)), (None, 0))
         nearest, lowest = jax.device_get(many(toys, np.array([-1.5, 1.5])))
-    # Which of them is the nearest depends on the start, and which is the lower hardly ever does.
+    # Which of them is the nearest depends on the start, and which is the lower rarely does.
     assert np.sum(np.abs(nearest[1] - nearest[0]) > 1e-3) >= 10
     assert np.sum(np.abs(lowest[1] - lowest[0]) > 1e-8) <= 5
     assert np.all(lowest <= nearest + 1e-9)
