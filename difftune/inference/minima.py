@@ -87,7 +87,7 @@ def minimum(structure: Structure, problem: Problem, *, steps: int | None = None)
 _TRIES = 8
 _THICKEST, _THINNER = 1e-1, 100.0
 # What the deviance rises by on the other side, relative to what its curvature says. Chosen with 900
-# toys of published likelihoods: below 0.1 in all but one of those that had a lower minimum. Each
+# toys of published likelihoods: below 0.2 in all but one of those that had a lower minimum. Each
 # fit more that finds nothing costs as much as the first.
 _SUSPICIOUS = 0.2
 
