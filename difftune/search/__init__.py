@@ -2,7 +2,7 @@
 
 from difftune.search.loop import Progress, SearchError, SearchResult, run_search
 from difftune.search.pbt import PBT
-from difftune.search.proposal import Proposal, Standing, Strategy, fresh, unchanged
+from difftune.search.proposal import Proposal, Round, Standing, Strategy, fresh, unchanged
 from difftune.search.random import Random
 from difftune.search.replay import Replay
 from difftune.search.space import Dimension, Space, choice, integer, log_uniform, uniform
@@ -14,6 +14,7 @@ __all__ = [
     "Proposal",
     "Random",
     "Replay",
+    "Round",
     "SearchError",
     "SearchResult",
     "Space",
