@@ -206,7 +206,7 @@ def run_search(
             "give both the same number."
         )
     constant = {name: np.full(members, float(value)) for name, value in (fixed or {}).items()}
-    first = strategy.start(space, _stream(population, 0))
+    first = _settled(strategy.start(space, _stream(population, 0)), space)
     population.check(set(first.hyperparameters) | set(constant))
 
     log, start = _Log(), 0
@@ -228,7 +228,7 @@ def run_search(
             state = population.init(values)
         else:
             rng = _stream(population, number)
-            proposal = strategy.propose(space, log.standing(), rng)
+            proposal = _settled(strategy.propose(space, log.standing(), rng), space)
             proposal = _with_inheritance(proposal, log.values(-1), population.blueprint.inherited)
             values = constant | proposal.hyperparameters
             state = population.inherit(
@@ -246,9 +246,7 @@ def run_search(
         for _ in range(epochs):
             trained += int(np.sum(np.asarray(state.status) == RUNNING))
             epoch = len(log.epochs.get("epoch", []))
-            state, record = population.epoch(
-                state, values, epoch=epoch, epochs=length, begun=begun
-            )
+            state, record = population.epoch(state, values, epoch=epoch, epochs=length, begun=begun)
             log.epoch(epoch, number, jax.device_get(record))
         state = jax.device_get(state)
         kept = _better(state.best, kept)
@@ -280,6 +278,11 @@ def _better(new: Snapshot, old: Snapshot | None) -> Snapshot:
     if old is None:
         return jax.tree.map(np.array, new)
     return jax.tree.map(np.asarray, choose(jnp.asarray(new.score > old.score), new, old))
+
+
+def _settled(proposal: Proposal, space: Space) -> Proposal:
+    """With what does not count at its middle."""
+    return replace(proposal, hyperparameters=space.settled(proposal.hyperparameters))
 
 
 def _with_inheritance(

@@ -125,7 +125,7 @@ class Strategy(abc.ABC):
     def propose(self, space: Space, standing: Standing, rng: np.random.Generator) -> Proposal:
         """A later round."""
 
-    def finish(self, space: Space, standing: Standing) -> None:
+    def finish(self, space: Space, standing: Standing) -> None:  # noqa: B027
         """Called once the last round has ended; for strategies that keep a record of their own."""
 
 

@@ -235,6 +235,9 @@ class Training:
             steps = mine.shape[0]
             along = part.begins + part.length * jnp.arange(steps) / steps
             done = (own_epoch(own, clock) + along) / clock.epochs
+            if own.begun is not None:
+                # A search may let a member go on for longer than planned.
+                done = jnp.minimum(done, 1.0)
 
             def step(carry, inputs):
                 start, done = inputs

@@ -1,6 +1,5 @@
 """Early stopping, the best epoch, overtraining, divergence: on scores that are written down."""
 
-import jax
 import numpy as np
 import pytest
 
