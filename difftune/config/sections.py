@@ -294,6 +294,13 @@ class Training(_Section):
     max_overtraining: Positive = 0.1
     """By which fraction the score may be better on training than on validation events;
     `inf` allows any."""
+    max_loss_gap: Positive | None = None
+    """By which fraction the loss may be larger on validation than on training events."""
+    min_ks: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    """Least p-value of the weighted Kolmogorov-Smirnov test of the score, training against
+    validation, of signal and of background."""
+    min_chi2: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    """The same of the chi-square test of 20 bins."""
     score: Literal["significance", "separation", "roc_area", "cut_significance", "cut_ams"] = (
         "significance"
     )
@@ -301,6 +308,9 @@ class Training(_Section):
     under the ROC curve, Asimov significance or AMS above the best cut."""
     score_bins: Annotated[int, Field(ge=1)] = 10
     """Bins of the validation score (`significance`, `separation`)."""
+    min_signal_efficiency: Fraction | None = None
+    """Least fraction of the signal that passes the cut; 0.25 (`cut_significance`) or 0
+    (`cut_ams`)."""
 
 
 class Search(_Section):

@@ -17,7 +17,18 @@ from difftune.training.member import (
 )
 from difftune.training.network import TrainedNetwork
 from difftune.training.optimizers import adam, optimizer
-from difftune.training.overtraining import OvertrainingCondition, ScoreGap
+from difftune.training.overtraining import (
+    AllOf,
+    AnyCondition,
+    Condition,
+    Evidence,
+    LossGap,
+    OvertrainingCondition,
+    Scored,
+    ScoreGap,
+    ShapeChi2,
+    ShapeKS,
+)
 from difftune.training.population import Population
 from difftune.training.replicas import Replicas
 from difftune.training.sample import Columns, columns, training_weights
@@ -30,17 +41,25 @@ __all__ = [
     "SCHEDULES",
     "STATUS",
     "STOPPED",
+    "AllOf",
+    "AnyCondition",
     "Blueprint",
     "Checkpoints",
     "Columns",
+    "Condition",
     "EpochRecord",
     "Epochs",
+    "Evidence",
     "History",
+    "LossGap",
     "Member",
     "OvertrainingCondition",
     "Population",
     "Replicas",
     "ScoreGap",
+    "Scored",
+    "ShapeChi2",
+    "ShapeKS",
     "Snapshot",
     "TrainedNetwork",
     "Weights",

@@ -11,11 +11,11 @@ from jaxtyping import Array, Bool, Float, PyTree
 
 from difftune.objectives import Batch, Objective
 from difftune.objectives.base import Function
-from difftune.objectives.batch import Column, changed
+from difftune.objectives.batch import Column, changed, signal_probability
 from difftune.training.batches import Part, batch_at
 from difftune.training.blueprint import Blueprint, Weights
 from difftune.training.optimizers import Optimizer
-from difftune.training.overtraining import OvertrainingCondition
+from difftune.training.overtraining import AnyCondition, Evidence, Scored, excess
 from difftune.training.replicas import bootstrap_count
 from difftune.training.schedules import rate_factor
 
@@ -54,6 +54,13 @@ class EpochRecord(NamedTuple):
     score: Float[Array, "*members"]
     train_score: Float[Array, "*members"]
     eligible: Bool[Array, "*members"]
+    overtraining: Float[Array, "*members"]
+
+
+def _nothing() -> EpochRecord:
+    """The record of an epoch that gave nothing."""
+    nan = jnp.float32(jnp.nan)
+    return EpochRecord(nan, nan, nan, nan, jnp.zeros((), bool), nan)
 
 
 class Member(NamedTuple):
@@ -108,7 +115,7 @@ class Training:
     blueprint: Blueprint
     objective: Objective
     metric: Function
-    overtraining: OvertrainingCondition
+    overtraining: AnyCondition
     optimizer: Optimizer
     patience: int
     sizes: Sequence[int]
@@ -118,7 +125,6 @@ class Training:
         weights_key, objective_key = jax.random.split(own.key)
         weights = self.blueprint.init(weights_key, own.hyperparameters, inputs=own.inputs)
         objective = self.objective.init(objective_key)
-        nothing = jnp.float32(jnp.nan)
         return Member(
             weights=weights,
             objective=objective,
@@ -132,7 +138,7 @@ class Training:
                 slot=own.slot,
                 inputs=own.inputs,
             ),
-            record=EpochRecord(nothing, nothing, nothing, nothing, jnp.zeros((), bool)),
+            record=_nothing(),
             stale=jnp.int32(0),
             rate=jnp.float32(1.0),
             status=jnp.int32(RUNNING),
@@ -159,14 +165,12 @@ class Training:
         )
         status = jnp.where(jnp.isfinite(loss), WEIGHTS_NOT_FINITE, LOSS_NOT_FINITE)
         before = jnp.where(part.begins == 0, 0.0, member.record.loss)
-        nothing = jnp.float32(jnp.nan)
-        record = EpochRecord(nothing, nothing, nothing, nothing, jnp.zeros((), bool))
         so_far = member.record._replace(loss=before + part.length * loss)
         return member._replace(
             weights=weights,
             objective=objective,
             optimizer=optimizer,
-            record=choose(finite, so_far, record),
+            record=choose(finite, so_far, _nothing()),
             status=jnp.where(finite, RUNNING, status).astype(jnp.int32),
         )
 
@@ -187,12 +191,14 @@ class Training:
         if own.fold is not None:
             samples = jax.tree.map(lambda column: jnp.asarray(column)[own.fold], samples)
         validation, comparison = samples
-        validation_loss, score = self.evaluate(member, own, validation)
-        _, train_score = self.evaluate(member, own, comparison)
+        validation_loss, score, scored = self.evaluate(member, own, validation)
+        train_loss, train_score, seen = self.evaluate(member, own, comparison)
+        evidence = Evidence(train_score, score, train_loss, validation_loss, seen, scored)
 
         running = jnp.isfinite(score) & jnp.isfinite(validation_loss)
         status = jnp.where(running, RUNNING, SCORE_NOT_FINITE)
-        eligible = running & self.overtraining(train_score, score)
+        beyond = excess(self.overtraining, evidence)
+        eligible = running & (beyond <= 1.0)
         better = eligible & (score > member.best.score)
         now = Snapshot(
             member.weights,
@@ -213,6 +219,7 @@ class Training:
                 score + nan,
                 train_score + nan,
                 eligible,
+                beyond + nan,
             ),
             stale=stale,
             rate=self._rate(member.rate, stale, own.hyperparameters),
@@ -307,13 +314,15 @@ class Training:
         return ((Weights(parameters, buffers), objective, state), random), value
 
     def evaluate(self, member: Member, own: Identity, batch: Batch):
-        """Loss and validation score on some events."""
+        """Loss and validation score on some events, and these events with their scores."""
         batch, hyperparameters = masked(batch, own.inputs), own.hyperparameters
         every = self.blueprint.evaluate(member.weights, hyperparameters, all_features(batch))
         scores, batch = apart(every, batch)
         # The member's signal weight is part of its loss, not of the yardstick.
         loss = self.objective(scores, batch, hyperparameters, member.objective)
-        return loss, self.metric(scores, batch, hyperparameters, member.objective)
+        metric = self.metric(scores, batch, hyperparameters, member.objective)
+        scored = Scored(signal_probability(scores, batch), batch.weight, batch.label)
+        return loss, metric, scored
 
 
 def own_epoch(own: Identity, clock: Clock) -> Array:

@@ -66,6 +66,7 @@ from difftune.search import (
     uniform,
     when,
 )
+from difftune.training import AllOf, Condition, LossGap, ScoreGap, ShapeChi2, ShapeKS
 from difftune.training import optimizer as kinds_of_optimizer
 from difftune.training.optimizers import Optimizer
 
@@ -269,9 +270,31 @@ def objective(config: Config) -> Objective:
 
 def metric(config: Config) -> Any:
     """The validation score."""
-    cls = METRICS[config.training.score]
-    binned = "bins" in inspect.signature(cls).parameters
-    return cls(bins=config.training.score_bins) if binned else cls()
+    section = config.training
+    cls = METRICS[section.score]
+    known = inspect.signature(cls).parameters
+    options: dict[str, Any] = {"bins": section.score_bins} if "bins" in known else {}
+    if section.min_signal_efficiency is not None:
+        if "min_signal_efficiency" not in known:
+            raise InputError(
+                f"training.min_signal_efficiency does not belong to the score {section.score!r}: "
+                "take cut_significance or cut_ams."
+            )
+        options["min_signal_efficiency"] = section.min_signal_efficiency
+    return cls(**options)
+
+
+def overtraining(config: Config) -> Condition:
+    """The condition that a network must meet to be chosen: all that are asked for."""
+    section = config.training
+    asked: list[Condition] = [ScoreGap(limit=section.max_overtraining)]
+    if section.max_loss_gap is not None:
+        asked.append(LossGap(limit=section.max_loss_gap))
+    if section.min_ks is not None:
+        asked.append(ShapeKS(p_value=section.min_ks))
+    if section.min_chi2 is not None:
+        asked.append(ShapeChi2(p_value=section.min_chi2))
+    return asked[0] if len(asked) == 1 else AllOf(asked)
 
 
 def dimension(section: Range) -> Dimension:

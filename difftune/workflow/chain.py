@@ -18,7 +18,7 @@ from difftune.inference import FitResult, HypoTest, fit, hypotest
 from difftune.models import MLP
 from difftune.objectives import CrossEntropy
 from difftune.search import Replay, Space
-from difftune.training import History, ScoreGap
+from difftune.training import History
 from difftune.workflow import build
 from difftune.workflow.measurement import Measurement, check_model, measure
 from difftune.workflow.progress import RoundLog
@@ -200,7 +200,7 @@ def _prepared(config: Config) -> tuple[Events, Task]:
         batch_size=config.training.batch_size,
         patience=config.training.patience,
         metric=build.metric(config),
-        overtraining=ScoreGap(limit=config.training.max_overtraining),
+        overtraining=build.overtraining(config),
         negative_weights=config.training.negative_weights,
         optimizer=build.optimizer(config),
         impute=config.data.impute,

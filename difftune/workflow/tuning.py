@@ -15,9 +15,9 @@ from difftune.objectives import CrossEntropy, Objective, Significance, as_object
 from difftune.search import PBT, Progress, Replay, SearchResult, Space, Strategy, run_search
 from difftune.search.space import Choice
 from difftune.training import (
+    AnyCondition,
     Blueprint,
     Checkpoints,
-    OvertrainingCondition,
     Population,
     ScoreGap,
     TrainedNetwork,
@@ -59,7 +59,7 @@ class Task:
     batch_size: int | tuple[int, ...] = 1024
     patience: int = 10
     metric: Any = field(default_factory=Significance)
-    overtraining: OvertrainingCondition = field(default_factory=ScoreGap)
+    overtraining: AnyCondition = field(default_factory=ScoreGap)
     negative_weights: NegativeWeights = "keep"
     optimizer: Optimizer = adam
     impute: str | float = "median"
@@ -299,7 +299,7 @@ def tune(
     batch_size: int = 1024,
     patience: int = 10,
     metric: Any | None = None,
-    overtraining: OvertrainingCondition | None = None,
+    overtraining: AnyCondition | None = None,
     negative_weights: NegativeWeights = "keep",
     optimizer: Optimizer = adam,
     impute: str | float = "median",
