@@ -321,7 +321,8 @@ class Training:
         # The member's signal weight is part of its loss, not of the yardstick.
         loss = self.objective(scores, batch, hyperparameters, member.objective)
         metric = self.metric(scores, batch, hyperparameters, member.objective)
-        scored = Scored(signal_probability(scores, batch), batch.weight, batch.label)
+        weight, label = jnp.asarray(batch.weight), jnp.asarray(batch.label)
+        scored = Scored(signal_probability(scores, batch), weight, label)
         return loss, metric, scored
 
 
