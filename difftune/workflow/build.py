@@ -34,6 +34,7 @@ from difftune.objectives import (
     ExpectedCLs,
     ExpectedLimit,
     FitModel,
+    FitScore,
     Focal,
     MeanSquaredError,
     Objective,
@@ -57,6 +58,7 @@ from difftune.search import (
     Halving,
     Optuna,
     Random,
+    Repeated,
     Space,
     Strategy,
     category,
@@ -95,6 +97,13 @@ METRICS: dict[str, Callable[..., Any]] = {
     "cut_significance": CutSignificance,
     "cut_ams": CutAMS,
 }
+FIT_SCORES: dict[str, tuple[type[ThroughFit], float]] = {
+    "discovery_significance": (DiscoverySignificance, 0.5),
+    "poi_precision": (PoiUncertainty, 1.0),
+    "limit_strength": (ExpectedLimit, 1.0),
+}
+NARROW = 1e-3
+"""Width of the kernel where bins are to be all but hard."""
 DIMENSIONS: dict[str, Callable[..., Dimension]] = {
     "uniform": uniform,
     "log_uniform": log_uniform,
@@ -271,6 +280,13 @@ def objective(config: Config) -> Objective:
 def metric(config: Config) -> Any:
     """The validation score."""
     section = config.training
+    if section.score in FIT_SCORES:
+        if section.min_signal_efficiency is not None:
+            raise InputError("training.min_signal_efficiency: a score from the fit has no cut.")
+        kind, power = FIT_SCORES[section.score]
+        more = {name: value for name, value in nuisances(config).items() if name != "poi"}
+        filled = FitModel(bins=max(section.score_bins, 2), bandwidth=(NARROW, NARROW), **more)
+        return FitScore(objective=kind(model=filled), power=power)
     cls = METRICS[section.score]
     known = inspect.signature(cls).parameters
     options: dict[str, Any] = {"bins": section.score_bins} if "bins" in known else {}
@@ -335,7 +351,24 @@ def strategy(config: Config) -> Strategy:
     if cls is CMAES:
         options["stream"] = config.general.seed
     size = section.model_dump(include={"population", "rounds", "epochs_per_round"})
-    return cls(**size, **options)
+    return _repeated(cls(**size, **options), config)
+
+
+def _repeated(strategy: Strategy, config: Config) -> Strategy:
+    """With several executions of each trial, where they are asked for."""
+    section = config.search
+    executions, folds = section.executions, section.cross_validation
+    if folds:
+        number = config.data.folds - len(config.data.test_folds)
+        if executions not in (None, number):
+            raise InputError(
+                f"search.executions = {executions}: with cross_validation there are as many as "
+                f"folds that are not for the test, {number}; leave it out."
+            )
+        executions = number
+    if executions is None:
+        return strategy
+    return Repeated(strategy=strategy, executions=executions, caution=section.caution, folds=folds)
 
 
 def nuisances(config: Config) -> dict[str, Any]:

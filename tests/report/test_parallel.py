@@ -101,7 +101,7 @@ def test_pairs_are_of_what_the_score_depends_on(history):
     rng = np.random.default_rng(1)
     scores = round_scores(history)
     shape = scores.shape
-    noise, constant = rng.random(shape), np.ones(shape)
+    noise, constant = 1.0 + rng.random(shape), np.ones(shape)
     copy = np.nan_to_num(scores, nan=1.0)
     # Neither order nor sign matters: a maximum inside is a dependence, too.
     inner = np.abs(copy - np.median(copy)) * rng.choice([-1.0, 1.0], shape)
