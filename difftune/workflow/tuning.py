@@ -264,7 +264,7 @@ class Tuned:
         schedule = self.result.schedule
         strategy = Replay(
             population=seeds,
-            rounds=self.strategy.rounds,
+            rounds=self.strategy.training_rounds,
             epochs_per_round=self.strategy.epochs_per_round,
             schedule=schedule,
         )
