@@ -11,6 +11,7 @@ from difftune.objectives.focal import Focal
 from difftune.objectives.mean_squared_error import MeanSquaredError
 from difftune.objectives.metrics import Separation, Significance
 from difftune.objectives.ranking import CutAMS, CutSignificance, RocArea
+from difftune.objectives.regions import Regions
 from difftune.objectives.roc_auc import RocAuc
 from difftune.objectives.separation import SeparationPower
 from difftune.objectives.through_fit import (
@@ -40,6 +41,7 @@ __all__ = [
     "MeanSquaredError",
     "Objective",
     "PoiUncertainty",
+    "Regions",
     "RocArea",
     "RocAuc",
     "SOverRootB",
