@@ -162,8 +162,8 @@ class Size:
     starts: int = 20
     train: int = 200_000
     test: int = 1_000_000
-    epochs: int = 12
-    batch: int = 4000
+    epochs: int = 10
+    batch: int = 2000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,7 +210,7 @@ def trained(samples: Samples, size: Size, objective, metric, shapes, **hyperpara
     )
     given = {"schedule": 1.0, "learning_rate": 3e-3, **hyperparameters}
     values = {name: np.full(size.starts, value) for name, value in given.items()}
-    state, records = population.run(values, epochs=size.epochs)
+    state, _ = population.run(values, epochs=size.epochs)
     mean, deviation = samples.scale
     parts = np.array_split((samples.test[0] - mean) / deviation, max(1, size.test // 50_000))
     for part in parts:

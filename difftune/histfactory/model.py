@@ -94,8 +94,13 @@ class Model:
 
     @property
     def config(self) -> Config:
-        """Parameters, channels and samples under the names that pyhf has for them."""
+        """Parameters, channels and samples under the names that pyhf has for them.
+
+        Where the numbers are traced, so are `auxdata` and `fixed`.
+        """
         given = self._terms(self.numbers)
+        if traced(self):
+            return Config(self.structure, given.center, given.fixed)
         return Config(self.structure, given.center.tolist(), np.asarray(given.fixed).tolist())
 
     @in_float64

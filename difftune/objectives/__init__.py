@@ -10,6 +10,7 @@ from difftune.objectives.fit_model import FitModel
 from difftune.objectives.focal import Focal
 from difftune.objectives.mean_squared_error import MeanSquaredError
 from difftune.objectives.metrics import Separation, Significance
+from difftune.objectives.neos import NeosLoss, loss_from_model
 from difftune.objectives.ranking import CutAMS, CutSignificance, RocArea
 from difftune.objectives.regions import Regions
 from difftune.objectives.roc_auc import RocAuc
@@ -39,6 +40,7 @@ __all__ = [
     "FitModel",
     "Focal",
     "MeanSquaredError",
+    "NeosLoss",
     "Objective",
     "PoiUncertainty",
     "Regions",
@@ -54,5 +56,6 @@ __all__ = [
     "Variation",
     "Varied",
     "as_objective",
+    "loss_from_model",
     "signal_probability",
 ]
