@@ -314,15 +314,17 @@ class Training:
         return ((Weights(parameters, buffers), objective, state), random), value
 
     def evaluate(self, member: Member, own: Identity, batch: Batch):
-        """Loss and validation score on some events, and these events with their scores."""
+        """Loss and validation score on some events; the scored events if the condition sees them."""
         batch, hyperparameters = masked(batch, own.inputs), own.hyperparameters
         every = self.blueprint.evaluate(member.weights, hyperparameters, all_features(batch))
         scores, batch = apart(every, batch)
         # The member's signal weight is part of its loss, not of the yardstick.
         loss = self.objective(scores, batch, hyperparameters, member.objective)
         metric = self.metric(scores, batch, hyperparameters, member.objective)
-        weight, label = jnp.asarray(batch.weight), jnp.asarray(batch.label)
-        scored = Scored(signal_probability(scores, batch), weight, label)
+        scored = None
+        if getattr(self.overtraining, "sees_events", False):
+            weight, label = jnp.asarray(batch.weight), jnp.asarray(batch.label)
+            scored = Scored(signal_probability(scores, batch), weight, label)
         return loss, metric, scored
 
 

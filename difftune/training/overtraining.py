@@ -8,7 +8,7 @@ import abc
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 from jax.scipy.special import gammaincc
@@ -39,16 +39,16 @@ class Evidence(NamedTuple):
         validation_score: The metric on validation events.
         train_loss: The objective on training events, in evaluation mode.
         validation_loss: The objective on validation events.
-        train: The training events.
-        validation: The validation events.
+        train: The training events; None unless the condition sees events.
+        validation: The validation events; likewise.
     """
 
     train_score: Float[Array, ""]
     validation_score: Float[Array, ""]
     train_loss: Float[Array, ""]
     validation_loss: Float[Array, ""]
-    train: Scored
-    validation: Scored
+    train: Scored | None
+    validation: Scored | None
 
 
 @runtime_checkable
@@ -64,6 +64,9 @@ class OvertrainingCondition(Protocol):
 
 class Condition(abc.ABC):
     """A condition that sees all the evidence."""
+
+    sees_events: ClassVar[bool] = False
+    """Whether it wants the scored events, not only figures."""
 
     @abc.abstractmethod
     def excess(self, evidence: Evidence) -> Float[Array, ""]:
@@ -151,6 +154,8 @@ class _ShapeTest(Condition):
         InputError: For a p-value outside of (0, 1).
     """
 
+    sees_events: ClassVar[bool] = True
+
     p_value: float = 0.01
 
     def __post_init__(self):
@@ -165,6 +170,8 @@ class _ShapeTest(Condition):
 
     def excess(self, evidence):
         """Least allowed ln p over the smaller ln p: 1 at the limit, 0 for equal shapes."""
+        assert evidence.train is not None, "it sees events"
+        assert evidence.validation is not None, "it sees events"
         values = []
         for label in (0, 1):
             train, validation = (
@@ -253,6 +260,11 @@ class AllOf(Condition):
         object.__setattr__(self, "conditions", tuple(self.conditions))
         if not self.conditions:
             raise InputError("AllOf(()): give at least one condition.")
+
+    @property
+    def sees_events(self) -> bool:  # type: ignore[override]
+        """Whether one of them does."""
+        return any(getattr(each, "sees_events", False) for each in self.conditions)
 
     def excess(self, evidence):
         """The largest measure."""

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from difftune.errors import InputError
 from difftune.objectives import Batch, Objective, Significance
-from difftune.objectives.base import Function
+from difftune.objectives.base import Function, logits_of
 from difftune.training.batches import Epochs, Part, as_batch, evaluation_samples, folds_of
 from difftune.training.blueprint import Blueprint
 from difftune.training.devices import member_devices, place, runs_one_by_one, seats
@@ -81,12 +81,13 @@ class Population:
     part: int | None = None
 
     def __post_init__(self):
-        binary = self.objective.outputs == "binary"
-        wanted = 1 if binary else len(self.train.signal_process)
+        outputs = self.objective.outputs
+        wanted = logits_of(outputs, len(self.train.signal_process))
         if self.blueprint.outputs != wanted:
+            meaning = {"binary": "one for signal", "processes": "one for each process"}
             raise InputError(
                 f"Blueprint(outputs={self.blueprint.outputs}) does not fit {self.objective}, which "
-                f"wants {wanted}: {'one for signal' if binary else 'one for each process'}."
+                f"wants {wanted}: {meaning.get(str(outputs), 'one for each region')}."
             )
         if not self.sizes or min(self.sizes) < 1:
             raise InputError(f"batch_size={self.batch_size}: every size must be at least 1.")

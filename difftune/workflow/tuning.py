@@ -12,6 +12,7 @@ from difftune.data import Events, FeatureTransform
 from difftune.errors import InputError
 from difftune.models import MLP, Model
 from difftune.objectives import CrossEntropy, Objective, Significance, as_objective
+from difftune.objectives.base import logits_of
 from difftune.search import (
     PBT,
     Progress,
@@ -127,13 +128,17 @@ class Task:
             InputError: When the executions of a trial are not as many as there are folds.
         """
         sizes = self.batch_sizes(space)
-        outputs = 1 if self.objective.outputs == "binary" else len(self.split.events.processes)
+        outputs = logits_of(self.objective.outputs, len(self.split.events.processes))
         full, processes = self.split.full_yields, self.split.events.processes
         bind = getattr(self.metric, "bound_to", None)
         metric = self.metric if bind is None else bind(processes)
+        varied = self.objective.varied or getattr(metric, "varied", False)
 
-        def prepared(events: Events, **options):
-            return columns(events, full, self.transform, negative=self.negative_weights, **options)
+        def prepared(events: Events, *, fold: bool = False):
+            negative = self.negative_weights
+            return columns(
+                events, full, self.transform, negative=negative, varied=varied, fold=fold
+            )
 
         replicas, validation = self._replicas(strategy), None
         if replicas.fold is None:
