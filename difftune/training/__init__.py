@@ -19,6 +19,7 @@ from difftune.training.network import TrainedNetwork
 from difftune.training.optimizers import adam, optimizer
 from difftune.training.overtraining import OvertrainingCondition, ScoreGap
 from difftune.training.population import Population
+from difftune.training.processes import Alone, Processes, connect
 from difftune.training.replicas import Replicas
 from difftune.training.sample import Columns, columns, training_weights
 from difftune.training.schedules import SCHEDULES
@@ -30,6 +31,7 @@ __all__ = [
     "SCHEDULES",
     "STATUS",
     "STOPPED",
+    "Alone",
     "Blueprint",
     "Checkpoints",
     "Columns",
@@ -39,6 +41,7 @@ __all__ = [
     "Member",
     "OvertrainingCondition",
     "Population",
+    "Processes",
     "Replicas",
     "ScoreGap",
     "Snapshot",
@@ -47,6 +50,7 @@ __all__ = [
     "adam",
     "batch_at",
     "columns",
+    "connect",
     "describe",
     "diverged",
     "optimizer",

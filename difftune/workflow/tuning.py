@@ -16,10 +16,12 @@ from difftune.objectives.base import logits_of
 from difftune.search import PBT, Progress, Replay, SearchResult, Space, Strategy, run_search
 from difftune.search.space import Choice
 from difftune.training import (
+    Alone,
     Blueprint,
     Checkpoints,
     OvertrainingCondition,
     Population,
+    Processes,
     ScoreGap,
     TrainedNetwork,
     adam,
@@ -48,6 +50,7 @@ class Task:
         optimizer: Makes the optimizer.
         impute: What replaces missing values: `"median"`, `"mean"` or a number.
         missing_indicators: Whether the network also learns which values were missing.
+        processes: Those that share the members.
 
     Raises:
         InputError: When there is no signal, or a value is out of range.
@@ -65,6 +68,7 @@ class Task:
     optimizer: Optimizer = adam
     impute: str | float = "median"
     missing_indicators: bool = False
+    processes: Processes = field(default_factory=Alone)
 
     def __post_init__(self):
         if not any(self.signal_process):
@@ -136,6 +140,7 @@ class Task:
             overtraining=self.overtraining,
             optimizer=self.optimizer,
             seed=seed,
+            processes=self.processes,
         )
 
     def check(self, strategy: Strategy, space: Space, *, seed: int) -> None:
@@ -169,7 +174,7 @@ class Task:
             strategy,
             space,
             fixed=self.fixed,
-            checkpoints=None if folder is None else Checkpoints(folder),
+            checkpoints=Checkpoints(folder) if folder and self.processes.rank == 0 else None,
             on_round=on_round,
         )
         return Tuned(
@@ -312,6 +317,7 @@ def tune(
     test_folds: Sequence[int] = (4,),
     checkpoints: Path | None = None,
     on_round: Callable[[Progress], None] | None = None,
+    processes: Processes | None = None,
 ) -> Tuned:
     """Tunes a network on events, by training a population of them.
 
@@ -338,6 +344,8 @@ def tune(
         checkpoints: Folder for checkpoints; a search found there is continued.
         on_round: Called with the `Progress` of each round; a line of the log by default
             (`logging.basicConfig(level="INFO")` shows it).
+        processes: Those that share the members, from `difftune.training.connect`; all call this
+            with the same arguments, and all get the same result.
 
     Returns:
         The networks, their ranking, and the history of the search.
@@ -360,6 +368,7 @@ def tune(
         optimizer=optimizer,
         impute=impute,
         missing_indicators=missing_indicators,
+        processes=processes or Alone(),
     )
     return task.search(
         search or PBT(),
