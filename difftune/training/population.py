@@ -205,7 +205,9 @@ class Population:
         """A seat for each member, in their order, and some at the end that are left over."""
         return np.arange(-(-self.members // len(self.devices)) * len(self.devices))
 
-    def _identity(self, given: Values, keys: Array) -> Identity:
+    def _identity(
+        self, given: Values, keys: Array, begun: Int[np.ndarray, " members"] | None = None
+    ) -> Identity:
         def column(values: np.ndarray | None, dtype: type) -> np.ndarray | None:
             return None if values is None else np.asarray(values, dtype)
 
@@ -216,6 +218,7 @@ class Population:
             fold=column(self.replicas.fold, np.int32),
             inputs=column(self.replicas.inputs, np.float32),
             bootstrap=column(self.replicas.bootstrap, np.int32),
+            begun=column(begun, np.int32),
         )
 
     def _keys(self, *path: int) -> Array:
@@ -286,6 +289,9 @@ class Population:
     ) -> Member:
         """Starts a round: each member goes on from its parent, or afresh.
 
+        The best snapshot of a slot counts no more when somebody moves in: whoever wants to keep
+        it takes it before.
+
         Args:
             state: The population at the end of the last round.
             parents: Slot whose weights and optimizer state a member takes over.
@@ -295,7 +301,6 @@ class Population:
         """
         # On the host: it is small, happens between rounds, and leaves no sharding to arrange.
         moving = jax.device_get(state)._asdict()
-        # The best stays with its slot: were it inherited too, that of a loser would be forgotten.
         best = moving.pop("best")
         moving = jax.tree.map(lambda a: np.asarray(a)[parents], moving)
         if np.any(restart):
@@ -303,12 +308,20 @@ class Population:
             del fresh["best"]
             moving = jax.device_get(choose(jnp.asarray(restart), fresh, moving))
         moved = restart | (parents != np.arange(self.members))
+        # Whoever moves in is measured by what it does itself, also by early stopping.
+        best = best._replace(score=np.where(moved, np.float32(-np.inf), best.score))
         moving["status"] = np.where(moved, np.int32(RUNNING), moving["status"])
         moving["stale"] = np.where(moved, np.int32(0), moving["stale"])
         return Member(best=best, **moving)
 
     def epoch(
-        self, state: Member, hyperparameters: Values, *, epoch: int, epochs: int
+        self,
+        state: Member,
+        hyperparameters: Values,
+        *,
+        epoch: int,
+        epochs: int,
+        begun: Int[np.ndarray, " members"] | None = None,
     ) -> tuple[Member, EpochRecord]:
         """Trains all members for one pass over the training events, and validates them.
 
@@ -316,9 +329,11 @@ class Population:
             state: The population; its arrays are used up.
             hyperparameters: Values given, `[members]` each.
             epoch: Number of the epoch, from 0.
-            epochs: Length of the whole training, for annealing.
+            epochs: Length of a training, for schedules and annealing.
+            begun: Epoch in which the training of each member began; None if all began with the
+                first.
         """
-        own = self._identity(hyperparameters, self._keys(1, epoch))
+        own = self._identity(hyperparameters, self._keys(1, epoch), begun)
         clock = self._everywhere(Clock(jnp.int32(epoch), jnp.int32(epochs)))
         progress = epoch / max(epochs - 1, 1)
 

@@ -117,8 +117,11 @@ class Task:
         outputs = logits_of(self.objective.outputs, len(self.split.events.processes))
         full = self.split.full_yields
 
+        varied = self.objective.varied or getattr(self.metric, "varied", False)
+
         def prepared(events: Events):
-            return columns(events, full, self.transform, negative=self.negative_weights)
+            negative = self.negative_weights
+            return columns(events, full, self.transform, negative=negative, varied=varied)
 
         train = prepared(self.split.train)
         return Population(
@@ -265,7 +268,7 @@ class Tuned:
         schedule = self.result.schedule
         strategy = Replay(
             population=seeds,
-            rounds=self.strategy.rounds,
+            rounds=self.strategy.training_rounds,
             epochs_per_round=self.strategy.epochs_per_round,
             schedule=schedule,
         )
