@@ -52,13 +52,15 @@ class FitModel:
         free: Yields that are determined by the fit.
         mc_statistics: Whether to take the statistical uncertainty of the batch into account
             (staterror). A batch holds fewer events than the templates of the measurement, and so
-            has a larger one.
+            has a larger one; a number is a factor on its variance, such as the number of events of
+            a batch over that of the templates.
         processes: Names and roles of the processes in the order of the batch's process index. The
             training gives those of its events. Without any there are two samples, `"background"`
             and `"signal"`, by the label.
 
     Raises:
-        InputError: For fewer than two bins, a bandwidth that is not positive.
+        InputError: For fewer than two bins, a bandwidth that is not positive, a factor that is
+            negative.
     """
 
     bins: Bins = 10
@@ -66,7 +68,7 @@ class FitModel:
     normalisation: Sequence[NormalisationUncertainty] = ()
     luminosity: Luminosity | None = None
     free: Sequence[FreeNormalisation] = ()
-    mc_statistics: bool = True
+    mc_statistics: bool | float = True
     processes: Sequence[Process] = ()
     _workspace: "_Workspace | None" = field(default=None, repr=False)
 
@@ -74,6 +76,11 @@ class FitModel:
         for name in ("normalisation", "free", "processes"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         check_bins(self.bins, "FitModel")
+        if not 0.0 <= self.mc_statistics < float("inf"):
+            raise InputError(
+                f"FitModel(mc_statistics={self.mc_statistics}): give True, False, or a positive "
+                "factor on the variance."
+            )
         object.__setattr__(self, "bandwidth", start_and_end(self.bandwidth, "FitModel(bandwidth"))
 
     @classmethod
@@ -178,7 +185,7 @@ class FitModel:
         if self._workspace is not None:
             return _filled_workspace(self._workspace, names, variations)
         signal = tuple(process.name for process in self._known if process.role == "signal")
-        more = (self.normalisation, self.luminosity, self.free, self.mc_statistics)
+        more = (self.normalisation, self.luminosity, self.free, bool(self.mc_statistics))
         return _built(names, signal, variations, number_of(self.bins), *more)
 
     def yields(
@@ -198,7 +205,7 @@ class FitModel:
             columns = (weights[:, None, :] * masks).astype(score.dtype)
             return soft_histogram(score, columns, edges.astype(score.dtype), bandwidth=bandwidth)
 
-        rows: list[Any] = [batch.weight, jnp.square(batch.weight)]
+        rows: list[Any] = [batch.weight, float(self.mc_statistics) * jnp.square(batch.weight)]
         moved: list[Any] = []
         places: list[tuple[list[Any], int] | None] = []
         for name, varied in _directions(batch):
