@@ -215,12 +215,16 @@ def test_a_strong_adversary_takes_the_systematic_out_of_the_score(trained):
     assert records.score[-1, 2] < records.score[-1, 0]
 
 
+def as_arrays(**values):
+    return {name: jnp.float32(value) for name, value in values.items()}
+
+
 def test_the_adversary_has_its_own_learning_rate():
     objective = CrossEntropy() + 2.0 * Adversarial(learning_rate="rate")
     updates = ({}, [{"kernel": jnp.ones(2)}])
-    found = objective.paced(updates, {"learning_rate": 1e-3, "rate": 5e-3})
+    found = objective.paced(updates, as_arrays(learning_rate=1e-3, rate=5e-3))
     np.testing.assert_allclose(found[1][0]["kernel"], 5.0)
-    fixed = Adversarial(learning_rate=5e-4).paced(updates[1], {"learning_rate": 1e-3})
+    fixed = Adversarial(learning_rate=5e-4).paced(updates[1], as_arrays(learning_rate=1e-3))
     np.testing.assert_allclose(fixed[0]["kernel"], 0.5)
     # The adversary does not move without one, and the network does.
     population = toy.population(
