@@ -12,8 +12,10 @@ from difftune.objectives.focal import Focal
 from difftune.objectives.histogram_variation import HistogramVariation
 from difftune.objectives.mean_squared_error import MeanSquaredError
 from difftune.objectives.metrics import Separation, Significance
+from difftune.objectives.neos import NeosLoss, loss_from_model
 from difftune.objectives.nuisance_correlation import NuisanceCorrelation
 from difftune.objectives.ranking import CutAMS, CutSignificance, RocArea
+from difftune.objectives.regions import Regions
 from difftune.objectives.roc_auc import RocAuc
 from difftune.objectives.separation import SeparationPower
 from difftune.objectives.through_fit import (
@@ -43,9 +45,11 @@ __all__ = [
     "Focal",
     "HistogramVariation",
     "MeanSquaredError",
+    "NeosLoss",
     "NuisanceCorrelation",
     "Objective",
     "PoiUncertainty",
+    "Regions",
     "RocArea",
     "RocAuc",
     "SOverRootB",
@@ -58,5 +62,6 @@ __all__ = [
     "Variation",
     "Varied",
     "as_objective",
+    "loss_from_model",
     "signal_probability",
 ]

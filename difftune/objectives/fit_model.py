@@ -18,13 +18,16 @@ from difftune.histfactory import (
     Model,
     NormalisationUncertainty,
     build_workspace,
+    without_constraints,
 )
 from difftune.histfactory.compile import FROM_MEASUREMENT, Spec, patched
 from difftune.histfactory.filling import Filling, Yields, dummy_templates, filling, symmetrised
 from difftune.histograms import soft_histogram
 from difftune.objectives.annealing import annealed, start_and_end
+from difftune.objectives.base import Outputs
 from difftune.objectives.batch import Batch, Varied, signal_probability
 from difftune.objectives.edges import Bins, check_bins, edges_of, number_of, start_edges
+from difftune.objectives.regions import Regions
 
 CHANNEL = "region"
 
@@ -43,13 +46,17 @@ class FitModel:
 
     Args:
         bins: Number of equidistant bins, or `difftune.binning.LearnedEdges` to train the edges
-            along with the network.
+            along with the network, or `Regions`, of which the network has one output each.
         bandwidth: Width of the kernel that smears an event over the bins, in units of the score,
             at the start and at the end of the training; geometrically annealed in between. The
-            hyperparameter `"bandwidth"`, where the search has it, multiplies both.
+            hyperparameter `"bandwidth"`, where the search has it, multiplies both. Regions have a
+            temperature instead.
         normalisation: Uncertainties of yields.
         luminosity: Uncertainty of the luminosity.
         free: Yields that are determined by the fit.
+        unconstrained: Names of variations whose nuisance parameter nothing but the data of the
+            bins determines: the variation says what it does, and not how well it is known. pyhf
+            has no such parameter, so the model can be fitted here, and not be exported.
         mc_statistics: Whether to take the statistical uncertainty of the batch into account
             (staterror). A batch holds fewer events than the templates of the measurement, and so
             has a larger one; a number is a factor on its variance, such as the number of events of
@@ -68,14 +75,15 @@ class FitModel:
     normalisation: Sequence[NormalisationUncertainty] = ()
     luminosity: Luminosity | None = None
     free: Sequence[FreeNormalisation] = ()
+    unconstrained: Sequence[str] = ()
     mc_statistics: bool | float = True
     processes: Sequence[Process] = ()
     _workspace: "_Workspace | None" = field(default=None, repr=False)
 
     def __post_init__(self):
-        for name in ("normalisation", "free", "processes"):
+        for name in ("normalisation", "free", "processes", "unconstrained"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        check_bins(self.bins, "FitModel")
+        check_bins(self.bins, "FitModel", regions=True)
         if not 0.0 <= self.mc_statistics < float("inf"):
             raise InputError(
                 f"FitModel(mc_statistics={self.mc_statistics}): give True, False, or a positive "
@@ -155,11 +163,19 @@ class FitModel:
         """
         return start_edges(self.bins, key)
 
+    @property
+    def outputs(self) -> Outputs:
+        """What the network gives: a score, or one logit a region."""
+        return self.bins.regions if isinstance(self.bins, Regions) else "binary"
+
     def edges(self, parameters: PyTree) -> Float[Array, " edges"]:
         """Bin edges as they are now.
 
         Args:
             parameters: This member's values of what `init` returned.
+
+        Raises:
+            InputError: Regions have none.
         """
         return edges_of(self.bins, parameters, jnp.result_type(float))
 
@@ -185,7 +201,13 @@ class FitModel:
         if self._workspace is not None:
             return _filled_workspace(self._workspace, names, variations)
         signal = tuple(process.name for process in self._known if process.role == "signal")
-        more = (self.normalisation, self.luminosity, self.free, bool(self.mc_statistics))
+        more = (
+            self.normalisation,
+            self.luminosity,
+            self.free,
+            self.unconstrained,
+            bool(self.mc_statistics),
+        )
         return _built(names, signal, variations, number_of(self.bins), *more)
 
     def yields(
@@ -196,14 +218,16 @@ class FitModel:
         Everything that has the nominal scores is filled at once. The arguments are those of an
         objective.
         """
-        bandwidth = annealed(self.bandwidth, batch, hyperparameters.get("bandwidth", 1.0))
-        edges = self.edges(parameters)
-        masks = self._masks(batch)
+        masks, bins = self._masks(batch), self.bins
 
         def filled(scores: Array, weights: Float[Array, "rows events"]) -> Array:
+            columns = (weights[:, None, :] * masks).astype(scores.dtype)
+            if isinstance(bins, Regions):
+                return columns @ bins.shares(scores, batch, hyperparameters)
+            bandwidth = annealed(self.bandwidth, batch, hyperparameters.get("bandwidth", 1.0))
             score = signal_probability(scores, batch)
-            columns = (weights[:, None, :] * masks).astype(score.dtype)
-            return soft_histogram(score, columns, edges.astype(score.dtype), bandwidth=bandwidth)
+            edges = self.edges(parameters).astype(score.dtype)
+            return soft_histogram(score, columns, edges, bandwidth=bandwidth)
 
         rows: list[Any] = [batch.weight, float(self.mc_statistics) * jnp.square(batch.weight)]
         moved: list[Any] = []
@@ -294,6 +318,7 @@ def _built(
     normalisation: tuple[NormalisationUncertainty, ...],
     luminosity: Luminosity | None,
     free: tuple[FreeNormalisation, ...],
+    unconstrained: tuple[str, ...],
     mc_statistics: bool,
 ) -> Filling:
     """A model of the processes, of which only the structure counts."""
@@ -308,9 +333,14 @@ def _built(
         mc_statistics=mc_statistics,
         poi_bounds=(0.0, 10.0),
     )
-    return filling(
-        Model.from_spec(workspace), channel=CHANNEL, samples=processes, variations=variations
-    )
+    for name in unconstrained:
+        if name not in variations:
+            raise InputError(
+                f"FitModel(unconstrained={list(unconstrained)}): the events have no variation "
+                f"{name!r}.{nearest(name, variations)}"
+            )
+    model = without_constraints(Model.from_spec(workspace), unconstrained)
+    return filling(model, channel=CHANNEL, samples=processes, variations=variations)
 
 
 @functools.lru_cache

@@ -12,6 +12,7 @@ from difftune.data import Events, FeatureTransform
 from difftune.errors import InputError
 from difftune.models import MLP, Model
 from difftune.objectives import CrossEntropy, Objective, Significance, as_objective
+from difftune.objectives.base import logits_of
 from difftune.search import PBT, Progress, Replay, SearchResult, Space, Strategy, run_search
 from difftune.search.space import Choice
 from difftune.training import (
@@ -113,7 +114,7 @@ class Task:
     def population(self, members: int, seed: int, space: Space) -> Population:
         """A population for this task and the batch sizes of the space."""
         sizes = self.batch_sizes(space)
-        outputs = 1 if self.objective.outputs == "binary" else len(self.split.events.processes)
+        outputs = logits_of(self.objective.outputs, len(self.split.events.processes))
         full = self.split.full_yields
 
         varied = self.objective.varied or getattr(self.metric, "varied", False)
@@ -267,7 +268,7 @@ class Tuned:
         schedule = self.result.schedule
         strategy = Replay(
             population=seeds,
-            rounds=self.strategy.rounds,
+            rounds=self.strategy.training_rounds,
             epochs_per_round=self.strategy.epochs_per_round,
             schedule=schedule,
         )
