@@ -47,6 +47,11 @@ class Precision(objectives.Objective):
     varied: ClassVar[bool] = True
     loss: objectives.ThroughFit
 
+    @property
+    def outputs(self):
+        """Those of the loss."""
+        return self.loss.outputs
+
     def __call__(self, scores, batch, hyperparameters, parameters):
         """The precision."""
         return jnp.exp(-self.loss(scores, batch, {}, {}))
@@ -77,10 +82,13 @@ class Analysis:
         model = objectives.FitModel(**{"bins": self.bins, **self.nuisances, **options})
         return model.bound_to(self.events.processes)
 
-    def metric(self):
+    def metric(self, outputs):
         """What decides on the best epoch of a training: the precision on validation events."""
         width = 0.01 / self.bins
-        return Precision(loss=objectives.PoiUncertainty(model=self.model(bandwidth=(width, width))))
+        model = self.model(bandwidth=(width, width))
+        if isinstance(outputs, int):
+            model = self.model(bins=objectives.Regions(regions=outputs, hard=True))
+        return Precision(loss=objectives.PoiUncertainty(model=model))
 
     @functools.cached_property
     def _worth(self):
@@ -138,9 +146,9 @@ def recipes(analysis, *, epochs):
     adversary = objectives.Adversarial(strength="lambda", learning_rate="adversary_rate")
     correlation = objectives.NuisanceCorrelation()
     # The fit of a batch must not be as uncertain as so few events would make it.
-    model = analysis.model(
-        bandwidth=(0.05, 0.01), mc_statistics=whole["batch_size"] / analysis.simulated
-    )
+    statistics = {"mc_statistics": whole["batch_size"] / analysis.simulated}
+    model = analysis.model(bandwidth=(0.05, 0.01), **statistics)
+    regions = analysis.model(bins=objectives.Regions(regions=analysis.bins), **statistics)
     return {
         "cross-entropy": Recipe(objective=entropy, **plain),
         "+ penalty": Recipe(
@@ -157,6 +165,9 @@ def recipes(analysis, *, epochs):
         "through the fit: σ(μ)": Recipe(
             objective=objectives.PoiUncertainty(model=model) + 0.1 * entropy, **whole
         ),
+        "through the fit: σ(μ), regions": Recipe(
+            objective=objectives.PoiUncertainty(model=regions), **whole
+        ),
         "through the fit: Z": Recipe(
             objective=objectives.DiscoverySignificance(model=model) + 0.1 * entropy, **whole
         ),
@@ -168,9 +179,12 @@ def recipes(analysis, *, epochs):
 
 def trained(analysis, recipe, *, seeds, hidden=(64, 64), seed=1):
     """A population of seeds, and its best networks by the precision on validation events."""
-    varied = recipe.objective.varied
+    varied, outputs = recipe.objective.varied, recipe.objective.outputs
+    logits = outputs if isinstance(outputs, int) else 1
     population = Population(
-        blueprint=Blueprint(MLP(hidden=hidden), inputs=analysis.train.features.shape[1], outputs=1),
+        blueprint=Blueprint(
+            MLP(hidden=hidden), inputs=analysis.train.features.shape[1], outputs=logits
+        ),
         objective=recipe.objective,
         train=analysis.train if varied else analysis.plain,
         validation=analysis.validation,
@@ -178,7 +192,7 @@ def trained(analysis, recipe, *, seeds, hidden=(64, 64), seed=1):
         replicas=Replicas.crossed(seeds=seeds),
         batch_size=recipe.batch_size,
         patience=recipe.epochs,
-        metric=analysis.metric(),
+        metric=analysis.metric(outputs),
         # σ(μ) hangs on the statistics of the simulation: half a sample is another measurement.
         overtraining=ScoreGap(limit=1.0),
         seed=seed,
@@ -192,9 +206,16 @@ def trained(analysis, recipe, *, seeds, hidden=(64, 64), seed=1):
 
 # %% Hard bins
 def scored(population, best, data):
-    """Scores of the rows by all members: nominal, and of each variation with its own features."""
+    """Scores of the rows by all members: nominal, and of each variation with its own features.
+
+    The score of a region is the middle of its bin among as many equidistant ones.
+    """
     batch = as_batch(data, np.arange(len(data.weight)), 1.0)
-    every = 1 / (1 + np.exp(-np.asarray(population.scores(best, all_features(batch)), float)))
+    logits = np.asarray(population.scores(best, all_features(batch)))
+    if logits.ndim == 3:
+        every = (np.argmax(logits, axis=-1) + 0.5) / logits.shape[-1]
+    else:
+        every = 1 / (1 + np.exp(-logits.astype(float)))
     return every.reshape(len(every), -1, len(data.weight))
 
 
@@ -268,6 +289,7 @@ def optimised_edges(analysis, scores):
 def measured(analysis, recipe, *, seeds, optimised=True, **options):
     """What each member is worth on test events, and the kind of edges that it got."""
     population, best, _ = trained(analysis, recipe, seeds=seeds, **options)
+    optimised = optimised and recipe.objective.outputs == "binary"
     on_train, on_validation, on_test = (
         scored(population, best, data)
         for data in (analysis.train, analysis.validation, analysis.test)

@@ -19,7 +19,7 @@ def reversed_gradient(values: T, strength: float | Array) -> T:
     """
 
     def each(x: Array) -> Array:
-        # λ may be infinite for no value of x, so that this is x but for rounding.
+        # The bracket is 0: the value is exactly x.
         return jax.lax.stop_gradient(x) - strength * (x - jax.lax.stop_gradient(x))
 
     return jax.tree.map(each, values)
