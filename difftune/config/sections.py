@@ -228,14 +228,15 @@ class Objective(_Section):
 
     name: str
     """`cross_entropy`, `categorical_cross_entropy`, `focal`, `mean_squared_error`, `roc_auc`,
-    `separation_power`, `asimov_llr`, `s_over_root_b`, `ams`, `distance_correlation`; through the
+    `separation_power`, `asimov_llr`, `s_over_root_b`, `ams`, `distance_correlation`; against
+    systematic variations `adversarial`, `histogram_variation`, `nuisance_correlation`; through the
     fit with its uncertainties `poi_uncertainty`, `expected_cls`, `discovery_significance`,
     `expected_limit`; or one of one's own as `file.py:name` or `package.module:name`."""
     scale: float | str = 1.0
     """Factor of this term: a number, or the name of a hyperparameter."""
     bins: Annotated[int, Field(ge=2)] | None = None
-    """Number of bins (`asimov_llr`, `s_over_root_b`, `ams`, `separation_power`, through the
-    fit)."""
+    """Number of bins (`asimov_llr`, `s_over_root_b`, `ams`, `separation_power`,
+    `histogram_variation`, through the fit)."""
     learned_edges: bool | None = None
     """Whether the edges of the bins are trained with the network (the same)."""
     mc_statistics: bool | None = None
@@ -270,6 +271,19 @@ class Objective(_Section):
     """The feature that the score is to be independent of (`distance_correlation`)."""
     rows: Count | None = None
     """Rows of the distance matrices that are in memory at once (`distance_correlation`)."""
+    variations: list[str] | None = None
+    """Names of the systematics that it is about; by default all that vary events (`adversarial`,
+    `histogram_variation`, `nuisance_correlation`)."""
+    among: Literal["all", "signal", "background"] | None = None
+    """Events that it looks at (the same)."""
+    strength: NotNegative | str | None = None
+    """λ, with which the gradient is reversed: a number, or the name of a hyperparameter
+    (`adversarial`)."""
+    learning_rate: NotNegative | str | None = None
+    """Of the adversary: a number, or the name of a hyperparameter; by default that of the network
+    (`adversarial`)."""
+    hidden: list[Count] | None = None
+    """Width of each hidden layer of the adversary (`adversarial`)."""
 
     @property
     def options(self) -> dict[str, Any]:

@@ -59,13 +59,15 @@ class FitModel:
             has no such parameter, so the model can be fitted here, and not be exported.
         mc_statistics: Whether to take the statistical uncertainty of the batch into account
             (staterror). A batch holds fewer events than the templates of the measurement, and so
-            has a larger one.
+            has a larger one; a number is a factor on its variance, such as the number of events of
+            a batch over that of the templates.
         processes: Names and roles of the processes in the order of the batch's process index. The
             training gives those of its events. Without any there are two samples, `"background"`
             and `"signal"`, by the label.
 
     Raises:
-        InputError: For fewer than two bins, a bandwidth that is not positive.
+        InputError: For fewer than two bins, a bandwidth that is not positive, a factor that is
+            negative.
     """
 
     bins: Bins = 10
@@ -74,7 +76,7 @@ class FitModel:
     luminosity: Luminosity | None = None
     free: Sequence[FreeNormalisation] = ()
     unconstrained: Sequence[str] = ()
-    mc_statistics: bool = True
+    mc_statistics: bool | float = True
     processes: Sequence[Process] = ()
     _workspace: "_Workspace | None" = field(default=None, repr=False)
 
@@ -82,6 +84,11 @@ class FitModel:
         for name in ("normalisation", "free", "processes", "unconstrained"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         check_bins(self.bins, "FitModel", regions=True)
+        if not 0.0 <= self.mc_statistics < float("inf"):
+            raise InputError(
+                f"FitModel(mc_statistics={self.mc_statistics}): give True, False, or a positive "
+                "factor on the variance."
+            )
         object.__setattr__(self, "bandwidth", start_and_end(self.bandwidth, "FitModel(bandwidth"))
 
     @classmethod
@@ -199,7 +206,7 @@ class FitModel:
             self.luminosity,
             self.free,
             self.unconstrained,
-            self.mc_statistics,
+            bool(self.mc_statistics),
         )
         return _built(names, signal, variations, number_of(self.bins), *more)
 
@@ -222,7 +229,7 @@ class FitModel:
             edges = self.edges(parameters).astype(score.dtype)
             return soft_histogram(score, columns, edges, bandwidth=bandwidth)
 
-        rows: list[Any] = [batch.weight, jnp.square(batch.weight)]
+        rows: list[Any] = [batch.weight, float(self.mc_statistics) * jnp.square(batch.weight)]
         moved: list[Any] = []
         places: list[tuple[list[Any], int] | None] = []
         for name, varied in _directions(batch):

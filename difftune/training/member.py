@@ -303,6 +303,7 @@ class Training:
         learning_rate = hyperparameters["learning_rate"] * rate * rate_factor(hyperparameters, done)
         now = hyperparameters | {"learning_rate": learning_rate}
         updates, state = self.optimizer(now).update(gradient, state, trained)
+        updates = (updates[0], self.objective.paced(updates[1], hyperparameters))
         parameters, objective = jax.tree.map(lambda p, u: p + u, trained, updates)
         return ((Weights(parameters, buffers), objective, state), random), value
 

@@ -151,7 +151,7 @@ class Population:
     def _training(self) -> Training:
         return Training(
             blueprint=self.blueprint,
-            objective=self.objective,
+            objective=self.objective.seeing(sorted(self._seen.variations)),
             metric=self.metric,
             overtraining=self.overtraining,
             optimizer=self.optimizer,

@@ -24,6 +24,7 @@ from difftune.histfactory import FreeNormalisation, Luminosity, NormalisationUnc
 from difftune.models import MLP, Model
 from difftune.objectives import (
     AMS,
+    Adversarial,
     AsimovLLR,
     CategoricalCrossEntropy,
     CrossEntropy,
@@ -35,7 +36,9 @@ from difftune.objectives import (
     ExpectedLimit,
     FitModel,
     Focal,
+    HistogramVariation,
     MeanSquaredError,
+    NuisanceCorrelation,
     Objective,
     PoiUncertainty,
     RocArea,
@@ -80,6 +83,9 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "s_over_root_b": SOverRootB,
     "ams": AMS,
     "distance_correlation": DistanceCorrelation,
+    "adversarial": Adversarial,
+    "histogram_variation": HistogramVariation,
+    "nuisance_correlation": NuisanceCorrelation,
 }
 THROUGH_FIT: dict[str, type[ThroughFit]] = {
     "poi_uncertainty": PoiUncertainty,
