@@ -70,6 +70,14 @@ class Objective(abc.ABC):
         del processes
         return self
 
+    def hardened(self) -> "Objective":
+        """The limit of no smearing: events in hard bins or hard order (by default itself).
+
+        The training records both on the validation events. Their difference is what the training
+        optimises and the measurement does not have.
+        """
+        return self
+
     def __add__(self, other: "Objective | Function") -> "Sum":
         return Sum((self, as_objective(other)))
 
@@ -126,6 +134,10 @@ class Scaled(Objective):
         """The same factor for what is bound."""
         return Scaled(self.objective.bound_to(processes), self.factor)
 
+    def hardened(self):
+        """The same factor for what is hard."""
+        return Scaled(self.objective.hardened(), self.factor)
+
     @property
     def outputs(self) -> Outputs:  # type: ignore[override]
         """What the network gives."""
@@ -171,6 +183,10 @@ class Sum(Objective):
     def bound_to(self, processes):
         """The sum of what is bound."""
         return Sum(tuple(term.bound_to(processes) for term in self.terms))
+
+    def hardened(self):
+        """The sum of what is hard."""
+        return Sum(tuple(term.hardened() for term in self.terms))
 
     @property
     def outputs(self) -> Outputs:  # type: ignore[override]

@@ -21,8 +21,8 @@ from difftune.histfactory import (
 )
 from difftune.histfactory.compile import FROM_MEASUREMENT, Spec, patched
 from difftune.histfactory.filling import Filling, Yields, dummy_templates, filling, symmetrised
-from difftune.histograms import soft_histogram
-from difftune.objectives.annealing import annealed, start_and_end
+from difftune.histograms.soft import in_blocks, soft_histogram
+from difftune.objectives.annealing import HARD, annealed, check_kernel, start_and_end
 from difftune.objectives.batch import Batch, Varied, signal_probability
 from difftune.objectives.edges import Bins, check_bins, edges_of, number_of, start_edges
 
@@ -47,6 +47,10 @@ class FitModel:
         bandwidth: Width of the kernel that smears an event over the bins, in units of the score,
             at the start and at the end of the training; geometrically annealed in between. The
             hyperparameter `"bandwidth"`, where the search has it, multiplies both.
+        kernel: How an event is spread over the bins: `"logistic"`, `"normal"` or `"softmax"`, as in
+            `difftune.histograms.soft_histogram`.
+        straight_through: Whether the value is that of hard bins, and only the gradient that of
+            smeared events.
         normalisation: Uncertainties of yields.
         luminosity: Uncertainty of the luminosity.
         free: Yields that are determined by the fit.
@@ -58,11 +62,13 @@ class FitModel:
             and `"signal"`, by the label.
 
     Raises:
-        InputError: For fewer than two bins, a bandwidth that is not positive.
+        InputError: For fewer than two bins, a bandwidth that is not positive, an unknown kernel.
     """
 
     bins: Bins = 10
     bandwidth: Sequence[float] = (0.05, 0.01)
+    kernel: str = "logistic"
+    straight_through: bool = False
     normalisation: Sequence[NormalisationUncertainty] = ()
     luminosity: Luminosity | None = None
     free: Sequence[FreeNormalisation] = ()
@@ -74,6 +80,7 @@ class FitModel:
         for name in ("normalisation", "free", "processes"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         check_bins(self.bins, "FitModel")
+        check_kernel(self.kernel, "FitModel")
         object.__setattr__(self, "bandwidth", start_and_end(self.bandwidth, "FitModel(bandwidth"))
 
     @classmethod
@@ -140,6 +147,10 @@ class FitModel:
         """The model with these processes, unless it was given its own."""
         return self if self.processes else replace(self, processes=tuple(processes))
 
+    def hardened(self) -> "FitModel":
+        """The model of events in hard bins."""
+        return replace(self, bandwidth=HARD)
+
     def init(self, key: Array) -> PyTree:
         """Start values of the edges, if they are to be trained.
 
@@ -194,9 +205,17 @@ class FitModel:
         masks = self._masks(batch)
 
         def filled(scores: Array, weights: Float[Array, "rows events"]) -> Array:
-            score = signal_probability(scores, batch)
-            columns = (weights[:, None, :] * masks).astype(score.dtype)
-            return soft_histogram(score, columns, edges.astype(score.dtype), bandwidth=bandwidth)
+            return in_blocks(block, signal_probability(scores, batch), weights, masks)
+
+        def block(score: Array, weights: Array, masks: Array) -> Array:
+            return soft_histogram(
+                score,
+                (weights[:, None, :] * masks).astype(score.dtype),
+                edges.astype(score.dtype),
+                bandwidth=bandwidth,
+                kernel=self.kernel,
+                straight_through=self.straight_through,
+            )
 
         rows: list[Any] = [batch.weight, jnp.square(batch.weight)]
         moved: list[Any] = []
