@@ -10,6 +10,7 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
 Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(gt=0.0, le=1.0)]
 # A slash would be a folder in the ROOT file of the templates.
 Name = Annotated[str, Field(min_length=1, pattern=r"^[^/]+$")]
 
@@ -314,24 +315,69 @@ class Training(_Section):
 class Search(_Section):
     """The strategy and its size."""
 
-    strategy: Literal["pbt", "random"] = "pbt"
-    """`pbt` (population-based training) or `random`."""
+    strategy: Literal[
+        "pbt", "pb2", "random", "grid", "halving", "tpe", "gp", "evolution", "cmaes"
+    ] = "pbt"
+    """[Which one when](search.md): population-based training (`pbt`, `pb2`), `random`, `grid`,
+    `halving` (with `brackets`: Hyperband), Bayesian (`tpe`, `gp`), `evolution`, `cmaes`."""
     population: Count = 16
     """Number of members that train side by side."""
     rounds: Count = 10
     """Number of rounds."""
     epochs_per_round: Count = 4
     """Epochs that a member trains between two proposals."""
-    quantile: Annotated[float, Field(gt=0.0, le=0.5)] = 0.25
-    """Share of the members that is replaced after each round, and that is copied (`pbt`)."""
-    perturbation: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
-    """Step of a hyperparameter of a copied member, in units of its range (`pbt`)."""
-    resample: Fraction = 0.1
-    """Probability to draw it anew instead (`pbt`)."""
+    exploit: Literal["truncation", "tournament"] | None = None
+    """Whether the lowest quantile loses to the highest, or each member against a random better one
+    (`pbt`, `pb2`)."""
+    quantile: Annotated[float, Field(gt=0.0, le=0.5)] | None = None
+    """Share of the members that is replaced after each round, and that is copied; 0.25 (`pbt`,
+    `pb2`)."""
+    perturbation: Share | dict[str, Share] | None = None
+    """Step of a hyperparameter of a copied member, in units of its range; 0.1 (`pbt`, `pb2`,
+    `evolution`). A table gives some hyperparameters their own (`pbt`, `pb2`)."""
+    resample: Fraction | dict[str, Fraction] | None = None
+    """Probability to draw it anew instead; 0.1, or 0.2 (`evolution`); a table likewise."""
+    ready: Count | None = None
+    """Rounds that a copied member is left alone; 1 (`pbt`, `pb2`)."""
+    slow: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
+    """Share of the members that exploits seldom, a guard against greed; 0 (`pbt`, `pb2`)."""
+    slow_interval: Count | None = None
+    """Rounds between its exploits; 4 (`pbt`, `pb2`)."""
+    boldness: Positive | None = None
+    """Standard deviations of the model that are added to its mean; 1 (`pb2`)."""
+    points: Count | dict[str, Count] | None = None
+    """Values of each hyperparameter; 3. A table gives some their own (`grid`)."""
+    factor: Annotated[int, Field(ge=2)] | None = None
+    """One of so many goes on at each judgement; 3 (`halving`)."""
+    longest: Count | None = None
+    """Rounds of the longest training; half of all (`halving`)."""
+    brackets: Count | None = None
+    """Groups of members that are judged from the first, second, ... length on; 1 (`halving`)."""
+    survivors: Share | None = None
+    """Share of a generation that survives; 0.3 (`evolution`)."""
+    elite: Annotated[int, Field(ge=0)] | None = None
+    """How many of the fittest go on unchanged; 1 (`evolution`)."""
+    mutation: Fraction | None = None
+    """Probability to change a hyperparameter of a duplicate; 0.3 (`evolution`)."""
+    crossover: Fraction | None = None
+    """Probability of a child to have two parents; 0 (`evolution`)."""
+    inherit: bool | None = None
+    """Whether weights are inherited, instead of each training anew; false (`tpe`, `gp`,
+    `evolution`)."""
+    sigma: Positive | None = None
+    """Standard deviation of the first generation, in units of the ranges; 0.3 (`cmaes`)."""
+    journal: str | None = None
+    """File of the study for optuna-dashboard, seen from the working directory (`tpe`, `gp`)."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the strategy is given besides its size."""
+        size = {"strategy", "population", "rounds", "epochs_per_round"}
+        return self.model_dump(exclude=size, exclude_none=True)
 
 
 class Range(_Section):
-    """What a hyperparameter may be: exactly one of the four."""
+    """What a hyperparameter may be: exactly one of the first five."""
 
     uniform: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
     """Even between two bounds."""
@@ -341,12 +387,22 @@ class Range(_Section):
     """An integer between two bounds, both included."""
     choice: Annotated[list[float], Field(min_length=1)] | None = None
     """One of these numbers, in a meaningful order: neighbours are tried."""
+    category: Annotated[list[str] | list[float], Field(min_length=1)] | None = None
+    """One of these numbers without an order; or of names, which stand for 0, 1, 2, ..."""
+    when: Annotated[dict[str, float | list[float]], Field(min_length=1, max_length=1)] | None = None
+    """Condition under which it counts: another hyperparameter, and the value or values that it
+    must have. Elsewhere it is the middle of its range."""
 
     @model_validator(mode="after")
     def _check_one(self) -> "Range":
-        if len(self.model_dump(exclude_none=True)) != 1:
-            raise ValueError("give exactly one of uniform, log_uniform, integer, choice")
+        if len(self.kinds) != 1:
+            raise ValueError("give exactly one of uniform, log_uniform, integer, choice, category")
         return self
+
+    @property
+    def kinds(self) -> dict[str, list]:
+        """The kind with its numbers."""
+        return self.model_dump(exclude={"when"}, exclude_none=True)
 
 
 class Comparison(_Section):

@@ -10,7 +10,9 @@ from difftune.objectives.fit_model import FitModel
 from difftune.objectives.focal import Focal
 from difftune.objectives.mean_squared_error import MeanSquaredError
 from difftune.objectives.metrics import Separation, Significance
+from difftune.objectives.neos import NeosLoss, loss_from_model
 from difftune.objectives.ranking import CutAMS, CutSignificance, RocArea
+from difftune.objectives.regions import Regions
 from difftune.objectives.roc_auc import RocAuc
 from difftune.objectives.separation import SeparationPower
 from difftune.objectives.through_fit import (
@@ -38,8 +40,10 @@ __all__ = [
     "FitModel",
     "Focal",
     "MeanSquaredError",
+    "NeosLoss",
     "Objective",
     "PoiUncertainty",
+    "Regions",
     "RocArea",
     "RocAuc",
     "SOverRootB",
@@ -52,5 +56,6 @@ __all__ = [
     "Variation",
     "Varied",
     "as_objective",
+    "loss_from_model",
     "signal_probability",
 ]

@@ -13,7 +13,7 @@ from difftune.data import Process
 from difftune.errors import InputError
 from difftune.objectives.batch import Batch
 
-Outputs = Literal["binary", "processes"]
+Outputs = Literal["binary", "processes"] | int
 Function = Callable[[Array, Batch, Mapping[str, Array], PyTree], Array]
 
 
@@ -26,7 +26,7 @@ class Objective(abc.ABC):
     """
 
     outputs: ClassVar[Outputs] = "binary"
-    """What the network gives: one logit an event, or one for each process."""
+    """What the network gives: one logit an event, one for each process, or so many."""
 
     varied: ClassVar[bool] = False
     """Whether it wants the systematic variations of the events."""
@@ -43,7 +43,7 @@ class Objective(abc.ABC):
 
         Args:
             scores: Logits of the network, `[events]`, or `[events, processes]` where `outputs` is
-                `"processes"`.
+                `"processes"`, or `[events, outputs]` where it is a number.
             batch: Labels, weights, features of the same events.
             hyperparameters: This member's values, one scalar a name.
             parameters: This member's values of what `init` returned, trained with the network.
@@ -164,7 +164,7 @@ class Sum(Objective):
             wanted = ", ".join(f"{term}: {term.outputs}" for term in self.terms)
             raise InputError(
                 f"objectives of different network outputs cannot be added ({wanted}); "
-                "take binary or multi-class ones throughout."
+                "take binary or multi-class ones throughout, or as many regions."
             )
 
     def __call__(self, scores, batch, hyperparameters, parameters):
@@ -197,6 +197,18 @@ class Sum(Objective):
     def varied(self) -> bool:  # type: ignore[override]
         """Whether a term wants variations."""
         return any(term.varied for term in self.terms)
+
+
+def logits_of(outputs: Outputs, processes: int) -> int:
+    """How many logits the network of an objective has.
+
+    Args:
+        outputs: What the objective wants.
+        processes: Number of processes of the events.
+    """
+    if isinstance(outputs, int):
+        return outputs
+    return 1 if outputs == "binary" else processes
 
 
 def as_objective(objective: Objective | Function) -> Objective:

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from difftune.errors import DifftuneError, InputError
-from difftune.search.proposal import Proposal, Standing, Strategy
+from difftune.search.proposal import Proposal, Round, Standing, Strategy
 from difftune.search.space import Space
 from difftune.training import (
     RUNNING,
@@ -22,6 +23,7 @@ from difftune.training import (
     Snapshot,
     diverged,
 )
+from difftune.training.member import choose
 
 logger = logging.getLogger("difftune")
 
@@ -59,7 +61,7 @@ class SearchResult:
 
     Attributes:
         history: What happened.
-        best: Best snapshot of every member, `[members]` in front, on the host.
+        best: Best snapshot of every slot, `[members]` in front, on the host.
         winner: Slot of the best of them by validation score.
     """
 
@@ -116,13 +118,39 @@ class _Log:
                 getattr(log, part)[name] = rows
         return log
 
-    def standing(self, number: int) -> Standing:
+    def standing(self) -> Standing:
+        past = tuple(self.round(number) for number in range(len(self.rounds["parents"])))
         return Standing(
-            round=number,
-            score=self.epochs["score"][-1],
+            round=len(past),
+            score=past[-1].score,
             eligible=self.epochs["eligible"][-1],
-            hyperparameters=self.values(-1),
+            hyperparameters=past[-1].hyperparameters,
+            past=past,
         )
+
+    def round(self, number: int) -> Round:
+        """A round that has ended."""
+        rows = [row for row, of in enumerate(self.epochs["round"]) if of == number]
+        score, eligible = (
+            np.stack([self.epochs[name][row] for row in rows]) for name in ("score", "eligible")
+        )
+        best = np.max(np.where(eligible & np.isfinite(score), score, -np.inf), axis=0)
+        return Round(
+            parents=self.rounds["parents"][number],
+            restart=self.rounds["restart"][number],
+            hyperparameters=self.values(number),
+            score=score[-1],
+            best=np.where(np.isfinite(best), best, np.nan),
+        )
+
+    def begun(self, epochs_per_round: int) -> np.ndarray:
+        """Epoch in which the training of each member began, along its line of descent."""
+        begun = np.zeros(len(self.rounds["parents"][0]), np.int32)
+        for number, (parents, restart) in enumerate(
+            zip(self.rounds["parents"], self.rounds["restart"], strict=True)
+        ):
+            begun = np.where(restart, np.int32(number * epochs_per_round), begun[parents])
+        return begun
 
     def values(self, row: int) -> dict[str, np.ndarray]:
         prefix = "hyperparameters/"
@@ -178,16 +206,17 @@ def run_search(
             "give both the same number."
         )
     constant = {name: np.full(members, float(value)) for name, value in (fixed or {}).items()}
-    first = strategy.start(space, _stream(population, 0))
+    first = _settled(strategy.start(space, _stream(population, 0)), space)
     population.check(set(first.hyperparameters) | set(constant))
 
     log, start = _Log(), 0
     state: Member | None = None
+    kept: Snapshot | None = None
     if checkpoints is not None:
         structure = jax.eval_shape(lambda: population.init(constant | first.hyperparameters))
-        found = checkpoints.newest(structure)
+        found = checkpoints.newest((structure, structure.best))
         if found is not None:
-            start, state, facts = found
+            start, (state, kept), facts = found
             log = _Log.from_facts(facts)
             logger.info("resumed after round %d of %d", start, rounds)
 
@@ -199,7 +228,7 @@ def run_search(
             state = population.init(values)
         else:
             rng = _stream(population, number)
-            proposal = strategy.propose(space, log.standing(number), rng)
+            proposal = _settled(strategy.propose(space, log.standing(), rng), space)
             proposal = _with_inheritance(proposal, log.values(-1), population.blueprint.inherited)
             values = constant | proposal.hyperparameters
             state = population.inherit(
@@ -209,15 +238,20 @@ def run_search(
                 logger.info("no member trains any more; the search ends")
                 break
         log.proposal(proposal)
+        # Where every training is as long as the search, all have begun with it.
+        whole = strategy.training_rounds >= rounds
+        begun = None if whole else log.begun(epochs)
+        length = min(strategy.training_rounds, rounds) * epochs
         trained = 0
         for _ in range(epochs):
             trained += int(np.sum(np.asarray(state.status) == RUNNING))
             epoch = len(log.epochs.get("epoch", []))
-            state, record = population.epoch(state, values, epoch=epoch, epochs=rounds * epochs)
+            state, record = population.epoch(state, values, epoch=epoch, epochs=length, begun=begun)
             log.epoch(epoch, number, jax.device_get(record))
         state = jax.device_get(state)
+        kept = _better(state.best, kept)
         if checkpoints is not None:
-            checkpoints.save(number + 1, state, log.facts())
+            checkpoints.save(number + 1, (state, kept), log.facts())
         if on_round is not None:
             seconds = time.monotonic() - began
             status = np.asarray(state.status)
@@ -226,7 +260,7 @@ def run_search(
                     round=number + 1,
                     rounds=rounds,
                     score=log.epochs["score"][-1],
-                    best=float(np.max(state.best.score)),
+                    best=float(np.max(kept.score)),
                     running=int(np.sum(status == RUNNING)),
                     diverged=int(np.sum(diverged(status))),
                     seconds=seconds,
@@ -234,7 +268,21 @@ def run_search(
                 )
             )
     assert state is not None, "a strategy has at least one round"
-    return _result(state, log)
+    assert kept is not None, "what was trained was kept"
+    strategy.finish(space, log.standing())
+    return _result(state, kept, log)
+
+
+def _better(new: Snapshot, old: Snapshot | None) -> Snapshot:
+    """The better one of each slot; the best of a loser must outlive it."""
+    if old is None:
+        return jax.tree.map(np.array, new)
+    return jax.tree.map(np.asarray, choose(jnp.asarray(new.score > old.score), new, old))
+
+
+def _settled(proposal: Proposal, space: Space) -> Proposal:
+    """With what does not count at its middle."""
+    return replace(proposal, hyperparameters=space.settled(proposal.hyperparameters))
 
 
 def _with_inheritance(
@@ -255,8 +303,8 @@ def _stream(population: Population, number: int) -> np.random.Generator:
     return np.random.default_rng([population.seed, 0, number])
 
 
-def _result(state: Member, log: _Log) -> SearchResult:
-    score = np.asarray(state.best.score)
+def _result(state: Member, best: Snapshot, log: _Log) -> SearchResult:
+    score = np.asarray(best.score)
     history = log.history(np.asarray(state.status))
     if not np.any(np.isfinite(score)):
         counts = {name: history.status.count(name) for name in STATUS}
@@ -265,4 +313,4 @@ def _result(state: Member, log: _Log) -> SearchResult:
             f"validation score (at the end: {counts}). Relax the condition, lower the learning "
             "rate, or give more training events."
         )
-    return SearchResult(history=history, best=state.best, winner=int(np.argmax(score)))
+    return SearchResult(history=history, best=best, winner=int(np.argmax(score)))

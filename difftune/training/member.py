@@ -36,7 +36,7 @@ def diverged(status: Any) -> Any:
 
 
 class Snapshot(NamedTuple):
-    """The best that has been in a slot, by the validation score."""
+    """The best of a slot since somebody else or something new moved in, by validation score."""
 
     weights: Weights
     objective: PyTree
@@ -75,7 +75,7 @@ class Member(NamedTuple):
 
 
 class Identity(NamedTuple):
-    """What tells a member from the others; the last three where `Replicas` has them."""
+    """What tells a member from the others; fold, inputs, bootstrap where `Replicas` has them."""
 
     hyperparameters: dict[str, Array]
     key: Array
@@ -83,10 +83,12 @@ class Identity(NamedTuple):
     fold: Any = None
     inputs: Any = None
     bootstrap: Any = None
+    begun: Any = None
+    """Epoch in which its training began, where members begin at different times."""
 
 
 class Clock(NamedTuple):
-    """Number of an epoch, from 0, and length of the whole training."""
+    """Number of an epoch, from 0, and length of a training in epochs."""
 
     epoch: Array
     epochs: Array
@@ -234,11 +236,16 @@ class Training:
             mine = jnp.asarray(starts)[0 if own.fold is None else own.fold]
             steps = mine.shape[0]
             along = part.begins + part.length * jnp.arange(steps) / steps
-            done = (clock.epoch + along) / clock.epochs
+            done = (own_epoch(own, clock) + along) / clock.epochs
+            if own.begun is not None:
+                # A search may let a member go on for longer than planned.
+                done = jnp.minimum(done, 1.0)
 
             def step(carry, inputs):
                 start, done = inputs
                 batch = self._seen(batch_at(part.events, start, size), own, part, start)
+                if own.begun is not None:
+                    batch = replace(batch, progress=own_progress(own, clock))
                 return self.step(own.hyperparameters, member.rate, carry, (batch, done))
 
             state = (member.weights, member.objective, member.optimizer)
@@ -328,6 +335,17 @@ def _nothing() -> EpochRecord:
     """The record of an epoch that gave none."""
     nan = jnp.float32(jnp.nan)
     return EpochRecord(nan, nan, nan, nan, nan, jnp.zeros((), bool))
+
+
+def own_epoch(own: Identity, clock: Clock) -> Array:
+    """How many epochs a member has behind it."""
+    return clock.epoch if own.begun is None else clock.epoch - own.begun
+
+
+def own_progress(own: Identity, clock: Clock) -> Float[Array, ""]:
+    """How much of its training a member has behind it, from 0 to 1."""
+    progress = own_epoch(own, clock) / jnp.maximum(clock.epochs - 1, 1)
+    return jnp.clip(progress, 0.0, 1.0).astype(jnp.float32)
 
 
 def all_features(batch: Batch) -> Float[Column, "more inputs"]:

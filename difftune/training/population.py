@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from difftune.errors import InputError
 from difftune.objectives import Batch, Objective, Significance
-from difftune.objectives.base import Function
+from difftune.objectives.base import Function, logits_of
 from difftune.training.batches import Epochs, Part, as_batch, evaluation_samples, folds_of
 from difftune.training.blueprint import Blueprint
 from difftune.training.devices import member_devices, place, runs_one_by_one, seats
@@ -85,12 +85,13 @@ class Population:
     chunk: int | None = None
 
     def __post_init__(self):
-        binary = self.objective.outputs == "binary"
-        wanted = 1 if binary else len(self.train.signal_process)
+        outputs = self.objective.outputs
+        wanted = logits_of(outputs, len(self.train.signal_process))
         if self.blueprint.outputs != wanted:
+            meaning = {"binary": "one for signal", "processes": "one for each process"}
             raise InputError(
                 f"Blueprint(outputs={self.blueprint.outputs}) does not fit {self.objective}, which "
-                f"wants {wanted}: {'one for signal' if binary else 'one for each process'}."
+                f"wants {wanted}: {meaning.get(str(outputs), 'one for each region')}."
             )
         if not self.sizes or min(self.sizes) < 1:
             raise InputError(f"batch_size={self.batch_size}: every size must be at least 1.")
@@ -211,7 +212,9 @@ class Population:
         """A seat for each member, in their order, and some at the end that are left over."""
         return np.arange(-(-self.members // len(self.devices)) * len(self.devices))
 
-    def _identity(self, given: Values, keys: Array) -> Identity:
+    def _identity(
+        self, given: Values, keys: Array, begun: Int[np.ndarray, " members"] | None = None
+    ) -> Identity:
         def column(values: np.ndarray | None, dtype: type) -> np.ndarray | None:
             return None if values is None else np.asarray(values, dtype)
 
@@ -222,6 +225,7 @@ class Population:
             fold=column(self.replicas.fold, np.int32),
             inputs=column(self.replicas.inputs, np.float32),
             bootstrap=column(self.replicas.bootstrap, np.int32),
+            begun=column(begun, np.int32),
         )
 
     def _keys(self, *path: int) -> Array:
@@ -312,6 +316,9 @@ class Population:
     ) -> Member:
         """Starts a round: each member goes on from its parent, or afresh.
 
+        The best snapshot of a slot counts no more when somebody moves in: whoever wants to keep
+        it takes it before.
+
         Args:
             state: The population at the end of the last round.
             parents: Slot whose weights and optimizer state a member takes over.
@@ -321,7 +328,6 @@ class Population:
         """
         # On the host: it is small, happens between rounds, and leaves no sharding to arrange.
         moving = jax.device_get(state)._asdict()
-        # The best stays with its slot: were it inherited too, that of a loser would be forgotten.
         best = moving.pop("best")
         moving = jax.tree.map(lambda a: np.asarray(a)[parents], moving)
         if np.any(restart):
@@ -329,12 +335,20 @@ class Population:
             del fresh["best"]
             moving = jax.device_get(choose(jnp.asarray(restart), fresh, moving))
         moved = restart | (parents != np.arange(self.members))
+        # Whoever moves in is measured by what it does itself, also by early stopping.
+        best = best._replace(score=np.where(moved, np.float32(-np.inf), best.score))
         moving["status"] = np.where(moved, np.int32(RUNNING), moving["status"])
         moving["stale"] = np.where(moved, np.int32(0), moving["stale"])
         return Member(best=best, **moving)
 
     def epoch(
-        self, state: Member, hyperparameters: Values, *, epoch: int, epochs: int
+        self,
+        state: Member,
+        hyperparameters: Values,
+        *,
+        epoch: int,
+        epochs: int,
+        begun: Int[np.ndarray, " members"] | None = None,
     ) -> tuple[Member, EpochRecord]:
         """Trains all members for one pass over the training events, and validates them.
 
@@ -342,9 +356,11 @@ class Population:
             state: The population; its arrays are used up.
             hyperparameters: Values given, `[members]` each.
             epoch: Number of the epoch, from 0.
-            epochs: Length of the whole training, for annealing.
+            epochs: Length of a training, for schedules and annealing.
+            begun: Epoch in which the training of each member began; None if all began with the
+                first.
         """
-        own = self._identity(hyperparameters, self._keys(1, epoch))
+        own = self._identity(hyperparameters, self._keys(1, epoch), begun)
         clock = self._everywhere(Clock(jnp.int32(epoch), jnp.int32(epochs)))
         progress = epoch / max(epochs - 1, 1)
 

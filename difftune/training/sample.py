@@ -1,15 +1,16 @@
 """From events to the columns that a training reads."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from difftune.data import Events, FeatureTransform
-from difftune.data.events import VariedWeights
+from difftune.data import Events, FeatureTransform, VariedSample, VariedWeights, paired
 from difftune.errors import InputError
 from difftune.objectives import Variation, Varied
+from difftune.objectives.batch import Column
 from difftune.training.negative import NegativeWeights, treated_weights
 
 
@@ -66,6 +67,7 @@ def columns(
     *,
     negative: NegativeWeights = "keep",
     fold: bool = False,
+    varied: bool = True,
 ) -> Columns:
     """The columns of a split, scaled such that each process has its full yield.
 
@@ -75,7 +77,10 @@ def columns(
         transform: Learned on training events.
         negative: Treatment of negative weights in the training weights.
         fold: Whether to keep the folds of the events, numbered anew from 0.
+        varied: Whether to keep the systematic variations. Samples of their own are paired with the
+            nominal one, which adds rows of nominal weight 0: the events that only they hold.
     """
+    events = paired(events) if varied else replace(events, variations={})
     have = events.yields()
     events = events.scaled(np.divide(full_yields, have, out=np.ones_like(have), where=have != 0.0))
     weight, label = np.asarray(events.weight, np.float32), np.asarray(events.label, np.int32)
@@ -90,15 +95,16 @@ def columns(
         weight=weight,
         training_weight=training_weights(treated, label),
         signal_process=np.asarray(signal, np.float32),
-        variations={
-            name: _variation(varied)
-            for name, varied in events.variations.items()
-            if isinstance(varied, VariedWeights)
-        },
+        variations={name: _variation(each, transform) for name, each in events.variations.items()},
         fold=np.unique(events.fold, return_inverse=True)[1].astype(np.int32) if fold else None,
     )
 
 
-def _variation(varied: VariedWeights) -> Variation:
-    down = None if varied.down is None else Varied(weight=np.asarray(varied.down, np.float32))
-    return Variation(up=Varied(weight=np.asarray(varied.up, np.float32)), down=down)
+def _variation(varied: VariedWeights | VariedSample, transform: FeatureTransform) -> Variation:
+    def side(given: Events | Column) -> Varied:
+        if isinstance(given, Events):
+            features = np.asarray(transform(given.features), np.float32)
+            return Varied(weight=np.asarray(given.weight, np.float32), features=features)
+        return Varied(weight=np.asarray(given, np.float32))
+
+    return Variation(up=side(varied.up), down=None if varied.down is None else side(varied.down))

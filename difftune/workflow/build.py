@@ -48,15 +48,23 @@ from difftune.objectives import (
     as_objective,
 )
 from difftune.search import (
+    CMAES,
+    PB2,
     PBT,
     Dimension,
+    Evolution,
+    Grid,
+    Halving,
+    Optuna,
     Random,
     Space,
     Strategy,
+    category,
     choice,
     integer,
     log_uniform,
     uniform,
+    when,
 )
 from difftune.training import optimizer as kinds_of_optimizer
 from difftune.training.optimizers import Optimizer
@@ -91,6 +99,18 @@ DIMENSIONS: dict[str, Callable[..., Dimension]] = {
     "log_uniform": log_uniform,
     "integer": integer,
     "choice": choice,
+    "category": category,
+}
+STRATEGIES: dict[str, type[Strategy]] = {
+    "pbt": PBT,
+    "pb2": PB2,
+    "random": Random,
+    "grid": Grid,
+    "halving": Halving,
+    "tpe": Optuna,
+    "gp": Optuna,
+    "evolution": Evolution,
+    "cmaes": CMAES,
 }
 
 
@@ -260,8 +280,12 @@ def metric(config: Config) -> Any:
 
 def dimension(section: Range) -> Dimension:
     """What a hyperparameter may be."""
-    ((kind, values),) = section.model_dump(exclude_none=True).items()
-    return DIMENSIONS[kind](*values)
+    ((kind, values),) = section.kinds.items()
+    own = DIMENSIONS[kind](*values)
+    if section.when is None:
+        return own
+    ((name, needed),) = section.when.items()
+    return when(name, *(needed if isinstance(needed, list) else [needed]), then=own)
 
 
 def space(config: Config) -> Space:
@@ -270,13 +294,29 @@ def space(config: Config) -> Space:
 
 
 def strategy(config: Config) -> Strategy:
-    """The search strategy."""
+    """The search strategy.
+
+    Raises:
+        InputError: For an option of another strategy.
+    """
     section = config.search
+    cls, options = STRATEGIES[section.strategy], section.options
+    known = set(inspect.signature(cls).parameters) - {"sampler", "study", "stream"}
+    for option in options:
+        if option not in known:
+            mine = sorted(known & set(type(section).model_fields))
+            raise InputError(
+                f"search.{option} does not belong to {section.strategy!r}, which knows "
+                f"{', '.join(mine)}."
+            )
+    if cls is Optuna:
+        options["sampler"] = section.strategy
+        if "journal" in options:
+            options["journal"] = Path(options["journal"])
+    if cls is CMAES:
+        options["stream"] = config.general.seed
     size = section.model_dump(include={"population", "rounds", "epochs_per_round"})
-    if section.strategy == "random":
-        return Random(**size)
-    changes = section.model_dump(include={"quantile", "perturbation", "resample"})
-    return PBT(**size, **changes)
+    return cls(**size, **options)
 
 
 def nuisances(config: Config) -> dict[str, Any]:

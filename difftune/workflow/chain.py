@@ -223,7 +223,7 @@ def _default(tuned: Tuned, seeds: int, folder: Path) -> Tuned:
     )
     strategy = Replay(
         population=seeds,
-        rounds=tuned.strategy.rounds,
+        rounds=tuned.strategy.training_rounds,
         epochs_per_round=tuned.strategy.epochs_per_round,
         schedule={},
     )

@@ -12,6 +12,7 @@ from difftune.data import Events, FeatureTransform
 from difftune.errors import InputError
 from difftune.models import MLP, Model
 from difftune.objectives import CrossEntropy, Objective, Significance, as_objective
+from difftune.objectives.base import logits_of
 from difftune.search import PBT, Progress, Replay, SearchResult, Space, Strategy, run_search
 from difftune.search.space import Choice
 from difftune.training import (
@@ -115,11 +116,14 @@ class Task:
     def population(self, members: int, seed: int, space: Space) -> Population:
         """A population for this task and the batch sizes of the space."""
         sizes = self.batch_sizes(space)
-        outputs = 1 if self.objective.outputs == "binary" else len(self.split.events.processes)
+        outputs = logits_of(self.objective.outputs, len(self.split.events.processes))
         full = self.split.full_yields
 
+        varied = self.objective.varied or getattr(self.metric, "varied", False)
+
         def prepared(events: Events):
-            return columns(events, full, self.transform, negative=self.negative_weights)
+            negative = self.negative_weights
+            return columns(events, full, self.transform, negative=negative, varied=varied)
 
         train = prepared(self.split.train)
         return Population(
@@ -267,7 +271,7 @@ class Tuned:
         schedule = self.result.schedule
         strategy = Replay(
             population=seeds,
-            rounds=self.strategy.rounds,
+            rounds=self.strategy.training_rounds,
             epochs_per_round=self.strategy.epochs_per_round,
             schedule=schedule,
         )

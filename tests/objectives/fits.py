@@ -38,6 +38,8 @@ UNCERTAINTIES = {
 
 
 MODEL = FitModel(bins=BINS, bandwidth=(0.1, 0.1), processes=PROCESSES, **UNCERTAINTIES)
+# Of two processes, and quick to compile; the variations are those of the batch.
+SMALL = FitModel(bins=3, bandwidth=(0.1, 0.1))
 HARD = 1e-6
 LOSSES = {
     "CLs": ExpectedCLs(model=MODEL, mu=1.0),

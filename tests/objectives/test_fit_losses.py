@@ -12,14 +12,14 @@ from scipy.special import expit
 
 from difftune.histfactory import build_workspace
 from difftune.histograms import Template, Templates, histogram, symmetrised
-from difftune.objectives import Variation, Varied
+from difftune.objectives import ExpectedCLs, Variation, Varied
 from tests.objectives.fits import (
     BINS,
     EVENTS,
     HARD,
-    LOSSES,
     MODEL,
     PROCESSES,
+    SMALL,
     UNCERTAINTIES,
     model_of,
     sample,
@@ -163,7 +163,7 @@ def test_slopes_forwards_are_those_backwards():
         along = jnp.cos(jnp.arange(EVENTS, dtype=scores.dtype))
 
         def loss(scores):
-            return LOSSES["CLs"](scores, b, NONE, NONE)
+            return ExpectedCLs(model=SMALL)(scores, b, NONE, NONE)
 
         @jax.jit
         def both(scores):

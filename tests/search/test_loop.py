@@ -10,6 +10,7 @@ from difftune.errors import InputError
 from difftune.models import MLP
 from difftune.search import (
     PBT,
+    Halving,
     Proposal,
     Random,
     Replay,
@@ -219,6 +220,46 @@ def undisturbed():
     # Otherwise the resumption would have little to get wrong.
     assert np.any(result.history.parents[1:] != np.arange(4))
     return result
+
+
+def test_trainings_that_begin_in_any_round_are_resumed_too(tmp_path):
+    """Their clocks and what was kept of their slots come from the history."""
+    strategy = Halving(population=4, rounds=4, epochs_per_round=1, factor=2, longest=2)
+    fixed = {"schedule": 1.0}
+
+    def on_round(progress):
+        if progress.round == 2:
+            raise Interrupt
+
+    plain = run_search(toy.shared(), strategy, SPACE, fixed=fixed)
+    history = plain.history
+    assert np.any(history.restart[1:])
+    # What is kept of a slot is the best of all that were in it.
+    fits = history.train_score - history.score <= np.abs(history.score)
+    kept = np.where(fits, history.score, -np.inf).max(axis=0)
+    np.testing.assert_array_equal(plain.best.score, kept)
+    with pytest.raises(Interrupt):
+        run_search(
+            *(toy.shared(), strategy, SPACE),
+            **{"fixed": fixed, "checkpoints": Checkpoints(tmp_path), "on_round": on_round},
+        )
+    resumed = run_search(
+        toy.shared(), strategy, SPACE, fixed=fixed, checkpoints=Checkpoints(tmp_path)
+    )
+    assert_same(plain, resumed)
+
+
+def test_the_schedule_follows_the_clock_of_the_member():
+    """Whose training is over has nothing left of a cosine; others have."""
+    population = toy.shared()
+    given = toy.GIVEN | {"schedule": np.ones(4)}
+    begun = np.array([0, 5, 0, 5], np.int32)
+    before = jax.device_get(population.init(given))
+    kernel = np.array(before.weights.parameters["output"]["kernel"][...])
+    state, _ = population.epoch(before, given, epoch=5, epochs=2, begun=begun)
+    after = np.asarray(state.weights.parameters["output"]["kernel"][...])
+    same = [np.array_equal(kernel[i], after[i]) for i in range(4)]
+    assert same == [True, False, True, False]
 
 
 def test_a_replay_is_resumed_too(tmp_path, undisturbed):
