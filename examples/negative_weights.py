@@ -184,7 +184,9 @@ def on_sherpa(sherpa, other, output):
     for name in ("absolute", "resample"):
         weight = sets[name].training_weight[mine]
         content = np.histogram(variable, edges, weights=weight * scale / weight.sum())[0]
-        left.stairs(content / true, edges, color=COLORS[name], linewidth=2, label=name)
+        left.stairs(
+            content / true, edges, baseline=None, color=COLORS[name], linewidth=2, label=name
+        )
         print(f"Sherpa, {name}: χ² {np.sum(((content - true) / error) ** 2):.1f} of 8 bins")
     left.set_xlabel("Leading lepton pT in GeV (Z → ττ)", fontsize=12)
     left.set_ylabel("Yield over that of the true weights", fontsize=12)
