@@ -23,6 +23,7 @@ from difftune.objectives import AsimovLLR, Batch, CrossEntropy, FitModel, PoiUnc
 from difftune.objectives.base import Objective
 from difftune.training import Blueprint, Columns, Population, ScoreGap, columns
 from difftune.training.batches import as_batch, stratified_order
+from difftune.training.member import all_features, apart
 from difftune.workflow import build
 from difftune.workflow.split import Split
 
@@ -101,7 +102,7 @@ def estimates(
     rng, found = np.random.default_rng(size), []
 
     def summary(parameters, b: Batch):
-        own = scores(parameters, b.features)
+        own, b = apart(scores(parameters, all_features(b)), b)
         return objective(own, b, {}, {}) if fit is None else objective.model.yields(own, b, {}, {})
 
     @jax.jit
@@ -146,7 +147,7 @@ def run(*, quick: bool) -> list[Row]:
         whole = np.exp(sign * truth)
         rows.append(Row(what=f"{name}, all {len(data.weight)} events", required="", measured=whole))
         for size in SIZES[: 1 if quick else None]:
-            values, slopes = estimates(*given, size, 8 if quick else 64)
+            values, slopes = estimates(*given, size, 8 if quick else 32)
             ratio = np.exp(sign * values) / whole
             share = slopes @ slope / (slope @ slope)
             noise = np.linalg.norm(slopes - slopes.mean(axis=0), axis=1) / np.linalg.norm(slope)
