@@ -243,6 +243,11 @@ class Objective(_Section):
     """Whether the statistical uncertainty of the batch counts (through the fit)."""
     bandwidth: list[Positive] | None = None
     """Width of the kernel at the start and at the end of the training (the same)."""
+    kernel: Literal["logistic", "normal", "softmax"] | None = None
+    """How an event is spread over the bins (the same)."""
+    straight_through: bool | None = None
+    """Whether the value is that of hard bins, and only the gradient of smeared events (the
+    same)."""
     form: Literal["linear", "log"] | None = None
     """`linear` is minus the squared significance, `log` minus its logarithm (`asimov_llr`,
     `s_over_root_b`, `ams`)."""
@@ -297,13 +302,17 @@ class Training(_Section):
 
     batch_size: Count = 1024
     """Events of a batch. The hyperparameter of this name takes its place."""
+    chunk: Count | None = None
+    """Events that the network keeps activations of at a time, where a batch has more (it may hold
+    all events); without it, whole batches."""
     optimizer: str | list[str] = "adam"
     """`adam`, `adamw`, `sgd` or `rmsprop`; of a list of them the hyperparameter `optimizer` is the
     number, from 0."""
     patience: Count = 10
     """Epochs without a better validation score until a member stops."""
-    negative_weights: Literal["keep", "absolute"] = "keep"
-    """Treatment of negative weights in the loss: `keep` or take their magnitude. The
+    negative_weights: Literal["keep", "absolute", "resample"] = "keep"
+    """Treatment of negative weights in the loss: `keep` them, take their `absolute` values, or
+    `resample` the weights of neighbours such that none is negative and local yields stay. The
     physics weights of scores and templates are never changed."""
     max_overtraining: Positive = 0.1
     """By which fraction the score may be better on training than on validation events;

@@ -95,6 +95,14 @@ class Objective(abc.ABC):
         del hyperparameters
         return updates
 
+    def hardened(self) -> "Objective":
+        """The limit of no smearing: events in hard bins or hard order (by default itself).
+
+        The training records both on the validation events. Their difference is what the training
+        optimises and the measurement does not have.
+        """
+        return self
+
     def __add__(self, other: "Objective | Function") -> "Sum":
         return Sum((self, as_objective(other)))
 
@@ -159,6 +167,10 @@ class Scaled(Objective):
         """As of what is scaled."""
         return self.objective.paced(updates, hyperparameters)
 
+    def hardened(self):
+        """The same factor for what is hard."""
+        return Scaled(self.objective.hardened(), self.factor)
+
     @property
     def outputs(self) -> Outputs:  # type: ignore[override]
         """What the network gives."""
@@ -214,6 +226,10 @@ class Sum(Objective):
         return tuple(
             term.paced(own, hyperparameters) for term, own in zip(self.terms, updates, strict=True)
         )
+
+    def hardened(self):
+        """The sum of what is hard."""
+        return Sum(tuple(term.hardened() for term in self.terms))
 
     @property
     def outputs(self) -> Outputs:  # type: ignore[override]

@@ -22,8 +22,8 @@ from difftune.histfactory import (
 )
 from difftune.histfactory.compile import FROM_MEASUREMENT, Spec, patched
 from difftune.histfactory.filling import Filling, Yields, dummy_templates, filling, symmetrised
-from difftune.histograms import soft_histogram
-from difftune.objectives.annealing import annealed, start_and_end
+from difftune.histograms.soft import in_blocks, soft_histogram
+from difftune.objectives.annealing import HARD, annealed, check_kernel, start_and_end
 from difftune.objectives.base import Outputs
 from difftune.objectives.batch import Batch, Varied, signal_probability
 from difftune.objectives.edges import Bins, check_bins, edges_of, number_of, start_edges
@@ -51,6 +51,10 @@ class FitModel:
             at the start and at the end of the training; geometrically annealed in between. The
             hyperparameter `"bandwidth"`, where the search has it, multiplies both. Regions have a
             temperature instead.
+        kernel: How an event is spread over the bins: `"logistic"`, `"normal"` or `"softmax"`, as in
+            `difftune.histograms.soft_histogram`.
+        straight_through: Whether the value is that of hard bins, and only the gradient that of
+            smeared events.
         normalisation: Uncertainties of yields.
         luminosity: Uncertainty of the luminosity.
         free: Yields that are determined by the fit.
@@ -67,11 +71,13 @@ class FitModel:
 
     Raises:
         InputError: For fewer than two bins, a bandwidth that is not positive, a factor that is
-            negative.
+            negative, an unknown kernel.
     """
 
     bins: Bins = 10
     bandwidth: Sequence[float] = (0.05, 0.01)
+    kernel: str = "logistic"
+    straight_through: bool = False
     normalisation: Sequence[NormalisationUncertainty] = ()
     luminosity: Luminosity | None = None
     free: Sequence[FreeNormalisation] = ()
@@ -89,6 +95,7 @@ class FitModel:
                 f"FitModel(mc_statistics={self.mc_statistics}): give True, False, or a positive "
                 "factor on the variance."
             )
+        check_kernel(self.kernel, "FitModel")
         object.__setattr__(self, "bandwidth", start_and_end(self.bandwidth, "FitModel(bandwidth"))
 
     @classmethod
@@ -154,6 +161,12 @@ class FitModel:
     def bound_to(self, processes: Sequence[Process]) -> "FitModel":
         """The model with these processes, unless it was given its own."""
         return self if self.processes else replace(self, processes=tuple(processes))
+
+    def hardened(self) -> "FitModel":
+        """The model of events in hard bins or regions."""
+        bins = self.bins
+        bins = replace(bins, hard=True) if isinstance(bins, Regions) else bins
+        return replace(self, bins=bins, bandwidth=HARD)
 
     def init(self, key: Array) -> PyTree:
         """Start values of the edges, if they are to be trained.
@@ -221,13 +234,22 @@ class FitModel:
         masks, bins = self._masks(batch), self.bins
 
         def filled(scores: Array, weights: Float[Array, "rows events"]) -> Array:
+            return in_blocks(block, jnp.moveaxis(scores, 0, -1), weights, masks)
+
+        def block(scores: Array, weights: Array, masks: Array) -> Array:
+            scores = jnp.moveaxis(scores, -1, 0)
             columns = (weights[:, None, :] * masks).astype(scores.dtype)
             if isinstance(bins, Regions):
                 return columns @ bins.shares(scores, batch, hyperparameters)
-            bandwidth = annealed(self.bandwidth, batch, hyperparameters.get("bandwidth", 1.0))
             score = signal_probability(scores, batch)
-            edges = self.edges(parameters).astype(score.dtype)
-            return soft_histogram(score, columns, edges, bandwidth=bandwidth)
+            return soft_histogram(
+                score,
+                columns,
+                self.edges(parameters).astype(score.dtype),
+                bandwidth=annealed(self.bandwidth, batch, hyperparameters.get("bandwidth", 1.0)),
+                kernel=self.kernel,
+                straight_through=self.straight_through,
+            )
 
         rows: list[Any] = [batch.weight, float(self.mc_statistics) * jnp.square(batch.weight)]
         moved: list[Any] = []

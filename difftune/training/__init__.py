@@ -2,6 +2,7 @@
 
 from difftune.training.batches import Epochs, batch_at
 from difftune.training.blueprint import Blueprint, Weights
+from difftune.training.boosting import boosted
 from difftune.training.checkpoint import Checkpoints
 from difftune.training.devices import describe, use_cpu_cores
 from difftune.training.history import History
@@ -15,6 +16,7 @@ from difftune.training.member import (
     Snapshot,
     diverged,
 )
+from difftune.training.negative import NegativeWeights, resampled, treated_weights
 from difftune.training.network import TrainedNetwork
 from difftune.training.optimizers import adam, optimizer
 from difftune.training.overtraining import OvertrainingCondition, ScoreGap
@@ -39,6 +41,7 @@ __all__ = [
     "Epochs",
     "History",
     "Member",
+    "NegativeWeights",
     "OvertrainingCondition",
     "Population",
     "Processes",
@@ -49,13 +52,16 @@ __all__ = [
     "Weights",
     "adam",
     "batch_at",
+    "boosted",
     "columns",
     "connect",
     "describe",
     "diverged",
     "optimizer",
+    "resampled",
     "store",
     "stored",
     "training_weights",
+    "treated_weights",
     "use_cpu_cores",
 ]

@@ -14,6 +14,7 @@ from difftune.objectives.base import Function
 from difftune.objectives.batch import Column, changed
 from difftune.training.batches import Part, batch_at
 from difftune.training.blueprint import Blueprint, Weights
+from difftune.training.chunks import in_chunks
 from difftune.training.optimizers import Optimizer
 from difftune.training.overtraining import OvertrainingCondition
 from difftune.training.replicas import bootstrap_count
@@ -51,6 +52,8 @@ class EpochRecord(NamedTuple):
 
     loss: Float[Array, "*members"]
     validation_loss: Float[Array, "*members"]
+    hard_loss: Float[Array, "*members"]
+    """The validation loss of events in hard bins."""
     score: Float[Array, "*members"]
     train_score: Float[Array, "*members"]
     eligible: Bool[Array, "*members"]
@@ -112,13 +115,13 @@ class Training:
     optimizer: Optimizer
     patience: int
     sizes: Sequence[int]
+    chunk: int | None = None
 
     def start(self, own: Identity) -> Member:
         """A member before its first epoch."""
         weights_key, objective_key = jax.random.split(own.key)
         weights = self.blueprint.init(weights_key, own.hyperparameters, inputs=own.inputs)
         objective = self.objective.init(objective_key)
-        nothing = jnp.float32(jnp.nan)
         return Member(
             weights=weights,
             objective=objective,
@@ -132,7 +135,7 @@ class Training:
                 slot=own.slot,
                 inputs=own.inputs,
             ),
-            record=EpochRecord(nothing, nothing, nothing, nothing, jnp.zeros((), bool)),
+            record=_nothing(),
             stale=jnp.int32(0),
             rate=jnp.float32(1.0),
             status=jnp.int32(RUNNING),
@@ -159,14 +162,12 @@ class Training:
         )
         status = jnp.where(jnp.isfinite(loss), WEIGHTS_NOT_FINITE, LOSS_NOT_FINITE)
         before = jnp.where(part.begins == 0, 0.0, member.record.loss)
-        nothing = jnp.float32(jnp.nan)
-        record = EpochRecord(nothing, nothing, nothing, nothing, jnp.zeros((), bool))
         so_far = member.record._replace(loss=before + part.length * loss)
         return member._replace(
             weights=weights,
             objective=objective,
             optimizer=optimizer,
-            record=choose(finite, so_far, record),
+            record=choose(finite, so_far, _nothing()),
             status=jnp.where(finite, RUNNING, status).astype(jnp.int32),
         )
 
@@ -187,8 +188,8 @@ class Training:
         if own.fold is not None:
             samples = jax.tree.map(lambda column: jnp.asarray(column)[own.fold], samples)
         validation, comparison = samples
-        validation_loss, score = self.evaluate(member, own, validation)
-        _, train_score = self.evaluate(member, own, comparison)
+        validation_loss, score, hard_loss = self.evaluate(member, own, validation)
+        _, train_score, _ = self.evaluate(member, own, comparison)
 
         running = jnp.isfinite(score) & jnp.isfinite(validation_loss)
         status = jnp.where(running, RUNNING, SCORE_NOT_FINITE)
@@ -210,6 +211,7 @@ class Training:
             record=EpochRecord(
                 member.record.loss + nan,
                 validation_loss + nan,
+                hard_loss + nan,
                 score + nan,
                 train_score + nan,
                 eligible,
@@ -288,8 +290,16 @@ class Training:
 
         def loss(trained, buffers, random):
             parameters, objective = trained
-            scores, buffers, random = self.blueprint.train(
-                Weights(parameters, buffers), hyperparameters, all_features(batch), random
+
+            def network(features, streams):
+                weights = Weights(parameters, streams[0])
+                scores, *streams = self.blueprint.train(
+                    weights, hyperparameters, features, streams[1]
+                )
+                return scores, tuple(streams)
+
+            scores, (buffers, random) = in_chunks(
+                network, all_features(batch), (buffers, random), self.chunk
             )
             own, scored = apart(scores, batch)
             return self.objective(own, scored, hyperparameters, objective), (buffers, random)
@@ -308,13 +318,24 @@ class Training:
         return ((Weights(parameters, buffers), objective, state), random), value
 
     def evaluate(self, member: Member, own: Identity, batch: Batch):
-        """Loss and validation score on some events."""
+        """Loss, validation score, and the loss in hard bins, on some events."""
         batch, hyperparameters = masked(batch, own.inputs), own.hyperparameters
         every = self.blueprint.evaluate(member.weights, hyperparameters, all_features(batch))
         scores, batch = apart(every, batch)
         # The member's signal weight is part of its loss, not of the yardstick.
         loss = self.objective(scores, batch, hyperparameters, member.objective)
-        return loss, self.metric(scores, batch, hyperparameters, member.objective)
+        hard = self.objective.hardened()
+        if hard == self.objective:
+            hard_loss = loss
+        else:
+            hard_loss = hard(scores, batch, hyperparameters, member.objective)
+        return loss, self.metric(scores, batch, hyperparameters, member.objective), hard_loss
+
+
+def _nothing() -> EpochRecord:
+    """The record of an epoch that gave none."""
+    nan = jnp.float32(jnp.nan)
+    return EpochRecord(nan, nan, nan, nan, nan, jnp.zeros((), bool))
 
 
 def own_epoch(own: Identity, clock: Clock) -> Array:

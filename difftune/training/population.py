@@ -1,7 +1,7 @@
 """The population: many networks, each with its own hyperparameters, in one compiled program."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 import jax
@@ -58,6 +58,9 @@ class Population:
         seed: Decides start values, batches and dropout, together with the slot of a member.
         memory: Bytes that the training may take on a device; None asks the device. Members that do
             not fit side by side train in groups, one after the other.
+        chunk: Events that the network keeps activations of at a time, where a batch has more; None
+            for whole batches. The gradient is that of the whole batch, which may hold all training
+            events, and costs one forward pass more.
         part: Training events that are on a device at a time; None for all, or as many as fit. The
             others come while these are being trained on, from memory or from disk (`store`).
         processes: Those that share the members; all do the same with a population of the same
@@ -83,6 +86,7 @@ class Population:
     seed: int = 0
     memory: int | None = None
     part: int | None = None
+    chunk: int | None = None
     processes: Processes = field(default_factory=Alone)
 
     def __post_init__(self):
@@ -104,6 +108,8 @@ class Population:
             )
         if self.part is not None and self.part < 1:
             raise InputError(f"Population(part={self.part}): give at least one event.")
+        if self.chunk is not None and self.chunk < 1:
+            raise InputError(f"Population(chunk={self.chunk}): give at least one event.")
         _ = self._epochs, self._own
 
     @cached_property
@@ -157,6 +163,7 @@ class Population:
             optimizer=self.optimizer,
             patience=self.patience,
             sizes=self.sizes,
+            chunk=self.chunk,
         )
 
     def _program(self, name: str, function, *, donate: bool = False) -> Program:
@@ -276,6 +283,26 @@ class Population:
 
         jax.eval_shape(one_step, 0)
         check_known(names, recorder.read)
+
+    def again(self, *, train: Columns | None = None, seed: int | None = None) -> "Population":
+        """The same training of other events, or from another seed, with what is compiled already.
+
+        A state of this population goes on in that one: for instance with weights that depend on
+        what has been learned (`boosted`).
+
+        Args:
+            train: Training events; as many for the programs to fit.
+            seed: Seed.
+        """
+        result = replace(
+            self,
+            train=self.train if train is None else train,
+            seed=self.seed if seed is None else seed,
+        )
+        if result.sizes == self.sizes:
+            compiled = ("_training", "_start", "_train", "_finish", "_scores")
+            result.__dict__.update({n: self.__dict__[n] for n in compiled if n in self.__dict__})
+        return result
 
     def init(self, hyperparameters: Values, *, generation: int = 0) -> Member:
         """A fresh population.

@@ -214,6 +214,10 @@ def optimizer(config: Config) -> Optimizer:
     return kinds_of_optimizer(*([given] if isinstance(given, str) else given))
 
 
+# What an analysis file says of the statistical model; the rest is that of the measurement.
+FIT_OPTIONS = ("bins", "bandwidth", "kernel", "straight_through", "mc_statistics")
+
+
 def _term(section: ObjectiveSection, config: Config) -> Objective:
     options, features = section.options, config.data.features
     learned = options.pop("learned_edges", False)
@@ -239,7 +243,7 @@ def _term(section: ObjectiveSection, config: Config) -> Objective:
     known = {
         name: parameter
         for name, parameter in inspect.signature(cls).parameters.items()
-        if cls is not FitModel or name in ("bins", "bandwidth", "mc_statistics")
+        if cls is not FitModel or name in FIT_OPTIONS
     }
     if learned:
         if "bins" not in known:

@@ -219,6 +219,7 @@ def _prepared(config: Config, processes: Processes) -> tuple[Events, Task]:
         patience=config.training.patience,
         metric=build.metric(config),
         overtraining=ScoreGap(limit=config.training.max_overtraining),
+        chunk=config.training.chunk,
         negative_weights=config.training.negative_weights,
         optimizer=build.optimizer(config),
         impute=config.data.impute,
@@ -330,7 +331,7 @@ def results(outcome: Outcome) -> dict[str, Any]:
 
 def history_csv(history: History) -> str:
     """One row an epoch and member: losses, scores, hyperparameters, parent."""
-    measured = ("loss", "validation_loss", "score", "train_score")
+    measured = ("loss", "validation_loss", "hard_loss", "score", "train_score")
     names = sorted(history.hyperparameters)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")

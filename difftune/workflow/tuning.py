@@ -19,6 +19,7 @@ from difftune.training import (
     Alone,
     Blueprint,
     Checkpoints,
+    NegativeWeights,
     OvertrainingCondition,
     Population,
     Processes,
@@ -28,7 +29,6 @@ from difftune.training import (
     columns,
 )
 from difftune.training.optimizers import Optimizer
-from difftune.training.sample import NegativeWeights
 from difftune.workflow.progress import RoundLog
 from difftune.workflow.split import Split
 
@@ -43,6 +43,7 @@ class Task:
         objective: What is minimised.
         fixed: Hyperparameters that are not searched.
         batch_size: Events a batch, or several such numbers, where the search does not choose it.
+        chunk: Events that the network keeps activations of at a time; None for whole batches.
         patience: Epochs without improvement until a member stops.
         metric: Validation score.
         overtraining: Condition on training and validation score.
@@ -61,6 +62,7 @@ class Task:
     objective: Objective = field(default_factory=CrossEntropy)
     fixed: Mapping[str, float] = field(default_factory=dict)
     batch_size: int | tuple[int, ...] = 1024
+    chunk: int | None = None
     patience: int = 10
     metric: Any = field(default_factory=Significance)
     overtraining: OvertrainingCondition = field(default_factory=ScoreGap)
@@ -135,6 +137,7 @@ class Task:
             validation=prepared(self.split.validation),
             members=members,
             batch_size=sizes,
+            chunk=self.chunk,
             patience=self.patience,
             metric=self.metric,
             overtraining=self.overtraining,
@@ -306,6 +309,7 @@ def tune(
     seed: int = 1,
     hyperparameters: Mapping[str, float] | None = None,
     batch_size: int = 1024,
+    chunk: int | None = None,
     patience: int = 10,
     metric: Any | None = None,
     overtraining: OvertrainingCondition | None = None,
@@ -330,12 +334,16 @@ def tune(
         search: The strategy, with its population, rounds and epochs a round.
         seed: Decides everything random.
         hyperparameters: Values that are not searched.
-        batch_size: Events a batch, where neither space nor hyperparameters have `batch_size`.
+        batch_size: Events a batch, where neither space nor hyperparameters have `batch_size`; as
+            many as there are, or more, for all of them in one.
+        chunk: Events that the network keeps activations of at a time, where a batch has more: the
+            gradient is that of the whole batch, in bounded memory.
         patience: Epochs without a better validation score until a member stops.
         metric: Validation score, of the form of an objective; larger is better. The stat-only
             Asimov significance by default.
         overtraining: Condition that a network must meet to be chosen.
-        negative_weights: `"keep"` or `"absolute"`, in the training only.
+        negative_weights: `"keep"`, `"absolute"` or `"resample"`, in the training only
+            (`difftune.training.treated_weights`).
         optimizer: Makes an optax optimizer from a member's hyperparameters.
         impute: What replaces missing values: `"median"`, `"mean"` or a number.
         missing_indicators: Whether the network also learns which values were missing.
@@ -361,6 +369,7 @@ def tune(
         objective=as_objective(objective or CrossEntropy()),
         fixed=dict(hyperparameters or {}),
         batch_size=batch_size,
+        chunk=chunk,
         patience=patience,
         metric=metric or Significance(),
         overtraining=overtraining or ScoreGap(),
