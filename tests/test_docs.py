@@ -142,6 +142,14 @@ def run_reading() -> dt.Events:
     return names["events"]
 
 
+def test_search_python():
+    names = run("search.md")
+    sizes = {strategy.population for strategy in names["searches"].values()}
+    assert sizes == {16, SIZES["population"]}
+    assert len(names["everything"]) == 13
+    assert len(names["condition"].conditions) == 4
+
+
 def test_objectives_python():
     excess = run("objectives.md")["excess"]
     sizes = sorted(excess)

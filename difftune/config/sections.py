@@ -317,13 +317,31 @@ class Training(_Section):
     max_overtraining: Positive = 0.1
     """By which fraction the score may be better on training than on validation events;
     `inf` allows any."""
-    score: Literal["significance", "separation", "roc_area", "cut_significance", "cut_ams"] = (
-        "significance"
-    )
+    max_loss_gap: Positive | None = None
+    """By which fraction the loss may be larger on validation than on training events."""
+    min_ks: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    """Least p-value of the weighted Kolmogorov-Smirnov test of the score, training against
+    validation, of signal and of background."""
+    min_chi2: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    """The same of the chi-square test of 20 bins."""
+    score: Literal[
+        "significance",
+        "separation",
+        "roc_area",
+        "cut_significance",
+        "cut_ams",
+        "discovery_significance",
+        "poi_precision",
+        "limit_strength",
+    ] = "significance"
     """The validation score: Asimov significance or separation power in bins of equal shares, area
-    under the ROC curve, Asimov significance or AMS above the best cut."""
+    under the ROC curve, Asimov significance or AMS above the best cut; and from the fit with its
+    uncertainties, in equidistant bins, expected significance, 1 / σ(μ) and 1 / expected limit."""
     score_bins: Annotated[int, Field(ge=1)] = 10
-    """Bins of the validation score (`significance`, `separation`)."""
+    """Bins of the validation score (`significance`, `separation`, from the fit)."""
+    min_signal_efficiency: Fraction | None = None
+    """Least fraction of the signal that passes the cut; 0.25 (`cut_significance`) or 0
+    (`cut_ams`)."""
 
 
 class Search(_Section):
@@ -383,10 +401,20 @@ class Search(_Section):
     journal: str | None = None
     """File of the study for optuna-dashboard, seen from the working directory (`tpe`, `gp`)."""
 
+    executions: Annotated[int, Field(ge=2)] | None = None
+    """Trainings of each trial with other seeds, whose mean score counts; 1 if not given. The
+    members that train are so many times the population."""
+    caution: NotNegative = 0.0
+    """Standard deviations over the executions that are taken off the mean."""
+    cross_validation: bool = False
+    """Whether each trial is trained once for each fold that is not for the test, and validated on
+    that; in the place of `executions` and of the validation folds."""
+
     @property
     def options(self) -> dict[str, Any]:
         """What the strategy is given besides its size."""
         size = {"strategy", "population", "rounds", "epochs_per_round"}
+        size |= {"executions", "caution", "cross_validation"}
         return self.model_dump(exclude=size, exclude_none=True)
 
 

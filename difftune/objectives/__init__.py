@@ -7,6 +7,7 @@ from difftune.objectives.batch import Batch, Variation, Varied, signal_probabili
 from difftune.objectives.counting import AMS, SOverRootB
 from difftune.objectives.cross_entropy import CategoricalCrossEntropy, CrossEntropy
 from difftune.objectives.distance_correlation import DistanceCorrelation
+from difftune.objectives.fit_metrics import FitScore
 from difftune.objectives.fit_model import FitModel
 from difftune.objectives.focal import Focal
 from difftune.objectives.histogram_variation import HistogramVariation
@@ -42,6 +43,7 @@ __all__ = [
     "ExpectedLimit",
     "FisherInformation",
     "FitModel",
+    "FitScore",
     "Focal",
     "HistogramVariation",
     "MeanSquaredError",

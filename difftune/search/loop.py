@@ -248,7 +248,7 @@ def run_search(
             state, record = population.epoch(state, values, epoch=epoch, epochs=length, begun=begun)
             log.epoch(epoch, number, jax.device_get(record))
         state = population.collected(state)
-        kept = _better(state.best, kept)
+        kept = _better(state.best, kept, strategy)
         if checkpoints is not None and population.processes.rank == 0:
             checkpoints.save(number + 1, (state, kept), log.facts())
         if on_round is not None and population.processes.rank == 0:
@@ -270,7 +270,7 @@ def run_search(
     assert kept is not None, "what was trained was kept"
     if population.processes.rank == 0:
         strategy.finish(space, log.standing())
-    return _result(state, kept, log)
+    return _result(state, kept, log, strategy)
 
 
 def _found(
@@ -292,11 +292,12 @@ def _found(
     return start, jax.tree.unflatten(jax.tree.structure(like), leaves), facts
 
 
-def _better(new: Snapshot, old: Snapshot | None) -> Snapshot:
+def _better(new: Snapshot, old: Snapshot | None, strategy: Strategy) -> Snapshot:
     """The better one of each slot; the best of a loser must outlive it."""
     if old is None:
         return jax.tree.map(np.array, new)
-    return jax.tree.map(np.asarray, choose(jnp.asarray(new.score > old.score), new, old))
+    merits = [strategy.merit(np.asarray(each.score)) for each in (new, old)]
+    return jax.tree.map(np.asarray, choose(jnp.asarray(merits[0] > merits[1]), new, old))
 
 
 def _settled(proposal: Proposal, space: Space) -> Proposal:
@@ -322,14 +323,17 @@ def _stream(population: Population, number: int) -> np.random.Generator:
     return np.random.default_rng([population.seed, 0, number])
 
 
-def _result(state: Member, best: Snapshot, log: _Log) -> SearchResult:
+def _result(state: Member, best: Snapshot, log: _Log, strategy: Strategy) -> SearchResult:
     score = np.asarray(best.score)
+    merit = strategy.merit(score)
     history = log.history(np.asarray(state.status))
-    if not np.any(np.isfinite(score)):
+    if not np.any(np.isfinite(merit)):
         counts = {name: history.status.count(name) for name in STATUS}
         raise SearchError(
             f"no member of the population ever met the overtraining condition with a finite "
             f"validation score (at the end: {counts}). Relax the condition, lower the learning "
             "rate, or give more training events."
         )
-    return SearchResult(history=history, best=best, winner=int(np.argmax(score)))
+    # Of the executions of the best trial, the best.
+    winner = int(np.argmax(np.where(merit == np.max(merit), score, -np.inf)))
+    return SearchResult(history=history, best=best, winner=winner)

@@ -19,7 +19,18 @@ from difftune.training.member import (
 from difftune.training.negative import NegativeWeights, resampled, treated_weights
 from difftune.training.network import TrainedNetwork
 from difftune.training.optimizers import adam, optimizer
-from difftune.training.overtraining import OvertrainingCondition, ScoreGap
+from difftune.training.overtraining import (
+    AllOf,
+    AnyCondition,
+    Condition,
+    Evidence,
+    LossGap,
+    OvertrainingCondition,
+    Scored,
+    ScoreGap,
+    ShapeChi2,
+    ShapeKS,
+)
 from difftune.training.population import Population
 from difftune.training.processes import Alone, Processes, connect
 from difftune.training.replicas import Replicas
@@ -33,13 +44,18 @@ __all__ = [
     "SCHEDULES",
     "STATUS",
     "STOPPED",
+    "AllOf",
     "Alone",
+    "AnyCondition",
     "Blueprint",
     "Checkpoints",
     "Columns",
+    "Condition",
     "EpochRecord",
     "Epochs",
+    "Evidence",
     "History",
+    "LossGap",
     "Member",
     "NegativeWeights",
     "OvertrainingCondition",
@@ -47,6 +63,9 @@ __all__ = [
     "Processes",
     "Replicas",
     "ScoreGap",
+    "Scored",
+    "ShapeChi2",
+    "ShapeKS",
     "Snapshot",
     "TrainedNetwork",
     "Weights",

@@ -22,6 +22,8 @@ class History:
         parents: Member whose weights a member went on from, in each round.
         restart: Whether it began afresh instead.
         status: `"running"`, `"stopped early"`, or `"diverged: "` with the reason, at the end.
+        overtraining: How far training and validation are apart, in units of what is allowed; above
+            1 a member is not eligible. None where it was not recorded.
     """
 
     epoch: Int[np.ndarray, " epochs"]
@@ -35,6 +37,7 @@ class History:
     parents: Int[np.ndarray, "rounds members"]
     restart: Bool[np.ndarray, "rounds members"]
     status: tuple[str, ...]
+    overtraining: Float[np.ndarray, "epochs members"] | None = None
 
     def schedule(self, *, epoch: int, member: int) -> dict[str, Float[np.ndarray, " rounds"]]:
         """The hyperparameters along the line of descent of a member.

@@ -11,12 +11,12 @@ from jaxtyping import Array, Bool, Float, PyTree
 
 from difftune.objectives import Batch, Objective
 from difftune.objectives.base import Function
-from difftune.objectives.batch import Column, changed
+from difftune.objectives.batch import Column, changed, signal_probability
 from difftune.training.batches import Part, batch_at
 from difftune.training.blueprint import Blueprint, Weights
 from difftune.training.chunks import in_chunks
 from difftune.training.optimizers import Optimizer
-from difftune.training.overtraining import OvertrainingCondition
+from difftune.training.overtraining import AnyCondition, Evidence, Scored, excess
 from difftune.training.replicas import bootstrap_count
 from difftune.training.schedules import rate_factor
 
@@ -57,6 +57,13 @@ class EpochRecord(NamedTuple):
     score: Float[Array, "*members"]
     train_score: Float[Array, "*members"]
     eligible: Bool[Array, "*members"]
+    overtraining: Float[Array, "*members"]
+
+
+def _nothing() -> EpochRecord:
+    """The record of an epoch that gave nothing."""
+    nan = jnp.float32(jnp.nan)
+    return EpochRecord(nan, nan, nan, nan, nan, jnp.zeros((), bool), nan)
 
 
 class Member(NamedTuple):
@@ -111,7 +118,7 @@ class Training:
     blueprint: Blueprint
     objective: Objective
     metric: Function
-    overtraining: OvertrainingCondition
+    overtraining: AnyCondition
     optimizer: Optimizer
     patience: int
     sizes: Sequence[int]
@@ -188,12 +195,14 @@ class Training:
         if own.fold is not None:
             samples = jax.tree.map(lambda column: jnp.asarray(column)[own.fold], samples)
         validation, comparison = samples
-        validation_loss, score, hard_loss = self.evaluate(member, own, validation)
-        _, train_score, _ = self.evaluate(member, own, comparison)
+        validation_loss, score, hard_loss, scored = self.evaluate(member, own, validation)
+        train_loss, train_score, _, seen = self.evaluate(member, own, comparison)
+        evidence = Evidence(train_score, score, train_loss, validation_loss, seen, scored)
 
         running = jnp.isfinite(score) & jnp.isfinite(validation_loss)
         status = jnp.where(running, RUNNING, SCORE_NOT_FINITE)
-        eligible = running & self.overtraining(train_score, score)
+        beyond = excess(self.overtraining, evidence)
+        eligible = running & (beyond <= 1.0)
         better = eligible & (score > member.best.score)
         now = Snapshot(
             member.weights,
@@ -215,6 +224,7 @@ class Training:
                 score + nan,
                 train_score + nan,
                 eligible,
+                beyond + nan,
             ),
             stale=stale,
             rate=self._rate(member.rate, stale, own.hyperparameters),
@@ -318,7 +328,7 @@ class Training:
         return ((Weights(parameters, buffers), objective, state), random), value
 
     def evaluate(self, member: Member, own: Identity, batch: Batch):
-        """Loss, validation score, and the loss in hard bins, on some events."""
+        """Loss, validation score, loss in hard bins, and the events if the condition sees them."""
         batch, hyperparameters = masked(batch, own.inputs), own.hyperparameters
         every = self.blueprint.evaluate(member.weights, hyperparameters, all_features(batch))
         scores, batch = apart(every, batch)
@@ -329,13 +339,12 @@ class Training:
             hard_loss = loss
         else:
             hard_loss = hard(scores, batch, hyperparameters, member.objective)
-        return loss, self.metric(scores, batch, hyperparameters, member.objective), hard_loss
-
-
-def _nothing() -> EpochRecord:
-    """The record of an epoch that gave none."""
-    nan = jnp.float32(jnp.nan)
-    return EpochRecord(nan, nan, nan, nan, nan, jnp.zeros((), bool))
+        metric = self.metric(scores, batch, hyperparameters, member.objective)
+        scored = None
+        if getattr(self.overtraining, "sees_events", False):
+            weight, label = jnp.asarray(batch.weight), jnp.asarray(batch.label)
+            scored = Scored(signal_probability(scores, batch), weight, label)
+        return loss, metric, hard_loss, scored
 
 
 def own_epoch(own: Identity, clock: Clock) -> Array:

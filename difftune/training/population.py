@@ -29,7 +29,7 @@ from difftune.training.member import (
 )
 from difftune.training.memory import Program, ahead, device_memory
 from difftune.training.optimizers import Optimizer, adam
-from difftune.training.overtraining import OvertrainingCondition, ScoreGap
+from difftune.training.overtraining import AnyCondition, ScoreGap
 from difftune.training.processes import Alone, Processes
 from difftune.training.replicas import Replicas
 from difftune.training.sample import Columns
@@ -81,7 +81,7 @@ class Population:
     batch_size: int | Sequence[int] = 1024
     patience: int = 10
     metric: Function = field(default_factory=Significance)
-    overtraining: OvertrainingCondition = field(default_factory=ScoreGap)
+    overtraining: AnyCondition = field(default_factory=ScoreGap)
     optimizer: Optimizer = adam
     seed: int = 0
     memory: int | None = None

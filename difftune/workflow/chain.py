@@ -19,7 +19,7 @@ from difftune.inference import FitResult, HypoTest, fit, hypotest
 from difftune.models import MLP
 from difftune.objectives import CrossEntropy
 from difftune.search import Replay, Space
-from difftune.training import Alone, History, Processes, ScoreGap
+from difftune.training import Alone, History, Processes
 from difftune.workflow import build
 from difftune.workflow.measurement import Measurement, check_model, measure
 from difftune.workflow.progress import RoundLog
@@ -218,7 +218,7 @@ def _prepared(config: Config, processes: Processes) -> tuple[Events, Task]:
         batch_size=config.training.batch_size,
         patience=config.training.patience,
         metric=build.metric(config),
-        overtraining=ScoreGap(limit=config.training.max_overtraining),
+        overtraining=build.overtraining(config),
         chunk=config.training.chunk,
         negative_weights=config.training.negative_weights,
         optimizer=build.optimizer(config),

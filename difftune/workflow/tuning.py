@@ -13,16 +13,26 @@ from difftune.errors import InputError
 from difftune.models import MLP, Model
 from difftune.objectives import CrossEntropy, Objective, Significance, as_objective
 from difftune.objectives.base import logits_of
-from difftune.search import PBT, Progress, Replay, SearchResult, Space, Strategy, run_search
+from difftune.search import (
+    PBT,
+    Progress,
+    Repeated,
+    Replay,
+    SearchResult,
+    Space,
+    Strategy,
+    run_search,
+)
 from difftune.search.space import Choice
 from difftune.training import (
     Alone,
+    AnyCondition,
     Blueprint,
     Checkpoints,
     NegativeWeights,
-    OvertrainingCondition,
     Population,
     Processes,
+    Replicas,
     ScoreGap,
     TrainedNetwork,
     adam,
@@ -65,7 +75,7 @@ class Task:
     chunk: int | None = None
     patience: int = 10
     metric: Any = field(default_factory=Significance)
-    overtraining: OvertrainingCondition = field(default_factory=ScoreGap)
+    overtraining: AnyCondition = field(default_factory=ScoreGap)
     negative_weights: NegativeWeights = "keep"
     optimizer: Optimizer = adam
     impute: str | float = "median"
@@ -117,34 +127,65 @@ class Task:
                 )
         return tuple(int(size) for size in sizes)
 
-    def population(self, members: int, seed: int, space: Space) -> Population:
-        """A population for this task and the batch sizes of the space."""
+    def population(self, strategy: Strategy, seed: int, space: Space) -> Population:
+        """A population for this task, the strategy and the batch sizes of the space.
+
+        Raises:
+            InputError: When the executions of a trial are not as many as there are folds.
+        """
         sizes = self.batch_sizes(space)
         outputs = logits_of(self.objective.outputs, len(self.split.events.processes))
-        full = self.split.full_yields
+        full, processes = self.split.full_yields, self.split.events.processes
+        bind = getattr(self.metric, "bound_to", None)
+        metric = self.metric if bind is None else bind(processes)
+        varied = self.objective.varied or getattr(metric, "varied", False)
 
-        varied = self.objective.varied or getattr(self.metric, "varied", False)
-
-        def prepared(events: Events):
+        def prepared(events: Events, *, fold: bool = False):
             negative = self.negative_weights
-            return columns(events, full, self.transform, negative=negative, varied=varied)
+            return columns(
+                events, full, self.transform, negative=negative, varied=varied, fold=fold
+            )
 
-        train = prepared(self.split.train)
+        replicas, validation = self._replicas(strategy), None
+        if replicas.fold is None:
+            train, validation = prepared(self.split.train), prepared(self.split.validation)
+        else:
+            inside = np.sort((*self.split.train_folds, *self.split.validation_folds))
+            train = prepared(self.split.part(*inside.tolist()), fold=True)
+            # Numbered without the test folds.
+            train = train._replace(fold=np.searchsorted(inside, train.fold).astype(np.int32))
         return Population(
             blueprint=Blueprint(self.model, inputs=train.features.shape[1], outputs=outputs),
-            objective=self.objective.bound_to(self.split.events.processes),
+            objective=self.objective.bound_to(processes),
             train=train,
-            validation=prepared(self.split.validation),
-            members=members,
+            validation=validation,
+            members=strategy.population,
+            replicas=replicas,
             batch_size=sizes,
             chunk=self.chunk,
             patience=self.patience,
-            metric=self.metric,
+            metric=metric,
             overtraining=self.overtraining,
             optimizer=self.optimizer,
             seed=seed,
             processes=self.processes,
         )
+
+    def _replicas(self, strategy: Strategy) -> Replicas:
+        """What the executions of a trial differ in."""
+        if not isinstance(strategy, Repeated):
+            return Replicas()
+        number = np.arange(strategy.population, dtype=np.int32) % strategy.executions
+        if not strategy.folds:
+            # The same seeds for all trials, so that they differ in the hyperparameters alone.
+            return Replicas(seed=number)
+        folds = len(self.split.train_folds) + len(self.split.validation_folds)
+        if strategy.executions != folds:
+            raise InputError(
+                f"Repeated(executions={strategy.executions}, folds=True): {folds} folds are not "
+                f"for the test, so give executions={folds}."
+            )
+        return Replicas(fold=number)
 
     def check(self, strategy: Strategy, space: Space, *, seed: int) -> None:
         """Everything that `search` checks before it trains.
@@ -158,7 +199,7 @@ class Task:
                 f"hyperparameter {both[0]!r} is both searched and fixed; leave out one of the two."
             )
         values = strategy.start(space, np.random.default_rng(0)).hyperparameters
-        self.population(strategy.population, seed, space).check({*values, *self.fixed})
+        self.population(strategy, seed, space).check({*values, *self.fixed})
 
     def search(
         self,
@@ -171,7 +212,7 @@ class Task:
     ) -> "Tuned":
         """Runs a strategy on this task; see `tune`."""
         self.check(strategy, space, seed=seed)
-        population = self.population(strategy.population, seed, space)
+        population = self.population(strategy, seed, space)
         result = run_search(
             population,
             strategy,
@@ -312,7 +353,7 @@ def tune(
     chunk: int | None = None,
     patience: int = 10,
     metric: Any | None = None,
-    overtraining: OvertrainingCondition | None = None,
+    overtraining: AnyCondition | None = None,
     negative_weights: NegativeWeights = "keep",
     optimizer: Optimizer = adam,
     impute: str | float = "median",
