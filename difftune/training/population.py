@@ -1,7 +1,7 @@
 """The population: many networks, each with its own hyperparameters, in one compiled program."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 import jax
@@ -262,6 +262,30 @@ class Population:
 
         jax.eval_shape(one_step, 0)
         check_known(names, recorder.read)
+
+    def seeing(self, replicas: Replicas) -> "Population":
+        """As many members of the same programs that see something else of the data.
+
+        Nothing is compiled anew, so that a study of many sets of inputs, one after the other,
+        costs its trainings alone.
+
+        Args:
+            replicas: In the form of those of this population.
+
+        Raises:
+            InputError: When what they hold is not what these hold, or does not fit.
+        """
+        form, given = (
+            sorted(name for name, value in vars(each).items() if value is not None)
+            for each in (self.replicas, replicas)
+        )
+        if form != given:
+            raise InputError(f"Population.seeing: give Replicas of {form}, not of {given}.")
+        other = replace(self, replicas=replicas)
+        programs = ("_epochs", "_seen", "_training", "_start", "_train", "_finish", "_scores")
+        for name in (*programs, "_evaluation"):
+            other.__dict__[name] = getattr(self, name)
+        return other
 
     def init(self, hyperparameters: Values, *, generation: int = 0) -> Member:
         """A fresh population.
