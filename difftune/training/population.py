@@ -284,24 +284,45 @@ class Population:
         jax.eval_shape(one_step, 0)
         check_known(names, recorder.read)
 
-    def again(self, *, train: Columns | None = None, seed: int | None = None) -> "Population":
-        """The same training of other events, or from another seed, with what is compiled already.
+    def again(
+        self,
+        *,
+        train: Columns | None = None,
+        seed: int | None = None,
+        replicas: Replicas | None = None,
+    ) -> "Population":
+        """The same training of other events, from another seed, or of other parts of the data.
 
-        A state of this population goes on in that one: for instance with weights that depend on
-        what has been learned (`boosted`).
+        Nothing that is compiled already is compiled anew. A state of this population goes on in
+        that one: for instance with weights that depend on what has been learned (`boosted`); and a
+        study of many sets of inputs, one after the other, costs its trainings alone.
 
         Args:
             train: Training events; as many for the programs to fit.
             seed: Seed.
+            replicas: In the form of those of this population.
+
+        Raises:
+            InputError: When the replicas do not hold what these hold, or do not fit.
         """
+        if replicas is not None:
+            form, given = (
+                sorted(name for name, value in vars(each).items() if value is not None)
+                for each in (self.replicas, replicas)
+            )
+            if form != given:
+                raise InputError(f"Population.again: give Replicas of {form}, not of {given}.")
         result = replace(
             self,
             train=self.train if train is None else train,
             seed=self.seed if seed is None else seed,
+            replicas=self.replicas if replicas is None else replicas,
         )
+        same = ["_training", "_start", "_train", "_finish", "_scores"]
+        if train is None and seed is None:
+            same += ["_seen", "_epochs", "_evaluation"]
         if result.sizes == self.sizes:
-            compiled = ("_training", "_start", "_train", "_finish", "_scores")
-            result.__dict__.update({n: self.__dict__[n] for n in compiled if n in self.__dict__})
+            result.__dict__.update({name: getattr(self, name) for name in same})
         return result
 
     def init(self, hyperparameters: Values, *, generation: int = 0) -> Member:

@@ -1,0 +1,43 @@
+"""Input variables: how much each matters, and which to keep."""
+
+from difftune.selection.attribution import (
+    expected_gradients,
+    input_gradients,
+    integrated_gradients,
+)
+from difftune.selection.baselines import correlation, mutual_information, separation
+from difftune.selection.elimination import Selection, Step, eliminate, forward
+from difftune.selection.importance import (
+    METHODS,
+    Importance,
+    Ranking,
+    importance,
+    leave_one_out,
+)
+from difftune.selection.judge import on_test_events
+from difftune.selection.study import Networks, Study, train
+from difftune.selection.variables import Findings, Units
+
+__all__ = [
+    "METHODS",
+    "Findings",
+    "Importance",
+    "Networks",
+    "Ranking",
+    "Selection",
+    "Step",
+    "Study",
+    "Units",
+    "correlation",
+    "eliminate",
+    "expected_gradients",
+    "forward",
+    "importance",
+    "input_gradients",
+    "integrated_gradients",
+    "leave_one_out",
+    "mutual_information",
+    "on_test_events",
+    "separation",
+    "train",
+]
