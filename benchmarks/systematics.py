@@ -103,7 +103,9 @@ def compared(what: str, found: dict[str, list[dict]], key: str) -> list[Row]:
     for name, results in found.items():
         x = values(results, key)
         spread = f"± {x.std(ddof=1):.2g} (bins: {edges_of(results)})"
-        rows.append(Row(what=f"{what}, {name}", required="", measured=x.mean(), spread=spread))
+        rows.append(
+            Row(what=f"{what}, {name}", required="", measured=float(x.mean()), spread=spread)
+        )
         if name == "cross-entropy":
             continue
         gain = sign * (x.mean() - plain.mean())

@@ -306,9 +306,9 @@ def measured(analysis, recipe, *, seeds, optimised=True, **options):
 
 # %% Picture
 FIGURES = {
-    "stat-only significance": "Stat-only significance,\nrelative to cross-entropy",
-    "significance": "Significance with systematics,\nrelative to cross-entropy",
-    "sigma": "σ(μ) with systematics,\nrelative to cross-entropy",
+    "stat-only significance": "Stat-only significance",
+    "significance": "Significance with systematics",
+    "sigma": "σ(μ) with systematics",
 }
 
 
@@ -328,7 +328,7 @@ def draw(results, output):
             axes.errorbar(values.mean(), row, xerr=values.std(ddof=1), fmt="o", color=color)
         axes.axvline(1.0, color="#94a4a2", linewidth=1, zorder=0)
         better = "smaller" if key == "sigma" else "larger"
-        axes.set_xlabel(f"{label} ({better} is better)", fontsize=11)
+        axes.set_xlabel(f"{label},\nrelative to cross-entropy\n({better} is better)", fontsize=12)
     panels[0].set_yticks(range(len(names)), names, fontsize=12)
     panels[0].invert_yaxis()
     output.parent.mkdir(parents=True, exist_ok=True)
