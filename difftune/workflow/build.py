@@ -346,7 +346,7 @@ def strategy(config: Config) -> Strategy:
     """
     section = config.search
     cls, options = STRATEGIES[section.strategy], section.options
-    known = set(inspect.signature(cls).parameters) - {"sampler", "study", "stream"}
+    known = set(inspect.signature(cls).parameters) - {"sampler", "study"}
     for option in options:
         if option not in known:
             mine = sorted(known & set(type(section).model_fields))
@@ -358,8 +358,6 @@ def strategy(config: Config) -> Strategy:
         options["sampler"] = section.strategy
         if "journal" in options:
             options["journal"] = Path(options["journal"])
-    if cls is CMAES:
-        options["stream"] = config.general.seed
     size = section.model_dump(include={"population", "rounds", "epochs_per_round"})
     return _repeated(cls(**size, **options), config)
 

@@ -40,7 +40,7 @@ def search(space=None, **section):
             {"strategy": "evolution", "survivors": 0.5, "elite": 0, "crossover": 0.5},
             Evolution(population=16, survivors=0.5, elite=0, crossover=0.5),
         ),
-        ({"strategy": "cmaes", "sigma": 0.2}, CMAES(sigma=0.2, stream=1)),
+        ({"strategy": "cmaes", "sigma": 0.2}, CMAES(sigma=0.2)),
         (
             {"strategy": "random", "executions": 3, "caution": 1},
             Repeated(strategy=Random(), executions=3, caution=1.0),
