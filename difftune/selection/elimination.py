@@ -86,16 +86,24 @@ class Selection:
 
     @property
     def mean(self) -> Float[np.ndarray, " sets"]:
-        """Score of each set."""
-        return np.nanmean(self.score, axis=(1, 2))
+        """Score of each set; minus infinity where all trainings diverged."""
+        return means(self.score)
 
     @property
     def uncertainty(self) -> Float[np.ndarray, " sets"]:
         """Standard error of the difference of each set to the best one."""
-        return _difference(self.score, self.score[int(np.nanargmax(self.mean))])[1]
+        return difference(self.score, self.score[int(np.argmax(self.mean))])[1]
 
 
-def _difference(
+def means(score: Float[np.ndarray, "sets seeds folds"]) -> Float[np.ndarray, " sets"]:
+    """Mean of each set over the trainings that did not diverge; minus infinity if all did."""
+    there = np.isfinite(score)
+    total = np.sum(np.where(there, score, 0.0), axis=(1, 2), dtype=float)
+    count = np.sum(there, axis=(1, 2))
+    return np.where(count > 0, total / np.maximum(count, 1), -np.inf)
+
+
+def difference(
     score: Float[np.ndarray, "sets seeds folds"], reference: Float[np.ndarray, "seeds folds"]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard error of the difference to a set, in pairs of equal seed and fold."""
@@ -117,8 +125,8 @@ def choose(score: Float[np.ndarray, "sets seeds folds"], sizes: Any, tolerance: 
         sizes: Units of each.
         tolerance: Standard errors; 0 takes the best set.
     """
-    best = int(np.nanargmax(np.nanmean(score, axis=(1, 2))))
-    mean, error = _difference(score, score[best])
+    best = int(np.argmax(means(score)))
+    mean, error = difference(score, score[best])
     allowed = np.flatnonzero(mean >= -tolerance * error)
     return int(min(allowed, key=lambda i: (sizes[i], -mean[i])))
 
@@ -187,7 +195,7 @@ class _Search:
             first = 0 if kept.any() else 1
             trained = trainer(sets[first:])
             reference = trained.score[0] if kept.any() else trained.score.max(axis=0)
-            mean, error = _difference(trained.score[1 - first :], reference)
+            mean, error = difference(trained.score[1 - first :], reference)
             scale = max(abs(float(np.nanmean(reference))), 1e-12)
             best = int(np.argmax(mean))
             networks, number = trained, best + 1 - first
@@ -206,7 +214,7 @@ class _Search:
             if store is not None:
                 store.write(len(steps), step)
             self.on_round(step)
-        return self._result(steps)
+        return self._result(steps, trainer)
 
     def _done(self, steps: list[Step], kept: Bool[np.ndarray, " units"]) -> bool:
         if self.direction == "backward" and kept.sum() <= self.least:
@@ -215,7 +223,7 @@ class _Search:
             return True
         return stale(steps) >= self.patience
 
-    def _result(self, steps: list[Step]) -> Selection:
+    def _result(self, steps: list[Step], trainer: Trainer) -> Selection:
         units, backward = self.study.units, self.direction == "backward"
         kept = np.full(len(units), backward)
         path = [kept.copy()] if backward else []
@@ -224,7 +232,7 @@ class _Search:
             path.append(kept.copy())
         sets = np.stack(path)
         # Those numbers that a set was chosen by are too good: all are trained once more.
-        score = Trainer(self.study, len(sets), first_seed=_FRESH)(sets).score
+        score = trainer(sets, first_seed=_FRESH).score
         chosen = choose(score, sets.sum(axis=1), self.tolerance)
         names = [tuple(n for n, k in zip(units.names, row, strict=True) if k) for row in sets]
         held = {v for n in names[chosen] for v in units.members[units.number(n)]}

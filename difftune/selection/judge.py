@@ -43,7 +43,7 @@ def on_test_events(
     if not study.test_folds:
         raise InputError("Study(test_folds=()): there are no test events to judge by.")
     study = replace(study, seeds=seeds or study.seeds)
-    networks = Trainer(study, len(kept), first_seed=_FRESH)(np.asarray(kept, bool))
+    networks = Trainer(study, len(kept))(np.asarray(kept, bool), first_seed=_FRESH)
     events = study.events.in_folds(tuple(study.test_folds)).simulated
     data = columns(events, study.events.yields(), study.transform, negative=study.negative_weights)
     batch = jax.tree.map(np.asarray, as_batch(data, np.arange(len(data.weight)), 1.0))

@@ -226,30 +226,41 @@ class Trainer:
 
     Args:
         study: What is trained.
-        most: Largest number of sets at once. Fewer are trained by the same compiled program, in
-            which the seats that are left over are out and cost nothing.
-        first_seed: Number of the first seed; another one makes trainings that are independent.
+        most: Number of sets at once. Fewer are trained by the same compiled program, in which the
+            seats that are left over are out and cost nothing; more, one part after the other.
     """
 
-    def __init__(self, study: Study, most: int, *, first_seed: int = 0):
-        self.study, self.most, self.first_seed = study, most, first_seed
+    def __init__(self, study: Study, most: int):
+        self.study, self.most = study, most
         self._population: Population | None = None
 
-    def __call__(self, kept: Bool[np.ndarray, "sets units"]) -> Networks:
+    def __call__(self, kept: Bool[np.ndarray, "sets units"], *, first_seed: int = 0) -> Networks:
         """Trains sets of units.
 
         Args:
-            kept: Which units each set holds; not more sets than `most`.
+            kept: Which units each set holds.
+            first_seed: Number of the first seed; another one makes trainings that are independent.
 
         Raises:
             InputError: For a hyperparameter that nothing reads.
         """
+        starts = range(0, len(kept), self.most)
+        parts = [self._some(kept[i : i + self.most], first_seed) for i in starts]
+        if len(parts) == 1:
+            return parts[0]
+        return Networks(
+            kept=np.asarray(kept),
+            score=np.concatenate([part.score for part in parts]),
+            best=jax.tree.map(lambda *each: np.concatenate(each), *(part.best for part in parts)),
+        )
+
+    def _some(self, kept: Bool[np.ndarray, "sets units"], first_seed: int) -> Networks:
         study, count = self.study, len(kept)
         filled = np.concatenate([kept, np.repeat(kept[:1], self.most - count, axis=0)])
         replicas = Replicas.crossed(
             inputs=study.units.mask(filled), seeds=study.seeds, folds=study.folds
         )
-        replicas = replace(replicas, seed=np.asarray(replicas.seed) + self.first_seed)
+        replicas = replace(replicas, seed=np.asarray(replicas.seed) + first_seed)
         members = self.most * study.trainings
         given = {
             name: np.full(members, value, np.float32)

@@ -188,7 +188,7 @@ def test_groups_are_units():
         assert set(ours.order(method)[-2:]) == {"noise_1", "noise_2"}
 
 
-def test_bad_input():
+def test_bad_input(networks):
     with pytest.raises(InputError, match="Did you mean 'xor_1'"):
         samples.study(groups={"pair": ["xor_1 ", "xor_2"]})
     with pytest.raises(InputError, match=r"'weak' is in 'a' and again in 'b'"):
@@ -202,7 +202,7 @@ def test_bad_input():
     with pytest.raises(InputError, match="Did you mean 'permutation'"):
         importance(STUDY, methods=("permutations",))
     with pytest.raises(InputError, match="no process 'sig'"):
-        importance(STUDY, train(STUDY), methods=("gate",), processes=["sig"])
+        importance(STUDY, networks, methods=("gate",), processes=["sig"])
 
 
 def test_constant_variables_are_reported_and_do_no_harm(caplog):
