@@ -1,5 +1,6 @@
 """Losses and metrics: scores and a batch in, a scalar out."""
 
+from difftune.objectives.adversarial import Adversarial
 from difftune.objectives.asimov import AsimovLLR
 from difftune.objectives.base import Objective, Scaled, Sum, as_objective
 from difftune.objectives.batch import Batch, Variation, Varied, signal_probability
@@ -9,9 +10,11 @@ from difftune.objectives.distance_correlation import DistanceCorrelation
 from difftune.objectives.fit_metrics import FitScore
 from difftune.objectives.fit_model import FitModel
 from difftune.objectives.focal import Focal
+from difftune.objectives.histogram_variation import HistogramVariation
 from difftune.objectives.mean_squared_error import MeanSquaredError
 from difftune.objectives.metrics import Separation, Significance
 from difftune.objectives.neos import NeosLoss, loss_from_model
+from difftune.objectives.nuisance_correlation import NuisanceCorrelation
 from difftune.objectives.ranking import CutAMS, CutSignificance, RocArea
 from difftune.objectives.regions import Regions
 from difftune.objectives.roc_auc import RocAuc
@@ -27,6 +30,7 @@ from difftune.objectives.through_fit import (
 
 __all__ = [
     "AMS",
+    "Adversarial",
     "AsimovLLR",
     "Batch",
     "CategoricalCrossEntropy",
@@ -41,8 +45,10 @@ __all__ = [
     "FitModel",
     "FitScore",
     "Focal",
+    "HistogramVariation",
     "MeanSquaredError",
     "NeosLoss",
+    "NuisanceCorrelation",
     "Objective",
     "PoiUncertainty",
     "Regions",

@@ -2,6 +2,7 @@
 
 from difftune.training.batches import Epochs, batch_at
 from difftune.training.blueprint import Blueprint, Weights
+from difftune.training.boosting import boosted
 from difftune.training.checkpoint import Checkpoints
 from difftune.training.devices import describe, use_cpu_cores
 from difftune.training.history import History
@@ -15,6 +16,7 @@ from difftune.training.member import (
     Snapshot,
     diverged,
 )
+from difftune.training.negative import NegativeWeights, resampled, treated_weights
 from difftune.training.network import TrainedNetwork
 from difftune.training.optimizers import adam, optimizer
 from difftune.training.overtraining import (
@@ -30,6 +32,7 @@ from difftune.training.overtraining import (
     ShapeKS,
 )
 from difftune.training.population import Population
+from difftune.training.processes import Alone, Processes, connect
 from difftune.training.replicas import Replicas
 from difftune.training.sample import Columns, columns, training_weights
 from difftune.training.schedules import SCHEDULES
@@ -42,6 +45,7 @@ __all__ = [
     "STATUS",
     "STOPPED",
     "AllOf",
+    "Alone",
     "AnyCondition",
     "Blueprint",
     "Checkpoints",
@@ -53,8 +57,10 @@ __all__ = [
     "History",
     "LossGap",
     "Member",
+    "NegativeWeights",
     "OvertrainingCondition",
     "Population",
+    "Processes",
     "Replicas",
     "ScoreGap",
     "Scored",
@@ -65,12 +71,16 @@ __all__ = [
     "Weights",
     "adam",
     "batch_at",
+    "boosted",
     "columns",
+    "connect",
     "describe",
     "diverged",
     "optimizer",
+    "resampled",
     "store",
     "stored",
     "training_weights",
+    "treated_weights",
     "use_cpu_cores",
 ]

@@ -15,6 +15,7 @@ class History:
         round: Round of each epoch.
         loss: Mean training loss (in training mode).
         validation_loss: Objective on the validation events.
+        hard_loss: The same of events in hard bins, where the objective smears them.
         score: Validation score; larger is better.
         train_score: The same on as many training events.
         hyperparameters: Values in each round.
@@ -29,6 +30,7 @@ class History:
     round: Int[np.ndarray, " epochs"]
     loss: Float[np.ndarray, "epochs members"]
     validation_loss: Float[np.ndarray, "epochs members"]
+    hard_loss: Float[np.ndarray, "epochs members"]
     score: Float[np.ndarray, "epochs members"]
     train_score: Float[np.ndarray, "epochs members"]
     hyperparameters: dict[str, Float[np.ndarray, "rounds members"]]

@@ -24,6 +24,7 @@ from difftune.histfactory import FreeNormalisation, Luminosity, NormalisationUnc
 from difftune.models import MLP, Model
 from difftune.objectives import (
     AMS,
+    Adversarial,
     AsimovLLR,
     CategoricalCrossEntropy,
     CrossEntropy,
@@ -36,7 +37,9 @@ from difftune.objectives import (
     FitModel,
     FitScore,
     Focal,
+    HistogramVariation,
     MeanSquaredError,
+    NuisanceCorrelation,
     Objective,
     PoiUncertainty,
     RocArea,
@@ -83,6 +86,9 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "s_over_root_b": SOverRootB,
     "ams": AMS,
     "distance_correlation": DistanceCorrelation,
+    "adversarial": Adversarial,
+    "histogram_variation": HistogramVariation,
+    "nuisance_correlation": NuisanceCorrelation,
 }
 THROUGH_FIT: dict[str, type[ThroughFit]] = {
     "poi_uncertainty": PoiUncertainty,
@@ -218,6 +224,10 @@ def optimizer(config: Config) -> Optimizer:
     return kinds_of_optimizer(*([given] if isinstance(given, str) else given))
 
 
+# What an analysis file says of the statistical model; the rest is that of the measurement.
+FIT_OPTIONS = ("bins", "bandwidth", "kernel", "straight_through", "mc_statistics")
+
+
 def _term(section: ObjectiveSection, config: Config) -> Objective:
     options, features = section.options, config.data.features
     learned = options.pop("learned_edges", False)
@@ -243,7 +253,7 @@ def _term(section: ObjectiveSection, config: Config) -> Objective:
     known = {
         name: parameter
         for name, parameter in inspect.signature(cls).parameters.items()
-        if cls is not FitModel or name in ("bins", "bandwidth", "mc_statistics")
+        if cls is not FitModel or name in FIT_OPTIONS
     }
     if learned:
         if "bins" not in known:

@@ -25,10 +25,13 @@ from difftune.search import (
 )
 from difftune.search.space import Choice
 from difftune.training import (
+    Alone,
     AnyCondition,
     Blueprint,
     Checkpoints,
+    NegativeWeights,
     Population,
+    Processes,
     Replicas,
     ScoreGap,
     TrainedNetwork,
@@ -36,7 +39,6 @@ from difftune.training import (
     columns,
 )
 from difftune.training.optimizers import Optimizer
-from difftune.training.sample import NegativeWeights
 from difftune.workflow.progress import RoundLog
 from difftune.workflow.split import Split
 
@@ -51,6 +53,7 @@ class Task:
         objective: What is minimised.
         fixed: Hyperparameters that are not searched.
         batch_size: Events a batch, or several such numbers, where the search does not choose it.
+        chunk: Events that the network keeps activations of at a time; None for whole batches.
         patience: Epochs without improvement until a member stops.
         metric: Validation score.
         overtraining: Condition on training and validation score.
@@ -58,6 +61,7 @@ class Task:
         optimizer: Makes the optimizer.
         impute: What replaces missing values: `"median"`, `"mean"` or a number.
         missing_indicators: Whether the network also learns which values were missing.
+        processes: Those that share the members.
 
     Raises:
         InputError: When there is no signal, or a value is out of range.
@@ -68,6 +72,7 @@ class Task:
     objective: Objective = field(default_factory=CrossEntropy)
     fixed: Mapping[str, float] = field(default_factory=dict)
     batch_size: int | tuple[int, ...] = 1024
+    chunk: int | None = None
     patience: int = 10
     metric: Any = field(default_factory=Significance)
     overtraining: AnyCondition = field(default_factory=ScoreGap)
@@ -75,6 +80,7 @@ class Task:
     optimizer: Optimizer = adam
     impute: str | float = "median"
     missing_indicators: bool = False
+    processes: Processes = field(default_factory=Alone)
 
     def __post_init__(self):
         if not any(self.signal_process):
@@ -156,11 +162,13 @@ class Task:
             members=strategy.population,
             replicas=replicas,
             batch_size=sizes,
+            chunk=self.chunk,
             patience=self.patience,
             metric=metric,
             overtraining=self.overtraining,
             optimizer=self.optimizer,
             seed=seed,
+            processes=self.processes,
         )
 
     def _replicas(self, strategy: Strategy) -> Replicas:
@@ -210,7 +218,7 @@ class Task:
             strategy,
             space,
             fixed=self.fixed,
-            checkpoints=None if folder is None else Checkpoints(folder),
+            checkpoints=Checkpoints(folder) if folder and self.processes.rank == 0 else None,
             on_round=on_round,
         )
         return Tuned(
@@ -342,6 +350,7 @@ def tune(
     seed: int = 1,
     hyperparameters: Mapping[str, float] | None = None,
     batch_size: int = 1024,
+    chunk: int | None = None,
     patience: int = 10,
     metric: Any | None = None,
     overtraining: AnyCondition | None = None,
@@ -353,6 +362,7 @@ def tune(
     test_folds: Sequence[int] = (4,),
     checkpoints: Path | None = None,
     on_round: Callable[[Progress], None] | None = None,
+    processes: Processes | None = None,
 ) -> Tuned:
     """Tunes a network on events, by training a population of them.
 
@@ -365,12 +375,16 @@ def tune(
         search: The strategy, with its population, rounds and epochs a round.
         seed: Decides everything random.
         hyperparameters: Values that are not searched.
-        batch_size: Events a batch, where neither space nor hyperparameters have `batch_size`.
+        batch_size: Events a batch, where neither space nor hyperparameters have `batch_size`; as
+            many as there are, or more, for all of them in one.
+        chunk: Events that the network keeps activations of at a time, where a batch has more: the
+            gradient is that of the whole batch, in bounded memory.
         patience: Epochs without a better validation score until a member stops.
         metric: Validation score, of the form of an objective; larger is better. The stat-only
             Asimov significance by default.
         overtraining: Condition that a network must meet to be chosen.
-        negative_weights: `"keep"` or `"absolute"`, in the training only.
+        negative_weights: `"keep"`, `"absolute"` or `"resample"`, in the training only
+            (`difftune.training.treated_weights`).
         optimizer: Makes an optax optimizer from a member's hyperparameters.
         impute: What replaces missing values: `"median"`, `"mean"` or a number.
         missing_indicators: Whether the network also learns which values were missing.
@@ -379,6 +393,8 @@ def tune(
         checkpoints: Folder for checkpoints; a search found there is continued.
         on_round: Called with the `Progress` of each round; a line of the log by default
             (`logging.basicConfig(level="INFO")` shows it).
+        processes: Those that share the members, from `difftune.training.connect`; all call this
+            with the same arguments, and all get the same result.
 
     Returns:
         The networks, their ranking, and the history of the search.
@@ -394,6 +410,7 @@ def tune(
         objective=as_objective(objective or CrossEntropy()),
         fixed=dict(hyperparameters or {}),
         batch_size=batch_size,
+        chunk=chunk,
         patience=patience,
         metric=metric or Significance(),
         overtraining=overtraining or ScoreGap(),
@@ -401,6 +418,7 @@ def tune(
         optimizer=optimizer,
         impute=impute,
         missing_indicators=missing_indicators,
+        processes=processes or Alone(),
     )
     return task.search(
         search or PBT(),
