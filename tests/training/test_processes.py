@@ -182,32 +182,31 @@ def test_two_processes_of_jax_give_what_one_gives_and_a_dead_one_ends_the_job(al
     assert found == {0: alone, 1: alone}, outs[0][1][-2000:]
 
 
-def test_two_processes_of_mpi_give_what_one_gives(alone, tmp_path):
+def over_mpi(folder, *dies: str) -> subprocess.CompletedProcess:
+    """Two processes that MPI connects, to their end."""
     pytest.importorskip("mpi4jax", reason="the extra 'mpi' is not installed")
     assert shutil.which("mpirun"), "mpi4jax is there, but mpirun is not in the PATH"
-    command = ["mpirun", "-n", "2", *COMMAND, "mpi", str(tmp_path)]
     settings = {
         "OMPI_ALLOW_RUN_AS_ROOT": "1",
         "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
         "OMPI_MCA_rmaps_base_oversubscribe": "1",
     }
-    done = subprocess.run(
-        command, env=environment(**settings), capture_output=True, text=True, timeout=LIMIT
+    return subprocess.run(
+        ["mpirun", "-n", "2", *COMMAND, "mpi", str(folder), *dies],
+        env=environment(**settings),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
     )
+
+
+def test_two_processes_of_mpi_give_what_one_gives(alone, tmp_path):
+    done = over_mpi(tmp_path)
     assert results(done.stdout) == {0: alone, 1: alone}, done.stderr[-2000:]
 
 
 def test_a_dead_process_of_mpi_ends_the_job_and_one_process_goes_on(alone, tmp_path):
-    pytest.importorskip("mpi4jax", reason="the extra 'mpi' is not installed")
-    command = ["mpirun", "-n", "2", *COMMAND, "mpi", str(tmp_path), "2"]
-    settings = {
-        "OMPI_ALLOW_RUN_AS_ROOT": "1",
-        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-        "OMPI_MCA_rmaps_base_oversubscribe": "1",
-    }
-    done = subprocess.run(
-        command, env=environment(**settings), capture_output=True, text=True, timeout=LIMIT
-    )
+    done = over_mpi(tmp_path, "2")
     assert done.returncode != 0
     assert "signal 9" in done.stderr
     assert "RESULT" not in done.stdout
