@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         objectives,
         report,
         search,
+        selection,
         training,
         workflow,
     )
@@ -50,6 +51,7 @@ _MODULES = (
     "objectives",
     "report",
     "search",
+    "selection",
     "training",
     "workflow",
 )

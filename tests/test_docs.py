@@ -16,6 +16,7 @@ from pydantic import BaseModel
 import difftune as dt
 from difftune import config
 from tests.data.files import write_root
+from tests.selection import samples
 from tests.training import toy
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -142,6 +143,18 @@ def run_reading() -> dt.Events:
     return names["events"]
 
 
+def test_the_cluster_page_runs_on_one_process():
+    assert len(run("cluster.md")["tuned"].ranking) == SIZES["population"]
+
+
+def test_search_python():
+    names = run("search.md")
+    sizes = {strategy.population for strategy in names["searches"].values()}
+    assert sizes == {16, SIZES["population"]}
+    assert len(names["everything"]) == 13
+    assert len(names["condition"].conditions) == 4
+
+
 def test_objectives_python():
     excess = run("objectives.md")["excess"]
     sizes = sorted(excess)
@@ -163,6 +176,14 @@ def test_likelihoods_python():
     limits = [names["median_limit"](numbers) for numbers in (names["model"].numbers, changed)]
     slope = names["slope"][entry.start]
     np.testing.assert_allclose((limits[1] - limits[0]) / 0.01, slope, rtol=1e-2)
+
+
+def test_selection_python():
+    names = run("selection.md", events=samples.known(1200))
+    assert names["study"].units.names == names["importance"].names
+    # Those that matter are there, whatever the few epochs made of the rest.
+    assert {"xor_1", "xor_2"} <= set(names["chosen"].variables)
+    assert np.all(np.isfinite(names["by_significance"].methods["slope"].value))
 
 
 def test_binning_python():

@@ -70,6 +70,39 @@ class Objective(abc.ABC):
         del processes
         return self
 
+    def seeing(self, variations: Sequence[str]) -> "Objective":
+        """The objective for events with these systematic variations (by default itself).
+
+        Called once before the training; what `init` gives may depend on it.
+
+        Args:
+            variations: Their names.
+        """
+        del variations
+        return self
+
+    def paced(self, updates: PyTree, hyperparameters: Mapping[str, Array]) -> PyTree:
+        """A step of the optimizer in the objective's own parameters (by default as it is).
+
+        For parameters with a learning rate of their own: whatever the optimizer, its step is
+        proportional to the learning rate.
+
+        Args:
+            updates: What is going to be added to the parameters.
+            hyperparameters: This member's values; `"learning_rate"` is that of the step, without
+                its schedule.
+        """
+        del hyperparameters
+        return updates
+
+    def hardened(self) -> "Objective":
+        """The limit of no smearing: events in hard bins or hard order (by default itself).
+
+        The training records both on the validation events. Their difference is what the training
+        optimises and the measurement does not have.
+        """
+        return self
+
     def __add__(self, other: "Objective | Function") -> "Sum":
         return Sum((self, as_objective(other)))
 
@@ -126,6 +159,18 @@ class Scaled(Objective):
         """The same factor for what is bound."""
         return Scaled(self.objective.bound_to(processes), self.factor)
 
+    def seeing(self, variations):
+        """The same factor for what sees them."""
+        return Scaled(self.objective.seeing(variations), self.factor)
+
+    def paced(self, updates, hyperparameters):
+        """As of what is scaled."""
+        return self.objective.paced(updates, hyperparameters)
+
+    def hardened(self):
+        """The same factor for what is hard."""
+        return Scaled(self.objective.hardened(), self.factor)
+
     @property
     def outputs(self) -> Outputs:  # type: ignore[override]
         """What the network gives."""
@@ -171,6 +216,20 @@ class Sum(Objective):
     def bound_to(self, processes):
         """The sum of what is bound."""
         return Sum(tuple(term.bound_to(processes) for term in self.terms))
+
+    def seeing(self, variations):
+        """The sum of what sees them."""
+        return Sum(tuple(term.seeing(variations) for term in self.terms))
+
+    def paced(self, updates, hyperparameters):
+        """Each term's own."""
+        return tuple(
+            term.paced(own, hyperparameters) for term, own in zip(self.terms, updates, strict=True)
+        )
+
+    def hardened(self):
+        """The sum of what is hard."""
+        return Sum(tuple(term.hardened() for term in self.terms))
 
     @property
     def outputs(self) -> Outputs:  # type: ignore[override]

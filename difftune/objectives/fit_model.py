@@ -22,8 +22,8 @@ from difftune.histfactory import (
 )
 from difftune.histfactory.compile import FROM_MEASUREMENT, Spec, patched
 from difftune.histfactory.filling import Filling, Yields, dummy_templates, filling, symmetrised
-from difftune.histograms import soft_histogram
-from difftune.objectives.annealing import annealed, start_and_end
+from difftune.histograms.soft import in_blocks, soft_histogram
+from difftune.objectives.annealing import HARD, annealed, check_kernel, start_and_end
 from difftune.objectives.base import Outputs
 from difftune.objectives.batch import Batch, Varied, signal_probability
 from difftune.objectives.edges import Bins, check_bins, edges_of, number_of, start_edges
@@ -51,6 +51,10 @@ class FitModel:
             at the start and at the end of the training; geometrically annealed in between. The
             hyperparameter `"bandwidth"`, where the search has it, multiplies both. Regions have a
             temperature instead.
+        kernel: How an event is spread over the bins: `"logistic"`, `"normal"` or `"softmax"`, as in
+            `difftune.histograms.soft_histogram`.
+        straight_through: Whether the value is that of hard bins, and only the gradient that of
+            smeared events.
         normalisation: Uncertainties of yields.
         luminosity: Uncertainty of the luminosity.
         free: Yields that are determined by the fit.
@@ -59,22 +63,26 @@ class FitModel:
             has no such parameter, so the model can be fitted here, and not be exported.
         mc_statistics: Whether to take the statistical uncertainty of the batch into account
             (staterror). A batch holds fewer events than the templates of the measurement, and so
-            has a larger one.
+            has a larger one; a number is a factor on its variance, such as the number of events of
+            a batch over that of the templates.
         processes: Names and roles of the processes in the order of the batch's process index. The
             training gives those of its events. Without any there are two samples, `"background"`
             and `"signal"`, by the label.
 
     Raises:
-        InputError: For fewer than two bins, a bandwidth that is not positive.
+        InputError: For fewer than two bins, a bandwidth that is not positive, a factor that is
+            negative, an unknown kernel.
     """
 
     bins: Bins = 10
     bandwidth: Sequence[float] = (0.05, 0.01)
+    kernel: str = "logistic"
+    straight_through: bool = False
     normalisation: Sequence[NormalisationUncertainty] = ()
     luminosity: Luminosity | None = None
     free: Sequence[FreeNormalisation] = ()
     unconstrained: Sequence[str] = ()
-    mc_statistics: bool = True
+    mc_statistics: bool | float = True
     processes: Sequence[Process] = ()
     _workspace: "_Workspace | None" = field(default=None, repr=False)
 
@@ -82,6 +90,12 @@ class FitModel:
         for name in ("normalisation", "free", "processes", "unconstrained"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         check_bins(self.bins, "FitModel", regions=True)
+        if not 0.0 <= self.mc_statistics < float("inf"):
+            raise InputError(
+                f"FitModel(mc_statistics={self.mc_statistics}): give True, False, or a positive "
+                "factor on the variance."
+            )
+        check_kernel(self.kernel, "FitModel")
         object.__setattr__(self, "bandwidth", start_and_end(self.bandwidth, "FitModel(bandwidth"))
 
     @classmethod
@@ -148,6 +162,12 @@ class FitModel:
         """The model with these processes, unless it was given its own."""
         return self if self.processes else replace(self, processes=tuple(processes))
 
+    def hardened(self) -> "FitModel":
+        """The model of events in hard bins or regions."""
+        bins = self.bins
+        bins = replace(bins, hard=True) if isinstance(bins, Regions) else bins
+        return replace(self, bins=bins, bandwidth=HARD)
+
     def init(self, key: Array) -> PyTree:
         """Start values of the edges, if they are to be trained.
 
@@ -199,7 +219,7 @@ class FitModel:
             self.luminosity,
             self.free,
             self.unconstrained,
-            self.mc_statistics,
+            bool(self.mc_statistics),
         )
         return _built(names, signal, variations, number_of(self.bins), *more)
 
@@ -214,15 +234,24 @@ class FitModel:
         masks, bins = self._masks(batch), self.bins
 
         def filled(scores: Array, weights: Float[Array, "rows events"]) -> Array:
+            return in_blocks(block, jnp.moveaxis(scores, 0, -1), weights, masks)
+
+        def block(scores: Array, weights: Array, masks: Array) -> Array:
+            scores = jnp.moveaxis(scores, -1, 0)
             columns = (weights[:, None, :] * masks).astype(scores.dtype)
             if isinstance(bins, Regions):
                 return columns @ bins.shares(scores, batch, hyperparameters)
-            bandwidth = annealed(self.bandwidth, batch, hyperparameters.get("bandwidth", 1.0))
             score = signal_probability(scores, batch)
-            edges = self.edges(parameters).astype(score.dtype)
-            return soft_histogram(score, columns, edges, bandwidth=bandwidth)
+            return soft_histogram(
+                score,
+                columns,
+                self.edges(parameters).astype(score.dtype),
+                bandwidth=annealed(self.bandwidth, batch, hyperparameters.get("bandwidth", 1.0)),
+                kernel=self.kernel,
+                straight_through=self.straight_through,
+            )
 
-        rows: list[Any] = [batch.weight, jnp.square(batch.weight)]
+        rows: list[Any] = [batch.weight, float(self.mc_statistics) * jnp.square(batch.weight)]
         moved: list[Any] = []
         places: list[tuple[list[Any], int] | None] = []
         for name, varied in _directions(batch):

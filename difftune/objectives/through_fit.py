@@ -64,6 +64,10 @@ class ThroughFit(Objective):
         """The objective with the model of these processes."""
         return replace(self, model=self.model.bound_to(processes))
 
+    def hardened(self):
+        """The objective of events in hard bins."""
+        return replace(self, model=self.model.hardened())
+
 
 @dataclass(frozen=True, kw_only=True)
 class PoiUncertainty(ThroughFit):

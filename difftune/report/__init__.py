@@ -13,15 +13,24 @@ from difftune.report.html import (
 )
 from difftune.report.lineage import best_network, line_of_descent
 from difftune.report.onnx import to_onnx, write_onnx
-from difftune.report.plots.correlations import feature_correlations, parameter_correlations
+from difftune.report.parallel import ParallelCoordinates
+from difftune.report.plots.condition import score_against_condition
+from difftune.report.plots.correlations import (
+    clustered_correlations,
+    feature_correlations,
+    parameter_correlations,
+)
 from difftune.report.plots.features import feature_distributions
 from difftune.report.plots.hyperparameters import hyperparameter_history
+from difftune.report.plots.importance import variable_importance
 from difftune.report.plots.loss import loss_history
 from difftune.report.plots.overtraining import score_distributions
+from difftune.report.plots.pairs import score_against_pairs
 from difftune.report.plots.pulls import pulls
 from difftune.report.plots.region import region
 from difftune.report.plots.roc import roc
 from difftune.report.plots.scan import score_against_hyperparameters
+from difftune.report.plots.selection import selection_path
 from difftune.report.plots.systematics import negligible, systematic_variations
 from difftune.report.run_tables import (
     members_table,
@@ -31,6 +40,7 @@ from difftune.report.run_tables import (
     yields_table,
 )
 from difftune.report.save import png, save, to_json
+from difftune.report.selection_tables import importance_table, selection_table
 from difftune.report.style import Label, PlotFigure
 from difftune.report.tables import Measured, Table, written
 from difftune.report.uncertainty import Uncertainty, uncertainty
@@ -42,6 +52,7 @@ __all__ = [
     "Label",
     "Measured",
     "Numbers",
+    "ParallelCoordinates",
     "Picture",
     "PlotFigure",
     "Row",
@@ -50,9 +61,11 @@ __all__ = [
     "Text",
     "Uncertainty",
     "best_network",
+    "clustered_correlations",
     "feature_correlations",
     "feature_distributions",
     "hyperparameter_history",
+    "importance_table",
     "line_of_descent",
     "loss_history",
     "members_table",
@@ -66,13 +79,18 @@ __all__ = [
     "roc",
     "samples_table",
     "save",
+    "score_against_condition",
     "score_against_hyperparameters",
+    "score_against_pairs",
     "score_distributions",
+    "selection_path",
+    "selection_table",
     "significance_table",
     "systematic_variations",
     "to_json",
     "to_onnx",
     "uncertainty",
+    "variable_importance",
     "write_onnx",
     "written",
     "yields_table",

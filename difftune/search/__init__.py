@@ -10,6 +10,7 @@ from difftune.search.pb2 import PB2
 from difftune.search.pbt import PBT
 from difftune.search.proposal import Proposal, Round, Standing, Strategy, fresh, unchanged
 from difftune.search.random import Random
+from difftune.search.repeated import Repeated
 from difftune.search.replay import Replay
 from difftune.search.space import (
     Dimension,
@@ -35,6 +36,7 @@ __all__ = [
     "Progress",
     "Proposal",
     "Random",
+    "Repeated",
     "Replay",
     "Round",
     "SearchError",

@@ -1,13 +1,13 @@
 """Evolution of a covariance matrix (CMA-ES, arXiv 1604.00772), by the package cmaes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from difftune.errors import InputError
-from difftune.search.proposal import Proposal, Standing, Strategy, fresh
+from difftune.search.proposal import Proposal, Round, Standing, Strategy, fresh
 from difftune.search.space import Space
 
 
@@ -22,7 +22,6 @@ class CMAES(Strategy):
     Args:
         population: Size of a generation; 4 + 3 ln(dimensions) or more.
         sigma: Standard deviation at the start, in units of the ranges.
-        stream: Another number gives other draws.
 
     Raises:
         InputError: Without the package, for a population below 4, or another sigma than a positive
@@ -30,7 +29,6 @@ class CMAES(Strategy):
     """
 
     sigma: float = 0.3
-    stream: int = 0
 
     def __post_init__(self):
         super().__post_init__()
@@ -49,26 +47,26 @@ class CMAES(Strategy):
         """The first generation, around the middle of the space."""
         if len(space) < 2:
             raise InputError("CMAES: the space needs two hyperparameters or more; take PBT.")
-        return self._next(space, ())
+        return self._next(space, (), rng)
 
     def propose(self, space: Space, standing: Standing, rng: np.random.Generator) -> Proposal:
         """The next generation."""
-        return self._next(space, tuple(each.best for each in standing.past))
+        return self._next(space, standing.past, rng)
 
-    def _next(self, space: Space, past: tuple[Float[np.ndarray, " members"], ...]) -> Proposal:
-        """What comes after these fitnesses: the same asked and told again from the beginning."""
+    def _next(self, space: Space, past: Sequence[Round], rng: np.random.Generator) -> Proposal:
+        """What comes after these rounds, which are told again from the beginning."""
         optimizer = _package().CMA(
             mean=np.full(len(space), 0.5),
             sigma=self.sigma,
             bounds=np.tile([0.0, 1.0], (len(space), 1)),
             population_size=self.population,
-            seed=self.stream,
+            seed=int(rng.integers(2**31)),
         )
-        for fitness in past:
-            asked = [optimizer.ask() for _ in range(self.population)]
-            worst = np.nanmin(fitness) if np.isfinite(fitness).any() else 0.0
-            value = np.where(np.isfinite(fitness), fitness, worst - 1.0)
-            optimizer.tell([(x, -float(y)) for x, y in zip(asked, value, strict=True)])
+        for each in past:
+            tried = np.stack([space[n].to_unit(each.hyperparameters[n]) for n in space], axis=-1)
+            worst = np.nanmin(each.best) if np.isfinite(each.best).any() else 0.0
+            value = np.where(np.isfinite(each.best), each.best, worst - 1.0)
+            optimizer.tell([(x, -float(y)) for x, y in zip(tried, value, strict=True)])
         unit = np.array([optimizer.ask() for _ in range(self.population)])
         values = {name: space[name].from_unit(unit[:, i]) for i, name in enumerate(space)}
         return fresh(values, self.population)

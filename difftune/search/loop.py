@@ -187,8 +187,9 @@ def run_search(
         strategy: Proposes who trains next with what.
         space: What the strategy may propose.
         fixed: Hyperparameters that stay as they are, one number for all members.
-        checkpoints: Where to leave a checkpoint after each round, and to resume from.
-        on_round: Called after each round.
+        checkpoints: Where to leave a checkpoint after each round, and to resume from; of several
+            processes only the first one's count.
+        on_round: Called after each round, in the first process.
 
     Returns:
         History, best snapshot of each member, and the winner.
@@ -212,13 +213,11 @@ def run_search(
     log, start = _Log(), 0
     state: Member | None = None
     kept: Snapshot | None = None
-    if checkpoints is not None:
-        structure = jax.eval_shape(lambda: population.init(constant | first.hyperparameters))
-        found = checkpoints.newest((structure, structure.best))
-        if found is not None:
-            start, (state, kept), facts = found
-            log = _Log.from_facts(facts)
-            logger.info("resumed after round %d of %d", start, rounds)
+    found = _found(population, checkpoints, constant | first.hyperparameters)
+    if found is not None:
+        start, (state, kept), facts = found
+        log = _Log.from_facts(facts)
+        logger.info("resumed after round %d of %d", start, rounds)
 
     for number in range(start, rounds):
         began = time.monotonic()
@@ -248,11 +247,11 @@ def run_search(
             epoch = len(log.epochs.get("epoch", []))
             state, record = population.epoch(state, values, epoch=epoch, epochs=length, begun=begun)
             log.epoch(epoch, number, jax.device_get(record))
-        state = jax.device_get(state)
-        kept = _better(state.best, kept)
-        if checkpoints is not None:
+        state = population.collected(state)
+        kept = _better(state.best, kept, strategy)
+        if checkpoints is not None and population.processes.rank == 0:
             checkpoints.save(number + 1, (state, kept), log.facts())
-        if on_round is not None:
+        if on_round is not None and population.processes.rank == 0:
             seconds = time.monotonic() - began
             status = np.asarray(state.status)
             on_round(
@@ -269,15 +268,36 @@ def run_search(
             )
     assert state is not None, "a strategy has at least one round"
     assert kept is not None, "what was trained was kept"
-    strategy.finish(space, log.standing())
-    return _result(state, kept, log)
+    if population.processes.rank == 0:
+        strategy.finish(space, log.standing())
+    return _result(state, kept, log, strategy)
 
 
-def _better(new: Snapshot, old: Snapshot | None) -> Snapshot:
+def _found(
+    population: Population, checkpoints: Checkpoints | None, values: Mapping[str, np.ndarray]
+) -> tuple[int, tuple[Member, Snapshot], dict] | None:
+    """The newest checkpoint of the first process, for all of them."""
+    processes = population.processes
+    if checkpoints is None and processes.size == 1:
+        return None
+    structure = jax.eval_shape(lambda: population.init(values))
+    like = (structure, structure.best)
+    mine = checkpoints if processes.rank == 0 else None
+    found = processes.agreed(lambda: None if mine is None else mine.newest(like))
+    bare = found and (found[0], jax.tree.leaves(found[1]), found[2])
+    bare = processes.of_first(bare)
+    if bare is None:
+        return None
+    start, leaves, facts = bare
+    return start, jax.tree.unflatten(jax.tree.structure(like), leaves), facts
+
+
+def _better(new: Snapshot, old: Snapshot | None, strategy: Strategy) -> Snapshot:
     """The better one of each slot; the best of a loser must outlive it."""
     if old is None:
         return jax.tree.map(np.array, new)
-    return jax.tree.map(np.asarray, choose(jnp.asarray(new.score > old.score), new, old))
+    merits = [strategy.merit(np.asarray(each.score)) for each in (new, old)]
+    return jax.tree.map(np.asarray, choose(jnp.asarray(merits[0] > merits[1]), new, old))
 
 
 def _settled(proposal: Proposal, space: Space) -> Proposal:
@@ -303,14 +323,17 @@ def _stream(population: Population, number: int) -> np.random.Generator:
     return np.random.default_rng([population.seed, 0, number])
 
 
-def _result(state: Member, best: Snapshot, log: _Log) -> SearchResult:
+def _result(state: Member, best: Snapshot, log: _Log, strategy: Strategy) -> SearchResult:
     score = np.asarray(best.score)
+    merit = strategy.merit(score)
     history = log.history(np.asarray(state.status))
-    if not np.any(np.isfinite(score)):
+    if not np.any(np.isfinite(merit)):
         counts = {name: history.status.count(name) for name in STATUS}
         raise SearchError(
             f"no member of the population ever met the overtraining condition with a finite "
             f"validation score (at the end: {counts}). Relax the condition, lower the learning "
             "rate, or give more training events."
         )
-    return SearchResult(history=history, best=best, winner=int(np.argmax(score)))
+    # Of the executions of the best trial, the best.
+    winner = int(np.argmax(np.where(merit == np.max(merit), score, -np.inf)))
+    return SearchResult(history=history, best=best, winner=winner)

@@ -117,6 +117,14 @@ class Strategy(abc.ABC):
         """
         return self.rounds
 
+    def merit(self, score: Float[np.ndarray, " members"]) -> Float[np.ndarray, " members"]:
+        """What members are kept and chosen by: their scores, or those of what they are part of.
+
+        Args:
+            score: Best score of each; minus infinity where there is none.
+        """
+        return score
+
     @abc.abstractmethod
     def start(self, space: Space, rng: np.random.Generator) -> Proposal:
         """The first round."""

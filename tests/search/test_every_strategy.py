@@ -21,6 +21,7 @@ from difftune.search import (
     Halving,
     Optuna,
     Random,
+    Repeated,
     Round,
     Space,
     category,
@@ -87,12 +88,7 @@ def drawn() -> np.ndarray:
 # The others have tests of what they are for.
 @pytest.mark.parametrize("name", ["tournament", "evolution", "crossover", "cmaes"])
 def test_they_find_more_than_random_search(name, drawn):
-    strategy = STRATEGIES[name]
-    if isinstance(strategy, CMAES):
-        strategies = [dataclasses.replace(strategy, stream=seed + 1) for seed in range(SEEDS)]
-        found = np.array([play(each, SPACE, HILL).best for each in strategies])
-    else:
-        found = bests(strategy)
+    found = bests(STRATEGIES[name])
     assert np.median(found) > np.median(drawn)
     assert stats.mannwhitneyu(found, drawn, alternative="greater").pvalue < 0.05
 
@@ -125,9 +121,8 @@ def test_a_resumed_search_goes_the_way_it_would_have_gone(name, last):
         np.testing.assert_array_equal(one.restart, other.restart)
         for key in SPACE:
             np.testing.assert_array_equal(one.hyperparameters[key], other.hyperparameters[key])
-    if not isinstance(strategy, CMAES):
-        other = play(strategy, SPACE, HILL, seed=4).proposals[0].hyperparameters
-        assert not np.array_equal(whole.proposals[0].hyperparameters["dropout"], other["dropout"])
+    other = play(strategy, SPACE, HILL, seed=4).proposals[0].hyperparameters
+    assert not np.array_equal(whole.proposals[0].hyperparameters["dropout"], other["dropout"])
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
@@ -348,6 +343,39 @@ def test_a_journal_holds_the_study(tmp_path):
     # Another search adds its own.
     play(strategy, SPACE, game, seed=3)
     assert len(read().trials) == 72
+
+
+# ---- several executions -------------------------------------------------------------------------
+
+
+def test_trials_are_judged_by_the_mean_of_their_executions():
+    """The noise is that of the execution, so the mean of all of a trial has none."""
+    each = 4
+    noise = np.tile([3.0, -1.0, -4.0, 2.0], 5)
+    space = Space(dropout=uniform(0.0, 0.5))
+    plain = PBT(population=5, rounds=6, epochs_per_round=1, quantile=0.4)
+    repeated = Repeated(strategy=plain, executions=each)
+    assert (repeated.population, repeated.rounds, repeated.epochs_per_round) == (20, 6, 1)
+    expected = play(plain, space, static(lambda v: v["dropout"]), seed=4)
+    found = play(repeated, space, static(lambda v: v["dropout"] + noise), seed=4)
+    for one, many in zip(expected.proposals, found.proposals, strict=True):
+        values = many.hyperparameters["dropout"].reshape(5, each)
+        np.testing.assert_array_equal(values, one.hyperparameters["dropout"][:, None] + 0 * values)
+        # An execution goes on from the same execution of the parent.
+        parents = many.parents.reshape(5, each)
+        np.testing.assert_array_equal(parents // each, one.parents[:, None] + 0 * parents)
+        np.testing.assert_array_equal(parents % each, np.arange(each) + 0 * parents)
+
+
+def test_the_spread_counts_as_much_as_asked():
+    strategy = Repeated(strategy=Random(population=3), executions=3, caution=2.0)
+    scores = np.array([1.0, 2, 3, 2, 2, 2, 9, 9, -np.inf])
+    expected = [2.0 - 2.0 * np.std([1, 2, 3], ddof=1), 2.0, np.nan]
+    np.testing.assert_allclose(strategy.by_trial(scores), expected)
+    merit = strategy.merit(scores)
+    np.testing.assert_allclose(merit, np.repeat([expected[0], 2.0, -np.inf], 3))
+    with pytest.raises(InputError, match=r"Repeated\(executions=1\): must be at least 2"):
+        Repeated(executions=1)
 
 
 # ---- grid, halving, evolution -------------------------------------------------------------------

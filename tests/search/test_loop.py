@@ -162,6 +162,28 @@ def test_pbt_never_copies_the_ineligible():
     assert copied >= 10
 
 
+@dataclass(frozen=True, kw_only=True)
+class Paired(Told):
+    """Members 0 and 1, 2 and 3, ... are one trial: its worse execution counts."""
+
+    def merit(self, score):
+        return np.repeat(np.min(np.reshape(score, (-1, 2)), axis=1), 2)
+
+
+def test_trials_are_kept_and_chosen_as_a_whole():
+    # (1, 0) reaches 3 and 2; then two copies of "recovers" 5 and 5, so they replace both.
+    # (2, 4) reaches 5 and 2, and then two of "rises", 1 and 1: both are kept as they were.
+    first = [1, 0, 2, 4, 3, 3, 6, 6]
+    second = [2, 2, 0, 0, 3, 3, 6, 6]
+    afresh = [0, 1, 2, 3]
+    proposals = told((SLOTS, SLOTS, first), (SLOTS, afresh, second), epochs=2)
+    strategy = Paired(**{**vars(proposals), "epochs_per_round": 2})
+    result = run(strategy)
+    assert result.best.score[:4].tolist() == [5.0, 5.0, 5.0, 2.0]
+    assert result.best.hyperparameters["script"][:4].tolist() == [2.0, 2.0, 2.0, 4.0]
+    assert result.winner == 0
+
+
 # ---- resuming ------------------------------------------------------------------------------------
 
 SPACE = Space(learning_rate=log_uniform(1e-4, 3e-2), dropout=uniform(0.0, 0.5))

@@ -5,7 +5,7 @@ import pytest
 
 from difftune import config
 from difftune.errors import InputError
-from difftune.search import CMAES, PB2, PBT, Evolution, Grid, Halving, Optuna, Random
+from difftune.search import CMAES, PB2, PBT, Evolution, Grid, Halving, Optuna, Random, Repeated
 from difftune.search.space import Category, Conditional
 from difftune.workflow import build
 
@@ -40,7 +40,15 @@ def search(space=None, **section):
             {"strategy": "evolution", "survivors": 0.5, "elite": 0, "crossover": 0.5},
             Evolution(population=16, survivors=0.5, elite=0, crossover=0.5),
         ),
-        ({"strategy": "cmaes", "sigma": 0.2}, CMAES(sigma=0.2, stream=1)),
+        ({"strategy": "cmaes", "sigma": 0.2}, CMAES(sigma=0.2)),
+        (
+            {"strategy": "random", "executions": 3, "caution": 1},
+            Repeated(strategy=Random(), executions=3, caution=1.0),
+        ),
+        (
+            {"cross_validation": True},
+            Repeated(strategy=PBT(), executions=4, folds=True),
+        ),
     ],
 )
 def test_a_strategy_is_what_the_file_says(section, expected):

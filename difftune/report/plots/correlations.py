@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
+from scipy.cluster.hierarchy import leaves_list, linkage
+from scipy.spatial.distance import squareform
 
 from difftune.report.panels import color_bar
 from difftune.report.style import (
@@ -102,6 +104,42 @@ def parameter_correlations(
     figure = _matrices({"": correlation[np.ix_(kept, kept)]}, chosen, label)
     figure.numbers = {"names": chosen, "correlation": correlation[np.ix_(kept, kept)]}
     return figure
+
+
+@styled
+def clustered_correlations(
+    correlation: Float[np.ndarray, "variables variables"],
+    names: Sequence[str],
+    *,
+    label: Label = DEFAULT_LABEL,
+) -> PlotFigure:
+    """Correlations with the variables in such an order that those alike are neighbours.
+
+    The order is that of the leaves of a tree (average linkage) in which the distance of two
+    variables is one minus the size of their correlation.
+
+    Args:
+        correlation: Correlation matrix; NaN counts as none.
+        names: Name of each variable.
+        label: What stands above the figure.
+    """
+    order = cluster_order(correlation)
+    matrix = np.asarray(correlation)[np.ix_(order, order)]
+    chosen = [names[i] for i in order]
+    figure = _matrices({"": matrix}, chosen, label)
+    figure.numbers = {"names": chosen, "correlation": matrix}
+    return figure
+
+
+def cluster_order(correlation: Float[np.ndarray, "variables variables"]) -> list[int]:
+    """Numbers of the variables, those that are alike beside each other."""
+    size = np.abs(np.nan_to_num(np.asarray(correlation, float)))
+    distance = np.clip(1 - (size + size.T) / 2, 0.0, 1.0)
+    if len(distance) < 3:
+        return list(range(len(distance)))
+    np.fill_diagonal(distance, 0.0)
+    tree = linkage(squareform(distance, checks=False), "average", optimal_ordering=True)
+    return leaves_list(tree).tolist()
 
 
 def _matrices(

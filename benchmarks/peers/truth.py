@@ -1,0 +1,145 @@
+"""Samples of which it is known what matters."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import difftune as dt
+from difftune import selection
+
+EVENTS = 6_000
+PROCESSES = (dt.Process(name="signal", role="signal"), dt.Process(name="background"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A sample and its truth.
+
+    Attributes:
+        events: The events.
+        exactly: Variables of which each must be kept.
+        one_of: Sets of variables of which one must be kept.
+        noise: Variables that tell nothing.
+        together: Variables that matter only together.
+        options: Of the study.
+    """
+
+    events: dt.Events
+    exactly: frozenset[str]
+    one_of: tuple[frozenset[str], ...] = ()
+    noise: frozenset[str] = frozenset()
+    together: frozenset[str] = frozenset()
+    options: Mapping[str, Any] | None = None
+
+    @property
+    def real(self) -> frozenset[str]:
+        """All variables that tell something."""
+        return self.exactly.union(*self.one_of)
+
+    def right(self, chosen: set[str]) -> bool:
+        """Whether a set is the true one."""
+        rest = chosen - self.exactly
+        return (
+            self.exactly <= chosen
+            and all(len(rest & group) == 1 for group in self.one_of)
+            and len(rest) == len(self.one_of)
+        )
+
+    def study(self, **more: Any) -> selection.Study:
+        """How it is trained."""
+        options = {
+            "model": dt.models.MLP(hidden=(24, 24)),
+            "hyperparameters": {"learning_rate": 1e-2},
+            "epochs": 20,
+            "batch_size": 200,
+            "seeds": 2,
+            "patience": 20,
+            "test_folds": (),
+        }
+        return selection.Study(events=self.events, **options | dict(self.options or {}) | more)
+
+
+def _case(columns: Mapping[str, np.ndarray], signal: np.ndarray, **more: Any) -> Case:
+    variations = more.pop("variations", None)
+    events = dt.Events.from_arrays(
+        np.stack(list(columns.values()), axis=1),
+        np.where(signal, 0, 1),
+        np.where(signal, 0.05, 1.0),
+        feature_names=list(columns),
+        processes=PROCESSES,
+        folds=3,
+        variations=variations,
+    )
+    noise = frozenset(name for name in columns if name.startswith("noise"))
+    return Case(events=events, noise=noise, **more)
+
+
+def _start(seed: int, count: int) -> tuple[np.random.Generator, np.ndarray, dict[str, np.ndarray]]:
+    rng = np.random.default_rng([99, seed])
+    noise = {f"noise_{i}": rng.normal(size=count) for i in range(3)}
+    return rng, np.arange(count) % 2 == 0, noise
+
+
+def copies(seed: int, count: int) -> Case:
+    """Two that matter, each there twice in other units, the second with a little noise."""
+    rng, signal, noise = _start(seed, count)
+    one, two = rng.normal(size=(2, count)) + signal * np.array([[1.0], [0.8]])
+    columns = {"one": one, "one_again": 7 * one - 2, "two": two, "two_again": -two}
+    groups = (frozenset(("one", "one_again")), frozenset(("two", "two_again")))
+    return _case(columns | noise, signal, exactly=frozenset(), one_of=groups)
+
+
+def xor(seed: int, count: int) -> Case:
+    """Two that matter only together, and one by itself."""
+    rng, signal, noise = _start(seed, count)
+    first = rng.normal(size=count)
+    same = signal == (rng.random(count) < 0.8)
+    second = np.abs(rng.normal(size=count)) * np.sign(first) * np.where(same, 1, -1)
+    columns = {"alone": rng.normal(size=count) + 0.8 * signal, "first": first, "second": second}
+    together = frozenset(("first", "second"))
+    return _case(columns | noise, signal, exactly=frozenset(columns), together=together)
+
+
+def correlated(seed: int, count: int) -> Case:
+    """Three with correlations of 0.8, of which one tells only by what the others are."""
+    rng, signal, noise = _start(seed, count)
+    mixing = np.linalg.cholesky(0.8 + 0.2 * np.eye(3))
+    x = mixing @ rng.normal(size=(3, count))
+    x[0] += 0.8 * signal
+    columns = {"shifted": x[0], "partner_1": x[1], "partner_2": x[2]}
+    return _case(columns | noise, signal, exactly=frozenset(columns))
+
+
+def systematic(seed: int, count: int) -> Case:
+    """One that has no separation, but says how a systematic weighs the background."""
+    rng, signal, noise = _start(seed, count)
+    # The variation scales the background where `control` is large, and shapes follow.
+    control = rng.normal(size=count)
+    mass = rng.normal(size=count) + 1.2 * signal
+    weight = np.where(signal, 0.05, 1.0)
+    shift = np.where(signal, 0.0, 0.6 * (control > 0.5))
+    columns = {"mass": mass, "control": control} | noise
+    return _case(
+        columns,
+        signal,
+        exactly=frozenset(("mass", "control")),
+        variations={"scale": (weight * (1 + shift), weight * (1 - shift))},
+        options={
+            "objective": dt.objectives.PoiUncertainty(
+                model=dt.objectives.FitModel(bins=6, bandwidth=(0.05, 0.03))
+            ),
+            "batch_size": count // 6,
+            "epochs": 30,
+            "patience": 30,
+        },
+    )
+
+
+SAMPLES: Mapping[str, Callable[[int, int], Case]] = {
+    "copies": copies,
+    "XOR": xor,
+    "correlations": correlated,
+    "systematic": systematic,
+}

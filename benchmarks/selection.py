@@ -1,0 +1,328 @@
+"""Input variables: known truth, agreement with retraining, speed of a round, a whole elimination.
+
+Keras, PyTorch, Captum and shap take part where they are installed (`pip install
+'difftune[bench]'`); those that are not are named. HiggsML is left out where the shared data are
+absent.
+"""
+
+import dataclasses
+import gzip
+import importlib.util
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.stats import spearmanr
+
+import difftune as dt
+from benchmarks.peers import truth
+from benchmarks.table import Row
+from difftune import config, selection
+from difftune.workflow import build
+
+ROOT = Path(__file__).parents[1]
+HIGGSML = ROOT.parent / "shared" / "data" / "events" / "higgsml_15000.csv.gz"
+FAST = {"seeds": 1, "epochs": 2}
+
+
+def run(*, quick: bool) -> list[Row]:
+    """All rows; `quick` trains next to nothing."""
+    dt.use_cpu_cores()
+    rows = [*known_truth(quick=quick), *attributions(), *round_speed(quick=quick)]
+    rows += agreement("single top", single_top(quick=quick), quick=quick)
+    if HIGGSML.exists():
+        rows += agreement("HiggsML", higgsml(), quick=quick)
+    rows += elimination(quick=quick)
+    missing = [n for n in ("torch", "keras", "captum", "shap") if not installed(n)]
+    rows.append(
+        Row(
+            what="peers that are not installed",
+            required="",
+            measured=len(missing),
+            spread=f"({', '.join(missing)})" if missing else "",
+        )
+    )
+    return rows
+
+
+def installed(name: str) -> bool:
+    """Whether a package is there, without importing it."""
+    return importlib.util.find_spec(name) is not None
+
+
+# ---- known truth -------------------------------------------------------------------------------
+
+
+def known_truth(*, quick: bool) -> list[Row]:
+    """How often the true set is found, and whether noise is ranked above what is real."""
+    seeds = range(1 if quick else 10)
+    rows = []
+    for name, make in truth.SAMPLES.items():
+        found, above, pairs = [], [], []
+        for seed in seeds:
+            case = make(seed, 800 if quick else truth.EVENTS)
+            study = case.study(**FAST if quick else {})
+            networks = selection.train(study)
+            gate = selection.importance(study, networks, methods=("gate",)).methods["gate"].value
+            number = study.units.names.index
+            noise = max(gate[number(n)] for n in case.noise)
+            above.append(min(gate[number(n)] for n in case.real) < noise)
+            chosen = selection.eliminate(study, candidates=3)
+            found.append(case.right(set(chosen.variables)))
+            pairs.append(case.together <= set(chosen.variables))
+        count = len(found)
+        rows += [
+            Row(
+                what=f"{name}: true set found, of {count}",
+                required=f">= {int(np.ceil(0.9 * count))}",
+                measured=sum(found),
+            ),
+            Row(
+                what=f"{name}: noise above a real variable by the gate, of {count}",
+                required="<= 0",
+                measured=sum(above),
+            ),
+        ]
+        if name == "XOR":
+            rows.append(
+                Row(
+                    what=f"XOR: partners both kept, of {count}",
+                    required=f">= {count}",
+                    measured=sum(pairs),
+                )
+            )
+    return rows
+
+
+# ---- agreement with retraining -----------------------------------------------------------------
+
+
+def single_top(*, quick: bool, **more) -> selection.Study:
+    """The sample of the README."""
+    events = build.events(config.load(ROOT / "examples" / "single_top" / "single_top.toml"))
+    if quick:
+        events = events.select(np.arange(len(events)) % 12 == 0)
+    options = {"batch_size": 512 if quick else 2048, "epochs": 10, "seeds": 2, "patience": 10}
+    return selection.Study(
+        events=events,
+        model=dt.models.MLP(hidden=(32, 32)),
+        hyperparameters={"learning_rate": 4e-3},
+        **options | (FAST if quick else {}) | more,
+    )
+
+
+def higgsml() -> selection.Study:
+    """The shared extract of HiggsML, scaled to the full yields."""
+    table = np.genfromtxt(HIGGSML, delimiter=",", skip_header=1, usecols=[*range(1, 32), 34])
+    label = np.genfromtxt(HIGGSML, delimiter=",", skip_header=1, usecols=32, dtype=str) == "s"
+    with gzip.open(HIGGSML, "rt") as file:
+        names = file.readline().split(",")[1:31]
+    events = dt.Events.from_arrays(
+        np.where(table[:, :30] == -999, np.nan, table[:, :30]),
+        np.where(label, 0, 1),
+        table[:, 31] * 250_000 / 15_000,
+        feature_names=names,
+        processes=[dt.Process(name="signal", role="signal"), dt.Process(name="background")],
+    )
+    return selection.Study(
+        events=events,
+        model=dt.models.MLP(hidden=(32, 32)),
+        hyperparameters={"learning_rate": 2e-3},
+        batch_size=512,
+        epochs=15,
+        seeds=4,
+        patience=15,
+    )
+
+
+def agreement(name: str, study: selection.Study, *, quick: bool) -> list[Row]:
+    """Spearman's coefficient of gates and retraining, and what each costs."""
+    if quick:
+        study = dataclasses.replace(study, **FAST)
+    began = time.perf_counter()
+    networks = selection.train(study)
+    baseline = time.perf_counter() - began
+    began = time.perf_counter()
+    retrained = selection.leave_one_out(study, networks)
+    retraining = time.perf_counter() - began
+    matter = retrained.value > 2 * retrained.uncertainty
+    rows = []
+    for method in ("conditional gate", "gate", "slope", "sensitivity", "permutation"):
+        # Once to compile, which is not the work.
+        selection.importance(study, networks, methods=(method,))
+        began = time.perf_counter()
+        value = selection.importance(study, networks, methods=(method,)).methods[method].value
+        seconds = time.perf_counter() - began
+        every = spearmanr(value, retrained.value)[0]
+        rank = spearmanr(value[matter], retrained.value[matter])[0] if matter.sum() > 2 else np.nan
+        bound = ">= 0.8" if method == "conditional gate" else ""
+        rows.append(
+            Row(
+                what=f"{name}: Spearman of {method} and retraining",
+                required=bound,
+                measured=float(rank),
+                spread=f"({matter.sum()} variables that matter; {every:.2f} over all)",
+            )
+        )
+        if method == "conditional gate":
+            rows.append(
+                Row(
+                    what=f"{name}: time of gates, compiling included, / retraining",
+                    required="<= 0.05",
+                    measured=seconds / retraining,
+                    spread=f"({(seconds + baseline) / retraining:.3f} with the training of the "
+                    "network itself)",
+                )
+            )
+    return rows
+
+
+# ---- speed of a round --------------------------------------------------------------------------
+
+
+def round_speed(*, quick: bool) -> list[Row]:
+    """30 variables, 5 folds: 150 trainings, of which peers make some one after the other."""
+    job = {"events": 2_000 if quick else 20_000, "epochs": 1 if quick else 5, "batch": 512}
+    turns = 1 if quick else 3
+    contestants = {"difftune": 150, "difftune, one by one": 3}
+    contestants |= {"PyTorch": 3} if installed("torch") else {}
+    contestants |= {"Keras": 3} if installed("keras") else {}
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(turns):
+        for name, trainings in contestants.items():
+            line = json.dumps(job | {"who": name, "trainings": 6 if quick else trainings})
+            command = [sys.executable, "-m", "benchmarks.peers.round", line]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            seconds[name].append(150 * float(done.stdout.split()[-1]))
+    medians = {name: statistics.median(each) for name, each in seconds.items()}
+    peers = {name: value for name, value in medians.items() if name != "difftune"}
+    best = min(peers, key=lambda name: peers[name])
+    rows = [
+        Row(
+            what="a round of 150 trainings: best of the others / difftune",
+            required=">= 5",
+            measured=peers[best] / medians["difftune"],
+            spread=f"({best})",
+        )
+    ]
+    rows += [
+        Row(what=f"a round of 150 trainings, {name}, s", required="", measured=value)
+        for name, value in medians.items()
+    ]
+    return rows
+
+
+# ---- a whole elimination -----------------------------------------------------------------------
+
+
+def elimination(*, quick: bool) -> list[Row]:
+    """On the single-top sample, steered by gradients, and what the test events say."""
+    study = single_top(quick=quick, **({} if quick else {"seeds": 1}))
+    began = time.perf_counter()
+    chosen = selection.eliminate(study, candidates=4, patience=1 if quick else 6)
+    seconds = time.perf_counter() - began
+    kept = np.ones((2, len(study.units)), bool)
+    kept[1] = [name in chosen.units for name in study.units.names]
+    found = selection.on_test_events(study, kept, seeds=2 if quick else 3)
+    full, reduced = found.reshape(2, -1)
+    difference = reduced - full
+    error = difference.std(ddof=1) / np.sqrt(len(difference))
+    return [
+        Row(what="single top, elimination, s", required="<= 900", measured=seconds),
+        Row(
+            what="single top, trainings",
+            required="",
+            measured=chosen.trainings,
+            spread=f"({len(chosen.variables)} of {len(study.units)} variables kept)",
+        ),
+        Row(
+            what="single top, test Z reduced - full, in standard deviations of a training",
+            required=">= -1",
+            measured=float(difference.mean() / full.std(ddof=1)),
+            spread=f"(Z {full.mean():.3f} ± {full.std(ddof=1):.3f} with all, "
+            f"{reduced.mean():.3f} ± {reduced.std(ddof=1):.3f} reduced, difference "
+            f"{difference.mean():+.4f} ± {error:.4f})",
+        ),
+    ]
+
+
+# ---- attributions ------------------------------------------------------------------------------
+
+
+def attributions() -> list[Row]:
+    """Integrated and expected gradients against completeness, Captum and shap."""
+    rng = np.random.default_rng(0)
+    kernels = [rng.normal(size=s).astype(np.float32) * s[0] ** -0.5 for s in ((8, 32), (32, 1))]
+    x = rng.normal(size=(200, 8)).astype(np.float32)
+    base = np.zeros((1, 8), np.float32)
+
+    def score(features):
+        return (jax.nn.relu(features @ kernels[0] + 0.1) @ kernels[1])[:, 0]
+
+    ours = selection.integrated_gradients(score, jnp.asarray(x), jnp.asarray(base), steps=2000)
+    error = np.abs(np.sum(ours, axis=1) - (score(x) - score(base))).max()
+    rows = [
+        Row(
+            what="integrated gradients, 2000 steps: completeness, largest error",
+            required="<= 1e-3",
+            measured=float(error),
+        )
+    ]
+    if not installed("torch"):
+        return rows
+    import torch
+
+    class Net(torch.nn.Module):
+        def forward(self, features):
+            first, second = (torch.from_numpy(k) for k in kernels)
+            return torch.relu(features @ first + 0.1) @ second
+
+    if installed("captum"):
+        from captum.attr import IntegratedGradients
+
+        theirs = IntegratedGradients(lambda f: Net()(f)[:, 0]).attribute(
+            torch.from_numpy(x), torch.from_numpy(base), n_steps=50
+        )
+        ours = selection.integrated_gradients(score, jnp.asarray(x), jnp.asarray(base), steps=50)
+        rows.append(
+            Row(
+                what="integrated gradients, 50 steps: largest difference to Captum's",
+                required="<= 1e-4",
+                measured=float(np.abs(np.asarray(ours) - theirs.numpy()).max()),
+            )
+        )
+    if installed("shap"):
+        import shap
+
+        np.random.seed(0)
+        sample = rng.normal(size=(300, 8)).astype(np.float32)
+        explainer = shap.GradientExplainer(Net(), torch.from_numpy(sample))
+        parts = [
+            np.reshape(explainer.shap_values(torch.from_numpy(x), nsamples=400), x.shape)
+            for _ in range(4)
+        ]
+        own = [
+            np.asarray(
+                selection.expected_gradients(
+                    score, jnp.asarray(x), jnp.asarray(sample), jax.random.key(i), draws=400
+                )
+            )
+            for i in range(4)
+        ]
+        error = np.sqrt((np.var(parts, axis=0, ddof=1) + np.var(own, axis=0, ddof=1)) / 4)
+        pull = (np.mean(parts, axis=0) - np.mean(own, axis=0)) / error
+        rows.append(
+            Row(
+                what="expected gradients: rms difference to shap's over its sampling error",
+                # Errors from 4 + 4 draws: Student's t of about 6 degrees has a deviation of 1.22.
+                required="<= 1.3",
+                measured=float(np.sqrt(np.mean(pull**2))),
+            )
+        )
+    return rows

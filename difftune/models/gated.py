@@ -1,0 +1,115 @@
+"""Gates on the inputs of a network that are learned with it."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from difftune.errors import InputError
+from difftune.models.dropout import hash_uniform
+from difftune.models.hyperparameter import Hyperparameter
+from difftune.models.mlp import Model
+
+# Of the paper: temperature, and the interval that the gate is stretched to.
+_BETA, _GAMMA, _ZETA = 2 / 3, -0.1, 1.1
+
+
+@jax.custom_vjp
+def _penalised(x: Array, penalty: Array) -> Array:
+    """Gives x; the gradient is that of whatever becomes of it, plus the penalty."""
+    return x
+
+
+def _forward(x, penalty):
+    return x, None
+
+
+def _backward(_, gradient):
+    return gradient, jnp.ones((), gradient.dtype)
+
+
+_penalised.defvjp(_forward, _backward)
+
+
+class GatedNetwork(nnx.Module):
+    """A network behind hard-concrete gates (arXiv 1712.01312).
+
+    In training mode a gate is the stretched and clipped sigmoid of a logistic random number, the
+    same for all events of a batch; in evaluation mode it is what it is without the randomness. The
+    expected number of open gates, times the penalty, is added to whatever is minimised.
+    """
+
+    def __init__(
+        self, network: nnx.Module, inputs: int, *, penalty: float, start: float, rngs: nnx.Rngs
+    ):
+        self.network = network
+        self.log_alpha = nnx.Param(jnp.full(inputs, start, jnp.float32))
+        self.penalty = Hyperparameter.named("gate_penalty", penalty)
+        self.deterministic = False
+        self.stream = rngs["gates"].fork()
+
+    def start_weights(self, rngs: nnx.Rngs, inputs: Float[Array, " inputs"] | None = None) -> None:
+        """Draws the start values of what is behind the gates."""
+        if hasattr(self.network, "start_weights"):
+            self.network.start_weights(rngs, inputs)
+
+    @property
+    def open_probability(self) -> Float[Array, " inputs"]:
+        """Probability that a gate is not closed."""
+        return open_probability(self.log_alpha[...])
+
+    def __call__(self, x: Float[Array, "events inputs"]) -> Float[Array, "events outputs"]:
+        """Logits of the events."""
+        log_alpha = self.log_alpha[...]
+        if self.deterministic:
+            return self.network(x * _stretched(jax.nn.sigmoid(log_alpha)))
+        seed = jax.random.key_data(self.stream()).astype(jnp.uint32)[:2]
+        u = jnp.clip(hash_uniform(seed, log_alpha.shape), 1e-6, 1 - 1e-6)
+        gate = _stretched(jax.nn.sigmoid((jnp.log(u) - jnp.log1p(-u) + log_alpha) / _BETA))
+        penalty = self.penalty[...] * jnp.sum(open_probability(log_alpha))
+        return self.network(_penalised(x * gate, penalty))
+
+
+def _stretched(s: Array) -> Array:
+    return jnp.clip(s * (_ZETA - _GAMMA) + _GAMMA, 0.0, 1.0)
+
+
+def open_probability(log_alpha: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Probability that a hard-concrete gate is not closed: equation 12 of arXiv 1712.01312.
+
+    Args:
+        log_alpha: Parameter of the gate.
+    """
+    return jax.nn.sigmoid(log_alpha - _BETA * jnp.log(-_GAMMA / _ZETA))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gated:
+    """A recipe for a network with a learned gate on each input.
+
+    The hyperparameter `"gate_penalty"` is what an open gate costs, in units of the objective: a
+    population with different ones has networks of few and of many variables.
+
+    Args:
+        model: Makes the network behind the gates.
+        penalty: Default of the penalty of an open gate.
+        start: Parameter of the gates at the start; 2 is open with a probability of 0.97.
+
+    Raises:
+        InputError: For a negative penalty.
+    """
+
+    model: Model
+    penalty: float = 1e-3
+    start: float = 2.0
+
+    def __post_init__(self):
+        if self.penalty < 0:
+            raise InputError(f"Gated(penalty={self.penalty}): must not be negative.")
+
+    def __call__(self, inputs: int, outputs: int, *, rngs: nnx.Rngs) -> GatedNetwork:
+        """Makes the network; `inputs` features in, `outputs` logits out."""
+        network = self.model(inputs, outputs, rngs=rngs)
+        return GatedNetwork(network, inputs, penalty=self.penalty, start=self.start, rngs=rngs)

@@ -1,0 +1,60 @@
+"""Input variables: how much each matters, and which to keep."""
+
+from difftune.selection.attribution import (
+    expected_gradients,
+    input_gradients,
+    integrated_gradients,
+)
+from difftune.selection.baselines import correlation, mutual_information, separation
+from difftune.selection.elimination import Selection, Step, eliminate, forward
+from difftune.selection.importance import (
+    METHODS,
+    Importance,
+    Ranking,
+    importance,
+    leave_one_out,
+)
+from difftune.selection.judge import on_test_events
+from difftune.selection.learned import LearnedGates, learn_gates
+from difftune.selection.shift import TemplateShift
+from difftune.selection.study import Networks, Study, train
+from difftune.selection.transforms import (
+    Change,
+    Changes,
+    decorrelated,
+    logarithm,
+    try_changes,
+)
+from difftune.selection.variables import Findings, Units
+
+__all__ = [
+    "METHODS",
+    "Change",
+    "Changes",
+    "Findings",
+    "Importance",
+    "LearnedGates",
+    "Networks",
+    "Ranking",
+    "Selection",
+    "Step",
+    "Study",
+    "TemplateShift",
+    "Units",
+    "correlation",
+    "decorrelated",
+    "eliminate",
+    "expected_gradients",
+    "forward",
+    "importance",
+    "input_gradients",
+    "integrated_gradients",
+    "learn_gates",
+    "leave_one_out",
+    "logarithm",
+    "mutual_information",
+    "on_test_events",
+    "separation",
+    "train",
+    "try_changes",
+]
