@@ -254,17 +254,22 @@ def run(*, quick: bool) -> list[Row]:
         ),
         Row(
             what=f"update with a batch of {BATCH} events, s",
-            required=f"<= {THEIR_SECONDS / 20:g}",
+            required="",
             measured=update,
-            spread=f"({THEIR_SECONDS / update:.0f} times less than the {THEIR_SECONDS:g} s of "
-            f"neos' authors; {found['updates']} updates)",
+            spread=f"({found['updates']} updates)",
         ),
         Row(what=f"update with all {4 * count} events, s", required="", measured=whole),
     ]
+    seconds, source = THEIR_SECONDS, "stated by its authors"
     if installed():
-        seconds = theirs(hidden, count)
-        rows += [
-            Row(what="  the same of neos with difftune's fits, s", required="", measured=seconds),
-            Row(what="  ratio of the two", required="", measured=seconds / whole),
-        ]
+        seconds, source = theirs(hidden, count), "in this run, with difftune's fits"
+    rows += [
+        Row(what="neos: update with as many, s", required="", measured=seconds, spread=source),
+        Row(
+            what="times that an update of a batch takes less than neos'",
+            required=">= 20",
+            measured=seconds / update,
+            spread=f"(with all events {seconds / whole:.2g})",
+        ),
+    ]
     return rows
