@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from difftune.errors import DifftuneError, InputError
     from difftune.models import Hyperparameter
     from difftune.objectives import Batch, Objective
-    from difftune.search import Space, choice, integer, log_uniform, uniform
+    from difftune.search import Space, category, choice, integer, log_uniform, uniform, when
     from difftune.training import TrainedNetwork, use_cpu_cores
     from difftune.workflow import Tuned, measure, tune
 
@@ -69,10 +69,12 @@ _NAMES = {
     "Batch": "objectives",
     "Objective": "objectives",
     "Space": "search",
+    "category": "search",
     "choice": "search",
     "integer": "search",
     "log_uniform": "search",
     "uniform": "search",
+    "when": "search",
     "TrainedNetwork": "training",
     "use_cpu_cores": "training",
     "Tuned": "workflow",

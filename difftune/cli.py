@@ -2,11 +2,18 @@
 
 import logging
 import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 import difftune
+
+if TYPE_CHECKING:
+    from difftune.training import Processes
 
 logger = logging.getLogger("difftune")
 _TERMINAL = "terminal"
@@ -40,21 +47,42 @@ _overrides = click.option(
 @click.option("--output", type=click.Path(path_type=Path), help="Run directory.")
 @click.option("--resume", is_flag=True, help="Continue the run in the run directory.")
 @click.option("--quiet", is_flag=True, help="Show warnings and the result only.")
+@click.option(
+    "--engine",
+    type=click.Choice(["auto", "jax", "mpi", "none"]),
+    default="auto",
+    help="What connects the processes that mpirun or srun has started: jax.distributed "
+    "(auto and jax), or MPI through mpi4jax.",
+)
 @_overrides
 def run(
-    config: Path, output: Path | None, resume: bool, quiet: bool, overrides: tuple[str, ...]
+    config: Path,
+    output: Path | None,
+    resume: bool,
+    quiet: bool,
+    engine: str,
+    overrides: tuple[str, ...],
 ) -> None:
-    """Runs the whole analysis of CONFIG, a TOML file: tune, bin, fit, report."""
-    _log_to_terminal(logging.WARNING if quiet else logging.INFO)
-    from difftune.config import load
+    """Runs the whole analysis of CONFIG, a TOML file: tune, bin, fit, report.
+
+    Started by mpirun or srun, the processes share the training; the first does the rest.
+    """
     from difftune.training.devices import use_cpu_cores
+    from difftune.training.processes import connect
 
-    settings = load(config, overrides)
     use_cpu_cores()
-    from difftune.workflow import run as run_analysis
+    processes = connect(engine)
+    with _together(processes):
+        first = processes.rank == 0
+        _log_to_terminal(logging.WARNING if quiet or not first else logging.INFO)
+        from difftune.config import load
+        from difftune.workflow import run as run_analysis
 
-    result = run_analysis(settings, output or Path(settings.general.output), resume=resume)
-    click.echo(result.summary)
+        settings = processes.agreed(lambda: load(config, overrides))
+        folder = output or Path(settings.general.output)
+        result = run_analysis(settings, folder, resume=resume, processes=processes)
+        if result is not None:
+            click.echo(result.summary)
 
 
 @cli.command()
@@ -69,6 +97,32 @@ def check(config: Path, overrides: tuple[str, ...]) -> None:
     from difftune.workflow import check as check_analysis
 
     click.echo(check_analysis(settings))
+
+
+@contextmanager
+def _together(processes: "Processes") -> Iterator[None]:
+    """Ends all processes when one of them cannot go on."""
+    from difftune.errors import DifftuneError
+
+    if processes.size == 1:
+        yield
+        return
+    try:
+        yield
+    except DifftuneError:
+        # It happens to all of them; the first says it.
+        if processes.rank == 0:
+            raise
+        sys.exit(2)
+    except BaseException:
+        traceback.print_exc()
+        click.echo(
+            f"error: process {processes.rank} of {processes.size} cannot go on, so the job ends. "
+            "Continue it with --resume, on any number of processes.",
+            err=True,
+        )
+        processes.abort()
+        raise
 
 
 def _log_to_terminal(level: int) -> None:

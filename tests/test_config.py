@@ -104,18 +104,20 @@ score_bins = 5
 [hyperparameters]
 beta1 = 0.8
 [search]
-strategy = "random"
+strategy = "pbt"
 population = 4
 rounds = 2
 epochs_per_round = 1
 quantile = 0.5
 perturbation = 0.2
-resample = 0
+resample = { dropout = 0.3 }
 [space]
 learning_rate = { log_uniform = [1e-4, 1e-2] }
 dropout = { uniform = [0, 0.5] }
 batch_size = { choice = [64, 128] }
 depth = { integer = [1, 3] }
+activation = { category = ["relu", "tanh"] }
+l1 = { uniform = [0, 0.5], when = { depth = [2, 3] } }
 [comparison]
 seeds = 3
 """
@@ -315,7 +317,7 @@ WRONG = {
     ),
     "two ranges": (
         minimal(space={"l2": {"uniform": [0, 1], "choice": [1]}}),
-        r"space.l2: give exactly one of uniform, log_uniform, integer, choice\.",
+        r"space.l2: give exactly one of uniform, log_uniform, integer, choice, category\.",
     ),
     "no range": (minimal(space={"l2": {}}), r"space.l2: give exactly one"),
     "searched and fixed": (

@@ -143,6 +143,18 @@ def run_reading() -> dt.Events:
     return names["events"]
 
 
+def test_the_cluster_page_runs_on_one_process():
+    assert len(run("cluster.md")["tuned"].ranking) == SIZES["population"]
+
+
+def test_search_python():
+    names = run("search.md")
+    sizes = {strategy.population for strategy in names["searches"].values()}
+    assert sizes == {16, SIZES["population"]}
+    assert len(names["everything"]) == 13
+    assert len(names["condition"].conditions) == 4
+
+
 def test_objectives_python():
     excess = run("objectives.md")["excess"]
     sizes = sorted(excess)

@@ -3,8 +3,7 @@
 Every hyperparameter that the engine of difftune offers is there, as a mask or a `where`, computed
 for every member; dropout draws its bits with threefry. An epoch is one compiled scan, as whoever
 cares about speed would write it. It is spared what difftune does besides: validation, and with it
-the reduction of the learning rate on a plateau. A smaller batch is a mask over the largest, and
-the events that it hides count as trained.
+the reduction of the learning rate on a plateau. A smaller batch is a mask over the largest.
 """
 
 from collections.abc import Callable, Mapping

@@ -72,7 +72,7 @@ def ours(events: int, epochs: int, batch: int, trainings: int, *, together: bool
             inputs=without[:1], fold=np.array([number % study.folds]), seed=np.array([number])
         )
         # The program is compiled once, by a training that does not count.
-        population = population.seeing(alone) if population else study.population(alone, 1)
+        population = population.again(replicas=alone) if population else study.population(alone, 1)
         population.run({}, epochs=epochs)
         began = began or time.perf_counter()
     return (time.perf_counter() - began) / trainings

@@ -10,6 +10,7 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
 Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(gt=0.0, le=1.0)]
 # A slash would be a folder in the ROOT file of the templates.
 Name = Annotated[str, Field(min_length=1, pattern=r"^[^/]+$")]
 
@@ -227,20 +228,26 @@ class Objective(_Section):
 
     name: str
     """`cross_entropy`, `categorical_cross_entropy`, `focal`, `mean_squared_error`, `roc_auc`,
-    `separation_power`, `asimov_llr`, `s_over_root_b`, `ams`, `distance_correlation`; through the
+    `separation_power`, `asimov_llr`, `s_over_root_b`, `ams`, `distance_correlation`; against
+    systematic variations `adversarial`, `histogram_variation`, `nuisance_correlation`; through the
     fit with its uncertainties `poi_uncertainty`, `expected_cls`, `discovery_significance`,
     `expected_limit`; or one of one's own as `file.py:name` or `package.module:name`."""
     scale: float | str = 1.0
     """Factor of this term: a number, or the name of a hyperparameter."""
     bins: Annotated[int, Field(ge=2)] | None = None
-    """Number of bins (`asimov_llr`, `s_over_root_b`, `ams`, `separation_power`, through the
-    fit)."""
+    """Number of bins (`asimov_llr`, `s_over_root_b`, `ams`, `separation_power`,
+    `histogram_variation`, through the fit)."""
     learned_edges: bool | None = None
     """Whether the edges of the bins are trained with the network (the same)."""
     mc_statistics: bool | None = None
     """Whether the statistical uncertainty of the batch counts (through the fit)."""
     bandwidth: list[Positive] | None = None
     """Width of the kernel at the start and at the end of the training (the same)."""
+    kernel: Literal["logistic", "normal", "softmax"] | None = None
+    """How an event is spread over the bins (the same)."""
+    straight_through: bool | None = None
+    """Whether the value is that of hard bins, and only the gradient of smeared events (the
+    same)."""
     form: Literal["linear", "log"] | None = None
     """`linear` is minus the squared significance, `log` minus its logarithm (`asimov_llr`,
     `s_over_root_b`, `ams`)."""
@@ -269,6 +276,19 @@ class Objective(_Section):
     """The feature that the score is to be independent of (`distance_correlation`)."""
     rows: Count | None = None
     """Rows of the distance matrices that are in memory at once (`distance_correlation`)."""
+    variations: list[str] | None = None
+    """Names of the systematics that it is about; by default all that vary events (`adversarial`,
+    `histogram_variation`, `nuisance_correlation`)."""
+    among: Literal["all", "signal", "background"] | None = None
+    """Events that it looks at (the same)."""
+    strength: NotNegative | str | None = None
+    """λ, with which the gradient is reversed: a number, or the name of a hyperparameter
+    (`adversarial`)."""
+    learning_rate: NotNegative | str | None = None
+    """Of the adversary: a number, or the name of a hyperparameter; by default that of the network
+    (`adversarial`)."""
+    hidden: list[Count] | None = None
+    """Width of each hidden layer of the adversary (`adversarial`)."""
 
     @property
     def options(self) -> dict[str, Any]:
@@ -282,47 +302,124 @@ class Training(_Section):
 
     batch_size: Count = 1024
     """Events of a batch. The hyperparameter of this name takes its place."""
+    chunk: Count | None = None
+    """Events that the network keeps activations of at a time, where a batch has more (it may hold
+    all events); without it, whole batches."""
     optimizer: str | list[str] = "adam"
     """`adam`, `adamw`, `sgd` or `rmsprop`; of a list of them the hyperparameter `optimizer` is the
     number, from 0."""
     patience: Count = 10
     """Epochs without a better validation score until a member stops."""
-    negative_weights: Literal["keep", "absolute"] = "keep"
-    """Treatment of negative weights in the loss: `keep` or take their magnitude. The
+    negative_weights: Literal["keep", "absolute", "resample"] = "keep"
+    """Treatment of negative weights in the loss: `keep` them, take their `absolute` values, or
+    `resample` the weights of neighbours such that none is negative and local yields stay. The
     physics weights of scores and templates are never changed."""
     max_overtraining: Positive = 0.1
     """By which fraction the score may be better on training than on validation events;
     `inf` allows any."""
-    score: Literal["significance", "separation", "roc_area", "cut_significance", "cut_ams"] = (
-        "significance"
-    )
+    max_loss_gap: Positive | None = None
+    """By which fraction the loss may be larger on validation than on training events."""
+    min_ks: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    """Least p-value of the weighted Kolmogorov-Smirnov test of the score, training against
+    validation, of signal and of background."""
+    min_chi2: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    """The same of the chi-square test of 20 bins."""
+    score: Literal[
+        "significance",
+        "separation",
+        "roc_area",
+        "cut_significance",
+        "cut_ams",
+        "discovery_significance",
+        "poi_precision",
+        "limit_strength",
+    ] = "significance"
     """The validation score: Asimov significance or separation power in bins of equal shares, area
-    under the ROC curve, Asimov significance or AMS above the best cut."""
+    under the ROC curve, Asimov significance or AMS above the best cut; and from the fit with its
+    uncertainties, in equidistant bins, expected significance, 1 / σ(μ) and 1 / expected limit."""
     score_bins: Annotated[int, Field(ge=1)] = 10
-    """Bins of the validation score (`significance`, `separation`)."""
+    """Bins of the validation score (`significance`, `separation`, from the fit)."""
+    min_signal_efficiency: Fraction | None = None
+    """Least fraction of the signal that passes the cut; 0.25 (`cut_significance`) or 0
+    (`cut_ams`)."""
 
 
 class Search(_Section):
     """The strategy and its size."""
 
-    strategy: Literal["pbt", "random"] = "pbt"
-    """`pbt` (population-based training) or `random`."""
+    strategy: Literal[
+        "pbt", "pb2", "random", "grid", "halving", "tpe", "gp", "evolution", "cmaes"
+    ] = "pbt"
+    """[Which one when](search.md): population-based training (`pbt`, `pb2`), `random`, `grid`,
+    `halving` (with `brackets`: Hyperband), Bayesian (`tpe`, `gp`), `evolution`, `cmaes`."""
     population: Count = 16
     """Number of members that train side by side."""
     rounds: Count = 10
     """Number of rounds."""
     epochs_per_round: Count = 4
     """Epochs that a member trains between two proposals."""
-    quantile: Annotated[float, Field(gt=0.0, le=0.5)] = 0.25
-    """Share of the members that is replaced after each round, and that is copied (`pbt`)."""
-    perturbation: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
-    """Step of a hyperparameter of a copied member, in units of its range (`pbt`)."""
-    resample: Fraction = 0.1
-    """Probability to draw it anew instead (`pbt`)."""
+    exploit: Literal["truncation", "tournament"] | None = None
+    """Whether the lowest quantile loses to the highest, or each member against a random better one
+    (`pbt`, `pb2`)."""
+    quantile: Annotated[float, Field(gt=0.0, le=0.5)] | None = None
+    """Share of the members that is replaced after each round, and that is copied; 0.25 (`pbt`,
+    `pb2`)."""
+    perturbation: Share | dict[str, Share] | None = None
+    """Step of a hyperparameter of a copied member, in units of its range; 0.1 (`pbt`, `pb2`,
+    `evolution`). A table gives some hyperparameters their own (`pbt`, `pb2`)."""
+    resample: Fraction | dict[str, Fraction] | None = None
+    """Probability to draw it anew instead; 0.1, or 0.2 (`evolution`); a table likewise."""
+    ready: Count | None = None
+    """Rounds that a copied member is left alone; 1 (`pbt`, `pb2`)."""
+    slow: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
+    """Share of the members that exploits seldom, a guard against greed; 0 (`pbt`, `pb2`)."""
+    slow_interval: Count | None = None
+    """Rounds between its exploits; 4 (`pbt`, `pb2`)."""
+    boldness: Positive | None = None
+    """Standard deviations of the model that are added to its mean; 1 (`pb2`)."""
+    points: Count | dict[str, Count] | None = None
+    """Values of each hyperparameter; 3. A table gives some their own (`grid`)."""
+    factor: Annotated[int, Field(ge=2)] | None = None
+    """One of so many goes on at each judgement; 3 (`halving`)."""
+    longest: Count | None = None
+    """Rounds of the longest training; half of all (`halving`)."""
+    brackets: Count | None = None
+    """Groups of members that are judged from the first, second, ... length on; 1 (`halving`)."""
+    survivors: Share | None = None
+    """Share of a generation that survives; 0.3 (`evolution`)."""
+    elite: Annotated[int, Field(ge=0)] | None = None
+    """How many of the fittest go on unchanged; 1 (`evolution`)."""
+    mutation: Fraction | None = None
+    """Probability to change a hyperparameter of a duplicate; 0.3 (`evolution`)."""
+    crossover: Fraction | None = None
+    """Probability of a child to have two parents; 0 (`evolution`)."""
+    inherit: bool | None = None
+    """Whether weights are inherited, instead of each training anew; false (`tpe`, `gp`,
+    `evolution`)."""
+    sigma: Positive | None = None
+    """Standard deviation of the first generation, in units of the ranges; 0.3 (`cmaes`)."""
+    journal: str | None = None
+    """File of the study for optuna-dashboard, seen from the working directory (`tpe`, `gp`)."""
+
+    executions: Annotated[int, Field(ge=2)] | None = None
+    """Trainings of each trial with other seeds, whose mean score counts; 1 if not given. The
+    members that train are so many times the population."""
+    caution: NotNegative = 0.0
+    """Standard deviations over the executions that are taken off the mean."""
+    cross_validation: bool = False
+    """Whether each trial is trained once for each fold that is not for the test, and validated on
+    that; in the place of `executions` and of the validation folds."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the strategy is given besides its size."""
+        size = {"strategy", "population", "rounds", "epochs_per_round"}
+        size |= {"executions", "caution", "cross_validation"}
+        return self.model_dump(exclude=size, exclude_none=True)
 
 
 class Range(_Section):
-    """What a hyperparameter may be: exactly one of the four."""
+    """What a hyperparameter may be: exactly one of the first five."""
 
     uniform: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
     """Even between two bounds."""
@@ -332,12 +429,22 @@ class Range(_Section):
     """An integer between two bounds, both included."""
     choice: Annotated[list[float], Field(min_length=1)] | None = None
     """One of these numbers, in a meaningful order: neighbours are tried."""
+    category: Annotated[list[str] | list[float], Field(min_length=1)] | None = None
+    """One of these numbers without an order; or of names, which stand for 0, 1, 2, ..."""
+    when: Annotated[dict[str, float | list[float]], Field(min_length=1, max_length=1)] | None = None
+    """Condition under which it counts: another hyperparameter, and the value or values that it
+    must have. Elsewhere it is the middle of its range."""
 
     @model_validator(mode="after")
     def _check_one(self) -> "Range":
-        if len(self.model_dump(exclude_none=True)) != 1:
-            raise ValueError("give exactly one of uniform, log_uniform, integer, choice")
+        if len(self.kinds) != 1:
+            raise ValueError("give exactly one of uniform, log_uniform, integer, choice, category")
         return self
+
+    @property
+    def kinds(self) -> dict[str, list]:
+        """The kind with its numbers."""
+        return self.model_dump(exclude={"when"}, exclude_none=True)
 
 
 class Comparison(_Section):

@@ -2,6 +2,7 @@
 
 from difftune.data.check import check_events
 from difftune.data.events import Events, Process, VariedSample, VariedWeights
+from difftune.data.pairing import paired
 from difftune.data.read import read
 from difftune.data.transform import FeatureTransform
 from difftune.data.variations import (
@@ -22,5 +23,6 @@ __all__ = [
     "VariedWeights",
     "WeightVariation",
     "check_events",
+    "paired",
     "read",
 ]

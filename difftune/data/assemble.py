@@ -61,14 +61,14 @@ def _sample(request: Request, collection: Collection, sample: SampleKey) -> Even
     total = sum(len(piece.weight) for _, pieces in groups for piece in pieces)
     features = np.empty((total, len(request.features)), np.float32)
     process, fold = np.empty(total, np.int32), np.empty(total, np.int32)
-    weight = np.empty(total, np.float32)
+    weight, number = np.empty(total, np.float32), np.empty(total, np.int64)
     start = 0
     for index, pieces in groups:
         for i, piece in enumerate(pieces):
             stop = start + len(piece.weight)
             features[start:stop] = piece.features
             process[start:stop], fold[start:stop] = index, piece.fold
-            weight[start:stop] = piece.weight
+            weight[start:stop], number[start:stop] = piece.weight, piece.number
             # The copy lets the features go at once, so that they are not held twice.
             pieces[i] = dataclasses.replace(piece, features=piece.features[:0].copy())
             start = stop
@@ -77,6 +77,7 @@ def _sample(request: Request, collection: Collection, sample: SampleKey) -> Even
         process=process,
         weight=weight,
         fold=fold,
+        number=number,
         feature_names=request.features,
         processes=request.processes,
         folds=request.folds,

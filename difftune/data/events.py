@@ -83,6 +83,8 @@ class Events:
         process: Index into `processes`.
         weight: Physics weight, whose sum is the expected yield; may be negative.
         fold: Number of the fold, 0 ... folds - 1, from the event number.
+        number: Number of the event, by which `paired` finds it again in a varied sample; None where
+            it is not known.
         variations: Varied weights or samples by the name of the uncertainty.
         feature_names: Names of the variables.
         processes: All processes, also those without an event here.
@@ -93,6 +95,7 @@ class Events:
     process: Int32[Array, " events"]
     weight: Float32[Array, " events"]
     fold: Int32[Array, " events"]
+    number: Integer[Array, " events"] | None = None
     variations: Mapping[str, VariedWeights | VariedSample] = field(default_factory=dict)
     feature_names: tuple[str, ...]
     processes: tuple[Process, ...]
@@ -123,7 +126,8 @@ class Events:
             weight: Physics weight.
             feature_names: Names of the variables.
             processes: The processes; only their names and roles matter here.
-            event_number: Decides the fold; without it the running number in the process does.
+            event_number: Decides the fold, and tells which event of a varied sample is the same;
+                without it the running number in the process decides the fold.
             folds: How many folds there are.
             variations: By name `(up, down)`, where both are weights [events], or both are
                 `Events`, and `down` may be None; or `VariedWeights` and `VariedSample` objects.
@@ -159,6 +163,7 @@ class Events:
             process=index,
             weight=w,
             fold=fold_of(numbers, folds),
+            number=None if event_number is None else numbers.astype(np.int64),
             feature_names=tuple(feature_names),
             processes=tuple(processes),
             folds=folds,
@@ -228,6 +233,7 @@ class Events:
             process=cut(self.process),
             weight=cut(self.weight),
             fold=cut(self.fold),
+            number=None if self.number is None else cut(self.number),
             variations=variations,
         )
 

@@ -22,6 +22,7 @@ class Piece:
     features: np.ndarray
     weight: np.ndarray
     fold: np.ndarray
+    number: np.ndarray
     weights: Mapping[WeightKey, np.ndarray]
 
 
@@ -110,6 +111,7 @@ class Program:
             features=features,
             weight=self._weight(values, self.weight),
             fold=(numbers % self.folds).astype(np.int32),
+            number=numbers.astype(np.int64),
             weights=weights,
         )
 

@@ -8,6 +8,7 @@ from difftune.histfactory.uncertainties import (
     Luminosity,
     NormalisationUncertainty,
 )
+from difftune.histfactory.unconstrained import without_constraints
 from difftune.histfactory.workspace import build_workspace
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "NormalisationUncertainty",
     "build_workspace",
     "stack",
+    "without_constraints",
 ]

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from jax import Array
+
 from difftune.errors import InputError, nearest
 from difftune.histfactory.structure import Structure
 
@@ -16,8 +18,8 @@ class Config(NamedTuple):
     """
 
     structure: Structure
-    auxdata: list[float]
-    fixed: list[bool]
+    auxdata: list[float] | Array
+    fixed: list[bool] | Array
 
     @property
     def par_names(self) -> list[str]:
@@ -108,6 +110,6 @@ class Config(NamedTuple):
         layout = self.structure.layout
         return list(zip(layout.lower.tolist(), layout.upper.tolist(), strict=True))
 
-    def suggested_fixed(self) -> list[bool]:
+    def suggested_fixed(self) -> list[bool] | Array:
         """Whether a parameter is fixed."""
         return self.fixed

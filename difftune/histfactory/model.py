@@ -94,8 +94,13 @@ class Model:
 
     @property
     def config(self) -> Config:
-        """Parameters, channels and samples under the names that pyhf has for them."""
+        """Parameters, channels and samples under the names that pyhf has for them.
+
+        Where the numbers are traced, so are `auxdata` and `fixed`.
+        """
         given = self._terms(self.numbers)
+        if traced(self):
+            return Config(self.structure, given.center, given.fixed)
         return Config(self.structure, given.center.tolist(), np.asarray(given.fixed).tolist())
 
     @in_float64
@@ -240,6 +245,15 @@ class Model:
         """The spec with the model's numbers, for pyhf or a file."""
         if traced(self) or np.ndim(self.numbers) > 1:
             raise InputError("A spec is made of one model with plain numbers: take one of a batch.")
+        varied = {
+            name for name, kind in self.structure.modifiers if kind in ("normsys", "histosys")
+        }
+        for group in self.structure.parameter_sets:
+            if group.constraint == "none" and group.name in varied:
+                raise InputError(
+                    f"The nuisance parameter {group.name!r} is unconstrained, which no spec of "
+                    "pyhf can say."
+                )
         spec = self.structure.spec(np.asarray(self.numbers))
         if "observations" in spec and self.observed is not None:
             places = self.config.channel_slices

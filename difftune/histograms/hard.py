@@ -221,26 +221,35 @@ def yields(
     """
     above = (x >= edges[1:-1, None].astype(x.dtype)).astype(x.dtype)
     weight = jnp.where(jnp.isnan(x), jnp.nan, weight.astype(x.dtype))
-    return weighted_bins(above, weight)
+    return summed(shares_of(above), weight)
 
 
-def weighted_bins(
-    above: Float[Array, "inner events"], weight: Float[Array, "*columns events"]
-) -> Float[Array, "*columns bins"]:
-    """Sums weights over bins, given to which degree each event lies above each inner edge.
-
-    The differences are taken event by event: differences of the sums would leave rounding noise
-    of the large bins in the empty ones. Events run along the last axis, which is twice as fast
-    on a CPU as along the first.
+def shares_of(above: Float[Array, "inner events"]) -> Float[Array, "bins events"]:
+    """Which share of each event lies in each bin, given to which degree it lies above each edge.
 
     Args:
-        above: 1 for an event above the edge, 0 below, or between; falling along the first axis.
+        above: 1 for an event above the inner edge, 0 below, or between; falling along the first
+            axis.
+    """
+    ones = jnp.ones((1, above.shape[1]), above.dtype)
+    return jnp.concatenate([ones, above]) - jnp.concatenate([above, jnp.zeros_like(ones)])
+
+
+def summed(
+    share: Float[Array, "bins events"], weight: Float[Array, "*columns events"]
+) -> Float[Array, "*columns bins"]:
+    """Sums weights over bins.
+
+    Shares are summed, not differences of sums taken: these would leave rounding noise of the large
+    bins in the empty ones. Events run along the last axis, which is twice as fast on a CPU as along
+    the first.
+
+    Args:
+        share: Of each event in each bin; they add up to 1.
         weight: Weights of the events.
 
     Returns:
         Sums of weights; over all bins they add up to the sum of `weight`.
     """
-    ones = jnp.ones((1, above.shape[1]), above.dtype)
-    share = jnp.concatenate([ones, above]) - jnp.concatenate([above, jnp.zeros_like(ones)])
     # The default precision of an accelerator's matrix product rounds weights to ten bits.
     return jnp.matmul(weight, share.T, precision="highest")

@@ -1,16 +1,22 @@
 """Losses and metrics: scores and a batch in, a scalar out."""
 
+from difftune.objectives.adversarial import Adversarial
 from difftune.objectives.asimov import AsimovLLR
 from difftune.objectives.base import Objective, Scaled, Sum, as_objective
 from difftune.objectives.batch import Batch, Variation, Varied, signal_probability
 from difftune.objectives.counting import AMS, SOverRootB
 from difftune.objectives.cross_entropy import CategoricalCrossEntropy, CrossEntropy
 from difftune.objectives.distance_correlation import DistanceCorrelation
+from difftune.objectives.fit_metrics import FitScore
 from difftune.objectives.fit_model import FitModel
 from difftune.objectives.focal import Focal
+from difftune.objectives.histogram_variation import HistogramVariation
 from difftune.objectives.mean_squared_error import MeanSquaredError
 from difftune.objectives.metrics import Separation, Significance
+from difftune.objectives.neos import NeosLoss, loss_from_model
+from difftune.objectives.nuisance_correlation import NuisanceCorrelation
 from difftune.objectives.ranking import CutAMS, CutSignificance, RocArea
+from difftune.objectives.regions import Regions
 from difftune.objectives.roc_auc import RocAuc
 from difftune.objectives.separation import SeparationPower
 from difftune.objectives.through_fit import (
@@ -24,6 +30,7 @@ from difftune.objectives.through_fit import (
 
 __all__ = [
     "AMS",
+    "Adversarial",
     "AsimovLLR",
     "Batch",
     "CategoricalCrossEntropy",
@@ -36,10 +43,15 @@ __all__ = [
     "ExpectedLimit",
     "FisherInformation",
     "FitModel",
+    "FitScore",
     "Focal",
+    "HistogramVariation",
     "MeanSquaredError",
+    "NeosLoss",
+    "NuisanceCorrelation",
     "Objective",
     "PoiUncertainty",
+    "Regions",
     "RocArea",
     "RocAuc",
     "SOverRootB",
@@ -52,5 +64,6 @@ __all__ = [
     "Variation",
     "Varied",
     "as_objective",
+    "loss_from_model",
     "signal_probability",
 ]

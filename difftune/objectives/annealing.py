@@ -1,4 +1,4 @@
-"""Widths that shrink over the training."""
+"""How events are smeared: widths that shrink over the training, and kernels."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from difftune.errors import InputError
+from difftune.histograms.soft import KERNELS
 from difftune.objectives.batch import Batch
+
+# A width next to nothing, for what is to be hard.
+HARD = (1e-9, 1e-9)
 
 
 def start_and_end(given: Sequence[float], called: str) -> tuple[float, float]:
@@ -40,3 +44,18 @@ def annealed(
     """
     start, end = pair
     return jnp.asarray(start * (end / start) ** batch.progress * factor)
+
+
+def check_kernel(kernel: str, name: str) -> None:
+    """Refuses a kernel that there is not.
+
+    Args:
+        kernel: What the user gave.
+        name: Of the class that it was given to.
+
+    Raises:
+        InputError: For an unknown one.
+    """
+    if kernel not in KERNELS:
+        *others, last = map(repr, KERNELS)
+        raise InputError(f"{name}(kernel={kernel!r}): choose {', '.join(others)} or {last}.")

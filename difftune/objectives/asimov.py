@@ -31,6 +31,8 @@ class AsimovLLR(Counting):
         bandwidth: Width of the kernel that smears an event over the bins, in units of the score,
             at the start and at the end of the training; geometrically annealed in between. The
             hyperparameter `"bandwidth"`, where the search has it, multiplies both.
+        kernel: `"logistic"`, `"normal"` or `"softmax"`.
+        straight_through: Whether the value is that of hard bins, and only the gradient smeared.
         form: `"linear"` is -q0 itself. `"log"` is -ln q0: the same optimum, with a gradient that
             does not depend on the luminosity, so that it can be added to other losses.
         regions: `"bins"`, `"cut"` (what lies above one cut) or `"probability"` (each event counts

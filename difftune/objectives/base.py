@@ -13,7 +13,7 @@ from difftune.data import Process
 from difftune.errors import InputError
 from difftune.objectives.batch import Batch
 
-Outputs = Literal["binary", "processes"]
+Outputs = Literal["binary", "processes"] | int
 Function = Callable[[Array, Batch, Mapping[str, Array], PyTree], Array]
 
 
@@ -26,7 +26,7 @@ class Objective(abc.ABC):
     """
 
     outputs: ClassVar[Outputs] = "binary"
-    """What the network gives: one logit an event, or one for each process."""
+    """What the network gives: one logit an event, one for each process, or so many."""
 
     varied: ClassVar[bool] = False
     """Whether it wants the systematic variations of the events."""
@@ -43,7 +43,7 @@ class Objective(abc.ABC):
 
         Args:
             scores: Logits of the network, `[events]`, or `[events, processes]` where `outputs` is
-                `"processes"`.
+                `"processes"`, or `[events, outputs]` where it is a number.
             batch: Labels, weights, features of the same events.
             hyperparameters: This member's values, one scalar a name.
             parameters: This member's values of what `init` returned, trained with the network.
@@ -68,6 +68,39 @@ class Objective(abc.ABC):
             processes: In the order of the batch's process index.
         """
         del processes
+        return self
+
+    def seeing(self, variations: Sequence[str]) -> "Objective":
+        """The objective for events with these systematic variations (by default itself).
+
+        Called once before the training; what `init` gives may depend on it.
+
+        Args:
+            variations: Their names.
+        """
+        del variations
+        return self
+
+    def paced(self, updates: PyTree, hyperparameters: Mapping[str, Array]) -> PyTree:
+        """A step of the optimizer in the objective's own parameters (by default as it is).
+
+        For parameters with a learning rate of their own: whatever the optimizer, its step is
+        proportional to the learning rate.
+
+        Args:
+            updates: What is going to be added to the parameters.
+            hyperparameters: This member's values; `"learning_rate"` is that of the step, without
+                its schedule.
+        """
+        del hyperparameters
+        return updates
+
+    def hardened(self) -> "Objective":
+        """The limit of no smearing: events in hard bins or hard order (by default itself).
+
+        The training records both on the validation events. Their difference is what the training
+        optimises and the measurement does not have.
+        """
         return self
 
     def __add__(self, other: "Objective | Function") -> "Sum":
@@ -126,6 +159,18 @@ class Scaled(Objective):
         """The same factor for what is bound."""
         return Scaled(self.objective.bound_to(processes), self.factor)
 
+    def seeing(self, variations):
+        """The same factor for what sees them."""
+        return Scaled(self.objective.seeing(variations), self.factor)
+
+    def paced(self, updates, hyperparameters):
+        """As of what is scaled."""
+        return self.objective.paced(updates, hyperparameters)
+
+    def hardened(self):
+        """The same factor for what is hard."""
+        return Scaled(self.objective.hardened(), self.factor)
+
     @property
     def outputs(self) -> Outputs:  # type: ignore[override]
         """What the network gives."""
@@ -152,7 +197,7 @@ class Sum(Objective):
             wanted = ", ".join(f"{term}: {term.outputs}" for term in self.terms)
             raise InputError(
                 f"objectives of different network outputs cannot be added ({wanted}); "
-                "take binary or multi-class ones throughout."
+                "take binary or multi-class ones throughout, or as many regions."
             )
 
     def __call__(self, scores, batch, hyperparameters, parameters):
@@ -172,6 +217,20 @@ class Sum(Objective):
         """The sum of what is bound."""
         return Sum(tuple(term.bound_to(processes) for term in self.terms))
 
+    def seeing(self, variations):
+        """The sum of what sees them."""
+        return Sum(tuple(term.seeing(variations) for term in self.terms))
+
+    def paced(self, updates, hyperparameters):
+        """Each term's own."""
+        return tuple(
+            term.paced(own, hyperparameters) for term, own in zip(self.terms, updates, strict=True)
+        )
+
+    def hardened(self):
+        """The sum of what is hard."""
+        return Sum(tuple(term.hardened() for term in self.terms))
+
     @property
     def outputs(self) -> Outputs:  # type: ignore[override]
         """What the network gives."""
@@ -181,6 +240,18 @@ class Sum(Objective):
     def varied(self) -> bool:  # type: ignore[override]
         """Whether a term wants variations."""
         return any(term.varied for term in self.terms)
+
+
+def logits_of(outputs: Outputs, processes: int) -> int:
+    """How many logits the network of an objective has.
+
+    Args:
+        outputs: What the objective wants.
+        processes: Number of processes of the events.
+    """
+    if isinstance(outputs, int):
+        return outputs
+    return 1 if outputs == "binary" else processes
 
 
 def as_objective(objective: Objective | Function) -> Objective:

@@ -7,6 +7,8 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from difftune.errors import InputError
+
 Column = Array | np.ndarray
 
 
@@ -138,7 +140,17 @@ def signal_probability(
         scores: Logits: `[events]` of a binary network, or `[events, processes]` of a multi-class
             one, whose signal probabilities are added up.
         batch: Tells which processes are signal.
+
+    Raises:
+        InputError: When the logits are not those of the processes, but of regions for instance.
     """
     if scores.ndim == 1:
         return jax.nn.sigmoid(scores)
+    processes = batch.signal_process.shape[-1]
+    if scores.shape[-1] != processes:
+        raise InputError(
+            f"a network with {scores.shape[-1]} outputs has no signal probability for "
+            f"{processes} processes. Where its outputs are regions, give a metric that counts in "
+            "them: -1.0 * PoiUncertainty(model=FitModel(bins=Regions(..., hard=True)))."
+        )
     return jax.nn.softmax(scores, axis=-1) @ batch.signal_process

@@ -26,6 +26,8 @@ class SOverRootB(Counting):
         bins: Number of bins.
         bandwidth: Width of the kernel in units of the score, at the start and at the end of the
             training. The hyperparameter `"bandwidth"` multiplies both.
+        kernel: `"logistic"`, `"normal"` or `"softmax"`.
+        straight_through: Whether the value is that of hard bins, and only the gradient smeared.
         form: `"linear"` is minus the square, `"log"` minus its logarithm.
         regions: `"bins"`, `"cut"` (what lies above one cut) or `"probability"` (each event counts
             with its signal probability).
@@ -86,6 +88,8 @@ class AMS(Counting):
         bins: Number of bins.
         bandwidth: Width of the kernel in units of the score, at the start and at the end of the
             training. The hyperparameter `"bandwidth"` multiplies both.
+        kernel: `"logistic"`, `"normal"` or `"softmax"`.
+        straight_through: Whether the value is that of hard bins, and only the gradient smeared.
         form: `"linear"` is minus the square, `"log"` minus its logarithm.
         regions: `"cut"`, `"bins"` or `"probability"` (each event counts with its signal
             probability).

@@ -24,7 +24,8 @@ class CrossEntropy(Objective):
         """The mean weighted loss."""
         smoothing = hyperparameters.get("label_smoothing", 0.0)
         label = batch.label * (1.0 - smoothing) + 0.5 * smoothing
-        losses = optax.sigmoid_binary_cross_entropy(scores, label)
+        # -y ln p - (1 - y) ln(1 - p), with one exponential and one logarithm an event.
+        losses = jnp.maximum(scores, 0.0) - label * scores + jnp.log1p(jnp.exp(-jnp.abs(scores)))
         return jnp.mean(batch.training_weight * losses)
 
 

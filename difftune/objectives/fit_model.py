@@ -18,13 +18,16 @@ from difftune.histfactory import (
     Model,
     NormalisationUncertainty,
     build_workspace,
+    without_constraints,
 )
 from difftune.histfactory.compile import FROM_MEASUREMENT, Spec, patched
 from difftune.histfactory.filling import Filling, Yields, dummy_templates, filling, symmetrised
-from difftune.histograms import soft_histogram
-from difftune.objectives.annealing import annealed, start_and_end
+from difftune.histograms.soft import in_blocks, soft_histogram
+from difftune.objectives.annealing import HARD, annealed, check_kernel, start_and_end
+from difftune.objectives.base import Outputs
 from difftune.objectives.batch import Batch, Varied, signal_probability
 from difftune.objectives.edges import Bins, check_bins, edges_of, number_of, start_edges
+from difftune.objectives.regions import Regions
 
 CHANNEL = "region"
 
@@ -43,37 +46,56 @@ class FitModel:
 
     Args:
         bins: Number of equidistant bins, or `difftune.binning.LearnedEdges` to train the edges
-            along with the network.
+            along with the network, or `Regions`, of which the network has one output each.
         bandwidth: Width of the kernel that smears an event over the bins, in units of the score,
             at the start and at the end of the training; geometrically annealed in between. The
-            hyperparameter `"bandwidth"`, where the search has it, multiplies both.
+            hyperparameter `"bandwidth"`, where the search has it, multiplies both. Regions have a
+            temperature instead.
+        kernel: How an event is spread over the bins: `"logistic"`, `"normal"` or `"softmax"`, as in
+            `difftune.histograms.soft_histogram`.
+        straight_through: Whether the value is that of hard bins, and only the gradient that of
+            smeared events.
         normalisation: Uncertainties of yields.
         luminosity: Uncertainty of the luminosity.
         free: Yields that are determined by the fit.
+        unconstrained: Names of variations whose nuisance parameter nothing but the data of the
+            bins determines: the variation says what it does, and not how well it is known. pyhf
+            has no such parameter, so the model can be fitted here, and not be exported.
         mc_statistics: Whether to take the statistical uncertainty of the batch into account
             (staterror). A batch holds fewer events than the templates of the measurement, and so
-            has a larger one.
+            has a larger one; a number is a factor on its variance, such as the number of events of
+            a batch over that of the templates.
         processes: Names and roles of the processes in the order of the batch's process index. The
             training gives those of its events. Without any there are two samples, `"background"`
             and `"signal"`, by the label.
 
     Raises:
-        InputError: For fewer than two bins, a bandwidth that is not positive.
+        InputError: For fewer than two bins, a bandwidth that is not positive, a factor that is
+            negative, an unknown kernel.
     """
 
     bins: Bins = 10
     bandwidth: Sequence[float] = (0.05, 0.01)
+    kernel: str = "logistic"
+    straight_through: bool = False
     normalisation: Sequence[NormalisationUncertainty] = ()
     luminosity: Luminosity | None = None
     free: Sequence[FreeNormalisation] = ()
-    mc_statistics: bool = True
+    unconstrained: Sequence[str] = ()
+    mc_statistics: bool | float = True
     processes: Sequence[Process] = ()
     _workspace: "_Workspace | None" = field(default=None, repr=False)
 
     def __post_init__(self):
-        for name in ("normalisation", "free", "processes"):
+        for name in ("normalisation", "free", "processes", "unconstrained"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        check_bins(self.bins, "FitModel")
+        check_bins(self.bins, "FitModel", regions=True)
+        if not 0.0 <= self.mc_statistics < float("inf"):
+            raise InputError(
+                f"FitModel(mc_statistics={self.mc_statistics}): give True, False, or a positive "
+                "factor on the variance."
+            )
+        check_kernel(self.kernel, "FitModel")
         object.__setattr__(self, "bandwidth", start_and_end(self.bandwidth, "FitModel(bandwidth"))
 
     @classmethod
@@ -140,6 +162,12 @@ class FitModel:
         """The model with these processes, unless it was given its own."""
         return self if self.processes else replace(self, processes=tuple(processes))
 
+    def hardened(self) -> "FitModel":
+        """The model of events in hard bins or regions."""
+        bins = self.bins
+        bins = replace(bins, hard=True) if isinstance(bins, Regions) else bins
+        return replace(self, bins=bins, bandwidth=HARD)
+
     def init(self, key: Array) -> PyTree:
         """Start values of the edges, if they are to be trained.
 
@@ -148,11 +176,19 @@ class FitModel:
         """
         return start_edges(self.bins, key)
 
+    @property
+    def outputs(self) -> Outputs:
+        """What the network gives: a score, or one logit a region."""
+        return self.bins.regions if isinstance(self.bins, Regions) else "binary"
+
     def edges(self, parameters: PyTree) -> Float[Array, " edges"]:
         """Bin edges as they are now.
 
         Args:
             parameters: This member's values of what `init` returned.
+
+        Raises:
+            InputError: Regions have none.
         """
         return edges_of(self.bins, parameters, jnp.result_type(float))
 
@@ -178,7 +214,13 @@ class FitModel:
         if self._workspace is not None:
             return _filled_workspace(self._workspace, names, variations)
         signal = tuple(process.name for process in self._known if process.role == "signal")
-        more = (self.normalisation, self.luminosity, self.free, self.mc_statistics)
+        more = (
+            self.normalisation,
+            self.luminosity,
+            self.free,
+            self.unconstrained,
+            bool(self.mc_statistics),
+        )
         return _built(names, signal, variations, number_of(self.bins), *more)
 
     def yields(
@@ -189,16 +231,27 @@ class FitModel:
         Everything that has the nominal scores is filled at once. The arguments are those of an
         objective.
         """
-        bandwidth = annealed(self.bandwidth, batch, hyperparameters.get("bandwidth", 1.0))
-        edges = self.edges(parameters)
-        masks = self._masks(batch)
+        masks, bins = self._masks(batch), self.bins
 
         def filled(scores: Array, weights: Float[Array, "rows events"]) -> Array:
-            score = signal_probability(scores, batch)
-            columns = (weights[:, None, :] * masks).astype(score.dtype)
-            return soft_histogram(score, columns, edges.astype(score.dtype), bandwidth=bandwidth)
+            return in_blocks(block, jnp.moveaxis(scores, 0, -1), weights, masks)
 
-        rows: list[Any] = [batch.weight, jnp.square(batch.weight)]
+        def block(scores: Array, weights: Array, masks: Array) -> Array:
+            scores = jnp.moveaxis(scores, -1, 0)
+            columns = (weights[:, None, :] * masks).astype(scores.dtype)
+            if isinstance(bins, Regions):
+                return columns @ bins.shares(scores, batch, hyperparameters)
+            score = signal_probability(scores, batch)
+            return soft_histogram(
+                score,
+                columns,
+                self.edges(parameters).astype(score.dtype),
+                bandwidth=annealed(self.bandwidth, batch, hyperparameters.get("bandwidth", 1.0)),
+                kernel=self.kernel,
+                straight_through=self.straight_through,
+            )
+
+        rows: list[Any] = [batch.weight, float(self.mc_statistics) * jnp.square(batch.weight)]
         moved: list[Any] = []
         places: list[tuple[list[Any], int] | None] = []
         for name, varied in _directions(batch):
@@ -287,6 +340,7 @@ def _built(
     normalisation: tuple[NormalisationUncertainty, ...],
     luminosity: Luminosity | None,
     free: tuple[FreeNormalisation, ...],
+    unconstrained: tuple[str, ...],
     mc_statistics: bool,
 ) -> Filling:
     """A model of the processes, of which only the structure counts."""
@@ -301,9 +355,14 @@ def _built(
         mc_statistics=mc_statistics,
         poi_bounds=(0.0, 10.0),
     )
-    return filling(
-        Model.from_spec(workspace), channel=CHANNEL, samples=processes, variations=variations
-    )
+    for name in unconstrained:
+        if name not in variations:
+            raise InputError(
+                f"FitModel(unconstrained={list(unconstrained)}): the events have no variation "
+                f"{name!r}.{nearest(name, variations)}"
+            )
+    model = without_constraints(Model.from_spec(workspace), unconstrained)
+    return filling(model, channel=CHANNEL, samples=processes, variations=variations)
 
 
 @functools.lru_cache

@@ -1,13 +1,13 @@
 """The area under the ROC curve as a loss."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from difftune.objectives.annealing import annealed, start_and_end
+from difftune.objectives.annealing import HARD, annealed, start_and_end
 from difftune.objectives.base import Objective
 from difftune.objectives.discriminant import signal_logit
 
@@ -48,6 +48,10 @@ class RocAuc(Objective):
     def __post_init__(self):
         pair = start_and_end(self.temperature, "RocAuc(temperature")
         object.__setattr__(self, "temperature", pair)
+
+    def hardened(self):
+        """One minus the area itself."""
+        return replace(self, temperature=HARD)
 
     def __call__(self, scores, batch, hyperparameters, parameters):
         """The loss, between 0 and 1 where no weight is negative."""

@@ -52,6 +52,8 @@ class SeparationPower(Binned):
         bins: Number of equidistant bins on [0, 1], or `difftune.binning.LearnedEdges`.
         bandwidth: Width of the kernel in units of the score, at the start and at the end of the
             training. The hyperparameter `"bandwidth"` multiplies both.
+        kernel: `"logistic"`, `"normal"` or `"softmax"`.
+        straight_through: Whether the value is that of hard bins, and only the gradient smeared.
 
     Raises:
         InputError: For fewer than two bins, or a bandwidth that is not positive.

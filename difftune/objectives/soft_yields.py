@@ -3,7 +3,7 @@
 import abc
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import jax
@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from difftune.errors import InputError
-from difftune.histograms import soft_histogram
-from difftune.objectives.annealing import annealed, start_and_end
+from difftune.histograms.soft import in_blocks, soft_histogram
+from difftune.objectives.annealing import HARD, annealed, check_kernel, start_and_end
 from difftune.objectives.base import Objective
 from difftune.objectives.batch import Batch, signal_probability
 from difftune.objectives.edges import Bins, check_bins, edges_of, start_edges
@@ -28,22 +28,33 @@ class Binned(Objective):
         bandwidth: Width of the kernel that smears an event over the bins, in units of the score,
             at the start and at the end of the training; geometrically annealed in between. The
             hyperparameter `"bandwidth"`, where the search has it, multiplies both.
+        kernel: How an event is spread over the bins: `"logistic"`, `"normal"` or `"softmax"`, as in
+            `difftune.histograms.soft_histogram`.
+        straight_through: Whether the value is that of hard bins, and only the gradient that of
+            smeared events.
 
     Raises:
-        InputError: For fewer than two bins, or a bandwidth that is not positive.
+        InputError: For fewer than two bins, a bandwidth that is not positive, or an unknown kernel.
     """
 
     bins: Bins = 20
     bandwidth: Sequence[float] = (0.05, 0.01)
+    kernel: str = "logistic"
+    straight_through: bool = False
 
     def __post_init__(self):
         name = type(self).__name__
         object.__setattr__(self, "bandwidth", start_and_end(self.bandwidth, f"{name}(bandwidth"))
         check_bins(self.bins, name)
+        check_kernel(self.kernel, name)
 
     def init(self, key):
         """The parameters of the edges, if they are to be trained."""
         return start_edges(self.bins, key)
+
+    def hardened(self):
+        """With bins that events are in or not."""
+        return replace(self, bandwidth=HARD)
 
     def histograms(
         self, scores: Array, batch: Batch, weight: Array, hyperparameters, edges: Array
@@ -57,13 +68,20 @@ class Binned(Objective):
             hyperparameters: May hold the factor on the bandwidth.
             edges: Increasing; the outer bins are open.
         """
-        is_signal = batch.label.astype(scores.dtype)
-        return soft_histogram(
-            signal_probability(scores, batch),
-            jnp.stack([1.0 - is_signal, is_signal]) * weight,
-            edges,
-            bandwidth=annealed(self.bandwidth, batch, hyperparameters.get("bandwidth", 1.0)),
-        )
+        bandwidth = annealed(self.bandwidth, batch, hyperparameters.get("bandwidth", 1.0))
+
+        def filled(score: Array, is_signal: Array, weight: Array) -> Array:
+            return soft_histogram(
+                score,
+                jnp.stack([1.0 - is_signal, is_signal]) * weight,
+                edges,
+                bandwidth=bandwidth,
+                kernel=self.kernel,
+                straight_through=self.straight_through,
+            )
+
+        score = signal_probability(scores, batch)
+        return in_blocks(filled, score, jnp.asarray(batch.label, scores.dtype), weight)
 
     def edges(self, parameters, dtype) -> Float[Array, " edges"]:
         """Of the bins, as they are now."""
@@ -86,6 +104,8 @@ class Counting(Binned):
         bandwidth: Width of the kernel that smears an event over the edges of bins or cut, in units
             of the score, at the start and at the end of the training; geometrically annealed in
             between. The hyperparameter `"bandwidth"`, where the search has it, multiplies both.
+        kernel: `"logistic"`, `"normal"` or `"softmax"`.
+        straight_through: Whether the value is that of hard bins, and only the gradient smeared.
         form: `"linear"` is minus the squared significance. `"log"` is minus its logarithm: the
             same optimum, with a gradient that does not depend on the luminosity, so that it can be
             added to other losses.

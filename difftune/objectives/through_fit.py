@@ -19,7 +19,7 @@ from difftune.histfactory.precision import island
 from difftune.inference.expected import asimov_at, covariance, likelihood_ratio_at, median_limit
 from difftune.inference.hypotest import root
 from difftune.inference.problems import parameter_index
-from difftune.objectives.base import Objective
+from difftune.objectives.base import Objective, Outputs
 from difftune.objectives.fit_model import FitModel
 
 # Below it a variance is that of nothing; it keeps logarithms finite.
@@ -55,9 +55,18 @@ class ThroughFit(Objective):
         """The trainable parameters of the binning."""
         return self.model.init(key)
 
+    @property
+    def outputs(self) -> Outputs:  # type: ignore[override]
+        """A score, or one logit a region."""
+        return self.model.outputs
+
     def bound_to(self, processes):
         """The objective with the model of these processes."""
         return replace(self, model=self.model.bound_to(processes))
+
+    def hardened(self):
+        """The objective of events in hard bins."""
+        return replace(self, model=self.model.hardened())
 
 
 @dataclass(frozen=True, kw_only=True)

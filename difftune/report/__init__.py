@@ -13,6 +13,8 @@ from difftune.report.html import (
 )
 from difftune.report.lineage import best_network, line_of_descent
 from difftune.report.onnx import to_onnx, write_onnx
+from difftune.report.parallel import ParallelCoordinates
+from difftune.report.plots.condition import score_against_condition
 from difftune.report.plots.correlations import (
     clustered_correlations,
     feature_correlations,
@@ -23,6 +25,7 @@ from difftune.report.plots.hyperparameters import hyperparameter_history
 from difftune.report.plots.importance import variable_importance
 from difftune.report.plots.loss import loss_history
 from difftune.report.plots.overtraining import score_distributions
+from difftune.report.plots.pairs import score_against_pairs
 from difftune.report.plots.pulls import pulls
 from difftune.report.plots.region import region
 from difftune.report.plots.roc import roc
@@ -49,6 +52,7 @@ __all__ = [
     "Label",
     "Measured",
     "Numbers",
+    "ParallelCoordinates",
     "Picture",
     "PlotFigure",
     "Row",
@@ -75,7 +79,9 @@ __all__ = [
     "roc",
     "samples_table",
     "save",
+    "score_against_condition",
     "score_against_hyperparameters",
+    "score_against_pairs",
     "score_distributions",
     "selection_path",
     "selection_table",

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from difftune.errors import DifftuneError, InputError
-from difftune.search.proposal import Proposal, Standing, Strategy
+from difftune.search.proposal import Proposal, Round, Standing, Strategy
 from difftune.search.space import Space
 from difftune.training import (
     RUNNING,
@@ -22,6 +23,7 @@ from difftune.training import (
     Snapshot,
     diverged,
 )
+from difftune.training.member import choose
 
 logger = logging.getLogger("difftune")
 
@@ -59,7 +61,7 @@ class SearchResult:
 
     Attributes:
         history: What happened.
-        best: Best snapshot of every member, `[members]` in front, on the host.
+        best: Best snapshot of every slot, `[members]` in front, on the host.
         winner: Slot of the best of them by validation score.
     """
 
@@ -116,13 +118,39 @@ class _Log:
                 getattr(log, part)[name] = rows
         return log
 
-    def standing(self, number: int) -> Standing:
+    def standing(self) -> Standing:
+        past = tuple(self.round(number) for number in range(len(self.rounds["parents"])))
         return Standing(
-            round=number,
-            score=self.epochs["score"][-1],
+            round=len(past),
+            score=past[-1].score,
             eligible=self.epochs["eligible"][-1],
-            hyperparameters=self.values(-1),
+            hyperparameters=past[-1].hyperparameters,
+            past=past,
         )
+
+    def round(self, number: int) -> Round:
+        """A round that has ended."""
+        rows = [row for row, of in enumerate(self.epochs["round"]) if of == number]
+        score, eligible = (
+            np.stack([self.epochs[name][row] for row in rows]) for name in ("score", "eligible")
+        )
+        best = np.max(np.where(eligible & np.isfinite(score), score, -np.inf), axis=0)
+        return Round(
+            parents=self.rounds["parents"][number],
+            restart=self.rounds["restart"][number],
+            hyperparameters=self.values(number),
+            score=score[-1],
+            best=np.where(np.isfinite(best), best, np.nan),
+        )
+
+    def begun(self, epochs_per_round: int) -> np.ndarray:
+        """Epoch in which the training of each member began, along its line of descent."""
+        begun = np.zeros(len(self.rounds["parents"][0]), np.int32)
+        for number, (parents, restart) in enumerate(
+            zip(self.rounds["parents"], self.rounds["restart"], strict=True)
+        ):
+            begun = np.where(restart, np.int32(number * epochs_per_round), begun[parents])
+        return begun
 
     def values(self, row: int) -> dict[str, np.ndarray]:
         prefix = "hyperparameters/"
@@ -159,8 +187,9 @@ def run_search(
         strategy: Proposes who trains next with what.
         space: What the strategy may propose.
         fixed: Hyperparameters that stay as they are, one number for all members.
-        checkpoints: Where to leave a checkpoint after each round, and to resume from.
-        on_round: Called after each round.
+        checkpoints: Where to leave a checkpoint after each round, and to resume from; of several
+            processes only the first one's count.
+        on_round: Called after each round, in the first process.
 
     Returns:
         History, best snapshot of each member, and the winner.
@@ -178,18 +207,17 @@ def run_search(
             "give both the same number."
         )
     constant = {name: np.full(members, float(value)) for name, value in (fixed or {}).items()}
-    first = strategy.start(space, _stream(population, 0))
+    first = _settled(strategy.start(space, _stream(population, 0)), space)
     population.check(set(first.hyperparameters) | set(constant))
 
     log, start = _Log(), 0
     state: Member | None = None
-    if checkpoints is not None:
-        structure = jax.eval_shape(lambda: population.init(constant | first.hyperparameters))
-        found = checkpoints.newest(structure)
-        if found is not None:
-            start, state, facts = found
-            log = _Log.from_facts(facts)
-            logger.info("resumed after round %d of %d", start, rounds)
+    kept: Snapshot | None = None
+    found = _found(population, checkpoints, constant | first.hyperparameters)
+    if found is not None:
+        start, (state, kept), facts = found
+        log = _Log.from_facts(facts)
+        logger.info("resumed after round %d of %d", start, rounds)
 
     for number in range(start, rounds):
         began = time.monotonic()
@@ -199,7 +227,7 @@ def run_search(
             state = population.init(values)
         else:
             rng = _stream(population, number)
-            proposal = strategy.propose(space, log.standing(number), rng)
+            proposal = _settled(strategy.propose(space, log.standing(), rng), space)
             proposal = _with_inheritance(proposal, log.values(-1), population.blueprint.inherited)
             values = constant | proposal.hyperparameters
             state = population.inherit(
@@ -209,16 +237,21 @@ def run_search(
                 logger.info("no member trains any more; the search ends")
                 break
         log.proposal(proposal)
+        # Where every training is as long as the search, all have begun with it.
+        whole = strategy.training_rounds >= rounds
+        begun = None if whole else log.begun(epochs)
+        length = min(strategy.training_rounds, rounds) * epochs
         trained = 0
         for _ in range(epochs):
             trained += int(np.sum(np.asarray(state.status) == RUNNING))
             epoch = len(log.epochs.get("epoch", []))
-            state, record = population.epoch(state, values, epoch=epoch, epochs=rounds * epochs)
+            state, record = population.epoch(state, values, epoch=epoch, epochs=length, begun=begun)
             log.epoch(epoch, number, jax.device_get(record))
-        state = jax.device_get(state)
-        if checkpoints is not None:
-            checkpoints.save(number + 1, state, log.facts())
-        if on_round is not None:
+        state = population.collected(state)
+        kept = _better(state.best, kept, strategy)
+        if checkpoints is not None and population.processes.rank == 0:
+            checkpoints.save(number + 1, (state, kept), log.facts())
+        if on_round is not None and population.processes.rank == 0:
             seconds = time.monotonic() - began
             status = np.asarray(state.status)
             on_round(
@@ -226,7 +259,7 @@ def run_search(
                     round=number + 1,
                     rounds=rounds,
                     score=log.epochs["score"][-1],
-                    best=float(np.max(state.best.score)),
+                    best=float(np.max(kept.score)),
                     running=int(np.sum(status == RUNNING)),
                     diverged=int(np.sum(diverged(status))),
                     seconds=seconds,
@@ -234,7 +267,42 @@ def run_search(
                 )
             )
     assert state is not None, "a strategy has at least one round"
-    return _result(state, log)
+    assert kept is not None, "what was trained was kept"
+    if population.processes.rank == 0:
+        strategy.finish(space, log.standing())
+    return _result(state, kept, log, strategy)
+
+
+def _found(
+    population: Population, checkpoints: Checkpoints | None, values: Mapping[str, np.ndarray]
+) -> tuple[int, tuple[Member, Snapshot], dict] | None:
+    """The newest checkpoint of the first process, for all of them."""
+    processes = population.processes
+    if checkpoints is None and processes.size == 1:
+        return None
+    structure = jax.eval_shape(lambda: population.init(values))
+    like = (structure, structure.best)
+    mine = checkpoints if processes.rank == 0 else None
+    found = processes.agreed(lambda: None if mine is None else mine.newest(like))
+    bare = found and (found[0], jax.tree.leaves(found[1]), found[2])
+    bare = processes.of_first(bare)
+    if bare is None:
+        return None
+    start, leaves, facts = bare
+    return start, jax.tree.unflatten(jax.tree.structure(like), leaves), facts
+
+
+def _better(new: Snapshot, old: Snapshot | None, strategy: Strategy) -> Snapshot:
+    """The better one of each slot; the best of a loser must outlive it."""
+    if old is None:
+        return jax.tree.map(np.array, new)
+    merits = [strategy.merit(np.asarray(each.score)) for each in (new, old)]
+    return jax.tree.map(np.asarray, choose(jnp.asarray(merits[0] > merits[1]), new, old))
+
+
+def _settled(proposal: Proposal, space: Space) -> Proposal:
+    """With what does not count at its middle."""
+    return replace(proposal, hyperparameters=space.settled(proposal.hyperparameters))
 
 
 def _with_inheritance(
@@ -255,14 +323,17 @@ def _stream(population: Population, number: int) -> np.random.Generator:
     return np.random.default_rng([population.seed, 0, number])
 
 
-def _result(state: Member, log: _Log) -> SearchResult:
-    score = np.asarray(state.best.score)
+def _result(state: Member, best: Snapshot, log: _Log, strategy: Strategy) -> SearchResult:
+    score = np.asarray(best.score)
+    merit = strategy.merit(score)
     history = log.history(np.asarray(state.status))
-    if not np.any(np.isfinite(score)):
+    if not np.any(np.isfinite(merit)):
         counts = {name: history.status.count(name) for name in STATUS}
         raise SearchError(
             f"no member of the population ever met the overtraining condition with a finite "
             f"validation score (at the end: {counts}). Relax the condition, lower the learning "
             "rate, or give more training events."
         )
-    return SearchResult(history=history, best=state.best, winner=int(np.argmax(score)))
+    # Of the executions of the best trial, the best.
+    winner = int(np.argmax(np.where(merit == np.max(merit), score, -np.inf)))
+    return SearchResult(history=history, best=best, winner=winner)

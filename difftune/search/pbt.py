@@ -1,78 +1,170 @@
 """Population-based training (arXiv 1711.09846)."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
-from difftune.errors import InputError
+from difftune.errors import InputError, nearest
 from difftune.search.proposal import Proposal, Standing, Strategy, fresh
 from difftune.search.space import Space
+
+Each = float | Mapping[str, float]
+
+
+class Exploited(NamedTuple):
+    """Who goes on from whom.
+
+    Attributes:
+        parents: Slot whose weights each member goes on from.
+        losers: Slots whose member is replaced.
+        restart: Those of them that begin afresh, as nobody may be copied.
+    """
+
+    parents: Int[np.ndarray, " members"]
+    losers: Int[np.ndarray, " losers"]
+    restart: Bool[np.ndarray, " members"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class PBT(Strategy):
-    """Population-based training with truncation selection.
+    """Population-based training.
 
-    After each round the members of the lowest quantile take over weights, optimizer state and
-    hyperparameters of random members of the highest quantile (exploit), and change the
-    hyperparameters (explore): each is drawn anew with probability `resample`, and else moves by
-    `perturbation` of its range up or down. So one training finds a schedule of hyperparameters, not
-    only values.
+    After each round losers take over weights, optimizer state and hyperparameters of winners
+    (exploit), and change the hyperparameters (explore): each is drawn anew with probability
+    `resample`, and else moves by `perturbation` of its range up or down. So one training finds a
+    schedule of hyperparameters, not only values. A member that is not eligible loses whatever its
+    score.
 
     Args:
-        quantile: Share of the population that is replaced, and that is copied; in (0, 0.5].
-        perturbation: Step, as a fraction of the range (of the logarithm, for log-uniform ones).
-        resample: Probability to draw a hyperparameter anew.
+        exploit: `"truncation"`: the lowest quantile loses, to random members of the highest.
+            `"tournament"`: each member meets a random other one, and loses if that is better.
+        quantile: Share of the population that is replaced, and that is copied; in (0, 0.5]
+            (truncation).
+        perturbation: Step, as a fraction of the range (of the logarithm, for log-uniform ones); one
+            for all hyperparameters, or by name, where others have the default.
+        resample: Probability to draw a hyperparameter anew; likewise.
+        ready: Rounds that a member trains in its slot before it can lose it or be copied.
+        slow: Share of the population, the first slots, that exploits only every `slow_interval`
+            rounds and only within itself. What pays at once need not pay in the end: a low learning
+            rate wins every short comparison. The slow members are compared over a longer time,
+            and the others may copy them at any time, as the outer populations do in FIRE PBT
+            (arXiv 2109.13800).
+        slow_interval: Rounds between exploits of the slow members.
 
     Raises:
         InputError: For a value out of range.
     """
 
+    exploit: str = "truncation"
     quantile: float = 0.25
-    perturbation: float = 0.1
-    resample: float = 0.1
+    perturbation: Each = field(default=0.1)
+    resample: Each = field(default=0.1)
+    ready: int = 1
+    slow: float = 0.0
+    slow_interval: int = 4
 
     def __post_init__(self):
         super().__post_init__()
+        if self.exploit not in ("truncation", "tournament"):
+            raise InputError(f"PBT(exploit={self.exploit!r}): choose 'truncation' or 'tournament'.")
         for name, high in (("quantile", 0.5), ("perturbation", 1.0), ("resample", 1.0)):
-            value = getattr(self, name)
-            zero = name == "resample"
-            if not 0.0 <= value <= high or (value == 0.0 and not zero):
-                low = "at least 0" if zero else "above 0"
-                raise InputError(f"PBT({name}={value}): must be {low} and at most {high:g}.")
+            given = getattr(self, name)
+            for value in given.values() if isinstance(given, Mapping) else (given,):
+                zero = name == "resample"
+                if not 0.0 <= value <= high or (value == 0.0 and not zero):
+                    low = "at least 0" if zero else "above 0"
+                    raise InputError(f"PBT({name}={given}): must be {low} and at most {high:g}.")
+        if not 0.0 <= self.slow < 1.0:
+            raise InputError(f"PBT(slow={self.slow}): must be at least 0 and below 1.")
+        for name in ("ready", "slow_interval"):
+            if getattr(self, name) < 1:
+                raise InputError(f"PBT({name}={getattr(self, name)}): must be at least 1.")
 
     def start(self, space: Space, rng: np.random.Generator) -> Proposal:
         """Independent draws."""
+        for name in ("perturbation", "resample"):
+            given = getattr(self, name)
+            for key in given if isinstance(given, Mapping) else ():
+                if key not in space:
+                    raise InputError(
+                        f"PBT({name}=...): {key!r} is not in the space.{nearest(key, space)}"
+                    )
         return fresh(space.sample(rng, self.population), self.population)
 
     def propose(self, space: Space, standing: Standing, rng: np.random.Generator) -> Proposal:
         """Losers are replaced by changed copies of winners.
 
-        A member that is not eligible is a loser whatever its score. Where fewer members are
-        eligible than the highest quantile holds, those are the winners; where none is, the losers
-        begin afresh.
+        Where fewer members are eligible than the highest quantile holds, those are the winners;
+        where none is, the losers begin afresh.
         """
-        members = len(standing.score)
-        parents = np.arange(members)
-        restart = np.zeros(members, bool)
-        values = {name: array.copy() for name, array in standing.hyperparameters.items()}
-        may_win = standing.eligible & np.isfinite(standing.score)
-        order = np.argsort(-np.where(may_win, standing.score, -np.inf), kind="stable")
-        count = max(1, int(self.quantile * members)) if members > 1 else 0
-        eligible = int(may_win.sum())
-        winners = order[: min(count, eligible)]
-        # All that are not eligible lose their slot, and the lowest quantile of the others.
-        losers = order[min(members - count, eligible) :] if count else order[:0]
-        losers = np.setdiff1d(losers, winners)
+        exploited = self.exploited(standing, rng)
+        values = self.explored(space, standing, exploited, rng)
+        return Proposal(
+            parents=exploited.parents, restart=exploited.restart, hyperparameters=values
+        )
 
-        if len(winners):
-            parents[losers] = rng.choice(winners, len(losers))
-        else:
-            restart[losers] = True
+    def exploited(self, standing: Standing, rng: np.random.Generator) -> Exploited:
+        """Decides who is replaced by whom."""
+        members = len(standing.score)
+        slow = np.arange(members) < int(self.slow * members)
+        ready = standing.age >= self.ready if self.ready > 1 else np.ones(members, bool)
+        groups = [(np.flatnonzero(~slow & ready), np.flatnonzero(ready))]
+        if standing.round % self.slow_interval == 0:
+            groups.append((np.flatnonzero(slow & ready), np.flatnonzero(slow & ready)))
+        parents, restart = np.arange(members), np.zeros(members, bool)
+        lost: list[int] = []
+        for may_lose, may_win in groups:
+            rule = self._truncation if self.exploit == "truncation" else self._tournament
+            for loser, winner in rule(standing.fitness, may_lose, may_win, rng):
+                lost.append(loser)
+                parents[loser], restart[loser] = (loser, True) if winner is None else (winner, 0)
+        return Exploited(parents, np.array(sorted(lost), int), restart)
+
+    def _truncation(self, fitness, may_lose, may_win, rng) -> list[tuple[int, int | None]]:
+        # All are ranked; those that are not eligible lose, and the lowest quantile of the others.
+        ranked = np.union1d(may_lose, may_win)
+        order = ranked[np.argsort(-fitness[ranked], kind="stable")]
+        count = max(1, int(self.quantile * len(order))) if len(order) > 1 else 0
+        eligible = int(np.isfinite(fitness[order]).sum())
+        winners = order[: min(count, eligible)]
+        low = order[min(len(order) - count, eligible) :] if count else order[:0]
+        losers = np.setdiff1d(np.intersect1d(low, may_lose), winners)
+        if not len(winners):
+            return [(int(loser), None) for loser in losers]
+        return list(zip(losers.tolist(), rng.choice(winners, len(losers)).tolist(), strict=True))
+
+    def _tournament(self, fitness, may_lose, may_win, rng) -> list[tuple[int, int | None]]:
+        able = may_win[np.isfinite(fitness[may_win])]
+        pairs: list[tuple[int, int | None]] = []
+        for member in may_lose.tolist() if len(np.union1d(may_lose, may_win)) > 1 else ():
+            others = able[able != member]
+            out = not np.isfinite(fitness[member])
+            if not len(others):
+                pairs += [(member, None)] if out else []
+                continue
+            opponent = int(rng.choice(others))
+            if out or fitness[opponent] > fitness[member]:
+                pairs.append((member, opponent))
+        return pairs
+
+    def explored(
+        self, space: Space, standing: Standing, exploited: Exploited, rng: np.random.Generator
+    ) -> dict[str, Float[np.ndarray, " members"]]:
+        """Hyperparameters of all; those of the losers changed."""
+        parents, losers, restart = exploited
+        values = {name: array.copy() for name, array in standing.hyperparameters.items()}
         for name, dimension in space.items():
-            inherited = values[name][parents[losers]]
-            moved = dimension.perturb(inherited, self.perturbation, rng)
+            inherited = standing.hyperparameters[name][parents[losers]]
+            moved = dimension.perturb(inherited, _of(self.perturbation, name), rng)
             drawn = dimension.sample(rng, len(losers))
-            anew = restart[losers] | (rng.random(len(losers)) < self.resample)
+            anew = restart[losers] | (rng.random(len(losers)) < _of(self.resample, name))
             values[name][losers] = np.where(anew, drawn, moved)
-        return Proposal(parents=parents, restart=restart, hyperparameters=values)
+        return values
+
+
+def _of(given: Each, name: str) -> float:
+    """The number of a hyperparameter; 0.1 where others are named."""
+    return given.get(name, 0.1) if isinstance(given, Mapping) else given

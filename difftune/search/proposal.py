@@ -1,6 +1,7 @@
 """The one question that every search strategy answers between two rounds."""
 
 import abc
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,31 @@ class Proposal:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Round:
+    """What was proposed for a round, and what came of it.
+
+    Attributes:
+        parents: As proposed.
+        restart: As proposed.
+        hyperparameters: As trained: those of the shape of a network are those of the parent.
+        score: Validation score at the end of the round; NaN for a member that diverged.
+        best: Best score of an epoch of the round in which the member was eligible; NaN if it never
+            was.
+    """
+
+    parents: Int[np.ndarray, " members"]
+    restart: Bool[np.ndarray, " members"]
+    hyperparameters: dict[str, Float[np.ndarray, " members"]]
+    score: Float[np.ndarray, " members"]
+    best: Float[np.ndarray, " members"]
+
+    @property
+    def moved(self) -> Bool[np.ndarray, " members"]:
+        """Slots whose member came from another one, or began afresh."""
+        return self.restart | (self.parents != np.arange(len(self.parents)))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Standing:
     """How the population stands at the end of a round.
 
@@ -34,17 +60,35 @@ class Standing:
         score: Validation score, larger is better; NaN for a member that diverged.
         eligible: Members that may be chosen or copied: neither diverged nor overtrained.
         hyperparameters: Values of the round that has ended.
+        past: All rounds so far, the one that has ended last.
     """
 
     round: int
     score: Float[np.ndarray, " members"]
     eligible: Bool[np.ndarray, " members"]
     hyperparameters: dict[str, Float[np.ndarray, " members"]]
+    past: Sequence[Round] = ()
+
+    @property
+    def fitness(self) -> Float[np.ndarray, " members"]:
+        """The scores of those that may be chosen, minus infinity for the others."""
+        return np.where(self.eligible & np.isfinite(self.score), self.score, -np.inf)
+
+    @property
+    def age(self) -> Int[np.ndarray, " members"]:
+        """Rounds that each member has trained since it moved into its slot."""
+        age = np.zeros(len(self.score), int)
+        for each in self.past:
+            age = np.where(each.moved, 0, age) + 1
+        return age
 
 
 @dataclass(frozen=True, kw_only=True)
 class Strategy(abc.ABC):
     """A search strategy: how large, how long, and two pure functions.
+
+    What it needs of the past is in the standing, so a search that is resumed goes the way that it
+    would have gone.
 
     Args:
         population: Number of members that train side by side.
@@ -65,6 +109,22 @@ class Strategy(abc.ABC):
                 kind = type(self).__name__
                 raise InputError(f"{kind}({name}={getattr(self, name)}): must be at least 1.")
 
+    @property
+    def training_rounds(self) -> int:
+        """Rounds of a training from start values to its end, for schedules and annealing.
+
+        Where it is less than all rounds, the clock of a member starts when it begins afresh.
+        """
+        return self.rounds
+
+    def merit(self, score: Float[np.ndarray, " members"]) -> Float[np.ndarray, " members"]:
+        """What members are kept and chosen by: their scores, or those of what they are part of.
+
+        Args:
+            score: Best score of each; minus infinity where there is none.
+        """
+        return score
+
     @abc.abstractmethod
     def start(self, space: Space, rng: np.random.Generator) -> Proposal:
         """The first round."""
@@ -72,6 +132,9 @@ class Strategy(abc.ABC):
     @abc.abstractmethod
     def propose(self, space: Space, standing: Standing, rng: np.random.Generator) -> Proposal:
         """A later round."""
+
+    def finish(self, space: Space, standing: Standing) -> None:  # noqa: B027
+        """Called once the last round has ended; for strategies that keep a record of their own."""
 
 
 def fresh(hyperparameters: dict[str, Float[np.ndarray, " members"]], members: int) -> Proposal:

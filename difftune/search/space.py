@@ -2,14 +2,14 @@
 
 import abc
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float
 
-from difftune.errors import InputError
+from difftune.errors import InputError, nearest
 
 Values = Float[np.ndarray, " members"]
 T = TypeVar("T", bound="Dimension")
@@ -33,6 +33,10 @@ class Dimension(abc.ABC):
     def sample(self, rng: np.random.Generator, count: int) -> Values:
         """Independent draws."""
         return self.from_unit(rng.random(count))
+
+    def grid(self, count: int) -> Values:
+        """So many values, evenly over the range with both ends; the middle if it is one."""
+        return self.from_unit(np.linspace(0.0, 1.0, count) if count > 1 else np.array([0.5]))
 
     def perturb(self, values: Values, scale: float, rng: np.random.Generator) -> Values:
         """Neighbours: a step of that size (in units of the whole range) up or down, reflected."""
@@ -118,9 +122,68 @@ class Choice(Dimension):
         """Whether the value is one of the options."""
         return float(value) in self.options
 
+    def grid(self, count):
+        """So many options, spread over the list; all of them if there are no more."""
+        last = len(self.options) - 1
+        index = np.linspace(0, last, count) if count > 1 else np.array([last / 2])
+        return np.asarray(self.options)[np.unique(index.round().astype(int))]
+
     def perturb(self, values, scale, rng):
         """The option before or after, reflected at the ends (the scale plays no role)."""
         return super().perturb(values, 1.0 / len(self.options), rng)
+
+
+@dataclass(frozen=True)
+class Category(Choice):
+    """One of several numbers without an order; every other one is a neighbour."""
+
+    names: tuple[str, ...] = ()
+
+    def grid(self, count):
+        """All options: none stands for another."""
+        return np.asarray(self.options)
+
+    def perturb(self, values, scale, rng):
+        """Any other option (the scale plays no role)."""
+        number, options = len(self.options), np.asarray(self.options)
+        index = (self.to_unit(values) * number).astype(int)
+        if number == 1:
+            return options[index]
+        return options[(index + rng.integers(1, number, len(index))) % number]
+
+
+@dataclass(frozen=True)
+class Conditional(Dimension):
+    """A dimension that counts only where another hyperparameter has certain values."""
+
+    dimension: Dimension
+    on: str
+    values: tuple[float, ...]
+
+    def from_unit(self, unit):
+        """Values at places in [0, 1], as if they counted."""
+        return self.dimension.from_unit(unit)
+
+    def to_unit(self, values):
+        """Places in [0, 1] of values."""
+        return self.dimension.to_unit(values)
+
+    def contains(self, value):
+        """Whether the value may be proposed."""
+        return self.dimension.contains(value)
+
+    def grid(self, count):
+        """Those of the dimension."""
+        return self.dimension.grid(count)
+
+    def perturb(self, values, scale, rng):
+        """Those of the dimension."""
+        return self.dimension.perturb(values, scale, rng)
+
+    def settled(self, values: Values, other: Values) -> Values:
+        """The values where they count, and elsewhere the middle of the range."""
+        middle = self.dimension.from_unit(np.array([0.5]))[0]
+        return np.where(np.isin(other, self.values), values, middle)
 
 
 def uniform(low: int | float, high: int | float) -> Uniform:
@@ -145,6 +208,47 @@ def integer(low: int, high: int) -> Choice:
     return Choice(tuple(range(low, high + 1)))
 
 
+def category(*options: str | int | float) -> Category:
+    """One of several without an order: numbers, or names that stand for 0, 1, 2, ...
+
+    Names are what reports show. `category("adam", "sgd")` goes with
+    `difftune.training.optimizer("adam", "sgd")`, and `category("relu", "tanh")` with
+    `MLP(activation=("relu", "tanh"))`.
+
+    Raises:
+        InputError: For names mixed with numbers, or one given twice.
+    """
+    names = [option for option in options if isinstance(option, str)]
+    if names and len(names) < len(options):
+        raise InputError(f"category{options}: give names or numbers, not both.")
+    if len(set(options)) < len(options):
+        raise InputError(f"category{options}: one is given twice.")
+    if names:
+        return Category(tuple(range(len(names))), tuple(names))
+    return Category(tuple(float(option) for option in options))
+
+
+def when(name: str, *values: int | float, then: Dimension) -> Conditional:
+    """A hyperparameter that counts only where another has one of some values.
+
+    Where it does not count it has the middle of its range, so that what nothing reads is no
+    difference between members.
+
+    Args:
+        name: The other hyperparameter, of the same space.
+        values: Its values, those of a `category` of names as 0, 1, 2, ...
+        then: What this one may be then.
+
+    Raises:
+        InputError: Without values, or for a condition upon a condition.
+    """
+    if not values:
+        raise InputError(f"when({name!r}): give the values of {name!r} for which it counts.")
+    if isinstance(then, Conditional):
+        raise InputError(f"when({name!r}, ...): a dimension has one condition, not two.")
+    return Conditional(then, name, tuple(float(value) for value in values))
+
+
 class Space(Mapping[str, Dimension]):
     """Named hyperparameters and what they may be.
 
@@ -154,7 +258,8 @@ class Space(Mapping[str, Dimension]):
         ['dropout', 'learning_rate']
 
     Raises:
-        InputError: When a value is not a dimension.
+        InputError: When a value is not a dimension, or a condition is upon a hyperparameter that
+            is not there, has a condition itself, or cannot have the value.
     """
 
     def __init__(self, **dimensions: Dimension):
@@ -165,6 +270,23 @@ class Space(Mapping[str, Dimension]):
                     "log_uniform(low, high), integer(low, high) or choice(a, b, ...)."
                 )
         self._dimensions = dict(dimensions)
+        for name, dimension in dimensions.items():
+            if isinstance(dimension, Conditional):
+                self._check(name, dimension)
+
+    def _check(self, name: str, conditional: Conditional) -> None:
+        other = self.get(conditional.on)
+        if other is None or isinstance(other, Conditional):
+            what = "is not in the space" if other is None else "has a condition itself"
+            raise InputError(
+                f"Space({name}=when({conditional.on!r}, ...)): {conditional.on!r} {what}."
+                f"{nearest(conditional.on, self) if other is None else ''}"
+            )
+        for value in conditional.values:
+            if not other.contains(value):
+                raise InputError(
+                    f"Space({name}=when({conditional.on!r}, {value:g})): it can never be that."
+                )
 
     def __getitem__(self, name: str) -> Dimension:
         return self._dimensions[name]
@@ -182,3 +304,52 @@ class Space(Mapping[str, Dimension]):
     def sample(self, rng: np.random.Generator, count: int) -> dict[str, Values]:
         """Independent draws of all hyperparameters, `[count]` each."""
         return {name: dimension.sample(rng, count) for name, dimension in self.items()}
+
+    def settled(self, values: Mapping[str, Values]) -> dict[str, Values]:
+        """The same with those that do not count at the middle of their ranges.
+
+        Args:
+            values: Hyperparameters, of which some may be in no space.
+        """
+
+        def settle(name: str, own: Values) -> Values:
+            dimension = self.get(name)
+            if not isinstance(dimension, Conditional):
+                return own
+            return dimension.settled(own, values[dimension.on])
+
+        return {name: settle(name, own) for name, own in values.items()}
+
+
+def dense_space(
+    *, layers: int = 3, width: int = 64, batch_sizes: Sequence[int] = (256, 512, 1024)
+) -> Space:
+    """All that is commonly searched for a dense network trained with Adam, in one call.
+
+    Number of layers, neurons of each layer, dropout, L1, L2, batch size, learning rate, both
+    decays and epsilon of Adam, and the weight of signal events: the free parameters of the
+    same-sign WW analysis that this library's search began with. It goes with
+    `MLP(hidden=(width,) * layers)`.
+
+    Args:
+        layers: Largest number of hidden layers.
+        width: Largest number of neurons of a layer.
+        batch_sizes: Sizes of batches.
+    """
+    widths: dict[str, Dimension] = {"width_1": integer(max(1, width // 4), width)}
+    for number in range(2, layers + 1):
+        deep = range(number, layers + 1)
+        widths[f"width_{number}"] = when("depth", *deep, then=widths["width_1"])
+    return Space(
+        **({"depth": integer(1, layers)} if layers > 1 else {}),
+        **widths,
+        dropout=uniform(0.0, 0.5),
+        l1=log_uniform(1e-7, 1e-3),
+        l2=log_uniform(1e-7, 1e-3),
+        batch_size=choice(*batch_sizes),
+        learning_rate=log_uniform(1e-4, 3e-2),
+        beta1=uniform(0.8, 0.99),
+        beta2=uniform(0.9, 0.9999),
+        epsilon=log_uniform(1e-9, 1e-5),
+        signal_weight=log_uniform(0.3, 3.0),
+    )

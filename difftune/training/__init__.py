@@ -2,6 +2,7 @@
 
 from difftune.training.batches import Epochs, batch_at
 from difftune.training.blueprint import Blueprint, Weights
+from difftune.training.boosting import boosted
 from difftune.training.checkpoint import Checkpoints
 from difftune.training.devices import describe, use_cpu_cores
 from difftune.training.history import History
@@ -15,10 +16,23 @@ from difftune.training.member import (
     Snapshot,
     diverged,
 )
+from difftune.training.negative import NegativeWeights, resampled, treated_weights
 from difftune.training.network import TrainedNetwork
 from difftune.training.optimizers import adam, optimizer
-from difftune.training.overtraining import OvertrainingCondition, ScoreGap
+from difftune.training.overtraining import (
+    AllOf,
+    AnyCondition,
+    Condition,
+    Evidence,
+    LossGap,
+    OvertrainingCondition,
+    Scored,
+    ScoreGap,
+    ShapeChi2,
+    ShapeKS,
+)
 from difftune.training.population import Population
+from difftune.training.processes import Alone, Processes, connect
 from difftune.training.replicas import Replicas
 from difftune.training.sample import Columns, columns, training_weights
 from difftune.training.schedules import SCHEDULES
@@ -30,28 +44,43 @@ __all__ = [
     "SCHEDULES",
     "STATUS",
     "STOPPED",
+    "AllOf",
+    "Alone",
+    "AnyCondition",
     "Blueprint",
     "Checkpoints",
     "Columns",
+    "Condition",
     "EpochRecord",
     "Epochs",
+    "Evidence",
     "History",
+    "LossGap",
     "Member",
+    "NegativeWeights",
     "OvertrainingCondition",
     "Population",
+    "Processes",
     "Replicas",
     "ScoreGap",
+    "Scored",
+    "ShapeChi2",
+    "ShapeKS",
     "Snapshot",
     "TrainedNetwork",
     "Weights",
     "adam",
     "batch_at",
+    "boosted",
     "columns",
+    "connect",
     "describe",
     "diverged",
     "optimizer",
+    "resampled",
     "store",
     "stored",
     "training_weights",
+    "treated_weights",
     "use_cpu_cores",
 ]

@@ -29,8 +29,17 @@ class Checkpoints:
     def __init__(self, folder: Path, *, keep: int = 2):
         self.folder = Path(folder).resolve()
         self.folder.mkdir(parents=True, exist_ok=True)
+        alone = jax.process_index()
         self._options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, enable_async_checkpointing=False
+            max_to_keep=keep,
+            enable_async_checkpointing=False,
+            # One process of a job writes; it must not wait for the others.
+            create=False,
+            multiprocessing_options=ocp.options.MultiprocessingOptions(
+                primary_host=alone,
+                active_processes={alone},
+                barrier_sync_key_prefix=f"process_{alone}",
+            ),
         )
 
     def _manager(self) -> ocp.CheckpointManager:

@@ -15,24 +15,29 @@ class History:
         round: Round of each epoch.
         loss: Mean training loss (in training mode).
         validation_loss: Objective on the validation events.
+        hard_loss: The same of events in hard bins, where the objective smears them.
         score: Validation score; larger is better.
         train_score: The same on as many training events.
         hyperparameters: Values in each round.
         parents: Member whose weights a member went on from, in each round.
         restart: Whether it began afresh instead.
         status: `"running"`, `"stopped early"`, or `"diverged: "` with the reason, at the end.
+        overtraining: How far training and validation are apart, in units of what is allowed; above
+            1 a member is not eligible. None where it was not recorded.
     """
 
     epoch: Int[np.ndarray, " epochs"]
     round: Int[np.ndarray, " epochs"]
     loss: Float[np.ndarray, "epochs members"]
     validation_loss: Float[np.ndarray, "epochs members"]
+    hard_loss: Float[np.ndarray, "epochs members"]
     score: Float[np.ndarray, "epochs members"]
     train_score: Float[np.ndarray, "epochs members"]
     hyperparameters: dict[str, Float[np.ndarray, "rounds members"]]
     parents: Int[np.ndarray, "rounds members"]
     restart: Bool[np.ndarray, "rounds members"]
     status: tuple[str, ...]
+    overtraining: Float[np.ndarray, "epochs members"] | None = None
 
     def schedule(self, *, epoch: int, member: int) -> dict[str, Float[np.ndarray, " rounds"]]:
         """The hyperparameters along the line of descent of a member.

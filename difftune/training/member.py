@@ -11,11 +11,12 @@ from jaxtyping import Array, Bool, Float, PyTree
 
 from difftune.objectives import Batch, Objective
 from difftune.objectives.base import Function
-from difftune.objectives.batch import Column, changed
+from difftune.objectives.batch import Column, changed, signal_probability
 from difftune.training.batches import Part, batch_at
 from difftune.training.blueprint import Blueprint, Weights
+from difftune.training.chunks import in_chunks
 from difftune.training.optimizers import Optimizer
-from difftune.training.overtraining import OvertrainingCondition
+from difftune.training.overtraining import AnyCondition, Evidence, Scored, excess
 from difftune.training.replicas import bootstrap_count
 from difftune.training.schedules import rate_factor
 
@@ -35,7 +36,7 @@ def diverged(status: Any) -> Any:
 
 
 class Snapshot(NamedTuple):
-    """The best that has been in a slot, by the validation score."""
+    """The best of a slot since somebody else or something new moved in, by validation score."""
 
     weights: Weights
     objective: PyTree
@@ -51,9 +52,18 @@ class EpochRecord(NamedTuple):
 
     loss: Float[Array, "*members"]
     validation_loss: Float[Array, "*members"]
+    hard_loss: Float[Array, "*members"]
+    """The validation loss of events in hard bins."""
     score: Float[Array, "*members"]
     train_score: Float[Array, "*members"]
     eligible: Bool[Array, "*members"]
+    overtraining: Float[Array, "*members"]
+
+
+def _nothing() -> EpochRecord:
+    """The record of an epoch that gave nothing."""
+    nan = jnp.float32(jnp.nan)
+    return EpochRecord(nan, nan, nan, nan, nan, jnp.zeros((), bool), nan)
 
 
 class Member(NamedTuple):
@@ -72,7 +82,7 @@ class Member(NamedTuple):
 
 
 class Identity(NamedTuple):
-    """What tells a member from the others; the last three where `Replicas` has them."""
+    """What tells a member from the others; fold, inputs, bootstrap where `Replicas` has them."""
 
     hyperparameters: dict[str, Array]
     key: Array
@@ -80,10 +90,12 @@ class Identity(NamedTuple):
     fold: Any = None
     inputs: Any = None
     bootstrap: Any = None
+    begun: Any = None
+    """Epoch in which its training began, where members begin at different times."""
 
 
 class Clock(NamedTuple):
-    """Number of an epoch, from 0, and length of the whole training."""
+    """Number of an epoch, from 0, and length of a training in epochs."""
 
     epoch: Array
     epochs: Array
@@ -106,17 +118,17 @@ class Training:
     blueprint: Blueprint
     objective: Objective
     metric: Function
-    overtraining: OvertrainingCondition
+    overtraining: AnyCondition
     optimizer: Optimizer
     patience: int
     sizes: Sequence[int]
+    chunk: int | None = None
 
     def start(self, own: Identity) -> Member:
         """A member before its first epoch."""
         weights_key, objective_key = jax.random.split(own.key)
         weights = self.blueprint.init(weights_key, own.hyperparameters, inputs=own.inputs)
         objective = self.objective.init(objective_key)
-        nothing = jnp.float32(jnp.nan)
         return Member(
             weights=weights,
             objective=objective,
@@ -130,7 +142,7 @@ class Training:
                 slot=own.slot,
                 inputs=own.inputs,
             ),
-            record=EpochRecord(nothing, nothing, nothing, nothing, jnp.zeros((), bool)),
+            record=_nothing(),
             stale=jnp.int32(0),
             rate=jnp.float32(1.0),
             status=jnp.int32(RUNNING),
@@ -157,14 +169,12 @@ class Training:
         )
         status = jnp.where(jnp.isfinite(loss), WEIGHTS_NOT_FINITE, LOSS_NOT_FINITE)
         before = jnp.where(part.begins == 0, 0.0, member.record.loss)
-        nothing = jnp.float32(jnp.nan)
-        record = EpochRecord(nothing, nothing, nothing, nothing, jnp.zeros((), bool))
         so_far = member.record._replace(loss=before + part.length * loss)
         return member._replace(
             weights=weights,
             objective=objective,
             optimizer=optimizer,
-            record=choose(finite, so_far, record),
+            record=choose(finite, so_far, _nothing()),
             status=jnp.where(finite, RUNNING, status).astype(jnp.int32),
         )
 
@@ -185,12 +195,14 @@ class Training:
         if own.fold is not None:
             samples = jax.tree.map(lambda column: jnp.asarray(column)[own.fold], samples)
         validation, comparison = samples
-        validation_loss, score = self.evaluate(member, own, validation)
-        _, train_score = self.evaluate(member, own, comparison)
+        validation_loss, score, hard_loss, scored = self.evaluate(member, own, validation)
+        train_loss, train_score, _, seen = self.evaluate(member, own, comparison)
+        evidence = Evidence(train_score, score, train_loss, validation_loss, seen, scored)
 
         running = jnp.isfinite(score) & jnp.isfinite(validation_loss)
         status = jnp.where(running, RUNNING, SCORE_NOT_FINITE)
-        eligible = running & self.overtraining(train_score, score)
+        beyond = excess(self.overtraining, evidence)
+        eligible = running & (beyond <= 1.0)
         better = eligible & (score > member.best.score)
         now = Snapshot(
             member.weights,
@@ -208,9 +220,11 @@ class Training:
             record=EpochRecord(
                 member.record.loss + nan,
                 validation_loss + nan,
+                hard_loss + nan,
                 score + nan,
                 train_score + nan,
                 eligible,
+                beyond + nan,
             ),
             stale=stale,
             rate=self._rate(member.rate, stale, own.hyperparameters),
@@ -232,11 +246,16 @@ class Training:
             mine = jnp.asarray(starts)[0 if own.fold is None else own.fold]
             steps = mine.shape[0]
             along = part.begins + part.length * jnp.arange(steps) / steps
-            done = (clock.epoch + along) / clock.epochs
+            done = (own_epoch(own, clock) + along) / clock.epochs
+            if own.begun is not None:
+                # A search may let a member go on for longer than planned.
+                done = jnp.minimum(done, 1.0)
 
             def step(carry, inputs):
                 start, done = inputs
                 batch = self._seen(batch_at(part.events, start, size), own, part, start)
+                if own.begun is not None:
+                    batch = replace(batch, progress=own_progress(own, clock))
                 return self.step(own.hyperparameters, member.rate, carry, (batch, done))
 
             state = (member.weights, member.objective, member.optimizer)
@@ -281,8 +300,16 @@ class Training:
 
         def loss(trained, buffers, random):
             parameters, objective = trained
-            scores, buffers, random = self.blueprint.train(
-                Weights(parameters, buffers), hyperparameters, all_features(batch), random
+
+            def network(features, streams):
+                weights = Weights(parameters, streams[0])
+                scores, *streams = self.blueprint.train(
+                    weights, hyperparameters, features, streams[1]
+                )
+                return scores, tuple(streams)
+
+            scores, (buffers, random) = in_chunks(
+                network, all_features(batch), (buffers, random), self.chunk
             )
             own, scored = apart(scores, batch)
             return self.objective(own, scored, hyperparameters, objective), (buffers, random)
@@ -296,17 +323,39 @@ class Training:
         learning_rate = hyperparameters["learning_rate"] * rate * rate_factor(hyperparameters, done)
         now = hyperparameters | {"learning_rate": learning_rate}
         updates, state = self.optimizer(now).update(gradient, state, trained)
+        updates = (updates[0], self.objective.paced(updates[1], hyperparameters))
         parameters, objective = jax.tree.map(lambda p, u: p + u, trained, updates)
         return ((Weights(parameters, buffers), objective, state), random), value
 
     def evaluate(self, member: Member, own: Identity, batch: Batch):
-        """Loss and validation score on some events."""
+        """Loss, validation score, loss in hard bins, and the events if the condition sees them."""
         batch, hyperparameters = masked(batch, own.inputs), own.hyperparameters
         every = self.blueprint.evaluate(member.weights, hyperparameters, all_features(batch))
         scores, batch = apart(every, batch)
         # The member's signal weight is part of its loss, not of the yardstick.
         loss = self.objective(scores, batch, hyperparameters, member.objective)
-        return loss, self.metric(scores, batch, hyperparameters, member.objective)
+        hard = self.objective.hardened()
+        if hard == self.objective:
+            hard_loss = loss
+        else:
+            hard_loss = hard(scores, batch, hyperparameters, member.objective)
+        metric = self.metric(scores, batch, hyperparameters, member.objective)
+        scored = None
+        if getattr(self.overtraining, "sees_events", False):
+            weight, label = jnp.asarray(batch.weight), jnp.asarray(batch.label)
+            scored = Scored(signal_probability(scores, batch), weight, label)
+        return loss, metric, hard_loss, scored
+
+
+def own_epoch(own: Identity, clock: Clock) -> Array:
+    """How many epochs a member has behind it."""
+    return clock.epoch if own.begun is None else clock.epoch - own.begun
+
+
+def own_progress(own: Identity, clock: Clock) -> Float[Array, ""]:
+    """How much of its training a member has behind it, from 0 to 1."""
+    progress = own_epoch(own, clock) / jnp.maximum(clock.epochs - 1, 1)
+    return jnp.clip(progress, 0.0, 1.0).astype(jnp.float32)
 
 
 def all_features(batch: Batch) -> Float[Column, "more inputs"]:

@@ -1,13 +1,54 @@
-"""Conditions that a member must meet to be copied or chosen."""
+"""Conditions that a member must meet to be copied or chosen.
 
+A condition measures how far training and validation are apart, in units of what it allows: 0 is not
+at all, above 1 is too far. Whatever its score, a member beyond 1 is not eligible.
+"""
+
+import abc
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jax.scipy.special import gammaincc
+from jaxtyping import Array, Bool, Float, Int
 
 from difftune.errors import InputError
+
+
+class Scored(NamedTuple):
+    """Events of one sample as a network scores them.
+
+    Attributes:
+        score: Discriminant in [0, 1].
+        weight: Physics weight.
+        label: 1 for signal, 0 for background.
+    """
+
+    score: Float[Array, " events"]
+    weight: Float[Array, " events"]
+    label: Int[Array, " events"]
+
+
+class Evidence(NamedTuple):
+    """A member on validation events, and on as many training events, at the end of an epoch.
+
+    Attributes:
+        train_score: The metric on training events.
+        validation_score: The metric on validation events.
+        train_loss: The objective on training events, in evaluation mode.
+        validation_loss: The objective on validation events.
+        train: The training events; None unless the condition sees events.
+        validation: The validation events; likewise.
+    """
+
+    train_score: Float[Array, ""]
+    validation_score: Float[Array, ""]
+    train_loss: Float[Array, ""]
+    validation_loss: Float[Array, ""]
+    train: Scored | None
+    validation: Scored | None
 
 
 @runtime_checkable
@@ -21,8 +62,30 @@ class OvertrainingCondition(Protocol):
         ...
 
 
+class Condition(abc.ABC):
+    """A condition that sees all the evidence."""
+
+    sees_events: ClassVar[bool] = False
+    """Whether it wants the scored events, not only figures."""
+
+    @abc.abstractmethod
+    def excess(self, evidence: Evidence) -> Float[Array, ""]:
+        """How far training and validation are apart, in units of what is allowed."""
+
+
+AnyCondition = Condition | OvertrainingCondition
+
+
+def excess(condition: AnyCondition, evidence: Evidence) -> Float[Array, ""]:
+    """The measure of any condition: that of a plain function is 0 or 2."""
+    if isinstance(condition, Condition):
+        return condition.excess(evidence).astype(jnp.float32)
+    fits = condition(evidence.train_score, evidence.validation_score)
+    return jnp.where(fits, 0.0, 2.0)
+
+
 @dataclass(frozen=True, kw_only=True)
-class ScoreGap:
+class ScoreGap(Condition):
     """The score may be better on training than on validation events by this fraction at most.
 
     Args:
@@ -35,11 +98,11 @@ class ScoreGap:
     limit: int | float = 0.1
 
     def __post_init__(self):
-        if not self.limit > 0.0:
-            raise InputError(
-                f"ScoreGap(limit={self.limit}): must be positive; 0.1 allows a score 10 % better "
-                "on training events, infinity any."
-            )
+        _positive(
+            self,
+            "limit",
+            "0.1 allows a score 10 % better on training events, infinity any",
+        )
 
     def __call__(self, train_score, validation_score):
         """Whether the gap is within the limit."""
@@ -47,3 +110,187 @@ class ScoreGap:
         if math.isinf(self.limit):
             return jnp.isfinite(gap)
         return gap <= self.limit * jnp.abs(validation_score)
+
+    def excess(self, evidence):
+        """The gap in units of the limit."""
+        fits = self(evidence.train_score, evidence.validation_score)
+        gap = evidence.train_score - evidence.validation_score
+        return _measured(gap, self.limit * jnp.abs(evidence.validation_score), fits)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossGap(Condition):
+    """The loss may be larger on validation than on training events by this much at most.
+
+    Both without dropout. It is for losses whose size means something, as cross-entropy.
+
+    Args:
+        limit: Largest difference, as a fraction of the magnitude of the loss on training events.
+
+    Raises:
+        InputError: For a limit that is not positive.
+    """
+
+    limit: int | float = 0.1
+
+    def __post_init__(self):
+        _positive(self, "limit", "0.1 allows a loss 10 % larger on validation events")
+
+    def excess(self, evidence):
+        """The gap in units of the limit."""
+        gap = evidence.validation_loss - evidence.train_loss
+        allowed = self.limit * jnp.abs(evidence.train_loss)
+        return _measured(gap, allowed, gap <= allowed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ShapeTest(Condition):
+    """The score of signal, and that of background, has one shape in both samples.
+
+    Args:
+        p_value: Least p-value of both tests. The smaller, the more is allowed.
+
+    Raises:
+        InputError: For a p-value outside of (0, 1).
+    """
+
+    sees_events: ClassVar[bool] = True
+
+    p_value: float = 0.01
+
+    def __post_init__(self):
+        if not 0.0 < self.p_value < 1.0:
+            raise InputError(
+                f"{type(self).__name__}(p_value={self.p_value}): must lie between 0 and 1."
+            )
+
+    @abc.abstractmethod
+    def p_value_of(self, train: Scored, validation: Scored) -> Float[Array, ""]:
+        """The p-value for the events of one class (weights of the others are 0)."""
+
+    def excess(self, evidence):
+        """Least allowed ln p over the smaller ln p: 1 at the limit, 0 for equal shapes."""
+        assert evidence.train is not None, "it sees events"
+        assert evidence.validation is not None, "it sees events"
+        values = []
+        for label in (0, 1):
+            train, validation = (
+                sample._replace(weight=jnp.where(sample.label == label, sample.weight, 0.0))
+                for sample in (evidence.train, evidence.validation)
+            )
+            values.append(self.p_value_of(train, validation))
+        least = jnp.minimum(*values)
+        return jnp.log(jnp.maximum(least, 1e-30)) / math.log(self.p_value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShapeKS(_ShapeTest):
+    """Weighted Kolmogorov-Smirnov test of the score, training against validation.
+
+    Asymptotic, with the effective numbers of events `(sum w)² / sum w²` and Stephens' correction
+    for small ones (J. R. Stat. Soc. B 32 (1970) 115).
+    """
+
+    def p_value_of(self, train, validation):
+        """The p-value of the largest distance."""
+        score = jnp.concatenate([train.score, validation.score])
+        order = jnp.argsort(score)
+        shares = [_shares(train.weight), -_shares(validation.weight)]
+        difference = jnp.cumsum(jnp.concatenate(shares)[order])
+        last = jnp.concatenate([jnp.diff(score[order]) != 0, jnp.ones(1, bool)])
+        distance = jnp.max(jnp.where(last, jnp.abs(difference), 0.0))
+        first, second = _effective(train.weight), _effective(validation.weight)
+        root = jnp.sqrt(first * second / jnp.maximum(first + second, 1e-30))
+        scaled = (root + 0.12 + 0.11 / jnp.maximum(root, 1e-6)) * distance
+        k = jnp.arange(1, 101, dtype=score.dtype)
+        terms = (-1.0) ** (k - 1) * jnp.exp(-2.0 * (k * scaled) ** 2)
+        # The series does not converge where the p-value is 1 anyway.
+        return jnp.where(scaled < 0.3, 1.0, jnp.clip(2.0 * jnp.sum(terms), 0.0, 1.0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShapeChi2(_ShapeTest):
+    """Chi-square test of normalised histograms of the score (arXiv physics/0605123).
+
+    Args:
+        p_value: Least p-value for signal and for background.
+        bins: Number of equidistant bins.
+    """
+
+    bins: int = 20
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.bins < 2:
+            raise InputError(f"ShapeChi2(bins={self.bins}): at least 2 are needed.")
+
+    def p_value_of(self, train, validation):
+        """The p-value of the chi-square."""
+        first, second = self._histogram(train), self._histogram(validation)
+        variance = first[1] + second[1]
+        used = variance > 0
+        difference = jnp.where(used, first[0] - second[0], 0.0)
+        statistic = jnp.sum(difference**2 / jnp.where(used, variance, 1.0))
+        degrees = jnp.sum(used) - 1
+        p = gammaincc(jnp.maximum(degrees, 1) / 2.0, statistic / 2.0)
+        return jnp.where(degrees > 0, p, 1.0)
+
+    def _histogram(self, sample: Scored) -> tuple[Array, Array]:
+        """Shares and their variances."""
+        share = _shares(sample.weight)
+        index = jnp.clip((sample.score * self.bins).astype(int), 0, self.bins - 1)
+        empty = jnp.zeros(self.bins, sample.score.dtype)
+        return empty.at[index].add(share), empty.at[index].add(share**2)
+
+
+@dataclass(frozen=True)
+class AllOf(Condition):
+    """Several conditions, all of which must be met.
+
+    Args:
+        conditions: At least one.
+
+    Raises:
+        InputError: Without any.
+    """
+
+    conditions: Sequence[Any]
+
+    def __post_init__(self):
+        object.__setattr__(self, "conditions", tuple(self.conditions))
+        if not self.conditions:
+            raise InputError("AllOf(()): give at least one condition.")
+
+    @property
+    def sees_events(self) -> bool:  # type: ignore[override]
+        """Whether one of them does."""
+        return any(getattr(each, "sees_events", False) for each in self.conditions)
+
+    def excess(self, evidence):
+        """The largest measure."""
+        return jnp.max(jnp.stack([excess(each, evidence) for each in self.conditions]))
+
+
+def _positive(condition: Any, name: str, meaning: str) -> None:
+    value = getattr(condition, name)
+    if not value > 0.0:
+        kind = type(condition).__name__
+        raise InputError(f"{kind}({name}={value}): must be positive; {meaning}.")
+
+
+def _measured(gap: Array, allowed: Array, fits: Array) -> Array:
+    """Gap over what is allowed; on the side of 1 where `fits` has it, whatever the rounding."""
+    ratio = jnp.where(allowed > 0, gap / jnp.where(allowed > 0, allowed, 1.0), 0.0)
+    ratio = jnp.where(jnp.isfinite(ratio), jnp.maximum(ratio, 0.0), 0.0)
+    above = jnp.nextafter(jnp.float32(1.0), jnp.float32(2.0))
+    return jnp.where(fits, jnp.minimum(ratio, 1.0), jnp.maximum(ratio, above))
+
+
+def _shares(weight: Array) -> Array:
+    total = jnp.sum(weight)
+    return weight / jnp.where(total == 0.0, 1.0, total)
+
+
+def _effective(weight: Array) -> Array:
+    squares = jnp.sum(weight**2)
+    return jnp.sum(weight) ** 2 / jnp.where(squares == 0.0, 1.0, squares)

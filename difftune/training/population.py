@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from difftune.errors import InputError
 from difftune.objectives import Batch, Objective, Significance
-from difftune.objectives.base import Function
+from difftune.objectives.base import Function, logits_of
 from difftune.training.batches import Epochs, Part, as_batch, evaluation_samples, folds_of
 from difftune.training.blueprint import Blueprint
 from difftune.training.devices import member_devices, place, runs_one_by_one, seats
@@ -29,7 +29,8 @@ from difftune.training.member import (
 )
 from difftune.training.memory import Program, ahead, device_memory
 from difftune.training.optimizers import Optimizer, adam
-from difftune.training.overtraining import OvertrainingCondition, ScoreGap
+from difftune.training.overtraining import AnyCondition, ScoreGap
+from difftune.training.processes import Alone, Processes
 from difftune.training.replicas import Replicas
 from difftune.training.sample import Columns
 
@@ -57,12 +58,18 @@ class Population:
         seed: Decides start values, batches and dropout, together with the slot of a member.
         memory: Bytes that the training may take on a device; None asks the device. Members that do
             not fit side by side train in groups, one after the other.
+        chunk: Events that the network keeps activations of at a time, where a batch has more; None
+            for whole batches. The gradient is that of the whole batch, which may hold all training
+            events, and costs one forward pass more.
         part: Training events that are on a device at a time; None for all, or as many as fit. The
             others come while these are being trained on, from memory or from disk (`store`).
+        processes: Those that share the members; all do the same with a population of the same
+            arguments. From `difftune.training.connect`.
 
     Raises:
         InputError: When the network has another number of outputs than the objective wants, for
-            batches that cannot be made, or when events and replicas do not fit together.
+            batches that cannot be made, when events and replicas do not fit together, or for more
+            processes than members.
     """
 
     blueprint: Blueprint
@@ -74,19 +81,22 @@ class Population:
     batch_size: int | Sequence[int] = 1024
     patience: int = 10
     metric: Function = field(default_factory=Significance)
-    overtraining: OvertrainingCondition = field(default_factory=ScoreGap)
+    overtraining: AnyCondition = field(default_factory=ScoreGap)
     optimizer: Optimizer = adam
     seed: int = 0
     memory: int | None = None
     part: int | None = None
+    chunk: int | None = None
+    processes: Processes = field(default_factory=Alone)
 
     def __post_init__(self):
-        binary = self.objective.outputs == "binary"
-        wanted = 1 if binary else len(self.train.signal_process)
+        outputs = self.objective.outputs
+        wanted = logits_of(outputs, len(self.train.signal_process))
         if self.blueprint.outputs != wanted:
+            meaning = {"binary": "one for signal", "processes": "one for each process"}
             raise InputError(
                 f"Blueprint(outputs={self.blueprint.outputs}) does not fit {self.objective}, which "
-                f"wants {wanted}: {'one for signal' if binary else 'one for each process'}."
+                f"wants {wanted}: {meaning.get(str(outputs), 'one for each region')}."
             )
         if not self.sizes or min(self.sizes) < 1:
             raise InputError(f"batch_size={self.batch_size}: every size must be at least 1.")
@@ -98,7 +108,14 @@ class Population:
             )
         if self.part is not None and self.part < 1:
             raise InputError(f"Population(part={self.part}): give at least one event.")
-        _ = self._epochs
+        if self.chunk is not None and self.chunk < 1:
+            raise InputError(f"Population(chunk={self.chunk}): give at least one event.")
+        _ = self._epochs, self._own
+
+    @cached_property
+    def _own(self) -> Int[np.ndarray, " own"]:
+        """Slots of the members that this process trains."""
+        return self.processes.share(self.members)
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
@@ -133,19 +150,20 @@ class Population:
 
     @cached_property
     def devices(self) -> list[jax.Device]:
-        """The devices that share the members."""
-        return member_devices(self.members)
+        """The devices that share the members of this process."""
+        return member_devices(len(self._own))
 
     @cached_property
     def _training(self) -> Training:
         return Training(
             blueprint=self.blueprint,
-            objective=self.objective,
+            objective=self.objective.seeing(sorted(self._seen.variations)),
             metric=self.metric,
             overtraining=self.overtraining,
             optimizer=self.optimizer,
             patience=self.patience,
             sizes=self.sizes,
+            chunk=self.chunk,
         )
 
     def _program(self, name: str, function, *, donate: bool = False) -> Program:
@@ -204,7 +222,9 @@ class Population:
         """A seat for each member, in their order, and some at the end that are left over."""
         return np.arange(-(-self.members // len(self.devices)) * len(self.devices))
 
-    def _identity(self, given: Values, keys: Array) -> Identity:
+    def _identity(
+        self, given: Values, keys: Array, begun: Int[np.ndarray, " members"] | None = None
+    ) -> Identity:
         def column(values: np.ndarray | None, dtype: type) -> np.ndarray | None:
             return None if values is None else np.asarray(values, dtype)
 
@@ -215,6 +235,7 @@ class Population:
             fold=column(self.replicas.fold, np.int32),
             inputs=column(self.replicas.inputs, np.float32),
             bootstrap=column(self.replicas.bootstrap, np.int32),
+            begun=column(begun, np.int32),
         )
 
     def _keys(self, *path: int) -> Array:
@@ -263,29 +284,46 @@ class Population:
         jax.eval_shape(one_step, 0)
         check_known(names, recorder.read)
 
-    def seeing(self, replicas: Replicas) -> "Population":
-        """As many members of the same programs that see something else of the data.
+    def again(
+        self,
+        *,
+        train: Columns | None = None,
+        seed: int | None = None,
+        replicas: Replicas | None = None,
+    ) -> "Population":
+        """The same training of other events, from another seed, or of other parts of the data.
 
-        Nothing is compiled anew, so that a study of many sets of inputs, one after the other,
-        costs its trainings alone.
+        Nothing that is compiled already is compiled anew. A state of this population goes on in
+        that one: for instance with weights that depend on what has been learned (`boosted`); and a
+        study of many sets of inputs, one after the other, costs its trainings alone.
 
         Args:
+            train: Training events; as many for the programs to fit.
+            seed: Seed.
             replicas: In the form of those of this population.
 
         Raises:
-            InputError: When what they hold is not what these hold, or does not fit.
+            InputError: When the replicas do not hold what these hold, or do not fit.
         """
-        form, given = (
-            sorted(name for name, value in vars(each).items() if value is not None)
-            for each in (self.replicas, replicas)
+        if replicas is not None:
+            form, given = (
+                sorted(name for name, value in vars(each).items() if value is not None)
+                for each in (self.replicas, replicas)
+            )
+            if form != given:
+                raise InputError(f"Population.again: give Replicas of {form}, not of {given}.")
+        result = replace(
+            self,
+            train=self.train if train is None else train,
+            seed=self.seed if seed is None else seed,
+            replicas=self.replicas if replicas is None else replicas,
         )
-        if form != given:
-            raise InputError(f"Population.seeing: give Replicas of {form}, not of {given}.")
-        other = replace(self, replicas=replicas)
-        programs = ("_epochs", "_seen", "_training", "_start", "_train", "_finish", "_scores")
-        for name in (*programs, "_evaluation"):
-            other.__dict__[name] = getattr(self, name)
-        return other
+        same = ["_training", "_start", "_train", "_finish", "_scores"]
+        if train is None and seed is None:
+            same += ["_seen", "_epochs", "_evaluation"]
+        if result.sizes == self.sizes:
+            result.__dict__.update({name: getattr(self, name) for name in same})
+        return result
 
     def init(self, hyperparameters: Values, *, generation: int = 0) -> Member:
         """A fresh population.
@@ -309,6 +347,9 @@ class Population:
     ) -> Member:
         """Starts a round: each member goes on from its parent, or afresh.
 
+        The best snapshot of a slot counts no more when somebody moves in: whoever wants to keep
+        it takes it before.
+
         Args:
             state: The population at the end of the last round.
             parents: Slot whose weights and optimizer state a member takes over.
@@ -318,7 +359,6 @@ class Population:
         """
         # On the host: it is small, happens between rounds, and leaves no sharding to arrange.
         moving = jax.device_get(state)._asdict()
-        # The best stays with its slot: were it inherited too, that of a loser would be forgotten.
         best = moving.pop("best")
         moving = jax.tree.map(lambda a: np.asarray(a)[parents], moving)
         if np.any(restart):
@@ -326,12 +366,20 @@ class Population:
             del fresh["best"]
             moving = jax.device_get(choose(jnp.asarray(restart), fresh, moving))
         moved = restart | (parents != np.arange(self.members))
+        # Whoever moves in is measured by what it does itself, also by early stopping.
+        best = best._replace(score=np.where(moved, np.float32(-np.inf), best.score))
         moving["status"] = np.where(moved, np.int32(RUNNING), moving["status"])
         moving["stale"] = np.where(moved, np.int32(0), moving["stale"])
         return Member(best=best, **moving)
 
     def epoch(
-        self, state: Member, hyperparameters: Values, *, epoch: int, epochs: int
+        self,
+        state: Member,
+        hyperparameters: Values,
+        *,
+        epoch: int,
+        epochs: int,
+        begun: Int[np.ndarray, " members"] | None = None,
     ) -> tuple[Member, EpochRecord]:
         """Trains all members for one pass over the training events, and validates them.
 
@@ -339,9 +387,11 @@ class Population:
             state: The population; its arrays are used up.
             hyperparameters: Values given, `[members]` each.
             epoch: Number of the epoch, from 0.
-            epochs: Length of the whole training, for annealing.
+            epochs: Length of a training, for schedules and annealing.
+            begun: Epoch in which the training of each member began; None if all began with the
+                first.
         """
-        own = self._identity(hyperparameters, self._keys(1, epoch))
+        own = self._identity(hyperparameters, self._keys(1, epoch), begun)
         clock = self._everywhere(Clock(jnp.int32(epoch), jnp.int32(epochs)))
         progress = epoch / max(epochs - 1, 1)
 
@@ -355,12 +405,15 @@ class Population:
             return self._finish(state, self._seated(own, order), (self._evaluation, clock))
 
         running = np.asarray(state.status) == RUNNING
-        if running.all() and len(self._everybody) == self.members:
+        alone = self.processes.size == 1
+        if alone and running.all() and len(self._everybody) == self.members:
             # Nobody moves, so nothing passes through the host.
             state = trained(self._seated(state, self._everybody), self._everybody)
             return state, state.record
-        order = seats(running, len(self.devices), one_by_one=runs_one_by_one(self.devices))
-        taken = order < self.members
+        mine, alternate = self._own, runs_one_by_one(self.devices)
+        order = seats(running[mine], len(self.devices), one_by_one=alternate)
+        taken = order < len(mine)
+        order = np.where(taken, mine[np.where(taken, order, 0)], self.members)
         before = jax.tree.map(np.asarray, jax.device_get(state))
         seated = self._seated(before, order)
         out = jnp.asarray(np.where(taken, before.status[np.where(taken, order, 0)], STOPPED))
@@ -373,7 +426,18 @@ class Population:
             return result
 
         state = jax.tree.map(back, before, after)
-        return state, state.record
+        # How the members do is for all to know; what they are waits for the end of the round.
+        known = (state.record, state.status)
+        record, status = self.processes.merged(known, self.members)
+        return state._replace(record=record, status=status), record
+
+    def collected(self, state: Member) -> Member:
+        """The population on the host, each member as the process that trains it has it.
+
+        Args:
+            state: After an epoch, when it is right in the members of this process only.
+        """
+        return self.processes.merged(jax.device_get(state), self.members)
 
     def run(self, hyperparameters: Values, *, epochs: int) -> tuple[Member, EpochRecord]:
         """Trains a fresh population to its end, with hyperparameters that do not change.
@@ -395,7 +459,7 @@ class Population:
             records.append(jax.device_get(record))
             if not np.any(np.asarray(state.status) == RUNNING):
                 break
-        return state, jax.tree.map(lambda *each: np.stack(each), *records)
+        return self.collected(state), jax.tree.map(lambda *each: np.stack(each), *records)
 
     def scores(self, snapshot: Snapshot, features: Float[np.ndarray, "events inputs"]) -> Array:
         """Logits of all members' best networks.

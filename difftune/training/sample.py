@@ -1,17 +1,17 @@
 """From events to the columns that a training reads."""
 
 from collections.abc import Mapping
-from typing import Literal, NamedTuple, get_args
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from difftune.data import Events, FeatureTransform
-from difftune.data.events import VariedWeights
+from difftune.data import Events, FeatureTransform, VariedSample, VariedWeights, paired
 from difftune.errors import InputError
 from difftune.objectives import Variation, Varied
-
-NegativeWeights = Literal["keep", "absolute"]
+from difftune.objectives.batch import Column
+from difftune.training.negative import NegativeWeights, treated_weights
 
 
 class Columns(NamedTuple):
@@ -35,26 +35,17 @@ class Columns(NamedTuple):
 def training_weights(
     weight: Float[np.ndarray, " events"],
     label: Int[np.ndarray, " events"],
-    *,
-    negative: str = "keep",
 ) -> Float[np.ndarray, " events"]:
-    """Physics weights balanced between the classes, with mean one.
+    """Weights balanced between the classes, with mean one.
 
     Args:
-        weight: Physics weights.
+        weight: Physics weights, or what `treated_weights` made of them.
         label: 1 for signal, 0 for background.
-        negative: `"keep"` leaves negative weights as they are, which is unbiased; `"absolute"`
-            takes their magnitude, which is stable but changes the shapes that the network learns.
 
     Raises:
-        InputError: When signal or background has no events, or no positive total weight; for an
-            unknown treatment.
+        InputError: When signal or background has no events, or no positive total weight.
     """
-    if negative not in get_args(NegativeWeights):
-        raise InputError(f"negative={negative!r}: choose 'keep' or 'absolute'.")
     weight = np.asarray(weight, np.float64)
-    if negative == "absolute":
-        weight = np.abs(weight)
     balanced = np.zeros_like(weight)
     for cls, name in enumerate(("background", "signal")):
         chosen = label == cls
@@ -63,7 +54,7 @@ def training_weights(
             raise InputError(
                 f"the {name} to train on has {chosen.sum()} events with a total weight of "
                 f"{total:g}: it needs a positive one. Give it more events, or take the magnitude "
-                "of its weights with negative='absolute'."
+                "of its weights with negative_weights='absolute'."
             )
         balanced[chosen] = weight[chosen] * (len(weight) / (2 * total))
     return balanced.astype(np.float32)
@@ -76,6 +67,7 @@ def columns(
     *,
     negative: NegativeWeights = "keep",
     fold: bool = False,
+    varied: bool = True,
 ) -> Columns:
     """The columns of a split, scaled such that each process has its full yield.
 
@@ -85,27 +77,34 @@ def columns(
         transform: Learned on training events.
         negative: Treatment of negative weights in the training weights.
         fold: Whether to keep the folds of the events, numbered anew from 0.
+        varied: Whether to keep the systematic variations. Samples of their own are paired with the
+            nominal one, which adds rows of nominal weight 0: the events that only they hold.
     """
+    events = paired(events) if varied else replace(events, variations={})
     have = events.yields()
     events = events.scaled(np.divide(full_yields, have, out=np.ones_like(have), where=have != 0.0))
     weight, label = np.asarray(events.weight, np.float32), np.asarray(events.label, np.int32)
+    features = np.asarray(transform(events.features), np.float32)
+    process = np.asarray(events.process, np.int32)
+    treated = treated_weights(weight, features, process, negative=negative)
     signal = [process.role == "signal" for process in events.processes]
     return Columns(
-        features=np.asarray(transform(events.features), np.float32),
-        process=np.asarray(events.process, np.int32),
+        features=features,
+        process=process,
         label=label,
         weight=weight,
-        training_weight=training_weights(weight, label, negative=negative),
+        training_weight=training_weights(treated, label),
         signal_process=np.asarray(signal, np.float32),
-        variations={
-            name: _variation(varied)
-            for name, varied in events.variations.items()
-            if isinstance(varied, VariedWeights)
-        },
+        variations={name: _variation(each, transform) for name, each in events.variations.items()},
         fold=np.unique(events.fold, return_inverse=True)[1].astype(np.int32) if fold else None,
     )
 
 
-def _variation(varied: VariedWeights) -> Variation:
-    down = None if varied.down is None else Varied(weight=np.asarray(varied.down, np.float32))
-    return Variation(up=Varied(weight=np.asarray(varied.up, np.float32)), down=down)
+def _variation(varied: VariedWeights | VariedSample, transform: FeatureTransform) -> Variation:
+    def side(given: Events | Column) -> Varied:
+        if isinstance(given, Events):
+            features = np.asarray(transform(given.features), np.float32)
+            return Varied(weight=np.asarray(given.weight, np.float32), features=features)
+        return Varied(weight=np.asarray(given, np.float32))
+
+    return Variation(up=side(varied.up), down=None if varied.down is None else side(varied.down))

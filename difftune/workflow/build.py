@@ -24,6 +24,7 @@ from difftune.histfactory import FreeNormalisation, Luminosity, NormalisationUnc
 from difftune.models import MLP, Model
 from difftune.objectives import (
     AMS,
+    Adversarial,
     AsimovLLR,
     CategoricalCrossEntropy,
     CrossEntropy,
@@ -34,8 +35,11 @@ from difftune.objectives import (
     ExpectedCLs,
     ExpectedLimit,
     FitModel,
+    FitScore,
     Focal,
+    HistogramVariation,
     MeanSquaredError,
+    NuisanceCorrelation,
     Objective,
     PoiUncertainty,
     RocArea,
@@ -48,16 +52,26 @@ from difftune.objectives import (
     as_objective,
 )
 from difftune.search import (
+    CMAES,
+    PB2,
     PBT,
     Dimension,
+    Evolution,
+    Grid,
+    Halving,
+    Optuna,
     Random,
+    Repeated,
     Space,
     Strategy,
+    category,
     choice,
     integer,
     log_uniform,
     uniform,
+    when,
 )
+from difftune.training import AllOf, Condition, LossGap, ScoreGap, ShapeChi2, ShapeKS
 from difftune.training import optimizer as kinds_of_optimizer
 from difftune.training.optimizers import Optimizer
 
@@ -72,6 +86,9 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "s_over_root_b": SOverRootB,
     "ams": AMS,
     "distance_correlation": DistanceCorrelation,
+    "adversarial": Adversarial,
+    "histogram_variation": HistogramVariation,
+    "nuisance_correlation": NuisanceCorrelation,
 }
 THROUGH_FIT: dict[str, type[ThroughFit]] = {
     "poi_uncertainty": PoiUncertainty,
@@ -86,11 +103,30 @@ METRICS: dict[str, Callable[..., Any]] = {
     "cut_significance": CutSignificance,
     "cut_ams": CutAMS,
 }
+FIT_SCORES: dict[str, tuple[type[ThroughFit], float]] = {
+    "discovery_significance": (DiscoverySignificance, 0.5),
+    "poi_precision": (PoiUncertainty, 1.0),
+    "limit_strength": (ExpectedLimit, 1.0),
+}
+NARROW = 1e-3
+"""Width of the kernel where bins are to be all but hard."""
 DIMENSIONS: dict[str, Callable[..., Dimension]] = {
     "uniform": uniform,
     "log_uniform": log_uniform,
     "integer": integer,
     "choice": choice,
+    "category": category,
+}
+STRATEGIES: dict[str, type[Strategy]] = {
+    "pbt": PBT,
+    "pb2": PB2,
+    "random": Random,
+    "grid": Grid,
+    "halving": Halving,
+    "tpe": Optuna,
+    "gp": Optuna,
+    "evolution": Evolution,
+    "cmaes": CMAES,
 }
 
 
@@ -188,6 +224,10 @@ def optimizer(config: Config) -> Optimizer:
     return kinds_of_optimizer(*([given] if isinstance(given, str) else given))
 
 
+# What an analysis file says of the statistical model; the rest is that of the measurement.
+FIT_OPTIONS = ("bins", "bandwidth", "kernel", "straight_through", "mc_statistics")
+
+
 def _term(section: ObjectiveSection, config: Config) -> Objective:
     options, features = section.options, config.data.features
     learned = options.pop("learned_edges", False)
@@ -213,7 +253,7 @@ def _term(section: ObjectiveSection, config: Config) -> Objective:
     known = {
         name: parameter
         for name, parameter in inspect.signature(cls).parameters.items()
-        if cls is not FitModel or name in ("bins", "bandwidth", "mc_statistics")
+        if cls is not FitModel or name in FIT_OPTIONS
     }
     if learned:
         if "bins" not in known:
@@ -249,15 +289,48 @@ def objective(config: Config) -> Objective:
 
 def metric(config: Config) -> Any:
     """The validation score."""
-    cls = METRICS[config.training.score]
-    binned = "bins" in inspect.signature(cls).parameters
-    return cls(bins=config.training.score_bins) if binned else cls()
+    section = config.training
+    if section.score in FIT_SCORES:
+        if section.min_signal_efficiency is not None:
+            raise InputError("training.min_signal_efficiency: a score from the fit has no cut.")
+        kind, power = FIT_SCORES[section.score]
+        more = {name: value for name, value in nuisances(config).items() if name != "poi"}
+        filled = FitModel(bins=max(section.score_bins, 2), bandwidth=(NARROW, NARROW), **more)
+        return FitScore(objective=kind(model=filled), power=power)
+    cls = METRICS[section.score]
+    known = inspect.signature(cls).parameters
+    options: dict[str, Any] = {"bins": section.score_bins} if "bins" in known else {}
+    if section.min_signal_efficiency is not None:
+        if "min_signal_efficiency" not in known:
+            raise InputError(
+                f"training.min_signal_efficiency does not belong to the score {section.score!r}: "
+                "take cut_significance or cut_ams."
+            )
+        options["min_signal_efficiency"] = section.min_signal_efficiency
+    return cls(**options)
+
+
+def overtraining(config: Config) -> Condition:
+    """The condition that a network must meet to be chosen: all that are asked for."""
+    section = config.training
+    asked: list[Condition] = [ScoreGap(limit=section.max_overtraining)]
+    if section.max_loss_gap is not None:
+        asked.append(LossGap(limit=section.max_loss_gap))
+    if section.min_ks is not None:
+        asked.append(ShapeKS(p_value=section.min_ks))
+    if section.min_chi2 is not None:
+        asked.append(ShapeChi2(p_value=section.min_chi2))
+    return asked[0] if len(asked) == 1 else AllOf(asked)
 
 
 def dimension(section: Range) -> Dimension:
     """What a hyperparameter may be."""
-    ((kind, values),) = section.model_dump(exclude_none=True).items()
-    return DIMENSIONS[kind](*values)
+    ((kind, values),) = section.kinds.items()
+    own = DIMENSIONS[kind](*values)
+    if section.when is None:
+        return own
+    ((name, needed),) = section.when.items()
+    return when(name, *(needed if isinstance(needed, list) else [needed]), then=own)
 
 
 def space(config: Config) -> Space:
@@ -266,13 +339,44 @@ def space(config: Config) -> Space:
 
 
 def strategy(config: Config) -> Strategy:
-    """The search strategy."""
+    """The search strategy.
+
+    Raises:
+        InputError: For an option of another strategy.
+    """
     section = config.search
+    cls, options = STRATEGIES[section.strategy], section.options
+    known = set(inspect.signature(cls).parameters) - {"sampler", "study"}
+    for option in options:
+        if option not in known:
+            mine = sorted(known & set(type(section).model_fields))
+            raise InputError(
+                f"search.{option} does not belong to {section.strategy!r}, which knows "
+                f"{', '.join(mine)}."
+            )
+    if cls is Optuna:
+        options["sampler"] = section.strategy
+        if "journal" in options:
+            options["journal"] = Path(options["journal"])
     size = section.model_dump(include={"population", "rounds", "epochs_per_round"})
-    if section.strategy == "random":
-        return Random(**size)
-    changes = section.model_dump(include={"quantile", "perturbation", "resample"})
-    return PBT(**size, **changes)
+    return _repeated(cls(**size, **options), config)
+
+
+def _repeated(strategy: Strategy, config: Config) -> Strategy:
+    """With several executions of each trial, where they are asked for."""
+    section = config.search
+    executions, folds = section.executions, section.cross_validation
+    if folds:
+        number = config.data.folds - len(config.data.test_folds)
+        if executions not in (None, number):
+            raise InputError(
+                f"search.executions = {executions}: with cross_validation there are as many as "
+                f"folds that are not for the test, {number}; leave it out."
+            )
+        executions = number
+    if executions is None:
+        return strategy
+    return Repeated(strategy=strategy, executions=executions, caution=section.caution, folds=folds)
 
 
 def nuisances(config: Config) -> dict[str, Any]:

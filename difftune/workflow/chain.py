@@ -5,6 +5,7 @@ import io
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from difftune.inference import FitResult, HypoTest, fit, hypotest
 from difftune.models import MLP
 from difftune.objectives import CrossEntropy
 from difftune.search import Replay, Space
-from difftune.training import History, ScoreGap
+from difftune.training import Alone, History, Processes
 from difftune.workflow import build
 from difftune.workflow.measurement import Measurement, check_model, measure
 from difftune.workflow.progress import RoundLog
@@ -110,22 +111,37 @@ def _spread(values: Sequence[float]) -> str:
     return f"{mean:.{digits}f} ± {deviation:.{digits}f}"
 
 
-def run(config: Config, folder: Path, *, resume: bool = False) -> Outcome:
+def run(
+    config: Config, folder: Path, *, resume: bool = False, processes: Processes | None = None
+) -> Outcome | None:
     """Runs an analysis from its file to its report.
 
     Args:
         config: From `difftune.config.load`.
         folder: The run directory.
         resume: Continue the run that is there, from its last checkpoint.
+        processes: Those that share the members of each search. The first does all the rest.
+
+    Returns:
+        What the run found; None in all processes but the first.
 
     Raises:
         InputError: When configuration, data or run directory are not right; before training.
     """
     began = time.monotonic()
-    check_folder(folder, config, resume=resume)
-    events, task = _prepared(config)
-    # Only now: a run that is refused leaves nothing behind.
-    with open_run(folder, config, resume=resume):
+    processes = processes or Alone()
+    first = processes.rank == 0
+
+    def prepared() -> tuple[Events, Task]:
+        if first:
+            check_folder(folder, config, resume=resume)
+        return _prepared(config, processes)
+
+    events, task = processes.agreed(prepared)
+    with ExitStack() as stack:
+        # Only now: a run that is refused leaves nothing behind.
+        run_folder = open_run(folder, config, resume=resume) if first else nullcontext()
+        processes.agreed(lambda: stack.enter_context(run_folder))
         logger.info("%s", describe_events(events))
 
         tuned = task.search(
@@ -147,6 +163,8 @@ def run(config: Config, folder: Path, *, resume: bool = False) -> Outcome:
             for number in range(1, config.comparison.searches)
         )
         default = _default(tuned, seeds, folder)
+        if not first:
+            return None
 
         nuisances = build.nuisances(config)
         logger.info("measuring %d networks on the test events", seeds + config.comparison.searches)
@@ -181,7 +199,7 @@ def run(config: Config, folder: Path, *, resume: bool = False) -> Outcome:
         return outcome
 
 
-def _prepared(config: Config) -> tuple[Events, Task]:
+def _prepared(config: Config, processes: Processes) -> tuple[Events, Task]:
     """The events and what to do with them, after every check that needs no training."""
     # What can be wrong with the configuration alone shows before a file is touched.
     model, objective = build.model(config), build.objective(config)
@@ -200,11 +218,13 @@ def _prepared(config: Config) -> tuple[Events, Task]:
         batch_size=config.training.batch_size,
         patience=config.training.patience,
         metric=build.metric(config),
-        overtraining=ScoreGap(limit=config.training.max_overtraining),
+        overtraining=build.overtraining(config),
+        chunk=config.training.chunk,
         negative_weights=config.training.negative_weights,
         optimizer=build.optimizer(config),
         impute=config.data.impute,
         missing_indicators=config.data.missing_indicators,
+        processes=processes,
     )
     task.check(strategy, space, seed=config.general.seed)
     check_model(task.split, channel=config.fit.region, **nuisances)
@@ -222,7 +242,7 @@ def _default(tuned: Tuned, seeds: int, folder: Path) -> Tuned:
     )
     strategy = Replay(
         population=seeds,
-        rounds=tuned.strategy.rounds,
+        rounds=tuned.strategy.training_rounds,
         epochs_per_round=tuned.strategy.epochs_per_round,
         schedule={},
     )
@@ -242,7 +262,7 @@ def check(config: Config) -> str:
     Returns:
         A table of the events that were read.
     """
-    events, _ = _prepared(config)
+    events, _ = _prepared(config, Alone())
     return describe_events(events)
 
 
@@ -311,7 +331,7 @@ def results(outcome: Outcome) -> dict[str, Any]:
 
 def history_csv(history: History) -> str:
     """One row an epoch and member: losses, scores, hyperparameters, parent."""
-    measured = ("loss", "validation_loss", "score", "train_score")
+    measured = ("loss", "validation_loss", "hard_loss", "score", "train_score")
     names = sorted(history.hyperparameters)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")

@@ -174,8 +174,29 @@ def _search(outcome: "Outcome", plots: _Plots, tables: _Tables, label) -> Sectio
             "score_against_hyperparameters",
             "Best validation score in a round against each hyperparameter.",
         ),
-        tables(report.members_table(history, best=best), "members"),
     ]
+    if pairs := report.score_against_pairs(history, **common):
+        blocks.append(
+            plots.one(
+                pairs,
+                "score_against_pairs",
+                "The same in the plane of two, for those that the score depends on most.",
+                width=100,
+            )
+        )
+    if history.hyperparameters:
+        blocks.append(report.ParallelCoordinates(history, best, "Validation significance"))
+    if condition := report.score_against_condition(history, **common):
+        blocks.append(
+            plots.one(
+                condition,
+                "score_against_condition",
+                "What the overtraining condition excludes: members and epochs right of the line.",
+            )
+        )
+    blocks.append(tables(report.members_table(history, best=best), "members"))
+    # The table shows the first; the file has all.
+    tables(report.members_table(history, best=best, most=len(history.status)), "leaderboard")
     diverged = sum(status.startswith("diverged") for status in history.status)
     if diverged:
         blocks.append(Text(f"{diverged} members diverged and were set aside."))

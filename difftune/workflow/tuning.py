@@ -12,20 +12,33 @@ from difftune.data import Events, FeatureTransform
 from difftune.errors import InputError
 from difftune.models import MLP, Model
 from difftune.objectives import CrossEntropy, Objective, Significance, as_objective
-from difftune.search import PBT, Progress, Replay, SearchResult, Space, Strategy, run_search
+from difftune.objectives.base import logits_of
+from difftune.search import (
+    PBT,
+    Progress,
+    Repeated,
+    Replay,
+    SearchResult,
+    Space,
+    Strategy,
+    run_search,
+)
 from difftune.search.space import Choice
 from difftune.training import (
+    Alone,
+    AnyCondition,
     Blueprint,
     Checkpoints,
-    OvertrainingCondition,
+    NegativeWeights,
     Population,
+    Processes,
+    Replicas,
     ScoreGap,
     TrainedNetwork,
     adam,
     columns,
 )
 from difftune.training.optimizers import Optimizer
-from difftune.training.sample import NegativeWeights
 from difftune.workflow.progress import RoundLog
 from difftune.workflow.split import Split
 
@@ -40,6 +53,7 @@ class Task:
         objective: What is minimised.
         fixed: Hyperparameters that are not searched.
         batch_size: Events a batch, or several such numbers, where the search does not choose it.
+        chunk: Events that the network keeps activations of at a time; None for whole batches.
         patience: Epochs without improvement until a member stops.
         metric: Validation score.
         overtraining: Condition on training and validation score.
@@ -47,6 +61,7 @@ class Task:
         optimizer: Makes the optimizer.
         impute: What replaces missing values: `"median"`, `"mean"` or a number.
         missing_indicators: Whether the network also learns which values were missing.
+        processes: Those that share the members.
 
     Raises:
         InputError: When there is no signal, or a value is out of range.
@@ -57,13 +72,15 @@ class Task:
     objective: Objective = field(default_factory=CrossEntropy)
     fixed: Mapping[str, float] = field(default_factory=dict)
     batch_size: int | tuple[int, ...] = 1024
+    chunk: int | None = None
     patience: int = 10
     metric: Any = field(default_factory=Significance)
-    overtraining: OvertrainingCondition = field(default_factory=ScoreGap)
+    overtraining: AnyCondition = field(default_factory=ScoreGap)
     negative_weights: NegativeWeights = "keep"
     optimizer: Optimizer = adam
     impute: str | float = "median"
     missing_indicators: bool = False
+    processes: Processes = field(default_factory=Alone)
 
     def __post_init__(self):
         if not any(self.signal_process):
@@ -110,29 +127,65 @@ class Task:
                 )
         return tuple(int(size) for size in sizes)
 
-    def population(self, members: int, seed: int, space: Space) -> Population:
-        """A population for this task and the batch sizes of the space."""
+    def population(self, strategy: Strategy, seed: int, space: Space) -> Population:
+        """A population for this task, the strategy and the batch sizes of the space.
+
+        Raises:
+            InputError: When the executions of a trial are not as many as there are folds.
+        """
         sizes = self.batch_sizes(space)
-        outputs = 1 if self.objective.outputs == "binary" else len(self.split.events.processes)
-        full = self.split.full_yields
+        outputs = logits_of(self.objective.outputs, len(self.split.events.processes))
+        full, processes = self.split.full_yields, self.split.events.processes
+        bind = getattr(self.metric, "bound_to", None)
+        metric = self.metric if bind is None else bind(processes)
+        varied = self.objective.varied or getattr(metric, "varied", False)
 
-        def prepared(events: Events):
-            return columns(events, full, self.transform, negative=self.negative_weights)
+        def prepared(events: Events, *, fold: bool = False):
+            negative = self.negative_weights
+            return columns(
+                events, full, self.transform, negative=negative, varied=varied, fold=fold
+            )
 
-        train = prepared(self.split.train)
+        replicas, validation = self._replicas(strategy), None
+        if replicas.fold is None:
+            train, validation = prepared(self.split.train), prepared(self.split.validation)
+        else:
+            inside = np.sort((*self.split.train_folds, *self.split.validation_folds))
+            train = prepared(self.split.part(*inside.tolist()), fold=True)
+            # Numbered without the test folds.
+            train = train._replace(fold=np.searchsorted(inside, train.fold).astype(np.int32))
         return Population(
             blueprint=Blueprint(self.model, inputs=train.features.shape[1], outputs=outputs),
-            objective=self.objective.bound_to(self.split.events.processes),
+            objective=self.objective.bound_to(processes),
             train=train,
-            validation=prepared(self.split.validation),
-            members=members,
+            validation=validation,
+            members=strategy.population,
+            replicas=replicas,
             batch_size=sizes,
+            chunk=self.chunk,
             patience=self.patience,
-            metric=self.metric,
+            metric=metric,
             overtraining=self.overtraining,
             optimizer=self.optimizer,
             seed=seed,
+            processes=self.processes,
         )
+
+    def _replicas(self, strategy: Strategy) -> Replicas:
+        """What the executions of a trial differ in."""
+        if not isinstance(strategy, Repeated):
+            return Replicas()
+        number = np.arange(strategy.population, dtype=np.int32) % strategy.executions
+        if not strategy.folds:
+            # The same seeds for all trials, so that they differ in the hyperparameters alone.
+            return Replicas(seed=number)
+        folds = len(self.split.train_folds) + len(self.split.validation_folds)
+        if strategy.executions != folds:
+            raise InputError(
+                f"Repeated(executions={strategy.executions}, folds=True): {folds} folds are not "
+                f"for the test, so give executions={folds}."
+            )
+        return Replicas(fold=number)
 
     def check(self, strategy: Strategy, space: Space, *, seed: int) -> None:
         """Everything that `search` checks before it trains.
@@ -146,7 +199,7 @@ class Task:
                 f"hyperparameter {both[0]!r} is both searched and fixed; leave out one of the two."
             )
         values = strategy.start(space, np.random.default_rng(0)).hyperparameters
-        self.population(strategy.population, seed, space).check({*values, *self.fixed})
+        self.population(strategy, seed, space).check({*values, *self.fixed})
 
     def search(
         self,
@@ -159,13 +212,13 @@ class Task:
     ) -> "Tuned":
         """Runs a strategy on this task; see `tune`."""
         self.check(strategy, space, seed=seed)
-        population = self.population(strategy.population, seed, space)
+        population = self.population(strategy, seed, space)
         result = run_search(
             population,
             strategy,
             space,
             fixed=self.fixed,
-            checkpoints=None if folder is None else Checkpoints(folder),
+            checkpoints=Checkpoints(folder) if folder and self.processes.rank == 0 else None,
             on_round=on_round,
         )
         return Tuned(
@@ -264,7 +317,7 @@ class Tuned:
         schedule = self.result.schedule
         strategy = Replay(
             population=seeds,
-            rounds=self.strategy.rounds,
+            rounds=self.strategy.training_rounds,
             epochs_per_round=self.strategy.epochs_per_round,
             schedule=schedule,
         )
@@ -297,9 +350,10 @@ def tune(
     seed: int = 1,
     hyperparameters: Mapping[str, float] | None = None,
     batch_size: int = 1024,
+    chunk: int | None = None,
     patience: int = 10,
     metric: Any | None = None,
-    overtraining: OvertrainingCondition | None = None,
+    overtraining: AnyCondition | None = None,
     negative_weights: NegativeWeights = "keep",
     optimizer: Optimizer = adam,
     impute: str | float = "median",
@@ -308,6 +362,7 @@ def tune(
     test_folds: Sequence[int] = (4,),
     checkpoints: Path | None = None,
     on_round: Callable[[Progress], None] | None = None,
+    processes: Processes | None = None,
 ) -> Tuned:
     """Tunes a network on events, by training a population of them.
 
@@ -320,12 +375,16 @@ def tune(
         search: The strategy, with its population, rounds and epochs a round.
         seed: Decides everything random.
         hyperparameters: Values that are not searched.
-        batch_size: Events a batch, where neither space nor hyperparameters have `batch_size`.
+        batch_size: Events a batch, where neither space nor hyperparameters have `batch_size`; as
+            many as there are, or more, for all of them in one.
+        chunk: Events that the network keeps activations of at a time, where a batch has more: the
+            gradient is that of the whole batch, in bounded memory.
         patience: Epochs without a better validation score until a member stops.
         metric: Validation score, of the form of an objective; larger is better. The stat-only
             Asimov significance by default.
         overtraining: Condition that a network must meet to be chosen.
-        negative_weights: `"keep"` or `"absolute"`, in the training only.
+        negative_weights: `"keep"`, `"absolute"` or `"resample"`, in the training only
+            (`difftune.training.treated_weights`).
         optimizer: Makes an optax optimizer from a member's hyperparameters.
         impute: What replaces missing values: `"median"`, `"mean"` or a number.
         missing_indicators: Whether the network also learns which values were missing.
@@ -334,6 +393,8 @@ def tune(
         checkpoints: Folder for checkpoints; a search found there is continued.
         on_round: Called with the `Progress` of each round; a line of the log by default
             (`logging.basicConfig(level="INFO")` shows it).
+        processes: Those that share the members, from `difftune.training.connect`; all call this
+            with the same arguments, and all get the same result.
 
     Returns:
         The networks, their ranking, and the history of the search.
@@ -349,6 +410,7 @@ def tune(
         objective=as_objective(objective or CrossEntropy()),
         fixed=dict(hyperparameters or {}),
         batch_size=batch_size,
+        chunk=chunk,
         patience=patience,
         metric=metric or Significance(),
         overtraining=overtraining or ScoreGap(),
@@ -356,6 +418,7 @@ def tune(
         optimizer=optimizer,
         impute=impute,
         missing_indicators=missing_indicators,
+        processes=processes or Alone(),
     )
     return task.search(
         search or PBT(),

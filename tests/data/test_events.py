@@ -135,8 +135,8 @@ def test_scaled_multiplies_nominal_and_varied_weights():
 def test_events_are_a_pytree_of_their_arrays():
     events = varied_sample()
     leaves = jax.tree.leaves(events)
-    # Four columns, two varied weights, and the four columns of the sample.
-    assert len(leaves) == 10
+    # Five columns, two varied weights, and the five columns of the sample.
+    assert len(leaves) == 12
     stacked = jax.tree.map(lambda a: jnp.stack([a, a]), events)
 
     @jax.jit

@@ -179,6 +179,7 @@ def search(
         round=number // epochs,
         loss=loss,
         validation_loss=validation,
+        hard_loss=validation.copy(),
         score=score,
         train_score=train_score,
         hyperparameters=values,

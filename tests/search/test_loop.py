@@ -10,6 +10,7 @@ from difftune.errors import InputError
 from difftune.models import MLP
 from difftune.search import (
     PBT,
+    Halving,
     Proposal,
     Random,
     Replay,
@@ -161,6 +162,28 @@ def test_pbt_never_copies_the_ineligible():
     assert copied >= 10
 
 
+@dataclass(frozen=True, kw_only=True)
+class Paired(Told):
+    """Members 0 and 1, 2 and 3, ... are one trial: its worse execution counts."""
+
+    def merit(self, score):
+        return np.repeat(np.min(np.reshape(score, (-1, 2)), axis=1), 2)
+
+
+def test_trials_are_kept_and_chosen_as_a_whole():
+    # (1, 0) reaches 3 and 2; then two copies of "recovers" 5 and 5, so they replace both.
+    # (2, 4) reaches 5 and 2, and then two of "rises", 1 and 1: both are kept as they were.
+    first = [1, 0, 2, 4, 3, 3, 6, 6]
+    second = [2, 2, 0, 0, 3, 3, 6, 6]
+    afresh = [0, 1, 2, 3]
+    proposals = told((SLOTS, SLOTS, first), (SLOTS, afresh, second), epochs=2)
+    strategy = Paired(**{**vars(proposals), "epochs_per_round": 2})
+    result = run(strategy)
+    assert result.best.score[:4].tolist() == [5.0, 5.0, 5.0, 2.0]
+    assert result.best.hyperparameters["script"][:4].tolist() == [2.0, 2.0, 2.0, 4.0]
+    assert result.winner == 0
+
+
 # ---- resuming ------------------------------------------------------------------------------------
 
 SPACE = Space(learning_rate=log_uniform(1e-4, 3e-2), dropout=uniform(0.0, 0.5))
@@ -219,6 +242,46 @@ def undisturbed():
     # Otherwise the resumption would have little to get wrong.
     assert np.any(result.history.parents[1:] != np.arange(4))
     return result
+
+
+def test_trainings_that_begin_in_any_round_are_resumed_too(tmp_path):
+    """Their clocks and what was kept of their slots come from the history."""
+    strategy = Halving(population=4, rounds=4, epochs_per_round=1, factor=2, longest=2)
+    fixed = {"schedule": 1.0}
+
+    def on_round(progress):
+        if progress.round == 2:
+            raise Interrupt
+
+    plain = run_search(toy.shared(), strategy, SPACE, fixed=fixed)
+    history = plain.history
+    assert np.any(history.restart[1:])
+    # What is kept of a slot is the best of all that were in it.
+    fits = history.train_score - history.score <= np.abs(history.score)
+    kept = np.where(fits, history.score, -np.inf).max(axis=0)
+    np.testing.assert_array_equal(plain.best.score, kept)
+    with pytest.raises(Interrupt):
+        run_search(
+            *(toy.shared(), strategy, SPACE),
+            **{"fixed": fixed, "checkpoints": Checkpoints(tmp_path), "on_round": on_round},
+        )
+    resumed = run_search(
+        toy.shared(), strategy, SPACE, fixed=fixed, checkpoints=Checkpoints(tmp_path)
+    )
+    assert_same(plain, resumed)
+
+
+def test_the_schedule_follows_the_clock_of_the_member():
+    """Whose training is over has nothing left of a cosine; others have."""
+    population = toy.shared()
+    given = toy.GIVEN | {"schedule": np.ones(4)}
+    begun = np.array([0, 5, 0, 5], np.int32)
+    before = jax.device_get(population.init(given))
+    kernel = np.array(before.weights.parameters["output"]["kernel"][...])
+    state, _ = population.epoch(before, given, epoch=5, epochs=2, begun=begun)
+    after = np.asarray(state.weights.parameters["output"]["kernel"][...])
+    same = [np.array_equal(kernel[i], after[i]) for i in range(4)]
+    assert same == [True, False, True, False]
 
 
 def test_a_replay_is_resumed_too(tmp_path, undisturbed):

@@ -104,25 +104,21 @@ def test_training_weights_balance_the_classes():
     label = np.array([1, 1, 0, 0, 0, 0])
     kept = training_weights(weight, label)
     np.testing.assert_allclose(kept, [0.75, 2.25, 2.5, -0.5, 1.0, 0.0])
-    positive = training_weights(weight, label, negative="absolute")
-    np.testing.assert_allclose(positive, [0.75, 2.25, 300 / 160, 60 / 160, 120 / 160, 0.0])
-    for each in (kept, positive):
-        assert each.dtype == np.float32
-        assert each.mean() == pytest.approx(1.0)
+    assert kept.dtype == np.float32
+    assert kept.mean() == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(
-    ("weight", "label", "options", "message"),
+    ("weight", "label", "message"),
     [
-        ([1.0, 1.0], [0, 0], {}, "signal to train on has 0 events"),
-        ([1.0, 1.0], [1, 1], {}, "background to train on has 0 events"),
-        ([1.0, -2.0, 1.0], [1, 1, 0], {}, "signal .* 2 events with a total weight of -1.*absolute"),
-        ([1.0, 1.0], [0, 1], {"negative": "drop"}, "negative='drop'.*'keep' or 'absolute'"),
+        ([1.0, 1.0], [0, 0], "signal to train on has 0 events"),
+        ([1.0, 1.0], [1, 1], "background to train on has 0 events"),
+        ([1.0, -2.0, 1.0], [1, 1, 0], "signal .* 2 events with a total weight of -1.*absolute"),
     ],
 )
-def test_training_weights_refuse_what_they_cannot_balance(weight, label, options, message):
+def test_training_weights_refuse_what_they_cannot_balance(weight, label, message):
     with pytest.raises(InputError, match=message):
-        training_weights(np.array(weight), np.array(label), **options)
+        training_weights(np.array(weight), np.array(label))
 
 
 def test_columns_have_the_full_yields():

@@ -19,6 +19,7 @@ def history() -> History:
         round=np.repeat(np.arange(4), 2),
         loss=nothing,
         validation_loss=nothing,
+        hard_loss=nothing,
         score=nothing,
         train_score=nothing,
         hyperparameters={"rate": RATE, "twice": 2 * RATE},

@@ -1,8 +1,27 @@
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from scipy import stats
 
 from difftune.errors import InputError
-from difftune.training import ScoreGap
+from difftune.histograms import Histogram
+from difftune.histograms.compare import chi2, weighted_ks
+from difftune.training import (
+    AllOf,
+    Evidence,
+    LossGap,
+    Scored,
+    ScoreGap,
+    ShapeChi2,
+    ShapeKS,
+    overtraining,
+)
+
+
+def evidence(train=None, validation=None, *, scores=(5.0, 5.0), losses=(0.4, 0.4)) -> Evidence:
+    nothing = Scored(jnp.zeros(1), jnp.zeros(1), jnp.zeros(1, int))
+    numbers = map(jnp.float32, (*scores, *losses))
+    return Evidence(*numbers, train or nothing, validation or nothing)
 
 
 @pytest.mark.parametrize(
@@ -25,9 +44,110 @@ from difftune.training import ScoreGap
 def test_gap_is_relative_to_the_validation_score(limit, train, validation, accepted):
     judged = ScoreGap(limit=limit)(jnp.float32(train), jnp.float32(validation))
     assert bool(judged) is accepted
+    measure = ScoreGap(limit=limit).excess(evidence(scores=(train, validation)))
+    assert bool(measure <= 1.0) is accepted
+    if accepted and np.isfinite(limit) and validation:
+        expected = max((train - validation) / abs(validation) / limit, 0.0)
+        np.testing.assert_allclose(measure, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("limit", [0.0, -0.1, float("nan")])
 def test_limit_must_be_positive(limit):
     with pytest.raises(InputError, match=r"ScoreGap\(limit=.*must be positive"):
         ScoreGap(limit=limit)
+
+
+def test_the_gap_of_losses():
+    def measure(train, validation):
+        return LossGap(limit=0.1).excess(evidence(losses=(train, validation)))
+
+    np.testing.assert_allclose(measure(0.4, 0.42), 0.5, rtol=1e-5)
+    np.testing.assert_allclose(measure(0.4, 0.48), 2.0, rtol=1e-5)
+    np.testing.assert_allclose(measure(-0.4, -0.36), 1.0, rtol=1e-5)
+    assert measure(0.4, 0.3) == 0.0
+
+
+def sample(seed: int, events: int, shift: float = 0.0, *, weighted: bool = True) -> Scored:
+    rng = np.random.default_rng(seed)
+    label = rng.integers(0, 2, events)
+    score = 1 / (1 + np.exp(-rng.normal(2.0 * label - 1 + shift * label, 1.0)))
+    weight = rng.uniform(0.2, 3.0, events) if weighted else np.ones(events)
+    if weighted:
+        weight[rng.random(events) < 0.1] *= -0.5
+    return Scored(jnp.float32(score), jnp.float32(weight), jnp.asarray(label))
+
+
+def of_class(both: Scored, label: int) -> tuple[np.ndarray, np.ndarray]:
+    mine = np.asarray(both.label) == label
+    return np.asarray(both.score)[mine], np.asarray(both.weight)[mine]
+
+
+def least(measure, limit: float) -> float:
+    """The smaller p-value behind the measure."""
+    return limit ** float(measure)
+
+
+@pytest.mark.parametrize(("events", "shift"), [(400, 0.0), (3000, 0.05), (3000, 0.15)])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_shape_tests_are_those_of_the_histograms_layer(events, shift, weighted):
+    """And that is held against scipy, in its own tests."""
+    train = sample(1, events, weighted=weighted)
+    validation = sample(2, events - 100, shift, weighted=weighted)
+    given = evidence(train, validation)
+    expected = [
+        weighted_ks(*of_class(train, label), *of_class(validation, label)).pvalue
+        for label in (0, 1)
+    ]
+    found = least(ShapeKS(p_value=0.01).excess(given), 0.01)
+    np.testing.assert_allclose(found, min(expected), rtol=0.06)
+    if not weighted:
+        pairs = [(of_class(train, i)[0], of_class(validation, i)[0]) for i in (0, 1)]
+        scipys = min(stats.ks_2samp(*pair, method="asymp").pvalue for pair in pairs)
+        np.testing.assert_allclose(found, scipys, rtol=0.06)
+    expected = []
+    for label in (0, 1):
+        filled = []
+        for each in (train, validation):
+            score, weight = of_class(each, label)
+            sums = [np.histogram(score, 10, (0, 1), weights=w)[0] for w in (weight, weight**2)]
+            filled.append(Histogram(edges=np.linspace(0, 1, 11), sumw=sums[0], sumw2=sums[1]))
+        expected.append(chi2(*filled, shape=True).pvalue)
+    found = least(ShapeChi2(p_value=0.01, bins=10).excess(given), 0.01)
+    np.testing.assert_allclose(found, min(expected), rtol=1e-2)
+
+
+def test_shapes_that_differ_are_excluded_and_equal_ones_are_not():
+    same, other = evidence(sample(1, 3000), sample(2, 3000)), sample(2, 3000, 0.4)
+    moved = evidence(sample(1, 3000), other)
+    for condition in (ShapeKS(), ShapeChi2()):
+        assert 0.0 <= condition.excess(same) <= 1.0
+        assert condition.excess(moved) > 1.0
+    # How often equal shapes are excluded is the p-value; twice, for the two classes.
+    pairs = [evidence(sample(2 * i, 300), sample(2 * i + 1, 300)) for i in range(100)]
+    excluded = sum(bool(ShapeKS(p_value=0.1).excess(pair) > 1.0) for pair in pairs)
+    assert stats.binomtest(excluded, 100, 1 - 0.9**2).pvalue > 1e-3
+
+
+def test_all_conditions_must_be_met():
+    gaps = AllOf([ScoreGap(limit=0.1), LossGap(limit=0.1)])
+    assert gaps.excess(evidence(scores=(5.1, 5.0))) < 1.0
+    assert gaps.excess(evidence(scores=(6.0, 5.0))) > 1.0
+    assert gaps.excess(evidence(losses=(0.4, 0.5))) > 1.0
+    # A function of two scores is one, too.
+    strict = AllOf([lambda train, validation: train <= validation, LossGap(limit=0.1)])
+    assert overtraining.excess(strict, evidence(scores=(5.1, 5.0))) > 1.0
+    assert overtraining.excess(strict, evidence(scores=(4.9, 5.0))) <= 1.0
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: LossGap(limit=0.0), r"LossGap\(limit=0.0\): must be positive"),
+        (lambda: ShapeKS(p_value=0.0), r"ShapeKS\(p_value=0.0\): must lie between 0 and 1"),
+        (lambda: ShapeChi2(bins=1), r"ShapeChi2\(bins=1\): at least 2"),
+        (lambda: AllOf(()), r"AllOf\(\(\)\): give at least one"),
+    ],
+)
+def test_bad_conditions_are_refused(make, message):
+    with pytest.raises(InputError, match=message):
+        make()

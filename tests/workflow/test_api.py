@@ -110,3 +110,37 @@ def test_a_population_without_a_result_is_an_error(events):
 def test_wrong_arguments_are_refused_before_training(events, options, said):
     with pytest.raises(InputError, match=said):
         dt.tune(events, space=dt.Space(learning_rate=dt.log_uniform(1e-3, 1e-2)), **options)
+
+
+def test_training_sees_varied_trees_if_the_objective_wants_them(events):
+    """In the search too: the strength of the adversary and both learning rates."""
+    adversary = dt.objectives.Adversarial(
+        strength="lambda", learning_rate="adversary_rate", hidden=(4,)
+    )
+    tuned = dt.tune(
+        events,
+        model=Own,
+        objective=dt.objectives.CrossEntropy() + adversary,
+        space=dt.Space(
+            **{"lambda": dt.log_uniform(1, 100)},
+            learning_rate=dt.log_uniform(3e-3, 3e-2),
+            adversary_rate=dt.log_uniform(3e-3, 3e-2),
+        ),
+        search=dt.search.Random(population=2, rounds=1, epochs_per_round=1),
+        overtraining=dt.training.ScoreGap(limit=np.inf),
+        batch_size=256,
+        seed=3,
+    )
+    assert set(tuned.ranking[0].hyperparameters) == {"lambda", "learning_rate", "adversary_rate"}
+    population = tuned.task.population(2, 3, tuned.space)
+    assert set(population.train.variations) == {"btag", "jes"}
+    assert population.train.variations["jes"].down.features is not None
+    # The events that only enter are rows too, in training and validation events alike.
+    for part, columns in (
+        (tuned.split.train, population.train),
+        (tuned.split.validation, population.validation),
+    ):
+        assert len(columns.weight) == len(dt.data.paired(part)) > len(part)
+    plain = dt.workflow.Task(split=tuned.split).population(2, 3, dt.Space())
+    assert len(plain.train.weight) == len(tuned.split.train)
+    assert not plain.train.variations

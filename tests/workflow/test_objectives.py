@@ -69,6 +69,26 @@ def configuration(*terms, **training):
             {"name": "distance_correlation", "feature": "mass", "rows": 256, "scale": 2.0},
             2.0 * objectives.DistanceCorrelation(feature=1, rows=256),
         ),
+        (
+            {
+                "name": "adversarial",
+                "strength": "lambda",
+                "learning_rate": 1e-2,
+                "variations": ["jes"],
+                "hidden": [16, 8],
+            },
+            objectives.Adversarial(
+                strength="lambda", learning_rate=1e-2, variations=("jes",), hidden=(16, 8)
+            ),
+        ),
+        (
+            {"name": "histogram_variation", "bins": 8, "among": "background", "scale": "w"},
+            objectives.HistogramVariation(bins=8, among="background") * "w",
+        ),
+        (
+            {"name": "nuisance_correlation", "variations": ["isr", "fsr"]},
+            objectives.NuisanceCorrelation(variations=("isr", "fsr")),
+        ),
     ],
 )
 def test_a_term_is_the_object_with_its_options(given, expected):

@@ -33,6 +33,9 @@ def loss_history(
 ) -> PlotFigure:
     """Training and validation loss above, validation score below, of every member.
 
+    Where the objective smears events over bins, the validation loss of hard bins is drawn, too:
+    what lies between the two is no gain that the measurement would see.
+
     The chosen network is drawn along its line of descent: where it was copied, the line follows
     the weights and not the slot. Vertical lines part the rounds; crosses mark where a member
     diverged.
@@ -67,15 +70,21 @@ def loss_history(
     curves = {
         "loss": along(history.loss, history, line),
         "validation_loss": along(history.validation_loss, history, line),
+        "hard_loss": along(history.hard_loss, history, line),
         "score": along(history.score, history, line),
         "train_score": along(history.train_score, history, line),
     }
     marker = "o" if len(epoch) == 1 else None
-    for name, color, text in (
-        ("loss", BLUE, "Chosen network, training"),
-        ("validation_loss", RED, "Chosen network, validation"),
-    ):
-        main.plot(epoch, curves[name], color=color, label=text, marker=marker, zorder=3)
+    drawn = [
+        ("loss", BLUE, "-", "Chosen network, training"),
+        ("validation_loss", RED, "-", "Chosen network, validation"),
+    ]
+    smeared = not np.array_equal(curves["hard_loss"], curves["validation_loss"], equal_nan=True)
+    if smeared:
+        drawn.append(("hard_loss", RED, "--", "The same in hard bins"))
+    for name, color, style, text in drawn:
+        values = curves[name]
+        main.plot(epoch, values, style, color=color, label=text, marker=marker, zorder=3)
     if np.isfinite(curves["train_score"]).any():
         below.plot(epoch, curves["train_score"], color=BLUE, marker=marker, zorder=3)
     below.plot(epoch, curves["score"], color=RED, marker=marker, zorder=3)
@@ -113,6 +122,7 @@ def loss_history(
         "round": history.round,
         "loss": history.loss,
         "validation_loss": history.validation_loss,
+        "hard_loss": history.hard_loss,
         "score": history.score,
         "train_score": history.train_score,
         "best_epoch": best[0],
@@ -139,7 +149,8 @@ def _loss_range(
 ) -> float:
     """Sets the range of the losses such that a diverging member does not squeeze the others."""
     low, high = _span(
-        history.validation_loss, np.concatenate([curves["loss"], curves["validation_loss"]])
+        history.validation_loss,
+        np.concatenate([curves[name] for name in ("loss", "validation_loss", "hard_loss")]),
     )
     if spans_decades(np.array([max(low, 1e-300), high])) and low > 0:
         log_scale(axes, low, high)

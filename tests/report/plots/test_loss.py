@@ -44,6 +44,19 @@ def test_a_given_network_is_highlighted():
     assert np.isnan(shown[3:]).all()
 
 
+def test_the_loss_in_hard_bins_is_drawn_where_it_is_another():
+    history = samples.search(members=4, rounds=2, epochs=3)
+    assert "The same in hard bins" not in texts(loss_history(history))
+    smeared = dataclasses.replace(history, hard_loss=history.validation_loss + 0.02)
+    figure = loss_history(smeared)
+    assert_readable(figure)
+    lines = curves(figure.axes[0])
+    gap = lines["The same in hard bins"].get_ydata()
+    gap = gap - lines["Chosen network, validation"].get_ydata()
+    np.testing.assert_allclose(gap[np.isfinite(gap)], 0.02, rtol=1e-9)
+    assert np.isfinite(gap).any()
+
+
 @pytest.mark.parametrize(("members", "rounds", "epochs"), [(1, 1, 1), (1, 3, 4), (40, 2, 2)])
 def test_small_and_large_populations(members, rounds, epochs):
     assert_readable(loss_history(samples.search(members=members, rounds=rounds, epochs=epochs)))
@@ -67,6 +80,6 @@ def test_what_diverges_neither_breaks_nor_squeezes_the_picture():
 
 def test_nothing_but_nan():
     history = samples.search(members=2, rounds=1, epochs=3)
-    for values in (history.loss, history.validation_loss, history.score, history.train_score):
-        values[:] = np.nan
+    for name in ("loss", "validation_loss", "hard_loss", "score", "train_score"):
+        getattr(history, name)[:] = np.nan
     assert_readable(loss_history(history))

@@ -1,0 +1,184 @@
+"""Objectives: their derivatives, and what a training step through the fit costs."""
+
+import statistics
+import time
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.table import Row
+from difftune.models import MLP
+from difftune.objectives import (
+    AsimovLLR,
+    CrossEntropy,
+    DiscoverySignificance,
+    ExpectedCLs,
+    ExpectedLimit,
+    FitModel,
+    Objective,
+    PoiUncertainty,
+    Significance,
+    Variation,
+    Varied,
+)
+from difftune.training import Blueprint, Columns, Epochs, ScoreGap, adam, training_weights
+from difftune.training.hyperparameters import complete
+from difftune.training.member import Clock, Identity, Training
+from tests.objectives import every, fits
+from tests.objectives.samples import batch, logits
+
+BATCH, BINS, NUISANCES, INPUTS = 4096, 20, 10, 30
+# Of the variations that have other features: as many as that leave the network its share.
+MOVED = 2
+
+
+def run(*, quick: bool) -> list[Row]:
+    """Derivatives of every objective, then costs of steps."""
+    return [*derivatives(quick=quick), *costs(quick=quick)]
+
+
+def derivatives(*, quick: bool) -> Iterator[Row]:
+    """Largest relative deviation of forward mode, reverse mode and finite differences."""
+    with jax.enable_x64(True):
+        plain = batch(dtype=jnp.float64)
+        for name, (objective, values) in every.OBJECTIVES.items():
+            scores = logits(classes=every.classes(objective), dtype=jnp.float64)
+            yield _deviation(name, objective, values, scores, plain, step=5e-6)
+        scores, varied = fits.sample()
+        for name in list(fits.LOSSES)[: 1 if quick else None]:
+            what = f"through the fit: {name}"
+            yield _deviation(what, fits.LOSSES[name], {"bandwidth": 1.0}, scores, varied, step=1e-3)
+    broken, cases = 0, 0
+    for objective, values in every.OBJECTIVES.values():
+        shape = (60, 3) if every.classes(objective) else (60,)
+        given = {key: jnp.float32(value) for key, value in values.items()}
+        parameters = objective.init(jax.random.key(0))
+        for b, scores in every.awkward(shape).values():
+            found = every.alone(objective, scores, b, given, parameters)
+            broken += not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
+            cases += 1
+    yield Row(
+        what="losses and gradients with NaN or infinity",
+        required="<= 0",
+        measured=broken,
+        spread=f"of {cases} awkward batches",
+    )
+
+
+def _deviation(name, objective, values, scores, b, *, step: float) -> Row:
+    point = every.point_of(objective, values, scores)
+    three = every.slopes(objective, b, point, every.random_direction(point), step)
+    forward, reverse, numeric = (float(each) for each in three)
+    worst = max(abs(forward - reverse), abs(forward - numeric)) / abs(numeric)
+    return Row(what=f"gradient off, {name}", required="<= 1e-06", measured=worst)
+
+
+def sample(events: int, *, moved: int = 0) -> Columns:
+    """Signal and background in thirty variables, with ten systematic variations.
+
+    Args:
+        events: How many.
+        moved: Variations that have other features, not other weights.
+    """
+    rng = np.random.default_rng(events)
+    label = (rng.random(events) < 0.3).astype(np.int32)
+    x = rng.normal(size=(events, INPUTS)).astype(np.float32)
+    x[:, :3] += 0.7 * label[:, None]
+    weight = np.where(label == 1, 100.0 / label.sum(), 5000.0 / (1 - label).sum())
+    weight = weight.astype(np.float32)
+    variations = {}
+    for i in range(NUISANCES):
+        tilt = 0.1 * np.tanh(x[:, i])
+        sides = [
+            Varied(features=x * np.float32(1 + sign * 0.05))
+            if i < moved
+            else Varied(weight=weight * (1 + sign * tilt))
+            for sign in (1, -1)
+        ]
+        variations[f"systematic {i}"] = Variation(up=sides[0], down=sides[1])
+    return Columns(
+        features=x,
+        process=label,
+        label=label,
+        weight=weight,
+        training_weight=training_weights(weight, label),
+        signal_process=np.array([0.0, 1.0], np.float32),
+        variations=variations,
+    )
+
+
+class Trained:
+    """The engine's own steps of one member, many in one compiled call."""
+
+    def __init__(self, objective: Objective, data: Columns):
+        if not objective.varied:
+            data = data._replace(variations={})
+        training = Training(
+            blueprint=Blueprint(MLP(hidden=(64, 64)), inputs=INPUTS, outputs=1),
+            objective=objective,
+            metric=Significance(),
+            overtraining=ScoreGap(),
+            optimizer=adam,
+            patience=1,
+            sizes=(BATCH,),
+        )
+        values = complete({}, 1, sizes=(BATCH,))
+        self.own = Identity({n: v[0] for n, v in values.items()}, jax.random.key(0), jnp.int32(0))
+        (part,) = Epochs(data=data, sizes=(BATCH,), seed=0).parts_of(0, progress=0.0)
+        self.steps = part.starts[0].shape[1]
+        self.shared = jax.device_put((part, Clock(jnp.int32(0), jnp.int32(100))))
+        self.train = jax.jit(training.train, donate_argnums=0)
+        self.member = jax.jit(training.start)(self.own)
+        began = time.perf_counter()
+        self.milliseconds()
+        self.compiled_in = time.perf_counter() - began
+
+    def milliseconds(self) -> float:
+        """Of one step, in the mean over a call."""
+        began = time.perf_counter()
+        self.member = jax.block_until_ready(self.train(self.member, self.own, *self.shared))
+        return 1e3 * (time.perf_counter() - began) / self.steps
+
+
+def costs(*, quick: bool) -> Iterator[Row]:
+    """A step of each objective over one of cross-entropy, the contestants taking turns."""
+    model = FitModel(bins=BINS)
+    through = {
+        "PoiUncertainty": PoiUncertainty(model=model),
+        "ExpectedCLs": ExpectedCLs(model=model),
+        "DiscoverySignificance": DiscoverySignificance(model=model),
+        "ExpectedLimit": ExpectedLimit(model=model),
+        "AsimovLLR": AsimovLLR(bins=BINS),
+    }
+    if quick:
+        through = {name: through[name] for name in ("PoiUncertainty", "AsimovLLR")}
+    events = BATCH * (2 if quick else 16)
+    data = sample(events)
+    contestants = {name: Trained(objective, data) for name, objective in through.items()}
+    plain = Trained(CrossEntropy(), data)
+    moved = Trained(through["PoiUncertainty"], sample(events, moved=MOVED))
+    everybody = {"": plain, **contestants, "moved": moved}
+    times: dict[str, list[float]] = {name: [] for name in everybody}
+    for _ in range(3 if quick else 9):
+        for name, each in everybody.items():
+            times[name].append(each.milliseconds())
+
+    def ratio(name: str) -> dict:
+        each = [own / base for own, base in zip(times[name], times[""], strict=True)]
+        spread = f"({min(each):.2f} to {max(each):.2f}; {statistics.median(times[name]):.2f} ms, "
+        spread += f"compiled in {everybody[name].compiled_in:.0f} s)"
+        return {"measured": statistics.median(each), "spread": spread}
+
+    yield Row(what=f"cross-entropy, ms a step of {BATCH} events", required="", **absolute(times))
+    for name in contestants:
+        yield Row(what=f"step of {name} / of cross-entropy", required="<= 3.0", **ratio(name))
+    what = f"PoiUncertainty, {MOVED} of {NUISANCES} variations of features"
+    yield Row(what=f"{what} ({1 + 2 * MOVED} times the events)", required="", **ratio("moved"))
+
+
+def absolute(times: dict[str, list[float]]) -> dict:
+    """The figure of cross-entropy."""
+    own = times[""]
+    return {"measured": statistics.median(own), "spread": f"({min(own):.2f} to {max(own):.2f})"}

@@ -1,0 +1,316 @@
+"""What searches find: PBT, random search, Optuna's TPE, and a hand-set default.
+
+All on the same engine, network, space, events and number of training steps: a population of PBT; as
+many independent members, each trained to the end; and TPE, which asks in small batches for
+trainings of that length. What counts is the significance in hard bins: on validation events, which
+the searches choose by, and on test events, which are touched once, for the chosen network.
+
+Further, a search that is killed at random moments must end as an undisturbed one.
+"""
+
+import importlib.util
+import logging
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import binomtest
+
+from benchmarks.table import Row
+
+ROOT = Path(__file__).resolve().parents[1]
+HIGGS = ROOT.parent / "shared" / "data" / "events" / "higgsml_15000.csv.gz"
+SINGLE_TOP = ROOT / "examples" / "single_top" / "single_top.toml"
+EVENTS = 20_000
+# Expected background and signal of the challenge, from its documentation.
+HIGGS_YIELDS = np.array([410999.847, 691.989])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How much is done: seeds, members of a population, rounds, epochs a round, events, kills."""
+
+    seeds: int = 10
+    members: int = 16
+    rounds: int = 10
+    epochs: int = 2
+    events: int = EVENTS
+    kills: int = 10
+
+
+QUICK = Size(seeds=2, members=4, rounds=2, epochs=1, events=6_000, kills=2)
+
+
+def run(*, quick: bool) -> list[Row]:
+    """All comparisons."""
+    # Seeds differ in numbers alone: what was compiled for one serves all.
+    import jax
+
+    import difftune as dt
+
+    size = QUICK if quick else Size()
+    dt.training.use_cpu_cores()
+    rows = []
+    with tempfile.TemporaryDirectory() as cache:
+        jax.config.update("jax_compilation_cache_dir", cache)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        for name, events in samples(size.events).items():
+            rows += compare(name, task(events), size)
+        rows += killed(size, cache)
+    return rows
+
+
+def samples(most: int) -> dict:
+    """The events, by name; those that are not on this machine are left out, and said."""
+    import difftune as dt
+
+    config = dt.config.load(SINGLE_TOP)
+    # Systematic variations take time to read, and have no part in this.
+    plain = config.model_copy(update={"systematics": []})
+    found = {"single top": dt.workflow.build.events(plain)}
+    if HIGGS.exists():
+        found["HiggsML"] = higgs()
+    else:
+        logging.getLogger("difftune").warning("%s is not there", HIGGS)
+    return {name: some(events, most) for name, events in found.items()}
+
+
+def higgs():
+    """The sample of the HiggsML challenge, with the folds of its event numbers."""
+    import difftune as dt
+
+    with_names = np.genfromtxt(HIGGS, delimiter=",", names=True, dtype=None, encoding="ascii")
+    features = with_names.dtype.names[1:31]
+    columns = np.stack([with_names[name].astype(np.float32) for name in features], axis=1)
+    events = dt.Events.from_arrays(
+        features=np.where(columns == -999, np.nan, columns),
+        process=(with_names["Label"] == "s").astype(np.int32),
+        weight=with_names["KaggleWeight"].astype(np.float32),
+        processes=[dt.Process(name="background"), dt.Process(name="signal", role="signal")],
+        feature_names=features,
+        event_number=with_names["EventId"],
+    )
+    return events.scaled(HIGGS_YIELDS / events.yields())
+
+
+def some(events, most: int):
+    """At most so many events, at random, for the same yields."""
+    count = len(events.weight)
+    if count <= most:
+        return events
+    mask = np.zeros(count, bool)
+    mask[np.random.default_rng(0).permutation(count)[:most]] = True
+    part = events.select(mask)
+    return part.scaled(events.yields() / part.yields())
+
+
+def task(events):
+    """What is trained: the network and the loss are the same for everybody."""
+    import difftune as dt
+
+    return dt.workflow.Task(
+        split=dt.workflow.Split(events=events),
+        model=dt.models.MLP(hidden=(32, 32)),
+        batch_size=256,
+        # Everybody makes all steps that it may.
+        patience=10_000,
+    )
+
+
+def space():
+    """What everybody may choose from."""
+    import difftune as dt
+
+    return dt.Space(
+        learning_rate=dt.log_uniform(1e-4, 3e-2),
+        beta1=dt.uniform(0.8, 0.98),
+        dropout=dt.uniform(0.0, 0.5),
+        l1=dt.log_uniform(1e-7, 1e-3),
+        l2=dt.log_uniform(1e-6, 1e-2),
+        signal_weight=dt.log_uniform(0.3, 3.0),
+        label_smoothing=dt.uniform(0.0, 0.2),
+    )
+
+
+def strategies(size: Size) -> dict[str, Callable]:
+    """Searches of equal numbers of training steps, by name."""
+    import difftune as dt
+
+    length = size.rounds * size.epochs
+    batch = max(2, size.members // 4)
+    found = {
+        "PBT": dt.search.PBT(
+            population=size.members, rounds=size.rounds, epochs_per_round=size.epochs
+        ),
+        "random": dt.search.Random(population=size.members, rounds=1, epochs_per_round=length),
+        "TPE": None,
+    }
+    if importlib.util.find_spec("optuna"):
+        found["TPE"] = dt.search.Optuna(
+            population=batch, rounds=size.members // batch, epochs_per_round=length
+        )
+    return {name: strategy for name, strategy in found.items() if strategy is not None}
+
+
+def significance(tuned, events) -> float:
+    """Of the chosen network on other events."""
+    import jax.numpy as jnp
+
+    from difftune.training import columns
+    from difftune.training.batches import as_batch
+
+    prepared = columns(events, tuned.split.full_yields, tuned.task.transform)
+    batch = as_batch(prepared, np.arange(len(prepared.weight)), 1.0)
+    score = jnp.asarray(tuned.network.score(events), jnp.float32)
+    # The metric takes logits.
+    logits = jnp.log(score) - jnp.log1p(-score)
+    return float(tuned.task.metric(logits, batch, {}, {}))
+
+
+def compare(name: str, job, size: Size) -> list[Row]:
+    """Validation and test significance of all searches on one sample."""
+    import difftune as dt
+
+    validation: dict[str, list[float]] = {}
+    test: dict[str, list[float]] = {}
+    seconds: dict[str, list[float]] = {}
+    for seed in range(1, size.seeds + 1):
+        for kind, strategy in strategies(size).items():
+            began = time.perf_counter()
+            tuned = job.search(strategy, space(), seed=seed)
+            seconds.setdefault(kind, []).append(time.perf_counter() - began)
+            validation.setdefault(kind, []).append(tuned.ranking[0].score)
+            test.setdefault(kind, []).append(significance(tuned, job.split.test))
+            print(
+                f"{name}, seed {seed}, {kind}: validation {validation[kind][-1]:.3f}, "
+                f"test {test[kind][-1]:.3f}, {seconds[kind][-1]:.0f} s",
+                file=sys.stderr,
+            )
+    default = job.search(
+        dt.search.Replay(
+            population=size.seeds,
+            rounds=1,
+            epochs_per_round=size.rounds * size.epochs,
+            schedule={},
+        ),
+        dt.Space(),
+        seed=1,
+    )
+    networks = [
+        replace(default, result=replace(default.result, winner=slot)) for slot in range(size.seeds)
+    ]
+    plain = [significance(each, job.split.test) for each in networks]
+
+    rows = []
+    for other in [kind for kind in validation if kind != "PBT"]:
+        for what, scores in (("validation", validation), ("test", test)):
+            wins = int(np.sum(np.array(scores["PBT"]) > np.array(scores[other])))
+            needed = round(0.8 * size.seeds)
+            ratio = np.array(scores["PBT"]) / np.array(scores[other])
+            chance = binomtest(wins, size.seeds).pvalue
+            rows.append(
+                Row(
+                    what=f"{name}: seeds of {size.seeds} in which PBT beats {other}, {what}",
+                    required=f">= {needed}",
+                    measured=wins,
+                    spread=f"(Z ratio {spread(ratio)}; p = {chance:.2g})",
+                )
+            )
+    for kind, values in (*test.items(), ("default", plain)):
+        rows.append(
+            Row(
+                what=f"{name}: test Z, {kind}",
+                required="",
+                measured=float(np.mean(values)),
+                spread=f"± {np.std(values, ddof=1):.3f} over seeds",
+            )
+        )
+    gain = np.mean(test["PBT"]) / np.mean(plain)
+    error = gain * np.hypot(
+        *(np.std(x, ddof=1) / np.sqrt(len(x)) / np.mean(x) for x in (test["PBT"], plain))
+    )
+    rows.append(
+        Row(
+            what=f"{name}: Z tuned / Z default, test",
+            required="",
+            measured=float(gain),
+            spread=f"± {error:.4f} (seed analysis: 1.39 / 1.33 = 1.045)",
+        )
+    )
+    rows += [
+        Row(what=f"{name}: {kind}, s", required="", measured=statistics.median(values))
+        for kind, values in seconds.items()
+    ]
+    return rows
+
+
+def spread(values: np.ndarray) -> str:
+    """Median and range."""
+    return f"{np.median(values):.3f}, {values.min():.3f} to {values.max():.3f}"
+
+
+# ---- killed at random ----------------------------------------------------------------------------
+
+CHILD = """
+import sys, numpy as np, jax
+from pathlib import Path
+import difftune as dt
+from benchmarks import search
+folder, out, cache, events = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+dt.training.use_cpu_cores()
+jax.config.update("jax_compilation_cache_dir", cache)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+job = search.task(search.some(dt.workflow.build.events(
+    dt.config.load(search.SINGLE_TOP).model_copy(update={"systematics": []})), events))
+tuned = job.search(
+    dt.search.PBT(population=4, rounds=30, epochs_per_round=1, quantile=0.5),
+    search.space(), seed=7, folder=folder, on_round=lambda p: print("round", flush=True))
+history, best = tuned.result.history, tuned.result.best
+arrays = jax.tree.leaves((history.score, history.parents, history.hyperparameters, best))
+np.savez(out, *[np.asarray(each) for each in arrays])
+"""
+
+
+def killed(size: Size, cache: str) -> list[Row]:
+    """A search that is killed so many times at random moments, against an undisturbed one."""
+    chance = random.Random(0)
+    with tempfile.TemporaryDirectory() as scratch:
+        results = []
+        kills = 0
+        for name, wanted in (("undisturbed", 0), ("killed", size.kills)):
+            folder, out = Path(scratch) / name, Path(scratch) / f"{name}.npz"
+            while not out.exists():
+                command = [sys.executable, "-c", CHILD, folder, out, cache, "3000"]
+                child = subprocess.Popen(
+                    [str(part) for part in command], stdout=subprocess.PIPE, text=True, cwd=ROOT
+                )
+                assert child.stdout is not None
+                if kills < wanted:
+                    for _ in range(chance.randint(0, 3)):
+                        child.stdout.readline()
+                    # Somewhere in the next round, or in its checkpoint, or before the first.
+                    time.sleep(chance.uniform(0.0, 1.0))
+                    child.kill()
+                    kills += 1
+                child.stdout.read()
+                if child.wait() not in (0, -9):
+                    raise RuntimeError(f"the search ended with {child.returncode}")
+            with np.load(out) as arrays:
+                results.append([arrays[key] for key in arrays.files])
+        different = sum(
+            not np.array_equal(a, b, equal_nan=True) for a, b in zip(*results, strict=True)
+        )
+    return [
+        Row(
+            what=f"arrays that differ after {kills} kills, of {len(results[0])}",
+            required="<= 0",
+            measured=different,
+        )
+    ]

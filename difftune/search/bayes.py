@@ -1,0 +1,203 @@
+"""Bayesian and other sequential search by the samplers of Optuna, in batches."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from difftune.errors import InputError, nearest
+from difftune.search.proposal import Proposal, Round, Standing, Strategy, fresh
+from difftune.search.space import Category, Choice, Conditional, Dimension, LogUniform, Space
+
+SAMPLERS = ("tpe", "gp", "random")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optuna(Strategy):
+    """A sampler of Optuna asks for a population at a time; each member is trained anew.
+
+    A member's value is its best score of the round; a trial that was never eligible has failed.
+    The study is made anew from the history for every round, so nothing is hidden, and a search
+    that is resumed goes the way it would have gone.
+
+    Args:
+        sampler: `"tpe"` (tree of Parzen estimators), `"gp"` (Gaussian process; wants PyTorch, and
+            takes long) or `"random"`; or a function of a seed that makes any sampler of Optuna
+            that needs no more than parameters and values of the past trials.
+            TPE is set up for batches: each parameter by itself, as together they settled on a
+            category early, and with the constant liar, so that those of a batch keep apart.
+        journal: File of a study that is kept up to date, to be opened in optuna-dashboard; the
+            trials of a search are added to those that are there.
+        study: Name of the study in that file.
+        inherit: Whether a trial goes on from the weights of the best eligible member of the round
+            before, instead of being trained anew.
+
+    Raises:
+        InputError: Without the package, or for an unknown sampler.
+    """
+
+    sampler: str | Callable[[int], Any] = "tpe"
+    journal: Path | None = None
+    study: str = "difftune"
+    inherit: bool = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        if isinstance(self.sampler, str) and self.sampler not in SAMPLERS:
+            raise InputError(
+                f"Optuna(sampler={self.sampler!r}) is unknown.{nearest(self.sampler, SAMPLERS)} "
+                f"Choose one of {', '.join(SAMPLERS)}, or give a function of a seed."
+            )
+        _package()
+
+    @property
+    def training_rounds(self) -> int:
+        """One, unless weights are inherited."""
+        return self.rounds if self.inherit else 1
+
+    def start(self, space: Space, rng: np.random.Generator) -> Proposal:
+        """What the sampler asks for when it knows nothing."""
+        return fresh(self._ask(space, (), rng), self.population)
+
+    def propose(self, space: Space, standing: Standing, rng: np.random.Generator) -> Proposal:
+        """What it asks for next."""
+        self._write(space, standing)
+        values = self._ask(space, standing.past, rng)
+        best = int(np.argmax(standing.fitness))
+        if not self.inherit or not np.isfinite(standing.fitness[best]):
+            return fresh(values, self.population)
+        return Proposal(
+            parents=np.full(self.population, best),
+            restart=np.zeros(self.population, bool),
+            hyperparameters=values,
+        )
+
+    def finish(self, space: Space, standing: Standing) -> None:
+        """The last round goes into the journal, too."""
+        self._write(space, standing)
+
+    def _ask(self, space: Space, past, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        optuna = _package()
+        study = optuna.create_study(
+            direction="maximize", sampler=self._sampler(int(rng.integers(2**31)))
+        )
+        study.add_trials(_trials(space, past))
+        distributions = {name: _distribution(space[name]) for name in space}
+        asked = [study.ask(distributions) for _ in range(self.population)]
+        return {
+            name: np.array([_value(space[name], trial.params[name]) for trial in asked])
+            for name in space
+        }
+
+    def _sampler(self, seed: int) -> Any:
+        samplers = _package().samplers
+        if not isinstance(self.sampler, str):
+            return self.sampler(seed)
+        if self.sampler == "tpe":
+            # A first batch is random anyway; the second may use it.
+            return samplers.TPESampler(
+                seed=seed,
+                multivariate=False,
+                constant_liar=True,
+                n_startup_trials=min(10, self.population),
+            )
+        if self.sampler == "gp":
+            return samplers.GPSampler(seed=seed, n_startup_trials=min(10, self.population))
+        return samplers.RandomSampler(seed=seed)
+
+    def _write(self, space: Space, standing: Standing) -> None:
+        """Adds the round that has ended to the journal, unless it is there."""
+        if self.journal is None:
+            return
+        optuna = _package()
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+
+        path = Path(self.journal)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        study = optuna.create_study(
+            storage=JournalStorage(JournalFileBackend(str(path))),
+            study_name=self.study,
+            direction="maximize",
+            load_if_exists=True,
+        )
+        there = {trial.user_attrs.get("key") for trial in study.get_trials(deepcopy=False)}
+        known = [
+            trial for trial in _trials(space, standing.past) if trial.user_attrs["key"] not in there
+        ]
+        study.add_trials(known)
+
+
+def _trials(space: Space, past) -> list[Any]:
+    """The trainings of all rounds as finished trials."""
+    optuna = _package()
+    distributions = {name: _distribution(space[name]) for name in space}
+    trials = []
+    for number, each in enumerate(past):
+        assert isinstance(each, Round)
+        for member, value in enumerate(each.best.tolist()):
+            params = {
+                name: _parameter(space[name], float(each.hyperparameters[name][member]))
+                for name in space
+            }
+            # Equal hyperparameters and value in the same slot and round: the same training.
+            key = f"{number}/{member}/{value!r}/{sorted(params.items())!r}"
+            done = np.isfinite(value)
+            states = optuna.trial.TrialState
+            trials.append(
+                optuna.trial.create_trial(
+                    params=params,
+                    distributions=distributions,
+                    value=value if done else None,
+                    state=states.COMPLETE if done else states.FAIL,
+                    user_attrs={"round": number, "member": member, "key": key},
+                )
+            )
+    return trials
+
+
+def _inner(dimension: Dimension) -> Dimension:
+    return dimension.dimension if isinstance(dimension, Conditional) else dimension
+
+
+def _distribution(dimension: Dimension) -> Any:
+    """An ordered choice is an integer, its place; what has no order is a category."""
+    distributions, dimension = _package().distributions, _inner(dimension)
+    if isinstance(dimension, Category):
+        return distributions.CategoricalDistribution(dimension.names or dimension.options)
+    if isinstance(dimension, Choice):
+        return distributions.IntDistribution(0, len(dimension.options) - 1)
+    low, high = (float(x) for x in dimension.from_unit(np.array([0.0, 1.0])))
+    return distributions.FloatDistribution(low, high, log=isinstance(dimension, LogUniform))
+
+
+def _value(dimension: Dimension, parameter: Any) -> float:
+    dimension = _inner(dimension)
+    if isinstance(dimension, Category):
+        return dimension.options[(dimension.names or dimension.options).index(parameter)]
+    return dimension.options[parameter] if isinstance(dimension, Choice) else parameter
+
+
+def _parameter(dimension: Dimension, value: float) -> Any:
+    dimension = _inner(dimension)
+    if isinstance(dimension, Category):
+        return (dimension.names or dimension.options)[dimension.options.index(value)]
+    if isinstance(dimension, Choice):
+        return dimension.options.index(value)
+    low, high = (float(x) for x in dimension.from_unit(np.array([0.0, 1.0])))
+    return min(max(value, low), high)
+
+
+def _package() -> Any:
+    try:
+        import optuna
+    except ImportError:
+        raise InputError(
+            "the search by Optuna needs the package optuna: pip install 'difftune[optuna]'."
+        ) from None
+    # One line a trial would drown the lines of the rounds.
+    optuna.logging.set_verbosity(logging.WARNING)
+    return optuna

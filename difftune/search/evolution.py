@@ -1,0 +1,97 @@
+"""Evolution: selection, duplication and mutation over generations of trainings."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from difftune.errors import InputError
+from difftune.search.proposal import Proposal, Standing, Strategy, fresh
+from difftune.search.space import Space
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evolution(Strategy):
+    """A genetic algorithm; each round is a generation, and each individual is trained anew.
+
+    The fittest of a generation survive. The elite of them goes on as it is, and is trained again
+    from other start values, so that luck does not last. All other slots get mutated duplicates of
+    random survivors, or children of two. An individual's fitness is its best score of the
+    generation; one that was never eligible has none.
+
+    Args:
+        population: Number of individuals.
+        rounds: Number of generations.
+        survivors: Share of the individuals that survive.
+        elite: Number of the fittest that go on unchanged.
+        mutation: Probability that a hyperparameter of a duplicate is changed; at least one is.
+        perturbation: Step of a change, as a fraction of the range.
+        resample: Probability that a change is a new draw instead of a step.
+        crossover: Probability that a child takes each hyperparameter from one of two parents.
+        inherit: Whether duplicates go on from the weights of the survivor, and the elite from its
+            own, instead of being trained anew.
+
+    Raises:
+        InputError: For a value out of range.
+    """
+
+    population: int = 30
+    rounds: int = 10
+    survivors: float = 0.3
+    elite: int = 1
+    mutation: float = 0.3
+    perturbation: float = 0.1
+    resample: float = 0.2
+    crossover: float = 0.0
+    inherit: bool = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("survivors", "mutation", "perturbation", "resample", "crossover"):
+            value, zero = getattr(self, name), name in ("mutation", "resample", "crossover")
+            if not 0.0 <= value <= 1.0 or (value == 0.0 and not zero):
+                low = "at least 0" if zero else "above 0"
+                raise InputError(f"Evolution({name}={value}): must be {low} and at most 1.")
+        if not 0 <= self.elite < self.population:
+            raise InputError(f"Evolution(elite={self.elite}): must be 0 to population - 1.")
+
+    @property
+    def training_rounds(self) -> int:
+        """One, unless weights are inherited."""
+        return self.rounds if self.inherit else 1
+
+    def start(self, space: Space, rng: np.random.Generator) -> Proposal:
+        """Independent draws."""
+        return fresh(space.sample(rng, self.population), self.population)
+
+    def propose(self, space: Space, standing: Standing, rng: np.random.Generator) -> Proposal:
+        """The next generation."""
+        members = self.population
+        fitness = np.where(np.isfinite(standing.past[-1].best), standing.past[-1].best, -np.inf)
+        order = np.argsort(-fitness, kind="stable")
+        order = order[np.isfinite(fitness[order])]
+        if not len(order):
+            return fresh(space.sample(rng, members), members)
+        survivors = order[: max(1, round(self.survivors * members))]
+        elite = order[: self.elite]
+        first, second = rng.choice(survivors, (2, members))
+        # In its own slot an elite is easy to follow.
+        kept = np.isin(np.arange(members), elite)
+        parents = np.where(kept, np.arange(members), first)
+        crossed = ~kept & (rng.random(members) < self.crossover)
+        changed = rng.random((len(space), members)) < self.mutation
+        if len(space):
+            changed[rng.integers(len(space), size=members), np.arange(members)] = True
+        values = {name: old[parents] for name, old in standing.hyperparameters.items()}
+        for (name, dimension), change in zip(space.items(), changed, strict=True):
+            other = standing.hyperparameters[name][second]
+            own = np.where(crossed & (rng.random(members) < 0.5), other, values[name])
+            stepped = dimension.perturb(own, self.perturbation, rng)
+            drawn = dimension.sample(rng, members)
+            new = np.where(rng.random(members) < self.resample, drawn, stepped)
+            values[name] = np.where(change & ~kept, new, own)
+        restart = np.full(members, not self.inherit)
+        return Proposal(
+            parents=np.arange(members) if not self.inherit else parents,
+            restart=restart,
+            hyperparameters=values,
+        )

@@ -1,0 +1,117 @@
+"""Several executions of each trial, with other seeds or on other folds, and their mean as score."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from jaxtyping import Float
+
+from difftune.errors import InputError
+from difftune.search.proposal import Proposal, Round, Standing, Strategy
+from difftune.search.random import Random
+from difftune.search.space import Space
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repeated(Strategy):
+    """Trains each trial of a strategy several times, side by side.
+
+    The strategy sees as many members as it has, each of which is a group of neighbouring slots with
+    the same hyperparameters and ancestors. The score of a trial is the mean over its executions,
+    less `caution` standard deviations; it is eligible if all of them are.
+
+    Size, rounds and epochs are those of the strategy, with `executions` times the members.
+
+    Args:
+        strategy: Who proposes.
+        executions: Trainings of each trial.
+        caution: Standard deviations over the executions that are taken off the mean.
+        folds: Whether the executions are validated on different folds, each trained on all others
+            (k-fold cross-validation), instead of differing in their seeds. `executions` is then the
+            number of folds that are not test folds.
+
+    Raises:
+        InputError: For less than two executions, or a negative caution.
+    """
+
+    strategy: Strategy = field(default_factory=Random)
+    executions: int = 3
+    caution: float = 0.0
+    folds: bool = False
+
+    def __post_init__(self):
+        if self.executions < 2:
+            raise InputError(f"Repeated(executions={self.executions}): must be at least 2.")
+        if not self.caution >= 0.0:
+            raise InputError(f"Repeated(caution={self.caution}): must be at least 0.")
+        inner = self.strategy
+        object.__setattr__(self, "population", inner.population * self.executions)
+        object.__setattr__(self, "rounds", inner.rounds)
+        object.__setattr__(self, "epochs_per_round", inner.epochs_per_round)
+        super().__post_init__()
+
+    @property
+    def training_rounds(self) -> int:
+        """That of the strategy."""
+        return self.strategy.training_rounds
+
+    def by_trial(self, score: Float[np.ndarray, " members"]) -> Float[np.ndarray, " trials"]:
+        """The score of each trial; NaN if an execution has none."""
+        groups = np.reshape(score, (-1, self.executions))
+        known = np.asarray(np.all(np.isfinite(groups), axis=1))
+        groups = np.where(known[:, None], groups, 0.0)
+        merit = groups.mean(axis=1) - self.caution * groups.std(axis=1, ddof=1)
+        return np.where(known, merit, np.nan)
+
+    def merit(self, score: Float[np.ndarray, " members"]) -> Float[np.ndarray, " members"]:
+        """For each member the score of its trial."""
+        trials = self.by_trial(score)
+        return np.repeat(np.where(np.isfinite(trials), trials, -np.inf), self.executions)
+
+    def start(self, space: Space, rng: np.random.Generator) -> Proposal:
+        """The trials of the strategy, each several times."""
+        return self._spread(self.strategy.start(space, rng))
+
+    def propose(self, space: Space, standing: Standing, rng: np.random.Generator) -> Proposal:
+        """What the strategy proposes for the trials."""
+        return self._spread(self.strategy.propose(space, self._standing(standing), rng))
+
+    def finish(self, space: Space, standing: Standing) -> None:
+        """Tells the strategy."""
+        self.strategy.finish(space, self._standing(standing))
+
+    def _spread(self, proposal: Proposal) -> Proposal:
+        each, number = self.executions, np.arange(self.population) % self.executions
+        return Proposal(
+            parents=np.repeat(proposal.parents, each) * each + number,
+            restart=np.repeat(proposal.restart, each),
+            hyperparameters={
+                name: np.repeat(values, each) for name, values in proposal.hyperparameters.items()
+            },
+        )
+
+    def _standing(self, standing: Standing) -> Standing:
+        score = self.by_trial(standing.score)
+        eligible = np.all(np.reshape(standing.eligible, (-1, self.executions)), axis=1)
+        return replace(
+            standing,
+            score=score,
+            eligible=np.asarray(eligible),
+            hyperparameters=self._firsts(standing.hyperparameters),
+            past=self._past(standing.past),
+        )
+
+    def _firsts(self, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {name: each[:: self.executions] for name, each in values.items()}
+
+    def _past(self, past: Sequence[Round]) -> tuple[Round, ...]:
+        return tuple(
+            Round(
+                parents=each.parents[:: self.executions] // self.executions,
+                restart=each.restart[:: self.executions],
+                hyperparameters=self._firsts(each.hyperparameters),
+                score=self.by_trial(each.score),
+                best=self.by_trial(each.best),
+            )
+            for each in past
+        )

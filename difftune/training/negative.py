@@ -1,0 +1,108 @@
+"""Negative weights in the training: what the loss sees in their place."""
+
+from collections.abc import Iterator
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from difftune.errors import InputError
+
+NegativeWeights = Literal["keep", "absolute", "resample"]
+
+# Distances in memory at a time, and neighbours that most cells are smaller than.
+_BLOCK, _FEW = 2**24, 64
+
+
+def treated_weights(
+    weight: Float[np.ndarray, " events"],
+    features: Float[np.ndarray, "events inputs"],
+    process: Int[np.ndarray, " events"],
+    *,
+    negative: str = "keep",
+) -> Float[np.ndarray, " events"]:
+    """Physics weights as the loss of a training sees them. Yields are always of the true ones.
+
+    Args:
+        weight: Physics weights.
+        features: Network inputs, of comparable scale; only `"resample"` looks at them.
+        process: Of each event.
+        negative: `"keep"` leaves negative weights as they are, which is unbiased. `"absolute"`
+            takes their magnitude, which changes the shapes that the network learns. `"resample"`
+            makes all weights positive and conserves the yield of each process in small cells of
+            the features (`resampled`).
+
+    Raises:
+        InputError: For an unknown treatment.
+    """
+    if negative not in get_args(NegativeWeights):
+        *others, last = map(repr, get_args(NegativeWeights))
+        raise InputError(f"negative={negative!r}: choose {', '.join(others)} or {last}.")
+    weight = np.asarray(weight, np.float64)
+    if negative == "keep":
+        return weight
+    if negative == "absolute":
+        return np.abs(weight)
+    result = weight.copy()
+    for index in np.unique(process):
+        (mine,) = np.nonzero(process == index)
+        result[mine] = resampled(weight[mine], np.asarray(features)[mine])
+    return result
+
+
+def resampled(
+    weight: Float[np.ndarray, " events"], features: Float[np.ndarray, "events inputs"]
+) -> Float[np.ndarray, " events"]:
+    """Cell resampling (arXiv 2109.07851): no weight is negative, and local yields stay.
+
+    Around each event of negative weight, the most negative first, a cell takes in its nearest
+    neighbours until the weights in it add up to no less than zero. Within the cell each weight
+    becomes its magnitude, times the ratio of the sum of weights to the sum of magnitudes.
+
+    Args:
+        weight: Of the events of one process.
+        features: Their distance is that of the cells.
+
+    Returns:
+        Weights of the same sum, none of them negative. Where that sum is negative itself, there is
+        no such cell, and what is left of the events weighs nothing.
+    """
+    result = np.asarray(weight, np.float64).copy()
+    seeds = np.argsort(result, kind="stable")[: np.sum(result < 0)]
+    for seed, distance in _distances(np.asarray(features, np.float32), seeds):
+        if result[seed] >= 0:
+            continue
+        # What rounding leaves of a cancellation is no reason to go on.
+        least = -1e-12 * np.abs(result[seed])
+        for count in (min(_FEW, len(result)), len(result)):
+            cell = _nearest(distance, count)
+            total = np.cumsum(result[cell])
+            enough = np.flatnonzero(total >= least)
+            if len(enough):
+                cell = cell[: enough[0] + 1]
+                break
+        magnitude = np.abs(result[cell])
+        result[cell] = magnitude * (max(float(result[cell].sum()), 0.0) / magnitude.sum())
+    return result
+
+
+def _distances(
+    features: Float[np.ndarray, "events inputs"], seeds: Int[np.ndarray, " seeds"]
+) -> Iterator[tuple[int, Float[np.ndarray, " events"]]]:
+    """Each seed with the squared distances of all events to it, less a constant."""
+    square = np.sum(np.square(features), axis=1)
+    rows = max(1, _BLOCK // max(len(features), 1))
+    for begin in range(0, len(seeds), rows):
+        block = seeds[begin : begin + rows]
+        distance = square - 2 * features[block] @ features.T
+        # A seed is its own nearest, whatever rounding says.
+        distance[np.arange(len(block)), block] = -np.inf
+        yield from zip(block.tolist(), distance, strict=True)
+
+
+def _nearest(distance: Float[np.ndarray, " events"], count: int) -> Int[np.ndarray, " count"]:
+    """So many events, the nearest first."""
+    if count == len(distance):
+        return np.argsort(distance, kind="stable")
+    near = np.argpartition(distance, count)[:count]
+    return near[np.argsort(distance[near], kind="stable")]

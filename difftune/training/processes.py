@@ -1,0 +1,253 @@
+"""Processes that share a population: what they exchange, and the two ways to do it.
+
+Each process trains some of the members, on its own devices. How the members do is exchanged after
+each epoch, the members themselves at the end of a round. All processes make the same proposals
+from that, so nobody tells anybody what to do.
+"""
+
+import abc
+import os
+import pickle
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Int, PyTree, UInt8
+
+from difftune.errors import InputError
+
+Bytes = UInt8[np.ndarray, " bytes"]
+
+# A process that says nothing for so long counts as dead, and the job ends.
+_SILENCE = 40
+# The first process writes the report while the others have done; they may wait for a day.
+_GOODBYE = 86_400
+
+
+class Processes(abc.ABC):
+    """The processes of a job.
+
+    Attributes:
+        rank: Number of this process, from 0.
+        size: How many there are.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    @abc.abstractmethod
+    def gather(self, own: Bytes) -> UInt8[np.ndarray, "processes bytes"]:
+        """What each process gives, as many bytes from each; all call it, and all get it."""
+
+    @abc.abstractmethod
+    def broadcast(self, own: Bytes) -> Bytes:
+        """What process 0 gives; the others give as many bytes, of any value."""
+
+    @abc.abstractmethod
+    def abort(self) -> None:
+        """Ends this process at once, so that the others do not wait for it."""
+
+    def share(self, members: int) -> Int[np.ndarray, " own"]:
+        """The members that this process trains: every so many-th.
+
+        Args:
+            members: Size of the population.
+
+        Raises:
+            InputError: There are more processes than members.
+        """
+        if self.size > members:
+            raise InputError(
+                f"{self.size} processes for {members} members: start as many at most, or give a "
+                "larger population."
+            )
+        return np.arange(self.rank, members, self.size)
+
+    def merged(self, tree: PyTree, members: int) -> PyTree:
+        """Arrays of all members, each row from the process that trains it.
+
+        Args:
+            tree: Arrays `[members, ...]`, right in the rows of this process.
+            members: Size of the population.
+        """
+        if self.size == 1:
+            return tree
+        leaves, structure = jax.tree.flatten(jax.device_get(tree))
+        leaves = [np.asarray(leaf) for leaf in leaves]
+        # All give as many rows; what is too much repeats the first one.
+        rows = np.zeros(-(-members // self.size), int)
+        own = self.share(members)
+        rows[: len(own)] = own
+        sent = [np.ascontiguousarray(leaf[rows]).reshape(-1).view(np.uint8) for leaf in leaves]
+        parts = self.gather(np.concatenate(sent))
+        merged, place = [], 0
+        for leaf, bytes_ in zip(leaves, sent, strict=True):
+            result = np.empty((len(rows), self.size, *leaf.shape[1:]), leaf.dtype)
+            for rank, part in enumerate(parts):
+                column = np.ascontiguousarray(part[place : place + bytes_.size]).view(leaf.dtype)
+                result[:, rank] = column.reshape(len(rows), *leaf.shape[1:])
+            merged.append(result.reshape(-1, *leaf.shape[1:])[:members])
+            place += bytes_.size
+        return jax.tree.unflatten(structure, merged)
+
+    def of_first(self, value: Any) -> Any:
+        """What process 0 has, for all; anything that can be pickled."""
+        if self.size == 1:
+            return value
+        own = np.frombuffer(pickle.dumps(value), np.uint8)
+        length = self.broadcast(np.frombuffer(np.int64(own.size).tobytes(), np.uint8))
+        count = int(np.ascontiguousarray(length).view(np.int64)[0])
+        own = own if self.rank == 0 else np.zeros(count, np.uint8)
+        return pickle.loads(self.broadcast(own).tobytes())
+
+    def agreed(self, check: Callable[[], Any]) -> Any:
+        """What a check gives, or the errors of all processes for all of them.
+
+        A file that one node does not see then ends the job on all nodes, and with one message.
+
+        Args:
+            check: May raise `InputError`.
+
+        Raises:
+            InputError: Any of the processes had one.
+        """
+        result, message = None, ""
+        try:
+            result = check()
+        except InputError as error:
+            if self.size == 1:
+                raise
+            message = str(error)
+        if self.size == 1:
+            return result
+        text = message.encode()
+        lengths = self.gather(np.frombuffer(np.int64(len(text)).tobytes(), np.uint8))
+        counts = np.ascontiguousarray(lengths).view(np.int64)[:, 0]
+        if not counts.any():
+            return result
+        own = np.zeros(counts.max(), np.uint8)
+        own[: len(text)] = np.frombuffer(text, np.uint8)
+        rows = zip(self.gather(own), counts, strict=True)
+        texts = [bytes(row[:count]).decode() for row, count in rows]
+        if len(set(texts)) == 1:
+            raise InputError(texts[0])
+        raise InputError(
+            "\n".join(f"process {rank}: {text}" for rank, text in enumerate(texts) if text)
+        )
+
+
+class Alone(Processes):
+    """One process, which exchanges nothing."""
+
+    def gather(self, own):
+        """Its own."""
+        return own[None]
+
+    def broadcast(self, own):
+        """Its own."""
+        return own
+
+    def abort(self):
+        """Nobody waits."""
+
+
+class JaxProcesses(Processes):
+    """Processes that `jax.distributed` has connected (gloo on CPUs, NCCL on GPUs)."""
+
+    def __init__(self) -> None:
+        self.rank, self.size = jax.process_index(), jax.process_count()
+
+    def gather(self, own):
+        """Through a program over one device a process."""
+        from jax.experimental import multihost_utils
+
+        return np.asarray(multihost_utils.process_allgather(own)).reshape(self.size, -1)
+
+    def broadcast(self, own):
+        """As a part of what all give: reductions of gloo mix up messages of different lengths."""
+        return self.gather(own)[0]
+
+    def abort(self):
+        """Without the good-bye that waits for the others; they hear nothing more, and end."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)
+
+
+class MpiProcesses(Processes):
+    """Processes of MPI, through mpi4jax."""
+
+    def __init__(self) -> None:
+        try:
+            import mpi4jax
+            from mpi4py import MPI
+        except ImportError as error:
+            raise InputError(
+                f"the MPI engine needs mpi4jax ({error}): pip install 'difftune[mpi]', with the "
+                "compiler wrapper mpicc of your MPI in the PATH."
+            ) from error
+        self._mpi = mpi4jax
+        # A communicator of our own, so that nobody else's messages get in between.
+        self._world = MPI.COMM_WORLD.Clone()
+        self.rank, self.size = self._world.Get_rank(), self._world.Get_size()
+        # Messages lie in the memory of the host, also where the members are trained on a GPU.
+        self._cpu = jax.devices("cpu")[0]
+
+    def gather(self, own):
+        """MPI_Allgather."""
+        sent = jax.device_put(np.asarray(own), self._cpu)
+        return np.asarray(self._mpi.allgather(sent, comm=self._world))
+
+    def broadcast(self, own):
+        """MPI_Bcast."""
+        sent = jax.device_put(np.asarray(own), self._cpu)
+        received = np.asarray(self._mpi.bcast(sent, 0, comm=self._world))
+        return np.asarray(own) if self.rank == 0 else received
+
+    def abort(self):
+        """MPI_Abort."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self._world.Abort(1)
+
+
+def launched(environment: Mapping[str, str] = os.environ) -> int:
+    """How many processes `mpirun` or `srun` has started, as far as the environment tells."""
+    # A batch script itself has SLURM_NTASKS too; SLURM_STEP_NUM_TASKS is srun's.
+    for name in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"):
+        if environment.get(name, "").isdigit():
+            return int(environment[name])
+    return 1
+
+
+def connect(engine: str = "auto") -> Processes:
+    """Connects the processes of this job; call it before JAX starts its backend.
+
+    Args:
+        engine: `"jax"`: `jax.distributed`, which finds the others under OpenMPI's `mpirun` and
+            SLURM's `srun`; `"mpi"`: mpi4jax, under any MPI; `"none"`: this process alone;
+            `"auto"`: `"jax"` if several were launched, else `"none"`.
+
+    Raises:
+        InputError: For an unknown engine, or one that does not find the others.
+    """
+    if engine not in ("auto", "jax", "mpi", "none"):
+        raise InputError(f"engine {engine!r}: choose one of auto, jax, mpi, none.")
+    if engine == "none" or (engine == "auto" and launched() == 1):
+        return Alone()
+    if engine == "mpi":
+        return MpiProcesses()
+    if not jax.distributed.is_initialized():
+        try:
+            jax.distributed.initialize(
+                heartbeat_timeout_seconds=_SILENCE, shutdown_timeout_seconds=_GOODBYE
+            )
+        except (RuntimeError, ValueError) as error:
+            raise InputError(
+                f"jax.distributed did not find the other processes ({error}). Start with OpenMPI's "
+                "mpirun or SLURM's srun, take --engine mpi, or call jax.distributed.initialize "
+                "with addresses of your own first."
+            ) from error
+    return JaxProcesses()

@@ -1,0 +1,363 @@
+"""Trainings that know of systematic uncertainties, on one axis: what each costs and what it gains.
+
+    python examples/systematics_aware.py [--full] [--seeds N] [--output PICTURE]
+
+The single-top sample. Every training is one population of a few seeds; bins and the best epoch are
+chosen on training and validation events, and the test events are scored once, in hard bins, with
+the full fit. By default it is small, in equidistant bins; `--full` takes more seeds and epochs, and
+optimises the bins.
+"""
+
+# %% Set up
+import argparse
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+
+from difftune import binning, config, objectives
+from difftune.data import FeatureTransform
+from difftune.histfactory.filling import Yields
+from difftune.histfactory.precision import in_float64
+from difftune.inference import asimov_significance
+from difftune.inference.expected import asimov_at, covariance, likelihood_ratio_at
+from difftune.models import MLP
+from difftune.training import Blueprint, Population, Replicas, ScoreGap, columns
+from difftune.training.batches import as_batch
+from difftune.training.member import all_features
+from difftune.workflow import Split, build
+
+FILE = Path(__file__).parent / "single_top" / "single_top.toml"
+BINS = 12
+
+
+# %% The analysis: events, uncertainties, and what a set of templates is worth
+@dataclass(frozen=True, kw_only=True)
+class Precision(objectives.Objective):
+    """1 / σ(μ) of the fit, in bins that are hard but for a hundredth of their width."""
+
+    varied: ClassVar[bool] = True
+    loss: objectives.ThroughFit
+
+    @property
+    def outputs(self):
+        """Those of the loss."""
+        return self.loss.outputs
+
+    def __call__(self, scores, batch, hyperparameters, parameters):
+        """The precision."""
+        return jnp.exp(-self.loss(scores, batch, {}, {}))
+
+
+class Analysis:
+    """Events by purpose, with all variations in the same rows, and the model of the fit."""
+
+    def __init__(self, events, nuisances, *, bins=BINS, constraints=None):
+        self.events, self.bins = events, bins
+        self.split = Split(events=events)
+        self.nuisances = {key: value for key, value in nuisances.items() if key != "poi"}
+        self.constraints = constraints or binning.Constraints(10.0, 0.05)
+        train = self.split.train
+        self.transform = FeatureTransform.fit(
+            train.features, train.weight, impute="median", names=train.feature_names
+        )
+        self.train, self.validation, self.test = (
+            columns(part, self.split.full_yields, self.transform)
+            for part in (train, self.split.validation, self.split.test)
+        )
+        self.plain = columns(train, self.split.full_yields, self.transform, varied=False)
+        # What the templates of the measurement are made of: it limits how well a fit can do.
+        self.simulated = np.count_nonzero(self.test.weight)
+
+    def model(self, **options):
+        """The statistical model that a batch fills."""
+        model = objectives.FitModel(**{"bins": self.bins, **self.nuisances, **options})
+        return model.bound_to(self.events.processes)
+
+    def metric(self, outputs):
+        """What decides on the best epoch of a training: the precision on validation events."""
+        width = 0.01 / self.bins
+        model = self.model(bandwidth=(width, width))
+        if isinstance(outputs, int):
+            model = self.model(bins=objectives.Regions(regions=outputs, hard=True))
+        return Precision(loss=objectives.PoiUncertainty(model=model))
+
+    @functools.cached_property
+    def _worth(self):
+        return functools.cache(self._compiled)
+
+    def _compiled(self, bins):
+        fill = self.model(bins=bins).filling(as_batch(self.test, np.arange(8), 1.0))
+
+        @in_float64
+        @jax.jit
+        def worth(yields):
+            asimov = asimov_at(fill(yields), 1.0)
+            q0 = likelihood_ratio_at(asimov, 0.0, steps=40)
+            return jnp.sqrt(covariance(asimov, [asimov.poi])[0, 0]), jnp.sqrt(q0)
+
+        return worth
+
+    def expected(self, yields):
+        """σ(μ) and expected significance of hard-binned templates: full fit, and stat-only."""
+        sigma, significance = (float(each) for each in self._worth(yields.nominal.shape[1])(yields))
+        is_signal = self.test.signal_process == 1
+        s, b = (yields.nominal[mine].sum(axis=0) for mine in (is_signal, ~is_signal))
+        return {
+            "sigma": sigma,
+            "significance": significance,
+            "stat-only sigma": float(np.sum(s**2 / np.where(s + b > 0, s + b, 1.0)) ** -0.5),
+            "stat-only significance": float(asimov_significance(s, b)),
+        }
+
+
+def single_top():
+    """The sample that comes with difftune, with the uncertainties of its analysis file."""
+    settings = config.load(FILE)
+    return Analysis(build.events(settings), build.nuisances(settings))
+
+
+# %% Trainings
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a population trains."""
+
+    objective: objectives.Objective
+    batch_size: int
+    epochs: int
+    learning_rate: float
+    hyperparameters: dict = None
+
+
+def recipes(analysis, *, epochs):
+    """The trainings that are compared."""
+    entropy, few = objectives.CrossEntropy(), {"batch_size": 1024, "epochs": epochs}
+    whole = {"batch_size": 8192, "epochs": 3 * epochs, "learning_rate": 3e-3}
+    plain = {**few, "learning_rate": 2e-3}
+    penalty = objectives.HistogramVariation(bins=analysis.bins, bandwidth=(0.05, 0.05))
+    adversary = objectives.Adversarial(strength="lambda", learning_rate="adversary_rate")
+    correlation = objectives.NuisanceCorrelation()
+    # The fit of a batch must not be as uncertain as so few events would make it.
+    statistics = {"mc_statistics": whole["batch_size"] / analysis.simulated}
+    model = analysis.model(bandwidth=(0.05, 0.01), **statistics)
+    regions = analysis.model(bins=objectives.Regions(regions=analysis.bins), **statistics)
+    return {
+        "cross-entropy": Recipe(objective=entropy, **plain),
+        "+ penalty": Recipe(
+            objective=entropy + "lambda" * penalty, hyperparameters={"lambda": 10.0}, **plain
+        ),
+        "+ adversary": Recipe(
+            objective=entropy + adversary,
+            hyperparameters={"lambda": 30.0, "adversary_rate": 5e-3},
+            **plain,
+        ),
+        "+ distance correlation": Recipe(
+            objective=entropy + "lambda" * correlation, hyperparameters={"lambda": 10.0}, **plain
+        ),
+        "through the fit: σ(μ)": Recipe(
+            objective=objectives.PoiUncertainty(model=model) + 0.1 * entropy, **whole
+        ),
+        "through the fit: σ(μ), regions": Recipe(
+            objective=objectives.PoiUncertainty(model=regions), **whole
+        ),
+        "through the fit: Z": Recipe(
+            objective=objectives.DiscoverySignificance(model=model) + 0.1 * entropy, **whole
+        ),
+        "through the fit: CLs": Recipe(
+            objective=0.01 * objectives.ExpectedCLs(model=model) + 0.1 * entropy, **whole
+        ),
+    }
+
+
+def trained(analysis, recipe, *, seeds, hidden=(64, 64), seed=1):
+    """A population of seeds, and its best networks by the precision on validation events."""
+    varied, outputs = recipe.objective.varied, recipe.objective.outputs
+    logits = outputs if isinstance(outputs, int) else 1
+    population = Population(
+        blueprint=Blueprint(
+            MLP(hidden=hidden), inputs=analysis.train.features.shape[1], outputs=logits
+        ),
+        objective=recipe.objective,
+        train=analysis.train if varied else analysis.plain,
+        validation=analysis.validation,
+        members=seeds,
+        replicas=Replicas.crossed(seeds=seeds),
+        batch_size=recipe.batch_size,
+        patience=recipe.epochs,
+        metric=analysis.metric(outputs),
+        # σ(μ) hangs on the statistics of the simulation: half a sample is another measurement.
+        overtraining=ScoreGap(limit=1.0),
+        seed=seed,
+    )
+    given = {"learning_rate": recipe.learning_rate, **(recipe.hyperparameters or {})}
+    state, records = population.run(
+        {name: np.full(seeds, value) for name, value in given.items()}, epochs=recipe.epochs
+    )
+    return population, jax.device_get(state.best), records
+
+
+# %% Hard bins
+def scored(population, best, data):
+    """Scores of the rows by all members: nominal, and of each variation with its own features.
+
+    The score of a region is the middle of its bin among as many equidistant ones.
+    """
+    batch = as_batch(data, np.arange(len(data.weight)), 1.0)
+    logits = np.asarray(population.scores(best, all_features(batch)))
+    if logits.ndim == 3:
+        every = (np.argmax(logits, axis=-1) + 0.5) / logits.shape[-1]
+    else:
+        every = 1 / (1 + np.exp(-logits.astype(float)))
+    return every.reshape(len(every), -1, len(data.weight))
+
+
+def sides(data, scores):
+    """Score and weight of each variation up and down, by name; `scores` as of one member."""
+    rest = iter(scores[1:])
+    found = {}
+    for name, variation in sorted(data.variations.items()):
+        pair = []
+        for side in (variation.up, variation.down):
+            own = scores[0] if side is None or side.features is None else next(rest)
+            pair.append(None if side is None else (own, side.weight))
+        found[name] = pair
+    return found
+
+
+def hard(data, scores, edges):
+    """Templates of every process and variation."""
+    processes, bins = len(data.signal_process), len(edges) - 1
+
+    def filled(score, weight):
+        place = np.searchsorted(edges[1:-1], score, side="right") + bins * data.process
+        total = np.bincount(place, np.asarray(weight, float), processes * bins)
+        return total.reshape(processes, bins)
+
+    every = [filled(scores[0], data.weight), filled(scores[0], np.square(data.weight))]
+    pairs = sides(data, scores).values()
+    up, down = (np.stack([filled(*pair[i]) for pair in pairs]) for i in (0, 1))
+    return Yields(*every, up, down)
+
+
+def chosen_edges(analysis, on_train, on_validation, *, optimised):
+    """Edges of one member: what validation events find better of two choices.
+
+    Equidistant ones; and, if asked for, those that training events find best for the precision
+    with all uncertainties.
+    """
+    candidates = {"equidistant": np.linspace(0.0, 1.0, analysis.bins + 1)}
+    if optimised:
+        candidates["optimised"] = optimised_edges(analysis, on_train)
+    worth = {
+        name: analysis.expected(hard(analysis.validation, on_validation, edges))["sigma"]
+        for name, edges in candidates.items()
+    }
+    best = min(worth, key=worth.get)
+    return best, candidates[best]
+
+
+def optimised_edges(analysis, scores):
+    """Edges that maximise the precision of training events, with all their uncertainties."""
+    data, signal = analysis.train, analysis.train.label == 1
+    varied = {name: binning.Scored(*up, signal) for name, (up, _) in sides(data, scores).items()}
+    names = [process.name for process in analysis.events.processes]
+    for norm in analysis.nuisances.get("normalisation", ()):
+        touched = np.isin(data.process, [names.index(name) for name in norm.processes])
+        factor = np.where(touched, 1 + norm.up, 1.0)
+        varied[norm.name] = binning.Scored(scores[0], data.weight * factor, signal)
+    found = binning.optimise_edges(
+        scores[0],
+        data.weight,
+        signal,
+        bins=analysis.bins,
+        variations=varied,
+        figure_of_merit=binning.Profiled(strength=1.0),
+        constraints=analysis.constraints,
+        candidates=100,
+    )
+    return found.edges
+
+
+def measured(analysis, recipe, *, seeds, optimised=True, **options):
+    """What each member is worth on test events, and the kind of edges that it got."""
+    population, best, _ = trained(analysis, recipe, seeds=seeds, **options)
+    optimised = optimised and recipe.objective.outputs == "binary"
+    on_train, on_validation, on_test = (
+        scored(population, best, data)
+        for data in (analysis.train, analysis.validation, analysis.test)
+    )
+    found = []
+    for member in range(seeds):
+        kind, edges = chosen_edges(
+            analysis, on_train[member], on_validation[member], optimised=optimised
+        )
+        worth = analysis.expected(hard(analysis.test, on_test[member], edges))
+        found.append({"edges": kind, **worth})
+    return found
+
+
+# %% Picture
+FIGURES = {
+    "stat-only significance": "Stat-only significance",
+    "significance": "Significance with systematics",
+    "sigma": "σ(μ) with systematics",
+}
+
+
+def draw(results, output):
+    """Each training a row; mean and standard deviation over the seeds."""
+    names = list(results)
+    figure, panels = plt.subplots(
+        1, 3, figsize=(12, 1.5 + 0.45 * len(names)), sharey=True, layout="constrained"
+    )
+    reference = results["cross-entropy"]
+    for axes, (key, label) in zip(panels, FIGURES.items(), strict=True):
+        base = np.mean([each[key] for each in reference])
+        for row, name in enumerate(names):
+            values = np.array([each[key] for each in results[name]]) / base
+            color = "#bd1f01" if name.startswith("through") else "#3f90da"
+            axes.plot(values, np.full(len(values), row), ".", color=color, alpha=0.35)
+            axes.errorbar(values.mean(), row, xerr=values.std(ddof=1), fmt="o", color=color)
+        axes.axvline(1.0, color="#94a4a2", linewidth=1, zorder=0)
+        better = "smaller" if key == "sigma" else "larger"
+        axes.set_xlabel(f"{label},\nrelative to cross-entropy\n({better} is better)", fontsize=12)
+    panels[0].set_yticks(range(len(names)), names, fontsize=12)
+    panels[0].invert_yaxis()
+    output.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(output, dpi=130)
+
+
+def line(name, found):
+    """Mean and spread of one training, for the terminal."""
+    cells = []
+    for key in ("stat-only significance", "significance", "sigma"):
+        values = np.array([each[key] for each in found])
+        cells.append(f"{values.mean():10.5g} ± {values.std(ddof=1):<9.2g}")
+    return f"{name:<24}" + " ".join(cells)
+
+
+# %% All of it
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--full", action="store_true", help="10 seeds, and trainings to the end")
+    parser.add_argument("--seeds", type=int, help="networks of each training (default: 3, or 10)")
+    parser.add_argument("--output", type=Path, default=Path("systematics_aware.png"))
+    given = parser.parse_args()
+    analysis = single_top()
+    seeds = given.seeds or (10 if given.full else 3)
+    header = ("stat-only Z", "Z with systematics", "σ(μ) with systematics")
+    print(" " * 24 + " ".join(f"{each:<23}" for each in header))
+    results = {}
+    for name, recipe in recipes(analysis, epochs=12 if given.full else 5).items():
+        results[name] = measured(analysis, recipe, seeds=seeds, optimised=given.full)
+        print(line(name, results[name]), flush=True)
+    draw(results, given.output)
+    print(f"picture in {given.output}")

@@ -1,0 +1,101 @@
+"""All events in a batch, in the memory that a few of them take."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from difftune.errors import InputError
+from difftune.objectives import AsimovLLR, Batch
+from difftune.training.chunks import in_chunks
+from tests.training import toy
+
+OBJECTIVE = AsimovLLR(bins=8, bandwidth=(0.1, 0.1), form="linear")
+HIDDEN = 64
+
+
+def sample(events: int, dtype=jnp.float32):
+    """Weights of a network, and a batch."""
+    rng = np.random.default_rng(1)
+    label = np.arange(events) % 2
+    features = rng.normal(size=(events, 4)) + 0.5 * label[:, None]
+    b = Batch(
+        features=jnp.asarray(features, dtype),
+        process=jnp.asarray(label),
+        label=jnp.asarray(label),
+        weight=jnp.asarray(np.where(label == 1, 50.0, 1000.0) / events, dtype),
+        training_weight=jnp.ones(events, dtype),
+        signal_process=jnp.array([0.0, 1.0], dtype),
+        progress=jnp.asarray(0.5, dtype),
+    )
+    shapes = ((4, HIDDEN), (HIDDEN, HIDDEN), (HIDDEN, 1))
+    return [jnp.asarray(rng.normal(size=s) / np.sqrt(s[0]), dtype) for s in shapes], b
+
+
+def loss(weights, b, chunk):
+    """Of all events; what is carried along is the number of times that the network was called."""
+
+    def network(features, calls):
+        for w in weights[:-1]:
+            features = jnp.tanh(features @ w)
+        return (features @ weights[-1])[:, 0], calls + 1
+
+    scores, calls = in_chunks(network, b.features, jnp.int32(0), chunk)
+    return OBJECTIVE(scores, b, {}, {}), calls
+
+
+@pytest.mark.parametrize(("chunk", "calls"), [(96, 3), (128, 2), (100, 3), (256, 1)])
+def test_the_gradient_is_that_of_one_batch(chunk, calls):
+    with jax.enable_x64(True):
+        weights, b = sample(256, jnp.float64)
+        (value, _), whole = jax.value_and_grad(loss, has_aux=True)(weights, b, None)
+        (other, counted), parts = jax.jit(jax.value_and_grad(loss, has_aux=True), static_argnums=2)(
+            weights, b, chunk
+        )
+        assert int(counted) == calls
+        np.testing.assert_allclose(other, value, rtol=1e-12)
+        for one, many in zip(whole, parts, strict=True):
+            assert np.abs(one).max() > 1e-3
+            np.testing.assert_allclose(many, one, rtol=1e-9, atol=1e-12)
+
+
+def working_bytes(events: int, chunk: int | None) -> int:
+    """What the compiled gradient works with, besides events and results."""
+    leaves, tree = jax.tree.flatten(sample(events))
+
+    def slopes(*leaves):
+        return jax.grad(loss, has_aux=True)(*jax.tree.unflatten(tree, leaves), chunk)
+
+    return jax.jit(slopes).lower(*leaves).compile().memory_analysis().temp_size_in_bytes
+
+
+def test_an_event_more_takes_a_few_numbers_and_not_its_activations():
+    fewer, more, step = 2**16, 2**17, 2**16
+    needs = {(n, c): working_bytes(n, c) for n in (fewer, more) for c in (None, 2048)}
+    whole, chunked = ((needs[more, c] - needs[fewer, c]) / step for c in (None, 2048))
+    # Two layers of activations in float32 at least; without them scores, weights, slopes.
+    assert whole > 2 * 4 * HIDDEN
+    assert chunked < 4 * 16
+    assert needs[more, 2048] < 0.1 * needs[more, None]
+
+
+def test_a_population_trains_on_all_events_in_chunks():
+    options = {"objective": OBJECTIVE, "batch_size": 10**6, "members": 2}
+    given = {"learning_rate": np.array([3e-3, 1e-2])}
+    whole, expected = toy.train(toy.population(**options), given, 3)
+    chunked = toy.population(chunk=300, **options)
+    assert chunked.sizes == (1024,)
+    state, records = toy.train(chunked, given, 3)
+    np.testing.assert_allclose(records.loss, expected.loss, rtol=1e-5)
+    for one, other in zip(*map(jax.tree.leaves, (whole.weights, state.weights)), strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-3, atol=1e-5)
+    assert (records.loss[2] < records.loss[0]).all()
+    # Both are of the validation events, one in smeared and one in hard bins.
+    gap = np.abs(records.hard_loss - records.validation_loss)
+    assert (gap > 1e-3).all()
+    assert (gap < 0.5 * np.abs(records.validation_loss)).all()
+
+
+def test_a_chunk_without_events_is_refused():
+    with pytest.raises(InputError, match=r"chunk=0.*at least one event"):
+        toy.population(chunk=0)
