@@ -164,7 +164,7 @@ def trained():
         "lambda": np.array([0.0, 1.0, 100.0]),
         "adversary_rate": np.full(3, 1e-2),
     }
-    adversary = Adversarial(strength="lambda", learning_rate="adversary_rate", hidden=(8,))
+    adversary = Adversarial(strength="lambda", learning_rate="adversary_rate")
     return run(CrossEntropy() + adversary, given)
 
 
@@ -179,7 +179,7 @@ def run(objective, given):
         patience=1000,
         replicas=Replicas(seed=np.zeros(members, int)),
     )
-    return population, population.run(given, epochs=15)
+    return population, population.run(given, epochs=30)
 
 
 def test_with_strength_zero_it_is_cross_entropy(trained):

@@ -27,7 +27,7 @@ def sample():
         weight=weight.astype(np.float32),
         training_weight=np.ones(4000, np.float32),
         signal_process=np.array([0.0, 1.0], np.float32),
-        progress=np.float32(1.0),
+        progress=jnp.float32(1.0),
     )
     score = 1 / (1 + np.exp(-np.asarray(logits, float)))
     background, signal = (

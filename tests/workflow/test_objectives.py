@@ -178,7 +178,10 @@ def test_through_the_fit_with_the_uncertainties_of_the_measurement():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"name": "poi_uncertainty", "form": "log"}, "form does not belong .* bins, bandwidth, mc"),
+        (
+            {"name": "poi_uncertainty", "form": "log"},
+            "form does not belong .* bins, bandwidth, kernel",
+        ),
         ({"name": "cross_entropy", "learned_edges": True}, "'cross_entropy' has no bins"),
         ({"name": "poi_uncertainy"}, "poi_uncertainty"),
     ],

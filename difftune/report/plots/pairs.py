@@ -3,6 +3,7 @@
 from itertools import combinations
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from scipy.stats import rankdata
@@ -66,6 +67,7 @@ def score_against_pairs(
         x, y = (np.asarray(history.hyperparameters[name], float) for name in (first, second))
         value_scale(axes.xaxis, x)
         value_scale(axes.yaxis, y)
+        _lift(axes)
         axes.scatter(
             x[known][order],
             y[known][order],
@@ -93,6 +95,19 @@ def score_against_pairs(
     draw_label(panels[0, 0], label, right=panels[0, -1], size=12.0)
     color_bar(figure, ScalarMappable(norm, "viridis"), panels, score_name)
     return figure
+
+
+def _lift(axes: Axes) -> None:
+    """Room below the lowest label, so that it does not meet those of the horizontal axis."""
+    for _ in range(6):  # a new limit may bring new ticks
+        ends = axes.get_ylim()
+        scale = np.log10 if axes.get_yscale() == "log" else np.asarray
+        low, high = scale(ends)
+        places = (scale(axes.yaxis.get_majorticklocs()) - low) / (high - low)
+        if not np.any((places > -0.02) & (places < 0.08)):
+            return
+        lower = low - 0.07 * (high - low)
+        axes.set_ylim(10**lower if axes.get_yscale() == "log" else lower, ends[1])
 
 
 def important(history: History) -> list[str]:
