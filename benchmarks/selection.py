@@ -259,7 +259,7 @@ def attributions() -> list[Row]:
     """Integrated and expected gradients against completeness, Captum and shap."""
     rng = np.random.default_rng(0)
     kernels = [rng.normal(size=s).astype(np.float32) * s[0] ** -0.5 for s in ((8, 32), (32, 1))]
-    x = rng.normal(size=(200, 8)).astype(np.float32)
+    x = rng.normal(size=(30, 8)).astype(np.float32)
     base = np.zeros((1, 8), np.float32)
 
     def score(features):
@@ -304,13 +304,13 @@ def attributions() -> list[Row]:
         sample = rng.normal(size=(300, 8)).astype(np.float32)
         explainer = shap.GradientExplainer(Net(), torch.from_numpy(sample))
         parts = [
-            np.reshape(explainer.shap_values(torch.from_numpy(x), nsamples=400), x.shape)
+            np.reshape(explainer.shap_values(torch.from_numpy(x), nsamples=200), x.shape)
             for _ in range(4)
         ]
         own = [
             np.asarray(
                 selection.expected_gradients(
-                    score, jnp.asarray(x), jnp.asarray(sample), jax.random.key(i), draws=400
+                    score, jnp.asarray(x), jnp.asarray(sample), jax.random.key(i), draws=200
                 )
             )
             for i in range(4)

@@ -46,8 +46,10 @@ def on_test_events(
     networks = Trainer(study, len(kept))(np.asarray(kept, bool), first_seed=_FRESH)
     events = study.events.in_folds(tuple(study.test_folds)).simulated
     data = columns(events, study.events.yields(), study.transform, negative=study.negative_weights)
-    batch = jax.tree.map(np.asarray, as_batch(data, np.arange(len(data.weight)), 1.0))
     judge = metric or Significance()
+    if not getattr(judge, "varied", False):
+        data = data._replace(variations={})
+    batch = jax.tree.map(np.asarray, as_batch(data, np.arange(len(data.weight)), 1.0))
 
     @jax.jit
     def score(best, batch):

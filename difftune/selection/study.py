@@ -14,7 +14,7 @@ from difftune.data import Events, FeatureTransform
 from difftune.errors import InputError
 from difftune.models import MLP, Model
 from difftune.objectives import CrossEntropy, Objective, as_objective
-from difftune.objectives.base import Function
+from difftune.objectives.base import Function, logits_of
 from difftune.selection.variables import Findings, Units
 from difftune.training import (
     RUNNING,
@@ -184,7 +184,7 @@ class Study:
     @cached_property
     def blueprint(self) -> Blueprint:
         """The network of all variables."""
-        outputs = 1 if self.bound.outputs == "binary" else len(self.events.processes)
+        outputs = logits_of(self.bound.outputs, len(self.events.processes))
         return Blueprint(self.model, inputs=self.columns.features.shape[1], outputs=outputs)
 
     def population(self, replicas: Replicas, members: int) -> Population:

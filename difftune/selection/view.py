@@ -56,6 +56,12 @@ class View:
         if logits.ndim == 1:
             return logits
         signal = jnp.asarray(self.batch.signal_process) > 0
+        if logits.shape[-1] != signal.shape[-1]:
+            raise InputError(
+                f"the network has {logits.shape[-1]} outputs that are not the {signal.shape[-1]} "
+                "processes, and so no signal probability: ask by 'gate', 'conditional gate', "
+                "'slope', 'permutation' or 'leave one out'."
+            )
         lowest = jnp.finfo(logits.dtype).min
         parts = [jnp.where(which, logits, lowest) for which in (signal, ~signal)]
         above, below = (jax.nn.logsumexp(part, axis=-1) for part in parts)
@@ -192,7 +198,8 @@ class Question:
             return function(replace(view, chosen=chosen), *arrays)
 
         self._one = one
-        self._batches = evaluation_samples(study.columns, None, seed=study.seed)[0]
+        seen = study.columns if asked.varied else study.columns._replace(variations={})
+        self._batches = evaluation_samples(seen, None, seed=study.seed)[0]
 
     def __call__(self, networks: Networks, number: int, *arrays: Any) -> PyTree:
         """Answers `[seeds, folds, ...]`.
