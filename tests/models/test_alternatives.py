@@ -69,7 +69,7 @@ def test_each_member_trains_as_the_network_alone(monkeypatch, together):
         if MODELS[chosen] is not MODELS[0]:
             # Dropout draws from the network's own stream, whose number is another in the pair.
             np.testing.assert_allclose(
-                records.validation_loss[:, slot], expected.validation_loss[:, slot], rtol=5e-4
+                records.validation_loss[:, slot], expected.validation_loss[:, slot], rtol=1e-3
             )
         for other in range(len(MODELS)):
             if other != chosen:

@@ -169,7 +169,8 @@ def test_the_search_copies_members_between_processes(alone):
 def test_two_processes_of_jax_give_what_one_gives_and_a_dead_one_ends_the_job(alone, tmp_path):
     # The process with the highest number is killed in the third round.
     started = over_jax(2, tmp_path, "2")
-    assert started[1].wait(LIMIT) == -9
+    started[1].communicate(timeout=LIMIT)
+    assert started[1].returncode == -9
     dead = time.monotonic()
     _, said = started[0].communicate(timeout=60)
     assert time.monotonic() - dead < 60
