@@ -161,6 +161,7 @@ def test_objectives_python():
     assert all(excess[a] > excess[b] > 0 for a, b in pairwise(sizes))
 
 
+@pytest.mark.slow
 def test_likelihoods_python():
     names = run("likelihoods.md")
     workspace = pyhf.Workspace(names["spec"])

@@ -13,6 +13,7 @@ from tests import shared_data
 from tests.histfactory import samples
 
 
+@pytest.mark.slow
 def test_mass_points_of_a_published_analysis():
     paths = sorted((shared_data.path("workspaces")).glob("susy-2018-31_sbottom-A_*.json"))
     models = [Model.from_spec(json.loads(path.read_text())) for path in paths]
@@ -24,6 +25,7 @@ def test_mass_points_of_a_published_analysis():
         np.testing.assert_allclose(together.expected[index], alone.expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_points_with_different_systematics_keep_their_limits():
     one = samples.toy_workspace()
     other = copy.deepcopy(one)

@@ -81,6 +81,7 @@ def test_a_deficit_is_no_discovery():
     assert fit(Model.from_spec(workspace)).parameter("mu")[0] == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"scale": 1e-3}], ids=["1e6 events a bin", "1e3"])
 def test_fits_of_large_workspaces_reach_the_minimum(options):
     """From wherever another optimizer starts, it finds no better one."""

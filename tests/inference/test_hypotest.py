@@ -33,6 +33,7 @@ def _tight_minuit():
     pyhf.set_backend("numpy", "scipy")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_tight_minuit")
 @pytest.mark.parametrize("name", SMALL)
 def test_cls_of_published_likelihoods_is_that_of_a_converged_pyhf(name):
@@ -45,6 +46,7 @@ def test_cls_of_published_likelihoods_is_that_of_a_converged_pyhf(name):
     np.testing.assert_allclose(ours.expected, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_tight_minuit")
 @pytest.mark.parametrize("mu", [-0.5, 0.4, 1.5])
 @pytest.mark.parametrize("observed", [(41.0, 40.0), (61.0, 58.0)], ids=["deficit", "excess"])
@@ -83,6 +85,7 @@ def test_best_fit_is_never_above_that_of_pyhf(name):
         np.testing.assert_allclose((ours.values - np.asarray(theirs)) / scale, 0, atol=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quantity", ["limit", "observed limit", "CLs", "mu", "sigma", "q"])
 def test_gradients_are_those_of_finite_differences(quantity):
     model = simple(observed=(61.0, 58.0))
@@ -137,6 +140,7 @@ def test_an_array_of_strengths_is_each_of_them():
         np.testing.assert_allclose(together.expected[index], alone.expected, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_toys_agree_with_the_asymptotic_formulae_where_these_hold():
     model = pyhf.simplemodels.uncorrelated_background([120.0], [5000.0], [30.0])
     ours = Model.from_spec(pyhf.Workspace.build(model, [5060.0, *model.config.auxdata]))

@@ -61,6 +61,7 @@ def test_cls_without_uncertainties_is_pyhfs(mu):
     np.testing.assert_allclose(ours.expected, expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make",
     [
@@ -139,6 +140,7 @@ def test_a_batch_of_limits_is_the_single_ones_and_a_failure_stays_alone():
         np.testing.assert_allclose(level, 0.05, rtol=5e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("observed", [[40.0, 17.0], [55.0, 26.0]], ids=["deficit", "excess"])
 def test_derivatives_in_the_yields_are_finite_differences(observed):
     model = Model.from_spec(counting([3.0, 5.0], [50.0, 20.0], observed, **SPREAD))

@@ -73,6 +73,7 @@ def point(model: Model, strength: float) -> np.ndarray:
     return values
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_four_steps_are_enough_on_asimov_data(name):
     make, mu = MODELS[name]
@@ -97,6 +98,7 @@ def test_four_steps_are_enough_on_asimov_data(name):
     np.testing.assert_allclose(found.uncertainties, converged.uncertainties, rtol=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quantity", ["CLs", "uncertainty"])
 def test_gradients_side_by_side_are_those_of_converged_fits_and_of_finite_differences(quantity):
     model = two_channels()
@@ -128,6 +130,7 @@ def test_gradients_side_by_side_are_those_of_converged_fits_and_of_finite_differ
     np.testing.assert_allclose(slopes[0], numeric, rtol=1e-5, atol=1e-6 * np.abs(numeric).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", [0.3, 3.0])
 def test_too_few_steps_are_said_and_stay_finite(factor):
     model = two_channels()

@@ -186,6 +186,7 @@ def kernels_of(state):
 
 
 @both_ways
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("normalisation", "l1"),
     [

@@ -3,12 +3,14 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from difftune.objectives import PoiUncertainty
 from tests.objectives.fits import EVENTS, SMALL, sample
 from tests.objectives.samples import NONE
 
 
+@pytest.mark.slow
 def test_in_a_float32_program_value_and_slope_are_those_of_float64():
     """Side by side, one after the other, in a loop: JAX is set to float32 all the while."""
     objective = PoiUncertainty(model=SMALL)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pyhf
+import pytest
 
 from difftune.histfactory import build_workspace
 from difftune.histograms import Template, Templates, histogram
@@ -101,6 +102,7 @@ def median_cls(weights) -> float:
     return float(pyhf.infer.hypotest(1.0, data, model, return_expected=True)[1])
 
 
+@pytest.mark.slow
 def test_a_network_learns_what_cross_entropy_cannot(minuit):
     """neos' demonstration (arXiv 2203.05570) ends at a CLs of about 1e-6."""
     model = FitModel(bins=4, bandwidth=(0.2, 0.03), mc_statistics=False)

@@ -256,6 +256,7 @@ def training(events: int, seed: int) -> Columns:
     )
 
 
+@pytest.mark.slow
 def test_a_population_learns_regions_that_see_the_nuisance():
     """The closed-form uncertainty of hard regions, on events that it has not seen."""
     regions = 6
