@@ -7,10 +7,13 @@ and 1 (B3), and b, known to 100 events, on top (B4). What counts is the uncertai
 inverse of Fisher's information on the nominal point, of Poisson counts in hard regions, from a
 million test events that training and choices never see.
 
-200 000 events train, a tenth of them validates. Weights of the background
-events at one standard deviation (r by 0.4, lambda by 1) up and down are all that a network is told
-of nuisance parameters.
+200 000 events train, a tenth of them validates. Weights of the background events at one standard
+deviation (r by 0.4, lambda by 1) up and down are all that a network is told of nuisance parameters.
 The test knows the densities, and so the derivatives of the counts on the nominal point.
+
+The recipe was chosen on B4 by validation scores: GELU, batches of 10 000 events, which estimate the
+information better than small ones do, and a large learning rate. More regions, more or wider layers
+and twice the epochs gain next to nothing.
 """
 
 import time
@@ -34,7 +37,7 @@ from difftune.training import Blueprint, Columns, Population, Replicas, ScoreGap
 
 SIGNAL, BACKGROUND, RATE = 50.0, 1000.0, 3.0
 WIDTHS = {"r": 0.4, "lambda": 1.0}
-REGIONS = 20
+REGIONS = 32
 BOUNDS = {"B0": 15.0, "B1": 16.2, "B2": 16.4, "B3": 16.3, "B4": 17.8}
 FLOOR = {"B0": 14.71, "B1": 15.51, "B2": 15.64, "B3": 15.61, "B4": 16.89}
 THEIRS = {"B0": 15.51, "B1": 16.79, "B2": 16.95, "B3": 16.89, "B4": 18.68}
@@ -162,8 +165,8 @@ class Size:
     starts: int = 20
     train: int = 200_000
     test: int = 1_000_000
-    epochs: int = 10
-    batch: int = 2000
+    epochs: int = 30
+    batch: int = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,7 +200,7 @@ def trained(samples: Samples, size: Size, objective, metric, shapes, **hyperpara
     sets = [columns(*part, samples.scale, shapes) for part in (samples.train, samples.validation)]
     outputs = objective.outputs if isinstance(objective.outputs, int) else 1
     population = Population(
-        blueprint=Blueprint(MLP(hidden=(100, 100)), inputs=3, outputs=outputs),
+        blueprint=Blueprint(MLP(hidden=(64, 64), activation="gelu"), inputs=3, outputs=outputs),
         objective=objective,
         train=sets[0],
         validation=sets[1],
@@ -208,7 +211,7 @@ def trained(samples: Samples, size: Size, objective, metric, shapes, **hyperpara
         metric=metric,
         overtraining=ScoreGap(limit=float("inf")),
     )
-    given = {"schedule": 1.0, "learning_rate": 3e-3, **hyperparameters}
+    given = {"schedule": 1.0, "learning_rate": 1e-2, **hyperparameters}
     values = {name: np.full(size.starts, value) for name, value in given.items()}
     state, _ = population.run(values, epochs=size.epochs)
     mean, deviation = samples.scale

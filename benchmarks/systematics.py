@@ -134,23 +134,23 @@ def edges_of(found: list[dict]) -> str:
 
 def known_truth(code: ModuleType, *, quick: bool) -> list[Row]:
     """The Gaussians."""
-    seeds, epochs = (2, 2) if quick else (10, 25)
+    seeds, epochs = (2, 2) if quick else (10, 15)
     analysis = code.Analysis(
         gaussians(4_000 if quick else 60_000),
         {"mc_statistics": False},
         constraints=Constraints(10.0, 0.2),
     )
-    common = {"batch_size": 2048 if quick else 8192, "epochs": epochs, "learning_rate": 5e-3}
+    many = {"epochs": 4 if quick else 60, "batch_size": 2048 if quick else 24_000}
     regions = analysis.model(bins=Regions(regions=analysis.bins))
-    found = {
-        name: code.measured(
-            analysis, code.Recipe(objective=objective, **common), seeds=seeds, hidden=(32, 32)
-        )
-        for name, objective in (
-            ("cross-entropy", CrossEntropy()),
-            (REGIONS, PoiUncertainty(model=regions)),
-        )
+    recipes = {
+        "cross-entropy": code.Recipe(
+            objective=CrossEntropy(), batch_size=1024, epochs=epochs, learning_rate=2e-3
+        ),
+        REGIONS: code.Recipe(
+            objective=PoiUncertainty(model=regions), activation="gelu", learning_rate=1e-2, **many
+        ),
     }
+    found = code.compare(analysis, recipes, seeds=seeds, hidden=(32, 32))
     true = truth()
     rows = [
         Row(what=f"known truth: σ(μ), {what}", required="", measured=true[key])
@@ -167,13 +167,11 @@ def known_truth(code: ModuleType, *, quick: bool) -> list[Row]:
 
 def single_top(code: ModuleType, *, quick: bool) -> list[Row]:
     """The shipped sample."""
-    seeds, epochs = (2, 1) if quick else (10, 8)
+    seeds, epochs = (2, 1) if quick else (10, 12)
     analysis = code.single_top()
     recipes = code.recipes(analysis, epochs=epochs)
-    found = {
-        name: code.measured(analysis, recipes[name], seeds=seeds)
-        for name in ("cross-entropy", "through the fit: σ(μ)", REGIONS)
-    }
+    chosen = ("cross-entropy", "through the fit: σ(μ)", REGIONS)
+    found = code.compare(analysis, {name: recipes[name] for name in chosen}, seeds=seeds)
     stat_only = values(found["cross-entropy"], "stat-only sigma").mean()
     rows = [Row(what="single top: σ(μ), cross-entropy, stat-only", required="", measured=stat_only)]
     for what, key in (("σ(μ)", "sigma"), ("Z", "significance")):

@@ -128,26 +128,32 @@ def single_top():
 # %% Trainings
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a population trains."""
+    """How a population trains; `start` names the training whose weights it starts from."""
 
     objective: objectives.Objective
     batch_size: int
     epochs: int
     learning_rate: float
     hyperparameters: dict = None
+    start: str | None = None
+    activation: str = "relu"
 
 
 def recipes(analysis, *, epochs):
     """The trainings that are compared."""
-    entropy, few = objectives.CrossEntropy(), {"batch_size": 1024, "epochs": epochs}
-    whole = {"batch_size": 8192, "epochs": 3 * epochs, "learning_rate": 3e-3}
-    plain = {**few, "learning_rate": 2e-3}
+    entropy = objectives.CrossEntropy()
+    plain = {"batch_size": 1024, "epochs": epochs, "learning_rate": 2e-3}
+    # Batches of some thousand events know next to nothing of the gradient of a fit, whose templates
+    # are all of them. So all events make one step, from weights that can classify already.
+    events = len(analysis.train.weight)
+    whole = {"batch_size": events, "epochs": 10 * epochs}
+    tuned = {**whole, "learning_rate": 1e-3, "start": "cross-entropy"}
     penalty = objectives.HistogramVariation(bins=analysis.bins, bandwidth=(0.05, 0.05))
     adversary = objectives.Adversarial(strength="lambda", learning_rate="adversary_rate")
     correlation = objectives.NuisanceCorrelation()
-    # The fit of a batch must not be as uncertain as so few events would make it.
-    statistics = {"mc_statistics": whole["batch_size"] / analysis.simulated}
-    model = analysis.model(bandwidth=(0.05, 0.01), **statistics)
+    # As uncertain as the templates of the measurement, which has fewer simulated events.
+    statistics = {"mc_statistics": events / analysis.simulated}
+    model = analysis.model(bandwidth=(0.03, 0.01), **statistics)
     regions = analysis.model(bins=objectives.Regions(regions=analysis.bins), **statistics)
     return {
         "cross-entropy": Recipe(objective=entropy, **plain),
@@ -162,28 +168,30 @@ def recipes(analysis, *, epochs):
         "+ distance correlation": Recipe(
             objective=entropy + "lambda" * correlation, hyperparameters={"lambda": 10.0}, **plain
         ),
-        "through the fit: σ(μ)": Recipe(
-            objective=objectives.PoiUncertainty(model=model) + 0.1 * entropy, **whole
-        ),
+        "through the fit: σ(μ)": Recipe(objective=objectives.PoiUncertainty(model=model), **tuned),
         "through the fit: σ(μ), regions": Recipe(
-            objective=objectives.PoiUncertainty(model=regions), **whole
+            objective=objectives.PoiUncertainty(model=regions),
+            activation="gelu",
+            **{**whole, "epochs": 20 * epochs, "learning_rate": 1e-2},
         ),
         "through the fit: Z": Recipe(
-            objective=objectives.DiscoverySignificance(model=model) + 0.1 * entropy, **whole
+            objective=objectives.DiscoverySignificance(model=model), **tuned
         ),
         "through the fit: CLs": Recipe(
-            objective=0.01 * objectives.ExpectedCLs(model=model) + 0.1 * entropy, **whole
+            objective=0.01 * objectives.ExpectedCLs(model=model), **tuned
         ),
     }
 
 
-def trained(analysis, recipe, *, seeds, hidden=(64, 64), seed=1):
+def trained(analysis, recipe, *, seeds, hidden=(64, 64), seed=1, start=None):
     """A population of seeds, and its best networks by the precision on validation events."""
     varied, outputs = recipe.objective.varied, recipe.objective.outputs
     logits = outputs if isinstance(outputs, int) else 1
     population = Population(
         blueprint=Blueprint(
-            MLP(hidden=hidden), inputs=analysis.train.features.shape[1], outputs=logits
+            MLP(hidden=hidden, activation=recipe.activation),
+            inputs=analysis.train.features.shape[1],
+            outputs=logits,
         ),
         objective=recipe.objective,
         train=analysis.train if varied else analysis.plain,
@@ -191,6 +199,7 @@ def trained(analysis, recipe, *, seeds, hidden=(64, 64), seed=1):
         members=seeds,
         replicas=Replicas.crossed(seeds=seeds),
         batch_size=recipe.batch_size,
+        chunk=8192,
         patience=recipe.epochs,
         metric=analysis.metric(outputs),
         # σ(μ) hangs on the statistics of the simulation: half a sample is another measurement.
@@ -199,7 +208,9 @@ def trained(analysis, recipe, *, seeds, hidden=(64, 64), seed=1):
     )
     given = {"learning_rate": recipe.learning_rate, **(recipe.hyperparameters or {})}
     state, records = population.run(
-        {name: np.full(seeds, value) for name, value in given.items()}, epochs=recipe.epochs
+        {name: np.full(seeds, value) for name, value in given.items()},
+        epochs=recipe.epochs,
+        start=start,
     )
     return population, jax.device_get(state.best), records
 
@@ -286,21 +297,31 @@ def optimised_edges(analysis, scores):
     return found.edges
 
 
-def measured(analysis, recipe, *, seeds, optimised=True, **options):
+def measured(analysis, population, best, *, optimised=True):
     """What each member is worth on test events, and the kind of edges that it got."""
-    population, best, _ = trained(analysis, recipe, seeds=seeds, **options)
-    optimised = optimised and recipe.objective.outputs == "binary"
+    optimised = optimised and population.objective.outputs == "binary"
     on_train, on_validation, on_test = (
         scored(population, best, data)
         for data in (analysis.train, analysis.validation, analysis.test)
     )
     found = []
-    for member in range(seeds):
+    for member in range(population.members):
         kind, edges = chosen_edges(
             analysis, on_train[member], on_validation[member], optimised=optimised
         )
         worth = analysis.expected(hard(analysis.test, on_test[member], edges))
         found.append({"edges": kind, **worth})
+    return found
+
+
+def compare(analysis, recipes, *, optimised=True, tell=lambda name, found: None, **options):
+    """Trains and measures by name, each from the weights of the training that it starts from."""
+    found, weights = {}, {None: None}
+    for name, recipe in recipes.items():
+        population, best, _ = trained(analysis, recipe, start=weights[recipe.start], **options)
+        weights[name] = best.weights
+        found[name] = measured(analysis, population, best, optimised=optimised)
+        tell(name, found[name])
     return found
 
 
@@ -355,9 +376,12 @@ if __name__ == "__main__":
     seeds = given.seeds or (10 if given.full else 3)
     header = ("stat-only Z", "Z with systematics", "σ(μ) with systematics")
     print(" " * 24 + " ".join(f"{each:<23}" for each in header))
-    results = {}
-    for name, recipe in recipes(analysis, epochs=12 if given.full else 5).items():
-        results[name] = measured(analysis, recipe, seeds=seeds, optimised=given.full)
-        print(line(name, results[name]), flush=True)
+    results = compare(
+        analysis,
+        recipes(analysis, epochs=12 if given.full else 5),
+        seeds=seeds,
+        optimised=given.full,
+        tell=lambda name, found: print(line(name, found), flush=True),
+    )
     draw(results, given.output)
     print(f"picture in {given.output}")

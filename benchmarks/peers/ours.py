@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 import difftune as dt
@@ -81,12 +80,14 @@ def make(*, kind: str, **options: Any) -> Callable[[int], float]:
     """A contestant.
 
     Args:
-        kind: `"train"`, `"peak"` or `"recompiled"`.
+        kind: `"train"`, `"scored"`, `"peak"`, `"stream"` or `"recompiled"`.
         options: Of that kind.
     """
     kinds: dict[str, Callable[..., Callable[[int], float]]] = {
         "train": training,
+        "scored": scored,
         "peak": peak,
+        "stream": stream,
         "recompiled": recompiled,
     }
     return kinds[kind](**options)
@@ -117,6 +118,23 @@ def training(*, values: dict[str, list[float]], **options: Any) -> Callable[[int
     return run
 
 
+def scored(*, values: dict[str, list[float]], **options: Any) -> Callable[[int], float]:
+    """Two epochs from the start; returns the sum of the members' validation losses.
+
+    Args:
+        values: Hyperparameters, one value a member.
+        options: For `population`.
+    """
+    trains = population(**options)
+    arrays = {name: np.asarray(value, np.float32) for name, value in values.items()}
+
+    def run(count: int) -> float:
+        _, records = trains.run(arrays, epochs=2)
+        return float(np.sum(records.validation_loss[-1]))
+
+    return run
+
+
 def peak(*, sizes: list[int]) -> Callable[[int], float]:
     """Matrix products in float32 on all devices at once; returns the best operations a second.
 
@@ -125,7 +143,10 @@ def peak(*, sizes: list[int]) -> Callable[[int], float]:
     """
     product = jax.jit(lambda a, b: a @ b)
     pairs = {
-        size: [jax.device_put((jnp.ones((size, size)),) * 2, device) for device in jax.devices()]
+        size: [
+            jax.device_put((jax.random.normal(jax.random.key(size), (size, size)),) * 2, device)
+            for device in jax.devices()
+        ]
         for size in sizes
     }
 
@@ -136,6 +157,27 @@ def peak(*, sizes: list[int]) -> Callable[[int], float]:
 
     def run(count: int) -> float:
         return max(once(size) for _ in range(2 * count) for size in sizes)
+
+    return run
+
+
+def stream(*, floats: int) -> Callable[[int], float]:
+    """Reads an array and writes another; returns the best bytes a second, both ways counted.
+
+    Args:
+        floats: Length of the array, in float32.
+    """
+    array = jax.random.normal(jax.random.key(1), (floats,))
+    negative = jax.jit(lambda a: -a)
+    jax.block_until_ready(negative(array))
+
+    def once() -> float:
+        began = time.perf_counter()
+        jax.block_until_ready(negative(array))
+        return 2.0 * array.nbytes / (time.perf_counter() - began)
+
+    def run(count: int) -> float:
+        return max(once() for _ in range(10))
 
     return run
 

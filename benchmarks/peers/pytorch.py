@@ -14,12 +14,12 @@ from benchmarks.peers import task
 Batches = list[tuple[Tensor, Tensor, Tensor]]
 
 
-def batches(events: int, batch: int) -> Batches:
+def batches(events: int, batch: int, device: str) -> Batches:
     """Contiguous slices of the events, which are in a random order: cheaper than random rows."""
     data = task.events(events)
     columns = (data.features, data.label.astype("float32"), data.balanced)
     used = task.trained_events(events, batch)
-    parts = [torch.from_numpy(a[:used]).split(min(batch, events)) for a in columns]
+    parts = [torch.from_numpy(a[:used]).to(device).split(min(batch, events)) for a in columns]
     return list(zip(*parts, strict=True))
 
 
@@ -47,26 +47,29 @@ def make(*, form: str, members: int = 1, **options: Any) -> Callable[[int], floa
         form: Of one model that is trained as many epochs as there would be models after each
             other: `"eager"`, `"fused"` (one kernel for Adam), `"compiled loss"` (that, and the loss
             with its gradient compiled), `"compiled step"` (everything, with Adam written by hand,
-            is one compiled function). Of many models at once: `"torch.func eager"`,
-            `"torch.func compiled"`.
+            is one compiled function), `"graph"` (a fused step recorded as a CUDA graph). Of many
+            models at once: `"torch.func eager"`, `"torch.func compiled"`.
         members: Models at once.
-        options: `batch`, `events`, `width`.
+        options: `batch`, `events`, `width`; `device`, the CPU where it is left out.
     """
     if form.startswith("torch.func") or form == "compiled step":
         return functional(members=members, compiled="compiled" in form, **options)
     return one_by_one(form=form, **options)
 
 
-def one_by_one(*, form: str, batch: int, events: int, width: int) -> Callable[[int], float]:
+def one_by_one(
+    *, form: str, batch: int, events: int, width: int, device: str = "cpu"
+) -> Callable[[int], float]:
     """An ordinary model, optimizer and loop."""
-    parts = batches(events, batch)
-    model = network(width)
+    parts = batches(events, batch, device)
+    model = network(width).to(device)
     optimizer = torch.optim.Adam(
         model.parameters(),
         lr=task.LEARNING_RATE,
         betas=(task.BETA1, task.BETA2),
         eps=task.EPSILON,
         fused=form != "eager",
+        capturable=form == "graph",
     )
 
     def loss_of(x: Tensor, y: Tensor, w: Tensor) -> Tensor:
@@ -75,33 +78,73 @@ def one_by_one(*, form: str, batch: int, events: int, width: int) -> Callable[[i
     if form == "compiled loss":
         loss_of = torch.compile(loss_of)
 
+    def step(*part: Tensor) -> Tensor:
+        optimizer.zero_grad(set_to_none=True)
+        loss = loss_of(*part)
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    if form == "graph":
+        step = recorded(step, parts[0])
+
     def run(count: int) -> float:
-        total = torch.zeros(())
+        total = torch.zeros((), device=device)
         for _ in range(count):
-            total = torch.zeros(())
+            total = torch.zeros((), device=device)
             for part in parts:
-                optimizer.zero_grad(set_to_none=True)
-                loss = loss_of(*part)
-                loss.backward()
-                optimizer.step()
-                total += loss.detach()
+                total += step(*part)
         return float(total) / len(parts)
 
     return run
 
 
+def recorded(step: Callable[..., Tensor], part: tuple[Tensor, ...]) -> Callable[..., Tensor]:
+    """The step as a CUDA graph, which is replayed on the events that are copied into its inputs.
+
+    Args:
+        step: From the columns of a batch to its loss.
+        part: A batch.
+    """
+    held = tuple(column.clone() for column in part)
+    beside = torch.cuda.Stream()
+    beside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(beside):
+        for _ in range(3):
+            step(*held)
+    torch.cuda.current_stream().wait_stream(beside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        loss = step(*held)
+
+    def replay(*part: Tensor) -> Tensor:
+        for column, new in zip(held, part, strict=True):
+            column.copy_(new)
+        graph.replay()
+        return loss
+
+    return replay
+
+
 def functional(
-    *, members: int, compiled: bool, batch: int, events: int, width: int
+    *,
+    members: int,
+    compiled: bool,
+    batch: int,
+    events: int,
+    width: int,
+    device: str = "cpu",
 ) -> Callable[[int], float]:
     """`torch.func.vmap` of the gradient over stacked models, and Adam by hand.
 
     Each model has its own learning rate. One model alone is not mapped.
     """
-    parts = batches(events, batch)
-    stacked, _ = stack_module_state([network(width, seed=seed) for seed in range(members)])
+    parts = batches(events, batch, device)
+    models = [network(width, seed=seed).to(device) for seed in range(members)]
+    stacked, _ = stack_module_state(models)
     skeleton = network(width).to("meta")
     rates = {
-        name: torch.full((members,) + (1,) * (p.ndim - 1), task.LEARNING_RATE)
+        name: torch.full((members,) + (1,) * (p.ndim - 1), task.LEARNING_RATE, device=device)
         for name, p in stacked.items()
     }
     single = members == 1
@@ -132,13 +175,13 @@ def functional(
 
     if compiled:
         step = torch.compile(step)
-    number = torch.zeros(())
+    number = torch.zeros((), device=device)
 
     def run(count: int) -> float:
-        total = torch.zeros(())
+        total = torch.zeros((), device=device)
         with torch.no_grad():
             for _ in range(count):
-                total = torch.zeros(())
+                total = torch.zeros((), device=device)
                 for part in parts:
                     step(number, total, *part)
         return float(total) / len(parts)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -19,6 +20,33 @@ class Weights(NamedTuple):
 
     parameters: nnx.State
     buffers: nnx.State
+
+
+def fitting(given: Weights, wanted: Weights) -> Weights:
+    """Weights that are to take the place of others.
+
+    Args:
+        given: Of all members, for instance of another training.
+        wanted: What the networks have now.
+
+    Raises:
+        InputError: When they are those of other networks.
+    """
+
+    def shapes(weights: Weights) -> dict[str, tuple[int, ...]]:
+        named = jax.tree_util.tree_leaves_with_path(weights)
+        return {jax.tree_util.keystr(path): np.shape(leaf) for path, leaf in named}
+
+    ours, theirs = shapes(wanted), shapes(given)
+    if ours != theirs:
+        differ = {name for name in ours.keys() | theirs if ours.get(name) != theirs.get(name)}
+        name = sorted(differ)[0]
+        raise InputError(
+            f"start weights of other networks: {name} is {theirs.get(name, 'missing')} where the "
+            f"population has {ours.get(name, 'nothing')}. Give weights of as many members of the "
+            "same blueprint."
+        )
+    return given
 
 
 def _parts(network: nnx.Module):

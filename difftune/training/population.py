@@ -13,7 +13,7 @@ from difftune.errors import InputError
 from difftune.objectives import Batch, Objective, Significance
 from difftune.objectives.base import Function, logits_of
 from difftune.training.batches import Epochs, Part, as_batch, evaluation_samples, folds_of
-from difftune.training.blueprint import Blueprint
+from difftune.training.blueprint import Blueprint, Weights, fitting
 from difftune.training.devices import member_devices, place, runs_one_by_one, seats
 from difftune.training.hyperparameters import Recorder, Values, check_known, complete
 from difftune.training.member import (
@@ -439,21 +439,28 @@ class Population:
         """
         return self.processes.merged(jax.device_get(state), self.members)
 
-    def run(self, hyperparameters: Values, *, epochs: int) -> tuple[Member, EpochRecord]:
-        """Trains a fresh population to its end, with hyperparameters that do not change.
+    def run(
+        self, hyperparameters: Values, *, epochs: int, start: Weights | None = None
+    ) -> tuple[Member, EpochRecord]:
+        """Trains a population to its end, with hyperparameters that do not change.
 
         Args:
             hyperparameters: Values given, `[members]` each.
             epochs: Length of the training; less where all members stop before.
+            start: Weights of all members to start from, such as `best.weights` of a training of
+                the same networks with another objective; None for new ones.
 
         Returns:
             The population, and the records of its epochs, `[epochs, members]` each.
 
         Raises:
-            InputError: For a hyperparameter that nothing reads, or a value that there is not.
+            InputError: For a hyperparameter that nothing reads, or a value that there is not; for
+                start weights of other networks.
         """
         self.check(set(hyperparameters))
         state, records = self.init(hyperparameters), []
+        if start is not None:
+            state = state._replace(weights=fitting(start, state.weights))
         for epoch in range(epochs):
             state, record = self.epoch(state, hyperparameters, epoch=epoch, epochs=epochs)
             records.append(jax.device_get(record))

@@ -382,3 +382,24 @@ def test_outputs_must_fit_the_objective():
         toy.population(objective=CategoricalCrossEntropy())
     with pytest.raises(InputError, match=r"outputs=3.*wants 1: one for signal"):
         toy.population(blueprint=toy.blueprint(outputs=3))
+
+
+def test_training_goes_on_from_given_weights():
+    rates = {"learning_rate": np.full(4, 1e-2)}
+    population = toy.population()
+    state, records = population.run(rates, epochs=3)
+    weights = jax.device_get(state.weights)
+    # A rate of zero leaves them as they are.
+    _, same = population.run({"learning_rate": np.zeros(4)}, epochs=1, start=weights)
+    np.testing.assert_allclose(same.score[-1], records.score[-1], rtol=1e-6)
+    _, fresh = population.run({"learning_rate": np.zeros(4)}, epochs=1)
+    assert np.all(np.abs(fresh.score[-1] / records.score[-1] - 1) > 1e-3)
+
+
+def test_weights_of_other_networks_are_refused():
+    rates = {"learning_rate": np.full(4, 1e-2)}
+    others, _ = toy.population(blueprint=toy.blueprint((5,))).run(rates, epochs=1)
+    with pytest.raises(
+        InputError, match=r"start weights of other networks: .* is \(4, 5.*where the population has"
+    ):
+        toy.population().run(rates, epochs=1, start=others.weights)
