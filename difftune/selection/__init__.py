@@ -14,7 +14,7 @@ from difftune.selection.importance import (
     importance,
     leave_one_out,
 )
-from difftune.selection.judge import on_test_events
+from difftune.selection.judge import ScoreShapes, on_test_events, score_shapes
 from difftune.selection.learned import LearnedGates, learn_gates
 from difftune.selection.shift import TemplateShift
 from difftune.selection.study import Networks, Study, train
@@ -36,6 +36,7 @@ __all__ = [
     "LearnedGates",
     "Networks",
     "Ranking",
+    "ScoreShapes",
     "Selection",
     "Step",
     "Study",
@@ -54,6 +55,7 @@ __all__ = [
     "logarithm",
     "mutual_information",
     "on_test_events",
+    "score_shapes",
     "separation",
     "train",
     "try_changes",

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -136,7 +137,7 @@ class Guide:
 
     def __init__(self, study: Study):
         self.study = study
-        self._question = Question(study, gates.closing)
+        self._question = Question(study, partial(gates.closing, replace=True))
 
     def __call__(
         self, networks: Networks, number: int, kept: Bool[np.ndarray, " units"]

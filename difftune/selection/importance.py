@@ -25,7 +25,7 @@ from difftune.selection.view import Question, View, Which, unit_matrix
 
 METHODS: Mapping[str, str] = {
     "gate": "loss of the objective when the gate is closed, marginal",
-    "conditional gate": "the same, given the other variables",
+    "conditional gate": "the same, with what the other variables make up for",
     "slope": "first-order loss of the objective at the open gate",
     "sensitivity": "mean |gradient of the score| times the standard deviation",
     "integrated gradients": "mean |integrated gradients| from the mean event",
@@ -141,7 +141,8 @@ def importance(
     replicas = np.arange(bootstraps + 1)
     for name, away in (("gate", gates.marginal), ("conditional gate", gates.conditional)):
         if {name, *(("slope",) if name == "gate" else ())} & set(methods):
-            closed = ask(gates.closing, away(study, everything), replicas=replicas)
+            closing = partial(gates.closing, replace=name == "conditional gate")
+            closed = ask(closing, away(study, everything), replicas=replicas)
             found[name] = _with_bootstraps(closed["loss"])
             if name == "gate":
                 found["slope"] = _over_trainings(closed["slope"])

@@ -1,22 +1,109 @@
 """What sets of variables are worth on events that nobody has seen."""
 
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Array, Bool, Float
 
 from difftune.errors import InputError
-from difftune.objectives import Significance
+from difftune.objectives import Batch, Significance, signal_probability
 from difftune.objectives.base import Function
 from difftune.selection.study import Study, Trainer
-from difftune.training import columns
+from difftune.training import Blueprint, Columns, Snapshot, columns
 from difftune.training.batches import as_batch
 from difftune.training.member import all_features, apart, masked
 
 # Trainings of their own: neither those that chose nor those that the choice was made between.
 _FRESH = 2000
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ScoreShapes:
+    """Scores of one network on its training events and on test events.
+
+    `dt.report.score_distributions(**vars(shapes))` draws them.
+
+    Attributes:
+        train_score: Signal probability of training events, `[train]`.
+        train_weight: Their physics weights.
+        train_signal: True for signal.
+        test_score: Of test events, `[test]`.
+        test_weight: Their physics weights.
+        test_signal: True for signal.
+    """
+
+    train_score: Float[np.ndarray, " train"]
+    train_weight: Float[np.ndarray, " train"]
+    train_signal: Bool[np.ndarray, " train"]
+    test_score: Float[np.ndarray, " test"]
+    test_weight: Float[np.ndarray, " test"]
+    test_signal: Bool[np.ndarray, " test"]
+
+
+def score_shapes(study: Study, kept: Bool[np.ndarray, "sets units"]) -> list[ScoreShapes]:
+    """Score distributions in training and test with each set of variables.
+
+    Of one network for each set, which is trained anew, with the seed and the fold that are the
+    first of `on_test_events`.
+
+    Args:
+        study: Events, network and training.
+        kept: Units that each set holds.
+
+    Raises:
+        InputError: When the study has no test folds.
+    """
+    test = _unseen(study)._replace(variations={})
+    study = replace(study, seeds=1)
+    networks = Trainer(study, len(kept))(np.asarray(kept, bool), first_seed=_FRESH)
+    train = study.columns
+    assert train.fold is not None
+    mine = np.asarray(train.fold) != 0
+    train = train._replace(variations={})
+    score = jax.jit(_probability, static_argnums=0)
+
+    def parts(best: Snapshot) -> Iterator[np.ndarray]:
+        for data, rows in ((train, mine), (test, slice(None))):
+            batch = as_batch(data, np.arange(len(data.weight)), 1.0)
+            probability = score(study.blueprint, best, jax.tree.map(np.asarray, batch))
+            yield from (np.asarray(probability)[rows], np.asarray(data.weight)[rows])
+            yield (np.asarray(data.label) == 1)[rows]
+
+    folds = networks.score.shape[-1]
+    names = ScoreShapes.__dataclass_fields__
+    return [
+        ScoreShapes(
+            **dict(
+                zip(
+                    names,
+                    parts(jax.tree.map(lambda leaf, i=i: leaf[i], networks.best)),
+                    strict=True,
+                )
+            )
+        )
+        for i in range(0, len(kept) * folds, folds)
+    ]
+
+
+def _probability(blueprint: Blueprint, best: Snapshot, batch: Batch) -> Array:
+    own = masked(batch, best.inputs)
+    logits = blueprint.evaluate(best.weights, best.hyperparameters, own.features)
+    return signal_probability(logits, own)
+
+
+def _unseen(study: Study) -> Columns:
+    """The test events.
+
+    Raises:
+        InputError: When there are none.
+    """
+    if not study.test_folds:
+        raise InputError("Study(test_folds=()): there are no test events to judge by.")
+    events = study.events.in_folds(tuple(study.test_folds)).simulated
+    return columns(events, study.events.yields(), study.transform, negative=study.negative_weights)
 
 
 def on_test_events(
@@ -40,12 +127,9 @@ def on_test_events(
     Raises:
         InputError: When the study has no test folds.
     """
-    if not study.test_folds:
-        raise InputError("Study(test_folds=()): there are no test events to judge by.")
+    data = _unseen(study)
     study = replace(study, seeds=seeds or study.seeds)
     networks = Trainer(study, len(kept))(np.asarray(kept, bool), first_seed=_FRESH)
-    events = study.events.in_folds(tuple(study.test_folds)).simulated
-    data = columns(events, study.events.yields(), study.transform, negative=study.negative_weights)
     judge = metric or Significance()
     if not getattr(judge, "varied", False):
         data = data._replace(variations={})

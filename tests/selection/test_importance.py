@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
+from scipy.special import expit
 from sklearn.inspection import permutation_importance
 from sklearn.linear_model import Ridge
 
@@ -44,15 +45,24 @@ def samples_of_folds():
     return evaluation_samples(STUDY.columns, None, seed=STUDY.seed)[0]
 
 
-def by_hand(networks, fold, features):
-    """Cross-entropy of the network of a fold on other features of its events, in numpy."""
-    batch = samples_of_folds()
-    label, weight = batch.label[fold], batch.training_weight[fold].astype(float)
+def logits_by_hand(networks, fold, features):
+    """Scores of the network of a fold, in numpy."""
     leaves = jax.tree.leaves(networks.best.weights.parameters)
     kernel = next(a for a in leaves if a.ndim == 3)[fold, :, 0].astype(float)
     bias = next(a for a in leaves if a.ndim == 2)[fold, 0].astype(float)
-    z = features @ kernel + bias
+    return features @ kernel + bias
+
+
+def loss_by_hand(fold, z):
+    """Cross-entropy of scores of the events of a fold."""
+    batch = samples_of_folds()
+    label, weight = batch.label[fold], batch.training_weight[fold].astype(float)
     return np.mean(weight * np.where(label == 1, np.logaddexp(0, -z), np.logaddexp(0, z)))
+
+
+def by_hand(networks, fold, features):
+    """Cross-entropy of the network of a fold on other features of its events."""
+    return loss_by_hand(fold, logits_by_hand(networks, fold, features))
 
 
 def inputs_of(fold):
@@ -82,9 +92,12 @@ def test_a_closed_gate_leaves_the_mean(networks, found):
     np.testing.assert_allclose(ours, np.mean(expected, axis=0), atol=1e-5)
 
 
-def test_a_conditional_gate_leaves_what_the_others_tell(networks, found):
+def test_a_conditional_gate_leaves_what_the_others_make_up_for(networks, found):
     x, weight = moments()
     ours = found.methods["conditional gate"].value
+    directions = np.array(jax.random.normal(jax.random.key(2), (7, gates.FEATURES)), float)
+    directions /= np.linalg.norm(directions, axis=0)
+    offset = np.array(jax.random.normal(jax.random.key(3), (gates.FEATURES,)), float)
     for i in (1, 2, 5):
         rest = np.delete(np.arange(7), [i])
         line = Ridge(alpha=gates.RIDGE * weight.sum()).fit(
@@ -93,9 +106,21 @@ def test_a_conditional_gate_leaves_what_the_others_tell(networks, found):
         expected = []
         for fold in range(3):
             own = inputs_of(fold)
-            closed = own.copy()
+            closed, others = own.copy(), own.copy()
             closed[:, i] = line.predict(own[:, rest])
-            expected.append(by_hand(networks, fold, closed) - by_hand(networks, fold, own))
+            others[:, i] = 0.0
+            z = logits_by_hand(networks, fold, own)
+            change = logits_by_hand(networks, fold, closed) - z
+            # What functions of the others can undo, by scikit-learn.
+            basis = np.hstack(
+                [np.ones((len(own), 1)), others, np.maximum(others @ directions + offset, 0)]
+            )
+            curvature = expit(z) * expit(-z) * np.abs(samples_of_folds().training_weight[fold])
+            alpha = gates.STABLE * np.mean(curvature @ basis**2)
+            undone = Ridge(alpha=alpha, fit_intercept=False, solver="cholesky")
+            undone.fit(basis, change, sample_weight=curvature)
+            left = z + change - undone.predict(basis)
+            expected.append(loss_by_hand(fold, left) - loss_by_hand(fold, z))
         assert ours[i] == pytest.approx(np.mean(expected), abs=2e-5, rel=0.03)
     # A copy tells next to everything about its original.
     assert np.abs(ours[[0, 4]]).max() < 0.15 * found.methods["gate"].value[[0, 4]].max()

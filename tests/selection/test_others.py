@@ -19,6 +19,7 @@ from difftune.selection import (
     learn_gates,
     logarithm,
     on_test_events,
+    score_shapes,
     try_changes,
 )
 from tests.selection import samples
@@ -143,3 +144,25 @@ def test_on_test_events():
     assert np.all(found[0] > found[1])
     with pytest.raises(InputError, match="no test events"):
         on_test_events(samples.study(test_folds=()), kept)
+
+
+def test_score_shapes_are_those_of_the_networks_that_test_events_judge():
+    study = samples.study(epochs=6)
+    kept = np.ones((2, 7), bool)
+    kept[1, 2:4] = False
+
+    def square(scores, batch, hyperparameters, parameters):
+        away = jax.nn.sigmoid(scores) - batch.label
+        return -jnp.sum(batch.weight * away**2) / jnp.sum(batch.weight)
+
+    judged = on_test_events(study, kept, seeds=1, metric=square)
+    for shapes, found in zip(score_shapes(study, kept), judged[:, 0, 0], strict=True):
+        score, weight, signal = shapes.test_score, shapes.test_weight, shapes.test_signal
+        assert -np.average((score - signal) ** 2, weights=weight) == pytest.approx(found, rel=1e-5)
+        for part in ("train", "test"):
+            score, signal = (getattr(shapes, f"{part}_{what}") for what in ("score", "signal"))
+            assert score[signal].mean() > score[~signal].mean() + 0.1
+    # Of four folds one is for the test, and one of the others for validation.
+    assert len(shapes.train_score) == pytest.approx(2 * len(shapes.test_score), rel=0.1)
+    with pytest.raises(InputError, match="no test events"):
+        score_shapes(samples.study(test_folds=()), kept)

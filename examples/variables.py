@@ -1,0 +1,86 @@
+"""Which variables does the single-top network need? Importance, and elimination by retraining.
+
+    python examples/variables.py [--full] [--output FOLDER]
+
+Ranks the 30 variables of the single-top sample by the gates of trained networks, drops them one
+after the other with k-fold cross-validation, and shows what the smaller network is worth on events
+that no choice has seen, and how its score is distributed in training and test. By default a quarter
+of the events and short trainings; `--full` is for figures that mean something.
+"""
+
+# %% Set up
+import argparse
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import numpy as np
+
+import difftune as dt
+from difftune import config, report, selection
+from difftune.workflow import build
+
+FILE = Path(__file__).parent / "single_top" / "single_top.toml"
+
+
+# %% What variables are judged with
+def study(*, full):
+    """The events and the training."""
+    events = build.events(config.load(FILE))
+    if not full:
+        events = events.select(np.arange(len(events)) % 4 == 0)
+    return selection.Study(
+        events=events,
+        model=dt.models.MLP(hidden=(32, 32)),
+        hyperparameters={"learning_rate": 4e-3},
+        epochs=10 if full else 5,
+        batch_size=2048 if full else 1024,
+        patience=10,
+        seeds=2 if full else 1,
+    )
+
+
+# %% All of it
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--full", action="store_true", help="all events, longer trainings")
+    parser.add_argument("--output", type=Path, default=Path("variables"))
+    given = parser.parse_args()
+    dt.use_cpu_cores()
+    asked = study(full=given.full)
+
+    networks = selection.train(asked)
+    ranked = selection.importance(asked, networks)
+    table = report.importance_table(ranked)
+    print(table.text())
+
+    chosen = selection.eliminate(
+        asked, candidates=4, patience=6 if given.full else 2, folder=given.output / "rounds"
+    )
+    print(report.selection_table(chosen).text())
+    print(f"{len(chosen.variables)} of {len(asked.units)} kept: {', '.join(chosen.variables)}")
+
+    # Everything is decided: now the test events may be looked at.
+    kept = np.ones((2, len(asked.units)), bool)
+    kept[1] = [name in chosen.units for name in asked.units.names]
+    before, after = selection.on_test_events(asked, kept).reshape(2, -1)
+    difference = after - before
+    print(
+        f"test significance {before.mean():.1f} with all variables, {after.mean():.1f} with "
+        f"these; difference {difference.mean():+.1f} ± "
+        f"{difference.std(ddof=1) / np.sqrt(len(difference)):.1f}"
+    )
+
+    figures = {
+        "importance": report.variable_importance(ranked),
+        "path": report.selection_path(chosen),
+        "correlations": report.clustered_correlations(ranked.correlation, ranked.variables),
+    }
+    for name, shapes in zip(("before", "after"), selection.score_shapes(asked, kept), strict=True):
+        figures[f"shapes_{name}"] = report.score_distributions(**vars(shapes))
+    for name, figure in figures.items():
+        report.save(figure, given.output, name)
+    (given.output / "importance.tex").write_text(table.latex())
+    (given.output / "importance.csv").write_text(table.csv())
+    print(f"pictures and tables in {given.output}")
