@@ -75,20 +75,22 @@ def objective(regions, *, hard=False):
     return PoiUncertainty(model=model)
 
 
-def train(loss, metric, outputs, *, events, epochs):
+def train(loss, metric, outputs, *, events, epochs, batch, rate):
     """Two starts side by side."""
     population = Population(
-        blueprint=Blueprint(dt.models.MLP(hidden=(100, 100)), inputs=3, outputs=outputs),
+        blueprint=Blueprint(
+            dt.models.MLP(hidden=(64, 64), activation="gelu"), inputs=3, outputs=outputs
+        ),
         objective=loss,
         train=columns(events, 1),
         validation=columns(events // 10, 2),
         members=2,
-        batch_size=2000,
+        batch_size=batch,
         metric=metric,
         overtraining=ScoreGap(limit=float("inf")),
     )
     state, _ = population.run(
-        {"learning_rate": np.full(2, 3e-3), "schedule": np.ones(2)}, epochs=epochs
+        {"learning_rate": np.full(2, rate), "schedule": np.ones(2)}, epochs=epochs
     )
     return lambda x: np.asarray(population.scores(state.best, scaled(x)))
 
@@ -109,19 +111,23 @@ def uncertainty(region, x, signal):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--regions", type=int, default=16)
+    parser.add_argument("--regions", type=int, default=32)
     parser.add_argument("--quick", action="store_true", help="few events: shows that it works")
     given = parser.parse_args()
     dt.use_cpu_cores()
-    size = {"events": 20_000, "epochs": 4} if given.quick else {"events": 180_000, "epochs": 10}
+    size = {"events": 20_000, "epochs": 4} if given.quick else {"events": 180_000, "epochs": 30}
     x, signal = draw(100_000 if given.quick else 1_000_000, 3)
 
-    probability = train(CrossEntropy(), dt.objectives.Significance(), 1, **size)(x)
+    probability = train(
+        CrossEntropy(), dt.objectives.Significance(), 1, batch=2000, rate=1e-3, **size
+    )(x)
     for logit in probability:
         bins = np.minimum(10 / (1 + np.exp(-logit)), 9).astype(int)
         print(f"classifier, 10 bins: sigma(s) = {uncertainty(bins, x, signal):.2f}")
 
     hard = objective(given.regions, hard=True)
+    # Large batches estimate the information better.
+    size |= {"batch": 2000 if given.quick else 10_000, "rate": 1e-2}
     regions = train(objective(given.regions), -1.0 * hard, given.regions, **size)(x)
     for logits in regions:
         found = uncertainty(logits.argmax(axis=1), x, signal)
