@@ -400,6 +400,8 @@ class Search(_Section):
     """Standard deviation of the first generation, in units of the ranges; 0.3 (`cmaes`)."""
     journal: str | None = None
     """File of the study for optuna-dashboard, seen from the working directory (`tpe`, `gp`)."""
+    shared: bool | None = None
+    """Whether to learn from the trials of other jobs in the journal, too; false (`tpe`, `gp`)."""
 
     executions: Annotated[int, Field(ge=2)] | None = None
     """Trainings of each trial with other seeds, whose mean score counts; 1 if not given. The

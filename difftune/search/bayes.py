@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +32,22 @@ class Optuna(Strategy):
         journal: File of a study that is kept up to date, to be opened in optuna-dashboard; the
             trials of a search are added to those that are there.
         study: Name of the study in that file.
+        shared: Whether the sampler also learns from the trials that others have written to the
+            journal: independent jobs with the same space and different seeds, which then make one
+            study. What it asks for depends on who was there first, so such a search cannot be
+            repeated to the same numbers.
         inherit: Whether a trial goes on from the weights of the best eligible member of the round
             before, instead of being trained anew.
 
     Raises:
-        InputError: Without the package, or for an unknown sampler.
+        InputError: Without the package, for an unknown sampler, or a shared study without a
+            journal.
     """
 
     sampler: str | Callable[[int], Any] = "tpe"
     journal: Path | None = None
     study: str = "difftune"
+    shared: bool = False
     inherit: bool = False
 
     def __post_init__(self):
@@ -51,12 +57,21 @@ class Optuna(Strategy):
                 f"Optuna(sampler={self.sampler!r}) is unknown.{nearest(self.sampler, SAMPLERS)} "
                 f"Choose one of {', '.join(SAMPLERS)}, or give a function of a seed."
             )
+        if self.shared and self.journal is None:
+            raise InputError(
+                "Optuna(shared=True): jobs share a study through its file; give journal='FILE' on "
+                "a disk that all of them see."
+            )
         _package()
 
     @property
     def training_rounds(self) -> int:
         """One, unless weights are inherited."""
         return self.rounds if self.inherit else 1
+
+    def alone(self) -> "Optuna":
+        """Without the study that others write, too."""
+        return replace(self, shared=False, journal=None) if self.shared else self
 
     def start(self, space: Space, rng: np.random.Generator) -> Proposal:
         """What the sampler asks for when it knows nothing."""
@@ -85,6 +100,8 @@ class Optuna(Strategy):
             direction="maximize", sampler=self._sampler(int(rng.integers(2**31)))
         )
         study.add_trials(_trials(space, past))
+        if self.shared:
+            study.add_trials(self._others(space, past))
         distributions = {name: _distribution(space[name]) for name in space}
         asked = [study.ask(distributions) for _ in range(self.population)]
         return {
@@ -108,22 +125,51 @@ class Optuna(Strategy):
             return samplers.GPSampler(seed=seed, n_startup_trials=min(10, self.population))
         return samplers.RandomSampler(seed=seed)
 
-    def _write(self, space: Space, standing: Standing) -> None:
-        """Adds the round that has ended to the journal, unless it is there."""
-        if self.journal is None:
-            return
+    def _journal(self) -> Any:
+        """The study on disk."""
         optuna = _package()
         from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend
 
+        assert self.journal is not None
         path = Path(self.journal)
         path.parent.mkdir(parents=True, exist_ok=True)
-        study = optuna.create_study(
+        return optuna.create_study(
             storage=JournalStorage(JournalFileBackend(str(path))),
             study_name=self.study,
             direction="maximize",
             load_if_exists=True,
         )
+
+    def _others(self, space: Space, past) -> list[Any]:
+        """Trials of the journal that are not of this search.
+
+        Raises:
+            InputError: When they are of another space.
+        """
+        own = {trial.user_attrs["key"] for trial in _trials(space, past)}
+        found = self._journal().get_trials(deepcopy=False)
+        others = [trial for trial in found if trial.user_attrs.get("key") not in own]
+        wanted = {name: _distribution(space[name]) for name in space}
+        for trial in others:
+            if trial.distributions != wanted:
+                differ = sorted(
+                    name
+                    for name in wanted.keys() | trial.distributions
+                    if wanted.get(name) != trial.distributions.get(name)
+                )
+                raise InputError(
+                    f"{self.journal} holds trials of another space: {differ[0]!r} is "
+                    f"{trial.distributions.get(differ[0])} there and "
+                    f"{wanted.get(differ[0])} here. Give the same space, or another study=."
+                )
+        return others
+
+    def _write(self, space: Space, standing: Standing) -> None:
+        """Adds the round that has ended to the journal, unless it is there."""
+        if self.journal is None:
+            return
+        study = self._journal()
         there = {trial.user_attrs.get("key") for trial in study.get_trials(deepcopy=False)}
         known = [
             trial for trial in _trials(space, standing.past) if trial.user_attrs["key"] not in there

@@ -117,6 +117,10 @@ class Strategy(abc.ABC):
         """
         return self.rounds
 
+    def alone(self) -> "Strategy":
+        """The same for a search that must know of no other, so that two can be compared."""
+        return self
+
     def merit(self, score: Float[np.ndarray, " members"]) -> Float[np.ndarray, " members"]:
         """What members are kept and chosen by: their scores, or those of what they are part of.
 

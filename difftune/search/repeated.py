@@ -50,6 +50,10 @@ class Repeated(Strategy):
         object.__setattr__(self, "epochs_per_round", inner.epochs_per_round)
         super().__post_init__()
 
+    def alone(self) -> "Repeated":
+        """With a strategy that is alone."""
+        return replace(self, strategy=self.strategy.alone())
+
     @property
     def training_rounds(self) -> int:
         """That of the strategy."""

@@ -154,7 +154,7 @@ def run(
         seeds = config.comparison.seeds
         repeated = tuple(
             task.search(
-                tuned.strategy,
+                tuned.strategy.alone(),
                 tuned.space,
                 seed=config.general.seed + SEED_STEP * number,
                 folder=folder / "checkpoints" / f"search_{number + 1}",

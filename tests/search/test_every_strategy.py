@@ -2,6 +2,9 @@
 
 import dataclasses
 import itertools
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import optuna
@@ -42,6 +45,7 @@ SPACE = Space(
     slope=when("kind", 1, then=uniform(0.0, 1.0)),
 )
 MEMBERS = 12
+ROOT = Path(__file__).parents[2]
 
 
 def hill(values):
@@ -343,6 +347,76 @@ def test_a_journal_holds_the_study(tmp_path):
     # Another search adds its own.
     play(strategy, SPACE, game, seed=3)
     assert len(read().trials) == 72
+
+
+def test_jobs_share_a_study(tmp_path):
+    """What one job has found is what another one starts from."""
+    space = Space(a=uniform(0.0, 1.0), b=uniform(0.0, 1.0))
+
+    def score(v):
+        return -((v["a"] - 0.8) ** 2) - (v["b"] - 0.1) ** 2
+
+    def job(seed, **options):
+        strategy = Optuna(population=10, rounds=3, epochs_per_round=1, **options)
+        return play(strategy, space, static(score), seed=seed)
+
+    alone, shared = [], []
+    for seed in range(6):
+        options = {"journal": tmp_path / f"{seed}.log", "shared": True}
+        job(seed, **options)
+        shared.append(job(seed + 100, **options))
+        alone.append(job(seed + 100))
+    # Without others its first round is random; with them it is where they were good.
+    first = [[played.past[0].best.max() for played in each] for each in (shared, alone)]
+    assert stats.mannwhitneyu(*first, alternative="greater").pvalue < 0.05
+    assert np.mean([played.past[0].best.mean() for played in shared]) > np.mean(
+        [played.past[0].best.mean() for played in alone]
+    )
+    storage = optuna.storages.JournalStorage(
+        optuna.storages.journal.JournalFileBackend(str(tmp_path / "0.log"))
+    )
+    assert len(optuna.load_study(study_name="difftune", storage=storage).trials) == 60
+    with pytest.raises(InputError, match="holds trials of another space: 'a' is"):
+        play(
+            Optuna(
+                population=2,
+                rounds=1,
+                epochs_per_round=1,
+                journal=tmp_path / "0.log",
+                shared=True,
+            ),
+            Space(a=uniform(0.0, 2.0), b=uniform(0.0, 1.0)),
+            static(score),
+            seed=1,
+        )
+    with pytest.raises(InputError, match="jobs share a study through its file"):
+        Optuna(shared=True)
+
+
+def test_a_search_to_compare_with_knows_of_no_other(tmp_path):
+    shared = Optuna(journal=tmp_path / "study.log", shared=True)
+    repeated = Repeated(strategy=shared, executions=2)
+    assert not shared.alone().shared
+    assert repeated.alone() == Repeated(strategy=Optuna(), executions=2)
+    assert PBT().alone() == PBT()
+
+
+def test_jobs_that_run_at_once_write_one_study(tmp_path):
+    script = """
+import sys
+from tests.search.test_every_strategy import *
+space = Space(a=uniform(0.0, 1.0))
+strategy = Optuna(population=8, rounds=4, epochs_per_round=1, journal=sys.argv[1], shared=True)
+play(strategy, space, static(lambda v: -((v["a"] - 0.5) ** 2)), seed=int(sys.argv[2]))
+"""
+    file = tmp_path / "study.log"
+    jobs = [
+        subprocess.Popen([sys.executable, "-c", script, str(file), str(seed)], cwd=ROOT)
+        for seed in range(3)
+    ]
+    assert [job.wait(timeout=120) for job in jobs] == [0, 0, 0]
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(file)))
+    assert len(optuna.load_study(study_name="difftune", storage=storage).trials) == 3 * 8 * 4
 
 
 # ---- several executions -------------------------------------------------------------------------
