@@ -23,6 +23,7 @@ from scipy.stats import spearmanr
 
 import difftune as dt
 from benchmarks.peers import truth
+from benchmarks.peers.arena import say
 from benchmarks.table import Row
 from difftune import config, selection
 from difftune.workflow import build
@@ -78,6 +79,7 @@ def known_truth(*, quick: bool) -> list[Row]:
             chosen = selection.eliminate(study, candidates=3)
             found.append(case.right(set(chosen.variables)))
             pairs.append(case.together <= set(chosen.variables))
+            say(f"{name}, seed {seed}: {', '.join(chosen.variables)}")
         count = len(found)
         rows += [
             Row(

@@ -128,11 +128,13 @@ def systematic(seed: int, count: int) -> Case:
         variations={"scale": (weight * (1 + shift), weight * (1 - shift))},
         options={
             "objective": dt.objectives.PoiUncertainty(
-                model=dt.objectives.FitModel(bins=6, bandwidth=(0.05, 0.03))
+                # The statistics of so few events would be all that counts.
+                model=dt.objectives.FitModel(bins=6, bandwidth=(0.05, 0.03), mc_statistics=False)
             ),
-            "batch_size": count // 6,
-            "epochs": 30,
-            "patience": 30,
+            # As large as there are: a batch is of one fold.
+            "batch_size": count // 3,
+            "epochs": 60,
+            "patience": 60,
         },
     )
 
