@@ -48,7 +48,9 @@ def selection_table(selection: Selection) -> Table:
         if step is not None and step.before:
             at = step.tried.index(step.taken)
             gain = Measured(100 * step.improvement[at], 100 * step.uncertainty[at])
-        score = Measured(float(selection.mean[number]), float(selection.uncertainty[number]))
+        mean, error = float(selection.mean[number]), float(selection.uncertainty[number])
+        # The best one is what the others differ from.
+        score = Measured(mean, error) if error else mean
         chosen = "chosen" if number == selection.chosen else ""
         rows.append((step.taken if step else "(all)", len(units), gain, score, chosen))
     moved = "Left out" if backward else "Added"
