@@ -161,17 +161,30 @@ def strategies(size: Size) -> dict[str, Callable]:
 
 def significance(tuned, events) -> float:
     """Of the chosen network on other events."""
+    return float(on_other_events(tuned, events))
+
+
+def on_other_events(tuned, events) -> np.ndarray:
+    """The validation score, or several, of the chosen network on other events."""
+    import jax
     import jax.numpy as jnp
 
     from difftune.training import columns
     from difftune.training.batches import as_batch
+    from difftune.training.member import all_features, apart
 
     prepared = columns(events, tuned.split.full_yields, tuned.task.transform)
-    batch = as_batch(prepared, np.arange(len(prepared.weight)), 1.0)
-    score = jnp.asarray(tuned.network.score(events), jnp.float32)
-    # The metric takes logits.
-    logits = jnp.log(score) - jnp.log1p(-score)
-    return float(tuned.task.metric(logits, batch, {}, {}))
+    batch = jax.tree.map(jnp.asarray, as_batch(prepared, np.arange(len(prepared.weight)), 1.0))
+    metric = tuned.task.metric
+    if bind := getattr(metric, "bound_to", None):
+        metric = bind(events.processes)
+    best, number = tuned.result.best, tuned.result.winner
+    mine = jax.tree.map(lambda leaf: jnp.asarray(leaf)[number], best)
+    blueprint = tuned.blueprint
+    scores, batch = apart(
+        blueprint.evaluate(mine.weights, mine.hyperparameters, all_features(batch)), batch
+    )
+    return np.asarray(metric(scores, batch, {}, {}))
 
 
 def compare(name: str, job, size: Size) -> list[Row]:

@@ -297,6 +297,19 @@ class Objective(_Section):
         return {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
 
 
+ScoreName = Literal[
+    "significance",
+    "separation",
+    "roc_area",
+    "cut_significance",
+    "cut_ams",
+    "discovery_significance",
+    "poi_precision",
+    "limit_strength",
+    "robustness",
+]
+
+
 class Training(_Section):
     """How each member trains."""
 
@@ -324,19 +337,16 @@ class Training(_Section):
     validation, of signal and of background."""
     min_chi2: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     """The same of the chi-square test of 20 bins."""
-    score: Literal[
-        "significance",
-        "separation",
-        "roc_area",
-        "cut_significance",
-        "cut_ams",
-        "discovery_significance",
-        "poi_precision",
-        "limit_strength",
-    ] = "significance"
+    score: ScoreName | Annotated[list[ScoreName], Field(min_length=2)] = "significance"
     """The validation score: Asimov significance or separation power in bins of equal shares, area
     under the ROC curve, Asimov significance or AMS above the best cut; and from the fit with its
-    uncertainties, in equidistant bins, expected significance, 1 / σ(μ) and 1 / expected limit."""
+    uncertainties, in equidistant bins, expected significance, 1 / σ(μ), 1 / expected limit and
+    `robustness`, which is σ(μ) if nuisance parameters were known over σ(μ). Of a list, networks
+    that no other one beats in all are kept ([Pareto front](search.md#two-scores-that-compete)), and
+    the one with the largest geometric mean is chosen."""
+    robust_against: list[str] = []
+    """Names of the nuisance parameters (systematics, norm factors, `lumi`) that `robustness` is
+    about; without any, all of them and the statistical uncertainty of the simulation."""
     score_bins: Annotated[int, Field(ge=1)] = 10
     """Bins of the validation score (`significance`, `separation`, from the fit)."""
     min_signal_efficiency: Fraction | None = None

@@ -88,6 +88,22 @@ def covariance(asimov: Asimov, indices: Sequence[int]) -> Float[Array, "chosen c
     return rows[:, chosen]
 
 
+def variance_where_known(asimov: Asimov, indices: Sequence[int] | None = None) -> Float[Array, ""]:
+    """Variance of the parameter of interest if some others were known.
+
+    Args:
+        asimov: Model and data.
+        indices: Of what is known, all others being profiled; None: everything is.
+    """
+    problem, poi = asimov.problem, asimov.poi
+    information = expand(asimov.structure, problem, problem.start).hessian
+    if indices is None:
+        return 1.0 / information[poi, poi]
+    known = jnp.zeros(len(problem.start), bool).at[jnp.asarray(indices)].set(True)
+    unit = jnp.eye(len(problem.start), dtype=problem.start.dtype)[poi]
+    return solve_free(information, unit, ~(problem.fixed | known))[poi]
+
+
 def median_limit(
     asimov: Asimov, *, deviation: float | Float[Array, ""], rounds: int, steps: int
 ) -> Float[Array, ""]:

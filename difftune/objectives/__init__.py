@@ -25,8 +25,10 @@ from difftune.objectives.through_fit import (
     ExpectedLimit,
     FisherInformation,
     PoiUncertainty,
+    Robustness,
     ThroughFit,
 )
+from difftune.objectives.tradeoff import Tradeoff, compromise
 
 __all__ = [
     "AMS",
@@ -52,6 +54,7 @@ __all__ = [
     "Objective",
     "PoiUncertainty",
     "Regions",
+    "Robustness",
     "RocArea",
     "RocAuc",
     "SOverRootB",
@@ -61,9 +64,11 @@ __all__ = [
     "Significance",
     "Sum",
     "ThroughFit",
+    "Tradeoff",
     "Variation",
     "Varied",
     "as_objective",
+    "compromise",
     "loss_from_model",
     "signal_probability",
 ]

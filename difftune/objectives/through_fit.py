@@ -16,7 +16,13 @@ from jaxtyping import Array, Float
 from difftune.errors import InputError
 from difftune.histfactory import Model
 from difftune.histfactory.precision import island
-from difftune.inference.expected import asimov_at, covariance, likelihood_ratio_at, median_limit
+from difftune.inference.expected import (
+    asimov_at,
+    covariance,
+    likelihood_ratio_at,
+    median_limit,
+    variance_where_known,
+)
 from difftune.inference.hypotest import root
 from difftune.inference.problems import parameter_index
 from difftune.objectives.base import Objective, Outputs
@@ -119,6 +125,38 @@ class FisherInformation(ThroughFit):
         chosen = [parameter_index(model.structure, name) for name in self.parameters]
         block = covariance(asimov_at(model, self.strength), chosen)
         return jnp.linalg.slogdet(block)[1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Robustness(ThroughFit):
+    """Minus the logarithm of σ(μ) if some nuisance parameters were known, over σ(μ).
+
+    The ratio, which `FitScore` of this gives, is 1 where they do not matter, and falls to 0 where
+    they are all that matters. The square of what is missing to 1 is the square of their joint
+    impact over that of σ(μ).
+
+    Args:
+        model: The statistical model.
+        parameters: Names of nuisance parameters; without any, all that there are, with the
+            statistical uncertainty of the simulation.
+        strength: Of the signal in the Asimov data.
+
+    Raises:
+        InputError: When called, the model has no parameter of a name.
+    """
+
+    parameters: Sequence[str] = ()
+    strength: float = 1.0
+
+    def __post_init__(self):
+        object.__setattr__(self, "parameters", tuple(self.parameters))
+
+    def of_model(self, model):
+        """Half the logarithm of the ratio of variances."""
+        asimov = asimov_at(model, self.strength)
+        named = [parameter_index(model.structure, name) for name in self.parameters]
+        free = variance_where_known(asimov, named or None)
+        return 0.5 * jnp.log(covariance(asimov, [asimov.poi])[0, 0] / free)
 
 
 @dataclass(frozen=True, kw_only=True)

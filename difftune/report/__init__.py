@@ -21,6 +21,7 @@ from difftune.report.plots.correlations import (
     parameter_correlations,
 )
 from difftune.report.plots.features import feature_distributions
+from difftune.report.plots.front import pareto_front
 from difftune.report.plots.hyperparameters import hyperparameter_history
 from difftune.report.plots.importance import variable_importance
 from difftune.report.plots.loss import loss_history
@@ -72,6 +73,7 @@ __all__ = [
     "negligible",
     "over_seeds",
     "parameter_correlations",
+    "pareto_front",
     "png",
     "pulls",
     "region",

@@ -19,7 +19,8 @@ SAMPLERS = ("tpe", "gp", "random")
 class Optuna(Strategy):
     """A sampler of Optuna asks for a population at a time; each member is trained anew.
 
-    A member's value is its best score of the round; a trial that was never eligible has failed.
+    A member's value is its best score of the round (all scores of that epoch, where there are
+    several); a trial that was never eligible has failed.
     The study is made anew from the history for every round, so nothing is hidden, and a search
     that is resumed goes the way it would have gone.
 
@@ -96,12 +97,13 @@ class Optuna(Strategy):
 
     def _ask(self, space: Space, past, rng: np.random.Generator) -> dict[str, np.ndarray]:
         optuna = _package()
-        study = optuna.create_study(
-            direction="maximize", sampler=self._sampler(int(rng.integers(2**31)))
-        )
-        study.add_trials(_trials(space, past))
+        known = _trials(space, past)
         if self.shared:
-            study.add_trials(self._others(space, past))
+            known += self._others(space, past)
+        study = optuna.create_study(
+            directions=_directions(known), sampler=self._sampler(int(rng.integers(2**31)))
+        )
+        study.add_trials(known)
         distributions = {name: _distribution(space[name]) for name in space}
         asked = [study.ask(distributions) for _ in range(self.population)]
         return {
@@ -126,20 +128,14 @@ class Optuna(Strategy):
         return samplers.RandomSampler(seed=seed)
 
     def _journal(self) -> Any:
-        """The study on disk."""
-        optuna = _package()
+        """What the studies on disk are kept in."""
         from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend
 
         assert self.journal is not None
         path = Path(self.journal)
         path.parent.mkdir(parents=True, exist_ok=True)
-        return optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(str(path))),
-            study_name=self.study,
-            direction="maximize",
-            load_if_exists=True,
-        )
+        return JournalStorage(JournalFileBackend(str(path)))
 
     def _others(self, space: Space, past) -> list[Any]:
         """Trials of the journal that are not of this search.
@@ -148,7 +144,10 @@ class Optuna(Strategy):
             InputError: When they are of another space.
         """
         own = {trial.user_attrs["key"] for trial in _trials(space, past)}
-        found = self._journal().get_trials(deepcopy=False)
+        optuna, journal = _package(), self._journal()
+        if self.study not in optuna.get_all_study_names(journal):
+            return []
+        found = optuna.load_study(study_name=self.study, storage=journal).get_trials(deepcopy=False)
         others = [trial for trial in found if trial.user_attrs.get("key") not in own]
         wanted = {name: _distribution(space[name]) for name in space}
         for trial in others:
@@ -169,12 +168,20 @@ class Optuna(Strategy):
         """Adds the round that has ended to the journal, unless it is there."""
         if self.journal is None:
             return
-        study = self._journal()
+        known = _trials(space, standing.past)
+        study = _package().create_study(
+            storage=self._journal(),
+            study_name=self.study,
+            directions=_directions(known),
+            load_if_exists=True,
+        )
         there = {trial.user_attrs.get("key") for trial in study.get_trials(deepcopy=False)}
-        known = [
-            trial for trial in _trials(space, standing.past) if trial.user_attrs["key"] not in there
-        ]
-        study.add_trials(known)
+        study.add_trials([trial for trial in known if trial.user_attrs["key"] not in there])
+
+
+def _directions(trials: list[Any]) -> list[str]:
+    """One for each score of a trial."""
+    return ["maximize"] * max((trial.user_attrs.get("scores", 1) for trial in trials), default=1)
 
 
 def _trials(space: Space, past) -> list[Any]:
@@ -192,14 +199,20 @@ def _trials(space: Space, past) -> list[Any]:
             # Equal hyperparameters and value in the same slot and round: the same training.
             key = f"{number}/{member}/{value!r}/{sorted(params.items())!r}"
             done = np.isfinite(value)
+            values = [value] if each.scores is None else each.scores[member].tolist()
             states = optuna.trial.TrialState
             trials.append(
                 optuna.trial.create_trial(
                     params=params,
                     distributions=distributions,
-                    value=value if done else None,
+                    values=values if done else None,
                     state=states.COMPLETE if done else states.FAIL,
-                    user_attrs={"round": number, "member": member, "key": key},
+                    user_attrs={
+                        "round": number,
+                        "member": member,
+                        "key": key,
+                        "scores": len(values),
+                    },
                 )
             )
     return trials

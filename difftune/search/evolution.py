@@ -66,7 +66,7 @@ class Evolution(Strategy):
     def propose(self, space: Space, standing: Standing, rng: np.random.Generator) -> Proposal:
         """The next generation."""
         members = self.population
-        fitness = np.where(np.isfinite(standing.past[-1].best), standing.past[-1].best, -np.inf)
+        fitness = standing.past[-1].fitness
         order = np.argsort(-fitness, kind="stable")
         order = order[np.isfinite(fitness[order])]
         if not len(order):

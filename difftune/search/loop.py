@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from difftune.errors import DifftuneError, InputError
+from difftune.search import front
 from difftune.search.proposal import Proposal, Round, Standing, Strategy
 from difftune.search.space import Space
 from difftune.training import (
@@ -61,8 +62,9 @@ class SearchResult:
 
     Attributes:
         history: What happened.
-        best: Best snapshot of every slot, `[members]` in front, on the host.
-        winner: Slot of the best of them by validation score.
+        best: Best snapshot of every slot, `[members]` in front, on the host; of several scores
+            the networks next to their front instead, as many.
+        winner: Number of the best of them by validation score.
     """
 
     history: History
@@ -97,7 +99,8 @@ class _Log:
         )
 
     def epoch(self, number: int, round_number: int, record) -> None:
-        self._append(self.epochs, {"epoch": number, "round": round_number} | record._asdict())
+        given = {name: value for name, value in record._asdict().items() if value is not None}
+        self._append(self.epochs, {"epoch": number, "round": round_number} | given)
 
     def facts(self) -> dict:
         """As JSON can hold it, numbers to the last digit."""
@@ -126,6 +129,7 @@ class _Log:
             eligible=self.epochs["eligible"][-1],
             hyperparameters=past[-1].hyperparameters,
             past=past,
+            scores=self.epochs["scores"][-1] if "scores" in self.epochs else None,
         )
 
     def round(self, number: int) -> Round:
@@ -134,13 +138,19 @@ class _Log:
         score, eligible = (
             np.stack([self.epochs[name][row] for row in rows]) for name in ("score", "eligible")
         )
-        best = np.max(np.where(eligible & np.isfinite(score), score, -np.inf), axis=0)
+        able = np.where(eligible & np.isfinite(score), score, -np.inf)
+        best, at = np.max(able, axis=0), np.argmax(able, axis=0)
+        scores = None
+        if "scores" in self.epochs:
+            every = np.stack([self.epochs["scores"][row] for row in rows])
+            scores = every[at, np.arange(len(at))]
         return Round(
             parents=self.rounds["parents"][number],
             restart=self.rounds["restart"][number],
             hyperparameters=self.values(number),
             score=score[-1],
             best=np.where(np.isfinite(best), best, np.nan),
+            scores=scores,
         )
 
     def begun(self, epochs_per_round: int) -> np.ndarray:
@@ -160,14 +170,17 @@ class _Log:
             if name.startswith(prefix)
         }
 
-    def history(self, status: np.ndarray) -> History:
+    def history(self, status: np.ndarray, score_names: tuple[str, ...]) -> History:
         columns = {name: np.stack(rows) for name, rows in (self.epochs | self.rounds).items()}
         prefix = "hyperparameters/"
         values = {k.removeprefix(prefix): v for k, v in columns.items() if k.startswith(prefix)}
         plain = {k: v for k, v in columns.items() if not k.startswith(prefix)}
         plain.pop("eligible")
         return History(
-            hyperparameters=values, status=tuple(STATUS[code] for code in status), **plain
+            hyperparameters=values,
+            status=tuple(STATUS[code] for code in status),
+            score_names=score_names,
+            **plain,
         )
 
 
@@ -206,6 +219,7 @@ def run_search(
             f"the strategy wants {strategy.population} members, the population has {members}: "
             "give both the same number."
         )
+    several = tuple(getattr(population.metric, "names", ()))
     constant = {name: np.full(members, float(value)) for name, value in (fixed or {}).items()}
     first = _settled(strategy.start(space, _stream(population, 0)), space)
     population.check(set(first.hyperparameters) | set(constant))
@@ -248,7 +262,10 @@ def run_search(
             state, record = population.epoch(state, values, epoch=epoch, epochs=length, begun=begun)
             log.epoch(epoch, number, jax.device_get(record))
         state = population.collected(state)
-        kept = _better(state.best, kept, strategy)
+        if several and strategy.keeps_front:
+            kept = _foremost(state.best, kept)
+        else:
+            kept = _better(state.best, kept, strategy)
         if checkpoints is not None and population.processes.rank == 0:
             checkpoints.save(number + 1, (state, kept), log.facts())
         if on_round is not None and population.processes.rank == 0:
@@ -270,7 +287,7 @@ def run_search(
     assert kept is not None, "what was trained was kept"
     if population.processes.rank == 0:
         strategy.finish(space, log.standing())
-    return _result(state, kept, log, strategy)
+    return _result(state, kept, log, strategy, several)
 
 
 def _found(
@@ -300,6 +317,23 @@ def _better(new: Snapshot, old: Snapshot | None, strategy: Strategy) -> Snapshot
     return jax.tree.map(np.asarray, choose(jnp.asarray(merits[0] > merits[1]), new, old))
 
 
+def _foremost(new: Snapshot, old: Snapshot | None) -> Snapshot:
+    """As many of both as there are members: those next to the front, and the best compromise."""
+    if old is None:
+        return jax.tree.map(np.array, new)
+    pool = jax.tree.map(lambda *each: np.concatenate(each), new, old)
+    # Whoever was not bettered in this round is there twice.
+    _, first = np.unique(np.stack([pool.slot, pool.epoch]), axis=1, return_index=True)
+    able = first[np.isfinite(pool.score[first])]
+    place = np.full(len(pool.score), len(pool.score))
+    place[able] = front.places(pool.scores[able])
+    if len(able):
+        place[able[np.argmax(pool.score[able])]] = -1
+    # Those that count for nothing come last, and fill the rest.
+    order = np.argsort(place, kind="stable")[: len(old.score)]
+    return jax.tree.map(lambda leaf: leaf[order], pool)
+
+
 def _settled(proposal: Proposal, space: Space) -> Proposal:
     """With what does not count at its middle."""
     return replace(proposal, hyperparameters=space.settled(proposal.hyperparameters))
@@ -323,10 +357,12 @@ def _stream(population: Population, number: int) -> np.random.Generator:
     return np.random.default_rng([population.seed, 0, number])
 
 
-def _result(state: Member, best: Snapshot, log: _Log, strategy: Strategy) -> SearchResult:
+def _result(
+    state: Member, best: Snapshot, log: _Log, strategy: Strategy, several: tuple[str, ...]
+) -> SearchResult:
     score = np.asarray(best.score)
     merit = strategy.merit(score)
-    history = log.history(np.asarray(state.status))
+    history = log.history(np.asarray(state.status), several)
     if not np.any(np.isfinite(merit)):
         counts = {name: history.status.count(name) for name in STATUS}
         raise SearchError(

@@ -3,11 +3,13 @@
 import abc
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from difftune.errors import InputError
+from difftune.search import front
 from difftune.search.space import Space
 
 
@@ -37,6 +39,7 @@ class Round:
         score: Validation score at the end of the round; NaN for a member that diverged.
         best: Best score of an epoch of the round in which the member was eligible; NaN if it never
             was.
+        scores: All scores of that epoch, where there are several.
     """
 
     parents: Int[np.ndarray, " members"]
@@ -44,11 +47,17 @@ class Round:
     hyperparameters: dict[str, Float[np.ndarray, " members"]]
     score: Float[np.ndarray, " members"]
     best: Float[np.ndarray, " members"]
+    scores: Float[np.ndarray, "members scores"] | None = None
 
     @property
     def moved(self) -> Bool[np.ndarray, " members"]:
         """Slots whose member came from another one, or began afresh."""
         return self.restart | (self.parents != np.arange(len(self.parents)))
+
+    @property
+    def fitness(self) -> Float[np.ndarray, " members"]:
+        """As that of `Standing`, of the best epochs of the round."""
+        return _fitness(self.best, self.scores)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +70,7 @@ class Standing:
         eligible: Members that may be chosen or copied: neither diverged nor overtrained.
         hyperparameters: Values of the round that has ended.
         past: All rounds so far, the one that has ended last.
+        scores: All scores, where there are several; `score` is their geometric mean.
     """
 
     round: int
@@ -68,11 +78,15 @@ class Standing:
     eligible: Bool[np.ndarray, " members"]
     hyperparameters: dict[str, Float[np.ndarray, " members"]]
     past: Sequence[Round] = ()
+    scores: Float[np.ndarray, "members scores"] | None = None
 
     @property
     def fitness(self) -> Float[np.ndarray, " members"]:
-        """The scores of those that may be chosen, minus infinity for the others."""
-        return np.where(self.eligible & np.isfinite(self.score), self.score, -np.inf)
+        """The scores of those that may be chosen, minus infinity for the others.
+
+        Where there are several scores, it is minus the place on the way to the Pareto front.
+        """
+        return _fitness(np.where(self.eligible, self.score, np.nan), self.scores)
 
     @property
     def age(self) -> Int[np.ndarray, " members"]:
@@ -98,6 +112,10 @@ class Strategy(abc.ABC):
     Raises:
         InputError: For a number below 1.
     """
+
+    keeps_front: ClassVar[bool] = True
+    """Whether of several scores the networks next to the Pareto front are kept, whatever their
+    slots; else the best of each slot."""
 
     population: int = 16
     rounds: int = 10
@@ -139,6 +157,16 @@ class Strategy(abc.ABC):
 
     def finish(self, space: Space, standing: Standing) -> None:  # noqa: B027
         """Called once the last round has ended; for strategies that keep a record of their own."""
+
+
+def _fitness(score: np.ndarray, scores: np.ndarray | None) -> Float[np.ndarray, " members"]:
+    """What members are ranked by; minus infinity where the score is not finite."""
+    able = np.isfinite(score)
+    if scores is None:
+        return np.where(able, score, -np.inf)
+    fitness = np.full(len(score), -np.inf)
+    fitness[able] = -front.places(scores[able]).astype(float)
+    return fitness
 
 
 def fresh(hyperparameters: dict[str, Float[np.ndarray, " members"]], members: int) -> Proposal:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float
@@ -20,7 +21,8 @@ class Repeated(Strategy):
     the same hyperparameters and ancestors. The score of a trial is the mean over its executions,
     less `caution` standard deviations; it is eligible if all of them are.
 
-    Size, rounds and epochs are those of the strategy, with `executions` times the members.
+    Size, rounds and epochs are those of the strategy, with `executions` times the members. Of
+    several scores the geometric mean counts.
 
     Args:
         strategy: Who proposes.
@@ -33,6 +35,9 @@ class Repeated(Strategy):
     Raises:
         InputError: For less than two executions, or a negative caution.
     """
+
+    # The executions of a trial stay side by side.
+    keeps_front: ClassVar[bool] = False
 
     strategy: Strategy = field(default_factory=Random)
     executions: int = 3
@@ -103,6 +108,7 @@ class Repeated(Strategy):
             eligible=np.asarray(eligible),
             hyperparameters=self._firsts(standing.hyperparameters),
             past=self._past(standing.past),
+            scores=None,
         )
 
     def _firsts(self, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

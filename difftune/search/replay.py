@@ -1,6 +1,7 @@
 """Trains a known schedule of hyperparameters again, from other start values."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float
@@ -18,6 +19,8 @@ class Replay(Strategy):
     Args:
         schedule: Value of each hyperparameter in each round; the last one stays.
     """
+
+    keeps_front: ClassVar[bool] = False
 
     schedule: dict[str, Float[np.ndarray, " rounds"]]
 

@@ -24,6 +24,8 @@ class History:
         status: `"running"`, `"stopped early"`, or `"diverged: "` with the reason, at the end.
         overtraining: How far training and validation are apart, in units of what is allowed; above
             1 a member is not eligible. None where it was not recorded.
+        scores: All validation scores, where there are several; `score` is their geometric mean.
+        score_names: What they are called.
     """
 
     epoch: Int[np.ndarray, " epochs"]
@@ -38,6 +40,8 @@ class History:
     restart: Bool[np.ndarray, "rounds members"]
     status: tuple[str, ...]
     overtraining: Float[np.ndarray, "epochs members"] | None = None
+    scores: Float[np.ndarray, "epochs members scores"] | None = None
+    score_names: tuple[str, ...] = ()
 
     def schedule(self, *, epoch: int, member: int) -> dict[str, Float[np.ndarray, " rounds"]]:
         """The hyperparameters along the line of descent of a member.

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, PyTree
 from difftune.objectives import Batch, Objective
 from difftune.objectives.base import Function
 from difftune.objectives.batch import Column, changed, signal_probability
+from difftune.objectives.tradeoff import compromise
 from difftune.training.batches import Part, batch_at
 from difftune.training.blueprint import Blueprint, Weights
 from difftune.training.chunks import in_chunks
@@ -45,6 +46,8 @@ class Snapshot(NamedTuple):
     epoch: Array
     slot: Array
     inputs: Array | None = None
+    scores: Array | None = None
+    """All scores, where the metric gives several."""
 
 
 class EpochRecord(NamedTuple):
@@ -58,12 +61,8 @@ class EpochRecord(NamedTuple):
     train_score: Float[Array, "*members"]
     eligible: Bool[Array, "*members"]
     overtraining: Float[Array, "*members"]
-
-
-def _nothing() -> EpochRecord:
-    """The record of an epoch that gave nothing."""
-    nan = jnp.float32(jnp.nan)
-    return EpochRecord(nan, nan, nan, nan, nan, jnp.zeros((), bool), nan)
+    scores: Float[Array, "*members scores"] | None = None
+    """All scores, where the metric gives several."""
 
 
 class Member(NamedTuple):
@@ -124,6 +123,18 @@ class Training:
     sizes: Sequence[int]
     chunk: int | None = None
 
+    def _nothing(self) -> EpochRecord:
+        """The record of an epoch that gave nothing."""
+        nan = jnp.float32(jnp.nan)
+        return EpochRecord(
+            nan, nan, nan, nan, nan, jnp.zeros((), bool), nan, self._several(jnp.nan)
+        )
+
+    def _several(self, value: float) -> Array | None:
+        """A value for each score, if the metric gives several."""
+        names = getattr(self.metric, "names", ())
+        return jnp.full(len(names), value, jnp.float32) if names else None
+
     def start(self, own: Identity) -> Member:
         """A member before its first epoch."""
         weights_key, objective_key = jax.random.split(own.key)
@@ -141,8 +152,9 @@ class Training:
                 epoch=jnp.int32(-1),
                 slot=own.slot,
                 inputs=own.inputs,
+                scores=self._several(-jnp.inf),
             ),
-            record=_nothing(),
+            record=self._nothing(),
             stale=jnp.int32(0),
             rate=jnp.float32(1.0),
             status=jnp.int32(RUNNING),
@@ -174,7 +186,7 @@ class Training:
             weights=weights,
             objective=objective,
             optimizer=optimizer,
-            record=choose(finite, so_far, _nothing()),
+            record=choose(finite, so_far, self._nothing()),
             status=jnp.where(finite, RUNNING, status).astype(jnp.int32),
         )
 
@@ -195,8 +207,10 @@ class Training:
         if own.fold is not None:
             samples = jax.tree.map(lambda column: jnp.asarray(column)[own.fold], samples)
         validation, comparison = samples
-        validation_loss, score, hard_loss, scored = self.evaluate(member, own, validation)
-        train_loss, train_score, _, seen = self.evaluate(member, own, comparison)
+        validation_loss, measured, hard_loss, scored = self.evaluate(member, own, validation)
+        train_loss, train_measured, _, seen = self.evaluate(member, own, comparison)
+        score, train_score = compromise(measured), compromise(train_measured)
+        scores = measured if jnp.ndim(measured) else None
         evidence = Evidence(train_score, score, train_loss, validation_loss, seen, scored)
 
         running = jnp.isfinite(score) & jnp.isfinite(validation_loss)
@@ -212,6 +226,7 @@ class Training:
             clock.epoch,
             own.slot,
             own.inputs,
+            scores,
         )
         stale = jnp.where(better, 0, member.stale + 1)
         nan = jnp.where(running, 0.0, jnp.nan)
@@ -225,6 +240,7 @@ class Training:
                 train_score + nan,
                 eligible,
                 beyond + nan,
+                None if scores is None else scores + nan,
             ),
             stale=stale,
             rate=self._rate(member.rate, stale, own.hyperparameters),

@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ from difftune.objectives import (
     NuisanceCorrelation,
     Objective,
     PoiUncertainty,
+    Robustness,
     RocArea,
     RocAuc,
     Separation,
@@ -49,6 +51,7 @@ from difftune.objectives import (
     Significance,
     SOverRootB,
     ThroughFit,
+    Tradeoff,
     as_objective,
 )
 from difftune.search import (
@@ -107,6 +110,7 @@ FIT_SCORES: dict[str, tuple[type[ThroughFit], float]] = {
     "discovery_significance": (DiscoverySignificance, 0.5),
     "poi_precision": (PoiUncertainty, 1.0),
     "limit_strength": (ExpectedLimit, 1.0),
+    "robustness": (Robustness, 1.0),
 }
 NARROW = 1e-3
 """Width of the kernel where bins are to be all but hard."""
@@ -288,26 +292,35 @@ def objective(config: Config) -> Objective:
 
 
 def metric(config: Config) -> Any:
-    """The validation score."""
+    """The validation score, or several."""
     section = config.training
-    if section.score in FIT_SCORES:
-        if section.min_signal_efficiency is not None:
-            raise InputError("training.min_signal_efficiency: a score from the fit has no cut.")
-        kind, power = FIT_SCORES[section.score]
-        more = {name: value for name, value in nuisances(config).items() if name != "poi"}
+    names: list[str] = [section.score] if isinstance(section.score, str) else [*section.score]
+    if doubled := [name for name, count in Counter(names).items() if count > 1]:
+        raise InputError(f"training.score names {doubled[0]!r} more than once.")
+    if section.robust_against and "robustness" not in names:
+        raise InputError("training.robust_against: the score is not robustness.")
+    cuts = {"cut_significance", "cut_ams"}
+    if section.min_signal_efficiency is not None and not cuts & set(names):
+        raise InputError(
+            f"training.min_signal_efficiency does not belong to the score {' or '.join(names)!r}, "
+            "which has no cut: take cut_significance or cut_ams."
+        )
+    scores = {name: _score(name, config) for name in names}
+    return Tradeoff(scores) if len(scores) > 1 else scores[names[0]]
+
+
+def _score(name: str, config: Config) -> Any:
+    section = config.training
+    if name in FIT_SCORES:
+        kind, power = FIT_SCORES[name]
+        more = {key: value for key, value in nuisances(config).items() if key != "poi"}
         filled = FitModel(bins=max(section.score_bins, 2), bandwidth=(NARROW, NARROW), **more)
-        return FitScore(objective=kind(model=filled), power=power)
-    cls = METRICS[section.score]
+        own = {"parameters": section.robust_against} if kind is Robustness else {}
+        return FitScore(objective=kind(model=filled, **own), power=power)
+    cls = METRICS[name]
+    given = {"bins": section.score_bins, "min_signal_efficiency": section.min_signal_efficiency}
     known = inspect.signature(cls).parameters
-    options: dict[str, Any] = {"bins": section.score_bins} if "bins" in known else {}
-    if section.min_signal_efficiency is not None:
-        if "min_signal_efficiency" not in known:
-            raise InputError(
-                f"training.min_signal_efficiency does not belong to the score {section.score!r}: "
-                "take cut_significance or cut_ams."
-            )
-        options["min_signal_efficiency"] = section.min_signal_efficiency
-    return cls(**options)
+    return cls(**{k: v for k, v in given.items() if k in known and v is not None})
 
 
 def overtraining(config: Config) -> Condition:

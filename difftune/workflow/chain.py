@@ -331,7 +331,13 @@ def results(outcome: Outcome) -> dict[str, Any]:
 
 def history_csv(history: History) -> str:
     """One row an epoch and member: losses, scores, hyperparameters, parent."""
-    measured = ("loss", "validation_loss", "hard_loss", "score", "train_score")
+    measured = {
+        name: getattr(history, name)
+        for name in ("loss", "validation_loss", "hard_loss", "score", "train_score")
+    }
+    for number, name in enumerate(history.score_names):
+        assert history.scores is not None, "it has names"
+        measured[name] = history.scores[..., number]
     names = sorted(history.hyperparameters)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
@@ -343,7 +349,7 @@ def history_csv(history: History) -> str:
                     epoch,
                     number,
                     member,
-                    *(f"{getattr(history, name)[row, member]:.7g}" for name in measured),
+                    *(f"{values[row, member]:.7g}" for values in measured.values()),
                     history.parents[number, member],
                     int(history.restart[number, member]),
                     *(f"{history.hyperparameters[name][number, member]:.7g}" for name in names),

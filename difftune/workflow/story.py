@@ -155,8 +155,11 @@ def _inputs(outcome: "Outcome", plots: _Plots, tables: _Tables, label) -> Sectio
 def _search(outcome: "Outcome", plots: _Plots, tables: _Tables, label) -> Section:
     result = outcome.tuned.result
     history = result.history
-    best = (int(result.best.epoch[result.winner]), result.winner)
-    common = {"best": best, "score_name": "Validation significance", "label": label}
+    best = (int(result.best.epoch[result.winner]), int(result.best.slot[result.winner]))
+    score = outcome.config.training.score
+    own = "significance" if score in ("significance", "discovery_significance") else "score"
+    score_name = f"Validation {own}" if isinstance(score, str) else "Mean of the scores"
+    common = {"best": best, "score_name": score_name, "label": label}
     blocks: list[Block] = [
         plots.one(
             report.loss_history(history, **common),
@@ -185,13 +188,24 @@ def _search(outcome: "Outcome", plots: _Plots, tables: _Tables, label) -> Sectio
             )
         )
     if history.hyperparameters:
-        blocks.append(report.ParallelCoordinates(history, best, "Validation significance"))
+        blocks.append(report.ParallelCoordinates(history, best, score_name))
     if condition := report.score_against_condition(history, **common):
         blocks.append(
             plots.one(
                 condition,
                 "score_against_condition",
                 "What the overtraining condition excludes: members and epochs right of the line.",
+            )
+        )
+    if history.scores is not None:
+        front = np.array([list(rank.scores.values()) for rank in outcome.tuned.front])
+        chosen = np.asarray(result.best.scores)[result.winner]
+        blocks.append(
+            plots.one(
+                report.pareto_front(history, front, chosen=chosen, label=label),
+                "front",
+                "The scores of every member and epoch, and the networks that no other one beats in "
+                "all of them. The chosen one has the largest geometric mean.",
             )
         )
     blocks.append(tables(report.members_table(history, best=best), "members"))

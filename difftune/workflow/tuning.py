@@ -23,6 +23,7 @@ from difftune.search import (
     Strategy,
     run_search,
 )
+from difftune.search.front import dominated
 from difftune.search.space import Choice
 from difftune.training import (
     Alone,
@@ -233,13 +234,17 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Rank:
-    """A member's place: its slot, validation score, the epoch of its best, and its values then."""
+    """A network's place: its number, validation score, epoch, and hyperparameters then.
+
+    Of several scores, `score` is the geometric mean of `scores`.
+    """
 
     member: int
     score: float
     epoch: int
     status: str
     hyperparameters: dict[str, float]
+    scores: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,23 +285,54 @@ class Tuned:
     @property
     def ranking(self) -> list[Rank]:
         """The members by validation score, the best first."""
-        best, history = self.result.best, self.result.history
-        order = np.argsort(-np.asarray(best.score), kind="stable")
-        searched = set(history.hyperparameters)
-        return [
-            Rank(
-                member=int(slot),
-                score=float(best.score[slot]),
-                epoch=int(best.epoch[slot]),
-                status=history.status[slot],
-                hyperparameters={
-                    name: float(values[slot])
-                    for name, values in best.hyperparameters.items()
-                    if name in searched
-                },
+        order = np.argsort(-np.asarray(self.result.best.score), kind="stable")
+        return [self._rank(number) for number in order.tolist()]
+
+    @property
+    def front(self) -> list[Rank]:
+        """The networks that no other one beats in all validation scores, by the first of them.
+
+        Of a single score this is the best one.
+        """
+        best = self.result.best
+        several = best.score[:, None] if best.scores is None else best.scores
+        able = np.flatnonzero(np.isfinite(best.score))
+        foremost = able[~dominated(np.asarray(several)[able])]
+        order = foremost[np.argsort(-np.asarray(several)[foremost, 0], kind="stable")]
+        return [self._rank(number) for number in order.tolist()]
+
+    def choosing(self, member: int) -> "Tuned":
+        """The same search with another network chosen, such as one of the front.
+
+        Args:
+            member: Its number, `Rank.member`.
+
+        Raises:
+            InputError: There is none that may be chosen.
+        """
+        score = self.result.best.score
+        if not 0 <= member < len(score) or not np.isfinite(score[member]):
+            raise InputError(
+                f"choosing({member}): no network of this number may be chosen; take the `member` "
+                "of one in `ranking` or `front`."
             )
-            for slot in order
-        ]
+        return replace(self, result=replace(self.result, winner=member))
+
+    def _rank(self, number: int) -> Rank:
+        best, history = self.result.best, self.result.history
+        several = () if best.scores is None else best.scores[number].tolist()
+        return Rank(
+            member=number,
+            score=float(best.score[number]),
+            epoch=int(best.epoch[number]),
+            status=history.status[int(best.slot[number])],
+            hyperparameters={
+                name: float(values[number])
+                for name, values in best.hyperparameters.items()
+                if name in history.hyperparameters
+            },
+            scores=dict(zip(history.score_names, several, strict=True)),
+        )
 
     def retrain(
         self,
@@ -381,7 +417,8 @@ def tune(
             gradient is that of the whole batch, in bounded memory.
         patience: Epochs without a better validation score until a member stops.
         metric: Validation score, of the form of an objective; larger is better. The stat-only
-            Asimov significance by default.
+            Asimov significance by default. With a `Tradeoff` of several, `Tuned.front` has the
+            networks that no other one beats in all.
         overtraining: Condition that a network must meet to be chosen.
         negative_weights: `"keep"`, `"absolute"` or `"resample"`, in the training only
             (`difftune.training.treated_weights`).

@@ -16,6 +16,7 @@ from difftune.objectives import (
     FisherInformation,
     FitModel,
     PoiUncertainty,
+    Robustness,
     Variation,
     Varied,
 )
@@ -47,6 +48,8 @@ LOSSES = {
     "uncertainty": PoiUncertainty(model=MODEL),
     "limit": ExpectedLimit(model=MODEL, rounds=5),
     "information": FisherInformation(model=MODEL, parameters=("mu", "scale", "norm_ttbar")),
+    "robustness": Robustness(model=MODEL, parameters=("scale", "tune")),
+    "robustness to all": Robustness(model=MODEL),
 }
 
 

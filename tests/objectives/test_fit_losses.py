@@ -139,6 +139,23 @@ def test_uncertainties_are_the_inverse_of_pyhfs_second_derivatives(measured):
     assert measured.values["information"] == pytest.approx(log_det, rel=1e-4)
 
 
+def test_robustness_is_a_ratio_of_uncertainties_of_pyhf(measured):
+    covariance = uncertainties(measured.pyhf, measured.asimov[1.0], measured.point)
+    names = np.array(measured.pyhf.config.par_names)
+    free = np.flatnonzero(np.diag(covariance))
+    information, names = np.linalg.inv(covariance[np.ix_(free, free)]), names[free]
+    for name, left in (
+        ("robustness", ~np.isin(names, ["scale", "tune"])),
+        ("robustness to all", names == "mu"),
+    ):
+        place = list(names[left]).index("mu")
+        variance = np.linalg.inv(information[np.ix_(left, left)])[place, place]
+        mu = names == "mu"
+        expected = np.sqrt(variance / covariance[np.ix_(free, free)][mu, mu][0])
+        assert expected < 0.95
+        assert np.exp(-measured.values[name]) == pytest.approx(expected, rel=1e-4)
+
+
 def test_slopes_are_those_of_finite_differences():
     with jax.enable_x64(True):
         scores, b = sample()

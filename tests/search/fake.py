@@ -22,6 +22,7 @@ class Game:
         train: From potentials and hyperparameters to the potentials an epoch later.
         score: Of potentials and hyperparameters.
         eligible: Of hyperparameters; by default all are.
+        scores: Several scores of hyperparameters, where there are.
     """
 
     train: Callable[[np.ndarray, Values], np.ndarray]
@@ -29,6 +30,7 @@ class Game:
     eligible: Callable[[Values], np.ndarray] = lambda values: np.ones(
         len(next(iter(values.values()))), bool
     )
+    scores: Callable[[Values], np.ndarray] | None = None
 
 
 @dataclass
@@ -53,6 +55,7 @@ class Played:
             eligible=np.isfinite(last.best),
             hyperparameters=last.hyperparameters,
             past=tuple(self.past),
+            scores=last.scores,
         )
 
 
@@ -89,6 +92,7 @@ def play(
                 hyperparameters=values,
                 score=score,
                 best=np.where(np.isfinite(best), best, np.nan),
+                scores=None if game.scores is None else game.scores(values),
             )
         )
         played.best = max(played.best, float(np.max(best)))

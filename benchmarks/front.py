@@ -1,0 +1,162 @@
+"""Significance against robustness: the Pareto front that one search finds, on test events.
+
+neos' blobs (arXiv 2203.05570): signal and background in a plane, and a systematic variation that
+moves the background. Cross-entropy separates best, and sees nothing of the variation; a loss
+through the fit avoids it, and pays in separation. How much of it there is in the loss is a
+hyperparameter, and the search has two scores: the stat-only significance, and the robustness, which
+is sigma(mu) if the variation were known over sigma(mu).
+
+The front is chosen on validation events. What counts is the area that it covers on test events:
+the share of all pairs of scores, up to the best significance of cross-entropy alone and a
+robustness of 1, that a network of the front reaches in both.
+"""
+
+import importlib.util
+import statistics
+import tempfile
+from dataclasses import replace
+
+import numpy as np
+
+from benchmarks.neos import BACKGROUND, SIGNAL, blobs
+from benchmarks.search import on_other_events
+from benchmarks.table import Row
+
+# By how much the background moves, as between the centres of neos' blobs.
+UP, DOWN = np.array([1.5, 3.0]), np.array([-3.5, -0.5])
+
+
+def events(count: int, seed: int):
+    """Signal and background, so many each, with the background moved up and down."""
+    import difftune as dt
+
+    x = blobs(count, seed)
+    label = np.repeat([1, 0], count)
+
+    def moved(shift, variations=None):
+        return dt.Events.from_arrays(
+            features=np.concatenate([x["signal"], x["background"] + shift]).astype(np.float32),
+            process=1 - label,
+            weight=np.where(label == 1, SIGNAL, BACKGROUND).astype(np.float32) / count,
+            feature_names=["x", "y"],
+            processes=[dt.Process(name="signal", role="signal"), dt.Process(name="background")],
+            event_number=np.tile(np.arange(count), 2),
+            variations=variations,
+        )
+
+    return moved(0.0, {"place": (moved(UP), moved(DOWN))})
+
+
+def task(count: int):
+    """What is trained, and its two scores."""
+    import difftune as dt
+    from difftune.objectives import FitModel, FitScore, PoiUncertainty, Robustness, Significance
+
+    trained = FitModel(bins=8, bandwidth=(0.1, 0.02), mc_statistics=False)
+    judged = FitModel(bins=10, bandwidth=(1e-3, 1e-3), mc_statistics=False)
+    return dt.workflow.Task(
+        split=dt.workflow.Split(events=events(count, 1)),
+        model=dt.models.MLP(hidden=(32, 32)),
+        objective=dt.objectives.CrossEntropy() + "fit" * PoiUncertainty(model=trained),
+        batch_size=2000,
+        patience=10_000,
+        metric=dt.objectives.Tradeoff(
+            {
+                "significance": Significance(bins=10),
+                "robustness": FitScore(objective=Robustness(model=judged, parameters=("place",))),
+            }
+        ),
+    )
+
+
+def area(scores: np.ndarray) -> float:
+    """What a front covers, by its points."""
+    height, total = 0.0, 0.0
+    for first, second in scores[np.argsort(-scores[:, 0])]:
+        total += first * max(second - height, 0.0)
+        height = max(second, height)
+    return total
+
+
+def run(*, quick: bool) -> list[Row]:
+    """Fronts of searches of equal length, and the best of cross-entropy alone."""
+    import jax
+
+    import difftune as dt
+
+    seeds, members, rounds, epochs, count = (2, 4, 2, 1, 2000) if quick else (5, 16, 8, 2, 10_000)
+    dt.training.use_cpu_cores()
+    job = task(count)
+    space = dt.Space(learning_rate=dt.log_uniform(1e-3, 3e-2), fit=dt.log_uniform(1e-2, 1e2))
+    length = rounds * epochs
+    strategies = {
+        "PBT": dt.search.PBT(population=members, rounds=rounds, epochs_per_round=epochs),
+        "random": dt.search.Random(population=members, rounds=1, epochs_per_round=length),
+    }
+    if importlib.util.find_spec("optuna"):
+        batch = max(2, members // 4)
+        strategies["TPE"] = dt.search.Optuna(
+            population=batch, rounds=members // batch, epochs_per_round=length
+        )
+    rows = []
+    with tempfile.TemporaryDirectory() as cache:
+        jax.config.update("jax_compilation_cache_dir", cache)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        plain = replace(job, objective=dt.objectives.CrossEntropy()).search(
+            dt.search.Replay(
+                population=seeds,
+                rounds=1,
+                epochs_per_round=length,
+                schedule={"learning_rate": np.array([3e-3])},
+            ),
+            dt.Space(),
+            seed=1,
+        )
+        reference = np.array(
+            [on_other_events(plain.choosing(slot), job.split.test) for slot in range(seeds)]
+        )
+        best = reference[:, 0].max()
+        for number, what in enumerate(("significance", "robustness")):
+            rows.append(_row(f"cross-entropy alone: {what}", reference[:, number]))
+        areas: dict[str, list[float]] = {}
+        for name, strategy in strategies.items():
+            found: dict[str, list[float]] = {}
+            for seed in range(1, seeds + 1):
+                tuned = job.search(strategy, space, seed=seed)
+                front = tuned.front
+                promised = np.array([list(rank.scores.values()) for rank in front])
+                held = np.array(
+                    [on_other_events(tuned.choosing(rank.member), job.split.test) for rank in front]
+                )
+                areas.setdefault(name, []).append(area(held / [best, 1.0]))
+                for key, value in {
+                    "networks of the front": len(front),
+                    "area on test events": areas[name][-1],
+                    "area, validation / test": area(promised / [best, 1.0]) / areas[name][-1],
+                    "most significant: significance": held[0, 0],
+                    "most significant: robustness": held[0, 1],
+                    "most robust: significance": held[-1, 0],
+                    "most robust: robustness": held[-1, 1],
+                    "still not beaten on test events": 1.0
+                    - np.mean(dt.search.front.dominated(held)),
+                }.items():
+                    found.setdefault(key, []).append(float(value))
+            rows += [_row(f"{name}: {key}", np.array(values)) for key, values in found.items()]
+    alone = area(reference / [best, 1.0])
+    rows.append(Row(what="cross-entropy alone: area", required="", measured=alone))
+    ratios = [each / alone for each in areas["PBT"]]
+    rows.append(
+        Row(
+            what="PBT's front / cross-entropy alone, area",
+            required=">= 1.05",
+            measured=statistics.median(ratios),
+            spread=f"({min(ratios):.3f} to {max(ratios):.3f})",
+        )
+    )
+    return rows
+
+
+def _row(what: str, values: np.ndarray) -> Row:
+    deviation = np.std(values, ddof=1) if len(values) > 1 else 0.0
+    spread = f"± {deviation:.3g} over {len(values)} seeds"
+    return Row(what=what, required="", measured=float(np.mean(values)), spread=spread)

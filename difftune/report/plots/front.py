@@ -1,0 +1,84 @@
+"""Scores that compete: what the search has tried, and what no network beats."""
+
+import numpy as np
+from jaxtyping import Float
+
+from difftune.report.style import (
+    BLUE,
+    DEFAULT_LABEL,
+    INK,
+    ORANGE,
+    RED,
+    Label,
+    PlotFigure,
+    draw_label,
+    new_figure,
+    plain,
+    set_ticks,
+    styled,
+)
+from difftune.training.history import History
+
+
+@styled
+def pareto_front(
+    history: History,
+    front: Float[np.ndarray, "networks scores"],
+    *,
+    chosen: Float[np.ndarray, " scores"],
+    label: Label = DEFAULT_LABEL,
+) -> PlotFigure:
+    """The first score against each other one: every member and epoch, and the Pareto front.
+
+    Args:
+        history: The record of the search, with several scores.
+        front: Scores of the networks that no other one beats in all of them.
+        chosen: Scores of the chosen network.
+        label: What stands above the figure.
+    """
+    assert history.scores is not None, "of one score there is no front"
+    names = [plain(name.replace("_", " ")) for name in history.score_names]
+    scores = history.scores
+    known = np.isfinite(scores).all(axis=-1)
+    out = known & (history.overtraining > 1.0) if history.overtraining is not None else ~known
+    figure = new_figure(5.6 * (len(names) - 1), 4.8)
+    panels = np.atleast_1d(figure.subplots(1, len(names) - 1, sharey=True))
+    for other, axes in enumerate(panels, 1):
+        set_ticks(axes)
+        for inside, color, name in ((known & ~out, BLUE, "Eligible"), (out, ORANGE, "Excluded")):
+            if inside.any():
+                place = scores[inside][:, other], scores[inside][:, 0]
+                axes.plot(*place, "o", color=color, markersize=3, alpha=0.35, label=name)
+        order = np.argsort(front[:, other], kind="stable")
+        place = front[order][:, other], front[order][:, 0]
+        # Of two scores the front is a staircase; the shadow of more is none. What a step reaches is
+        # the worse of two neighbours in either score.
+        line = "-" if len(names) == 2 else "none"
+        axes.plot(
+            *place,
+            marker="o",
+            linestyle=line,
+            drawstyle="steps-pre",
+            color=INK,
+            markersize=5,
+            label="Pareto front",
+            gid="front",
+        )
+        star = chosen[other], chosen[0]
+        axes.plot(*star, "*", color=RED, markersize=14, label="Chosen network", gid="chosen")
+        for axis, column in ((axes.set_xlim, other), (axes.set_ylim, 0)):
+            axis(*_span(scores[known][:, column], front[:, column]))
+        axes.set_xlabel(f"Validation {names[other]}")
+    panels[0].set_ylabel(f"Validation {names[0]}")
+    panels[0].legend(loc="lower left", fontsize=9, handletextpad=0.3)
+    draw_label(panels[0], label, right=panels[-1])
+    figure.numbers |= {"scores": scores, "front": front, "chosen": chosen}
+    return figure
+
+
+def _span(values: np.ndarray, front: np.ndarray) -> tuple[float, float]:
+    """From the lowest twentieth, for what has only begun to learn is not worth the room."""
+    low = min(float(np.quantile(values, 0.05)), float(front.min()))
+    high = max(float(values.max()), float(front.max()))
+    margin = 0.08 * ((high - low) or 1.0)
+    return low - margin, high + margin
