@@ -1,5 +1,11 @@
 """What holds for all tests."""
 
+import os
+
+# Tests compile thousands of small programs and run each for moments: what the compiler would gain
+# in them it has long lost. Whoever wants the programs of users sets XLA_FLAGS.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
 import jax
 import pytest
 

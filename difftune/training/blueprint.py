@@ -68,17 +68,25 @@ class Blueprint:
 
     def __init__(self, model: Model, *, inputs: int, outputs: int):
         self.model, self.inputs, self.outputs = model, inputs, outputs
-        network = model(inputs, outputs, rngs=nnx.Rngs(0))
-        if not isinstance(network, nnx.Module):
-            raise InputError(
-                f"model={model!r} made a {type(network).__name__}, not a flax.nnx.Module."
-            )
-        network.train()
-        self._train, parameters, self._hyper, self._random, buffers = _parts(network)
-        network.eval()
-        self._eval = _parts(network)[0]
-        probe = jnp.zeros((2, inputs))
-        logits = jax.eval_shape(self._apply, self._eval, Weights(parameters, buffers), {}, probe)[0]
+
+        def made():
+            network = model(inputs, outputs, rngs=nnx.Rngs(0))
+            if not isinstance(network, nnx.Module):
+                raise InputError(
+                    f"model={model!r} made a {type(network).__name__}, not a flax.nnx.Module."
+                )
+            network.train()
+            self._train, parameters, hyper, random, buffers = _parts(network)
+            network.eval()
+            self._eval = _parts(network)[0]
+            return Weights(parameters, buffers), hyper, random
+
+        # Traced, not run: a network that is made has dozens of operations to compile one by one,
+        # and of all its numbers only those of hyperparameters and random streams are needed here.
+        weights = jax.eval_shape(made)[0]
+        self._hyper, self._random = jax.jit(lambda: made()[1:])()
+        probe = jax.ShapeDtypeStruct((2, inputs), jnp.float32)
+        logits = jax.eval_shape(self._apply, self._eval, weights, {}, probe)[0]
         shape = getattr(logits, "shape", None)
         if shape != (2, outputs):
             given = f"a {type(logits).__name__}" if shape is None else list(shape)
