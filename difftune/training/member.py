@@ -191,9 +191,17 @@ class Training:
         )
 
     def finish(
-        self, member: Member, own: Identity, samples: tuple[Batch, Batch], clock: Clock
+        self, member: Member, own: Identity, samples: Batch | tuple[Batch, Batch], clock: Clock
     ) -> Member:
-        """Scores a member at the end of an epoch, on validation and on training events."""
+        """Scores a member at the end of an epoch, on validation and on training events.
+
+        Args:
+            member: After its last step.
+            own: Its identity.
+            samples: Both samples as one batch with an axis of two in front, then one of the folds
+                if there are any; or two batches of different sizes.
+            clock: The time.
+        """
         return jax.lax.cond(
             member.status == RUNNING,
             partial(self._finish, own=own, samples=samples, clock=clock),
@@ -201,14 +209,10 @@ class Training:
             member,
         )
 
-    def _finish(
-        self, member: Member, *, own: Identity, samples: tuple[Batch, Batch], clock: Clock
-    ) -> Member:
-        if own.fold is not None:
-            samples = jax.tree.map(lambda column: jnp.asarray(column)[own.fold], samples)
-        validation, comparison = samples
-        validation_loss, measured, hard_loss, scored = self.evaluate(member, own, validation)
-        train_loss, train_measured, _, seen = self.evaluate(member, own, comparison)
+    def _finish(self, member: Member, *, own: Identity, samples: Any, clock: Clock) -> Member:
+        validated, compared = self._both(member, own, samples)
+        validation_loss, measured, hard_loss, scored = validated
+        train_loss, train_measured, _, seen = compared
         score, train_score = compromise(measured), compromise(train_measured)
         scores = measured if jnp.ndim(measured) else None
         evidence = Evidence(train_score, score, train_loss, validation_loss, seen, scored)
@@ -246,6 +250,17 @@ class Training:
             rate=self._rate(member.rate, stale, own.hyperparameters),
             status=jnp.where(running & (stale >= self.patience), STOPPED, status).astype(jnp.int32),
         )
+
+    def _both(self, member: Member, own: Identity, samples: Batch | tuple[Batch, Batch]):
+        """What `evaluate` gives for both samples."""
+        if isinstance(samples, tuple):
+            validation, comparison = samples
+            return self.evaluate(member, own, validation), self.evaluate(member, own, comparison)
+        if own.fold is not None:
+            samples = jax.tree.map(lambda column: jnp.asarray(column)[:, own.fold], samples)
+        # A loop of two, for what takes long to compile, as a fit, to be compiled once.
+        found = jax.lax.map(lambda batch: self.evaluate(member, own, batch), samples)
+        return tuple(jax.tree.map(lambda leaf, i=i: leaf[i], found) for i in (0, 1))
 
     @staticmethod
     def _rate(rate: Array, stale: Array, hyperparameters: Mapping[str, Array]) -> Array:

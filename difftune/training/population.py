@@ -199,12 +199,14 @@ class Population:
         return self._program("scores", member_scores)
 
     @cached_property
-    def _evaluation(self) -> tuple[Batch, Batch]:
+    def _evaluation(self) -> Batch | tuple[Batch, Batch]:
         """Validation events, and a sample of training events of that size, on the devices."""
         validation = self.validation
         if validation is not None and not self._varied:
             validation = validation._replace(variations={})
         samples = evaluation_samples(self._seen, validation, seed=self.seed)
+        if samples[0].weight.shape == samples[1].weight.shape:
+            samples = jax.tree.map(lambda *both: np.stack(both), *samples)
         return self._everywhere(samples)
 
     def _everywhere(self, tree: PyTree) -> PyTree:
