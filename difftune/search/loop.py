@@ -123,13 +123,16 @@ class _Log:
 
     def standing(self) -> Standing:
         past = tuple(self.round(number) for number in range(len(self.rounds["parents"])))
+        own = [row for row, of in enumerate(self.epochs["round"]) if of == len(past) - 1]
+        overtraining = np.mean([self.epochs["overtraining"][row] for row in own], axis=0)
         return Standing(
             round=len(past),
             score=past[-1].score,
-            eligible=self.epochs["eligible"][-1],
+            eligible=np.isfinite(past[-1].score) & (overtraining <= 1.0),
             hyperparameters=past[-1].hyperparameters,
             past=past,
             scores=self.epochs["scores"][-1] if "scores" in self.epochs else None,
+            overtraining=overtraining,
         )
 
     def round(self, number: int) -> Round:

@@ -67,10 +67,12 @@ class Standing:
     Attributes:
         round: Number of the round that is to be proposed (1 after the first).
         score: Validation score, larger is better; NaN for a member that diverged.
-        eligible: Members that may be chosen or copied: neither diverged nor overtrained.
+        eligible: Members that may be copied: neither diverged nor, by the mean over the epochs of
+            the round, overtrained; one epoch alone fluctuates too much for that.
         hyperparameters: Values of the round that has ended.
         past: All rounds so far, the one that has ended last.
         scores: All scores, where there are several; `score` is their geometric mean.
+        overtraining: That mean, in units of what is allowed.
     """
 
     round: int
@@ -79,6 +81,7 @@ class Standing:
     hyperparameters: dict[str, Float[np.ndarray, " members"]]
     past: Sequence[Round] = ()
     scores: Float[np.ndarray, "members scores"] | None = None
+    overtraining: Float[np.ndarray, " members"] | None = None
 
     @property
     def fitness(self) -> Float[np.ndarray, " members"]:

@@ -19,7 +19,8 @@ class Repeated(Strategy):
 
     The strategy sees as many members as it has, each of which is a group of neighbouring slots with
     the same hyperparameters and ancestors. The score of a trial is the mean over its executions,
-    less `caution` standard deviations; it is eligible if all of them are.
+    less `caution` standard deviations. It is eligible if none has diverged and their overtraining
+    is allowed on average: that all are allowed by themselves would be the luck of few.
 
     Size, rounds and epochs are those of the strategy, with `executions` times the members. Of
     several scores the geometric mean counts.
@@ -64,17 +65,36 @@ class Repeated(Strategy):
         """That of the strategy."""
         return self.strategy.training_rounds
 
-    def by_trial(self, score: Float[np.ndarray, " members"]) -> Float[np.ndarray, " trials"]:
-        """The score of each trial; NaN if an execution has none."""
+    def by_trial(
+        self, score: Float[np.ndarray, " members"], *, least: int | None = None
+    ) -> Float[np.ndarray, " trials"]:
+        """The score of each trial.
+
+        Args:
+            score: Of the executions; not finite where there is none.
+            least: Executions that must have one, or the trial has none (NaN); all by default.
+        """
         groups = np.reshape(score, (-1, self.executions))
-        known = np.asarray(np.all(np.isfinite(groups), axis=1))
-        groups = np.where(known[:, None], groups, 0.0)
-        merit = groups.mean(axis=1) - self.caution * groups.std(axis=1, ddof=1)
-        return np.where(known, merit, np.nan)
+        known = np.isfinite(groups)
+        count = known.sum(axis=1)
+        enough = count >= (self.executions if least is None else least)
+        mean = np.where(known, groups, 0.0).sum(axis=1) / np.maximum(count, 1)
+        squares = (np.where(known, groups - mean[:, None], 0.0) ** 2).sum(axis=1)
+        spread = np.sqrt(squares / np.maximum(count - 1, 1))
+        return np.where(enough, mean - self.caution * spread, np.nan)
+
+    @property
+    def _most(self) -> int:
+        """More than half of the executions: enough of them to tell what a trial is worth.
+
+        The best epochs are those that were allowed by themselves, of which one execution may have
+        had none.
+        """
+        return self.executions // 2 + 1
 
     def merit(self, score: Float[np.ndarray, " members"]) -> Float[np.ndarray, " members"]:
         """For each member the score of its trial."""
-        trials = self.by_trial(score)
+        trials = self.by_trial(score, least=self._most)
         return np.repeat(np.where(np.isfinite(trials), trials, -np.inf), self.executions)
 
     def start(self, space: Space, rng: np.random.Generator) -> Proposal:
@@ -101,11 +121,15 @@ class Repeated(Strategy):
 
     def _standing(self, standing: Standing) -> Standing:
         score = self.by_trial(standing.score)
-        eligible = np.all(np.reshape(standing.eligible, (-1, self.executions)), axis=1)
+        shape = (-1, self.executions)
+        if standing.overtraining is None:
+            allowed = np.all(np.reshape(standing.eligible, shape), axis=1)
+        else:
+            allowed = np.reshape(standing.overtraining, shape).mean(axis=1) <= 1.0
         return replace(
             standing,
             score=score,
-            eligible=np.asarray(eligible),
+            eligible=np.asarray(np.isfinite(score) & allowed),
             hyperparameters=self._firsts(standing.hyperparameters),
             past=self._past(standing.past),
             scores=None,
@@ -121,7 +145,7 @@ class Repeated(Strategy):
                 restart=each.restart[:: self.executions],
                 hyperparameters=self._firsts(each.hyperparameters),
                 score=self.by_trial(each.score),
-                best=self.by_trial(each.best),
+                best=self.by_trial(each.best, least=self._most),
             )
             for each in past
         )

@@ -20,6 +20,7 @@ from tests.workflow.small import write_small
 
 # The tests' own process must not fix the number of devices of the runs.
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "PYTHONPATH")}
+ENVIRONMENT["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
 COMMAND = [sys.executable, "-c", "from difftune.cli import main; main()"]
 
 
