@@ -121,11 +121,12 @@ class Repeated(Strategy):
 
     def _standing(self, standing: Standing) -> Standing:
         score = self.by_trial(standing.score)
-        shape = (-1, self.executions)
-        if standing.overtraining is None:
+        shape, overtraining = (-1, self.executions), standing.overtraining
+        if overtraining is None:
             allowed = np.all(np.reshape(standing.eligible, shape), axis=1)
         else:
-            allowed = np.reshape(standing.overtraining, shape).mean(axis=1) <= 1.0
+            overtraining = np.reshape(overtraining, shape).mean(axis=1)
+            allowed = overtraining <= 1.0
         return replace(
             standing,
             score=score,
@@ -133,6 +134,7 @@ class Repeated(Strategy):
             hyperparameters=self._firsts(standing.hyperparameters),
             past=self._past(standing.past),
             scores=None,
+            overtraining=overtraining,
         )
 
     def _firsts(self, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

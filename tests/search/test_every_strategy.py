@@ -446,8 +446,9 @@ def test_the_spread_counts_as_much_as_asked():
     scores = np.array([1.0, 2, 3, 2, 2, 2, 9, 9, -np.inf])
     expected = [2.0 - 2.0 * np.std([1, 2, 3], ddof=1), 2.0, np.nan]
     np.testing.assert_allclose(strategy.by_trial(scores), expected)
-    merit = strategy.merit(scores)
-    np.testing.assert_allclose(merit, np.repeat([expected[0], 2.0, -np.inf], 3))
+    # One of three without a best epoch may have had no luck; of two of them that is not likely.
+    merit = strategy.merit(np.array([*scores, 5.0, -np.inf, -np.inf]))
+    np.testing.assert_allclose(merit, np.repeat([expected[0], 2.0, 9.0, -np.inf], 3))
     with pytest.raises(InputError, match=r"Repeated\(executions=1\): must be at least 2"):
         Repeated(executions=1)
 
