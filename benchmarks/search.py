@@ -223,9 +223,10 @@ def compare(name: str, job, size: Size, *, folds: int = 0) -> list[Row]:
             began = time.perf_counter()
             tuned = job.search(wrapped(strategy), space(), seed=seed)
             seconds.setdefault(kind, []).append(time.perf_counter() - began)
-            # The networks of the chosen trial.
+            # The networks of the chosen trial, but such as were never allowed.
             first = tuned.result.winner // max(folds, 1) * max(folds, 1)
-            chosen = range(first, first + max(folds, 1))
+            every = range(first, first + max(folds, 1))
+            chosen = [slot for slot in every if np.isfinite(tuned.result.best.score[slot])]
             score = np.mean([tuned.result.best.score[slot] for slot in chosen])
             validation.setdefault(kind, []).append(float(score))
             values = [significance(tuned.choosing(slot), job.split.test) for slot in chosen]
