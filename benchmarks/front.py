@@ -1,10 +1,10 @@
 """Significance against robustness: the Pareto front that one search finds, on test events.
 
-neos' blobs (arXiv 2203.05570): signal and background in a plane, and a systematic variation that
-moves the background. Cross-entropy separates best, and sees nothing of the variation; a loss
+The Gaussians of `benchmarks systematics`: signal and background in two variables, of which the scale
+of the first is uncertain. Cross-entropy separates best, and sees nothing of the uncertainty; a loss
 through the fit avoids it, and pays in separation. How much of it there is in the loss is a
 hyperparameter, and the search has two scores: the stat-only significance, and the robustness, which
-is sigma(mu) if the variation were known over sigma(mu).
+is sigma(mu) if the scale were known over sigma(mu).
 
 The front is chosen on validation events. What counts is the area that it covers on test events:
 the share of all pairs of scores, up to the best significance of cross-entropy alone and a
@@ -18,33 +18,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from benchmarks.neos import BACKGROUND, SIGNAL, blobs
 from benchmarks.search import on_other_events
+from benchmarks.systematics import gaussians
 from benchmarks.table import Row
-
-# By how much the background moves, as between the centres of neos' blobs.
-UP, DOWN = np.array([1.5, 3.0]), np.array([-3.5, -0.5])
-
-
-def events(count: int, seed: int):
-    """Signal and background, so many each, with the background moved up and down."""
-    import difftune as dt
-
-    x = blobs(count, seed)
-    label = np.repeat([1, 0], count)
-
-    def moved(shift, variations=None):
-        return dt.Events.from_arrays(
-            features=np.concatenate([x["signal"], x["background"] + shift]).astype(np.float32),
-            process=1 - label,
-            weight=np.where(label == 1, SIGNAL, BACKGROUND).astype(np.float32) / count,
-            feature_names=["x", "y"],
-            processes=[dt.Process(name="signal", role="signal"), dt.Process(name="background")],
-            event_number=np.tile(np.arange(count), 2),
-            variations=variations,
-        )
-
-    return moved(0.0, {"place": (moved(UP), moved(DOWN))})
 
 
 def task(count: int):
@@ -55,7 +31,7 @@ def task(count: int):
     trained = FitModel(bins=8, bandwidth=(0.1, 0.02), mc_statistics=False)
     judged = FitModel(bins=10, bandwidth=(1e-3, 1e-3), mc_statistics=False)
     return dt.workflow.Task(
-        split=dt.workflow.Split(events=events(count, 1)),
+        split=dt.workflow.Split(events=gaussians(count)),
         model=dt.models.MLP(hidden=(32, 32)),
         objective=dt.objectives.CrossEntropy() + "fit" * PoiUncertainty(model=trained),
         batch_size=2000,
@@ -63,7 +39,7 @@ def task(count: int):
         metric=dt.objectives.Tradeoff(
             {
                 "significance": Significance(bins=10),
-                "robustness": FitScore(objective=Robustness(model=judged, parameters=("place",))),
+                "robustness": FitScore(objective=Robustness(model=judged, parameters=("scale",))),
             }
         ),
     )
@@ -84,7 +60,7 @@ def run(*, quick: bool) -> list[Row]:
 
     import difftune as dt
 
-    seeds, members, rounds, epochs, count = (2, 4, 2, 1, 2000) if quick else (5, 16, 8, 2, 10_000)
+    seeds, members, rounds, epochs, count = (2, 4, 2, 1, 4000) if quick else (5, 16, 8, 4, 20_000)
     dt.training.use_cpu_cores()
     job = task(count)
     space = dt.Space(learning_rate=dt.log_uniform(1e-3, 3e-2), fit=dt.log_uniform(1e-2, 1e2))
