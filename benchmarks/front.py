@@ -1,7 +1,7 @@
 """Significance against robustness: the Pareto front that one search finds, on test events.
 
-The Gaussians of `benchmarks systematics`: signal and background in two variables, of which the scale
-of the first is uncertain. Cross-entropy separates best, and sees nothing of the uncertainty; a loss
+The Gaussians of `benchmarks systematics`: signal and background in two variables; the scale
+of the first is uncertain. Cross-entropy separates best and sees nothing of the uncertainty; a loss
 through the fit avoids it, and pays in separation. How much of it there is in the loss is a
 hyperparameter, and the search has two scores: the stat-only significance, and the robustness, which
 is sigma(mu) if the scale were known over sigma(mu).
