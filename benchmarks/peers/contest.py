@@ -1,0 +1,181 @@
+"""The rules of `benchmarks.wall_time`: what a contestant gets, and what it must leave behind.
+
+Needs numpy alone. A contestant may be stopped at any moment, so the best network that it has is
+always on disk, and what it has done is written down as it does it.
+"""
+
+import math
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+BINS = 10
+
+
+class Events(NamedTuple):
+    """Transformed features and weights of events; `balanced` are those of the loss, of mean one.
+
+    `weight` sums to the expected yield of each process, `label` is 1 for signal.
+    """
+
+    features: np.ndarray
+    process: np.ndarray
+    label: np.ndarray
+    weight: np.ndarray
+    balanced: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What a contestant is told, as JSON.
+
+    Attributes:
+        sample: File that `store` wrote.
+        folder: Where it leaves its network, and whatever else it writes.
+        seed: Of its search.
+        cores: How many it may use.
+        bounds: Lowest and highest value of each hyperparameter, and whether the logarithm is even.
+        hidden: Units of each hidden layer.
+        batch: Events of a batch.
+        members: Population of PBT.
+        rounds: Between two of them PBT decides who goes on.
+        epochs: Of a round. A training has `rounds` times as many, whoever makes it.
+        worker: Its number, where a contestant is several processes.
+        deadline: When its time is over, in seconds since the epoch.
+    """
+
+    sample: str
+    folder: str
+    seed: int
+    cores: int
+    bounds: Mapping[str, tuple[float, float, bool]]
+    hidden: Sequence[int]
+    batch: int
+    members: int
+    rounds: int
+    epochs: int
+    worker: int = 0
+    deadline: float = math.inf
+
+    @property
+    def left(self) -> float:
+        """Seconds until the deadline."""
+        return self.deadline - time.time()
+
+
+def store(path: Path, train: Events, validation: Events) -> None:
+    """Writes the events that contestants may see."""
+    parts = {"train": train, "validation": validation}
+    columns = {f"{p}/{n}": c for p, part in parts.items() for n, c in part._asdict().items()}
+    np.savez(path, **columns)
+
+
+@cache
+def events(path: str) -> tuple[Events, Events]:
+    """Training and validation events of a file; read once in a process."""
+    with np.load(path) as found:
+        train, validation = (
+            Events(*(found[f"{part}/{name}"] for name in Events._fields))
+            for part in ("train", "validation")
+        )
+    return train, validation
+
+
+def significance(score: np.ndarray, of: Events) -> float:
+    """Asimov significance without systematics in bins of equal class-balanced |weight|.
+
+    What `difftune.objectives.Significance` computes, for those who do not have it. A network whose
+    numbers are not finite has none.
+
+    Args:
+        score: Discriminant in [0, 1].
+        of: The events.
+    """
+    if not np.isfinite(score).all():
+        return 0.0
+    order = np.argsort(score)
+    cumulative = np.cumsum(np.abs(of.balanced[order], dtype=np.float64))
+    inner = np.searchsorted(cumulative, np.arange(1, BINS) / BINS * cumulative[-1])
+    # An event on an edge belongs to the bin above.
+    place = np.searchsorted(score[order][inner], score, side="right")
+    b, s = (np.bincount(place, of.weight * (of.label == k), BINS) for k in (0, 1))
+    filled = (s > 0.0) & (b > 0.0)
+    s, b = s[filled], b[filled]
+    return float(np.sqrt(2.0 * np.sum((s + b) * np.log1p(s / b) - s)))
+
+
+class Network(NamedTuple):
+    """A network that was chosen: the score it was chosen by; kernel and bias of each layer."""
+
+    score: float
+    layers: list[np.ndarray]
+
+    def logits(self, features: np.ndarray) -> np.ndarray:
+        """Logits of events."""
+        *hidden, (kernel, bias) = zip(self.layers[::2], self.layers[1::2], strict=True)
+        x = features
+        for own, offset in hidden:
+            x = np.maximum(x @ own + offset, 0.0)
+        return (x @ kernel + bias)[:, 0]
+
+
+class Keeper:
+    """The best network of this process, on disk."""
+
+    def __init__(self, folder: str):
+        self.path = Path(folder) / f"{os.getpid()}.npz"
+        self.score = -np.inf
+
+    def offer(self, network: Network) -> None:
+        """Replaces the network on disk by one that is better."""
+        if not network.score > self.score:
+            return
+        # Whoever is killed in the middle leaves the old one.
+        beside = self.path.with_suffix(".part")
+        with beside.open("wb") as file:
+            np.savez(file, *network.layers, score=network.score)
+        beside.replace(self.path)
+        self.score = network.score
+
+
+@cache
+def keeper(folder: str) -> Keeper:
+    """That of this process, however many trainings it makes."""
+    return Keeper(folder)
+
+
+def note(folder: str, *, trials: int = 0, epochs: int = 0) -> None:
+    """Adds to what has been done.
+
+    Args:
+        folder: Of the contestant.
+        trials: Trainings begun from start values.
+        epochs: Passes of one network over the training events, with the validation.
+    """
+    # Short lines that are appended do not mix, whoever else writes.
+    with (Path(folder) / "done").open("a") as file:
+        file.write(f"{trials} {epochs}\n")
+
+
+def done(folder: Path) -> tuple[int, int]:
+    """Trials and epochs of all processes of a contestant."""
+    path = folder / "done"
+    lines = path.read_text().splitlines() if path.exists() else []
+    pairs = [tuple(map(int, line.split())) for line in lines]
+    return sum(trials for trials, _ in pairs), sum(epochs for _, epochs in pairs)
+
+
+def chosen(folder: Path) -> Network | None:
+    """The best network that a contestant has left, by its own validation score."""
+    found = []
+    for path in folder.glob("*.npz"):
+        with np.load(path) as stored:
+            layers = [stored[f"arr_{i}"] for i in range(len(stored.files) - 1)]
+            found.append(Network(float(stored["score"]), layers))
+    return max(found, key=lambda network: network.score, default=None)

@@ -1,0 +1,118 @@
+"""One training in PyTorch as an analyst would write it, for `benchmarks.peers.tuners`."""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from benchmarks.peers import contest
+from benchmarks.peers.contest import Network
+from benchmarks.peers.task import TRUNCATED
+
+
+@cache
+def tensors(sample: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Features, labels and weights of the training events, features of the validation events."""
+    train, validation = contest.events(sample)
+    columns = (train.features, train.label.astype(np.float32), train.balanced, validation.features)
+    features, label, balanced, other = map(torch.from_numpy, columns)
+    return features, label, balanced, other
+
+
+def network(inputs: int, hidden: Sequence[int]) -> nn.Sequential:
+    """Hidden layers of ReLU units with dropout, and one logit.
+
+    Start values are drawn as difftune's: with variance 1 / inputs of the layer, from a normal
+    distribution that is cut at two standard deviations; biases are zero.
+    """
+    layers: list[nn.Module] = []
+    for rows, columns in pairwise((inputs, *hidden)):
+        layers += [nn.Linear(rows, columns), nn.ReLU(), nn.Dropout()]
+    made = nn.Sequential(*layers, nn.Linear(hidden[-1], 1))
+    for layer in made:
+        if isinstance(layer, nn.Linear):
+            width = 1.0 / (TRUNCATED * layer.in_features**0.5)
+            nn.init.trunc_normal_(layer.weight, std=width, a=-2.0 * width, b=2.0 * width)
+            nn.init.zeros_(layer.bias)
+    return made
+
+
+class Training:
+    """A network and its optimizer (fused Adam) between two epochs.
+
+    Args:
+        order: Of the contestant.
+        values: Hyperparameters.
+        state: Of a training that this one goes on from.
+    """
+
+    def __init__(
+        self,
+        order: contest.Order,
+        values: Mapping[str, float],
+        state: Mapping[str, Any] | None = None,
+    ):
+        self.order, self.values = order, values
+        features, label, balanced, self.others = tensors(order.sample)
+        self.model = network(features.shape[1], order.hidden)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), fused=True)
+        if state is not None:
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        for group in self.optimizer.param_groups:
+            group.update(lr=values["learning_rate"], betas=(values["beta1"], 0.999))
+        for layer in self.model:
+            if isinstance(layer, nn.Dropout):
+                layer.p = values["dropout"]
+        self.linear = [layer for layer in self.model if isinstance(layer, nn.Linear)]
+        self.kernels = [layer.weight for layer in self.linear]
+        smoothing = values["label_smoothing"]
+        smooth = label * (1.0 - smoothing) + 0.5 * smoothing
+        weight = torch.where(label == 1.0, balanced * values["signal_weight"], balanced)
+        self.columns = (features, smooth, weight)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What another training can go on from."""
+        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def epoch(self) -> float:
+        """Trains for an epoch, keeps the network if it is the best; its validation score."""
+        self._pass()
+        self.model.eval()
+        with torch.no_grad():
+            score = torch.sigmoid(self.model(self.others)[:, 0]).numpy()
+        found = contest.significance(score, contest.events(self.order.sample)[1])
+        keeper = contest.keeper(self.order.folder)
+        if found > keeper.score:
+            keeper.offer(Network(found, self._layers()))
+        contest.note(self.order.folder, epochs=1)
+        return found
+
+    def _pass(self) -> None:
+        self.model.train()
+        count, size = len(self.columns[0]), min(self.order.batch, len(self.columns[0]))
+        # One gather an epoch, and then slices, is cheaper than random rows for each batch.
+        rows = torch.randperm(count)[: count // size * size]
+        for x, y, w in zip(*(column[rows].split(size) for column in self.columns), strict=True):
+            self.optimizer.zero_grad(set_to_none=True)
+            binary_cross_entropy_with_logits(self.model(x)[:, 0], y, weight=w).backward()
+            self._penalise()
+            self.optimizer.step()
+
+    @torch.no_grad()
+    def _penalise(self) -> None:
+        """Adds the gradient of `l1 Σ|w| + l2 Σw²` over weight matrices: two calls for all."""
+        gradients = [kernel.grad for kernel in self.kernels]
+        signs = torch._foreach_sign(self.kernels)
+        torch._foreach_add_(gradients, signs, alpha=self.values["l1"])
+        torch._foreach_add_(gradients, self.kernels, alpha=2.0 * self.values["l2"])
+
+    def _layers(self) -> list[np.ndarray]:
+        parts = (part for layer in self.linear for part in (layer.weight.T, layer.bias))
+        return [part.detach().numpy().copy() for part in parts]

@@ -1,0 +1,246 @@
+"""`python -m benchmarks.peers.tuners WHO ORDER`: a search that goes on until its time is over.
+
+WHO is `difftune`, `optuna` or `ray`; ORDER is a `contest.Order` as JSON. Each imports what it needs
+itself: that is part of its time.
+"""
+
+import json
+import random
+import sys
+import tempfile
+import time
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.peers import contest
+from benchmarks.peers.contest import Network, Order
+
+# ---- difftune ------------------------------------------------------------------------------------
+
+
+def difftune_pbt(order: Order) -> None:
+    """PBT after PBT, each from another seed; what was compiled for the first serves all.
+
+    The last one has as many rounds as there is time for, going by the pace of the one before.
+    """
+    import difftune as dt
+
+    dt.training.use_cpu_cores(order.cores)
+    population = _population(order)
+    space = dt.Space(
+        **{
+            name: (dt.log_uniform if log else dt.uniform)(low, high)
+            for name, (low, high, log) in order.bounds.items()
+        }
+    )
+
+    def search(number: int, rounds: int) -> None:
+        contest.note(order.folder, trials=order.members)
+        result = dt.search.run_search(
+            population.again(seed=1000 * order.seed + number),
+            dt.search.PBT(population=order.members, rounds=rounds, epochs_per_round=order.epochs),
+            space,
+            on_round=lambda _: contest.note(order.folder, epochs=order.members * order.epochs),
+        )
+        contest.keeper(order.folder).offer(_winner(result, len(order.hidden)))
+
+    number, rounds = 0, order.rounds
+    while rounds > 0:
+        began = time.time()
+        search(number, rounds)
+        # The slack is for rounds that take longer than those of the last search.
+        pace = 1.1 * (time.time() - began) / rounds
+        number, rounds = number + 1, min(order.rounds, int(order.left / pace))
+
+
+def _population(order: Order) -> Any:
+    import difftune as dt
+    from difftune.training import Blueprint, Columns, Population, ScoreGap
+
+    train, validation = (
+        Columns(
+            features=part.features,
+            process=part.process,
+            label=part.label,
+            weight=part.weight,
+            training_weight=part.balanced,
+            # The network has one logit, and so nothing asks which processes are signal.
+            signal_process=np.zeros(int(part.process.max()) + 1, np.float32),
+        )
+        for part in contest.events(order.sample)
+    )
+    network = dt.models.MLP(hidden=order.hidden)
+    return Population(
+        blueprint=Blueprint(network, inputs=train.features.shape[1], outputs=1),
+        objective=dt.objectives.CrossEntropy(),
+        train=train,
+        validation=validation,
+        members=order.members,
+        batch_size=order.batch,
+        # All steps are made, and every epoch may be chosen: as by the peers.
+        patience=order.rounds * order.epochs + 1,
+        metric=dt.objectives.Significance(bins=contest.BINS),
+        overtraining=ScoreGap(limit=float("inf")),
+    )
+
+
+def _winner(result: Any, hidden: int) -> Network:
+    """The best network of a search."""
+    from flax import nnx
+
+    parameters = nnx.to_flat_state(result.best.weights.parameters)
+    found = {"/".join(map(str, path)): np.asarray(leaf[...]) for path, leaf in parameters}
+    layers = [*(f"linear/{i}" for i in range(hidden)), "output"]
+    names = [f"{layer}/{part}" for layer in layers for part in ("kernel", "bias")]
+    score = float(result.best.score[result.winner])
+    return Network(score, [found[name][result.winner] for name in names])
+
+
+# ---- Optuna --------------------------------------------------------------------------------------
+
+
+def optuna_tpe(order: Order) -> None:
+    """One of the workers of a study of TPE: trial after trial, each a whole training.
+
+    A trial is worth its best epoch. The one that the deadline comes upon is cut there.
+    """
+    import optuna
+    import torch
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    from benchmarks.peers.trial import Training
+
+    torch.set_num_threads(1)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    # Workers must not ask the same, nor begin with the same weights.
+    own = 1000 * order.seed + order.worker
+    torch.manual_seed(own)
+    study = optuna.create_study(
+        storage=JournalStorage(JournalFileBackend(str(Path(order.folder) / "study.log"))),
+        study_name="wall_time",
+        direction="maximize",
+        load_if_exists=True,
+        sampler=optuna.samplers.TPESampler(seed=own, constant_liar=True),
+    )
+    while order.left > 0.0:
+        trial = study.ask()
+        contest.note(order.folder, trials=1)
+        values = {
+            name: trial.suggest_float(name, low, high, log=log)
+            for name, (low, high, log) in order.bounds.items()
+        }
+        training, best = Training(order, values), 0.0
+        for _ in range(order.rounds * order.epochs):
+            best = max(best, training.epoch())
+            if order.left <= 0.0:
+                return
+        study.tell(trial, best)
+
+
+# ---- Ray Tune ------------------------------------------------------------------------------------
+
+
+def ray_pbt(order: Order) -> None:
+    """PBT after PBT, each from another seed, a core for each trial; the last one is cut.
+
+    Options are Ray's defaults, but that what PBT changes must stay within the space: its factors
+    know of no bounds, and Adam none of a `beta1` above 1.
+    """
+    import ray
+    from ray import tune
+    from ray.tune.schedulers import PopulationBasedTraining
+
+    space = {
+        name: (tune.loguniform if log else tune.uniform)(low, high)
+        for name, (low, high, log) in order.bounds.items()
+    }
+
+    def within(values: dict[str, Any]) -> dict[str, Any]:
+        clipped = {
+            name: min(max(values[name], low), high) for name, (low, high, _) in order.bounds.items()
+        }
+        return values | clipped
+
+    def search(number: int, folder: str) -> None:
+        seed = 1000 * order.seed + number
+        # PBT draws from the global generators.
+        random.seed(seed)
+        np.random.seed(seed)
+        results = tune.Tuner(
+            tune.with_resources(lambda values: _trial(order, values), {"cpu": 1}),
+            param_space=space,
+            tune_config=tune.TuneConfig(
+                metric="score",
+                mode="max",
+                num_samples=order.members,
+                reuse_actors=True,
+                time_budget_s=max(order.left, 0.1),
+                scheduler=PopulationBasedTraining(
+                    time_attr="round",
+                    perturbation_interval=1,
+                    hyperparam_mutations=space,
+                    custom_explore_fn=within,
+                ),
+            ),
+            run_config=tune.RunConfig(storage_path=f"{folder}/{number}", verbose=0),
+        ).fit()
+        if results.num_errors:
+            raise SystemExit(f"{results.num_errors} trials failed: {results.errors[0]}")
+
+    # Ray's own files may still be written while the folder is deleted.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        ray.init(
+            num_cpus=order.cores,
+            include_dashboard=False,
+            logging_level="ERROR",
+            log_to_driver=False,
+            _temp_dir=folder,
+        )
+        number = 0
+        while order.left > 0.0:
+            search(number, folder)
+            number += 1
+        ray.shutdown()
+
+
+def _trial(order: Order, values: dict[str, Any]) -> None:
+    """Trains in a process of Ray's, from the checkpoint where there is one, until it is paused."""
+    import torch
+    from ray import tune
+
+    from benchmarks.peers.trial import Training
+
+    torch.set_num_threads(1)
+    state: dict[str, Any] | None = None
+    # A paused trial goes on, and a replaced one begins, from a checkpoint.
+    if given := tune.get_checkpoint():
+        with given.as_directory() as folder:
+            state = torch.load(Path(folder) / "state.pt")
+    done = state["done"] if state else 0
+    # Copies must not go the way of what they were copied from.
+    own = f"{order.seed} {tune.get_context().get_trial_id()} {done}"
+    torch.manual_seed(zlib.crc32(own.encode()))
+    if state is None:
+        contest.note(order.folder, trials=1)
+    training = Training(order, values, state)
+    while done < order.rounds and order.left > 0.0:
+        for _ in range(order.epochs):
+            score = training.epoch()
+        done += 1
+        with tempfile.TemporaryDirectory() as folder:
+            torch.save(training.state | {"done": done}, Path(folder) / "state.pt")
+            kept = tune.Checkpoint.from_directory(folder)
+            tune.report({"score": score, "round": done}, checkpoint=kept)
+
+
+def main() -> None:
+    searches = {"difftune": difftune_pbt, "optuna": optuna_tpe, "ray": ray_pbt}
+    searches[sys.argv[1]](Order(**json.loads(sys.argv[2])))
+
+
+if __name__ == "__main__":
+    main()
