@@ -16,8 +16,8 @@ if CACHE is not None:
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
 
-import jax
-import pytest
+import jax  # noqa: E402 (it reads the environment)
+import pytest  # noqa: E402
 
 
 def pytest_configure():
