@@ -44,8 +44,8 @@ def ray_tune(
 
     def trial(config: dict[str, Any]) -> None:
         torch.set_num_threads(1)
-        parts = pytorch.batches(events, batch)
-        judged = pytorch.batches(validation, validation)[0]
+        parts = pytorch.batches(events, batch, "cpu")
+        judged = pytorch.batches(validation, validation, "cpu")[0]
         model = pytorch.network(width, dropout=dropout)
         optimizer = torch.optim.Adam(model.parameters(), fused=True)
         done = 0
