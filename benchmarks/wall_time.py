@@ -4,8 +4,9 @@ The peers train with PyTorch. All have the same events, transformed once; the sa
 optimizer, loss and space of seven hyperparameters as `benchmarks.search`; the same cores, one
 contestant after the other; and the same seconds from the start of a process, in which it imports,
 compiles and searches until they are over. All choose by the same figure of the validation events,
-the best epoch of all trainings, and no epoch is excluded as overtrained. A training has the same
-number of epochs everywhere; how many are made is what a contestant's speed decides. What is on its
+each in its own way: the peers the best epoch of all trainings, as their libraries do, difftune by
+its default judgement, less two standard errors of it. No epoch is excluded as overtrained. A
+training has the same number of epochs everywhere; how many are made is what a contestant's speed decides. What is on its
 disk when the time is over is what it has chosen; this process judges it, with the test events that
 no contestant has seen, by one function.
 

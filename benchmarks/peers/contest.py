@@ -111,10 +111,19 @@ def significance(score: np.ndarray, of: Events) -> float:
 
 
 class Network(NamedTuple):
-    """A network that was chosen: the score it was chosen by; kernel and bias of each layer."""
+    """A network that was chosen: its score; kernel and bias of each layer; what it was chosen by.
+
+    The last is the score itself, but for difftune.
+    """
 
     score: float
     layers: list[np.ndarray]
+    own_merit: float | None = None
+
+    @property
+    def merit(self) -> float:
+        """What a contestant compares its networks by."""
+        return self.score if self.own_merit is None else self.own_merit
 
     def logits(self, features: np.ndarray) -> np.ndarray:
         """Logits of events."""
@@ -130,18 +139,18 @@ class Keeper:
 
     def __init__(self, folder: str):
         self.path = Path(folder) / f"{os.getpid()}.npz"
-        self.score = -np.inf
+        self.merit = self.score = -np.inf
 
     def offer(self, network: Network) -> None:
         """Replaces the network on disk by one that is better."""
-        if not network.score > self.score:
+        if not network.merit > self.merit:
             return
         # Whoever is killed in the middle leaves the old one.
         beside = self.path.with_suffix(".part")
         with beside.open("wb") as file:
-            np.savez(file, *network.layers, score=network.score)
+            np.savez(file, *network.layers, score=network.score, merit=network.merit)
         beside.replace(self.path)
-        self.score = network.score
+        self.merit, self.score = network.merit, network.score
 
 
 @cache
@@ -172,10 +181,10 @@ def done(folder: Path) -> tuple[int, int]:
 
 
 def chosen(folder: Path) -> Network | None:
-    """The best network that a contestant has left, by its own validation score."""
+    """The best network that a contestant has left, by its own reckoning."""
     found = []
     for path in folder.glob("*.npz"):
         with np.load(path) as stored:
-            layers = [stored[f"arr_{i}"] for i in range(len(stored.files) - 1)]
-            found.append(Network(float(stored["score"]), layers))
-    return max(found, key=lambda network: network.score, default=None)
+            layers = [stored[f"arr_{i}"] for i in range(len(stored.files) - 2)]
+            found.append(Network(float(stored["score"]), layers, float(stored["merit"])))
+    return max(found, key=lambda network: network.merit, default=None)

@@ -58,7 +58,7 @@ def difftune_pbt(order: Order) -> None:
 
 def _population(order: Order) -> Any:
     import difftune as dt
-    from difftune.training import Blueprint, Columns, Population, ScoreGap
+    from difftune.training import Blueprint, Columns, Judgement, Population, ScoreGap
 
     train, validation = (
         Columns(
@@ -80,7 +80,9 @@ def _population(order: Order) -> Any:
         validation=validation,
         members=order.members,
         batch_size=order.batch,
-        # All steps are made, and every epoch may be chosen: as by the peers.
+        # All steps are made, and every epoch may be chosen: as by the peers. But which one is, is
+        # difftune's to say: by its default, as the peers do by theirs.
+        judgement=Judgement(),
         patience=order.rounds * order.epochs + 1,
         metric=dt.objectives.Significance(bins=contest.BINS),
         overtraining=ScoreGap(limit=float("inf")),
@@ -95,8 +97,12 @@ def _winner(result: Any, hidden: int) -> Network:
     found = {"/".join(map(str, path)): np.asarray(leaf[...]) for path, leaf in parameters}
     layers = [*(f"linear/{i}" for i in range(hidden)), "output"]
     names = [f"{layer}/{part}" for layer in layers for part in ("kernel", "bias")]
-    score = float(result.best.score[result.winner])
-    return Network(score, [found[name][result.winner] for name in names])
+    best, winner = result.best, result.winner
+    return Network(
+        float(best.score[winner]),
+        [found[name][winner] for name in names],
+        float(best.merit[winner]),
+    )
 
 
 # ---- Optuna --------------------------------------------------------------------------------------

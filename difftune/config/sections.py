@@ -330,6 +330,15 @@ class Training(_Section):
     max_overtraining: Positive = 0.1
     """By which fraction the score may be better on training than on validation events;
     `inf` allows any."""
+    overtraining_sigmas: Annotated[float, Field(ge=0.0)] = 1.0
+    """By how many statistical standard errors it may be better on top of that. They follow from the
+    number of events."""
+    score_sigmas: Annotated[float, Field(ge=0.0)] = 2.0
+    """How many statistical standard errors are taken off the score before epochs and members are
+    compared, so that none wins by the luck of few events."""
+    score_memory: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.7
+    """What an epoch counts relative to the next one when they are compared: 0 compares each epoch
+    by itself, 0.7 averages over about three."""
     max_loss_gap: Positive | None = None
     """By which fraction the loss may be larger on validation than on training events."""
     min_ks: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None

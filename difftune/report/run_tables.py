@@ -148,7 +148,8 @@ def members_table(
     *,
     best: tuple[int, int] | None = None,
     most: int = 15,
-    caption: str = "Members by their best validation score, with the hyperparameters of that time.",
+    caption: str = "Members by the merit of their best epoch: the validation score less what may "
+    "be luck. With the hyperparameters of that time.",
 ) -> Table:
     """The ranking of the population.
 
@@ -159,30 +160,32 @@ def members_table(
         caption: Caption of the table.
     """
     epoch, chosen = best_network(history) if best is None else best
-    score = np.where(np.isfinite(history.score), history.score, -np.inf)
+    merit = np.where(np.isfinite(history.merit), history.merit, -np.inf)
     members = history.parents.shape[1]
     if len(history.epoch) == 0:
-        score = np.full((1, members), -np.inf)
-    top = score.max(axis=0)
+        merit = np.full((1, members), -np.inf)
+    top = merit.max(axis=0)
     order = np.argsort(-top, kind="stable")[:most]
     rows: list[tuple[Cell, ...]] = []
     strong = []
     for rank, member in enumerate(order):
-        at = int(np.argmax(score[:, member]))
+        at = int(np.argmax(merit[:, member]))
         if int(member) == chosen:
             strong.append(rank)
             at = int(np.argmax(history.epoch == epoch)) if epoch in history.epoch else at
         row_of = int(history.round[at]) if len(history.round) else 0
-        value = float(score[at, member])
+        value = float(merit[at, member])
+        known = np.isfinite(value)
         rows.append(
             (
                 str(rank + 1),
                 int(member),
-                value if np.isfinite(value) else None,
-                int(history.epoch[at]) if np.isfinite(value) else None,
+                float(history.score[at, member]) if known else None,
+                value if known else None,
+                int(history.epoch[at]) if known else None,
                 history.status[member],
                 *(float(v[row_of, member]) for v in history.hyperparameters.values()),
             )
         )
-    columns = ("Rank", "Member", "Score", "Epoch", "Status", *history.hyperparameters)
+    columns = ("Rank", "Member", "Score", "Merit", "Epoch", "Status", *history.hyperparameters)
     return Table(columns=columns, rows=tuple(rows), caption=caption, emphasised=tuple(strong))

@@ -64,7 +64,7 @@ class SearchResult:
         history: What happened.
         best: Best snapshot of every slot, `[members]` in front, on the host; of several scores
             the networks next to their front instead, as many.
-        winner: Number of the best of them by validation score.
+        winner: Number of the best of them by merit.
     """
 
     history: History
@@ -138,10 +138,10 @@ class _Log:
     def round(self, number: int) -> Round:
         """A round that has ended."""
         rows = [row for row, of in enumerate(self.epochs["round"]) if of == number]
-        score, eligible = (
-            np.stack([self.epochs[name][row] for row in rows]) for name in ("score", "eligible")
+        merit, eligible = (
+            np.stack([self.epochs[name][row] for row in rows]) for name in ("merit", "eligible")
         )
-        able = np.where(eligible & np.isfinite(score), score, -np.inf)
+        able = np.where(eligible & np.isfinite(merit), merit, -np.inf)
         best, at = np.max(able, axis=0), np.argmax(able, axis=0)
         scores = None
         if "scores" in self.epochs:
@@ -151,7 +151,7 @@ class _Log:
             parents=self.rounds["parents"][number],
             restart=self.rounds["restart"][number],
             hyperparameters=self.values(number),
-            score=score[-1],
+            score=merit[-1],
             best=np.where(np.isfinite(best), best, np.nan),
             scores=scores,
         )
@@ -279,7 +279,7 @@ def run_search(
                     round=number + 1,
                     rounds=rounds,
                     score=log.epochs["score"][-1],
-                    best=float(np.max(kept.score)),
+                    best=float(kept.score[np.argmax(kept.merit)]),
                     running=int(np.sum(status == RUNNING)),
                     diverged=int(np.sum(diverged(status))),
                     seconds=seconds,
@@ -316,7 +316,7 @@ def _better(new: Snapshot, old: Snapshot | None, strategy: Strategy) -> Snapshot
     """The better one of each slot; the best of a loser must outlive it."""
     if old is None:
         return jax.tree.map(np.array, new)
-    merits = [strategy.merit(np.asarray(each.score)) for each in (new, old)]
+    merits = [strategy.merit(np.asarray(each.merit)) for each in (new, old)]
     return jax.tree.map(np.asarray, choose(jnp.asarray(merits[0] > merits[1]), new, old))
 
 
@@ -331,7 +331,7 @@ def _foremost(new: Snapshot, old: Snapshot | None) -> Snapshot:
     place = np.full(len(pool.score), len(pool.score))
     place[able] = front.places(pool.scores[able])
     if len(able):
-        place[able[np.argmax(pool.score[able])]] = -1
+        place[able[np.argmax(pool.merit[able])]] = -1
     # Those that count for nothing come last, and fill the rest.
     order = np.argsort(place, kind="stable")[: len(old.score)]
     return jax.tree.map(lambda leaf: leaf[order], pool)
@@ -363,8 +363,8 @@ def _stream(population: Population, number: int) -> np.random.Generator:
 def _result(
     state: Member, best: Snapshot, log: _Log, strategy: Strategy, several: tuple[str, ...]
 ) -> SearchResult:
-    score = np.asarray(best.score)
-    merit = strategy.merit(score)
+    own = np.asarray(best.merit)
+    merit = strategy.merit(own)
     history = log.history(np.asarray(state.status), several)
     if not np.any(np.isfinite(merit)):
         counts = {name: history.status.count(name) for name in STATUS}
@@ -374,5 +374,5 @@ def _result(
             "rate, or give more training events."
         )
     # Of the executions of the best trial, the best.
-    winner = int(np.argmax(np.where(merit == np.max(merit), score, -np.inf)))
+    winner = int(np.argmax(np.where(merit == np.max(merit), own, -np.inf)))
     return SearchResult(history=history, best=best, winner=winner)

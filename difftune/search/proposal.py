@@ -36,9 +36,10 @@ class Round:
         parents: As proposed.
         restart: As proposed.
         hyperparameters: As trained: those of the shape of a network are those of the parent.
-        score: Validation score at the end of the round; NaN for a member that diverged.
-        best: Best score of an epoch of the round in which the member was eligible; NaN if it never
-            was.
+        score: Merit at the end of the round: the validation score, less what may be luck
+            (`difftune.training.Judgement`); NaN for a member that diverged.
+        best: Largest merit of an epoch of the round in which the member was eligible; NaN if it
+            never was.
         scores: All scores of that epoch, where there are several.
     """
 
@@ -66,7 +67,8 @@ class Standing:
 
     Attributes:
         round: Number of the round that is to be proposed (1 after the first).
-        score: Validation score, larger is better; NaN for a member that diverged.
+        score: Merit, larger is better: the validation score, less what may be luck
+            (`difftune.training.Judgement`); NaN for a member that diverged.
         eligible: Members that may be copied: neither diverged nor, by the mean over the epochs of
             the round, overtrained; one epoch alone fluctuates too much for that.
         hyperparameters: Values of the round that has ended.
@@ -143,10 +145,10 @@ class Strategy(abc.ABC):
         return self
 
     def merit(self, score: Float[np.ndarray, " members"]) -> Float[np.ndarray, " members"]:
-        """What members are kept and chosen by: their scores, or those of what they are part of.
+        """What members are kept and chosen by: their merits, or those of what they are part of.
 
         Args:
-            score: Best score of each; minus infinity where there is none.
+            score: Largest merit of each; minus infinity where there is none.
         """
         return score
 

@@ -19,9 +19,9 @@ from difftune.selection.variables import Findings, Units
 from difftune.training import (
     RUNNING,
     STOPPED,
+    AnyCondition,
     Blueprint,
     Columns,
-    OvertrainingCondition,
     Population,
     Replicas,
     ScoreGap,
@@ -97,9 +97,7 @@ class Study:
     seeds: int = 2
     test_folds: Sequence[int] = (4,)
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    overtraining: OvertrainingCondition = field(
-        default_factory=lambda: ScoreGap(limit=float("inf"))
-    )
+    overtraining: AnyCondition = field(default_factory=lambda: ScoreGap(limit=float("inf")))
     negative_weights: NegativeWeights = "keep"
     optimizer: Optimizer = adam
     impute: str | float = "median"

@@ -7,6 +7,7 @@ from difftune.training.checkpoint import Checkpoints
 from difftune.training.devices import describe, use_cpu_cores
 from difftune.training.history import History
 from difftune.training.hyperparameters import DEFAULTS
+from difftune.training.judgement import AS_SCORED, Judgement
 from difftune.training.member import (
     RUNNING,
     STATUS,
@@ -39,6 +40,7 @@ from difftune.training.schedules import SCHEDULES
 from difftune.training.storage import store, stored
 
 __all__ = [
+    "AS_SCORED",
     "DEFAULTS",
     "RUNNING",
     "SCHEDULES",
@@ -55,6 +57,7 @@ __all__ = [
     "Epochs",
     "Evidence",
     "History",
+    "Judgement",
     "LossGap",
     "Member",
     "NegativeWeights",

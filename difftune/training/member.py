@@ -16,6 +16,8 @@ from difftune.objectives.tradeoff import compromise
 from difftune.training.batches import Part, batch_at
 from difftune.training.blueprint import Blueprint, Weights
 from difftune.training.chunks import in_chunks
+from difftune.training.jackknife import counted, with_error
+from difftune.training.judgement import AS_SCORED, Judgement, Trend
 from difftune.training.optimizers import Optimizer
 from difftune.training.overtraining import AnyCondition, Evidence, Scored, excess
 from difftune.training.replicas import bootstrap_count
@@ -37,12 +39,14 @@ def diverged(status: Any) -> Any:
 
 
 class Snapshot(NamedTuple):
-    """The best of a slot since somebody else or something new moved in, by validation score."""
+    """The best of a slot since somebody else or something new moved in, by merit."""
 
     weights: Weights
     objective: PyTree
     hyperparameters: dict[str, Array]
     score: Array
+    merit: Array
+    """What it was compared by (`Judgement`)."""
     epoch: Array
     slot: Array
     inputs: Array | None = None
@@ -58,6 +62,7 @@ class EpochRecord(NamedTuple):
     hard_loss: Float[Array, "*members"]
     """The validation loss of events in hard bins."""
     score: Float[Array, "*members"]
+    merit: Float[Array, "*members"]
     train_score: Float[Array, "*members"]
     eligible: Bool[Array, "*members"]
     overtraining: Float[Array, "*members"]
@@ -72,6 +77,7 @@ class Member(NamedTuple):
     objective: PyTree
     optimizer: PyTree
     best: Snapshot
+    trend: Trend
     record: EpochRecord
     """Of the last epoch that it trained."""
     stale: Array
@@ -122,12 +128,13 @@ class Training:
     patience: int
     sizes: Sequence[int]
     chunk: int | None = None
+    judgement: Judgement = AS_SCORED
 
     def _nothing(self) -> EpochRecord:
         """The record of an epoch that gave nothing."""
         nan = jnp.float32(jnp.nan)
         return EpochRecord(
-            nan, nan, nan, nan, nan, jnp.zeros((), bool), nan, self._several(jnp.nan)
+            nan, nan, nan, nan, nan, nan, jnp.zeros((), bool), nan, self._several(jnp.nan)
         )
 
     def _several(self, value: float) -> Array | None:
@@ -149,11 +156,13 @@ class Training:
                 objective,
                 own.hyperparameters,
                 score=jnp.float32(-jnp.inf),
+                merit=jnp.float32(-jnp.inf),
                 epoch=jnp.int32(-1),
                 slot=own.slot,
                 inputs=own.inputs,
                 scores=self._several(-jnp.inf),
             ),
+            trend=self.judgement.start,
             record=self._nothing(),
             stale=jnp.int32(0),
             rate=jnp.float32(1.0),
@@ -211,22 +220,31 @@ class Training:
 
     def _finish(self, member: Member, *, own: Identity, samples: Any, clock: Clock) -> Member:
         validated, compared = self._both(member, own, samples)
-        validation_loss, measured, hard_loss, scored = validated
-        train_loss, train_measured, _, seen = compared
-        score, train_score = compromise(measured), compromise(train_measured)
-        scores = measured if jnp.ndim(measured) else None
-        evidence = Evidence(train_score, score, train_loss, validation_loss, seen, scored)
+        validation_loss, score, scores, error, hard_loss, scored = validated
+        train_loss, train_score, _, train_error, _, seen = compared
+        evidence = Evidence(
+            train_score,
+            score,
+            train_loss,
+            validation_loss,
+            seen,
+            scored,
+            train_error=train_error,
+            validation_error=error,
+        )
 
         running = jnp.isfinite(score) & jnp.isfinite(validation_loss)
         status = jnp.where(running, RUNNING, SCORE_NOT_FINITE)
         beyond = excess(self.overtraining, evidence)
         eligible = running & (beyond <= 1.0)
-        better = eligible & (score > member.best.score)
+        merit, trend = self.judgement.after(member.trend, score, error)
+        better = eligible & (merit > member.best.merit)
         now = Snapshot(
             member.weights,
             member.objective,
             own.hyperparameters,
             score,
+            merit,
             clock.epoch,
             own.slot,
             own.inputs,
@@ -236,11 +254,13 @@ class Training:
         nan = jnp.where(running, 0.0, jnp.nan)
         return member._replace(
             best=choose(better, now, member.best),
+            trend=trend,
             record=EpochRecord(
                 member.record.loss + nan,
                 validation_loss + nan,
                 hard_loss + nan,
                 score + nan,
+                merit + nan,
                 train_score + nan,
                 eligible,
                 beyond + nan,
@@ -310,17 +330,7 @@ class Training:
         if own.bootstrap is None:
             return batch
         number = jax.lax.dynamic_slice_in_dim(part.number, start, batch.weight.shape[0])
-        count = bootstrap_count(own.bootstrap, number)
-        return replace(
-            batch,
-            weight=batch.weight * count,
-            training_weight=batch.training_weight * count,
-            variations=changed(
-                batch.variations,
-                weight=lambda column: column * count,
-                features=lambda column: column,
-            ),
-        )
+        return counted(batch, bootstrap_count(own.bootstrap, number))
 
     def step(self, hyperparameters, rate, carry, inputs: tuple[Batch, Array]):
         """One step of the optimizer."""
@@ -359,7 +369,12 @@ class Training:
         return ((Weights(parameters, buffers), objective, state), random), value
 
     def evaluate(self, member: Member, own: Identity, batch: Batch):
-        """Loss, validation score, loss in hard bins, and the events if the condition sees them."""
+        """A member on one sample.
+
+        Returns:
+            Loss; score; all scores if there are several; the error of the score if somebody wants
+            it; loss in hard bins; the events if the condition sees them.
+        """
         batch, hyperparameters = masked(batch, own.inputs), own.hyperparameters
         every = self.blueprint.evaluate(member.weights, hyperparameters, all_features(batch))
         scores, batch = apart(every, batch)
@@ -370,12 +385,22 @@ class Training:
             hard_loss = loss
         else:
             hard_loss = hard(scores, batch, hyperparameters, member.objective)
-        metric = self.metric(scores, batch, hyperparameters, member.objective)
+
+        def score(batch: Batch) -> tuple[Array, Array]:
+            measured = self.metric(scores, batch, hyperparameters, member.objective)
+            return compromise(measured), measured
+
+        wanted = getattr(self.overtraining, "wants_errors", False)
+        if wanted or self.judgement.wants_errors:
+            value, measured, error = with_error(score, batch)
+        else:
+            (value, measured), error = score(batch), None
+        several = measured if jnp.ndim(measured) else None
         scored = None
         if getattr(self.overtraining, "sees_events", False):
             weight, label = jnp.asarray(batch.weight), jnp.asarray(batch.label)
             scored = Scored(signal_probability(scores, batch), weight, label)
-        return loss, metric, hard_loss, scored
+        return loss, value, several, error, hard_loss, scored
 
 
 def own_epoch(own: Identity, clock: Clock) -> Array:

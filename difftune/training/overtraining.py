@@ -41,6 +41,9 @@ class Evidence(NamedTuple):
         validation_loss: The objective on validation events.
         train: The training events; None unless the condition sees events.
         validation: The validation events; likewise.
+        train_error: Statistical standard error of `train_score`; None unless the condition wants
+            errors.
+        validation_error: That of `validation_score`; likewise.
     """
 
     train_score: Float[Array, ""]
@@ -49,6 +52,8 @@ class Evidence(NamedTuple):
     validation_loss: Float[Array, ""]
     train: Scored | None
     validation: Scored | None
+    train_error: Float[Array, ""] | None = None
+    validation_error: Float[Array, ""] | None = None
 
 
 @runtime_checkable
@@ -67,6 +72,8 @@ class Condition(abc.ABC):
 
     sees_events: ClassVar[bool] = False
     """Whether it wants the scored events, not only figures."""
+    wants_errors: ClassVar[bool] = False
+    """Whether it wants the statistical errors of the scores, which cost their gradients."""
 
     @abc.abstractmethod
     def excess(self, evidence: Evidence) -> Float[Array, ""]:
@@ -88,14 +95,20 @@ def excess(condition: AnyCondition, evidence: Evidence) -> Float[Array, ""]:
 class ScoreGap(Condition):
     """The score may be better on training than on validation events by this fraction at most.
 
+    A few thousand events give a score that fluctuates by as much, so what the gap may be by chance
+    is allowed on top.
+
     Args:
         limit: Largest `train_score / validation_score - 1`; infinity switches the condition off.
+        sigmas: How many standard errors of the gap, from the finite number of events, it may be
+            larger (`difftune.training.jackknife`).
 
     Raises:
-        InputError: For a limit that is not positive.
+        InputError: For a limit that is not positive, or negative sigmas.
     """
 
     limit: int | float = 0.1
+    sigmas: int | float = 1.0
 
     def __post_init__(self):
         _positive(
@@ -103,19 +116,30 @@ class ScoreGap(Condition):
             "limit",
             "0.1 allows a score 10 % better on training events, infinity any",
         )
+        if not (self.sigmas >= 0.0 and math.isfinite(self.sigmas)):
+            raise InputError(
+                f"ScoreGap(sigmas={self.sigmas}): must be 0 or a positive number; 1 allows a gap "
+                "that is one standard error larger than the limit."
+            )
 
-    def __call__(self, train_score, validation_score):
-        """Whether the gap is within the limit."""
-        gap = train_score - validation_score
-        if math.isinf(self.limit):
-            return jnp.isfinite(gap)
-        return gap <= self.limit * jnp.abs(validation_score)
+    @property
+    def wants_errors(self) -> bool:  # type: ignore[override]
+        """Whether errors matter."""
+        return self.sigmas > 0.0 and math.isfinite(self.limit)
 
     def excess(self, evidence):
-        """The gap in units of the limit."""
-        fits = self(evidence.train_score, evidence.validation_score)
+        """The gap in units of the limit, with what chance may add."""
         gap = evidence.train_score - evidence.validation_score
-        return _measured(gap, self.limit * jnp.abs(evidence.validation_score), fits)
+        if math.isinf(self.limit):
+            allowed, fits = jnp.zeros_like(gap), jnp.isfinite(gap)
+        else:
+            allowed = self.limit * jnp.abs(evidence.validation_score)
+            if self.wants_errors:
+                error = jnp.hypot(evidence.train_error, evidence.validation_error)
+                # No gradient, as where the score is that of empty bins: no error.
+                allowed = allowed + self.sigmas * jnp.where(jnp.isfinite(error), error, 0.0)
+            fits = gap <= allowed
+        return _measured(gap, allowed, fits)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,6 +289,11 @@ class AllOf(Condition):
     def sees_events(self) -> bool:  # type: ignore[override]
         """Whether one of them does."""
         return any(getattr(each, "sees_events", False) for each in self.conditions)
+
+    @property
+    def wants_errors(self) -> bool:  # type: ignore[override]
+        """Whether one of them does."""
+        return any(getattr(each, "wants_errors", False) for each in self.conditions)
 
     def excess(self, evidence):
         """The largest measure."""

@@ -16,6 +16,7 @@ from difftune.training.batches import Epochs, Part, as_batch, evaluation_samples
 from difftune.training.blueprint import Blueprint, Weights, fitting
 from difftune.training.devices import member_devices, place, runs_one_by_one, seats
 from difftune.training.hyperparameters import Recorder, Values, check_known, complete
+from difftune.training.judgement import AS_SCORED, Judgement
 from difftune.training.member import (
     RUNNING,
     STOPPED,
@@ -54,6 +55,7 @@ class Population:
         metric: The validation score, of the form of an objective; larger is better.
         overtraining: Weights that do not meet it are never kept as a member's best, and the
             member is not eligible to be copied.
+        judgement: What epochs and members are compared by; the score as it is by default.
         optimizer: Makes an optax optimizer of a member's hyperparameters.
         seed: Decides start values, batches and dropout, together with the slot of a member.
         memory: Bytes that the training may take on a device; None asks the device. Members that do
@@ -82,6 +84,7 @@ class Population:
     patience: int = 10
     metric: Function = field(default_factory=Significance)
     overtraining: AnyCondition = field(default_factory=ScoreGap)
+    judgement: Judgement = AS_SCORED
     optimizer: Optimizer = adam
     seed: int = 0
     memory: int | None = None
@@ -160,6 +163,7 @@ class Population:
             objective=self.objective.seeing(sorted(self._seen.variations)),
             metric=self.metric,
             overtraining=self.overtraining,
+            judgement=self.judgement,
             optimizer=self.optimizer,
             patience=self.patience,
             sizes=self.sizes,
@@ -369,7 +373,10 @@ class Population:
             moving = jax.device_get(choose(jnp.asarray(restart), fresh, moving))
         moved = restart | (parents != np.arange(self.members))
         # Whoever moves in is measured by what it does itself, also by early stopping.
-        best = best._replace(score=np.where(moved, np.float32(-np.inf), best.score))
+        nothing = np.float32(-np.inf)
+        best = best._replace(
+            score=np.where(moved, nothing, best.score), merit=np.where(moved, nothing, best.merit)
+        )
         moving["status"] = np.where(moved, np.int32(RUNNING), moving["status"])
         moving["stale"] = np.where(moved, np.int32(0), moving["stale"])
         return Member(best=best, **moving)

@@ -74,7 +74,15 @@ from difftune.search import (
     uniform,
     when,
 )
-from difftune.training import AllOf, Condition, LossGap, ScoreGap, ShapeChi2, ShapeKS
+from difftune.training import (
+    AllOf,
+    Condition,
+    Judgement,
+    LossGap,
+    ScoreGap,
+    ShapeChi2,
+    ShapeKS,
+)
 from difftune.training import optimizer as kinds_of_optimizer
 from difftune.training.optimizers import Optimizer
 
@@ -326,7 +334,9 @@ def _score(name: str, config: Config) -> Any:
 def overtraining(config: Config) -> Condition:
     """The condition that a network must meet to be chosen: all that are asked for."""
     section = config.training
-    asked: list[Condition] = [ScoreGap(limit=section.max_overtraining)]
+    asked: list[Condition] = [
+        ScoreGap(limit=section.max_overtraining, sigmas=section.overtraining_sigmas)
+    ]
     if section.max_loss_gap is not None:
         asked.append(LossGap(limit=section.max_loss_gap))
     if section.min_ks is not None:
@@ -334,6 +344,12 @@ def overtraining(config: Config) -> Condition:
     if section.min_chi2 is not None:
         asked.append(ShapeChi2(p_value=section.min_chi2))
     return asked[0] if len(asked) == 1 else AllOf(asked)
+
+
+def judgement(config: Config) -> Judgement:
+    """What epochs and members are compared by."""
+    section = config.training
+    return Judgement(sigmas=section.score_sigmas, memory=section.score_memory)
 
 
 def dimension(section: Range) -> Dimension:

@@ -219,6 +219,7 @@ def _prepared(config: Config, processes: Processes) -> tuple[Events, Task]:
         patience=config.training.patience,
         metric=build.metric(config),
         overtraining=build.overtraining(config),
+        judgement=build.judgement(config),
         chunk=config.training.chunk,
         negative_weights=config.training.negative_weights,
         optimizer=build.optimizer(config),
@@ -333,7 +334,7 @@ def history_csv(history: History) -> str:
     """One row an epoch and member: losses, scores, hyperparameters, parent."""
     measured = {
         name: getattr(history, name)
-        for name in ("loss", "validation_loss", "hard_loss", "score", "train_score")
+        for name in ("loss", "validation_loss", "hard_loss", "score", "merit", "train_score")
     }
     for number, name in enumerate(history.score_names):
         assert history.scores is not None, "it has names"

@@ -30,6 +30,7 @@ from difftune.training import (
     AnyCondition,
     Blueprint,
     Checkpoints,
+    Judgement,
     NegativeWeights,
     Population,
     Processes,
@@ -58,6 +59,7 @@ class Task:
         patience: Epochs without improvement until a member stops.
         metric: Validation score.
         overtraining: Condition on training and validation score.
+        judgement: What epochs and members are compared by.
         negative_weights: Treatment of negative weights in the training.
         optimizer: Makes the optimizer.
         impute: What replaces missing values: `"median"`, `"mean"` or a number.
@@ -77,6 +79,7 @@ class Task:
     patience: int = 10
     metric: Any = field(default_factory=Significance)
     overtraining: AnyCondition = field(default_factory=ScoreGap)
+    judgement: Judgement = field(default_factory=Judgement)
     negative_weights: NegativeWeights = "keep"
     optimizer: Optimizer = adam
     impute: str | float = "median"
@@ -236,11 +239,13 @@ class Task:
 class Rank:
     """A network's place: its number, validation score, epoch, and hyperparameters then.
 
-    Of several scores, `score` is the geometric mean of `scores`.
+    Of several scores, `score` is the geometric mean of `scores`. `merit` is what it was compared by
+    (`difftune.training.Judgement`).
     """
 
     member: int
     score: float
+    merit: float
     epoch: int
     status: str
     hyperparameters: dict[str, float]
@@ -279,13 +284,13 @@ class Tuned:
 
     @property
     def network(self) -> TrainedNetwork:
-        """The network with the best validation score."""
+        """The network with the largest merit."""
         return self._network(self.result.winner)
 
     @property
     def ranking(self) -> list[Rank]:
-        """The members by validation score, the best first."""
-        order = np.argsort(-np.asarray(self.result.best.score), kind="stable")
+        """The members by merit, the best first."""
+        order = np.argsort(-np.asarray(self.result.best.merit), kind="stable")
         return [self._rank(number) for number in order.tolist()]
 
     @property
@@ -324,6 +329,7 @@ class Tuned:
         return Rank(
             member=number,
             score=float(best.score[number]),
+            merit=float(best.merit[number]),
             epoch=int(best.epoch[number]),
             status=history.status[int(best.slot[number])],
             hyperparameters={
@@ -390,6 +396,7 @@ def tune(
     patience: int = 10,
     metric: Any | None = None,
     overtraining: AnyCondition | None = None,
+    judgement: Judgement | None = None,
     negative_weights: NegativeWeights = "keep",
     optimizer: Optimizer = adam,
     impute: str | float = "median",
@@ -420,6 +427,8 @@ def tune(
             Asimov significance by default. With a `Tradeoff` of several, `Tuned.front` has the
             networks that no other one beats in all.
         overtraining: Condition that a network must meet to be chosen.
+        judgement: What epochs and members are compared by: the validation score less two standard
+            errors, averaged over about three epochs, by default.
         negative_weights: `"keep"`, `"absolute"` or `"resample"`, in the training only
             (`difftune.training.treated_weights`).
         optimizer: Makes an optax optimizer from a member's hyperparameters.
@@ -451,6 +460,7 @@ def tune(
         patience=patience,
         metric=metric or Significance(),
         overtraining=overtraining or ScoreGap(),
+        judgement=judgement or Judgement(),
         negative_weights=negative_weights,
         optimizer=optimizer,
         impute=impute,

@@ -83,6 +83,6 @@ def population() -> Population:
         batch_size=32,
         patience=PATIENCE,
         metric=Table(),
-        overtraining=ScoreGap(limit=0.1),
+        overtraining=ScoreGap(limit=0.1, sigmas=0),
         optimizer=lambda h: optax.sgd(1.0),
     )

@@ -21,6 +21,7 @@ def history() -> History:
         validation_loss=nothing,
         hard_loss=nothing,
         score=nothing,
+        merit=nothing,
         train_score=nothing,
         hyperparameters={"rate": RATE, "twice": 2 * RATE},
         parents=PARENTS,

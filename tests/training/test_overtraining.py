@@ -18,10 +18,12 @@ from difftune.training import (
 )
 
 
-def evidence(train=None, validation=None, *, scores=(5.0, 5.0), losses=(0.4, 0.4)) -> Evidence:
+def evidence(
+    train=None, validation=None, *, scores=(5.0, 5.0), losses=(0.4, 0.4), errors=(0.0, 0.0)
+) -> Evidence:
     nothing = Scored(jnp.zeros(1), jnp.zeros(1), jnp.zeros(1, int))
     numbers = map(jnp.float32, (*scores, *losses))
-    return Evidence(*numbers, train or nothing, validation or nothing)
+    return Evidence(*numbers, train or nothing, validation or nothing, *map(jnp.float32, errors))
 
 
 @pytest.mark.parametrize(
@@ -42,8 +44,6 @@ def evidence(train=None, validation=None, *, scores=(5.0, 5.0), losses=(0.4, 0.4
     ],
 )
 def test_gap_is_relative_to_the_validation_score(limit, train, validation, accepted):
-    judged = ScoreGap(limit=limit)(jnp.float32(train), jnp.float32(validation))
-    assert bool(judged) is accepted
     measure = ScoreGap(limit=limit).excess(evidence(scores=(train, validation)))
     assert bool(measure <= 1.0) is accepted
     if accepted and np.isfinite(limit) and validation:
@@ -55,6 +55,26 @@ def test_gap_is_relative_to_the_validation_score(limit, train, validation, accep
 def test_limit_must_be_positive(limit):
     with pytest.raises(InputError, match=r"ScoreGap\(limit=.*must be positive"):
         ScoreGap(limit=limit)
+
+
+@pytest.mark.parametrize("sigmas", [0, 1, 2.0])
+def test_gap_may_be_larger_by_what_chance_gives(sigmas):
+    # 10 % of 5 and so many times the quadratic sum of 0.3 and 0.4.
+    condition = ScoreGap(limit=0.1, sigmas=sigmas)
+    given = evidence(scores=(5.7, 5.0), errors=(0.3, 0.4))
+    np.testing.assert_allclose(condition.excess(given), 0.7 / (0.5 + sigmas * 0.5), rtol=1e-6)
+    # Empty bins have no error, and still a gap.
+    given = evidence(scores=(5.7, 5.0), errors=(0.3, float("nan")))
+    np.testing.assert_allclose(condition.excess(given), 0.7 / 0.5, rtol=1e-6)
+    assert condition.wants_errors is (sigmas > 0)
+    assert not ScoreGap(limit=float("inf"), sigmas=sigmas).wants_errors
+    assert AllOf([LossGap(), condition]).wants_errors is (sigmas > 0)
+
+
+@pytest.mark.parametrize("sigmas", [-1.0, float("nan"), float("inf")])
+def test_sigmas_must_be_a_number(sigmas):
+    with pytest.raises(InputError, match=r"ScoreGap\(sigmas=.*0 or a positive number"):
+        ScoreGap(sigmas=sigmas)
 
 
 def test_the_gap_of_losses():

@@ -64,7 +64,7 @@ def population(**options: Any) -> Population:
         "validation": columns(512),
         "members": 4,
         "batch_size": 64,
-        "overtraining": ScoreGap(limit=1.0),
+        "overtraining": ScoreGap(limit=1.0, sigmas=0),
         "seed": 5,
     }
     return Population(**defaults | options)
