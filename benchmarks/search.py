@@ -294,7 +294,8 @@ def compare(problem: Problem) -> list[Row]:
             test.setdefault(kind, []).append(float(np.mean(values)))
             print(
                 f"{name}, seed {seed}, {kind}: merit {merit[kind][-1]:.3f}, "
-                f"validation {validation[kind][-1]:.3f}, test {test[kind][-1]:.3f}, {seconds[kind][-1]:.0f} s",
+                f"validation {validation[kind][-1]:.3f}, test {test[kind][-1]:.3f}, "
+                f"{seconds[kind][-1]:.0f} s",
                 file=sys.stderr,
             )
     default = job.search(

@@ -6,9 +6,9 @@ contestant after the other; and the same seconds from the start of a process, in
 compiles and searches until they are over. All choose by the same figure of the validation events,
 each in its own way: the peers the best epoch of all trainings, as their libraries do, difftune by
 its default judgement, less two standard errors of it. No epoch is excluded as overtrained. A
-training has the same number of epochs everywhere; how many are made is what a contestant's speed decides. What is on its
-disk when the time is over is what it has chosen; this process judges it, with the test events that
-no contestant has seen, by one function.
+training has the same number of epochs everywhere; how many are made is what a contestant's speed
+decides. What is on its disk when the time is over is what it has chosen; this process judges it,
+with the test events that no contestant has seen, by one function.
 
 Contestants that are not installed (`pip install 'difftune[bench]'`) are left out, and named.
 """
