@@ -170,6 +170,7 @@ class Task:
             patience=self.patience,
             metric=metric,
             overtraining=self.overtraining,
+            judgement=self.judgement,
             optimizer=self.optimizer,
             seed=seed,
             processes=self.processes,

@@ -53,7 +53,13 @@ def tuned(events):
 
 def test_multiclass_network_of_ones_own_is_tuned_and_measured(tuned):
     best = tuned.ranking[0]
-    assert best.score == max(rank.score for rank in tuned.ranking) > 0
+    assert best.score > best.merit == max(rank.merit for rank in tuned.ranking)
+    # What it was compared by is what the history says of its best allowed epoch.
+    history = tuned.result.history
+    allowed = np.where(history.overtraining <= 1.0, history.merit, -np.inf)
+    row, member = np.unravel_index(np.argmax(allowed), allowed.shape)
+    assert (best.epoch, best.merit) == (history.epoch[row], allowed[row, member])
+    assert best.score == history.score[row, member]
     result = dt.measure(
         tuned.network,
         tuned.split,
