@@ -3,12 +3,14 @@
 The peers train with PyTorch. All have the same events, transformed once; the same network, batches,
 optimizer, loss and space of seven hyperparameters as `benchmarks.search`; the same cores, one
 contestant after the other; and the same seconds from the start of a process, in which it imports,
-compiles and searches until they are over. All choose by the same figure of the validation events,
-each in its own way: the peers the best epoch of all trainings, as their libraries do, difftune by
-its default judgement, less two standard errors of it. No epoch is excluded as overtrained. A
-training has the same number of epochs everywhere; how many are made is what a contestant's speed
-decides. What is on its disk when the time is over is what it has chosen; this process judges it,
-with the test events that no contestant has seen, by one function.
+compiles and searches until they are over. All choose by the same figure, each in its own way. The
+peers look for the best epoch of all trainings on the validation events, as an analyst with these
+libraries does. difftune, which trains more in the same time, validates each trial on all folds of
+the same events, the test events excepted, and takes off two standard errors, its default; of its
+best trial the network counts that was kept from the validation events, as those of the peers were.
+No epoch is excluded as overtrained. A training has the same number of epochs everywhere; how many are made is what a contestant's speed decides.
+What is on its disk when the time is over is what it has chosen; this process judges it, with the
+test events that no contestant has seen, by one function.
 
 Contestants that are not installed (`pip install 'difftune[bench]'`) are left out, and named.
 """
@@ -171,8 +173,10 @@ def _samples(size: Size, scratch: Path) -> list[Sample]:
     """The samples, with files for the contestants."""
     from difftune.training import Columns, columns
 
-    def seen(part: Columns) -> Events:
-        return Events(part.features, part.process, part.label, part.weight, part.training_weight)
+    def seen(part: Columns, fold: np.ndarray) -> Events:
+        return Events(
+            part.features, part.process, part.label, part.weight, part.training_weight, fold
+        )
 
     found = []
     everything = search.samples(size.events)
@@ -182,11 +186,18 @@ def _samples(size: Size, scratch: Path) -> list[Sample]:
             columns(part, job.split.full_yields, job.transform)
             for part in (job.split.train, job.split.validation, job.split.test)
         )
-        contest.store(path, seen(train), seen(validation))
+        # Numbered from 0 within each part; the validation events are the last fold.
+        fold = _folds(job.split.train)
+        last = np.full(len(validation.weight), fold.max() + 1, np.int32)
+        contest.store(path, seen(train, fold), seen(validation, last))
         sizes = ", ".join(f"{len(part.weight)}" for part in (train, validation, test))
         say(f"{name}: {sizes} events to train, to validate, to test")
         found.append(Sample(name=name, job=job, path=path, validation=validation, test=test))
     return found
+
+
+def _folds(events: Any) -> np.ndarray:
+    return np.unique(events.fold, return_inverse=True)[1].astype(np.int32)
 
 
 def _significance(network: Network, events: Any) -> float:

@@ -21,7 +21,8 @@ BINS = 10
 class Events(NamedTuple):
     """Transformed features and weights of events; `balanced` are those of the loss, of mean one.
 
-    `weight` sums to the expected yield of each process, `label` is 1 for signal.
+    `weight` sums to the expected yield of each process, `label` is 1 for signal, `fold` is numbered
+    from 0 over both samples, of which the last one validates.
     """
 
     features: np.ndarray
@@ -29,6 +30,7 @@ class Events(NamedTuple):
     label: np.ndarray
     weight: np.ndarray
     balanced: np.ndarray
+    fold: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,12 +24,15 @@ from benchmarks.peers.contest import Network, Order
 def difftune_pbt(order: Order) -> None:
     """PBT after PBT, each from another seed; what was compiled for the first serves all.
 
-    The last one has as many rounds as there is time for, going by the pace of the one before.
+    Each trial is trained once for each fold, side by side, and judged by the mean. The last search
+    has as many rounds as there is time for, going by the pace of the one before.
     """
     import difftune as dt
 
     dt.training.use_cpu_cores(order.cores)
-    population = _population(order)
+    folds = int(contest.events(order.sample)[1].fold[0]) + 1
+    trials = order.members // folds
+    population = _population(order, np.arange(trials * folds, dtype=np.int32) % folds)
     space = dt.Space(
         **{
             name: (dt.log_uniform if log else dt.uniform)(low, high)
@@ -38,14 +41,19 @@ def difftune_pbt(order: Order) -> None:
     )
 
     def search(number: int, rounds: int) -> None:
-        contest.note(order.folder, trials=order.members)
+        contest.note(order.folder, trials=trials)
+        pbt = dt.search.PBT(population=trials, rounds=rounds, epochs_per_round=order.epochs)
         result = dt.search.run_search(
             population.again(seed=1000 * order.seed + number),
-            dt.search.PBT(population=order.members, rounds=rounds, epochs_per_round=order.epochs),
+            dt.search.Repeated(strategy=pbt, executions=folds, folds=True),
             space,
-            on_round=lambda _: contest.note(order.folder, epochs=order.members * order.epochs),
+            on_round=lambda _: contest.note(order.folder, epochs=trials * folds * order.epochs),
         )
-        contest.keeper(order.folder).offer(_winner(result, len(order.hidden)))
+        # Of the best trial the network that did not learn from the validation events of the others.
+        last = result.winner // folds * folds + folds - 1
+        if np.isfinite(result.best.score[last]):
+            merit = float(np.mean(result.best.merit[last - folds + 1 : last + 1]))
+            contest.keeper(order.folder).offer(_network(result, last, len(order.hidden), merit))
 
     number, rounds = 0, order.rounds
     while rounds > 0:
@@ -56,29 +64,40 @@ def difftune_pbt(order: Order) -> None:
         number, rounds = number + 1, min(order.rounds, int(order.left / pace))
 
 
-def _population(order: Order) -> Any:
+def _population(order: Order, fold: np.ndarray) -> Any:
+    """Networks that are validated on these folds, and trained on the others."""
     import difftune as dt
-    from difftune.training import Blueprint, Columns, Judgement, Population, ScoreGap
+    from difftune.training import (
+        Blueprint,
+        Columns,
+        Judgement,
+        Population,
+        Replicas,
+        ScoreGap,
+    )
 
-    train, validation = (
-        Columns(
-            features=part.features,
-            process=part.process,
-            label=part.label,
-            weight=part.weight,
-            training_weight=part.balanced,
-            # The network has one logit, and so nothing asks which processes are signal.
-            signal_process=np.zeros(int(part.process.max()) + 1, np.float32),
-        )
-        for part in contest.events(order.sample)
+    every = contest.Events(*map(np.concatenate, zip(*contest.events(order.sample), strict=True)))
+    # Each of the two parts has the full yield.
+    last = every.fold == every.fold.max()
+    share = np.where(last, last.mean(), 1.0 - last.mean())
+    train = Columns(
+        features=every.features,
+        process=every.process,
+        label=every.label,
+        weight=(every.weight * share).astype(np.float32),
+        training_weight=every.balanced,
+        # The network has one logit, and so nothing asks which processes are signal.
+        signal_process=np.zeros(int(every.process.max()) + 1, np.float32),
+        fold=every.fold,
     )
     network = dt.models.MLP(hidden=order.hidden)
     return Population(
         blueprint=Blueprint(network, inputs=train.features.shape[1], outputs=1),
         objective=dt.objectives.CrossEntropy(),
         train=train,
-        validation=validation,
-        members=order.members,
+        validation=None,
+        members=len(fold),
+        replicas=Replicas(fold=fold),
         batch_size=order.batch,
         # All steps are made, and every epoch may be chosen: as by the peers. But which one is, is
         # difftune's to say: by its default, as the peers do by theirs.
@@ -89,20 +108,15 @@ def _population(order: Order) -> Any:
     )
 
 
-def _winner(result: Any, hidden: int) -> Network:
-    """The best network of a search."""
+def _network(result: Any, slot: int, hidden: int, merit: float) -> Network:
+    """The best network of a slot, and what its trial is worth."""
     from flax import nnx
 
     parameters = nnx.to_flat_state(result.best.weights.parameters)
-    found = {"/".join(map(str, path)): np.asarray(leaf[...]) for path, leaf in parameters}
+    found = {"/".join(map(str, path)): np.asarray(leaf[...])[slot] for path, leaf in parameters}
     layers = [*(f"linear/{i}" for i in range(hidden)), "output"]
     names = [f"{layer}/{part}" for layer in layers for part in ("kernel", "bias")]
-    best, winner = result.best, result.winner
-    return Network(
-        float(best.score[winner]),
-        [found[name][winner] for name in names],
-        float(best.merit[winner]),
-    )
+    return Network(float(result.best.score[slot]), [found[name] for name in names], merit)
 
 
 # ---- Optuna --------------------------------------------------------------------------------------
