@@ -8,9 +8,10 @@ peers look for the best epoch of all trainings on the validation events, as an a
 libraries does. difftune, which trains more in the same time, validates each trial on all folds of
 the same events, the test events excepted, and takes off two standard errors, its default; of its
 best trial the network counts that was kept from the validation events, as those of the peers were.
-No epoch is excluded as overtrained. A training has the same number of epochs everywhere; how many are made is what a contestant's speed decides.
-What is on its disk when the time is over is what it has chosen; this process judges it, with the
-test events that no contestant has seen, by one function.
+No epoch is excluded as overtrained. A training has the same number of epochs everywhere; how many
+are made is what a contestant's speed decides. What is on its disk when the time is over is what it
+has chosen; this process judges it, with the test events that no contestant has seen, by one
+function.
 
 Contestants that are not installed (`pip install 'difftune[bench]'`) are left out, and named.
 """
