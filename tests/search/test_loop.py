@@ -24,7 +24,7 @@ from difftune.search import (
     run_search,
     uniform,
 )
-from difftune.training import Blueprint, Checkpoints
+from difftune.training import Blueprint, Checkpoints, Judgement
 from tests.training import scripted, toy
 from tests.training.scripted import NAMES, VALIDATION
 
@@ -331,3 +331,40 @@ def test_the_shape_of_a_network_goes_with_its_weights():
     assert copied > 4
     rates = history.hyperparameters["learning_rate"]
     assert len(set(rates[3])) > len(set(history.hyperparameters["width_1"][3]))
+
+
+@pytest.mark.parametrize("sigmas", [0, 2])
+def test_the_merit_is_that_of_the_weights_and_not_of_the_slot(tmp_path, sigmas):
+    """It comes with them from the parent, begins anew with new ones, and survives a resumption."""
+    population = toy.shared(judgement=Judgement(sigmas=sigmas, memory=0.7))
+
+    def on_round(progress):
+        if progress.round == 2:
+            raise Interrupt
+
+    result = run_search(population, STRATEGY, SPACE)
+    history = result.history
+    assert np.any(history.parents[1:] != np.arange(4))
+    if sigmas == 0:
+        memory = [[] for _ in range(4)]
+        for number, (round_number, score) in enumerate(
+            zip(history.round, history.score, strict=True)
+        ):
+            if number and round_number != history.round[number - 1]:
+                memory = [list(memory[parent]) for parent in history.parents[round_number]]
+            memory = [[*past, own] for past, own in zip(memory, score, strict=True)]
+            expected = [np.average(m, weights=0.7 ** np.arange(len(m))[::-1]) for m in memory]
+            np.testing.assert_allclose(history.merit[number], expected, rtol=1e-5)
+    else:
+        assert np.all(history.merit[0] < history.score[0])
+    # The network is the one of the largest merit that was allowed.
+    allowed = np.where(history.overtraining <= 1.0, history.merit, -np.inf)
+    row, slot = np.unravel_index(np.argmax(allowed), allowed.shape)
+    best = result.best
+    assert best.merit[result.winner] == allowed[row, slot]
+    assert best.score[result.winner] == history.score[row, slot]
+    with pytest.raises(Interrupt):
+        run_search(
+            population, STRATEGY, SPACE, checkpoints=Checkpoints(tmp_path), on_round=on_round
+        )
+    assert_same(result, run_search(population, STRATEGY, SPACE, checkpoints=Checkpoints(tmp_path)))
