@@ -1,12 +1,16 @@
 """What a search should choose by: conditions on overtraining, and judgements of the score.
 
 Random networks train without early stopping, with the network and the space of `benchmarks.search`.
-After each epoch every one of them is measured on validation events, on as many training events, and
-on test events. Then all rules choose from the same networks and epochs, those of one search, or of
-many together: a faster search sees more, and more of it is luck. What counts is the significance on
-test events of what a rule chooses, and by how much validation promised more.
+The events that are not for the test are dealt out at random to training (half of them), validation
+and a stand-in for the test, again and again, since most of what is to be seen depends on which
+events validate. After each epoch every network is measured on the validation events, on as many
+training events, and on the others; then validation events and others change places. All rules
+choose from the same networks and epochs, those of one search, or of several together: a faster
+search sees more, and more of it is luck. What counts is the significance on the other events of
+what a rule chooses, and by how much validation promised more.
 """
 
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,112 +27,147 @@ class Size:
     """How much is done.
 
     Attributes:
-        seeds: Searches of each sample.
-        pools: Searches that a rule chooses from together; each divides the number of seeds.
+        splits: How often the events of each sample are dealt out.
+        searches: Of each split, which a rule chooses from one by one and together.
         members: Of a search.
         epochs: Of a training.
         events: Of a sample, at most.
     """
 
-    seeds: Mapping[str, int]
-    pools: Mapping[str, tuple[int, ...]]
+    splits: Mapping[str, int]
+    searches: Mapping[str, int]
     members: int = 16
     epochs: int = 20
     events: int = 1_000_000
 
 
-FULL = Size(
-    seeds={"HiggsML": 40, "single top": 5},
-    pools={"HiggsML": (1, 5, 20), "single top": (1, 5)},
-)
+FULL = Size(splits={"single top": 6, "HiggsML": 16}, searches={"single top": 1, "HiggsML": 5})
 QUICK = Size(
-    seeds={"HiggsML": 2, "single top": 2},
-    pools={"HiggsML": (1, 2), "single top": (1,)},
+    splits={"single top": 1, "HiggsML": 2},
+    searches={"single top": 1, "HiggsML": 2},
     members=4,
     epochs=2,
     events=6_000,
 )
 
 Figures = dict[str, np.ndarray]
-"""`[epochs, members]` each: score, loss, error of the score on the samples, p-values."""
+"""`[epochs, members]` each: score, loss and error of the score of each sample, shape tests."""
 
 
 def run(*, quick: bool) -> list[Row]:
     """Both samples."""
+    import jax
+
     import difftune as dt
 
     size = QUICK if quick else FULL
     dt.training.use_cpu_cores()
     rows = []
-    for name, events in search.samples(size.events).items():
-        found = [*_trained(search.task(events), size.seeds[name], size)]
-        say(f"{name}: {len(found)} searches of {size.members} networks, {size.epochs} epochs")
-        for pool in size.pools[name]:
-            together = [_joined(found[i : i + pool]) for i in range(0, len(found), pool)]
-            rows += _rows(f"{name}, best of {pool * size.members} networks", together)
+    with tempfile.TemporaryDirectory() as cache:
+        # Splits differ in numbers alone: what was compiled for one serves all.
+        jax.config.update("jax_compilation_cache_dir", cache)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        for name, events in search.samples(size.events).items():
+            single, together = [], []
+            for split in range(size.splits[name]):
+                found = [*_trained(events, split, size.searches[name], size)]
+                say(f"{name}: split {split + 1} of {size.splits[name]}")
+                single += [way for each in found for way in _both_ways(each)]
+                together += _both_ways(_joined(found))
+            rows += _rows(f"{name}, best of {size.members} networks", single)
+            if size.searches[name] > 1:
+                number = size.members * size.searches[name]
+                rows += _rows(f"{name}, best of {number} networks", together)
     return rows
 
 
 # ---- networks ------------------------------------------------------------------------------------
 
 
-def _trained(job: Any, seeds: int, size: Size) -> Iterator[Figures]:
-    """What the networks of each search are like after each epoch."""
+def _trained(events: Any, number: int, searches: int, size: Size) -> Iterator[Figures]:
+    """What the networks of each search of a split are like after each epoch."""
     import jax
 
     import difftune as dt
     from difftune.training import Blueprint, Population, ScoreGap, columns
 
-    parts = [
-        columns(part, job.split.full_yields, job.transform)
-        for part in (job.split.train, job.split.validation, job.split.test)
-    ]
-    blueprint = Blueprint(job.model, inputs=parts[0].features.shape[1], outputs=1)
+    job = search.task(events)
+    inside = events.in_folds((*job.split.train_folds, *job.split.validation_folds)).simulated
+    full = job.split.full_yields
+    parts = [columns(part, full, job.transform) for part in _dealt(inside, number)]
+    train, validation, _ = parts
+    blueprint = Blueprint(job.model, inputs=train.features.shape[1], outputs=1)
     population = Population(
         blueprint=blueprint,
         objective=job.objective,
-        train=parts[0],
-        validation=parts[1],
+        train=train,
+        validation=validation,
         members=size.members,
         batch_size=job.batch_size,
         patience=size.epochs + 1,
         overtraining=ScoreGap(limit=float("inf")),
     )
-    measure = _measure(blueprint, job.objective, parts)
+    measure, samples = _measure(blueprint, job.objective), _samples(*parts, full)
     strategy = dt.search.Random(population=size.members, rounds=1, epochs_per_round=size.epochs)
-    for seed in range(1, seeds + 1):
-        values = strategy.start(search.space(), np.random.default_rng([seed, 0])).hyperparameters
-        mine = population.again(seed=seed)
+    for seed in range(searches):
+        rng = np.random.default_rng([number, seed])
+        values = strategy.start(search.space(), rng).hyperparameters
+        mine = population.again(seed=1000 * number + seed)
         state = mine.init(values)
         epochs = []
         for epoch in range(size.epochs):
             state, _ = mine.epoch(state, values, epoch=epoch, epochs=size.epochs)
             weights = jax.device_get(state.weights)
-            epochs.append(jax.device_get(measure(weights, mine.hyperparameters(values))))
+            found = measure((weights, mine.hyperparameters(values)), samples)
+            epochs.append(jax.device_get(found))
         yield {name: np.stack([each[name] for each in epochs]) for name in epochs[0]}
 
 
-def _measure(blueprint: Any, objective: Any, parts: list) -> Callable:
-    """A compiled function of the weights and hyperparameters of all networks."""
+def _dealt(events: Any, number: int) -> list:
+    """Half of the events of each process, and two quarters, at random."""
+    draw, part = np.random.default_rng(number), np.zeros(len(events.weight), int)
+    for process in range(len(events.processes)):
+        mine = draw.permutation(np.flatnonzero(events.process == process))
+        quarter = len(mine) // 4
+        part[mine[:quarter]], part[mine[quarter : 2 * quarter]] = 1, 2
+    return [events.select(part == which) for which in range(3)]
+
+
+def _samples(train: Any, validation: Any, other: Any, expected: np.ndarray) -> dict:
+    """The batches that networks are measured on; of training as many events as of validation."""
+    import jax
+    import jax.numpy as jnp
+
+    from difftune.training.batches import as_batch
+
+    # The same fraction of each process.
+    rows = np.concatenate(
+        [
+            np.flatnonzero(train.process == process)[: np.sum(validation.process == process)]
+            for process in range(len(expected))
+        ]
+    )
+    some = as_batch(train, rows, 1.0)
+    scale = expected / np.bincount(some.process, some.weight, len(expected))
+    some = replace(some, weight=(some.weight * scale[some.process]).astype(np.float32))
+    whole = {
+        name: as_batch(part, np.arange(len(part.weight)), 1.0)
+        for name, part in (("validation", validation), ("other", other))
+    }
+    return jax.tree.map(jnp.asarray, {"train": some} | whole)
+
+
+def _measure(blueprint: Any, objective: Any) -> Callable:
+    """A compiled function of weights and hyperparameters of all networks, and of the samples."""
     import jax
     import jax.numpy as jnp
 
     from difftune.objectives import Significance
     from difftune.objectives.batch import signal_probability
     from difftune.training import Evidence, Scored, ShapeChi2, ShapeKS
-    from difftune.training.batches import as_batch
     from difftune.training.jackknife import with_error
 
-    train, validation, test = parts
-    rows = np.random.default_rng(0).permutation(len(train.weight))[: len(validation.weight)]
-    some = _with_yields(as_batch(train, rows, 1.0), np.bincount(train.process, train.weight))
-    samples = {"train": some} | {
-        name: as_batch(part, np.arange(len(part.weight)), 1.0)
-        for name, part in (("validation", validation), ("test", test))
-    }
-    samples = jax.tree.map(jnp.asarray, samples)
-
-    def of_one(given: tuple) -> dict:
+    def of_one(given: tuple, samples: dict) -> dict:
         weights, hyperparameters = given
         found, events = {}, {}
         for name, batch in samples.items():
@@ -142,24 +181,30 @@ def _measure(blueprint: Any, objective: Any, parts: list) -> Callable:
             found[f"{name} loss"] = objective(scores, batch, hyperparameters, {})
             events[name] = Scored(signal_probability(scores, batch), batch.weight, batch.label)
         zero = jnp.float32(0.0)
-        evidence = Evidence(zero, zero, zero, zero, events["train"], events["validation"])
-        # In units of what p = 0.01 allows, which any other p-value rescales.
-        for shape in (ShapeKS(p_value=0.01), ShapeChi2(p_value=0.01)):
-            found[type(shape).__name__] = shape.excess(evidence)
+        for name in ("validation", "other"):
+            evidence = Evidence(zero, zero, zero, zero, events["train"], events[name])
+            # In units of what p = 0.01 allows, which any other p-value rescales.
+            for shape in (ShapeKS(p_value=0.01), ShapeChi2(p_value=0.01)):
+                found[f"{name} {type(shape).__name__}"] = shape.excess(evidence)
         return found
 
-    return jax.jit(lambda *given: jax.lax.map(of_one, given))
-
-
-def _with_yields(batch: Any, expected: np.ndarray) -> Any:
-    """The batch with the expected yield of each process."""
-    have = np.bincount(batch.process, batch.weight, len(expected))
-    return replace(batch, weight=(batch.weight * (expected / have)[batch.process]).astype("f4"))
+    return jax.jit(lambda given, samples: jax.lax.map(lambda one: of_one(one, samples), given))
 
 
 def _joined(searches: list[Figures]) -> Figures:
     """Several searches as one."""
     return {name: np.concatenate([each[name] for each in searches], axis=1) for name in searches[0]}
+
+
+def _both_ways(found: Figures) -> list[Figures]:
+    """As it is, and with the other events for validation."""
+    names = {"validation": "other", "other": "validation"}
+    swapped = {
+        " ".join([names.get(first, first), *rest]): values
+        for name, values in found.items()
+        for first, *rest in [name.split()]
+    }
+    return [found, swapped]
 
 
 # ---- rules ---------------------------------------------------------------------------------------
@@ -183,7 +228,7 @@ def _rules() -> dict[str, Rule]:
     for kind, name in (("ShapeKS", "KS"), ("ShapeChi2", "chi2")):
         for p in (0.05, 0.001):
             everything[f"{name} p > {p:g}"] = _if(
-                lambda x, kind=kind, p=p: x[kind] * np.log(0.01) >= np.log(p)
+                lambda x, kind=kind, p=p: x[f"validation {kind}"] * np.log(0.01) >= np.log(p)
             )
     for sigmas, memory in ((0, 0.7), (1, 0.7), (2, 0.0), (2, 0.5), (2, 0.7), (2, 0.8), (3, 0.7)):
         everything[f"less {sigmas} errors, memory {memory:g}"] = _judged(sigmas, memory)
@@ -221,37 +266,37 @@ def _judged(sigmas: float, memory: float) -> Rule:
 
 
 def _rows(where: str, pools: list[Figures]) -> list[Row]:
-    """Test significance of what each rule chooses from each pool."""
+    """Significance on other events of what each rule chooses from each pool."""
     rows = []
     plain: np.ndarray | None = None
     for name, rule in _rules().items():
-        test, promised, excluded = [], [], []
+        found, promised, excluded = [], [], []
         for pool in pools:
             merit, allowed = rule(pool)
             excluded.append(1.0 - allowed.mean())
             if not allowed.any():
                 continue
             best = np.unravel_index(np.argmax(np.where(allowed, merit, -np.inf)), merit.shape)
-            test.append(pool["test"][best])
+            found.append(pool["other"][best])
             promised.append(pool["validation"][best])
         words = f"{np.mean(excluded):.0%} of epochs excluded"
-        if not test:
+        if not found:
             rows.append(Row(what=f"{where}: {name}", required="", measured=0.0, spread=words))
             continue
-        words = f"validation / test {np.mean(promised) / np.mean(test):.2f}; {words}"
-        if len(test) > 1:
-            words = f"± {np.std(test, ddof=1) / len(test) ** 0.5:.3f} over {len(test)}; {words}"
+        words = f"promised / found {np.mean(promised) / np.mean(found):.2f}; {words}"
+        if len(found) > 1:
+            words = f"± {np.std(found, ddof=1) / len(found) ** 0.5:.3f} over {len(found)}; {words}"
         if plain is None:
-            plain = np.array(test)
-        elif len(test) == len(plain) > 1:
-            change = np.array(test) / plain - 1.0
+            plain = np.array(found)
+        elif len(found) == len(plain) > 1:
+            change = np.array(found) / plain - 1.0
             error = np.std(change, ddof=1) / len(change) ** 0.5
             words += f"; {np.mean(change):+.1%} ± {error:.1%} of no condition"
         rows.append(
             Row(
-                what=f"{where}: {name}, test Z",
+                what=f"{where}: {name}, Z",
                 required="",
-                measured=float(np.mean(test)),
+                measured=float(np.mean(found)),
                 spread=words,
             )
         )
