@@ -322,7 +322,7 @@ class Training(_Section):
     """`adam`, `adamw`, `sgd` or `rmsprop`; of a list of them the hyperparameter `optimizer` is the
     number, from 0."""
     patience: Count = 10
-    """Epochs without a better validation score until a member stops."""
+    """Epochs without a larger merit until a member stops."""
     negative_weights: Literal["keep", "absolute", "resample"] = "keep"
     """Treatment of negative weights in the loss: `keep` them, take their `absolute` values, or
     `resample` the weights of neighbours such that none is negative and local yields stay. The

@@ -60,7 +60,8 @@ def with_error(
         raise InputError(
             "the validation score has no derivative by the weights of events, from which its "
             f"statistical error would follow ({problem}): write it in jax.numpy, or switch the "
-            "error off: ScoreGap(sigmas=0), overtraining_sigmas = 0 in [training]."
+            "error off: judgement=AS_SCORED, overtraining=ScoreGap(sigmas=0); in the file "
+            "score_sigmas = 0, overtraining_sigmas = 0."
         ) from problem
     processes = batch.signal_process.shape[-1]
     process = jnp.asarray(batch.process)

@@ -51,7 +51,7 @@ class Population:
         batch_size: Events a batch; or all sizes among which the hyperparameter `batch_size`
             chooses, the first being its default. An epoch is a pass over the events whatever the
             size.
-        patience: Epochs without a better validation score after which a member stops.
+        patience: Epochs without a larger merit after which a member stops.
         metric: The validation score, of the form of an objective; larger is better.
         overtraining: Weights that do not meet it are never kept as a member's best, and the
             member is not eligible to be copied.

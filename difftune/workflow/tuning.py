@@ -423,7 +423,7 @@ def tune(
             many as there are, or more, for all of them in one.
         chunk: Events that the network keeps activations of at a time, where a batch has more: the
             gradient is that of the whole batch, in bounded memory.
-        patience: Epochs without a better validation score until a member stops.
+        patience: Epochs without a larger merit until a member stops.
         metric: Validation score, of the form of an objective; larger is better. The stat-only
             Asimov significance by default. With a `Tradeoff` of several, `Tuned.front` has the
             networks that no other one beats in all.

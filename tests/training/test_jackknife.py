@@ -121,7 +121,9 @@ def test_a_score_without_derivative_is_refused_with_the_remedy():
             lambda s, w: np.float32(np.sum(s * w)), shape, scores, batch.weight
         )
 
-    with pytest.raises(InputError, match=r"no derivative by the weights.*ScoreGap\(sigmas=0\)"):
+    with pytest.raises(
+        InputError, match=r"no derivative by the weights.*AS_SCORED.*ScoreGap\(sigmas=0\)"
+    ):
         error_of(outside, logit, batch)
 
     def broken(scores, batch, hyperparameters, parameters):

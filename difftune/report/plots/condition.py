@@ -36,7 +36,7 @@ def score_against_condition(
 
     Args:
         history: The record of the search.
-        best: Epoch and member of the chosen network; by default that of the largest score.
+        best: Epoch and member of the chosen network; by default that of the largest merit.
         score_name: Title of the vertical axis.
         label: What stands above the figure.
 

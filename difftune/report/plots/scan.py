@@ -45,7 +45,7 @@ def score_against_hyperparameters(
 
     Args:
         history: The record of the search.
-        best: Epoch and member of the chosen network; by default that of the largest score.
+        best: Epoch and member of the chosen network; by default that of the largest merit.
         score_name: Title of the vertical axes.
         per_page: Panels a figure.
         label: What stands above each figure.
