@@ -100,9 +100,8 @@ def _headline(outcome: "Outcome", tables: _Tables) -> Section:
                 "All figures come from hard bins of the test events, which neither the training "
                 "nor the choice of hyperparameters, epoch or bin edges has seen. The tuned "
                 "network is the one with the largest merit: its validation score less what may "
-                "be luck. The whole search was made "
-                "again with other seeds, and the default network trained with several, so that "
-                "the spread shows what is chance."
+                "be luck. The whole search was made again with other seeds, and the default "
+                "network trained with several, so that the spread shows what is chance."
             ),
         ],
     )
