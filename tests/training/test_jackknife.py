@@ -6,8 +6,15 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from difftune.errors import InputError
-from difftune.objectives import Batch, RocArea, Significance
-from difftune.training.jackknife import with_error
+from difftune.objectives import (
+    Batch,
+    CutAMS,
+    CutSignificance,
+    RocArea,
+    Separation,
+    Significance,
+)
+from difftune.training.jackknife import counted, with_error
 
 
 def sample(seed=0, events=4000, yields=(2000.0, 500.0, 60.0)):
@@ -97,6 +104,26 @@ def test_area_under_the_curve_against_a_bootstrap():
     value, error = error_of(RocArea(), logit, batch)
     assert value == pytest.approx(area(np.arange(len(label)), np.asarray(batch.weight)), abs=1e-5)
     assert error == pytest.approx(bootstrapped(area, batch), rel=0.12)
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [Separation(bins=5), CutSignificance(min_signal_efficiency=0.5), CutAMS(regularisation=10.0)],
+    ids=["separation", "cut significance", "AMS"],
+)
+def test_other_scores_against_a_bootstrap(metric):
+    """The best of all cuts jumps, and so has a bit more than the error of first order."""
+    logit, batch = sample(seed=3, yields=(2000.0, 500.0, 400.0))
+    score = jax.jit(lambda logit, batch: metric(logit, batch, {}, {}))
+
+    def resampled(rows, weight):
+        # As often as it was drawn, in the order of the sample.
+        count = np.bincount(rows, weight / np.asarray(batch.weight, float)[rows], len(logit))
+        return float(score(logit, counted(batch, jnp.asarray(count, jnp.float32))))
+
+    value, error = error_of(metric, logit, batch)
+    assert value == pytest.approx(float(score(logit, batch)), rel=1e-5)
+    assert error == pytest.approx(bootstrapped(resampled, batch), rel=0.2)
 
 
 def test_a_sum_has_the_closed_form():
