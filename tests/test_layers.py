@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "difftune"
 
 # From top to bottom; those in one line do not know each other.
 LAYERS = [
+    ["__main__"],
     ["cli"],
     ["workflow"],
     ["report"],
