@@ -1,24 +1,18 @@
 """The analysis file: what a TOML configuration may say, and what is wrong with it if it errs."""
 
+from difftune.config.analysis import Config, General
 from difftune.config.loading import check, load
-from difftune.config.sections import (
-    Comparison,
-    Config,
+from difftune.config.measurement import (
     Data,
     FeatureSystematic,
     Fit,
-    General,
-    Model,
     NormalisationSystematic,
     NormFactor,
-    Objective,
-    Range,
     Sample,
-    Search,
-    Training,
     TreeSystematic,
     WeightSystematic,
 )
+from difftune.config.tuning import Comparison, Model, Objective, Range, Search, Training
 
 __all__ = [
     "Comparison",

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from difftune.config.sections import Config
+from difftune.config.analysis import Config
 from difftune.errors import InputError, nearest
 
 
