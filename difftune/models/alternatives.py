@@ -64,6 +64,11 @@ class Alternatives:
         if len(self.models) < 2:
             raise InputError(f"Alternatives(models={self.models}): give at least two.")
 
+    @property
+    def event_by_event(self) -> bool:
+        """Whether in none of them an event knows of the others."""
+        return all(getattr(model, "event_by_event", False) for model in self.models)
+
     def __call__(self, inputs: int, outputs: int, *, rngs: nnx.Rngs) -> Either:
         """Makes all of them; `inputs` features in, `outputs` logits out."""
         return Either([model(inputs, outputs, rngs=rngs) for model in self.models])

@@ -13,6 +13,7 @@ def hash_uniform(
     shape: tuple[int, ...],
     *,
     counter: UInt32[Array, " size"] | None = None,
+    first: UInt32[Array, ""] | int = 0,
 ) -> Float[Array, "..."]:
     """Uniform numbers in [0, 1) from a counter and an integer hash.
 
@@ -25,18 +26,26 @@ def hash_uniform(
         seed: Two random words.
         shape: Shape of the result.
         counter: What numbers the entries, if not their order.
+        first: Number of the first entry.
     """
     size = 1
     for length in shape:
         size *= length
     counted = jax.lax.iota(jnp.uint32, size) if counter is None else counter.ravel()
-    bits = counted * jnp.uint32(0x9E3779B9) ^ seed[0]
+    factor = jnp.uint32(0x9E3779B9)
+    # Not (counted + first) * factor: the product of what is counted is a constant.
+    bits = counted * factor + jnp.uint32(first) * factor ^ seed[0]
     for word in (seed[1], jnp.uint32(0)):
         bits = (bits ^ (bits >> 16)) * jnp.uint32(0x7FEB352D)
         bits = (bits ^ (bits >> 15)) * jnp.uint32(0x846CA68B)
         bits = (bits ^ (bits >> 16)) + word
     # 24 bits are what a float32 holds exactly.
     return ((bits >> 8).astype(jnp.float32) * jnp.float32(2.0**-24)).reshape(shape)
+
+
+FIRST_ROW = "_first_row"
+"""The hyperparameter by which a part of a batch says where it begins, so that it drops what the
+whole batch would."""
 
 
 class Dropout(nnx.Module):
@@ -50,6 +59,7 @@ class Dropout(nnx.Module):
 
     def __init__(self, rate: int | float, *, name: str = "dropout", rngs: nnx.Rngs):
         self.rate = Hyperparameter.named(name, rate)
+        self.first_row = Hyperparameter.named(FIRST_ROW, 0)
         self.deterministic = False
         self.stream = rngs["dropout"].fork()
 
@@ -62,5 +72,6 @@ class Dropout(nnx.Module):
             # Nobody sets it: random numbers would be drawn for nothing.
             return x
         seed = jax.random.key_data(self.stream()).astype(jnp.uint32)[:2]
-        keep = hash_uniform(seed, x.shape) >= rate
+        first = self.first_row[...].astype(jnp.uint32) * jnp.uint32(x[0].size)
+        keep = hash_uniform(seed, x.shape, first=first) >= rate
         return jnp.where(keep, x / (1.0 - rate), 0.0)

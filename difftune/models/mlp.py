@@ -225,6 +225,11 @@ class MLP:
         if not 0.0 <= self.dropout < 1.0:
             raise InputError(f"MLP(dropout={self.dropout}): must be at least 0 and below 1.")
 
+    @property
+    def event_by_event(self) -> bool:
+        """Whether no event of a batch knows of the others, as it does by batch normalisation."""
+        return self.normalisation != "batch"
+
     def for_member(self, hyperparameters: Mapping[str, float]) -> "MLP":
         """The recipe of the network that a member with these hyperparameters is.
 

@@ -31,6 +31,10 @@ class Objective(abc.ABC):
     varied: ClassVar[bool] = False
     """Whether it wants the systematic variations of the events."""
 
+    mean_over_events: ClassVar[bool] = False
+    """Whether the loss of a batch is the mean of the losses of its equal parts, so that the
+    training may look at them one after the other; variations are not for such a loss."""
+
     @abc.abstractmethod
     def __call__(
         self,
@@ -177,6 +181,11 @@ class Scaled(Objective):
         return self.objective.outputs
 
     @property
+    def mean_over_events(self) -> bool:  # type: ignore[override]
+        """As of what is scaled."""
+        return self.objective.mean_over_events
+
+    @property
     def varied(self) -> bool:  # type: ignore[override]
         """Whether what is scaled wants variations."""
         return self.objective.varied
@@ -235,6 +244,11 @@ class Sum(Objective):
     def outputs(self) -> Outputs:  # type: ignore[override]
         """What the network gives."""
         return self.terms[0].outputs
+
+    @property
+    def mean_over_events(self) -> bool:  # type: ignore[override]
+        """Whether all terms are."""
+        return all(term.mean_over_events for term in self.terms)
 
     @property
     def varied(self) -> bool:  # type: ignore[override]

@@ -20,6 +20,8 @@ class CrossEntropy(Objective):
     The hyperparameter `"label_smoothing"` (0 by default) pulls the labels towards one half.
     """
 
+    mean_over_events: ClassVar[bool] = True
+
     def __call__(self, scores, batch, hyperparameters, parameters):
         """The mean weighted loss."""
         smoothing = hyperparameters.get("label_smoothing", 0.0)
@@ -37,6 +39,7 @@ class CategoricalCrossEntropy(Objective):
     """
 
     outputs: ClassVar[Outputs] = "processes"
+    mean_over_events: ClassVar[bool] = True
 
     def __call__(self, scores, batch, hyperparameters, parameters):
         """The mean weighted loss."""

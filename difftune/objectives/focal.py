@@ -1,6 +1,7 @@
 """Focal loss: cross-entropy that looks away from events that are classified well."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +27,8 @@ class Focal(Objective):
     Raises:
         InputError: For a negative exponent.
     """
+
+    mean_over_events: ClassVar[bool] = True
 
     gamma: float = 2.0
 

@@ -1,6 +1,7 @@
 """Mean squared error of the probability: the Brier score."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,8 @@ class MeanSquaredError(Objective):
 
     The hyperparameter `"label_smoothing"` (0 by default) pulls the labels towards one half.
     """
+
+    mean_over_events: ClassVar[bool] = True
 
     def __call__(self, scores, batch, hyperparameters, parameters):
         """The mean weighted loss."""

@@ -1,11 +1,14 @@
 """A network on many events, in the memory that some of them take."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
+
+from difftune.objectives import Batch
 
 Network = Callable[[Float[Array, "some inputs"], PyTree], tuple[Array, PyTree]]
 
@@ -43,3 +46,62 @@ def in_chunks(
         rest, carry = jax.checkpoint(network)(features[full:], carry)
         scores = jnp.concatenate([scores, rest])
     return scores, carry
+
+
+def tiles(events: int, most: int | None) -> int:
+    """In how many equal parts of at most so many events a batch is taken; 1 if there are none.
+
+    Args:
+        events: Of the batch.
+        most: Events of a part; None for whole batches.
+    """
+    if most is None or events <= most:
+        return 1
+    least = -(-events // most)
+    # Parts that are much smaller than they may be cost more than they bring.
+    return next((parts for parts in range(least, 2 * least) if events % parts == 0), 1)
+
+
+def mean_over_tiles(
+    value_and_gradient: Callable[[Batch, Any], tuple[PyTree, PyTree]], batch: Batch, parts: int
+) -> tuple[PyTree, PyTree]:
+    """What a loss that is a mean over events, its gradient and all that comes with it are.
+
+    The parts of the batch are looked at one after the other, so that what the way forward leaves
+    for the way back stays in the cache.
+
+    Args:
+        value_and_gradient: Of a part, and of the number of its first event: what is averaged, and
+            what the last part hands on.
+        batch: Of a number of events that the parts divide; its variations are not looked at.
+        parts: At least 2.
+    """
+    size = batch.weight.shape[0] // parts
+
+    def part(start: Array) -> tuple[PyTree, PyTree]:
+        def own(column: Any) -> Array:
+            return jax.lax.dynamic_slice_in_dim(column, start, size)
+
+        seen = replace(
+            batch,
+            features=own(batch.features),
+            process=own(batch.process),
+            label=own(batch.label),
+            weight=own(batch.weight),
+            training_weight=own(batch.training_weight),
+            variations={},
+        )
+        return value_and_gradient(seen, start)
+
+    def one(total: PyTree, start: Array) -> tuple[PyTree, PyTree]:
+        value, handed_on = part(start)
+        return jax.tree.map(jnp.add, total, value), handed_on
+
+    zeros = jax.tree.map(
+        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(part, jnp.int32(0))[0]
+    )
+    total, handed_on = jax.lax.scan(one, zeros, jnp.arange(0, parts * size, size))
+    return (
+        jax.tree.map(lambda leaf: leaf / parts, total),
+        jax.tree.map(lambda leaf: leaf[-1], handed_on),
+    )

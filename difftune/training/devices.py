@@ -97,6 +97,15 @@ def runs_one_by_one(devices: Sequence[jax.Device]) -> bool:
     return devices[0].platform == "cpu"
 
 
+def tile_of(devices: Sequence[jax.Device]) -> int | None:
+    """Events whose activations a core keeps in its cache; None where nothing is gained by it.
+
+    On a CPU a step on 1024 events, in four parts of 256, took 0.7 to 0.9 of the time of one part
+    with layers of width 64, 0.6 with dropout, and as long with layers of width 128 and 256.
+    """
+    return 256 if runs_one_by_one(devices) else None
+
+
 def over_members(
     function: Callable,
     devices: Sequence[jax.Device],

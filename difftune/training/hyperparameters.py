@@ -63,6 +63,8 @@ def check_known(given: Iterable[str], read: set[str]) -> None:
     Raises:
         InputError: With the nearest name that is read.
     """
+    # What begins with an underscore is between the engine and a network.
+    read = {name for name in read if not name.startswith("_")}
     for name in given:
         if name not in read:
             raise InputError(

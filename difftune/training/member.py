@@ -9,13 +9,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
 
+from difftune.models.dropout import FIRST_ROW
 from difftune.objectives import Batch, Objective
 from difftune.objectives.base import Function
 from difftune.objectives.batch import Column, changed, signal_probability
 from difftune.objectives.tradeoff import compromise
 from difftune.training.batches import Part, batch_at
 from difftune.training.blueprint import Blueprint, Weights
-from difftune.training.chunks import in_chunks
+from difftune.training.chunks import in_chunks, mean_over_tiles, tiles
 from difftune.training.jackknife import counted, with_error
 from difftune.training.judgement import AS_SCORED, Judgement, Trend
 from difftune.training.optimizers import Optimizer
@@ -129,6 +130,8 @@ class Training:
     sizes: Sequence[int]
     chunk: int | None = None
     judgement: Judgement = AS_SCORED
+    tile: int | None = None
+    """Events of a batch that are looked at at a time, where the loss is a mean over them."""
 
     def _nothing(self) -> EpochRecord:
         """The record of an epoch that gave nothing."""
@@ -339,6 +342,57 @@ class Training:
         balance = jnp.where(batch.label == 1, hyperparameters["signal_weight"], 1.0)
         batch = replace(batch, training_weight=batch.training_weight * balance)
 
+        trained = (weights.parameters, objective)
+        parts = tiles(batch.weight.shape[0], self.tile) if self._event_by_event else 1
+        if parts > 1:
+            value, gradient, random = self._in_tiles(
+                trained, weights.buffers, random, hyperparameters, batch, parts
+            )
+            buffers = weights.buffers
+        else:
+            value, gradient, buffers, random = self._at_once(
+                trained, weights.buffers, random, hyperparameters, batch
+            )
+        gradient = (penalised(gradient[0], trained[0], hyperparameters), gradient[1])
+        gradient = clipped(gradient, hyperparameters)
+        learning_rate = hyperparameters["learning_rate"] * rate * rate_factor(hyperparameters, done)
+        now = hyperparameters | {"learning_rate": learning_rate}
+        updates, state = self.optimizer(now).update(gradient, state, trained)
+        updates = (updates[0], self.objective.paced(updates[1], hyperparameters))
+        parameters, objective = jax.tree.map(lambda p, u: p + u, trained, updates)
+        return ((Weights(parameters, buffers), objective, state), random), value
+
+    @property
+    def _event_by_event(self) -> bool:
+        """Whether a batch may be looked at in parts: no event knows of the others."""
+        return self.objective.mean_over_events and getattr(
+            self.blueprint.model, "event_by_event", False
+        )
+
+    def _in_tiles(self, trained, buffers, random, hyperparameters, batch: Batch, parts: int):
+        """Loss and its gradient, and the random streams after the batch."""
+
+        def loss(trained, part: Batch, start: Array):
+            parameters, objective = trained
+            # Each part begins with the streams of the batch, and drops what is its own of it.
+            scores, _, after = self.blueprint.train(
+                Weights(parameters, buffers),
+                hyperparameters | {FIRST_ROW: start},
+                part.features,
+                random,
+            )
+            return self.objective(scores, part, hyperparameters, objective), after
+
+        def of_part(part: Batch, start: Array):
+            (value, after), gradient = jax.value_and_grad(loss, has_aux=True)(trained, part, start)
+            return (value, gradient), after
+
+        (value, gradient), after = mean_over_tiles(of_part, batch, parts)
+        return value, gradient, after
+
+    def _at_once(self, trained, buffers, random, hyperparameters, batch: Batch):
+        """Loss and its gradient, and what the network hands on."""
+
         def loss(trained, buffers, random):
             parameters, objective = trained
 
@@ -355,18 +409,10 @@ class Training:
             own, scored = apart(scores, batch)
             return self.objective(own, scored, hyperparameters, objective), (buffers, random)
 
-        trained = (weights.parameters, objective)
         (value, (buffers, random)), gradient = jax.value_and_grad(loss, has_aux=True)(
-            trained, weights.buffers, random
+            trained, buffers, random
         )
-        gradient = (penalised(gradient[0], trained[0], hyperparameters), gradient[1])
-        gradient = clipped(gradient, hyperparameters)
-        learning_rate = hyperparameters["learning_rate"] * rate * rate_factor(hyperparameters, done)
-        now = hyperparameters | {"learning_rate": learning_rate}
-        updates, state = self.optimizer(now).update(gradient, state, trained)
-        updates = (updates[0], self.objective.paced(updates[1], hyperparameters))
-        parameters, objective = jax.tree.map(lambda p, u: p + u, trained, updates)
-        return ((Weights(parameters, buffers), objective, state), random), value
+        return value, gradient, buffers, random
 
     def evaluate(self, member: Member, own: Identity, batch: Batch):
         """A member on one sample.

@@ -14,7 +14,13 @@ from difftune.objectives import Batch, Objective, Significance
 from difftune.objectives.base import Function, logits_of
 from difftune.training.batches import Epochs, Part, as_batch, evaluation_samples, folds_of
 from difftune.training.blueprint import Blueprint, Weights, fitting
-from difftune.training.devices import member_devices, place, runs_one_by_one, seats
+from difftune.training.devices import (
+    member_devices,
+    place,
+    runs_one_by_one,
+    seats,
+    tile_of,
+)
 from difftune.training.hyperparameters import Recorder, Values, check_known, complete
 from difftune.training.judgement import AS_SCORED, Judgement
 from difftune.training.member import (
@@ -168,6 +174,7 @@ class Population:
             patience=self.patience,
             sizes=self.sizes,
             chunk=self.chunk,
+            tile=tile_of(self.devices),
         )
 
     def _program(self, name: str, function, *, donate: bool = False) -> Program:
