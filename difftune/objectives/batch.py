@@ -120,7 +120,8 @@ def changed(
     """
 
     def direction(varied: Varied) -> Varied:
-        return Varied(
+        return replace(
+            varied,
             weight=None if varied.weight is None else weight(varied.weight),
             features=None if varied.features is None else features(varied.features),
         )

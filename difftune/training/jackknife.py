@@ -35,7 +35,8 @@ def with_error(
     gradient: with `u_i` the derivative of the score by how often event i counts, the variance is
     the sum of `u_i²` (L. Jaeckel, Bell Laboratories MM 72-1215-11 (1972); B. Efron, "The jackknife,
     the bootstrap and other resampling plans", 1982). Yields are known: a process with more events
-    by chance is scaled back to what is expected, which takes the mean from its `u_i`.
+    by chance is scaled back to what is expected, which takes the mean from its `u_i`. To a score of
+    sums of squared weights an event that counts twice is one of twice the weight.
 
     Args:
         score: Of a batch: one number, and something else beside it that is handed through.
@@ -54,6 +55,8 @@ def with_error(
 
     try:
         value, slope, beside = _differentiated(of, jnp.ones_like(weight))
+    except InputError:
+        raise
     except (TypeError, ValueError, NotImplementedError) as problem:
         # What is wrong with the score itself is reported as that.
         score(batch)

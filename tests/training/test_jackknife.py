@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,9 +12,14 @@ from difftune.objectives import (
     Batch,
     CutAMS,
     CutSignificance,
+    DiscoverySignificance,
+    FitModel,
+    FitScore,
     RocArea,
     Separation,
     Significance,
+    Variation,
+    Varied,
 )
 from difftune.training.jackknife import counted, with_error
 
@@ -123,6 +130,33 @@ def test_other_scores_against_a_bootstrap(metric):
 
     value, error = error_of(metric, logit, batch)
     assert value == pytest.approx(float(score(logit, batch)), rel=1e-5)
+    assert error == pytest.approx(bootstrapped(resampled, batch), rel=0.2)
+
+
+def test_a_score_from_the_fit_with_variations_against_a_bootstrap():
+    """Events count in all their variations, whose scores stay theirs."""
+    logit, batch = sample(seed=4, yields=(2000.0, 500.0, 400.0))
+    shifted = {
+        name: Varied(
+            weight=batch.weight * (1.0 + sign * 0.1 * (batch.process == 0)),
+            features=batch.features,
+            scores=jnp.asarray(logit + sign * 0.2),
+        )
+        for name, sign in (("up", 1), ("down", -1))
+    }
+    batch = replace(batch, variations={"jes": Variation(**shifted)})
+    # Without the statistics of the simulation, which see an event that counts twice as one of twice
+    # the weight.
+    model = FitModel(bins=5, bandwidth=(1e-3, 1e-3), mc_statistics=False)
+    metric = FitScore(objective=DiscoverySignificance(model=model), power=0.5)
+    score = jax.jit(lambda logit, batch: metric(logit, batch, {}, {}))
+
+    def resampled(rows, weight):
+        count = np.bincount(rows, weight / np.asarray(batch.weight, float)[rows], len(logit))
+        return float(score(logit, counted(batch, jnp.asarray(count, jnp.float32))))
+
+    value, error = error_of(metric, logit, batch)
+    assert value == pytest.approx(float(score(logit, batch)), rel=1e-4)
     assert error == pytest.approx(bootstrapped(resampled, batch), rel=0.2)
 
 
