@@ -25,7 +25,13 @@ from difftune.objectives import (
 )
 from difftune.training import Blueprint, Columns, Epochs, ScoreGap, adam, training_weights
 from difftune.training.hyperparameters import complete
-from difftune.training.member import Clock, Identity, Training
+from difftune.training.member import (
+    Training,
+)
+from difftune.training.state import (
+    Clock,
+    Identity,
+)
 from tests.objectives import every, fits
 from tests.objectives.samples import batch, logits
 

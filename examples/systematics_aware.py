@@ -32,7 +32,9 @@ from difftune.inference.expected import asimov_at, covariance, likelihood_ratio_
 from difftune.models import MLP
 from difftune.training import Blueprint, Population, Replicas, ScoreGap, columns
 from difftune.training.batches import as_batch
-from difftune.training.member import all_features
+from difftune.training.member import (
+    all_features,
+)
 from difftune.workflow import Split, build
 
 FILE = Path(__file__).parent / "single_top" / "single_top.toml"

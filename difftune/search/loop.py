@@ -24,7 +24,9 @@ from difftune.training import (
     Snapshot,
     diverged,
 )
-from difftune.training.member import choose
+from difftune.training.state import (
+    choose,
+)
 
 logger = logging.getLogger("difftune")
 

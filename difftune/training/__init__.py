@@ -8,15 +8,6 @@ from difftune.training.devices import describe, use_cpu_cores
 from difftune.training.history import History
 from difftune.training.hyperparameters import DEFAULTS
 from difftune.training.judgement import AS_SCORED, Judgement
-from difftune.training.member import (
-    RUNNING,
-    STATUS,
-    STOPPED,
-    EpochRecord,
-    Member,
-    Snapshot,
-    diverged,
-)
 from difftune.training.negative import NegativeWeights, resampled, treated_weights
 from difftune.training.network import TrainedNetwork
 from difftune.training.optimizers import adam, optimizer
@@ -37,6 +28,15 @@ from difftune.training.processes import Alone, Processes, connect
 from difftune.training.replicas import Replicas
 from difftune.training.sample import Columns, columns, training_weights
 from difftune.training.schedules import SCHEDULES
+from difftune.training.state import (
+    RUNNING,
+    STATUS,
+    STOPPED,
+    EpochRecord,
+    Member,
+    Snapshot,
+    diverged,
+)
 from difftune.training.storage import store, stored
 
 __all__ = [

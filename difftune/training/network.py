@@ -14,7 +14,9 @@ from difftune.data import Events, FeatureTransform
 from difftune.errors import InputError
 from difftune.models import MLP, Model
 from difftune.training.blueprint import Blueprint, Weights
-from difftune.training.member import Snapshot
+from difftune.training.state import (
+    Snapshot,
+)
 
 _CHUNK = 65536
 

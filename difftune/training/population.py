@@ -24,15 +24,7 @@ from difftune.training.devices import (
 from difftune.training.hyperparameters import Recorder, Values, check_known, complete
 from difftune.training.judgement import AS_SCORED, Judgement
 from difftune.training.member import (
-    RUNNING,
-    STOPPED,
-    Clock,
-    EpochRecord,
-    Identity,
-    Member,
-    Snapshot,
     Training,
-    choose,
 )
 from difftune.training.memory import Program, ahead, device_memory
 from difftune.training.optimizers import Optimizer, adam
@@ -40,6 +32,16 @@ from difftune.training.overtraining import AnyCondition, ScoreGap
 from difftune.training.processes import Alone, Processes
 from difftune.training.replicas import Replicas
 from difftune.training.sample import Columns
+from difftune.training.state import (
+    RUNNING,
+    STOPPED,
+    Clock,
+    EpochRecord,
+    Identity,
+    Member,
+    Snapshot,
+    choose,
+)
 
 
 @dataclass(frozen=True, kw_only=True)

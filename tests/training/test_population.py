@@ -12,7 +12,9 @@ from difftune.objectives import CategoricalCrossEntropy, CrossEntropy
 from difftune.training import STOPPED, Blueprint, optimizer
 from difftune.training import devices as devices_module
 from difftune.training import population as population_module
-from difftune.training.member import LOSS_NOT_FINITE
+from difftune.training.state import (
+    LOSS_NOT_FINITE,
+)
 from tests.training import toy
 from tests.training.test_blueprint import Own
 

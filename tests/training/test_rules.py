@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 from difftune.training import RUNNING, STOPPED
-from difftune.training.member import LOSS_NOT_FINITE, SCORE_NOT_FINITE
+from difftune.training.state import (
+    LOSS_NOT_FINITE,
+    SCORE_NOT_FINITE,
+)
 from tests.training import toy
 from tests.training.scripted import EPOCHS, GIVEN, NAMES, TRAINING, VALIDATION, population
 
