@@ -62,6 +62,6 @@ def test_scores_of_rounds_and_best_network_leave_nan_out(history):
     # The luckiest score is not the best network.
     merit = score.copy()
     merit[5, 1] = 0.0
-    assert best_network(dataclasses.replace(history, merit=merit)) == (4, 1)
+    assert best_network(dataclasses.replace(history, merit=merit)) == (5, 0)
     nothing = dataclasses.replace(history, merit=np.full((6, 3), np.nan))
     assert best_network(nothing) == (5, 0)
