@@ -53,7 +53,9 @@ def soft_histogram(
     inner = edges[1:-1].astype(x.dtype)
     # Below this the derivative with respect to the bandwidth overflows and 0 * inf is NaN.
     scale = jnp.maximum(jnp.asarray(bandwidth, x.dtype), jnp.finfo(x.dtype).eps ** 2)
-    distance = (x - inner[:, None]) / scale
+    # Products with one over it: XLA makes them of divisions in some programs and not in others, and
+    # a population would depend on the number of its devices.
+    distance = (x - inner[:, None]) * (1.0 / scale)
     match kernel:
         case "logistic":
             share = shares_of(jax.nn.sigmoid(distance))
@@ -61,7 +63,9 @@ def soft_histogram(
             share = shares_of(ndtr(distance))
         case "softmax":
             first = jnp.zeros((1, *x.shape), x.dtype)
-            share = jax.nn.softmax(jnp.cumsum(jnp.concatenate([first, distance]), axis=0), axis=0)
+            heights = jnp.cumsum(jnp.concatenate([first, distance]), axis=0)
+            e = jnp.exp(heights - jax.lax.stop_gradient(jnp.max(heights, axis=0)))
+            share = e * (1.0 / jnp.sum(e, axis=0))
         case _:
             raise InputError(
                 f"soft_histogram(kernel={kernel!r}) must be 'logistic', 'normal' or 'softmax'."

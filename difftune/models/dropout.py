@@ -74,4 +74,5 @@ class Dropout(nnx.Module):
         seed = jax.random.key_data(self.stream()).astype(jnp.uint32)[:2]
         first = self.first_row[...].astype(jnp.uint32) * jnp.uint32(x[0].size)
         keep = hash_uniform(seed, x.shape, first=first) >= rate
-        return jnp.where(keep, x / (1.0 - rate), 0.0)
+        # Not x / (1 - rate): XLA makes a product of that in some programs and not in others.
+        return jnp.where(keep, x * (1.0 / (1.0 - rate)), 0.0)

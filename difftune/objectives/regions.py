@@ -70,4 +70,4 @@ class Regions:
             chosen = jax.nn.one_hot(jnp.argmax(scores, axis=-1), self.regions, dtype=scores.dtype)
             return chosen + 0.0 * jnp.sum(scores, axis=-1, keepdims=True)
         temperature = annealed(self.temperature, batch, factor)
-        return jax.nn.softmax(scores / temperature.astype(scores.dtype), axis=-1)
+        return jax.nn.softmax(scores * (1.0 / temperature.astype(scores.dtype)), axis=-1)

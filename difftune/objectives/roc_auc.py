@@ -60,7 +60,7 @@ class RocAuc(Objective):
         is_signal = batch.label.astype(scores.dtype)
         weight = batch.training_weight.astype(scores.dtype)
         return misordered(
-            signal_logit(scores, batch) / temperature.astype(scores.dtype),
+            signal_logit(scores, batch) * (1.0 / temperature.astype(scores.dtype)),
             weight * is_signal,
             weight * (1.0 - is_signal),
         )

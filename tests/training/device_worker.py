@@ -1,0 +1,68 @@
+"""Trains on so many devices and writes all numbers of it.
+
+`python -m tests.training.device_worker DEVICES FILE`.
+"""
+
+import sys
+
+import jax
+import numpy as np
+
+from difftune.models import MLP
+from difftune.objectives import AsimovLLR, CrossEntropy
+from difftune.training import STOPPED, Blueprint
+from difftune.training.devices import use_cpu_cores
+from tests.training import toy
+
+EVERYTHING = {
+    "learning_rate": np.array([3e-3, 1e-2, 1e-3, 3e-2]),
+    "dropout": np.array([0.1, 0.2, 0.3, 0.4]),
+    "batch_size": np.array([256, 1024, 1024, 256]),
+    "beta1": np.array([0.8, 0.9, 0.95, 0.98]),
+    "l1": np.array([0.0, 1e-4, 1e-5, 1e-6]),
+    "l2": np.array([1e-3, 0.0, 1e-4, 1e-5]),
+    "signal_weight": np.array([0.5, 1.0, 1.5, 2.0]),
+    "label_smoothing": np.array([0.0, 0.1, 0.05, 0.0]),
+    "gradient_clip": np.array([0.1, 1.0, 10.0, 0.5]),
+    "schedule": np.array([0.0, 1.0, 2.0, 1.0]),
+}
+
+
+def one_drops_out():
+    """Three members, on however many devices, after the third of four is out."""
+    state, records = toy.train(toy.shared(), toy.GIVEN, 2)
+    state.status[2] = STOPPED
+    before = toy.member(state, 2)
+    state, later = toy.train(toy.shared(), toy.GIVEN, 1, state, first=2)
+    for old, new in zip(before, toy.member(state, 2), strict=True):
+        np.testing.assert_array_equal(old, new)
+    return state, records, later
+
+
+def all_that_a_search_sets(objective):
+    """Batches that are taken in parts, and members that differ in everything."""
+    population = toy.population(
+        blueprint=Blueprint(MLP(hidden=(64, 64)), inputs=4, outputs=1),
+        objective=objective,
+        train=toy.columns(4096),
+        batch_size=(1024, 256),
+    )
+    state, records = toy.train(population, EVERYTHING, 3)
+    return state, records, population.scores(state.best, population.validation.features)
+
+
+def main() -> None:
+    """Trains."""
+    devices, target = int(sys.argv[1]), sys.argv[2]
+    use_cpu_cores(devices)
+    assert len(jax.local_devices()) == devices
+    results = [
+        one_drops_out(),
+        all_that_a_search_sets(CrossEntropy()),
+        all_that_a_search_sets(AsimovLLR() + AsimovLLR(kernel="softmax", bins=5)),
+    ]
+    np.savez(target, *jax.tree.leaves(results))
+
+
+if __name__ == "__main__":
+    main()
