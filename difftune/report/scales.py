@@ -20,6 +20,13 @@ def counting_scale(axis: Axis, label: str, largest: float) -> None:
     axis.set_label_text(label)
 
 
+def name_axis(axis: Axis, label: str, values: Num[np.ndarray, "*shape"]) -> None:
+    """Title of an axis that `value_scale` has scaled, with the power of ten of its numbers."""
+    # Decades carry their power themselves.
+    linear = axis.get_scale() == "linear" and np.isfinite(values).any()
+    counting_scale(axis, label, float(np.nanmax(np.abs(values))) if linear else 1.0)
+
+
 def log_scale(axes: Axes, low: float, high: float) -> None:
     """A logarithmic vertical axis with labels at decades only, and minor ticks without."""
     axes.set_yscale("log")

@@ -225,6 +225,9 @@ def launched(environment: Mapping[str, str] = os.environ) -> int:
 def connect(engine: str = "auto") -> Processes:
     """Connects the processes of this job; call it before JAX starts its backend.
 
+    Several processes on a node get as many threads each as the node has cores, as one that has all
+    of them, unless `PJRT_NPROC` is set: so they give the same result to the last bit.
+
     Args:
         engine: `"jax"`: `jax.distributed`, which finds the others under OpenMPI's `mpirun` and
             SLURM's `srun`; `"mpi"`: mpi4jax, under any MPI; `"none"`: this process alone;
@@ -237,6 +240,9 @@ def connect(engine: str = "auto") -> Processes:
         raise InputError(f"engine {engine!r}: choose one of auto, jax, mpi, none.")
     if engine == "none" or (engine == "auto" and launched() == 1):
         return Alone()
+    # XLA splits sums over events among its threads, one a core that the process may use: that must
+    # not depend on how the cores of a node are shared out, or roundings would.
+    os.environ.setdefault("PJRT_NPROC", str(os.cpu_count()))
     if engine == "mpi":
         return MpiProcesses()
     if not jax.distributed.is_initialized():

@@ -34,8 +34,14 @@ def search(processes, folder: Path | None, on_round=None):
     """The search, as any of the processes sees it."""
     from tests.training import toy
 
+    # So wide that XLA splits the sum over the events of a batch among its threads.
     population = toy.population(
-        members=STRATEGY.population, processes=processes, train=toy.columns(256), patience=100
+        members=STRATEGY.population,
+        processes=processes,
+        blueprint=toy.blueprint((128, 128)),
+        train=toy.columns(512),
+        batch_size=256,
+        patience=100,
     )
     checkpoints = Checkpoints(folder) if folder else None
     return run_search(population, STRATEGY, SPACE, checkpoints=checkpoints, on_round=on_round)

@@ -11,7 +11,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from difftune.report.lineage import best_network, exploits, line_of_descent, round_scores
 from difftune.report.panels import color_bar, panel_grid
-from difftune.report.scales import value_scale
+from difftune.report.scales import name_axis, value_scale
 from difftune.report.style import (
     DEFAULT_LABEL,
     GREY,
@@ -67,7 +67,8 @@ def hyperparameter_history(
         for axes, name in zip(panels.flat, chosen, strict=False):
             values = np.asarray(history.hyperparameters[name], float)
             _draw_rounds(axes, history, values, scores, norm, line)
-            axes.set_ylabel(plain(name, 26), fontsize=11)
+            name_axis(axes.yaxis, plain(name, 26), values)
+            axes.yaxis.label.set_size(11)
             axes.set_xlabel("Round", fontsize=11)
             figure.numbers[name] = values
         figure.numbers |= {

@@ -10,7 +10,7 @@ from scipy.stats import rankdata
 
 from difftune.report.lineage import best_network, round_scores
 from difftune.report.panels import color_bar, panel_grid
-from difftune.report.scales import counting_scale, value_scale
+from difftune.report.scales import name_axis, value_scale
 from difftune.report.style import (
     DEFAULT_LABEL,
     INK,
@@ -90,9 +90,7 @@ def score_against_pairs(
             gid="chosen",
         )
         for axis, name, values in ((axes.xaxis, first, x), (axes.yaxis, second, y)):
-            # Decades carry their power themselves.
-            largest = float(np.nanmax(np.abs(values))) if axis.get_scale() == "linear" else 1.0
-            counting_scale(axis, plain(name, 26), largest)
+            name_axis(axis, plain(name, 26), values)
             axis.label.set_size(11)
         figure.numbers[f"{first}, {second}"] = {"x": x, "y": y, "score": scores}
     draw_label(panels[0, 0], label, right=panels[0, -1], size=12.0)

@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 
 from difftune.report.lineage import best_network, round_scores
 from difftune.report.panels import color_bar, panel_grid
-from difftune.report.scales import value_scale
+from difftune.report.scales import name_axis, value_scale
 from difftune.report.style import (
     AQUA,
     BLUE,
@@ -105,7 +105,8 @@ def score_against_hyperparameters(
             )
             axes.set_ylim(low, high)
             axes.yaxis.set_major_locator(MaxNLocator(5))
-            axes.set_xlabel(plain(name, 26), fontsize=11)
+            name_axis(axes.xaxis, plain(name, 26), values)
+            axes.xaxis.label.set_size(11)
             if number % panels.shape[1] == 0:
                 axes.set_ylabel(score_name, fontsize=11)
             else:
