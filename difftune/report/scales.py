@@ -17,7 +17,8 @@ def counting_scale(axis: Axis, label: str, largest: float) -> None:
         power = int(np.floor(np.log10(largest) / 3)) * 3
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 10.0**power:.6g}"))
         label = f"{label} ($\\times 10^{{{power}}}$)"
-    axis.set_label_text(label)
+    # Of the axes, not of the axis: that one knows nothing of where the style puts labels.
+    (axis.axes.set_xlabel if isinstance(axis, XAxis) else axis.axes.set_ylabel)(label)
 
 
 def name_axis(axis: Axis, label: str, values: Num[np.ndarray, "*shape"]) -> None:

@@ -162,7 +162,11 @@ def run(
             )
             for number in range(1, config.comparison.searches)
         )
-        default = _default(tuned, seeds, folder)
+        # Where these are fewer than the processes, the first one trains them.
+        together = processes if seeds >= processes.size else Alone()
+        if not first and together is not processes:
+            return None
+        default = _default(tuned, seeds, folder, together)
         if not first:
             return None
 
@@ -232,7 +236,7 @@ def _prepared(config: Config, processes: Processes) -> tuple[Events, Task]:
     return events, task
 
 
-def _default(tuned: Tuned, seeds: int, folder: Path) -> Tuned:
+def _default(tuned: Tuned, seeds: int, folder: Path, processes: Processes) -> Tuned:
     """The network to compare with: cross-entropy, and every setting as it is by default."""
     task = replace(
         tuned.task,
@@ -240,6 +244,7 @@ def _default(tuned: Tuned, seeds: int, folder: Path) -> Tuned:
         objective=CrossEntropy(),
         fixed={},
         batch_size=1024,
+        processes=processes,
     )
     strategy = Replay(
         population=seeds,

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pyhf
 import pytest
@@ -72,6 +73,42 @@ def test_run_directory_is_complete(finished):
     assert "cross-entropy, default settings" in result.stdout
     assert "search: round 3/3" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_three_processes_of_mpirun_give_what_one_gives(finished, config):
+    """More than there are default networks, each on a core; mpirun itself is not needed for it."""
+    folder, here = config.parent / "three", sorted(os.sched_getaffinity(0))
+    started = []
+    for rank in range(3):
+        told = {
+            "OMPI_MCA_orte_hnp_uri": f"{os.getpid() * 4096}.0;tcp://127.0.0.1:1",
+            "OMPI_COMM_WORLD_SIZE": "3",
+            "OMPI_COMM_WORLD_RANK": str(rank),
+            "OMPI_COMM_WORLD_LOCAL_RANK": str(rank),
+        }
+        command = ["taskset", "-c", str(here[rank % len(here)]), *COMMAND]
+        process = subprocess.Popen(
+            [*command, "run", config, "--output", folder],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=ENVIRONMENT | told,
+            cwd=Path(__file__).parents[2],
+        )
+        started.append(process)
+    said = [process.communicate(timeout=500)[0] for process in started]
+    assert [process.returncode for process in started] == [0, 0, 0], said
+    assert "wrote" in said[0]
+    assert "wrote" not in said[1] + said[2]
+    # The tests' programs are not optimised, and round differently on one device and on two.
+    one, three = (TrainedNetwork.load(each / "network") for each in (finished[0], folder))
+    for a, b in zip(jax.tree.leaves(one.weights), jax.tree.leaves(three.weights), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+    one, three = (
+        json.loads((each / "results.json").read_text())["significance"]["default"]["stat_only"]
+        for each in (finished[0], folder)
+    )
+    assert one == pytest.approx(three, rel=0.02)
 
 
 def test_history_has_every_member_and_epoch(finished):
