@@ -84,7 +84,8 @@ def together(count: int, size: Size) -> list[dict]:
             stderr=subprocess.PIPE,
             text=True,
             cwd=arena.ROOT,
-            env=arena.environment(XLA_FLAGS=flags),
+            # A thread for the core that it has.
+            env=arena.environment(XLA_FLAGS=flags, PJRT_NPROC="1"),
         )
         for rank in range(count)
     ]

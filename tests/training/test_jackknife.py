@@ -113,14 +113,8 @@ def test_area_under_the_curve_against_a_bootstrap():
     assert error == pytest.approx(bootstrapped(area, batch), rel=0.12)
 
 
-@pytest.mark.parametrize(
-    "metric",
-    [Separation(bins=5), CutSignificance(min_signal_efficiency=0.5), CutAMS(regularisation=10.0)],
-    ids=["separation", "cut significance", "AMS"],
-)
-def test_other_scores_against_a_bootstrap(metric):
-    """The best of all cuts jumps, and so has a bit more than the error of first order."""
-    logit, batch = sample(seed=3, yields=(2000.0, 500.0, 400.0))
+def agrees_with_a_bootstrap(metric, logit, batch) -> None:
+    """Value and error of a metric on the sample, and on samples drawn from it."""
     score = jax.jit(lambda logit, batch: metric(logit, batch, {}, {}))
 
     def resampled(rows, weight):
@@ -129,8 +123,19 @@ def test_other_scores_against_a_bootstrap(metric):
         return float(score(logit, counted(batch, jnp.asarray(count, jnp.float32))))
 
     value, error = error_of(metric, logit, batch)
-    assert value == pytest.approx(float(score(logit, batch)), rel=1e-5)
+    assert value == pytest.approx(float(score(logit, batch)), rel=1e-4)
     assert error == pytest.approx(bootstrapped(resampled, batch), rel=0.2)
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [Separation(bins=5), CutSignificance(min_signal_efficiency=0.5), CutAMS(regularisation=10.0)],
+    ids=["separation", "cut significance", "AMS"],
+)
+def test_other_scores_against_a_bootstrap(metric):
+    """The best of all cuts jumps, and so has a bit more than the error of first order."""
+    logit, batch = sample(seed=3, yields=(2000.0, 500.0, 400.0))
+    agrees_with_a_bootstrap(metric, logit, batch)
 
 
 def test_a_score_from_the_fit_with_variations_against_a_bootstrap():
@@ -149,15 +154,7 @@ def test_a_score_from_the_fit_with_variations_against_a_bootstrap():
     # the weight.
     model = FitModel(bins=5, bandwidth=(1e-3, 1e-3), mc_statistics=False)
     metric = FitScore(objective=DiscoverySignificance(model=model), power=0.5)
-    score = jax.jit(lambda logit, batch: metric(logit, batch, {}, {}))
-
-    def resampled(rows, weight):
-        count = np.bincount(rows, weight / np.asarray(batch.weight, float)[rows], len(logit))
-        return float(score(logit, counted(batch, jnp.asarray(count, jnp.float32))))
-
-    value, error = error_of(metric, logit, batch)
-    assert value == pytest.approx(float(score(logit, batch)), rel=1e-4)
-    assert error == pytest.approx(bootstrapped(resampled, batch), rel=0.2)
+    agrees_with_a_bootstrap(metric, logit, batch)
 
 
 def test_a_sum_has_the_closed_form():
