@@ -23,9 +23,7 @@ from difftune.training.devices import (
 )
 from difftune.training.hyperparameters import Recorder, Values, check_known, complete
 from difftune.training.judgement import AS_SCORED, Judgement
-from difftune.training.member import (
-    Training,
-)
+from difftune.training.member import Training
 from difftune.training.memory import Program, ahead, device_memory
 from difftune.training.optimizers import Optimizer, adam
 from difftune.training.overtraining import AnyCondition, ScoreGap
