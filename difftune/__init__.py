@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from difftune.models import Hyperparameter
     from difftune.objectives import Batch, Objective
     from difftune.search import Space, category, choice, integer, log_uniform, uniform, when
-    from difftune.training import TrainedNetwork, use_cpu_cores
+    from difftune.training import Ensemble, TrainedNetwork, use_cpu_cores
     from difftune.workflow import Tuned, measure, tune
 
 _MODULES = (
@@ -75,6 +75,7 @@ _NAMES = {
     "log_uniform": "search",
     "uniform": "search",
     "when": "search",
+    "Ensemble": "training",
     "TrainedNetwork": "training",
     "use_cpu_cores": "training",
     "Tuned": "workflow",

@@ -148,11 +148,14 @@ def test_the_cluster_page_runs_on_one_process():
 
 
 def test_search_python():
-    names = run("search.md")
+    names = run("search.md", events=samples.known(1200))
     sizes = {strategy.population for strategy in names["searches"].values()}
     assert sizes == {16, SIZES["population"]}
     assert len(names["everything"]) == 13
     assert len(names["condition"].conditions) == 4
+    scores = [network.score(names["events"]) for network in names["tuned"].trial]
+    np.testing.assert_allclose(names["score"], np.mean(scores, axis=0), rtol=1e-6)
+    assert len(names["tuned"].networks) == SIZES["population"] * 4
 
 
 def test_objectives_python():

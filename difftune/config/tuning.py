@@ -231,12 +231,15 @@ class Search(Section):
     cross_validation: bool = False
     """Whether each trial is trained once for each fold that is not for the test, and validated on
     that; in the place of `executions` and of the validation folds."""
+    ensemble: bool = False
+    """Whether the network of the run is the mean of all executions of the best trial, instead of
+    the best one of them."""
 
     @property
     def options(self) -> dict[str, Any]:
         """What the strategy is given besides its size."""
         size = {"strategy", "population", "rounds", "epochs_per_round"}
-        size |= {"executions", "caution", "cross_validation"}
+        size |= {"executions", "caution", "cross_validation", "ensemble"}
         return self.model_dump(exclude=size, exclude_none=True)
 
 

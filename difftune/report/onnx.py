@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from difftune.errors import InputError
 from difftune.models import MLP
-from difftune.training import TrainedNetwork
+from difftune.training import Ensemble, TrainedNetwork
 
 if TYPE_CHECKING:
     import onnx
@@ -48,14 +48,14 @@ class _Graph:
         return output
 
 
-def to_onnx(network: TrainedNetwork) -> "onnx.ModelProto":
+def to_onnx(network: TrainedNetwork | Ensemble) -> "onnx.ModelProto":
     """A network with its feature transform, as one ONNX graph.
 
     Input `features` is float32 `[events, variables]`, raw, in the order of `feature_names`, NaN
-    where a value is missing; output `score` is `[events]`, as `TrainedNetwork.score` gives it.
+    where a value is missing; output `score` is `[events]`, as `network.score` gives it.
 
     Args:
-        network: A network made by `difftune.models.MLP`.
+        network: A network made by `difftune.models.MLP`, or an ensemble of such.
 
     Raises:
         InputError: When it is a module of one's own, or onnx (the extra `export`) is missing.
@@ -64,20 +64,10 @@ def to_onnx(network: TrainedNetwork) -> "onnx.ModelProto":
         from onnx import TensorProto, checker, helper, numpy_helper
     except ModuleNotFoundError:
         raise InputError("ONNX needs the extra 'export': pip install 'difftune[export]'.") from None
-    model = network.blueprint.model
-    if not isinstance(model, MLP):
-        raise InputError(
-            f"only networks of difftune.models.MLP can be exported, not {model!r}; for a module of "
-            "your own use jax2onnx on its call."
-        )
     graph = _Graph(helper, numpy_helper)
-    logits = _layers(graph, network, model, _transformed(graph, network))
-    if network.blueprint.outputs == 1:
-        probability = graph("Sigmoid", logits)
-    else:
-        signal = np.asarray(network.signal_process)[:, None]
-        probability = graph("MatMul", graph("Softmax", logits, axis=1), graph.constant(signal))
-    graph("Squeeze", probability, graph.constant([1]), output="score")
+    networks = network.networks if isinstance(network, Ensemble) else (network,)
+    mean = graph("Mean", *(_probability(graph, each) for each in networks))
+    graph("Squeeze", mean, graph.constant([1]), output="score")
 
     variables = len(network.feature_names)
     made = helper.make_model(
@@ -97,9 +87,24 @@ def to_onnx(network: TrainedNetwork) -> "onnx.ModelProto":
     return made
 
 
-def write_onnx(network: TrainedNetwork, path: str | Path) -> None:
+def write_onnx(network: TrainedNetwork | Ensemble, path: str | Path) -> None:
     """Writes `to_onnx(network)` to a file."""
     Path(path).write_bytes(to_onnx(network).SerializeToString())
+
+
+def _probability(graph: _Graph, network: TrainedNetwork) -> str:
+    """Signal probability, `[events, 1]`."""
+    model = network.blueprint.model
+    if not isinstance(model, MLP):
+        raise InputError(
+            f"only networks of difftune.models.MLP can be exported, not {model!r}; for a module of "
+            "your own use jax2onnx on its call."
+        )
+    logits = _layers(graph, network, model, _transformed(graph, network))
+    if network.blueprint.outputs == 1:
+        return graph("Sigmoid", logits)
+    signal = np.asarray(network.signal_process)[:, None]
+    return graph("MatMul", graph("Softmax", logits, axis=1), graph.constant(signal))
 
 
 def _transformed(graph: _Graph, network: TrainedNetwork) -> str:

@@ -5,6 +5,7 @@ from difftune.training.blueprint import Blueprint, Weights
 from difftune.training.boosting import boosted
 from difftune.training.checkpoint import Checkpoints
 from difftune.training.devices import describe, use_cpu_cores
+from difftune.training.ensemble import Ensemble
 from difftune.training.history import History
 from difftune.training.hyperparameters import DEFAULTS
 from difftune.training.judgement import AS_SCORED, Judgement
@@ -53,6 +54,7 @@ __all__ = [
     "Checkpoints",
     "Columns",
     "Condition",
+    "Ensemble",
     "EpochRecord",
     "Epochs",
     "Evidence",

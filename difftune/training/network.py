@@ -18,6 +18,9 @@ from difftune.training.state import (
     Snapshot,
 )
 
+ENSEMBLE = "ensemble.json"
+"""The file by which one knows the folder of several networks."""
+
 _CHUNK = 65536
 
 
@@ -143,6 +146,8 @@ class TrainedNetwork:
             InputError: When files are missing, the model is needed, or does not fit the numbers.
         """
         folder = Path(folder)
+        if (folder / ENSEMBLE).is_file():
+            raise InputError(f"{folder} holds several networks; load them with Ensemble.load().")
         for name in ("network.json", "network.npz"):
             if not (folder / name).is_file():
                 raise InputError(f"{folder / name} does not exist; give a folder that save() made.")

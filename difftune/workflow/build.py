@@ -404,6 +404,11 @@ def _repeated(strategy: Strategy, config: Config) -> Strategy:
             )
         executions = number
     if executions is None:
+        if section.ensemble:
+            raise InputError(
+                "search.ensemble = true: there is one training of each trial and nothing to "
+                "average; give search.executions, or search.cross_validation = true."
+            )
         return strategy
     return Repeated(strategy=strategy, executions=executions, caution=section.caution, folds=folds)
 

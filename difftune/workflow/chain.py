@@ -19,7 +19,7 @@ from difftune.inference import FitResult, HypoTest, fit, hypotest
 from difftune.models import MLP
 from difftune.objectives import CrossEntropy
 from difftune.search import Replay, Space
-from difftune.training import Alone, History, Processes
+from difftune.training import Alone, Ensemble, History, Processes, TrainedNetwork
 from difftune.workflow import build
 from difftune.workflow.measurement import Measurement, check_model, measure
 from difftune.workflow.progress import RoundLog
@@ -41,6 +41,7 @@ class Outcome:
     Attributes:
         config: The resolved configuration.
         tuned: The search and its networks.
+        network: That of this run: the best one, or the ensemble of the best trial.
         repeated: The same search with other seeds.
         default: A plain cross-entropy network with default settings, with as many seeds.
         measurement: The tuned network, measured on test events.
@@ -53,6 +54,7 @@ class Outcome:
 
     config: Config
     tuned: Tuned
+    network: TrainedNetwork | Ensemble
     repeated: tuple[Tuned, ...]
     default: Tuned
     measurement: Measurement
@@ -184,15 +186,20 @@ def run(
                 **nuisances,
             )
 
-        measurement = measured(tuned.network)
+        def chosen(search: Tuned) -> TrainedNetwork | Ensemble:
+            return Ensemble(search.trial) if config.search.ensemble else search.network
+
+        network = chosen(tuned)
+        measurement = measured(network)
         model = Model.from_spec(measurement.workspace)
         outcome = Outcome(
             config=config,
             tuned=tuned,
+            network=network,
             repeated=repeated,
             default=default,
             measurement=measurement,
-            repeated_measurements=tuple(measured(other.network) for other in repeated),
+            repeated_measurements=tuple(measured(chosen(other)) for other in repeated),
             default_measurements=tuple(measured(network) for network in default.networks),
             fit=fit(model),
             cls=hypotest(1.0, model),
@@ -290,7 +297,7 @@ def describe_events(events: Events) -> str:
 
 def _save(outcome: Outcome, folder: Path) -> None:
     """Writes everything but the report."""
-    outcome.tuned.network.save(folder / "network")
+    outcome.network.save(folder / "network")
     write(folder / "history.csv", history_csv(outcome.tuned.result.history))
     templates = outcome.measurement.templates
     templates.write_root(folder / "templates" / "templates.root")

@@ -17,7 +17,7 @@ from difftune.histfactory import (
 )
 from difftune.histograms import Histogram, Template, Templates, choose_edges, histogram, symmetrised
 from difftune.inference import asimov_significance, expected_significance
-from difftune.training import TrainedNetwork
+from difftune.training import Ensemble, TrainedNetwork
 from difftune.workflow.split import Split
 
 
@@ -38,7 +38,9 @@ class Measurement:
     expected: float
 
 
-def chosen_edges(network: TrainedNetwork, split: Split, **options) -> Float[np.ndarray, " edges"]:
+def chosen_edges(
+    network: TrainedNetwork | Ensemble, split: Split, **options
+) -> Float[np.ndarray, " edges"]:
     """Bin edges from training and validation events; the test events have no say.
 
     Args:
@@ -132,7 +134,7 @@ def check_model(split: Split, *, channel: str, **nuisances: Any) -> None:
 
 
 def measure(
-    network: TrainedNetwork,
+    network: TrainedNetwork | Ensemble,
     split: Split,
     *,
     channel: str = "signal_region",

@@ -9,6 +9,7 @@ import numpy as np
 
 from difftune import report
 from difftune.report import Block, Picture, PlotFigure, Section, Text
+from difftune.training import Ensemble
 from difftune.workflow import build
 from difftune.workflow.rundir import write
 
@@ -85,6 +86,12 @@ def _headline(outcome: "Outcome", tables: _Tables) -> Section:
         )
     }
     own = outcome.measurement
+    network = outcome.network
+    chosen = (
+        f"is the mean of {len(network.networks)} trainings of the trial with the largest merit"
+        if isinstance(network, Ensemble)
+        else "is the one with the largest merit"
+    )
     return Section(
         "Result",
         [
@@ -99,9 +106,9 @@ def _headline(outcome: "Outcome", tables: _Tables) -> Section:
             Text(
                 "All figures come from hard bins of the test events, which neither the training "
                 "nor the choice of hyperparameters, epoch or bin edges has seen. The tuned "
-                "network is the one with the largest merit: its validation score less what may "
-                "be luck. The whole search was made again with other seeds, and the default "
-                "network trained with several, so that the spread shows what is chance."
+                f"network {chosen}: its validation score less what may be luck. The whole search "
+                "was made again with other seeds, and the default network trained with several, "
+                "so that the spread shows what is chance."
             ),
         ],
     )
@@ -218,9 +225,9 @@ def _search(outcome: "Outcome", plots: _Plots, tables: _Tables, label) -> Sectio
 
 
 def _network(outcome: "Outcome", plots: _Plots, label) -> Section:
-    tuned, split = outcome.tuned, outcome.tuned.split
+    split = outcome.tuned.split
     train, test = split.train, split.test
-    network, default = tuned.network, outcome.default.network
+    network, default = outcome.network, outcome.default.network
     test_score, signal = network.score(test), np.asarray(test.label) == 1
     return Section(
         "Network",

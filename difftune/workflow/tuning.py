@@ -289,6 +289,19 @@ class Tuned:
         return self._network(self.result.winner)
 
     @property
+    def trial(self) -> list[TrainedNetwork]:
+        """The networks of the trial with the largest merit, for a `difftune.training.Ensemble`.
+
+        With `Repeated` these are its executions, but such as no epoch was allowed of; else there is
+        one.
+        """
+        strategy, winner = self.strategy, self.result.winner
+        each = strategy.executions if isinstance(strategy, Repeated) else 1
+        first = winner // each * each
+        able = np.isfinite(self.result.best.score[first : first + each])
+        return [self._network(first + int(number)) for number in np.flatnonzero(able)]
+
+    @property
     def ranking(self) -> list[Rank]:
         """The members by merit, the best first."""
         order = np.argsort(-np.asarray(self.result.best.merit), kind="stable")

@@ -11,7 +11,7 @@ from difftune.data import FeatureTransform
 from difftune.errors import InputError
 from difftune.models import ACTIVATIONS, MLP
 from difftune.report import to_onnx, write_onnx
-from difftune.training import Blueprint, TrainedNetwork
+from difftune.training import Blueprint, Ensemble, TrainedNetwork
 
 NAMES = ("pt", "eta", "mass")
 
@@ -71,6 +71,16 @@ def test_the_shape_is_that_of_the_member(normalisation, activation):
     assert found.std() > 0.01
     kernels = [tuple(c.dims) for c in file.graph.initializer if len(c.dims) == 2]
     assert kernels == [(3, 5), (5, 3), (3, 1)]
+
+
+def test_an_ensemble_is_one_graph():
+    """Of networks that have neither shape nor normalisation in common."""
+    small, features = network(MLP(hidden=(4,), activation="tanh"))
+    large, _ = network(MLP(hidden=(7, 5), normalisation="batch"), indicators=True)
+    ensemble = Ensemble((small, large))
+    found = runtime_score(to_onnx(ensemble).SerializeToString(), features)
+    np.testing.assert_allclose(found, ensemble.score(features), atol=2e-6)
+    assert not np.allclose(found, small.score(features), atol=1e-2)
 
 
 def test_file_names_its_features(tmp_path):

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -8,7 +9,7 @@ from scipy.special import expit, softmax
 from difftune.data import Events, FeatureTransform, Process
 from difftune.errors import InputError
 from difftune.models import MLP
-from difftune.training import Blueprint, TrainedNetwork
+from difftune.training import Blueprint, Ensemble, TrainedNetwork
 from difftune.training import network as network_module
 from tests.training.test_blueprint import Own
 
@@ -129,3 +130,29 @@ def test_load_refuses_what_does_not_fit(tmp_path, perceptron, own):
         (tmp_path / "mlp" / "network.json").write_text(json.dumps(facts))
         with pytest.raises(InputError, match=message):
             TrainedNetwork.load(tmp_path / "mlp")
+
+
+def test_an_ensemble_is_the_mean_of_its_networks(tmp_path, events, own):
+    weights = (own.blueprint.init(jax.random.key(seed)) for seed in range(3))
+    networks = [replace(own, weights=each) for each in weights]
+    ensemble = Ensemble(networks)
+    logits = [
+        own.blueprint.evaluate_jit(
+            each.weights, {"slope": np.float32(2.5)}, own.transform(events.features)
+        )
+        for each in networks
+    ]
+    expected = softmax(np.asarray(logits, np.float64), axis=2)[:, :, 0].mean(axis=0)
+    np.testing.assert_allclose(ensemble.score(events), expected, rtol=1e-4)
+    ensemble.save(tmp_path)
+    loaded = Ensemble.load(tmp_path, model=Own)
+    np.testing.assert_array_equal(loaded.score(events), ensemble.score(events))
+    with pytest.raises(InputError, match=r"holds several networks; load them with Ensemble.load"):
+        TrainedNetwork.load(tmp_path)
+    with pytest.raises(InputError, match=r"ensemble.json does not exist"):
+        Ensemble.load(tmp_path / "0")
+    with pytest.raises(InputError, match="no network in it"):
+        Ensemble(())
+    other = replace(own, feature_names=("pt", "mass", "eta"))
+    with pytest.raises(InputError, match=r"network 1 has the features \['pt', 'mass', 'eta'\]"):
+        Ensemble((own, other))

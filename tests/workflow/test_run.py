@@ -15,7 +15,8 @@ import pyhf
 import pytest
 import uproot
 
-from difftune.training import TrainedNetwork
+from difftune.config import load
+from difftune.training import Ensemble, TrainedNetwork
 from difftune.workflow import build
 from tests.workflow.small import write_small
 
@@ -119,10 +120,19 @@ def test_history_has_every_member_and_epoch(finished):
     assert np.all(table["learning_rate"] >= 1e-3 * (1 - 1e-6))
 
 
-def test_templates_are_hard_histograms_of_the_test_fold(finished, config):
-    folder, _ = finished
-    network = TrainedNetwork.load(folder / "network")
-    events = build.events(__import__("difftune.config", fromlist=["load"]).load(config))
+@pytest.fixture(scope="module")
+def averaged(config):
+    """One trial, trained on all folds that are not for the test."""
+    folder = config.parent / "averaged"
+    wanted = ("population=1", "rounds=1", "cross_validation=true", "ensemble=true")
+    options = [part for each in wanted for part in ("--set", f"search.{each}")]
+    result = difftune("run", config, "--output", folder, *options, timeout=500)
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+def _check_templates(folder: Path, network, config: Path) -> None:
+    events = build.events(load(config))
     test = events.in_folds([4])
     with uproot.open(folder / "templates" / "templates.root") as file:
         for index, name in enumerate(("tchannel", "ttbar", "wjets")):
@@ -136,6 +146,18 @@ def test_templates_are_hard_histograms_of_the_test_fold(finished, config):
             sumw2, _ = np.histogram(score, stored.axis().edges(), weights=weight**2)
             np.testing.assert_allclose(stored.values(), sumw, rtol=1e-5)
             np.testing.assert_allclose(stored.variances(), sumw2, rtol=1e-5)
+
+
+def test_templates_are_hard_histograms_of_the_test_fold(finished, config):
+    folder, _ = finished
+    _check_templates(folder, TrainedNetwork.load(folder / "network"), config)
+
+
+def test_an_ensemble_makes_the_templates_together(averaged, config):
+    network = Ensemble.load(averaged / "network")
+    assert len(network.networks) == 4
+    _check_templates(averaged, network, config)
+    assert "the mean of 4 trainings of the trial" in (averaged / "report.html").read_text()
 
 
 def test_pyhf_command_line_gives_the_reported_cls(finished):

@@ -60,6 +60,11 @@ def test_options_of_another_strategy_are_refused():
         build.strategy(search(sigma=0.1))
 
 
+def test_an_ensemble_of_one_training_is_refused():
+    with pytest.raises(InputError, match=r"search.ensemble = true: .* give search.executions"):
+        build.strategy(search(ensemble=True))
+
+
 def test_categories_and_conditions():
     space = build.space(
         search(

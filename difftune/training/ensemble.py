@@ -1,0 +1,88 @@
+"""Networks that decide together."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from difftune.data import Events
+from difftune.errors import InputError
+from difftune.models import Model
+from difftune.training.network import ENSEMBLE, TrainedNetwork
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """The mean of what several networks say, in [0, 1] as each of them.
+
+    Trainings differ in their start values, their order of events, or the fold that they do without.
+    What they owe to these is different in each and shrinks in the mean (deep ensembles, arXiv
+    1612.01474).
+
+    Args:
+        networks: With the same features. The executions of a trial (`Tuned.trial`), or the networks
+            of `Tuned.retrain`, say.
+
+    Raises:
+        InputError: When there are none, or their features differ.
+    """
+
+    networks: Sequence[TrainedNetwork]
+
+    def __post_init__(self):
+        if not self.networks:
+            raise InputError("Ensemble: there is no network in it; give one or more.")
+        for number, network in enumerate(self.networks):
+            if network.feature_names != self.feature_names:
+                raise InputError(
+                    f"Ensemble: network {number} has the features {list(network.feature_names)}, "
+                    f"the first one {list(self.feature_names)}; give networks with the same ones."
+                )
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Columns that it wants, in this order."""
+        return self.networks[0].feature_names
+
+    def score(
+        self, events: Events | Float[np.ndarray, "events variables"]
+    ) -> Float[np.ndarray, " events"]:
+        """Mean discriminant of events.
+
+        Args:
+            events: As for `TrainedNetwork.score`.
+
+        Raises:
+            InputError: When the events have other features, or the same in another order.
+        """
+        return np.mean([network.score(events) for network in self.networks], axis=0)
+
+    def save(self, folder: Path) -> None:
+        """Writes each network into a folder of its own, `0`, `1`, ..., and `ensemble.json`."""
+        folder = Path(folder)
+        for number, network in enumerate(self.networks):
+            network.save(folder / str(number))
+        facts = {"networks": len(self.networks)}
+        (folder / ENSEMBLE).write_text(json.dumps(facts, indent=2) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path, *, model: Model | None = None) -> "Ensemble":
+        """Reads what `save` wrote.
+
+        Args:
+            folder: Holds `ensemble.json`.
+            model: Makes each network; needed where it is not an `MLP`.
+
+        Raises:
+            InputError: When files are missing, the model is needed, or does not fit the numbers.
+        """
+        path = Path(folder) / ENSEMBLE
+        if not path.is_file():
+            raise InputError(f"{path} does not exist; give a folder that Ensemble.save() made.")
+        count = json.loads(path.read_text())["networks"]
+        return cls(
+            tuple(TrainedNetwork.load(path.parent / str(i), model=model) for i in range(count))
+        )
