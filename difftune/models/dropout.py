@@ -17,10 +17,9 @@ def hash_uniform(
 ) -> Float[Array, "..."]:
     """Uniform numbers in [0, 1) from a counter and an integer hash.
 
-    Ten times cheaper than threefry, whose bits cost more than the matrix products of a small
-    network, and good enough to drop units or to resample events. The mixing function is the
-    32-bit finaliser of MurmurHash3 with the constants of C. Wellons' "lowbias32", applied to the
-    counter under both words of the seed.
+    Far cheaper than threefry, whose bits cost more than the matrix products of a small network,
+    and good enough to drop units or to resample events: the counter under the mixed words of the
+    seed, mixed once.
 
     Args:
         seed: Two random words.
@@ -34,13 +33,16 @@ def hash_uniform(
     counted = jax.lax.iota(jnp.uint32, size) if counter is None else counter.ravel()
     factor = jnp.uint32(0x9E3779B9)
     # Not (counted + first) * factor: the product of what is counted is a constant.
-    bits = counted * factor + jnp.uint32(first) * factor ^ seed[0]
-    for word in (seed[1], jnp.uint32(0)):
-        bits = (bits ^ (bits >> 16)) * jnp.uint32(0x7FEB352D)
-        bits = (bits ^ (bits >> 15)) * jnp.uint32(0x846CA68B)
-        bits = (bits ^ (bits >> 16)) + word
+    bits = _mixed(counted * factor + jnp.uint32(first) * factor ^ _mixed(seed[0] + _mixed(seed[1])))
     # 24 bits are what a float32 holds exactly.
     return ((bits >> 8).astype(jnp.float32) * jnp.float32(2.0**-24)).reshape(shape)
+
+
+def _mixed(bits: UInt32[Array, "..."]) -> UInt32[Array, "..."]:
+    """The finaliser of MurmurHash3 with the constants of C. Wellons' "lowbias32"."""
+    bits = (bits ^ (bits >> 16)) * jnp.uint32(0x7FEB352D)
+    bits = (bits ^ (bits >> 15)) * jnp.uint32(0x846CA68B)
+    return bits ^ (bits >> 16)
 
 
 FIRST_ROW = "_first_row"
