@@ -6,7 +6,8 @@ trainings of that length. What counts is the significance in hard bins: on valid
 which the searches take the merit that they choose by, and on test events, which are touched once,
 for the chosen network. HiggsML
 has few events, so there each trial is trained four times, and validated on another fold each time;
-its score is the mean, and so is its significance on test events. Single top is there twice: with a
+its score is the mean, and so is its significance on test events; what the four are worth together,
+as an ensemble, is said besides. Single top is there twice: with a
 small network and a short training, and with network, space and length of the main job.
 
 Further, a search that is killed at random moments must end as an undisturbed one.
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import logit
 from scipy.stats import binomtest
 
 from benchmarks.table import Row
@@ -245,15 +247,9 @@ def on_other_events(tuned, events) -> np.ndarray:
     import jax
     import jax.numpy as jnp
 
-    from difftune.training import columns
-    from difftune.training.batches import as_batch
     from difftune.training.member import all_features, apart
 
-    prepared = columns(events, tuned.split.full_yields, tuned.task.transform)
-    batch = jax.tree.map(jnp.asarray, as_batch(prepared, np.arange(len(prepared.weight)), 1.0))
-    metric = tuned.task.metric
-    if bind := getattr(metric, "bound_to", None):
-        metric = bind(events.processes)
+    metric, batch = _judge(tuned, events)
     best, number = tuned.result.best, tuned.result.winner
     mine = jax.tree.map(lambda leaf: jnp.asarray(leaf)[number], best)
     blueprint = tuned.blueprint
@@ -261,6 +257,32 @@ def on_other_events(tuned, events) -> np.ndarray:
         blueprint.evaluate(mine.weights, mine.hyperparameters, all_features(batch)), batch
     )
     return np.asarray(metric(scores, batch, {}, {}))
+
+
+def together(tuned, events) -> float:
+    """The validation score, on other events, of the networks of the best trial as an ensemble."""
+    import jax.numpy as jnp
+
+    import difftune as dt
+
+    metric, batch = _judge(tuned, events)
+    return float(metric(jnp.asarray(logit(dt.Ensemble(tuned.trial).score(events))), batch, {}, {}))
+
+
+def _judge(tuned, events):
+    """The validation metric, and these events as a batch for it."""
+    import jax
+    import jax.numpy as jnp
+
+    from difftune.training import columns
+    from difftune.training.batches import as_batch
+
+    prepared = columns(events, tuned.split.full_yields, tuned.task.transform)
+    batch = jax.tree.map(jnp.asarray, as_batch(prepared, np.arange(len(prepared.weight)), 1.0))
+    metric = tuned.task.metric
+    if bind := getattr(metric, "bound_to", None):
+        metric = bind(events.processes)
+    return metric, batch
 
 
 def compare(problem: Problem) -> list[Row]:
@@ -277,6 +299,7 @@ def compare(problem: Problem) -> list[Row]:
     merit: dict[str, list[float]] = {}
     validation: dict[str, list[float]] = {}
     test: dict[str, list[float]] = {}
+    ensemble: dict[str, list[float]] = {}
     seconds: dict[str, list[float]] = {}
     for seed in range(1, size.seeds + 1):
         for kind, strategy in strategies(size).items():
@@ -292,6 +315,8 @@ def compare(problem: Problem) -> list[Row]:
             validation.setdefault(kind, []).append(float(np.mean(best.score[chosen])))
             values = [significance(tuned.choosing(slot), job.split.test) for slot in chosen]
             test.setdefault(kind, []).append(float(np.mean(values)))
+            if folds:
+                ensemble.setdefault(kind, []).append(together(tuned, job.split.test))
             print(
                 f"{name}, seed {seed}, {kind}: merit {merit[kind][-1]:.3f}, "
                 f"validation {validation[kind][-1]:.3f}, test {test[kind][-1]:.3f}, "
@@ -311,11 +336,14 @@ def compare(problem: Problem) -> list[Row]:
     plain = [significance(default.choosing(slot), job.split.test) for slot in range(size.seeds)]
 
     rows = []
+    figures = {"merit": merit, "validation": validation, "test": test}
+    if folds:
+        figures["test, ensemble"] = ensemble
     for other in [kind for kind in validation if kind != "PBT"]:
-        for what, scores in (("merit", merit), ("validation", validation), ("test", test)):
+        for what, scores in figures.items():
             wins = int(np.sum(np.array(scores["PBT"]) > np.array(scores[other])))
-            # The plain validation score is not what any of them looks for.
-            needed = None if what == "validation" else round(0.8 * size.seeds)
+            # What they look for, and what that is worth; not the plain validation score.
+            needed = round(0.8 * size.seeds) if what in ("merit", "test") else None
             ratio = np.array(scores["PBT"]) / np.array(scores[other])
             chance = binomtest(wins, size.seeds).pvalue
             rows.append(
@@ -330,6 +358,15 @@ def compare(problem: Problem) -> list[Row]:
         rows.append(
             Row(
                 what=f"{name}: test Z, {kind}",
+                required="",
+                measured=float(np.mean(values)),
+                spread=f"± {np.std(values, ddof=1):.3f} over seeds",
+            )
+        )
+    for kind, values in ensemble.items():
+        rows.append(
+            Row(
+                what=f"{name}: test Z, {kind}, its {folds} networks as an ensemble",
                 required="",
                 measured=float(np.mean(values)),
                 spread=f"± {np.std(values, ddof=1):.3f} over seeds",

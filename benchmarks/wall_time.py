@@ -6,18 +6,20 @@ contestant after the other; and the same seconds from the start of a process, in
 compiles and searches until they are over. All choose by the same figure, each in its own way. The
 peers look for the best epoch of all trainings on the validation events, as an analyst with these
 libraries does. difftune, which trains more in the same time, validates each trial on all folds of
-the same events, the test events excepted, and takes off two standard errors, its default; of its
-best trial the network counts that was kept from the validation events, as those of the peers were.
-No epoch is excluded as overtrained. A training has the same number of epochs everywhere; how many
-are made is what a contestant's speed decides. What is on its disk when the time is over is what it
-has chosen; this process judges it, with the test events that no contestant has seen, by one
-function.
+the same events, the test events excepted, and takes off two standard errors, its default; what
+counts is the average of the four networks of its best trial, an option of its analysis file. What
+the one of them is worth that was kept from the validation events, as those of the peers were, is a
+row of its own. No epoch is excluded as overtrained. A training has the same number of epochs
+everywhere; how many are made is what a contestant's speed decides. What is on its disk when the
+time is over is what it has chosen; this process judges it, with the test events that no contestant
+has seen, by one function.
 
 Contestants that are not installed (`pip install 'difftune[bench]'`) are left out, and named.
 """
 
 import itertools
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,7 @@ from scipy.stats import binomtest
 from benchmarks import search
 from benchmarks.peers import arena, contest, timed
 from benchmarks.peers.arena import say
-from benchmarks.peers.contest import Events, Network, Order
+from benchmarks.peers.contest import Events, Order
 from benchmarks.peers.timed import Contestant, Found
 from benchmarks.table import Row
 
@@ -69,6 +71,9 @@ PEERS = (
 )
 
 
+KINDS = {"test": "test", "alone": "test, one network", "validation": "validation"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Result:
     """What a contestant has found for one seed, and what that is worth.
@@ -76,18 +81,20 @@ class Result:
     Attributes:
         found: Its network, with the validation score by its own reckoning, and what it did.
         validation: The same score by ours.
-        test: Score on test events.
+        test: Score on test events, of the average where there are several networks.
+        alone: The same of the one network that has the validation score.
     """
 
     found: Found
     validation: float
     test: float
+    alone: float
 
     def __str__(self) -> str:
         return (
-            f"test {self.test:.4f}, validation {self.validation:.4f} (its own reckoning "
-            f"{self.found.network.score:.4f}), {self.found.trials} trials, "
-            f"{self.found.epochs} epochs, {self.found.seconds:.1f} s"
+            f"test {self.test:.4f} (one network {self.alone:.4f}), "
+            f"validation {self.validation:.4f} (its own reckoning {self.found.network.score:.4f}), "
+            f"{self.found.trials} trials, {self.found.epochs} epochs, {self.found.seconds:.1f} s"
         )
 
 
@@ -201,7 +208,7 @@ def _folds(events: Any) -> np.ndarray:
     return np.unique(events.fold, return_inverse=True)[1].astype(np.int32)
 
 
-def _significance(network: Network, events: Any) -> float:
+def _significance(logits: Callable[[np.ndarray], np.ndarray], events: Any) -> float:
     """What everybody is judged by."""
     import jax.numpy as jnp
 
@@ -209,16 +216,18 @@ def _significance(network: Network, events: Any) -> float:
     from difftune.training.batches import as_batch
 
     batch = as_batch(events, np.arange(len(events.weight)), 1.0)
-    logits = jnp.asarray(network.logits(events.features))
-    return float(dt.objectives.Significance(bins=contest.BINS)(logits, batch, {}, {}))
+    scores = jnp.asarray(logits(events.features))
+    return float(dt.objectives.Significance(bins=contest.BINS)(scores, batch, {}, {}))
 
 
 def _result(one: Contestant, sample: Sample, seed: int, size: Size) -> Result:
     found = timed.found(one, sample.order(size, seed), size.budget)
+    network = found.network
     return Result(
         found=found,
-        validation=_significance(found.network, sample.validation),
-        test=_significance(found.network, sample.test),
+        validation=_significance(network.logits, sample.validation),
+        test=_significance(network.average, sample.test),
+        alone=_significance(network.logits, sample.test),
     )
 
 
@@ -241,7 +250,7 @@ def _duel(where: str, ours: dict[int, Result], name: str, theirs: dict[int, Resu
     """In how many seeds difftune is better than a peer, of those in which that did not fail."""
     seeds = sorted(theirs)
     rows = []
-    for kind in ("test", "validation"):
+    for kind in KINDS:
         a, b = (np.array([getattr(who[seed], kind) for seed in seeds]) for who in (ours, theirs))
         wins = int(np.sum(a > b))
         chance = binomtest(wins, len(seeds)).pvalue
@@ -249,7 +258,10 @@ def _duel(where: str, ours: dict[int, Result], name: str, theirs: dict[int, Resu
         required = f">= {-(-8 * len(seeds) // 10)}" if kind == "test" else ""
         rows.append(
             Row(
-                what=f"{where}seeds of {len(seeds)} in which {OURS.name} beats {name}, {kind}",
+                what=(
+                    f"{where}seeds of {len(seeds)} in which {OURS.name} beats {name}, "
+                    + KINDS[kind]
+                ),
                 required=required,
                 measured=wins,
                 spread=f"(Z ratio {search.spread(a / b)}; p = {chance:.2g})",
@@ -263,6 +275,7 @@ def _figures(who: str, found: list[Result]) -> list[Row]:
     rows = []
     for what, values in (
         ("test Z", [each.test for each in found]),
+        ("test Z of one network", [each.alone for each in found]),
         ("validation Z", [each.validation for each in found]),
         ("trials", [each.found.trials for each in found]),
         ("epochs of one network, thousand", [each.found.epochs / 1e3 for each in found]),

@@ -115,12 +115,14 @@ def significance(score: np.ndarray, of: Events) -> float:
 class Network(NamedTuple):
     """A network that was chosen: its score; kernel and bias of each layer; what it was chosen by.
 
-    The last is the score itself, but for difftune.
+    The last is the score itself, but for difftune, which also has `others` to average with: the
+    networks of the same trial that were kept from other events than the validation events.
     """
 
     score: float
     layers: list[np.ndarray]
     own_merit: float | None = None
+    others: tuple[list[np.ndarray], ...] = ()
 
     @property
     def merit(self) -> float:
@@ -128,12 +130,26 @@ class Network(NamedTuple):
         return self.score if self.own_merit is None else self.own_merit
 
     def logits(self, features: np.ndarray) -> np.ndarray:
-        """Logits of events."""
-        *hidden, (kernel, bias) = zip(self.layers[::2], self.layers[1::2], strict=True)
-        x = features
-        for own, offset in hidden:
-            x = np.maximum(x @ own + offset, 0.0)
-        return (x @ kernel + bias)[:, 0]
+        """Logits of events, of this network alone."""
+        return _logits(self.layers, features)
+
+    def average(self, features: np.ndarray) -> np.ndarray:
+        """The logit of the mean discriminant of this network and the others."""
+        if not self.others:
+            return self.logits(features)
+        every = [_logits(layers, features) for layers in (self.layers, *self.others)]
+        # The same as of the mean of 1 / (1 + exp(-x)), but does not overflow.
+        with_signal = np.logaddexp.reduce([-np.logaddexp(0.0, -x) for x in every])
+        without = np.logaddexp.reduce([-np.logaddexp(0.0, x) for x in every])
+        return with_signal - without
+
+
+def _logits(layers: list[np.ndarray], features: np.ndarray) -> np.ndarray:
+    *hidden, (kernel, bias) = zip(layers[::2], layers[1::2], strict=True)
+    x = features
+    for own, offset in hidden:
+        x = np.maximum(x @ own + offset, 0.0)
+    return (x @ kernel + bias)[:, 0]
 
 
 class Keeper:
@@ -150,7 +166,14 @@ class Keeper:
         # Whoever is killed in the middle leaves the old one.
         beside = self.path.with_suffix(".part")
         with beside.open("wb") as file:
-            np.savez(file, *network.layers, score=network.score, merit=network.merit)
+            every = (part for layers in (network.layers, *network.others) for part in layers)
+            np.savez(
+                file,
+                *every,
+                score=network.score,
+                merit=network.merit,
+                depth=len(network.layers),
+            )
         beside.replace(self.path)
         self.merit, self.score = network.merit, network.score
 
@@ -187,6 +210,10 @@ def chosen(folder: Path) -> Network | None:
     found = []
     for path in folder.glob("*.npz"):
         with np.load(path) as stored:
-            layers = [stored[f"arr_{i}"] for i in range(len(stored.files) - 2)]
-            found.append(Network(float(stored["score"]), layers, float(stored["merit"])))
+            every = [stored[f"arr_{i}"] for i in range(len(stored.files) - 3)]
+            depth = int(stored["depth"])
+            own, *others = (every[i : i + depth] for i in range(0, len(every), depth))
+            found.append(
+                Network(float(stored["score"]), own, float(stored["merit"]), tuple(others))
+            )
     return max(found, key=lambda network: network.merit, default=None)

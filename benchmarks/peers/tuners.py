@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +50,12 @@ def difftune_pbt(order: Order) -> None:
             space,
             on_round=lambda _: contest.note(order.folder, epochs=trials * folds * order.epochs),
         )
-        # Of the best trial the network that did not learn from the validation events of the others.
-        last = result.winner // folds * folds + folds - 1
-        if np.isfinite(result.best.score[last]):
-            merit = float(np.mean(result.best.merit[last - folds + 1 : last + 1]))
-            contest.keeper(order.folder).offer(_network(result, last, len(order.hidden), merit))
+        # All networks of the best trial, in front the one that is validated as those of the peers.
+        first = result.winner // folds * folds
+        slots = list(range(first, first + folds))[::-1]
+        if np.isfinite(result.best.score[slots]).all():
+            merit = float(np.mean(result.best.merit[slots]))
+            contest.keeper(order.folder).offer(_network(result, slots, len(order.hidden), merit))
 
     number, rounds = 0, order.rounds
     while rounds > 0:
@@ -108,15 +110,16 @@ def _population(order: Order, fold: np.ndarray) -> Any:
     )
 
 
-def _network(result: Any, slot: int, hidden: int, merit: float) -> Network:
-    """The best network of a slot, and what its trial is worth."""
+def _network(result: Any, slots: Sequence[int], hidden: int, merit: float) -> Network:
+    """The best networks of the slots of a trial, and what it is worth."""
     from flax import nnx
 
     parameters = nnx.to_flat_state(result.best.weights.parameters)
-    found = {"/".join(map(str, path)): np.asarray(leaf[...])[slot] for path, leaf in parameters}
+    found = {"/".join(map(str, path)): np.asarray(leaf[...]) for path, leaf in parameters}
     layers = [*(f"linear/{i}" for i in range(hidden)), "output"]
     names = [f"{layer}/{part}" for layer in layers for part in ("kernel", "bias")]
-    return Network(float(result.best.score[slot]), [found[name] for name in names], merit)
+    own, *others = ([found[name][slot] for name in names] for slot in slots)
+    return Network(float(result.best.score[slots[0]]), own, merit, tuple(others))
 
 
 # ---- Optuna --------------------------------------------------------------------------------------
