@@ -147,8 +147,8 @@ def test_the_cluster_page_runs_on_one_process():
     assert len(run("cluster.md")["tuned"].ranking) == SIZES["population"]
 
 
-def test_search_python():
-    names = run("search.md", events=samples.known(1200))
+def test_search_python(ntuples):
+    names = run("search.md", events=run_reading())
     sizes = {strategy.population for strategy in names["searches"].values()}
     assert sizes == {16, SIZES["population"]}
     assert len(names["everything"]) == 13
