@@ -354,19 +354,11 @@ def compare(problem: Problem) -> list[Row]:
                     spread=f"(Z ratio {spread(ratio)}; p = {chance:.2g})",
                 )
             )
-    for kind, values in (*test.items(), ("default", plain)):
+    both = {f"{kind}, its {folds} networks as an ensemble": z for kind, z in ensemble.items()}
+    for kind, values in (test | both | {"default": plain}).items():
         rows.append(
             Row(
                 what=f"{name}: test Z, {kind}",
-                required="",
-                measured=float(np.mean(values)),
-                spread=f"± {np.std(values, ddof=1):.3f} over seeds",
-            )
-        )
-    for kind, values in ensemble.items():
-        rows.append(
-            Row(
-                what=f"{name}: test Z, {kind}, its {folds} networks as an ensemble",
                 required="",
                 measured=float(np.mean(values)),
                 spread=f"± {np.std(values, ddof=1):.3f} over seeds",
