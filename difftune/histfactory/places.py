@@ -60,6 +60,7 @@ class Places:
             fixed=fixed,
             pinned=pinned,
             init=np.asarray(config.suggested_init(), float),
+            start=np.asarray(config.suggested_init(), float),
             lower=bounds[:, 0],
             upper=bounds[:, 1],
             **self._histosys(),

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from difftune.errors import InputError, nearest
+
 Key = tuple[str, ...]
 
 FROM_YIELDS = -1
@@ -83,7 +85,8 @@ class Layout:
             `FROM_YIELDS`.
         fixed: Parameters that the spec fixes.
         pinned: Parameters that are fixed where their uncertainty is 0, as the spec does not say.
-        init: Suggested start values.
+        init: Suggested start values, those of the spec.
+        start: Where fits start: the same, unless yields are negative there.
         lower: Lower bounds.
         upper: Upper bounds.
     """
@@ -110,6 +113,7 @@ class Layout:
     fixed: Bool[np.ndarray, " parameters"]
     pinned: Bool[np.ndarray, " parameters"]
     init: Float[np.ndarray, " parameters"]
+    start: Float[np.ndarray, " parameters"]
     lower: Float[np.ndarray, " parameters"]
     upper: Float[np.ndarray, " parameters"]
 
@@ -178,7 +182,38 @@ class Structure:
     @cached_property
     def poi_index(self) -> int | None:
         """Index of the parameter of interest."""
-        return None if self.poi is None else self.names.index(self.poi)
+        return None if self.poi is None else self.index(self.poi)
+
+    def indices(self, name: str) -> list[int]:
+        """Indices of a parameter, or of all that a name stands for.
+
+        Args:
+            name: `"x"`, which for one parameter a bin is all of them, or `"x[0]"`.
+
+        Raises:
+            InputError: There is none of that name.
+        """
+        if name in self.names:
+            return [self.names.index(name)]
+        for group in self.parameter_sets:
+            if group.name == name:
+                return list(range(group.start, group.start + group.size))
+        known = [*self.names, *(group.name for group in self.parameter_sets)]
+        raise InputError(f"No parameter {name!r}.{nearest(str(name), known)}")
+
+    def index(self, name: str) -> int:
+        """Index of one parameter; a name with one value a bin stands for one if there is one bin.
+
+        Raises:
+            InputError: There is none of that name, or it stands for several.
+        """
+        found = self.indices(name)
+        if len(found) > 1:
+            first, last = self.names[found[0]], self.names[found[-1]]
+            raise InputError(
+                f"{name!r} is one parameter a bin: choose one of {first!r} to {last!r}."
+            )
+        return found[0]
 
     @cached_property
     def entry(self) -> dict[Key, Entry]:

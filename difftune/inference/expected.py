@@ -49,8 +49,11 @@ def asimov_at(model: Model, strength: float) -> Asimov:
     """
     structure, index = model.structure, poi_index(model, "An expected result")
     given = limits(structure)
+    given.start[:] = structure.layout.init
     given.start[index] = strength
     problem = make_problem(model, jnp.zeros(0), given)
+    # What is asked for is free, also where the measurement fixes it.
+    problem = problem._replace(fixed=problem.fixed.at[index].set(False))
     main = likelihood.rates(structure, problem.terms, problem.start)
     auxiliary = likelihood.expected_auxiliary(structure, problem.terms, problem.start)
     return Asimov(structure, index, problem._replace(data=jnp.concatenate([main, auxiliary])))

@@ -1,7 +1,6 @@
 """Maximum likelihood fits."""
 
 import logging
-from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ from jax import Array
 from jax.scipy.linalg import cho_factor, cho_solve
 from jaxtyping import Float
 
+from difftune.errors import InputError, nearest
 from difftune.histfactory import Model
 from difftune.histfactory import rates as likelihood
 from difftune.histfactory.precision import in_float64, traced
@@ -19,6 +19,7 @@ from difftune.histfactory.structure import Structure
 from difftune.inference.minima import best_fit
 from difftune.inference.problems import (
     Bounds,
+    Fixed,
     Limits,
     check_steps,
     limits,
@@ -71,7 +72,20 @@ class FitResult(NamedTuple):
     steps: Any
 
     def parameter(self, name: str) -> tuple[float, float]:
-        """Best fit and uncertainty of one parameter."""
+        """Best fit and uncertainty of one parameter.
+
+        Args:
+            name: `"x"`, or `"x[0]"` of one a bin; where there is one bin `"x"` is `"x[0]"`.
+
+        Raises:
+            InputError: There is none of that name, or it stands for several.
+        """
+        several = [known for known in self.names if known.startswith(f"{name}[")]
+        if name not in self.names and len(several) == 1:
+            name = several[0]
+        if name not in self.names:
+            hint = f" There are {several[0]!r} to {several[-1]!r}." if several else ""
+            raise InputError(f"No parameter {name!r}.{hint or nearest(name, self.names)}")
         index = self.names.index(name)
         return float(self.values[index]), float(self.uncertainties[index])
 
@@ -93,7 +107,7 @@ def fit(
     data: Any = None,
     *,
     bounds: Bounds | None = None,
-    fixed: Mapping[str, float] | None = None,
+    fixed: Fixed | None = None,
     start: Any = None,
     steps: int | None = None,
 ) -> FitResult:
@@ -105,9 +119,9 @@ def fit(
     Args:
         model: The model.
         data: Main data, or main and auxiliary data; by default the observations.
-        bounds: Other bounds, by name of the parameter.
-        fixed: Values of parameters that stay.
-        start: Start values of all parameters.
+        bounds: Other bounds, by name; `"x"` is all of one parameter a bin, `"x[0]"` one of them.
+        fixed: Values of parameters that stay, or the names of those that stay where they start.
+        start: Start values, by name or of all parameters.
         steps: So many steps, neither less nor more, for use in the training of a network: a
             population's members do not wait for the slowest fit. The numbers are then those of the
             last step whatever the status; 4 are enough near the start, as on Asimov data.
@@ -121,8 +135,31 @@ def fit(
     """
     given = limits(model.structure, bounds=bounds, fixed=fixed, start=start)
     check_steps(steps)
-    values = model.data(data)
-    arrays = _fit(model, values, given, steps=steps)
+    return fitted(model, model.data(data), given, steps=steps)
+
+
+def fitted(
+    model: Model,
+    values: Float[Array, "*batch data"] | Float[np.ndarray, "*batch data"],
+    given: Limits,
+    *,
+    steps: int | None = None,
+    free_poi: bool = False,
+) -> FitResult:
+    """Fits all parameters, given what the user may ask for.
+
+    Args:
+        model: The model.
+        values: Main and auxiliary data.
+        given: Start values, bounds, fixed parameters.
+        steps: As in `fit`.
+        free_poi: Whether the parameter of interest is free though the measurement fixes it.
+
+    Raises:
+        FitError: The fit does not converge.
+    """
+    arrays = _fit(model, values, given, steps=steps, free_poi=free_poi)
+    poi = model.structure.poi_index
     status = arrays["status"]
     if not traced(status) and np.ndim(status) == 0 and status == Status.UNDETERMINED:
         logger.warning(
@@ -133,15 +170,26 @@ def fit(
         )
     elif steps is None:
         report("The fit", status)
-    return FitResult(names=model.structure.names, poi=model.structure.poi, **arrays)
+    names = model.structure.names
+    return FitResult(names=names, poi=None if poi is None else names[poi], **arrays)
 
 
 @in_float64
-@partial(jax.jit, static_argnames=("steps",))
+@partial(jax.jit, static_argnames=("steps", "free_poi"))
 def _fit(
-    model: Model, data: Float[Array, "*batch data"], given: Limits, steps: int | None
+    model: Model,
+    data: Float[Array, "*batch data"],
+    given: Limits,
+    steps: int | None,
+    free_poi: bool,
 ) -> dict[str, Any]:
-    return over(partial(_one_fit, model.structure, steps), model, data, given)
+    def one(problem: Problem) -> dict[str, Any]:
+        if free_poi:
+            poi = model.structure.poi_index or 0
+            problem = problem._replace(fixed=problem.fixed.at[poi].set(False))
+        return _one_fit(model.structure, steps, problem)
+
+    return over(one, model, data, given)
 
 
 def _one_fit(structure: Structure, steps: int | None, problem: Problem) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Test statistics, CLs and significance in the asymptotic formulae of arXiv 1007.1727, and toys."""
 
+import logging
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,23 +14,34 @@ from jaxtyping import Float, Int
 from difftune.errors import InputError
 from difftune.histfactory import Model
 from difftune.histfactory import rates as likelihood
-from difftune.histfactory.precision import in_float64
+from difftune.histfactory.precision import in_float64, traced
 from difftune.histfactory.structure import Structure
 from difftune.inference.fits import Significance
 from difftune.inference.minima import at_value, envelope, implicit, in_batches, lower, minima, worst
 from difftune.inference.problems import (
     Bounds,
+    Fixed,
     Limits,
     check_steps,
-    limits,
     make_problem,
     over,
     poi_index,
     report,
 )
 from difftune.inference.solver import Minimum, Problem, Status, minimise
+from difftune.inference.tested import (
+    TestStatistic,
+    contains,
+    for_test,
+    never_negative,
+    outside,
+    tested_limits,
+    tested_values,
+    warn_of_bounds,
+)
 
-TestStatistic = Literal["qtilde", "q", "q0"]
+logger = logging.getLogger("difftune")
+
 SIGMAS = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
 
 
@@ -65,13 +77,18 @@ def hypotest(
     toys: int = 0,
     seed: int = 0,
     bounds: Bounds | None = None,
+    fixed: Fixed | None = None,
+    start: Any = None,
     steps: int | None = None,
 ) -> HypoTest:
     """Tests a value of the parameter of interest: what `pyhf.infer.hypotest` does.
 
-    As in pyhf the Asimov data belong to the background (for q0: the signal) fitted to the data,
-    and the POI's lower bound of 0 is what makes q̃ of q. An array of values is tested in one
-    program.
+    As in pyhf the Asimov data belong to the background (for q0: the signal) fitted to the data. An
+    array of values is tested in one program.
+
+    The bounds of the parameter of interest are made for fits. A test takes a best fit below 0 for 0
+    (q̃), lets it go down to the lower bound (q), and never stops at the upper bound, with a warning
+    where that matters. A parameter of interest that the measurement fixes is left free.
 
     Args:
         mu: Tested value, or values.
@@ -81,6 +98,8 @@ def hypotest(
         toys: Number of pseudo-experiments for each hypothesis, in place of the asymptotic formulae.
         seed: Of the pseudo-experiments.
         bounds: Other bounds, by name of the parameter.
+        fixed: Values of nuisance parameters that stay, or their names.
+        start: Start values, by name or of all parameters.
         steps: So many steps of each fit, neither less nor more, for use in the training of a
             network: a population's members do not wait for the slowest fit. The numbers are then
             those of the last step whatever the status; on Asimov data 4 are enough, unless they
@@ -90,21 +109,18 @@ def hypotest(
         Observed and expected CLs (p-values for q0), differentiable with respect to everything.
 
     Raises:
-        InputError: There is no parameter of interest, or its bounds do not suit the statistic.
+        InputError: There is no parameter of interest, its bounds do not suit the statistic, or
+            the tested value is no number.
         FitError: A fit does not converge.
     """
-    index = poi_index(model, "hypotest")
-    given = limits(model.structure, bounds=bounds)
-    name = model.structure.poi
     if test_stat not in ("qtilde", "q", "q0"):
         raise InputError(f"test_stat={test_stat!r}: there are 'qtilde', 'q' and 'q0'.")
-    if test_stat == "q" and given.lower[index] >= 0:
-        raise InputError(
-            f"test_stat='q' lets the signal be negative, but {name!r} is bounded at "
-            f"{given.lower[index]}: use 'qtilde', or bounds={{{name!r}: (-10, 10)}}."
-        )
-    if given.fixed[index]:
-        raise InputError(f"{name!r} is fixed in the model, so it cannot be tested: free it.")
+    given = tested_limits(
+        model, "hypotest", bounds=bounds, fixed=fixed, start=start, test_stat=test_stat
+    )
+    index = poi_index(model, "hypotest")
+    name = model.structure.names[index]
+    tested = tested_values(mu, name, given, index, test_stat)
     check_steps(steps)
     if toys and steps is not None:
         raise InputError(
@@ -112,18 +128,29 @@ def hypotest(
         )
     values = model.data(data)
     if toys:
+        if tested.ndim or values.ndim > 1 or np.ndim(model.numbers) > 1:
+            raise InputError(
+                "hypotest(toys=...) tests one value of one model with one row of data: call it for "
+                "each."
+            )
         key = np.uint32(seed)
-        found = _toys(jnp_array(mu), model, values, given, key, test_stat=test_stat, toys=toys)
+        found, best, failed = _toys(
+            tested, model, values, given, key, test_stat=test_stat, toys=toys
+        )
+        _warn_of_failed(failed, 2 * toys)
     else:
-        found = _asymptotic(jnp_array(mu), model, values, given, test_stat=test_stat, steps=steps)
+        found, best = _asymptotic(tested, model, values, given, test_stat=test_stat, steps=steps)
     if steps is None:
         report(f"A fit for {name} = {mu}", found.status)
+    warn_of_bounds("hypotest", name, best, given, index)
     return found
 
 
-def jnp_array(value: Any) -> Any:
-    """Numbers as an array, traced ones as they are."""
-    return value if isinstance(value, Array) else np.asarray(value, np.float64)
+def _warn_of_failed(failed: Any, total: int) -> None:
+    if not traced(failed) and failed:
+        logger.warning(
+            "The fits of %d of %d pseudo-experiments failed; these are left out.", failed, total
+        )
 
 
 @in_float64
@@ -135,9 +162,9 @@ def _asymptotic(
     given: Limits,
     test_stat: TestStatistic,
     steps: int | None,
-) -> HypoTest:
-    def each(problem: Problem) -> HypoTest:
-        def one(value: Array) -> HypoTest:
+) -> tuple[HypoTest, Array]:
+    def each(problem: Problem) -> tuple[HypoTest, Array]:
+        def one(value: Array) -> tuple[HypoTest, Array]:
             return _one_test(model.structure, problem, value, test_stat, steps)
 
         return in_batches(one, mu) if mu.ndim else one(mu)
@@ -153,12 +180,16 @@ def _one_test(
     mu: Float[Array, ""],
     test_stat: TestStatistic,
     steps: int | None,
-) -> HypoTest:
-    """One test in the asymptotic formulae."""
+) -> tuple[HypoTest, Array]:
+    """One test in the asymptotic formulae, and the best fit of the parameter of interest."""
     index = structure.poi_index or 0
+    beyond = outside(problem, structure, test_stat, mu)
+    problem = for_test(problem, structure, test_stat, mu)
     none = at_value(problem, index, 1.0 if test_stat == "q0" else 0.0)
     nominal = tested = at_value(problem, index, mu)
     on_none, free, on_tested = minima(structure, none, problem, tested, steps=steps)
+    if steps is None and test_stat != "q0":
+        free = contains(free, on_none)
     on_data = likelihood_ratio(structure, problem, free, tested, on_tested, test_stat)
     # The best fit to Asimov data is where they were made, with a deviance of 0: no fit is needed.
     tested = at_value(asimov_problem(structure, none, on_none), index, mu)
@@ -171,15 +202,16 @@ def _one_test(
         at_tested = minimise(structure, tested, steps=steps)
     on_asimov = 2 * envelope(structure, tested, at_tested)
     # On its other side they do not speak against the tested value, as in `likelihood_ratio`.
-    beyond = mu > 1 if test_stat == "q0" else mu < 0
-    on_asimov = jnp.where(beyond, 0.0, on_asimov)
-    status = worst(on_none.status, on_data.status, at_tested.status)
+    opposite = mu > 1 if test_stat == "q0" else mu < 0
+    on_asimov = jnp.where(opposite, 0.0, on_asimov)
+    status = worst(beyond, on_none.status, on_data.status, at_tested.status)
     numbers = [jnp.exp(value) for value in log_p_values(on_data.q, on_asimov, test_stat)]
     good = (status == Status.CONVERGED) | (steps is not None)
     result, expected, clsb, clb, q, q_asimov = (
         jnp.where(good, number, jnp.nan) for number in (*numbers, on_data.q, on_asimov)
     )
-    return HypoTest(result, expected, clsb, clb, q, q_asimov, status)
+    found = HypoTest(result, expected, clsb, clb, q, q_asimov, status)
+    return found, free.parameters[index]
 
 
 def log_p_values(
@@ -236,9 +268,9 @@ def likelihood_ratio(
     index = structure.poi_index or 0
     here, best = envelope(structure, tested, found), envelope(structure, problem, free)
     mu, best_mu = tested.start[index], free.parameters[index]
-    q = jnp.maximum(2 * (here - best), 0.0)
+    q, negative = never_negative(2 * (here - best), best)
     none = best_mu < mu if test_stat == "q0" else best_mu > mu
-    return Statistic(jnp.where(none, 0.0, q), worst(free.status, found.status))
+    return Statistic(jnp.where(none, 0.0, q), worst(free.status, found.status, negative))
 
 
 @in_float64
@@ -251,19 +283,22 @@ def _toys(
     seed: Array,
     test_stat: TestStatistic,
     toys: int,
-) -> HypoTest:
+) -> tuple[HypoTest, Array, Array]:
     structure, index = model.structure, model.structure.poi_index or 0
     problem = make_problem(model, data, given)
+    beyond = outside(problem, structure, test_stat, mu)
+    problem = for_test(problem, structure, test_stat, mu)
     none = at_value(problem, index, 1.0 if test_stat == "q0" else 0.0)
     both = at_value(problem, index, mu)
 
-    def statistic(problem: Problem) -> Statistic:
+    def statistic(problem: Problem) -> tuple[Statistic, Array]:
         tested = at_value(problem, index, mu)
         free, on_tested = minima(structure, problem, tested)
-        return likelihood_ratio(structure, problem, free, tested, on_tested, test_stat)
+        found = likelihood_ratio(structure, problem, free, tested, on_tested, test_stat)
+        return found, free.parameters[index]
 
-    observed = statistic(problem)
-    samples, status = [], observed.status
+    observed, best = statistic(problem)
+    samples, status = [], worst(beyond, observed.status)
     keys = jax.random.split(jax.random.key(seed), 2)
     for key, hypothesis, found in zip(
         keys, (both, none), minima(structure, both, none), strict=True
@@ -272,7 +307,7 @@ def _toys(
         pseudo = pseudo_data(structure, problem, start, key, toys)
         from_there = problem._replace(start=start)
         ended = in_batches(
-            lambda one, there=from_there: statistic(there._replace(data=one)), pseudo
+            lambda one, there=from_there: statistic(there._replace(data=one))[0], pseudo
         )
         samples.append(jnp.where(ended.status == Status.CONVERGED, ended.q, jnp.nan))
         status = worst(status, found.status)
@@ -287,7 +322,7 @@ def _toys(
     each_b = jax.vmap(lambda q: p_value(background, q))(background)
     ratios = each_sb if test_stat == "q0" else each_sb / each_b
     percentiles = 100 * jnp.exp(log_ndtr(jnp.asarray(SIGMAS)))
-    return HypoTest(
+    result = HypoTest(
         observed=clsb if test_stat == "q0" else clsb / clb,
         expected=jnp.nanpercentile(ratios, percentiles),
         clsb=clsb,
@@ -296,6 +331,7 @@ def _toys(
         q_asimov=jnp.nanmedian(background),
         status=status,
     )
+    return result, best, jnp.sum(jnp.isnan(jnp.stack(samples)))
 
 
 def pseudo_data(
@@ -324,25 +360,40 @@ def pseudo_data(
     )
 
 
-def expected_significance(model: Model) -> Significance:
+def expected_significance(
+    model: Model,
+    *,
+    bounds: Bounds | None = None,
+    fixed: Fixed | None = None,
+    start: Any = None,
+) -> Significance:
     """Discovery significance of the signal at its nominal strength, and of the data.
 
     Args:
         model: The model; its nominal point has the parameter of interest at 1.
+        bounds: Other bounds, by name of the parameter; that of the parameter of interest does not
+            limit a significance.
+        fixed: Values of nuisance parameters that stay, in the Asimov data too, or their names.
+        start: Start values, by name or of all parameters.
 
     Returns:
         Expected significance; observed, where there are data.
 
     Raises:
+        InputError: There is no parameter of interest, or a name is unknown.
         FitError: A fit does not converge.
     """
     index = poi_index(model, "expected_significance")
-    nominal = model.structure.layout.init.copy()
+    given = tested_limits(
+        model, "expected_significance", bounds=bounds, fixed=fixed, start=None, test_stat="q0"
+    )
+    nominal = np.where(given.fixed, given.start, model.structure.layout.init)
     nominal[index] = 1.0
     asimov = model.asimov(nominal)
-    found = hypotest(0.0, model, asimov, test_stat="q0")
+    asked: dict[str, Any] = {"test_stat": "q0", "bounds": bounds, "fixed": fixed, "start": start}
+    found = hypotest(0.0, model, asimov, **asked)
     expected = float(np.sqrt(found.q))
     if model.observed is None or np.allclose(model.data(), asimov, rtol=1e-9, atol=0):
         return Significance(expected=expected, observed=None)
-    observed = float(np.sqrt(hypotest(0.0, model, test_stat="q0").q))
+    observed = float(np.sqrt(hypotest(0.0, model, **asked).q))
     return Significance(expected=expected, observed=observed)

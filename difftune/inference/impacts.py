@@ -1,5 +1,7 @@
 """How much each nuisance parameter moves the parameter of interest."""
 
+import logging
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -7,15 +9,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from difftune.errors import InputError
 from difftune.histfactory import Model
 from difftune.histfactory.precision import in_float64
-from difftune.inference.fits import FitResult, fit
+from difftune.inference.fits import FitResult, fitted
 from difftune.inference.minima import at_value, in_batches
-from difftune.inference.problems import Bounds, FitError, Limits, limits, make_problem, poi_index
+from difftune.inference.problems import Bounds, FitError, Fixed, Limits, make_problem, poi_index
 from difftune.inference.solver import MESSAGES, Status, minimise
+from difftune.inference.tested import tested_limits
+
+logger = logging.getLogger("difftune")
 
 Column = Float[np.ndarray, " nuisances"]
 
@@ -32,6 +37,8 @@ class Impacts(NamedTuple):
         prefit_down: The same at minus.
         pulls: (best fit - center) / width before the fit; NaN without constraint.
         constraints: Uncertainty after the fit over that before; NaN without constraint.
+        clipped: Which of the four shifts (in the order of the attributes above) end at a bound of
+            the parameter and so are smaller, one column a parameter.
         fit: The fit that they refer to.
     """
 
@@ -42,31 +49,50 @@ class Impacts(NamedTuple):
     prefit_down: Column
     pulls: Column
     constraints: Column
+    clipped: Bool[np.ndarray, "4 nuisances"]
     fit: FitResult
 
 
-def impacts(model: Model, data: Any = None, *, bounds: Bounds | None = None) -> Impacts:
+def impacts(
+    model: Model,
+    data: Any = None,
+    *,
+    bounds: Bounds | None = None,
+    fixed: Fixed | None = None,
+    start: Any = None,
+) -> Impacts:
     """Ranks the nuisance parameters, with all fits in one program.
+
+    The best fit must not end at a bound of the parameter of interest. With a nuisance parameter
+    shifted it may go beyond them: the impact would be smaller than it is. A shift that a bound of
+    the nuisance parameter cuts short is said in a warning, and in the result. A parameter of
+    interest that the measurement fixes is left free.
 
     Args:
         model: The model.
         data: Main data, or main and auxiliary data; by default the observations.
         bounds: Other bounds, by name of the parameter.
+        fixed: Values of parameters that stay, or their names; they are not ranked.
+        start: Start values, by name or of all parameters.
 
     Raises:
         InputError: There is no parameter of interest, or it ends at a bound.
         FitError: A fit does not converge.
     """
-    index, poi = poi_index(model, "impacts"), model.structure.poi
-    values = model.data(data)
-    best = fit(model, values, bounds=bounds)
+    given = tested_limits(
+        model, "impacts", bounds=bounds, fixed=fixed, start=start, test_stat="qtilde"
+    )
+    index = poi_index(model, "impacts")
+    poi, values = model.structure.names[index], model.data(data)
+    best = fitted(model, values, given, free_poi=True)
+    if np.ndim(best.status):
+        raise InputError("impacts ranks one fit: give one model and one row of data.")
     if best.status != Status.CONVERGED:
         raise FitError(f"The fit {MESSAGES[Status(int(best.status))]}, so there are no impacts.")
     if best.at_bound[index]:
-        low, high = limits(model.structure, bounds=bounds)[1:3]
         raise InputError(
             f"The best fit of {poi!r} is at its bound, {best.values[index]:.4g} in "
-            f"({low[index]}, {high[index]}), where impacts mean nothing. Widen it: "
+            f"({given.lower[index]}, {given.upper[index]}), where impacts mean nothing. Widen it: "
             f"bounds={{{poi!r}: (-10, 10)}}."
         )
     nuisance = np.flatnonzero((best.uncertainties > 0) & (np.arange(len(best.names)) != index))
@@ -74,9 +100,10 @@ def impacts(model: Model, data: Any = None, *, bounds: Bounds | None = None) -> 
     width = np.asarray(best.widths)[nuisance]
     width = np.where(np.isnan(width), sigma, width)
     shifts = np.stack([sigma, -sigma, width, -width])
-    given = limits(model.structure, bounds=bounds)
-    targets = np.asarray(best.values)[nuisance] + shifts
-    targets = np.clip(targets, given.lower[nuisance], given.upper[nuisance])
+    wanted = np.asarray(best.values)[nuisance] + shifts
+    targets = np.clip(wanted, given.lower[nuisance], given.upper[nuisance])
+    clipped = targets != wanted
+    given.lower[index], given.upper[index] = -np.inf, np.inf
     given = given._replace(start=np.asarray(best.values))
     where = np.broadcast_to(nuisance, targets.shape)
     moved, status = _moved(model, values, given, where.ravel(), targets.ravel())
@@ -90,10 +117,28 @@ def impacts(model: Model, data: Any = None, *, bounds: Bounds | None = None) -> 
     change[2:, free] = np.nan
     order = np.argsort(-np.abs(change[:2]).max(axis=0), kind="stable")
     pulls = (np.asarray(best.values)[nuisance] - best.centers[nuisance]) / width
+    clipped[2:, free] = False
+    _warn_of_clipped([best.names[i] for i in nuisance], clipped)
     columns = [*change, np.where(free, np.nan, pulls), np.where(free, np.nan, sigma / width)]
     names = tuple(best.names[i] for i in nuisance[order])
     up, down, prefit_up, prefit_down, pulls, constraints = (c[order] for c in columns)
-    return Impacts(names, up, down, prefit_up, prefit_down, pulls, constraints, best)
+    shown = (up, down, prefit_up, prefit_down, pulls, constraints)
+    return Impacts(names, *shown, clipped[:, order], best)
+
+
+def _warn_of_clipped(names: Sequence[str], clipped: Bool[np.ndarray, "4 nuisances"]) -> None:
+    sides = ("up", "down", "prefit_up", "prefit_down")
+    said = [
+        f"{name!r} ({', '.join(side for side, cut in zip(sides, cuts, strict=True) if cut)})"
+        for name, cuts in zip(names, clipped.T, strict=True)
+        if cuts.any()
+    ]
+    if said:
+        logger.warning(
+            "Bounds cut these shifts short, so that the impacts are less than those of one "
+            "standard deviation: %s. Widen them with bounds=...",
+            ", ".join(said),
+        )
 
 
 @in_float64
@@ -103,9 +148,11 @@ def _moved(
 ) -> tuple[Array, Array]:
     """Best fit of the POI with one parameter at a time fixed."""
     problem = make_problem(model, data, given)
+    poi = model.structure.poi_index or 0
+    problem = problem._replace(fixed=problem.fixed.at[poi].set(False))
 
     def one(index: Array, target: Array) -> tuple[Array, Array]:
         found = minimise(model.structure, at_value(problem, index, target))
-        return found.parameters[model.structure.poi_index or 0], found.status
+        return found.parameters[poi], found.status
 
     return in_batches(one, jnp.asarray(where), jnp.asarray(value))

@@ -11,12 +11,20 @@ from jaxtyping import Bool, Float, Int
 
 from difftune.errors import InputError
 from difftune.histfactory import Model
-from difftune.histfactory.precision import in_float64, traced
+from difftune.histfactory.precision import in_float64
 from difftune.histfactory.structure import Structure
 from difftune.inference.hypotest import SIGMAS, asimov_problem, log_p_values, root
 from difftune.inference.minima import at_value, envelope, minima, worst
-from difftune.inference.problems import Bounds, Limits, limits, over, poi_index, report
+from difftune.inference.problems import Bounds, Fixed, Limits, over, poi_index, report
 from difftune.inference.solver import Problem, Status, deviance, expand, solve_free
+from difftune.inference.tested import (
+    TestStatistic,
+    contains,
+    for_test,
+    never_negative,
+    tested_limits,
+    warn_of_bounds,
+)
 
 _STEPS = 40
 
@@ -37,47 +45,58 @@ class UpperLimit(NamedTuple):
 
 
 def upper_limit(
-    model: Model, data: Any = None, *, level: float = 0.05, bounds: Bounds | None = None
+    model: Model,
+    data: Any = None,
+    *,
+    level: float = 0.05,
+    test_stat: TestStatistic = "qtilde",
+    bounds: Bounds | None = None,
+    fixed: Fixed | None = None,
+    start: Any = None,
 ) -> UpperLimit:
-    """Upper limit by CLs with q̃, asymptotically (arXiv 1007.1727).
+    """Upper limit by CLs, asymptotically (arXiv 1007.1727).
 
-    The bounds of the parameter of interest limit its best fit, but not the search.
+    The bounds of the parameter of interest limit neither the search nor its best fit, which q̃ takes
+    for 0 where it is below; only q has it stop at its lower bound. A parameter of interest that the
+    measurement fixes is left free.
 
     Args:
         model: The model.
         data: Main data, or main and auxiliary data; by default the observations.
         level: CLs at the limit; 0.05 is 95 % confidence level.
+        test_stat: "qtilde", or "q", whose best fit may be negative.
         bounds: Other bounds, by name of the parameter.
+        fixed: Values of nuisance parameters that stay, or their names.
+        start: Start values, by name or of all parameters.
 
     Returns:
         Observed and expected limits, differentiable with respect to numbers and data.
 
     Raises:
-        InputError: There is no parameter of interest, or its best fit ends at its upper bound.
+        InputError: There is no parameter of interest, or its bounds do not suit the statistic.
         FitError: A fit does not converge, or there is no limit.
     """
+    if test_stat not in ("qtilde", "q"):
+        raise InputError(f"upper_limit(test_stat={test_stat!r}): there are 'qtilde' and 'q'.")
+    given = tested_limits(
+        model, "upper_limit", bounds=bounds, fixed=fixed, start=start, test_stat=test_stat
+    )
     index = poi_index(model, "upper_limit")
     if not 0 < level < 1:
         raise InputError(f"level={level} must lie between 0 and 1: 0.05 is 95 % confidence level.")
-    given = limits(model.structure, bounds=bounds)
     values = model.data(data)
-    found, best = _upper_limit(model, values, given, level)
+    found, best = _upper_limit(model, values, given, level=level, test_stat=test_stat)
     report("The upper limit", found.status)
-    if not traced(best) and best.ndim == 0 and best >= given.upper[index]:
-        raise InputError(
-            f"The best fit of {model.structure.poi!r} ends at its upper bound "
-            f"{given.upper[index]}: widen it, bounds={{{model.structure.poi!r}: "
-            f"({given.lower[index]}, {10 * given.upper[index]})}}."
-        )
+    warn_of_bounds("upper_limit", model.structure.names[index], best, given, index)
     return found
 
 
 @in_float64
-@partial(jax.jit, static_argnames=("level",))
+@partial(jax.jit, static_argnames=("level", "test_stat"))
 def _upper_limit(
-    model: Model, data: Array, given: Limits, level: float
+    model: Model, data: Array, given: Limits, level: float, test_stat: TestStatistic
 ) -> tuple[UpperLimit, Array]:
-    return over(partial(_one_limit, model.structure, level), model, data, given)
+    return over(partial(_one_limit, model.structure, level, test_stat), model, data, given)
 
 
 class _Search(NamedTuple):
@@ -106,10 +125,14 @@ class _Search(NamedTuple):
     done: Bool[Array, ""]
 
 
-def _one_limit(structure: Structure, level: float, problem: Problem) -> tuple[UpperLimit, Array]:
+def _one_limit(
+    structure: Structure, level: float, test_stat: TestStatistic, problem: Problem
+) -> tuple[UpperLimit, Array]:
     index = structure.poi_index or 0
+    problem = for_test(problem, structure, test_stat)
     none = at_value(problem, index, 0.0)
     on_none, free = minima(structure, none, problem)
+    free = contains(free, on_none)
     asimov = asimov_problem(structure, none, on_none)
     best, best_mu = envelope(structure, problem, free), free.parameters[index]
     sigmas, nominal = jnp.asarray(SIGMAS), problem.start
@@ -121,14 +144,16 @@ def _one_limit(structure: Structure, level: float, problem: Problem) -> tuple[Up
             for i in range(7)
         ]
 
-    def ratios(mu: Float[Array, "6"], deviances: list[Array]) -> Float[Array, "7"]:
-        on_data = jnp.where(best_mu > mu[5], 0.0, 2 * (deviances[6] - best))
-        return jnp.maximum(jnp.stack([*(2 * each for each in deviances[:6]), on_data]), 0.0)
+    def ratios(mu: Float[Array, "6"], deviances: list[Array]) -> tuple[Float[Array, "7"], Array]:
+        on_data, negative = never_negative(2 * (deviances[6] - best), best)
+        on_data = jnp.where(best_mu > mu[5], 0.0, on_data)
+        q = jnp.stack([*(2 * each for each in deviances[:6]), on_data])
+        return jnp.maximum(q, 0.0), negative
 
     def excess(q: Float[Array, "7"]) -> Float[Array, "6"]:
         """Ln CLs less that of the level, from -2 ln of the likelihood ratios."""
         bands = log_ndtr(sigmas - root(q[:5])) - log_ndtr(sigmas)
-        observed = log_p_values(q[6], q[5], "qtilde")[0]
+        observed = log_p_values(q[6], q[5], test_stat)[0]
         return jnp.append(bands, observed) - jnp.log(level)
 
     def step(state: _Search) -> _Search:
@@ -146,7 +171,7 @@ def _one_limit(structure: Structure, level: float, problem: Problem) -> tuple[Up
         )
         done = settled & ~moves.any()
         again = settled & ~done
-        q = ratios(
+        q, negative = ratios(
             mu,
             [
                 jnp.where(m, one.deviance, old)
@@ -171,7 +196,9 @@ def _one_limit(structure: Structure, level: float, problem: Problem) -> tuple[Up
                 moves[:, None], jnp.stack([one.parameters for one in found]), state.points
             ),
             status=worst(
-                state.status, *(jnp.where(settled, state.status, one.status) for one in found)
+                state.status,
+                *(jnp.where(settled, state.status, one.status) for one in found),
+                negative,
             ),
             steps=state.steps + 1,
             done=done,
@@ -205,7 +232,7 @@ def _one_limit(structure: Structure, level: float, problem: Problem) -> tuple[Up
     # One more step, of value 0, carries the derivatives.
     at_end = tests(end.mu, end.points)
     deviances = [deviance(structure, one, one.start) for one in at_end]
-    value = excess(ratios(end.mu, deviances))
+    value = excess(ratios(end.mu, deviances)[0])
     found = end.mu - (value - jax.lax.stop_gradient(value)) / end.slope
     found = jnp.where(status == Status.CONVERGED, found, jnp.nan)
     return UpperLimit(observed=found[5], expected=found[:5], status=status), best_mu

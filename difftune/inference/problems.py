@@ -1,6 +1,6 @@
 """What a user may ask of a fit, and what the solver is given."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float
 
-from difftune.errors import DifftuneError, InputError, nearest
+from difftune.errors import DifftuneError, InputError
 from difftune.histfactory import Model
 from difftune.histfactory import rates as likelihood
 from difftune.histfactory.precision import traced
@@ -16,7 +16,10 @@ from difftune.histfactory.structure import Structure
 from difftune.inference.minima import in_batches
 from difftune.inference.solver import MESSAGES, Problem, Status
 
-Bounds = Mapping[str, tuple[float | int, float | int]]
+Bounds = Mapping[str, Any]
+"""Lower and upper bound by name of the parameter."""
+Fixed = Mapping[str, Any] | Iterable[str]
+"""Values by name of the parameter, or names."""
 
 
 class FitError(DifftuneError):
@@ -36,33 +39,54 @@ def limits(
     structure: Structure,
     *,
     bounds: Bounds | None = None,
-    fixed: Mapping[str, float] | None = None,
+    fixed: Fixed | None = None,
     start: Any = None,
 ) -> Limits:
     """The model's suggestions with the user's changes.
 
+    A name with one parameter a bin stands for all of them, `"x[0]"` for one.
+
     Args:
         structure: Of the model.
-        bounds: Lower and upper bound by parameter name.
-        fixed: Values of parameters that the fit must not change.
-        start: Start values of all parameters.
+        bounds: Lower and upper bound by name; for several parameters one pair, or one for each.
+        fixed: Values by name of parameters that the fit must not change, or names alone: then they
+            stay where they start.
+        start: Start values, by name or of all parameters.
 
     Raises:
         InputError: A name is unknown, or a value is outside its bounds.
     """
     layout = structure.layout
-    result = Limits(*(np.array(a) for a in (layout.init, layout.lower, layout.upper, layout.fixed)))
-    if start is not None:
-        result = result._replace(start=np.array(start, float))
-    for name, (low, high) in (bounds or {}).items():
-        index = parameter_index(structure, name)
-        if not low < high:
-            raise InputError(f"bounds of {name!r}: {low} is not below {high}.")
-        result.lower[index], result.upper[index] = low, high
-        result.start[index] = np.clip(result.start[index], low, high)
-    for name, value in (fixed or {}).items():
-        index = parameter_index(structure, name)
-        result.start[index], result.fixed[index] = value, True
+    result = Limits(
+        *(np.array(a) for a in (layout.start, layout.lower, layout.upper, layout.fixed))
+    )
+    for name, pairs in _mapping("bounds", bounds).items():
+        where = structure.indices(name)
+        table = _numbers(f"bounds[{name!r}]", pairs, "(lower, upper)", finite=False)
+        if table.shape not in ((2,), (len(where), 2)):
+            raise InputError(f"bounds[{name!r}] is {pairs!r}: give (lower, upper).")
+        table = np.broadcast_to(table, (len(where), 2))
+        for low, high in table:
+            if not low < high:
+                raise InputError(f"bounds of {name!r}: {low} is not below {high}.")
+        result.lower[where], result.upper[where] = table.T
+        result.start[where] = np.clip(result.start[where], *table.T)
+    if isinstance(start, Mapping):
+        for name, value in start.items():
+            result.start[structure.indices(name)] = _values(structure, "start", name, value)
+    elif start is not None:
+        given = _numbers("start", start, "the values of all parameters, or {name: value}")
+        if given.shape != result.start.shape:
+            raise InputError(
+                f"start has the shape {given.shape}, and the model {len(result.start)} parameters: "
+                "give one value for each of model.config.par_names, or {name: value}."
+            )
+        result = result._replace(start=given.copy())
+    for name, value in _named_values(structure, fixed).items():
+        where = structure.indices(name)
+        if value is not None:
+            result.start[where] = _values(structure, "fixed", name, value)
+        result.fixed[where] = True
     outside = (result.start < result.lower) | (result.start > result.upper)
     for index in np.flatnonzero(outside & ~result.fixed).tolist():
         raise InputError(
@@ -72,15 +96,46 @@ def limits(
     return result
 
 
-def parameter_index(structure: Structure, name: str) -> int:
-    """Index of a parameter.
+def _mapping(what: str, given: Any) -> Mapping[str, Any]:
+    if given is not None and not isinstance(given, Mapping):
+        raise InputError(f"{what}={given!r}: give a dict by name of the parameter.")
+    return given or {}
 
-    Raises:
-        InputError: There is none of that name.
-    """
-    if name not in structure.names:
-        raise InputError(f"No parameter {name!r}.{nearest(name, structure.names)}")
-    return structure.names.index(name)
+
+def _named_values(structure: Structure, fixed: Any) -> Mapping[str, Any]:
+    """What is fixed by name; None where a parameter stays at its start value."""
+    if fixed is None or isinstance(fixed, Mapping):
+        return fixed or {}
+    names = [fixed] if isinstance(fixed, str) else fixed
+    if not isinstance(names, Iterable) or not all(isinstance(name, str) for name in names):
+        raise InputError(
+            f"fixed={fixed!r}: give {{name: value}}, or names of parameters that stay where they "
+            f"start, such as {{{structure.names[0]!r}}}."
+        )
+    return dict.fromkeys(names)
+
+
+def _values(structure: Structure, what: str, name: str, value: Any) -> Float[np.ndarray, "..."]:
+    """A value for each parameter that a name stands for."""
+    where, place = structure.indices(name), f"{what}[{name!r}]"
+    array = _numbers(place, value, "a number")
+    if array.shape not in ((), (len(where),)):
+        first = structure.names[where[0]]
+        raise InputError(
+            f"{place} has the shape {array.shape}: give one number, or {len(where)} of them; "
+            f"{first!r} is the first."
+        )
+    return array
+
+
+def _numbers(what: str, value: Any, wanted: str, *, finite: bool = True) -> np.ndarray:
+    try:
+        array = np.asarray(value, float)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{what} is {value!r}: give {wanted}.") from error
+    if np.isnan(array).any() or (finite and not np.isfinite(array).all()):
+        raise InputError(f"{what} is {value!r}: give {wanted} that is finite.")
+    return array
 
 
 def check_steps(steps: int | None) -> None:

@@ -45,6 +45,10 @@ class Status(IntEnum):
     """The second derivatives are not positive: the data do not determine all parameters."""
     NO_LIMIT = 4
     """No upper limit was found."""
+    NEGATIVE = 5
+    """The fit of all parameters ends above that at a tested value: it is not the minimum."""
+    OUTSIDE = 6
+    """A value below the lower bound of the parameter of interest is tested."""
 
 
 MESSAGES = {
@@ -53,6 +57,9 @@ MESSAGES = {
     Status.NOT_FINITE: "has a likelihood that is not finite: a bin without expected events has "
     "data, or a yield is negative",
     Status.NO_LIMIT: "finds no upper limit: the data hardly depend on the parameter of interest",
+    Status.NEGATIVE: "has a best fit that is worse than that at a tested value, so it is not "
+    "the minimum: give another start=...",
+    Status.OUTSIDE: "tests a value below the lower bound of the parameter of interest",
     Status.UNDETERMINED: "has no positive second derivatives: the data do not determine all "
     "parameters",
 }

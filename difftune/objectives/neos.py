@@ -118,8 +118,9 @@ def _losses(steps: int) -> Callable[..., Any]:
 
 def _asimov(model: Model, parameters: Array, data: Array) -> Asimov:
     """Data, and the point that they were made at."""
-    problem = make_problem(model, data, limits(model.structure))
-    return Asimov(model.structure, poi_index(model, "neos"), problem._replace(start=parameters))
+    problem, poi = make_problem(model, data, limits(model.structure)), poi_index(model, "neos")
+    problem = problem._replace(start=parameters, fixed=problem.fixed.at[poi].set(False))
+    return Asimov(model.structure, poi, problem)
 
 
 def _hypotest(

@@ -24,7 +24,6 @@ from difftune.inference.expected import (
     variance_where_known,
 )
 from difftune.inference.hypotest import root
-from difftune.inference.problems import parameter_index
 from difftune.objectives.base import Objective, Outputs
 from difftune.objectives.fit_model import FitModel
 
@@ -122,7 +121,7 @@ class FisherInformation(ThroughFit):
 
     def of_model(self, model):
         """The log determinant of the covariance."""
-        chosen = [parameter_index(model.structure, name) for name in self.parameters]
+        chosen = [model.structure.index(name) for name in self.parameters]
         block = covariance(asimov_at(model, self.strength), chosen)
         return jnp.linalg.slogdet(block)[1]
 
@@ -154,7 +153,7 @@ class Robustness(ThroughFit):
     def of_model(self, model):
         """Half the logarithm of the ratio of variances."""
         asimov = asimov_at(model, self.strength)
-        named = [parameter_index(model.structure, name) for name in self.parameters]
+        named = [model.structure.index(name) for name in self.parameters]
         free = variance_where_known(asimov, named or None)
         return 0.5 * jnp.log(covariance(asimov, [asimov.poi])[0, 0] / free)
 
