@@ -1,13 +1,17 @@
 """What can be wrong with a spec, said with channel, sample, modifier and remedy."""
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyhf
+from jaxtyping import Float
 
 from difftune.errors import InputError
+
+logger = logging.getLogger("difftune")
 
 Spec = Mapping[str, Any]
 
@@ -35,6 +39,8 @@ def check_schema(spec: Spec, schema: str) -> None:
 def check_numbers(spec: Spec) -> None:
     """Refuses wrong lengths, numbers that are none, and factors that are not positive.
 
+    A modifier that a sample lists twice gets a warning.
+
     Raises:
         InputError: For the first that is found.
     """
@@ -44,6 +50,7 @@ def check_numbers(spec: Spec) -> None:
         where = f"Channel {channel['name']!r}"
         samples = channel["samples"]
         _refuse_twice([sample["name"] for sample in samples], where, "samples")
+        _warn_of_twice(where, samples)
         bins = Counter(len(sample["data"]) for sample in samples).most_common(1)[0][0]
         for what, values in _arrays(channel):
             # A shape factor has no data, a normsys two numbers; the rest has one a bin.
@@ -63,7 +70,7 @@ def _check_observed(where: str, data: Sequence[float | int] | None, bins: int) -
     if len(data) != bins:
         raise InputError(f"{where}: {len(data)} observations for {bins} bins.")
     _refuse_none(f"{where}, observations", data)
-    if min(data) < 0:
+    if min(data) < 0:  # pyhf's logarithm of the factorial of a negative number means nothing
         raise InputError(f"{where}, observations: bin {int(np.argmin(data))} holds {min(data)}.")
 
 
@@ -82,20 +89,104 @@ def _arrays(channel: Spec) -> Iterator[tuple[str, Sequence[float | int]]]:
                 yield name, data
             elif kind == "normsys":
                 for field in ("hi", "lo"):
-                    if not 0 < data[field] < np.inf:
+                    factor = _as_numbers(
+                        f"Channel {channel['name']!r}, {name}, {field}", data[field]
+                    )
+                    if not 0 < factor < np.inf:
                         raise InputError(
-                            f"Channel {channel['name']!r}, {name}: {field} is {data[field]}, but "
+                            f"Channel {channel['name']!r}, {name}: {field} is {factor}, but "
                             "a factor on a yield must be positive. 1.06 is +6 %; for a variation "
                             "that leaves nothing use 0.01 or so, or a histosys."
                         )
 
 
-def _refuse_none(where: str, values: Sequence[float | int]) -> None:
-    array = np.asarray(values, float)
+def check_parameters(parameters: Sequence[Spec], spec: Spec) -> None:
+    """Refuses a configuration of parameters that is none, or that their modifiers do not have.
+
+    Args:
+        parameters: Of the measurement.
+        spec: With the channels.
+
+    Raises:
+        InputError: For the first that is found.
+    """
+    kinds: dict[str, set[str]] = {}
+    for channel in spec["channels"]:
+        for sample in channel["samples"]:
+            for modifier in sample["modifiers"]:
+                kinds.setdefault(modifier["name"], set()).add(modifier["type"])
+    _refuse_twice([options["name"] for options in parameters], "The measurement", "parameters")
+    for options in parameters:
+        name = options["name"]
+        where, own = f"Parameter {name!r}", kinds.get(name, set())
+        for field in ("inits", "auxdata", "sigmas", "factors"):
+            _refuse_none(f"{where}, {field}", options.get(field, ()), what="entry")
+        for pair in options.get("bounds", ()):
+            if len(pair) != 2:
+                raise InputError(f"{where}, bounds: {pair} is no pair [lower, upper].")
+            low, high = _as_numbers(f"{where}, bounds", pair)
+            if not low <= high:
+                raise InputError(
+                    f"{where}, bounds: {pair}: the first must not be above the second."
+                )
+        for field, having in _HAVING.items():
+            if field in options and own and not own & having:
+                raise InputError(
+                    f"{where}, {field}: its modifiers are {sorted(own)}, and only "
+                    f"{sorted(having)} have {field}. Leave it out; a normsys or histosys says its "
+                    "size in its data, at one standard deviation."
+                )
+        for field in ("sigmas", "factors"):
+            if field in options and own and not min(options[field]) > 0:
+                raise InputError(f"{where}, {field}: {min(options[field])} must be positive.")
+
+
+# What a measurement may say of the parameters of some types of modifier alone.
+_HAVING = {
+    "auxdata": {"normsys", "histosys", "lumi", "staterror", "shapesys"},
+    "sigmas": {"lumi", "staterror"},
+    "factors": {"shapesys"},
+}
+
+
+def _warn_of_twice(where: str, samples: Sequence[Spec]) -> None:
+    for sample in samples:
+        names = Counter((m["type"], m["name"]) for m in sample["modifiers"])
+        for (kind, name), count in names.items():
+            if count > 1:
+                logger.warning(
+                    "%s, sample %r lists the %s %r %d times: only the last counts, as in pyhf. "
+                    "Rename or remove the others.",
+                    where,
+                    sample["name"],
+                    kind,
+                    name,
+                    count,
+                )
+
+
+def _as_numbers(where: str, values: Sequence[Any]) -> Float[np.ndarray, "..."]:
+    try:
+        return np.asarray(values, float)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{where}: {_short(values)} are no numbers of float64.") from error
+
+
+def _short(value: Any) -> str:
+    try:
+        text = str(value)
+    except ValueError:  # an integer of thousands of digits
+        return "an integer of thousands of digits"
+    return text if len(text) < 60 else f"{text[:60]} ..."
+
+
+def _refuse_none(where: str, values: Sequence[float | int], *, what: str = "bin") -> None:
+    array = _as_numbers(where, values)
     bad = np.flatnonzero(~np.isfinite(array))
     if len(bad):
         raise InputError(
-            f"{where}: bin {bad[0]} is {array[bad[0]]}. Fill it with a number, 0 for no events."
+            f"{where}: {what} {bad[0]} is {array[bad[0]]}. Fill it with a number"
+            f"{', 0 for no events' if what == 'bin' else ''}."
         )
 
 

@@ -6,14 +6,13 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jsonpatch
 import numpy as np
 import pyhf
 from jaxtyping import Float
 
 from difftune.errors import InputError, nearest
 from difftune.histfactory import interpolation
-from difftune.histfactory.checks import check_numbers, check_schema
+from difftune.histfactory.checks import check_numbers, check_parameters, check_schema
 from difftune.histfactory.places import Places
 from difftune.histfactory.structure import Entry, Key, ParameterSet, Structure
 
@@ -41,28 +40,6 @@ class Compiled(NamedTuple):
     observed: Float[np.ndarray, " bins"] | None
 
 
-def patched(spec: Spec, patches: Sequence[Any]) -> dict[str, Any]:
-    """A copy of a spec with JSON patches applied one after the other.
-
-    Args:
-        spec: A workspace or a model.
-        patches: Lists of JSON patch operations, or what `pyhf.PatchSet` holds.
-
-    Raises:
-        InputError: A patch does not fit.
-    """
-    result = copy.deepcopy(dict(spec))
-    for number, patch in enumerate(patches):
-        try:
-            result = jsonpatch.JsonPatch(patch).apply(result)
-        except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException) as error:
-            raise InputError(
-                f"patches[{number}] does not fit the spec: {error}. A patch belongs to the "
-                "background-only workspace that it was published with."
-            ) from error
-    return result
-
-
 def compile_spec(
     spec: Spec,
     *,
@@ -85,6 +62,7 @@ def compile_spec(
     check_schema(spec, "workspace.json" if is_workspace else "model.json")
     check_numbers(spec)
     config, way = _measurement(spec, measurement) if is_workspace else (spec, ())
+    check_parameters(config.get("parameters", ()), spec)
     settings = {kind: dict(DEFAULT_SETTINGS[kind]) for kind in DEFAULT_SETTINGS}
     settings |= {kind: dict(options) for kind, options in (modifier_settings or {}).items()}
     codes = {kind: options.get("interpcode", "") for kind, options in settings.items()}
@@ -185,8 +163,13 @@ def _pyhf_model(spec: Spec, config: Spec, settings: Mapping[str, Any]) -> pyhf.M
         pyhf.exceptions.InvalidModel,
         pyhf.exceptions.InvalidModifier,
         pyhf.exceptions.InvalidNameReuse,
+        ArithmeticError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
     ) as error:
-        raise InputError(f"pyhf refuses the spec: {error}") from error
+        raise InputError(f"pyhf refuses the spec: {type(error).__name__}: {error}") from error
     except AssertionError as error:
         # The only assertion about a spec that pyhf makes.
         raise InputError(
@@ -221,6 +204,9 @@ def _poi(model: pyhf.Model, config: Spec, name: str | None, *, asked: bool) -> s
     if name is None:
         return None
     scalars = [p for p in model.config.par_order if model.config.param_set(p).n_parameters == 1]
+    name = str(name)
+    if name.removesuffix("[0]") in scalars:
+        name = name.removesuffix("[0]")
     if name in scalars:
         return name
     reason = f"The parameter of interest {name!r} is no parameter of the model"

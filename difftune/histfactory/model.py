@@ -18,12 +18,12 @@ from difftune.errors import InputError, nearest
 from difftune.histfactory import rates
 from difftune.histfactory.compile import (
     FROM_MEASUREMENT,
-    Spec,
     compile_spec,
-    patched,
 )
 from difftune.histfactory.config import Config
+from difftune.histfactory.patches import patched
 from difftune.histfactory.precision import in_float64, traced
+from difftune.histfactory.sources import read_source
 from difftune.histfactory.structure import Key, Structure
 
 logger = logging.getLogger("difftune")
@@ -60,31 +60,38 @@ class Model:
     @classmethod
     def from_spec(
         cls,
-        spec: Spec,
+        spec: Any,
         *,
         measurement: str | None = None,
         poi: str | None = FROM_MEASUREMENT,
-        patches: Sequence[Any] = (),
+        patches: Any = (),
         modifier_settings: Mapping[str, Mapping[str, str]] | None = None,
     ) -> "Model":
         """Any workspace or model that pyhf reads.
 
         Args:
-            spec: A pyhf workspace (with measurements and observations), or a model's spec.
+            spec: A pyhf workspace (with measurements and observations) or a model's spec: a dict,
+                the path of a JSON file, a `pyhf.Workspace`, or a `pyhf.Model`, whose parameter of
+                interest and interpolation codes are then those of the model.
             measurement: Name of the measurement; by default the first.
             poi: Name of the parameter of interest, if not the measurement's; None for none.
-            patches: JSON patches to apply first, each a list of operations.
+            patches: JSON patches to apply first, one or a list: a list of operations, the path of
+                a file, `{"metadata", "patch"}`, a `pyhf.Patch`, or `(patch set, name)`, whose
+                digests are verified.
             modifier_settings: Interpolation codes as in `pyhf.Model`; by default `{"normsys":
                 {"interpcode": "code4"}, "histosys": {"interpcode": "code4p"}}`.
 
         Raises:
             InputError: The spec is not right; the message names channel, sample and modifier.
         """
+        content, chosen = read_source(spec)
+        if poi == FROM_MEASUREMENT:
+            poi = chosen.get("poi", poi)
         compiled = compile_spec(
-            patched(spec, patches),
+            patched(content, patches),
             measurement=measurement,
             poi=poi,
-            modifier_settings=modifier_settings,
+            modifier_settings=modifier_settings or chosen.get("modifier_settings"),
         )
         model = cls(
             structure=compiled.structure, numbers=compiled.numbers, observed=compiled.observed

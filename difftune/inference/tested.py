@@ -189,8 +189,8 @@ def warn_of_bounds(what: str, name: str, best: Any, given: Limits, index: int) -
     values, low, high = np.asarray(best), given.lower[index], given.upper[index]
     if (values > high).any():
         logger.warning(
-            "The best fit of %r is %.4g, beyond its bounds [%g, %g]. In %s the upper bound does not "
-            "count.",
+            "The best fit of %r is %.4g, beyond its bounds [%g, %g]. The upper bound does "
+            "not count in %s.",
             name,
             values.max(),
             low,

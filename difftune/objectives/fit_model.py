@@ -20,8 +20,10 @@ from difftune.histfactory import (
     build_workspace,
     without_constraints,
 )
-from difftune.histfactory.compile import FROM_MEASUREMENT, Spec, patched
+from difftune.histfactory.compile import FROM_MEASUREMENT
 from difftune.histfactory.filling import Filling, Yields, dummy_templates, filling, symmetrised
+from difftune.histfactory.patches import patched
+from difftune.histfactory.sources import read_source
 from difftune.histograms.soft import in_blocks, soft_histogram
 from difftune.objectives.annealing import HARD, annealed, check_kernel, start_and_end
 from difftune.objectives.base import Outputs
@@ -101,13 +103,13 @@ class FitModel:
     @classmethod
     def from_spec(
         cls,
-        spec: Spec,
+        spec: Any,
         *,
         channel: str,
         samples: Mapping[str, str] | None = None,
         measurement: str | None = None,
         poi: str | None = FROM_MEASUREMENT,
-        patches: Sequence[Any] = (),
+        patches: Any = (),
         bandwidth: Sequence[float] = (0.05, 0.01),
         processes: Sequence[Process] = (),
     ) -> "FitModel":
@@ -118,20 +120,23 @@ class FitModel:
         of a variation of the events. Other histosys and shapesys keep their relative size.
 
         Args:
-            spec: A workspace as pyhf reads it.
+            spec: A workspace, as `Model.from_spec` takes it.
             channel: The channel that the score is binned in, with as many bins.
             samples: For each process the sample that it fills; by default that of its name.
                 Processes that fill none are left out.
             measurement: Name of the measurement; by default the first.
             poi: Name of the parameter of interest, if not the measurement's.
-            patches: JSON patches to apply first.
+            patches: JSON patches to apply first, as `Model.from_spec` takes them.
             bandwidth: As in `FitModel`.
             processes: As in `FitModel`.
 
         Raises:
             InputError: The spec is not right, or has no such channel or sample.
         """
-        content = patched(spec, patches)
+        source = read_source(spec)
+        content = patched(source.spec, patches)
+        if poi == FROM_MEASUREMENT:
+            poi = source.chosen.get("poi", poi)
         model = Model.from_spec(content, measurement=measurement, poi=poi)
         if channel not in model.structure.channels:
             raise InputError(
