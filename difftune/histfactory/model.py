@@ -1,9 +1,9 @@
 """A HistFactory model as a pytree: numbers are leaves, structure is static."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as replace_fields
+from functools import partial
 from typing import Any
 
 import jax
@@ -21,12 +21,11 @@ from difftune.histfactory.compile import (
     compile_spec,
 )
 from difftune.histfactory.config import Config
+from difftune.histfactory.feasible import start_of_fits
 from difftune.histfactory.patches import patched
 from difftune.histfactory.precision import in_float64, traced
 from difftune.histfactory.sources import read_source
 from difftune.histfactory.structure import Key, Structure
-
-logger = logging.getLogger("difftune")
 
 # One program for models of equal structure, where operation by operation takes seconds to compile.
 _terms = jax.jit(rates.terms, static_argnums=0)
@@ -96,8 +95,7 @@ class Model:
         model = cls(
             structure=compiled.structure, numbers=compiled.numbers, observed=compiled.observed
         )
-        _refuse_negative(model)
-        return model
+        return _with_start(model)
 
     @property
     def config(self) -> Config:
@@ -298,31 +296,13 @@ def _over_batch(function: Any, array: Float[Array, "*batch n"]) -> Any:
     return function(array)
 
 
-def _refuse_negative(model: Model) -> None:
-    """Refuses a nominal expectation below zero.
-
-    Raises:
-        InputError: It names the bin and the sample that is most to blame.
-    """
-    yields = np.asarray(model.expected_by_sample(model.structure.layout.init))
-    total = yields.sum(axis=0)
-    bad = np.flatnonzero(~(total >= 0))
-    if len(bad):
-        channel, index = model.structure.bin_places[bad[0]]
-        sample = int(np.argmin(yields[:, bad[0]]))
-        raise InputError(
-            f"Channel {channel!r}, bin {index}: the model expects {total[bad[0]]:.4g} events, of "
-            f"which {yields[sample, bad[0]]:.4g} from sample "
-            f"{model.structure.samples[sample]!r}. Merge bins, or raise the sample's yield to a "
-            "small positive number."
-        )
-    for name, row in zip(model.structure.samples, yields, strict=True):
-        if row.min() < 0:
-            channel, index = model.structure.bin_places[int(np.argmin(row))]
-            logger.warning(
-                "Channel %r, sample %r: %.4g events expected in bin %d.",
-                channel,
-                name,
-                row.min(),
-                index,
-            )
+@in_float64
+def _with_start(model: Model) -> Model:
+    """The model with start values at which its yields are not negative."""
+    structure = model.structure
+    given = _terms(structure, jnp.asarray(model.numbers))
+    start = start_of_fits(structure, partial(_by_sample, structure, given), model.observed)
+    if start is structure.layout.init:
+        return model
+    layout = replace_fields(structure.layout, start=start)
+    return model.replace(structure=replace_fields(structure, layout=layout))

@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.scipy.special import gammaln, xlogy
 from jaxtyping import Bool, Float, Int
 
 from difftune.histfactory import interpolation
+from difftune.histfactory.poisson import log_probability
 from difftune.histfactory.structure import FROM_YIELDS, Structure
 
 Parameters = Float[Array, " parameters"]
@@ -289,22 +289,14 @@ def log_likelihood(
 ) -> Float[Array, ""]:
     """Logarithm of the density of main and auxiliary data, as pyhf defines it."""
     main, auxiliary = data[: structure.n_bins], data[structure.n_bins :]
-    result = jnp.sum(_log_poisson(main, rates(structure, given, parameters)))
+    result = jnp.sum(log_probability(main, rates(structure, given, parameters)))
     poisson = structure.layout.poisson
     mean = expected_auxiliary(structure, given, parameters)
     if poisson.any():
-        result = result + jnp.sum(_log_poisson(auxiliary[poisson], mean[poisson]))
+        result = result + jnp.sum(log_probability(auxiliary[poisson], mean[poisson]))
     if not poisson.all():
         width = given.scale[~poisson]
         pull = (auxiliary[~poisson] - mean[~poisson]) / width
         result = result - jnp.sum(jnp.square(pull) / 2 + jnp.log(width))
         result = result - (~poisson).sum() * 0.5 * jnp.log(2 * jnp.pi)
     return result
-
-
-def _log_poisson(
-    count: Float[Array, " counts"], rate: Float[Array, " counts"]
-) -> Float[Array, " counts"]:
-    # Nothing seen where nothing is expected: the slope is -1, not that of the logarithm.
-    nothing = (count == 0) & (rate <= 0)
-    return xlogy(count, jnp.where(nothing, 1.0, rate)) - rate - gammaln(count + 1)

@@ -16,7 +16,7 @@ from difftune.histfactory.structure import Structure
 from difftune.inference.hypotest import SIGMAS, asimov_problem, log_p_values, root
 from difftune.inference.minima import at_value, envelope, minima, worst
 from difftune.inference.problems import Bounds, Fixed, Limits, over, poi_index, report
-from difftune.inference.solver import Problem, Status, deviance, expand, solve_free
+from difftune.inference.solver import Minimum, Problem, Status, deviance, expand, solve_free
 from difftune.inference.tested import (
     TestStatistic,
     contains,
@@ -125,6 +125,20 @@ class _Search(NamedTuple):
     done: Bool[Array, ""]
 
 
+# -ln of the likelihood of what cannot be: far beyond any limit.
+_IMPOSSIBLE = 1e6
+
+
+def _excluded(found: Minimum) -> Minimum:
+    """A strength that makes yields negative, as interference can, is one that is excluded."""
+    never = found.status == Status.NOT_FINITE
+    return found._replace(
+        deviance=jnp.where(never, _IMPOSSIBLE, found.deviance),
+        slope=jnp.where(never, 0.0, found.slope),
+        status=jnp.where(never, Status.CONVERGED, found.status),
+    )
+
+
 def _one_limit(
     structure: Structure, level: float, test_stat: TestStatistic, problem: Problem
 ) -> tuple[UpperLimit, Array]:
@@ -161,7 +175,7 @@ def _one_limit(
         # Where variations bend yields back there are several minima: once settled in one, look
         # from the nominal whether there is a lower one, and if so search on from that.
         starts = jnp.where(settled, nominal, state.points)
-        found = minima(structure, *tests(mu, starts), nearest=True)
+        found = [_excluded(one) for one in minima(structure, *tests(mu, starts), nearest=True)]
         known = [deviance(structure, one, one.start) for one in tests(mu, state.points)]
         moves = jnp.stack(
             [
@@ -234,5 +248,8 @@ def _one_limit(
     deviances = [deviance(structure, one, one.start) for one in at_end]
     value = excess(ratios(end.mu, deviances)[0])
     found = end.mu - (value - jax.lax.stop_gradient(value)) / end.slope
+    # The search ended where yields become negative, and not at a level.
+    lost = (status == Status.CONVERGED) & ~jnp.isfinite(found).all()
+    status = jnp.where(lost, Status.NOT_FINITE, status)
     found = jnp.where(status == Status.CONVERGED, found, jnp.nan)
     return UpperLimit(observed=found[5], expected=found[:5], status=status), best_mu

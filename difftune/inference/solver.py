@@ -18,6 +18,7 @@ from jax import Array
 from jax.scipy.linalg import cho_factor, cho_solve
 from jaxtyping import Bool, Float, Int
 
+from difftune.histfactory.poisson import excess
 from difftune.histfactory.rates import (
     Terms,
     expected_auxiliary,
@@ -118,8 +119,7 @@ def _excess(
     # Not "count > 0": NaN must not count as nothing, and so pass unseen.
     there, allowed = ~(count == 0), rate > 0
     n, x = jnp.where(there, count, 1.0), jnp.where(allowed, rate, 1.0)
-    t = (x - n) / n
-    term = n * (t - jnp.log1p(t))
+    term = excess(n, x)
     empty = jnp.where(allowed, rate - wall * jnp.log(x), jnp.where(rate < 0, jnp.inf, 0.0))
     return jnp.where(there, jnp.where(allowed, term, jnp.inf), empty)
 
