@@ -45,7 +45,7 @@ def yields_table(
     templates: Sequence[Templates],
     *,
     normalisation: Sequence[Normalisation] = (),
-    caption: str = "Expected events before the fit, ± simulation statistics ± systematics.",
+    caption: str | None = None,
 ) -> Table:
     """Yields of every process in every channel, with statistical and systematic uncertainties.
 
@@ -55,7 +55,7 @@ def yields_table(
     Args:
         templates: Templates of each channel.
         normalisation: Uncertainties of yields that no template holds.
-        caption: Caption of the table.
+        caption: Caption of the table; by default it says which uncertainties there are.
     """
     names = list(dict.fromkeys(p for t in templates for p in t.processes))
     signals = [p for p in names if any(p in t.signal for t in templates)]
@@ -78,6 +78,9 @@ def yields_table(
         observed = (None if t.data is None else round(float(t.data.sumw.sum())) for t in templates)
         rows.append(("Data", *observed))
     columns = ("Process", *(t.channel for t in templates))
+    cells = [cell for row in rows for cell in row if isinstance(cell, Measured)]
+    systematics = " ± systematics" if any(cell.systematic is not None for cell in cells) else ""
+    caption = caption or f"Expected events before the fit, ± simulation statistics{systematics}."
     return Table(columns=columns, rows=tuple(rows), caption=caption, emphasised=tuple(strong))
 
 

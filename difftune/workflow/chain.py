@@ -72,14 +72,16 @@ class Outcome:
     @property
     def poi_text(self) -> str:
         """The fitted parameter of interest with its uncertainty."""
-        index = list(self.fit.names).index(self.config.fit.poi)
-        return f"{self.fit.values[index]:.3f} ± {self.fit.uncertainties[index]:.3f}"
+        # Figures start slowly, and a run has none before its end.
+        from difftune.report.tables import Measured, written
+
+        return written(Measured(*self.fit.parameter(self.config.fit.poi)))
 
     @property
     def summary(self) -> str:
         """The lines that a physicist wants to see at the end."""
         rows = [
-            ("", "stat-only", "with systematics"),
+            ("", "stat-only", self.measurement.uncertainties),
             (
                 f"cross-entropy, default settings ({len(self.default_measurements)} seeds)",
                 _spread([m.stat_only for m in self.default_measurements]),
@@ -97,12 +99,16 @@ class Outcome:
             ),
         ]
         width = max(len(row[0]) for row in rows)
+        column = max(18, *(len(cell) for row in rows for cell in row[1:]))
         lines = [
             f"{self.config.general.name}: expected significance on test events",
             "(mean and standard deviation over seeds)",
-            *(f"  {name:<{width}}  {stat:>18}  {full:>18}".rstrip() for name, stat, full in rows),
+            *(
+                f"  {name:<{width}}  {stat:>{column}}  {full:>{column}}".rstrip()
+                for name, stat, full in rows
+            ),
             f"Expected CLs for {self.config.fit.poi} = 1: {self.cls.expected[2]:.3g}; "
-            f"{self.config.fit.poi} = {self.poi_text} (Asimov data)",
+            f"{self.config.fit.poi} = {self.poi_text} (fit to {self.measurement.data})",
         ]
         return "\n".join(lines)
 

@@ -37,6 +37,29 @@ class Measurement:
     stat_only: float
     expected: float
 
+    @property
+    def uncertainties(self) -> str:
+        """What `expected` takes into account, for a heading: systematics, where there are any.
+
+        The statistics of the simulation (staterror) are none, nor is the signal strength.
+        """
+        poi = self.workspace["measurements"][0]["config"]["poi"]
+        kinds = {
+            modifier["type"]
+            for channel in self.workspace["channels"]
+            for sample in channel["samples"]
+            for modifier in sample["modifiers"]
+            if modifier["name"] != poi
+        }
+        if kinds - {"staterror"}:
+            return "with systematics"
+        return "with simulation statistics" if kinds else "without uncertainties"
+
+    @property
+    def data(self) -> str:
+        """What the workspace observes, in words."""
+        return "Asimov data" if self.templates.data is None else "observed data"
+
 
 def chosen_edges(
     network: TrainedNetwork | Ensemble, split: Split, **options

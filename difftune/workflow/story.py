@@ -77,7 +77,7 @@ def _headline(outcome: "Outcome", tables: _Tables) -> Section:
     results = {
         name: {
             "Stat-only": [m.stat_only for m in measurements],
-            "With systematics": [m.expected for m in measurements],
+            outcome.measurement.uncertainties.capitalize(): [m.expected for m in measurements],
         }
         for name, measurements in (
             ("Tuned, the network of this run", [outcome.measurement]),
@@ -97,9 +97,9 @@ def _headline(outcome: "Outcome", tables: _Tables) -> Section:
         [
             report.Numbers(
                 [
-                    (f"{own.expected:.2f}", "expected significance, with systematics"),
+                    (f"{own.expected:.2f}", f"expected significance, {own.uncertainties}"),
                     (f"{own.stat_only:.1f}", "expected significance, stat-only"),
-                    (outcome.poi_text, f"{outcome.config.fit.poi}, Asimov data"),
+                    (outcome.poi_text, f"{outcome.config.fit.poi}, {own.data}"),
                 ]
             ),
             tables(report.significance_table(results), "significance"),
@@ -265,20 +265,27 @@ def _region(outcome: "Outcome", plots: _Plots, tables: _Tables, label) -> Sectio
     varied = report.systematic_variations(templates, label=label)
     hidden = report.negligible(templates, varied)
     note = f"Negligible, and not shown: {', '.join(hidden)}." if hidden else "None is negligible."
+    systematics = any(process.variations for process in templates.processes.values())
+    both = systematics or bool(normalisation)
     return Section(
-        "Signal region and systematics",
+        "Signal region and systematics" if both else "Signal region",
         [
             plots.one(
                 report.region(templates, normalisation=normalisation, label=label),
                 "signal_region",
-                "Expected events before the fit, with their statistical and systematic "
-                "uncertainty, and "
-                + ("observed data." if templates.data is not None else "Asimov data."),
+                "Expected events before the fit, with their statistical "
+                f"{'and systematic ' if both else ''}uncertainty, and {outcome.measurement.data}.",
             ),
             tables(report.yields_table([templates], normalisation=normalisation), "yields"),
-            report.Collapsible(
-                "Systematic variations",
-                [*plots.pages(varied, "systematics", "Nominal, up and down."), Text(note)],
+            *(
+                [
+                    report.Collapsible(
+                        "Systematic variations",
+                        [*plots.pages(varied, "systematics", "Nominal, up and down."), Text(note)],
+                    )
+                ]
+                if systematics
+                else []
             ),
         ],
     )
@@ -292,8 +299,8 @@ def _fit(outcome: "Outcome", plots: _Plots, label) -> Section:
         "Fit",
         [
             Text(
-                f"Fit of workspace.json to its data: {poi} = {outcome.poi_text}. Expected CLs of "
-                f"{poi} = 1: {expected[2]:.3g} (one standard deviation: {expected[1]:.3g} to "
+                f"Fit of workspace.json to its {outcome.measurement.data}: {poi} = "
+                f"{outcome.poi_text}. Expected CLs of {poi} = 1: {expected[2]:.3g} (one standard deviation: {expected[1]:.3g} to "
                 f"{expected[3]:.3g}), which `pyhf cls --optimizer minuit workspace.json` "
                 "confirms."
             ),
