@@ -52,6 +52,8 @@ def check_numbers(spec: Spec) -> None:
         _refuse_twice([sample["name"] for sample in samples], where, "samples")
         _warn_of_twice(where, samples)
         bins = Counter(len(sample["data"]) for sample in samples).most_common(1)[0][0]
+        for sample in samples:
+            _refuse_tiny(where, sample)
         for what, values in _arrays(channel):
             # A shape factor has no data, a normsys two numbers; the rest has one a bin.
             if len(values) != bins:
@@ -147,6 +149,26 @@ _HAVING = {
     "sigmas": {"lumi", "staterror"},
     "factors": {"shapesys"},
 }
+
+
+# Squared it must be a number of float64.
+_LARGEST_RATIO = 1e150
+
+
+def _refuse_tiny(where: str, sample: Spec) -> None:
+    """Refuses a shapesys whose auxiliary count (yield / uncertainty)² is beyond all numbers."""
+    for modifier in sample["modifiers"]:
+        if modifier["type"] != "shapesys":
+            continue
+        name = f"{where}, sample {sample['name']!r}, shapesys {modifier['name']!r}"
+        yields = _as_numbers(f"{where}, sample {sample['name']!r}", sample["data"])
+        errors = _as_numbers(name, modifier["data"])
+        for index, (y, u) in enumerate(zip(yields, errors, strict=False)):
+            if y > 0 and 0 < u < y / _LARGEST_RATIO:
+                raise InputError(
+                    f"{name}: bin {index} has an uncertainty of {u} for a yield of {y}, of which "
+                    "no auxiliary measurement can be made. For none use 0."
+                )
 
 
 def _warn_of_twice(where: str, samples: Sequence[Spec]) -> None:

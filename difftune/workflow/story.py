@@ -300,9 +300,9 @@ def _fit(outcome: "Outcome", plots: _Plots, label) -> Section:
         [
             Text(
                 f"Fit of workspace.json to its {outcome.measurement.data}: {poi} = "
-                f"{outcome.poi_text}. Expected CLs of {poi} = 1: {expected[2]:.3g} (one standard deviation: {expected[1]:.3g} to "
-                f"{expected[3]:.3g}), which `pyhf cls --optimizer minuit workspace.json` "
-                "confirms."
+                f"{outcome.poi_text}. Expected CLs of {poi} = 1: {expected[2]:.3g} (one "
+                f"standard deviation: {expected[1]:.3g} to {expected[3]:.3g}), which "
+                "`pyhf cls --optimizer minuit workspace.json` confirms."
             ),
             *plots.pages(
                 report.pulls(
