@@ -187,7 +187,7 @@ def _warn_of_twice(where: str, samples: Sequence[Spec]) -> None:
                 )
 
 
-def _as_numbers(where: str, values: Sequence[Any]) -> Float[np.ndarray, "..."]:
+def _as_numbers(where: str, values: Any) -> Float[np.ndarray, "..."]:
     try:
         return np.asarray(values, float)
     except (TypeError, ValueError, OverflowError) as error:

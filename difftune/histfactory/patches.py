@@ -128,7 +128,13 @@ def _from_set(given: Any, name: Any, spec: Mapping[str, Any], where: str) -> tup
     """A patch of a set that was made for this spec."""
     try:
         patches = given if isinstance(given, pyhf.PatchSet) else pyhf.PatchSet(plain(given))
-    except (pyhf.exceptions.InvalidSpecification, pyhf.exceptions.InvalidPatchSet) as error:
+    except (
+        pyhf.exceptions.InvalidSpecification,
+        pyhf.exceptions.InvalidPatchSet,
+        pyhf.exceptions.SchemaNotFound,
+        TypeError,
+        ValueError,
+    ) as error:
         raise InputError(f"{where} is no patch set that pyhf reads: {error}") from error
     names = [patch.name for patch in patches.patches]
     if name is None and len(names) > 1:
