@@ -68,6 +68,7 @@ def compile_spec(
     codes = {kind: options.get("interpcode", "") for kind, options in settings.items()}
     _check_codes(codes)
     model = _pyhf_model(spec, config, settings)
+    _check_counts(model, config)
     poi = _poi(model, config, poi, asked=poi != FROM_MEASUREMENT)
 
     numbers: dict[Key, tuple[Path, list[float | int]]] = {}
@@ -176,6 +177,20 @@ def _pyhf_model(spec: Spec, config: Spec, settings: Mapping[str, Any]) -> pyhf.M
             "A staterror acts on different channels in different samples. Give each channel a "
             "staterror with a name of its own."
         ) from error
+
+
+def _check_counts(model: pyhf.Model, config: Spec) -> None:
+    """Refuses more or fewer numbers than parameters: pyhf compares only where it has defaults."""
+    for options in config.get("parameters", ()):
+        if options["name"] not in model.config.par_map:
+            continue
+        wanted = model.config.param_set(options["name"]).n_parameters
+        for field in ("inits", "bounds", "auxdata", "sigmas", "factors"):
+            if field in options and len(options[field]) != wanted:
+                raise InputError(
+                    f"Parameter {options['name']!r}, {field}: {len(options[field])} entries, where "
+                    f"the model has {wanted} of that name."
+                )
 
 
 def _check_luminosity(content: Spec) -> None:
