@@ -25,7 +25,8 @@ from difftune.training import (
     Snapshot,
     diverged,
 )
-from difftune.training.fingerprint import Definition, describe, surroundings
+from difftune.training.describing import Definition, describe
+from difftune.training.fingerprint import surroundings
 from difftune.training.state import choose
 
 logger = logging.getLogger("difftune")

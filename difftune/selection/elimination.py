@@ -17,13 +17,9 @@ from difftune.errors import InputError
 from difftune.selection import gates
 from difftune.selection.study import Networks, Study, Trainer
 from difftune.selection.view import Question, unit_matrix
-from difftune.training.fingerprint import (
-    Definition,
-    describe,
-    of_events,
-    refuse_other,
-    surroundings,
-)
+from difftune.training.describing import Definition, describe
+from difftune.training.fingerprint import of_events, refuse_other, surroundings
+from difftune.training.packing import digest
 
 logger = logging.getLogger("difftune")
 
@@ -322,7 +318,8 @@ class Rounds:
         """Keeps a round, or says that it cannot: a full disk must not end a long search."""
         path = self.folder / f"round_{number:03d}.json"
         try:
-            files.write(path, json.dumps(asdict(step), indent=1) + "\n")
+            content = asdict(step)
+            files.write(path, json.dumps({"sha256": _digest(content), **content}, indent=1) + "\n")
         except OSError as error:
             logger.warning(
                 "%s could not be written (%s). The selection goes on; make room, or one that is "
@@ -340,19 +337,15 @@ class Rounds:
         while (path := self.folder / f"round_{len(steps) + 1:03d}.json").exists():
             remedy = "Remove it and those after it to repeat these rounds, or give another folder."
             content = files.read_json(path, remedy=remedy)
-            steps.append(_step(content, path, remedy))
+            if content.pop("sha256", None) != _digest(content):
+                raise InputError(f"{path} is damaged: its checksum is not right. {remedy}")
+            tuples = {k: tuple(v) for k, v in content.items() if isinstance(v, list)}
+            steps.append(Step(**{**content, **tuples}))
         return steps
 
 
-def _step(content: dict[str, Any], path: Path, remedy: str) -> Step:
-    """A round from its file."""
-    tuples = {k: tuple(v) for k, v in content.items() if isinstance(v, list)}
-    try:
-        step = Step(**{**content, **tuples})
-        str(step)
-    except (TypeError, ValueError, AttributeError, IndexError) as error:
-        raise InputError(f"{path} does not hold a round ({error}). {remedy}") from error
-    return step
+def _digest(content: dict[str, Any]) -> str:
+    return digest(json.dumps(content, sort_keys=True).encode())
 
 
 def _log(step: Step) -> None:

@@ -165,13 +165,13 @@ class Checkpoints:
                 broken[step] = error
                 continue
             self._check(step, content, arrays, structure)
-            for other, error in broken.items():
+            for other, reason in broken.items():
                 with files.usable(self.folder, remedy="Nothing is lost. Make it writable."):
                     moved = self._aside(other)
                 logger.warning(
                     "checkpoint %s/%d is unreadable (%s); it is kept as %s, and the search goes "
                     "on after round %d",
-                    *(self.folder, other, error, moved, step),
+                    *(self.folder, other, reason, moved, step),
                 )
             self._last = content["history"]
             treedef = jax.tree.structure(structure)

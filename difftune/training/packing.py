@@ -33,7 +33,8 @@ def pack(facts: Any, arrays: Sequence[np.ndarray]) -> bytes:
     # As bytes, since not all types of JAX are known to numpy's files.
     plain = {f"{i:05d}": np.frombuffer(a.tobytes(), np.uint8) for i, a in enumerate(arrays)}
     file = io.BytesIO()
-    np.savez(file, facts=np.frombuffer(text, np.uint8), check=np.array(digest(text)), **plain)
+    plain |= {"facts": np.frombuffer(text, np.uint8), "check": np.array(digest(text))}
+    np.savez(file, allow_pickle=False, **plain)
     return file.getvalue()
 
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -73,7 +74,7 @@ def stored(folder: str | Path) -> Columns:
     signal = facts.get("signal_process")
     if not isinstance(signal, list) or not all(isinstance(s, (int, float)) for s in signal):
         raise InputError(f"{folder / _FACTS} does not say which processes are signal. {_REMEDY}")
-    columns = {name: _column(folder / f"{name}.npy", name) for name in names}
+    columns: dict[str, Any] = {name: _column(folder / f"{name}.npy", name) for name in names}
     lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) > 1:
         raise InputError(f"{folder}: columns of different lengths, {lengths}. {_REMEDY}")
@@ -82,10 +83,10 @@ def stored(folder: str | Path) -> Columns:
 
 def _column(path: Path, name: str) -> np.ndarray:
     """A file of `store`."""
-    # The network's inputs are what is large.
-    mode = "r" if name == "features" else None
     try:
-        column = np.load(path, mmap_mode=mode, allow_pickle=False)
+        # The network's inputs are what is large.
+        mapped = name == "features"
+        column = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path} cannot be read ({error}). {_REMEDY}") from error
     if column.ndim != (2 if name == "features" else 1):

@@ -15,7 +15,7 @@ logger = logging.getLogger("difftune")
 class LogFile(logging.FileHandler):
     """The log of a run; what cannot be written any more is said once, and the run goes on."""
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+    def handleError(self, record: logging.LogRecord) -> None:
         """Called where a line could not be written."""
         error = sys.exc_info()[1]
         logger.removeHandler(self)

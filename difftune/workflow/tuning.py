@@ -42,7 +42,8 @@ from difftune.training import (
     columns,
 )
 from difftune.training.checkpoint import rounds_kept
-from difftune.training.fingerprint import Definition, describe, of_events
+from difftune.training.describing import Definition, describe
+from difftune.training.fingerprint import of_events
 from difftune.training.optimizers import Optimizer
 from difftune.workflow.interruption import explained
 from difftune.workflow.progress import RoundLog

@@ -13,16 +13,11 @@ import pytest
 import difftune as dt
 from difftune.errors import InputError
 from difftune.models import MLP
-from difftune.objectives import Focal, CrossEntropy, Significance
+from difftune.objectives import CrossEntropy, Focal, Significance
 from difftune.search import PBT, Random
 from difftune.training import adam
-from difftune.training.fingerprint import (
-    describe,
-    differences,
-    of_events,
-    refuse_other,
-    surroundings,
-)
+from difftune.training.describing import describe
+from difftune.training.fingerprint import differences, of_events, refuse_other, surroundings
 
 
 def loaded(folder, text: str, name: str = "mine"):
@@ -64,8 +59,10 @@ def test_code_counts_and_comments_do_not(tmp_path, made):
 
     first = of(LOSS)
     assert differences(first, of(LOSS)) == []
-    same = LOSS.replace("a remark", "another one").replace("Some words", "Others").replace(
-        "import numpy as np\n", "import numpy as np\n\n\n"
+    same = (
+        LOSS.replace("a remark", "another one")
+        .replace("Some words", "Others")
+        .replace("import numpy as np\n", "import numpy as np\n\n\n")
     )
     assert differences(first, of(same)) == []
     # What it calls, and the numbers that those refer to.
