@@ -85,7 +85,7 @@ def usable(folder: Path, *, remedy: str) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        if folder.is_symlink() and not os.path.exists(folder):
+        if os.path.islink(folder) and not os.path.exists(folder):
             reason = f"it is a link to {os.readlink(folder)}, which does not exist"
         shown = str(folder) if len(str(folder)) <= 200 else f"{str(folder)[:200]}…"
         raise InputError(f"{shown} cannot be used: {reason}. {remedy}") from error

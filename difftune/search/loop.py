@@ -26,6 +26,7 @@ from difftune.training import (
     diverged,
 )
 from difftune.training.describing import Definition, describe
+from difftune.training.devices import numbers_as_they_come
 from difftune.training.fingerprint import surroundings
 from difftune.training.state import choose
 
@@ -82,6 +83,7 @@ class SearchResult:
         )
 
 
+@numbers_as_they_come()
 def run_search(
     population: Population,
     strategy: Strategy,

@@ -44,7 +44,7 @@ def explained(kept: Callable[[], str], *, program: bool = False) -> Iterator[Non
     handler of SIGTERM that is there already stays.
 
     Args:
-        kept: What is kept and how to go on, as sentences.
+        kept: What is kept and how to go on, as sentences; nothing is said where it is empty.
         program: Whether the process is ours: then Ctrl-C also ends it, within seconds, where
             something cannot be interrupted. Else only SIGTERM does, which would have ended it in
             any case.
@@ -52,8 +52,8 @@ def explained(kept: Callable[[], str], *, program: bool = False) -> Iterator[Non
     said = threading.Lock()
 
     def say(name: str) -> None:
-        if said.acquire(blocking=False):
-            logger.warning("interrupted (%s). %s", name, kept())
+        if said.acquire(blocking=False) and (text := kept()):
+            logger.warning("interrupted (%s). %s", name, text)
 
     main = threading.current_thread() is threading.main_thread()
     # None is a handler that was not installed by Python, as that of jax.distributed.
