@@ -1,5 +1,6 @@
 """Progress of a search, for a person and for a program."""
 
+import contextlib
 import json
 import logging
 import sys
@@ -23,6 +24,11 @@ class LogFile(logging.FileHandler):
             "%s cannot be written any more (%s); the run goes on without it.",
             *(self.baseFilename, error),
         )
+
+    def close(self) -> None:
+        """Closes the file, also where what is left cannot be written: that has been said."""
+        with contextlib.suppress(OSError):
+            super().close()
 
 
 class RoundLog:

@@ -16,7 +16,12 @@ import difftune as dt
 from difftune.errors import InputError
 from difftune.objectives import Focal
 from difftune.search import PBT, Random
+from difftune.search.loop import definition
+from difftune.training import ScoreGap
+from difftune.training.fingerprint import differences
 from difftune.workflow.interruption import Terminated, explained
+from difftune.workflow.split import Split
+from difftune.workflow.tuning import Task
 
 NAMES = ("pt", "eta", "mass")
 
@@ -54,8 +59,9 @@ OPTIONS = {
     "search": SEARCH,
     "batch_size": 64,
     "seed": 1,
-    "overtraining": dt.training.ScoreGap(limit=np.inf),
+    "overtraining": ScoreGap(limit=np.inf),
 }
+TASK = {name: OPTIONS[name] for name in ("model", "batch_size", "overtraining")}
 
 
 def tune(folder, events=None, **options):
@@ -81,46 +87,22 @@ def contents(folder: Path) -> dict:
     ("events", "options", "said"),
     [
         (sample(order=(2, 1, 0)), {}, "events.columns: ['pt', 'eta', 'mass'] then"),
-        (sample(names=("mass", "eta", "pt")), {}, "events.columns"),
         (sample(scale=1000.0), {}, "events.column.pt: other values now"),
-        (sample(scale=[1.0, 1.0, 1000.0]), {}, "events.column.mass: other values now"),
         (sample(seed=5), {}, "events.column.pt: other values now"),
-        (sample().scaled(np.array([1.0, 2.0])), {}, "events.weight: other values now"),
         (None, {"seed": 2}, "seed: 1 then, 2 now"),
         (
             None,
             {"space": dt.Space(learning_rate=dt.log_uniform(1e-3, 1e-1))},
             "space.learning_rate.high: 0.01 then, 0.1 now",
         ),
-        (None, {"space": dt.Space()}, "space.order: ['learning_rate'] then"),
         (
             None,
             {"search": Random(population=2, rounds=3, epochs_per_round=1)},
             "strategy: PBT then, Random now",
         ),
-        (None, {"search": replace(SEARCH, rounds=1)}, "strategy.rounds: 3 then, 1 now"),
-        (None, {"search": replace(SEARCH, rounds=5)}, "strategy.rounds: 3 then, 5 now"),
-        (None, {"search": replace(SEARCH, quantile=0.5)}, "strategy.quantile: 0.25 then, 0.5"),
-        (None, {"objective": Focal()}, "objective: CrossEntropy then, Focal now"),
         (None, {"objective": plain_loss}, "objective: CrossEntropy then"),
         (None, {"batch_size": 32}, "sizes: [64] then, [32] now"),
-        (None, {"patience": 3}, "patience: 10 then, 3 now"),
-        (None, {"model": dt.models.MLP(hidden=(5,))}, "model.hidden: [4] then, [5] now"),
-        (None, {"metric": dt.objectives.RocAuc()}, "metric: Significance then, RocAuc now"),
-        (
-            None,
-            {"overtraining": dt.training.ScoreGap(limit=2.0)},
-            "overtraining.limit: inf then, 2.0 now",
-        ),
-        (None, {"hyperparameters": {"dropout": 0.1}}, "hyperparameters.dropout: nothing then"),
-        (None, {"validation_folds": (2,)}, "events.validation_folds: [3] then, [2] now"),
-        (None, {"impute": 0.0}, "events.impute: median then, 0.0 now"),
-        (None, {"negative_weights": "absolute"}, "events.negative_weights: keep then, absolute"),
-        (
-            None,
-            {"optimizer": dt.training.optimizer("sgd")},
-            "optimizer",
-        ),
+        (None, {"search": replace(SEARCH, rounds=1)}, "strategy.rounds: 3 then, 1 now"),
     ],
 )
 def test_another_search_is_refused_with_what_differs(stopped, events, options, said):
@@ -130,6 +112,40 @@ def test_another_search_is_refused_with_what_differs(stopped, events, options, s
     assert said in str(refused.value)
     assert "start anew in another folder" in str(refused.value)
     assert contents(stopped) == before
+
+
+def defined(strategy=SEARCH, seed=1, space=OPTIONS["space"], fixed=None, **options):
+    """What a search of the same options is defined by."""
+    split = Split(events=options.pop("events", sample()))
+    task = Task(**({"split": split} | TASK | options))
+    population = task.population(strategy, seed, space)
+    return definition(population, strategy, space, fixed or {}, task.definition)
+
+
+def test_everything_that_defines_a_search_counts():
+    """And memory does not."""
+    first = defined()
+    assert differences(first, defined()) == []
+    assert differences(first, defined(chunk=16)) == []
+    tested = Split(events=sample(), validation_folds=(2,))
+    for options, said in (
+        ({"events": sample(names=("mass", "eta", "pt"))}, "events.columns"),
+        ({"events": sample().scaled(np.array([1.0, 2.0]))}, "events.weight: other values now"),
+        ({"space": dt.Space()}, "space.order: ['learning_rate'] then"),
+        ({"strategy": replace(SEARCH, rounds=5)}, "strategy.rounds: 3 then, 5 now"),
+        ({"strategy": replace(SEARCH, quantile=0.5)}, "strategy.quantile: 0.25 then, 0.5 now"),
+        ({"objective": Focal()}, "objective: CrossEntropy then, Focal now"),
+        ({"patience": 3}, "patience: 10 then, 3 now"),
+        ({"model": dt.models.MLP(hidden=(5,))}, "model.hidden: [4] then, [5] now"),
+        ({"metric": dt.objectives.RocAuc()}, "metric: Significance then, RocAuc now"),
+        ({"overtraining": ScoreGap(limit=2.0)}, "overtraining.limit: inf then, 2.0 now"),
+        ({"fixed": {"dropout": 0.1}}, "hyperparameters.dropout: nothing then, 0.1 now"),
+        ({"split": tested}, "events.validation_folds: [3] then, [2] now"),
+        ({"impute": 0.0}, "events.impute: median then, 0.0 now"),
+        ({"negative_weights": "absolute"}, "events.negative_weights: keep then, absolute now"),
+        ({"optimizer": dt.training.optimizer("sgd")}, "optimizer"),
+    ):
+        assert any(said in line for line in differences(first, defined(**options))), said
 
 
 def test_the_same_search_goes_on(stopped, tmp_path):
@@ -195,15 +211,20 @@ def test_no_handler_is_left_behind():
         assert signal.getsignal(signal.SIGTERM) != before
     assert signal.getsignal(signal.SIGTERM) == before
     assert signal.set_wakeup_fd(-1) == -1
-    with pytest.raises(Terminated) as ended, explained(lambda: "kept"):
+
+    @explained(lambda: "kept")
+    def killed():
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(5)
+
+    with pytest.raises(Terminated) as ended:
+        killed()
     assert ended.value.code == 143
     assert signal.getsignal(signal.SIGTERM) == before
     assert signal.set_wakeup_fd(-1) == -1
 
 
-def test_a_handler_of_the_user_stays(caplog):
+def test_a_handler_of_the_user_stays():
     heard = []
     before = signal.signal(signal.SIGTERM, lambda *_: heard.append(1))
     try:
