@@ -1,6 +1,7 @@
 """The command line: verbs only. What it does, a script can do with the library."""
 
 import logging
+import shlex
 import sys
 import traceback
 from collections.abc import Iterator
@@ -77,10 +78,17 @@ def run(
         _log_to_terminal(logging.WARNING if quiet or not first else logging.INFO)
         from difftune.config import load
         from difftune.workflow import run as run_analysis
+        from difftune.workflow.interruption import explained
 
-        settings = processes.agreed(lambda: load(config, overrides))
-        folder = output or Path(settings.general.output)
-        result = run_analysis(settings, folder, resume=resume, processes=processes)
+        folder = output
+
+        def kept() -> str:
+            return "" if not first else _kept(folder)
+
+        with explained(kept, program=True):
+            settings = processes.agreed(lambda: load(config, overrides))
+            folder = output or Path(settings.general.output)
+            result = run_analysis(settings, folder, resume=resume, processes=processes)
         if result is not None:
             click.echo(result.summary)
 
@@ -99,10 +107,23 @@ def check(config: Path, overrides: tuple[str, ...]) -> None:
     click.echo(check_analysis(settings))
 
 
+def _kept(folder: Path | None) -> str:
+    """What an interrupted run leaves behind, and the command that goes on."""
+    if folder is None or not (folder / "config.json").is_file():
+        return "Nothing had begun, so there is nothing to keep; run the same command again."
+    from difftune.workflow.rundir import kept
+
+    rounds = kept(folder)
+    said = f"Kept in {folder}: {rounds}" if rounds else f"No round had ended in {folder}"
+    arguments = [each for each in sys.argv[1:] if each != "--resume"]
+    return f"{said}. Go on with: {shlex.join(['difftune', *arguments, '--resume'])}"
+
+
 @contextmanager
 def _together(processes: "Processes") -> Iterator[None]:
     """Ends all processes when one of them cannot go on."""
     from difftune.errors import DifftuneError
+    from difftune.workflow.interruption import Terminated, exit_code
 
     if processes.size == 1:
         yield
@@ -114,6 +135,10 @@ def _together(processes: "Processes") -> Iterator[None]:
         if processes.rank == 0:
             raise
         sys.exit(2)
+    except (KeyboardInterrupt, Terminated) as error:
+        # The others were told as well, or notice; waiting for them would take too long.
+        processes.abort(exit_code(error))
+        raise
     except BaseException:
         traceback.print_exc()
         click.echo(

@@ -12,7 +12,7 @@ import difftune
 QUIET = """
 import json, sys
 import difftune
-heavy = ("jax", "flax", "optax", "orbax", "numpy", "matplotlib", "pyhf", "uproot", "pydantic")
+heavy = ("jax", "flax", "optax", "numpy", "matplotlib", "pyhf", "uproot", "pydantic")
 first = sorted(name for name in heavy if name in sys.modules)
 version = difftune.__version__
 print(json.dumps({"loaded": first, "modules": sorted(m for m in sys.modules if "difftune" in m)}))

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,8 @@ import numpy as np
 
 from difftune.errors import DifftuneError, InputError
 from difftune.search import front
-from difftune.search.proposal import Proposal, Round, Standing, Strategy
+from difftune.search.proposal import Proposal, Strategy
+from difftune.search.record import Record
 from difftune.search.space import Space
 from difftune.training import (
     RUNNING,
@@ -24,9 +25,10 @@ from difftune.training import (
     Snapshot,
     diverged,
 )
-from difftune.training.state import (
-    choose,
-)
+from difftune.training.describing import Definition, describe
+from difftune.training.devices import numbers_as_they_come
+from difftune.training.fingerprint import surroundings
+from difftune.training.state import choose
 
 logger = logging.getLogger("difftune")
 
@@ -81,114 +83,7 @@ class SearchResult:
         )
 
 
-class _Log:
-    """The history while it grows."""
-
-    def __init__(self) -> None:
-        self.epochs: dict[str, list] = {}
-        self.rounds: dict[str, list] = {}
-
-    @staticmethod
-    def _append(store: dict[str, list], row: Mapping[str, object]) -> None:
-        for name, value in row.items():
-            store.setdefault(name, []).append(np.asarray(value))
-
-    def proposal(self, proposal: Proposal) -> None:
-        self._append(
-            self.rounds,
-            {"parents": proposal.parents, "restart": proposal.restart}
-            | {f"hyperparameters/{k}": v for k, v in proposal.hyperparameters.items()},
-        )
-
-    def epoch(self, number: int, round_number: int, record) -> None:
-        given = {name: value for name, value in record._asdict().items() if value is not None}
-        self._append(self.epochs, {"epoch": number, "round": round_number} | given)
-
-    def facts(self) -> dict:
-        """As JSON can hold it, numbers to the last digit."""
-        return {
-            part: {
-                name: {"dtype": str(rows[0].dtype), "rows": [row.tolist() for row in rows]}
-                for name, rows in getattr(self, part).items()
-            }
-            for part in ("epochs", "rounds")
-        }
-
-    @classmethod
-    def from_facts(cls, facts: dict) -> "_Log":
-        log = cls()
-        for part in ("epochs", "rounds"):
-            for name, column in facts[part].items():
-                rows = [np.asarray(row, column["dtype"]) for row in column["rows"]]
-                getattr(log, part)[name] = rows
-        return log
-
-    def standing(self) -> Standing:
-        past = tuple(self.round(number) for number in range(len(self.rounds["parents"])))
-        own = [row for row, of in enumerate(self.epochs["round"]) if of == len(past) - 1]
-        overtraining = np.mean([self.epochs["overtraining"][row] for row in own], axis=0)
-        return Standing(
-            round=len(past),
-            score=past[-1].score,
-            eligible=np.isfinite(past[-1].score) & (overtraining <= 1.0),
-            hyperparameters=past[-1].hyperparameters,
-            past=past,
-            scores=self.epochs["scores"][-1] if "scores" in self.epochs else None,
-            overtraining=overtraining,
-        )
-
-    def round(self, number: int) -> Round:
-        """A round that has ended."""
-        rows = [row for row, of in enumerate(self.epochs["round"]) if of == number]
-        merit, eligible = (
-            np.stack([self.epochs[name][row] for row in rows]) for name in ("merit", "eligible")
-        )
-        able = np.where(eligible & np.isfinite(merit), merit, -np.inf)
-        best, at = np.max(able, axis=0), np.argmax(able, axis=0)
-        scores = None
-        if "scores" in self.epochs:
-            every = np.stack([self.epochs["scores"][row] for row in rows])
-            scores = every[at, np.arange(len(at))]
-        return Round(
-            parents=self.rounds["parents"][number],
-            restart=self.rounds["restart"][number],
-            hyperparameters=self.values(number),
-            score=merit[-1],
-            best=np.where(np.isfinite(best), best, np.nan),
-            scores=scores,
-        )
-
-    def begun(self, epochs_per_round: int) -> np.ndarray:
-        """Epoch in which the training of each member began, along its line of descent."""
-        begun = np.zeros(len(self.rounds["parents"][0]), np.int32)
-        for number, (parents, restart) in enumerate(
-            zip(self.rounds["parents"], self.rounds["restart"], strict=True)
-        ):
-            begun = np.where(restart, np.int32(number * epochs_per_round), begun[parents])
-        return begun
-
-    def values(self, row: int) -> dict[str, np.ndarray]:
-        prefix = "hyperparameters/"
-        return {
-            name.removeprefix(prefix): rows[row]
-            for name, rows in self.rounds.items()
-            if name.startswith(prefix)
-        }
-
-    def history(self, status: np.ndarray, score_names: tuple[str, ...]) -> History:
-        columns = {name: np.stack(rows) for name, rows in (self.epochs | self.rounds).items()}
-        prefix = "hyperparameters/"
-        values = {k.removeprefix(prefix): v for k, v in columns.items() if k.startswith(prefix)}
-        plain = {k: v for k, v in columns.items() if not k.startswith(prefix)}
-        plain.pop("eligible")
-        return History(
-            hyperparameters=values,
-            status=tuple(STATUS[code] for code in status),
-            score_names=score_names,
-            **plain,
-        )
-
-
+@numbers_as_they_come()
 def run_search(
     population: Population,
     strategy: Strategy,
@@ -197,8 +92,11 @@ def run_search(
     fixed: Mapping[str, int | float] | None = None,
     checkpoints: Checkpoints | None = None,
     on_round: Callable[[Progress], None] | None = None,
+    events: Mapping[str, Any] | None = None,
 ) -> SearchResult:
     """Runs a search to its end, from its last checkpoint if there is one.
+
+    A checkpoint says what its search was defined by, and is refused by any other search.
 
     Args:
         population: Trains the members.
@@ -208,13 +106,17 @@ def run_search(
         checkpoints: Where to leave a checkpoint after each round, and to resume from; of several
             processes only the first one's count.
         on_round: Called after each round, in the first process.
+        events: What defines the events, as `training.fingerprint` describes it: their names, how
+            they are made inputs, and whatever else the population does not know. None: the columns
+            that the population has.
 
     Returns:
         History, best snapshot of each member, and the winner.
 
     Raises:
-        InputError: For a hyperparameter that nothing reads or that has no value, or a population
-            of another size than the strategy wants.
+        InputError: For a hyperparameter that nothing reads or that has no value, a population of
+            another size than the strategy wants, checkpoints of another search, or processes that
+            were given different ones.
         SearchError: When no member ever met the overtraining condition, or all diverged.
     """
     members, rounds = population.members, strategy.rounds
@@ -229,13 +131,17 @@ def run_search(
     first = _settled(strategy.start(space, _stream(population, 0)), space)
     population.check(set(first.hyperparameters) | set(constant))
 
-    log, start = _Log(), 0
+    if checkpoints is not None or population.processes.size > 1:
+        defined = definition(population, strategy, space, fixed or {}, events)
+        population.processes.same(defined)
+        checkpoints = None if checkpoints is None else checkpoints.of(defined)
+    log, start = Record(), 0
     state: Member | None = None
     kept: Snapshot | None = None
     found = _found(population, checkpoints, constant | first.hyperparameters)
     if found is not None:
-        start, (state, kept), facts = found
-        log = _Log.from_facts(facts)
+        start, (state, kept), past = found
+        log = Record.of(past)
         logger.info("resumed after round %d of %d", start, rounds)
 
     for number in range(start, rounds):
@@ -247,7 +153,7 @@ def run_search(
         else:
             rng = _stream(population, number)
             proposal = _settled(strategy.propose(space, log.standing(), rng), space)
-            proposal = _with_inheritance(proposal, log.values(-1), population.blueprint.inherited)
+            proposal = _with_inheritance(proposal, log.values(), population.blueprint.inherited)
             values = constant | proposal.hyperparameters
             state = population.inherit(
                 state, proposal.parents, proposal.restart, values, generation=number
@@ -258,14 +164,16 @@ def run_search(
         log.proposal(proposal)
         # Where every training is as long as the search, all have begun with it.
         whole = strategy.training_rounds >= rounds
-        begun = None if whole else log.begun(epochs)
+        begun = None if whole else log.begun
         length = min(strategy.training_rounds, rounds) * epochs
         trained = 0
         for _ in range(epochs):
             trained += int(np.sum(np.asarray(state.status) == RUNNING))
-            epoch = len(log.epochs.get("epoch", []))
-            state, record = population.epoch(state, values, epoch=epoch, epochs=length, begun=begun)
-            log.epoch(epoch, number, jax.device_get(record))
+            state, record = population.epoch(
+                state, values, epoch=log.length, epochs=length, begun=begun
+            )
+            log.epoch(number, jax.device_get(record))
+        log.end()
         state = population.collected(state)
         if several and strategy.keeps_front:
             kept = _foremost(state.best, kept)
@@ -295,9 +203,50 @@ def run_search(
     return _result(state, kept, log, strategy, several)
 
 
+def definition(
+    population: Population,
+    strategy: Strategy,
+    space: Space,
+    fixed: Mapping[str, int | float],
+    events: Mapping[str, Any] | None = None,
+) -> Definition:
+    """What a search is defined by: all that its numbers depend on, and nothing else.
+
+    Devices, processes, and how much is held in memory at a time are not part of it. The number of
+    rounds is, since schedules and annealing run over all of them.
+
+    Args:
+        population: As for `run_search`.
+        strategy: As for `run_search`.
+        space: As for `run_search`.
+        fixed: As for `run_search`.
+        events: As for `run_search`.
+    """
+    if events is None:
+        parts = {"training": population.train, "validation": population.validation}
+        events = {name: describe(part) for name, part in parts.items()}
+    return {
+        "seed": population.seed,
+        "events": dict(events),
+        "strategy": describe(strategy),
+        # In their order, since random numbers are drawn in it.
+        "space": {"order": list(space), **describe(dict(space))},
+        "hyperparameters": describe({name: float(value) for name, value in fixed.items()}),
+        "model": describe(population.blueprint.model),
+        **{
+            name: describe(getattr(population, name))
+            for name in (
+                *("objective", "metric", "optimizer", "overtraining", "judgement"),
+                *("sizes", "patience", "replicas"),
+            )
+        },
+        **surroundings(),
+    }
+
+
 def _found(
     population: Population, checkpoints: Checkpoints | None, values: Mapping[str, np.ndarray]
-) -> tuple[int, tuple[Member, Snapshot], dict] | None:
+) -> tuple[int, tuple[Member, Snapshot], list[Any]] | None:
     """The newest checkpoint of the first process, for all of them."""
     processes = population.processes
     if checkpoints is None and processes.size == 1:
@@ -306,12 +255,11 @@ def _found(
     like = (structure, structure.best)
     mine = checkpoints if processes.rank == 0 else None
     found = processes.agreed(lambda: None if mine is None else mine.newest(like))
-    bare = found and (found[0], jax.tree.leaves(found[1]), found[2])
-    bare = processes.of_first(bare)
-    if bare is None:
+    step, tree, past = found or (0, (), [])
+    (step, past), leaves = processes.of_first((step, past), jax.tree.leaves(tree))
+    if step == 0:
         return None
-    start, leaves, facts = bare
-    return start, jax.tree.unflatten(jax.tree.structure(like), leaves), facts
+    return step, jax.tree.unflatten(jax.tree.structure(like), leaves), past
 
 
 def _better(new: Snapshot, old: Snapshot | None, strategy: Strategy) -> Snapshot:
@@ -363,7 +311,7 @@ def _stream(population: Population, number: int) -> np.random.Generator:
 
 
 def _result(
-    state: Member, best: Snapshot, log: _Log, strategy: Strategy, several: tuple[str, ...]
+    state: Member, best: Snapshot, log: Record, strategy: Strategy, several: tuple[str, ...]
 ) -> SearchResult:
     own = np.asarray(best.merit)
     merit = strategy.merit(own)

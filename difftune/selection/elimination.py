@@ -1,12 +1,10 @@
 """Which variables to keep: elimination and forward selection, by retraining."""
 
-import hashlib
 import json
 import logging
-import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -14,10 +12,14 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, Float
 
+from difftune import files
 from difftune.errors import InputError
 from difftune.selection import gates
 from difftune.selection.study import Networks, Study, Trainer
 from difftune.selection.view import Question, unit_matrix
+from difftune.training.describing import Definition, describe
+from difftune.training.fingerprint import of_events, refuse_other, surroundings
+from difftune.training.packing import digest
 
 logger = logging.getLogger("difftune")
 
@@ -170,10 +172,14 @@ class _Search:
     def run(self) -> Selection:
         units = self.study.units
         backward = self.direction == "backward"
-        store = None if self.folder is None else Rounds(self.folder, self._identity())
-        steps = [] if store is None else store.read()
+        store = None if self.folder is None else Rounds(self.folder, self._definition())
+        steps: list[Step] = []
         kept = np.full(len(units), backward)
-        for step in steps:
+        for step in [] if store is None else store.read():
+            # With less patience, or fewer units, it would have ended before.
+            if self._done(steps, kept):
+                break
+            steps.append(step)
             kept[units.number(step.taken)] = not backward
         trainer = Trainer(self.study, 1 + min(self.candidates or len(units), len(units)))
         guide = Guide(self.study) if self.candidates is not None else None
@@ -247,24 +253,17 @@ class _Search:
             trainings=sum(step.trainings for step in steps) + score.size,
         )
 
-    def _identity(self) -> dict[str, Any]:
-        """What must be the same for rounds to be of one search."""
-        study, events = self.study, self.study.seen
-        names = ("epochs", "batch_size", "patience", "seeds", "seed", "impute", "negative_weights")
-        content = hashlib.sha256(np.ascontiguousarray(study.columns.features).tobytes())
-        content.update(np.ascontiguousarray(study.columns.weight).tobytes())
+    def _definition(self) -> Definition:
+        """What must be the same for rounds to be of one search: all that their numbers need."""
+        study = self.study
+        settings = {field.name: getattr(study, field.name) for field in fields(study)}
         return {
             "direction": self.direction,
             "candidates": self.candidates,
-            "units": list(study.units.names),
-            "events": len(events),
-            "content": content.hexdigest(),
-            "model": repr(study.model),
-            "objective": repr(study.objective),
-            "metric": repr(study.metric),
-            "hyperparameters": dict(study.hyperparameters),
-            "test_folds": sorted(study.test_folds),
-        } | {name: getattr(study, name) for name in names}
+            **{name: describe(value) for name, value in settings.items() if name != "events"},
+            "events": of_events(study.events),
+            **surroundings(),
+        }
 
 
 def stale(steps: list[Step]) -> int:
@@ -285,44 +284,68 @@ class Rounds:
 
     Args:
         folder: Made if need be.
-        identity: Of the search.
+        definition: Of the search.
 
     Raises:
-        InputError: When the folder holds rounds of another search.
+        InputError: When the folder cannot be used, or holds rounds of another search.
     """
 
-    def __init__(self, folder: Path, identity: dict[str, Any]):
+    def __init__(self, folder: Path, definition: Definition):
         self.folder = Path(folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        stored = self.folder / "selection.json"
-        identity = json.loads(json.dumps(identity))
-        if stored.exists():
-            before = json.loads(stored.read_text())
-            other = [name for name in identity if before.get(name) != identity[name]]
-            if other:
+        with files.usable(self.folder, remedy="Give another folder."):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            stored = self.folder / "selection.json"
+            there = stored.exists()
+        if not there:
+            if rounds := sorted(path.name for path in self.folder.glob("round_*.json")):
                 raise InputError(
-                    f"{self.folder} holds rounds of another selection: {other[0]} was "
-                    f"{before.get(other[0])!r} and is {identity[other[0]]!r}. Give another folder."
+                    f"{self.folder} holds {rounds[0]}, but no selection.json that says what it is "
+                    "of. Put that file back, or give another folder."
                 )
-        self._write(stored, identity)
-
-    def _write(self, path: Path, content: Any) -> None:
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(content, indent=1) + "\n")
-        os.replace(partial, path)
+            with files.usable(self.folder, remedy="Give another folder."):
+                files.write(stored, json.dumps(definition, indent=1) + "\n")
+            return
+        small = refuse_other(
+            files.read_json(stored, remedy="Put back a copy of it, or give another folder."),
+            json.loads(json.dumps(definition)),
+            where=f"{self.folder} holds rounds",
+            remedy="Go on with what they began with, or give another folder.",
+        )
+        if small:
+            logger.warning("%s: the selection goes on elsewhere (%s)", self.folder, small[0])
 
     def write(self, number: int, step: Step) -> None:
-        """Keeps a round."""
-        self._write(self.folder / f"round_{number:03d}.json", asdict(step))
+        """Keeps a round, or says that it cannot: a full disk must not end a long search."""
+        path = self.folder / f"round_{number:03d}.json"
+        try:
+            content = asdict(step)
+            files.write(path, json.dumps({"sha256": _digest(content), **content}, indent=1) + "\n")
+        except OSError as error:
+            logger.warning(
+                "%s could not be written (%s). The selection goes on; make room, or one that is "
+                "resumed repeats this round.",
+                *(path, error),
+            )
 
     def read(self) -> list[Step]:
-        """Rounds that were kept, in their order."""
+        """Rounds that were kept, in their order.
+
+        Raises:
+            InputError: One of them is damaged.
+        """
         steps: list[Step] = []
         while (path := self.folder / f"round_{len(steps) + 1:03d}.json").exists():
-            content: dict[str, Any] = json.loads(path.read_text())
+            remedy = "Remove it and those after it to repeat these rounds, or give another folder."
+            content = files.read_json(path, remedy=remedy)
+            if content.pop("sha256", None) != _digest(content):
+                raise InputError(f"{path} is damaged: its checksum is not right. {remedy}")
             tuples = {k: tuple(v) for k, v in content.items() if isinstance(v, list)}
             steps.append(Step(**{**content, **tuples}))
         return steps
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return digest(json.dumps(content, sort_keys=True).encode())
 
 
 def _log(step: Step) -> None:

@@ -11,6 +11,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from difftune.errors import InputError
+from difftune.forks import refuse_fork
 from difftune.models import Hyperparameter, Model, fill
 from difftune.objectives.batch import Column
 
@@ -63,10 +64,11 @@ class Blueprint:
 
     Raises:
         InputError: When the model does not make an `nnx.Module` that maps `[events, inputs]` to
-            `[events, outputs]`.
+            `[events, outputs]`; or in a process that was forked after JAX had started.
     """
 
     def __init__(self, model: Model, *, inputs: int, outputs: int):
+        refuse_fork()
         self.model, self.inputs, self.outputs = model, inputs, outputs
 
         def made():

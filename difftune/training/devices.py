@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import jax
 import numpy as np
@@ -10,6 +11,17 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Bool, Int, PyTree
 
 MEMBER = "member"
+
+
+@contextmanager
+def numbers_as_they_come() -> Iterator[None]:
+    """Turns off JAX's searches for NaN and infinities (`jax_debug_nans`, `jax_debug_infs`).
+
+    A member whose numbers are not finite is no error: it is out, with the reason in its status. And
+    there are such numbers where nothing is wrong, as the score of one that has not been scored yet.
+    """
+    with jax.debug_nans(False), jax.debug_infs(False):
+        yield
 
 
 def use_cpu_cores(cores: int | None = None) -> None:

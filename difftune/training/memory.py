@@ -9,7 +9,7 @@ from typing import Any
 import jax
 from jaxtyping import PyTree
 
-from difftune.training.devices import over_members, runs_one_by_one
+from difftune.training.devices import numbers_as_they_come, over_members, runs_one_by_one
 
 logger = logging.getLogger("difftune")
 
@@ -48,6 +48,7 @@ class Program:
     one_by_one: bool | None = None
     _compiled: dict[tuple, Callable] = field(default_factory=dict, repr=False)
 
+    @numbers_as_they_come()
     def __call__(self, state: PyTree, own: PyTree, shared: PyTree) -> PyTree:
         """The function of all members; state, own and result have a leading axis of seats."""
         # Leaves alone: what a compiler says about them cannot always be put into our classes.

@@ -10,12 +10,14 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from difftune.errors import InputError
+from difftune.forks import refuse_fork
 from difftune.objectives import Batch, Objective, Significance
 from difftune.objectives.base import Function, logits_of
 from difftune.training.batches import Epochs, Part, as_batch, evaluation_samples, folds_of
 from difftune.training.blueprint import Blueprint, Weights, fitting
 from difftune.training.devices import (
     member_devices,
+    numbers_as_they_come,
     place,
     runs_one_by_one,
     seats,
@@ -99,6 +101,7 @@ class Population:
     processes: Processes = field(default_factory=Alone)
 
     def __post_init__(self):
+        refuse_fork()
         outputs = self.objective.outputs
         wanted = logits_of(outputs, len(self.train.signal_process))
         if self.blueprint.outputs != wanted:
@@ -349,6 +352,7 @@ class Population:
         state = self._start(None, self._seated(own, self._everybody), None)
         return jax.tree.map(lambda leaf: leaf[: self.members], state)
 
+    @numbers_as_they_come()
     def inherit(
         self,
         state: Member,
@@ -388,6 +392,7 @@ class Population:
         moving["stale"] = np.where(moved, np.int32(0), moving["stale"])
         return Member(best=best, **moving)
 
+    @numbers_as_they_come()
     def epoch(
         self,
         state: Member,
@@ -455,6 +460,7 @@ class Population:
         """
         return self.processes.merged(jax.device_get(state), self.members)
 
+    @numbers_as_they_come()
     def run(
         self, hyperparameters: Values, *, epochs: int, start: Weights | None = None
     ) -> tuple[Member, EpochRecord]:
@@ -484,6 +490,7 @@ class Population:
                 break
         return self.collected(state), jax.tree.map(lambda *each: np.stack(each), *records)
 
+    @numbers_as_they_come()
     def scores(self, snapshot: Snapshot, features: Float[np.ndarray, "events inputs"]) -> Array:
         """Logits of all members' best networks.
 

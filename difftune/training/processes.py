@@ -6,10 +6,10 @@ from that, so nobody tells anybody what to do.
 """
 
 import abc
+import json
 import os
-import pickle
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,6 +17,8 @@ import numpy as np
 from jaxtyping import Int, PyTree, UInt8
 
 from difftune.errors import InputError
+from difftune.training.fingerprint import ROUNDINGS, differences, listed
+from difftune.training.packing import pack, unpack
 
 Bytes = UInt8[np.ndarray, " bytes"]
 
@@ -46,8 +48,12 @@ class Processes(abc.ABC):
         """What process 0 gives; the others give as many bytes, of any value."""
 
     @abc.abstractmethod
-    def abort(self) -> None:
-        """Ends this process at once, so that the others do not wait for it."""
+    def abort(self, code: int = 1) -> None:
+        """Ends this process at once, so that the others do not wait for it.
+
+        Args:
+            code: What it tells whoever started it.
+        """
 
     def share(self, members: int) -> Int[np.ndarray, " own"]:
         """The members that this process trains: every so many-th.
@@ -92,15 +98,57 @@ class Processes(abc.ABC):
             place += bytes_.size
         return jax.tree.unflatten(structure, merged)
 
-    def of_first(self, value: Any) -> Any:
-        """What process 0 has, for all; anything that can be pickled."""
+    def of_first(
+        self, facts: Any, arrays: Sequence[np.ndarray] = ()
+    ) -> tuple[Any, list[np.ndarray]]:
+        """What process 0 has, for all; what the others give does not count.
+
+        Args:
+            facts: What JSON can hold.
+            arrays: Of any shape and type.
+        """
         if self.size == 1:
-            return value
-        own = np.frombuffer(pickle.dumps(value), np.uint8)
+            return facts, list(arrays)
+        own = np.frombuffer(pack(facts, arrays) if self.rank == 0 else b"", np.uint8)
         length = self.broadcast(np.frombuffer(np.int64(own.size).tobytes(), np.uint8))
         count = int(np.ascontiguousarray(length).view(np.int64)[0])
         own = own if self.rank == 0 else np.zeros(count, np.uint8)
-        return pickle.loads(self.broadcast(own).tobytes())
+        return unpack(self.broadcast(own).tobytes())
+
+    def texts(self, own: str) -> list[str]:
+        """The text of each process, for all."""
+        raw = own.encode()
+        lengths = self.gather(np.frombuffer(np.int64(len(raw)).tobytes(), np.uint8))
+        counts = np.ascontiguousarray(lengths).view(np.int64)[:, 0]
+        padded = np.zeros(max(1, counts.max()), np.uint8)
+        padded[: len(raw)] = np.frombuffer(raw, np.uint8)
+        rows = zip(self.gather(padded), counts, strict=True)
+        return [bytes(row[:count]).decode() for row, count in rows]
+
+    def same(self, definition: Mapping[str, Any]) -> None:
+        """Ends the job where processes were given different things.
+
+        Args:
+            definition: What must be the same for all (`training.fingerprint`).
+
+        Raises:
+            InputError: Naming what differs, and in which processes.
+        """
+        if self.size == 1:
+            return
+        # Kinds of devices may differ: roundings then do.
+        compared = {name: part for name, part in definition.items() if name not in ROUNDINGS}
+        first, *others = (json.loads(text) for text in self.texts(json.dumps(compared)))
+        found = []
+        for rank, other in enumerate(others, 1):
+            words = ("in process 0", f"in process {rank}")
+            if lines := differences(first, other, words=words):
+                found.append(listed(lines))
+        if found:
+            raise InputError(
+                f"the processes were given different things. {listed(found)}. Start all of them "
+                "with the same analysis file, options, events and versions."
+            )
 
     def agreed(self, check: Callable[[], Any]) -> Any:
         """What a check gives, or the errors of all processes for all of them.
@@ -122,15 +170,9 @@ class Processes(abc.ABC):
             message = str(error)
         if self.size == 1:
             return result
-        text = message.encode()
-        lengths = self.gather(np.frombuffer(np.int64(len(text)).tobytes(), np.uint8))
-        counts = np.ascontiguousarray(lengths).view(np.int64)[:, 0]
-        if not counts.any():
+        texts = self.texts(message)
+        if not any(texts):
             return result
-        own = np.zeros(counts.max(), np.uint8)
-        own[: len(text)] = np.frombuffer(text, np.uint8)
-        rows = zip(self.gather(own), counts, strict=True)
-        texts = [bytes(row[:count]).decode() for row, count in rows]
         if len(set(texts)) == 1:
             raise InputError(texts[0])
         raise InputError(
@@ -149,7 +191,7 @@ class Alone(Processes):
         """Its own."""
         return own
 
-    def abort(self):
+    def abort(self, code=1):
         """Nobody waits."""
 
 
@@ -169,11 +211,11 @@ class JaxProcesses(Processes):
         """As a part of what all give: reductions of gloo mix up messages of different lengths."""
         return self.gather(own)[0]
 
-    def abort(self):
+    def abort(self, code=1):
         """Without the good-bye that waits for the others; they hear nothing more, and end."""
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(1)
+        os._exit(code)
 
 
 class MpiProcesses(Processes):
@@ -206,11 +248,11 @@ class MpiProcesses(Processes):
         received = np.asarray(self._mpi.bcast(sent, 0, comm=self._world))
         return np.asarray(own) if self.rank == 0 else received
 
-    def abort(self):
+    def abort(self, code=1):
         """MPI_Abort."""
         sys.stdout.flush()
         sys.stderr.flush()
-        self._world.Abort(1)
+        self._world.Abort(code)
 
 
 def launched(environment: Mapping[str, str] = os.environ) -> int:

@@ -2,14 +2,17 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from difftune import files
 from difftune.errors import InputError
 from difftune.training.batches import folds_of, stratified_order
 from difftune.training.sample import Columns
 
 _FACTS = "columns.json"
+_REMEDY = "Write the columns again with store(columns, another_folder)."
 
 
 def store(columns: Columns, folder: str | Path, *, seed: int = 0) -> Columns:
@@ -51,7 +54,7 @@ def store(columns: Columns, folder: str | Path, *, seed: int = 0) -> Columns:
         written.flush()
     # Last, so that a folder with facts is whole.
     facts = {"signal_process": columns.signal_process.tolist(), "fold": columns.fold is not None}
-    (folder / _FACTS).write_text(json.dumps(facts) + "\n")
+    files.write(folder / _FACTS, json.dumps(facts) + "\n")
     return stored(folder)
 
 
@@ -59,21 +62,33 @@ def stored(folder: str | Path) -> Columns:
     """Columns that `store` wrote; what is read of them is read when it is needed.
 
     Raises:
-        InputError: When the folder holds none.
+        InputError: When the folder holds none, or they are damaged.
     """
     folder = Path(folder)
     if not (folder / _FACTS).exists():
         raise InputError(f"{folder} holds no columns; write them with store(columns, folder).")
-    facts = json.loads((folder / _FACTS).read_text())
+    facts = files.read_json(folder / _FACTS, remedy=_REMEDY)
     names = [name for name in Columns._fields if name not in ("signal_process", "variations")]
-    if not facts["fold"]:
+    if not facts.get("fold"):
         names.remove("fold")
-    # The network's inputs are what is large.
-    mapped = {"features"}
-    return Columns(
-        **{
-            name: np.load(folder / f"{name}.npy", mmap_mode="r" if name in mapped else None)
-            for name in names
-        },
-        signal_process=np.asarray(facts["signal_process"], np.float32),
-    )
+    signal = facts.get("signal_process")
+    if not isinstance(signal, list) or not all(isinstance(s, (int, float)) for s in signal):
+        raise InputError(f"{folder / _FACTS} does not say which processes are signal. {_REMEDY}")
+    columns: dict[str, Any] = {name: _column(folder / f"{name}.npy", name) for name in names}
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise InputError(f"{folder}: columns of different lengths, {lengths}. {_REMEDY}")
+    return Columns(**columns, signal_process=np.asarray(signal, np.float32))
+
+
+def _column(path: Path, name: str) -> np.ndarray:
+    """A file of `store`."""
+    try:
+        # The network's inputs are what is large.
+        mapped = name == "features"
+        column = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path} cannot be read ({error}). {_REMEDY}") from error
+    if column.ndim != (2 if name == "features" else 1):
+        raise InputError(f"{path} holds an array of shape {column.shape}. {_REMEDY}")
+    return column

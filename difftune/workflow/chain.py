@@ -20,10 +20,12 @@ from difftune.models import MLP
 from difftune.objectives import CrossEntropy
 from difftune.search import Replay, Space
 from difftune.training import Alone, Ensemble, History, Processes, TrainedNetwork
+from difftune.training.describing import Definition, describe
+from difftune.training.fingerprint import surroundings
 from difftune.workflow import build
 from difftune.workflow.measurement import Measurement, check_model, measure
 from difftune.workflow.progress import RoundLog
-from difftune.workflow.rundir import check_folder, open_run, write, write_json
+from difftune.workflow.rundir import MAY_CHANGE, check_folder, open_run, write, write_json
 from difftune.workflow.split import Split
 from difftune.workflow.tuning import Task, Tuned
 
@@ -146,6 +148,9 @@ def run(
         return _prepared(config, processes)
 
     events, task = processes.agreed(prepared)
+    if processes.size > 1:
+        # Where they were given different things, nothing that follows would fit together.
+        processes.same(_definition(config, task))
     with ExitStack() as stack:
         # Only now: a run that is refused leaves nothing behind.
         run_folder = open_run(folder, config, resume=resume) if first else nullcontext()
@@ -214,6 +219,15 @@ def run(
         _save(outcome, folder)
         logger.info("wrote %s in %.0f s", folder, outcome.seconds)
         return outcome
+
+
+def _definition(config: Config, task: Task) -> Definition:
+    """What all processes of a run must have in common."""
+    settings = config.model_dump()
+    for key in MAY_CHANGE:
+        section, name = key.split(".")
+        settings[section].pop(name)
+    return {"configuration": describe(settings), "events": task.definition, **surroundings()}
 
 
 def _prepared(config: Config, processes: Processes) -> tuple[Events, Task]:

@@ -1,7 +1,9 @@
 """Progress of a search, for a person and for a program."""
 
+import contextlib
 import json
 import logging
+import sys
 import time
 from pathlib import Path
 
@@ -9,6 +11,24 @@ from difftune.report import to_json
 from difftune.search import Progress
 
 logger = logging.getLogger("difftune")
+
+
+class LogFile(logging.FileHandler):
+    """The log of a run; what cannot be written any more is said once, and the run goes on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Called where a line could not be written."""
+        error = sys.exc_info()[1]
+        logger.removeHandler(self)
+        logger.warning(
+            "%s cannot be written any more (%s); the run goes on without it.",
+            *(self.baseFilename, error),
+        )
+
+    def close(self) -> None:
+        """Closes the file, also where what is left cannot be written: that has been said."""
+        with contextlib.suppress(OSError):
+            super().close()
 
 
 class RoundLog:
@@ -22,6 +42,7 @@ class RoundLog:
     def __init__(self, stage: str, path: Path | None = None):
         self.stage, self.path = stage, path
         self._spent: list[float] = []
+        self._failed = False
 
     def __call__(self, progress: Progress) -> None:
         """Writes one round."""
@@ -44,6 +65,16 @@ class RoundLog:
             "seconds": round(progress.seconds, 3),
             "events_per_second": round(progress.events_per_second),
         }
-        with self.path.open("a") as file:
-            # One line; what is not finite is null.
-            file.write(json.dumps(json.loads(to_json(row))) + "\n")
+        # One line; what is not finite is null.
+        line = json.dumps(json.loads(to_json(row))) + "\n"
+        try:
+            with self.path.open("a") as file:
+                file.write(line)
+        except OSError as error:
+            if not self._failed:
+                logger.warning(
+                    "%s cannot be written (%s); the search goes on, and says this once. Make room, "
+                    "or its checkpoints cannot be written either.",
+                    *(self.path, error),
+                )
+            self._failed = True

@@ -1,33 +1,34 @@
 """The run directory: one run, and everything needed to repeat or continue it."""
 
-import importlib.metadata
+import errno
 import json
 import logging
 import os
 import platform
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import difftune
+from difftune import files
 from difftune.config import Config
-from difftune.errors import InputError
+from difftune.errors import DifftuneError, InputError
+from difftune.files import write
 from difftune.report import to_json
 from difftune.training import describe
+from difftune.training.checkpoint import rounds_kept
+from difftune.training.fingerprint import PACKAGES, differences, listed, versions
+from difftune.workflow.progress import LogFile
 
 logger = logging.getLogger("difftune")
 
-PACKAGES = ("difftune", "jax", "jaxlib", "flax", "optax", "numpy", "uproot", "pyhf")
+OF_RUN = (*PACKAGES, "uproot", "pyhf")
 
+# Where a run lives and how much it holds in memory at a time do not change what it is.
+MAY_CHANGE = ("general.output", "training.chunk")
 
-def write(path: Path, text: str) -> None:
-    """Writes a text file in one step: it is there whole, or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
-    os.replace(partial, path)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -48,10 +49,23 @@ def check_folder(folder: Path, config: Config, *, resume: bool) -> None:
     """
     folder = Path(folder)
     stored = folder / "config.json"
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; choose a directory with --output.")
+    with files.usable(folder, remedy=_ELSEWHERE):
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder} is a file; choose a directory with --output.")
+        if folder.is_symlink() and not folder.exists():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        above = next(each for each in folder.absolute().parents if each.exists())
+        if not above.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{above} is a file")
+        there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     if not stored.is_file():
-        if folder.is_dir() and any(p.name != ".lock" for p in folder.iterdir()):
+        if resume and "checkpoints" in there:
+            logger.warning(
+                "%s has no config.json; its checkpoints are compared with the configuration that "
+                "is given now.",
+                folder,
+            )
+        elif there - {".lock"}:
             raise InputError(
                 f"{folder} exists, is not empty and holds no run of difftune; choose another "
                 "directory with --output."
@@ -62,16 +76,24 @@ def check_folder(folder: Path, config: Config, *, resume: bool) -> None:
             f"{folder} already holds a run. Continue it with --resume, choose another directory "
             "with --output, or remove it."
         )
-    before = json.loads(stored.read_text())
+    before = files.read_json(
+        stored,
+        remedy="Remove that file and run again with --resume, which then compares the checkpoints "
+        "with your analysis file; or choose another directory with --output.",
+    )
     changed = [
-        f"{key}: {old!r} -> {new!r}" for key, old, new in _changes(before, config.model_dump())
+        line
+        for line in differences(before, json.loads(json.dumps(config.model_dump())))
+        if line.partition(":")[0] not in MAY_CHANGE
     ]
     if changed:
         raise InputError(
-            f"{folder} holds a run of another configuration: {'; '.join(changed[:5])}. Resume "
-            "with the configuration that it began with, or choose another directory with "
-            "--output."
+            f"{folder} holds a run of another configuration. {listed(changed)}. Resume with the "
+            "configuration that it began with, or choose another directory with --output."
         )
+
+
+_ELSEWHERE = "Choose a directory that can be made and written to, with --output."
 
 
 @contextmanager
@@ -92,57 +114,53 @@ def open_run(folder: Path, config: Config, *, resume: bool) -> Iterator[Path]:
     """
     check_folder(folder, config, resume=resume)
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
+    with ExitStack() as stack:
+        with files.usable(folder, remedy=_ELSEWHERE):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context((folder / ".lock").open("w"))
         import fcntl  # not on Windows, where the library works and the run directory does not
 
         try:
             # The kernel lets go of it when the process dies, however it dies.
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise InputError(
                 f"another process is running in {folder}; wait for it or choose another directory "
                 "with --output."
             ) from None
-        handler = logging.FileHandler(folder / "log.txt")
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        logger.addHandler(handler)
-        try:
+        with files.usable(folder, remedy=_ELSEWHERE):
+            handler = LogFile(folder / "log.txt")
+            stack.callback(handler.close)
             # Python's JSON keeps a NaN, which stands for itself among the missing values.
             write(folder / "config.json", json.dumps(config.model_dump(), indent=2) + "\n")
             write_json(folder / "environment.json", environment(config))
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logger.addHandler(handler)
+        stack.callback(logger.removeHandler, handler)
+        try:
             yield folder
-        finally:
-            logger.removeHandler(handler)
-            handler.close()
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            raise DifftuneError(
+                f"{error.filename or folder} cannot be written ({error.strerror}). What was "
+                f"trained is kept in {folder}: make room and continue with --resume."
+            ) from error
 
 
-def _changes(old: Any, new: Any, key: str = "") -> list[tuple[str, Any, Any]]:
-    """Keys whose values differ, with the old and the new value."""
-    if isinstance(new, dict) and isinstance(old, dict):
-        names = sorted({*new, *old})
-        return [
-            row
-            for name in names
-            for row in _changes(old.get(name), new.get(name), f"{key}.{name}".strip("."))
-        ]
-    # Where the run lives does not change what it is; and NaN is not equal to itself.
-    same = json.dumps(new) == json.dumps(old)
-    return [] if same or key == "general.output" else [(key, old, new)]
+def kept(folder: Path) -> str:
+    """What an interrupted run leaves behind, as a phrase; empty if nothing."""
+    stages = {path.name: rounds_kept(path) for path in sorted((folder / "checkpoints").glob("*"))}
+    rounds = [f"{name} up to round {number}" for name, number in stages.items() if number]
+    return ", ".join(rounds)
 
 
 def environment(config: Config) -> dict[str, Any]:
     """Versions, seed and devices of a run."""
-    versions = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = difftune.__version__ if name == "difftune" else "not installed"
     return {
         "python": platform.python_version(),
         "system": platform.platform(),
-        "versions": versions,
+        "versions": versions(OF_RUN),
         "seed": config.general.seed,
         "devices": describe(),
         "arguments": sys.argv[1:],

@@ -1,6 +1,7 @@
 """Tuning: events, model, objective, space and strategy in; the best network out."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -40,7 +41,11 @@ from difftune.training import (
     adam,
     columns,
 )
+from difftune.training.checkpoint import rounds_kept
+from difftune.training.describing import Definition, describe
+from difftune.training.fingerprint import of_events
 from difftune.training.optimizers import Optimizer
+from difftune.workflow.interruption import explained
 from difftune.workflow.progress import RoundLog
 from difftune.workflow.split import Split
 
@@ -206,6 +211,20 @@ class Task:
         values = strategy.start(space, np.random.default_rng(0)).hyperparameters
         self.population(strategy, seed, space).check({*values, *self.fixed})
 
+    @property
+    def definition(self) -> Definition:
+        """What the events and their way into the network are defined by."""
+        split = self.split
+        return {
+            **of_events(split.events),
+            "validation_folds": sorted(split.validation_folds),
+            "test_folds": sorted(split.test_folds),
+            "impute": self.impute,
+            "missing_indicators": self.missing_indicators,
+            "negative_weights": self.negative_weights,
+            "transform": describe(self.transform),
+        }
+
     def search(
         self,
         strategy: Strategy,
@@ -216,15 +235,22 @@ class Task:
         on_round: Callable[[Progress], None] | None = None,
     ) -> "Tuned":
         """Runs a strategy on this task; see `tune`."""
-        self.check(strategy, space, seed=seed)
-        population = self.population(strategy, seed, space)
+        alone, first = self.processes.size == 1, self.processes.rank == 0
+
+        def checked() -> tuple[Population, Checkpoints | None]:
+            self.check(strategy, space, seed=seed)
+            kept = Checkpoints(folder) if folder and first else None
+            return self.population(strategy, seed, space), kept
+
+        population, checkpoints = self.processes.agreed(checked)
         result = run_search(
             population,
             strategy,
             space,
             fixed=self.fixed,
-            checkpoints=Checkpoints(folder) if folder and self.processes.rank == 0 else None,
+            checkpoints=checkpoints,
             on_round=on_round,
+            events=None if checkpoints is None and alone else self.definition,
         )
         return Tuned(
             task=self,
@@ -381,9 +407,10 @@ class Tuned:
         sizes = schedule.get("batch_size", self.task.batch_sizes(self.space))
         sizes = tuple(dict.fromkeys(int(size) for size in sizes))
         task = replace(self.task, fixed=fixed, batch_size=sizes)
-        return task.search(
-            strategy, Space(), seed=self.seed + 1000, folder=folder, on_round=on_round
-        )
+        with _explained(folder):
+            return task.search(
+                strategy, Space(), seed=self.seed + 1000, folder=folder, on_round=on_round
+            )
 
     def _network(self, slot: int) -> TrainedNetwork:
         return TrainedNetwork.from_snapshot(
@@ -450,7 +477,8 @@ def tune(
         missing_indicators: Whether the network also learns which values were missing.
         validation_folds: Folds that choices rest on.
         test_folds: Folds that are left alone until the result.
-        checkpoints: Folder for checkpoints; a search found there is continued.
+        checkpoints: Folder for checkpoints; a search found there is continued, if it is the same
+            in everything that defines its numbers.
         on_round: Called with the `Progress` of each round; a line of the log by default
             (`logging.basicConfig(level="INFO")` shows it).
         processes: Those that share the members, from `difftune.training.connect`; all call this
@@ -460,7 +488,8 @@ def tune(
         The networks, their ranking, and the history of the search.
 
     Raises:
-        InputError: When an argument does not fit, before anything is trained.
+        InputError: When an argument does not fit, or the checkpoints are those of another search,
+            before anything is trained.
     """
     task = Task(
         split=Split(
@@ -481,10 +510,28 @@ def tune(
         missing_indicators=missing_indicators,
         processes=processes or Alone(),
     )
-    return task.search(
-        search or PBT(),
-        space or Space(),
-        seed=seed,
-        folder=checkpoints,
-        on_round=on_round or RoundLog("search"),
-    )
+    with _explained(checkpoints):
+        return task.search(
+            search or PBT(),
+            space or Space(),
+            seed=seed,
+            folder=checkpoints,
+            on_round=on_round or RoundLog("search"),
+        )
+
+
+def _explained(folder: Path | None) -> AbstractContextManager[None]:
+    """Says what is kept where a search with checkpoints is interrupted."""
+    if folder is None:
+        return nullcontext()
+
+    def kept() -> str:
+        rounds = rounds_kept(folder)
+        if not rounds:
+            return f"No round had ended, so there is no checkpoint in {folder} yet."
+        return (
+            f"The rounds up to {rounds} are kept in {folder}; the same call with the same folder "
+            "goes on from there."
+        )
+
+    return explained(kept)

@@ -36,7 +36,8 @@ class Told(Strategy):
     """Proposes what it is told, and remembers how the population stood."""
 
     proposals: tuple[Proposal, ...]
-    seen: list[Standing] = field(default_factory=list)
+    # Not part of what a search is defined by.
+    seen: list[Standing] = field(default_factory=list, compare=False)
 
     def start(self, space, rng):
         return self.proposals[0]

@@ -6,7 +6,7 @@ import pytest
 
 from difftune.errors import InputError
 from difftune.selection import eliminate, forward
-from difftune.selection.elimination import Step, choose, stale
+from difftune.selection.elimination import Rounds, Step, choose, stale
 from difftune.selection.study import Trainer
 from tests.selection import samples
 
@@ -66,9 +66,69 @@ def test_a_search_that_was_killed_goes_on(steered, study, tmp_path):
 
 def test_a_folder_of_another_search_is_refused(steered, study):
     folder, _ = steered
-    with pytest.raises(InputError, match="epochs was 12 and is 11"):
+    with pytest.raises(InputError, match="epochs: 12 then, 11 now"):
         eliminate(dataclasses.replace(study, epochs=11), candidates=3, folder=folder)
     assert json.loads((folder / "round_001.json").read_text())["before"]
+
+
+ROUND = Step(
+    before=("a", "b"),
+    score=0.5,
+    tried=("a", "b"),
+    improvement=(0.25, float("nan")),
+    uncertainty=(0.125, 0.5),
+    taken="a",
+    trainings=4,
+    seconds=1.5,
+)
+
+
+@pytest.mark.parametrize("name", ["selection.json", "round_001.json"])
+@pytest.mark.parametrize("damage", ["empty", "cut short", "another type", "flipped"])
+def test_a_damaged_file_is_an_error_that_names_it(tmp_path, name, damage):
+    store = Rounds(tmp_path, {"direction": "backward", "seed": 1})
+    store.write(1, ROUND)
+    store.write(2, ROUND)
+    assert [str(step) for step in Rounds(tmp_path, store_definition()).read()] == [str(ROUND)] * 2
+    path = tmp_path / name
+    text = path.read_text()
+    path.write_text(
+        {
+            "empty": "",
+            "cut short": text[: len(text) // 2],
+            "another type": "[1]",
+            "flipped": text.replace("0.25", "0.75").replace('"seed": 1', '"seed": 3'),
+        }[damage]
+    )
+    with pytest.raises(InputError) as refused:
+        Rounds(tmp_path, store_definition()).read()
+    said = str(refused.value)
+    assert name in said or "seed: 3 then, 1 now" in said
+    assert "another folder" in said
+    assert (tmp_path / "round_002.json").read_text()
+
+
+def store_definition():
+    return {"direction": "backward", "seed": 1}
+
+
+def test_rounds_without_what_they_are_of_are_refused(tmp_path):
+    Rounds(tmp_path, store_definition()).write(1, ROUND)
+    (tmp_path / "selection.json").unlink()
+    with pytest.raises(InputError, match=r"holds round_001\.json, but no selection\.json"):
+        Rounds(tmp_path, store_definition())
+
+
+def test_a_round_that_cannot_be_written_ends_nothing(tmp_path, monkeypatch, caplog):
+    store = Rounds(tmp_path, store_definition())
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("difftune.files.write", full)
+    store.write(1, ROUND)
+    assert "No space left on device" in caplog.text
+    assert store.read() == []
 
 
 def test_forward_selection_begins_with_what_matters():

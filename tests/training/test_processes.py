@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import shutil
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 
 from difftune.errors import InputError
 from difftune.training import Alone, Processes, connect
+from difftune.training.packing import Damaged
 from difftune.training.processes import launched
 from tests.training import process_worker
 
@@ -37,7 +39,7 @@ class Threads(Processes):
     def broadcast(self, own):
         return self.gather(own)[0]
 
-    def abort(self):
+    def abort(self, code=1):
         self.barrier.abort()
 
 
@@ -80,10 +82,62 @@ def test_each_row_comes_from_the_process_that_trains_it(members, size):
 
 
 def test_what_the_first_has_is_for_all():
-    given = {"weights": np.arange(3.0), "facts": [None, "ä"]}
-    for got in together(lambda p: p.of_first(given if p.rank == 0 else None), 3):
-        np.testing.assert_array_equal(got["weights"], given["weights"])
-        assert got["facts"] == given["facts"]
+    facts, arrays = ["ä", None, 0.1], [np.arange(3.0), np.ones((2, 2), bool), np.float32(2)]
+    for got, tree in together(
+        lambda p: p.of_first(facts, arrays) if p.rank == 0 else p.of_first(None), 3
+    ):
+        assert got == facts
+        for one, other in zip(tree, arrays, strict=True):
+            np.testing.assert_array_equal(one, other)
+            assert one.dtype == other.dtype
+
+
+def test_no_code_is_run_for_what_another_process_sends():
+    """A pickle that would run something is no message."""
+
+    class Evil(Processes):
+        rank, size = 1, 2
+
+        def gather(self, own):
+            raise AssertionError
+
+        def broadcast(self, own):
+            payload = np.frombuffer(pickle.dumps(Exploding()), np.uint8)
+            if len(own) == 8:
+                return np.frombuffer(np.int64(len(payload)).tobytes(), np.uint8)
+            return payload
+
+        def abort(self, code=1):
+            raise AssertionError
+
+    with pytest.raises(Damaged):
+        Evil().of_first(None)
+    assert not exploded
+
+
+exploded: list[int] = []
+
+
+class Exploding:
+    def __reduce__(self):
+        return exploded.append, (1,)
+
+
+def test_different_things_are_named():
+    def of(rank):
+        return {
+            "seed": 1 + (rank == 2),
+            "events": {"column": {"pt": {"is": "column", "content": "a" if rank else "b"}}},
+            "device": f"card {rank}",
+        }
+
+    results = together(lambda p: p.same(of(p.rank)), 3)
+    assert len({str(each) for each in results}) == 1
+    said = str(results[0])
+    assert "seed: 1 in process 0, 2 in process 2" in said
+    assert "events.column.pt: other values in process 1" in said
+    assert "card" not in said
+    assert together(lambda p: p.same(of(0)), 3) == [None, None, None]
 
 
 def test_an_error_of_one_is_an_error_of_all():
@@ -133,7 +187,7 @@ def environment(**more: str) -> dict[str, str]:
 COMMAND = [sys.executable, "-m", "tests.training.process_worker"]
 
 
-def over_jax(size: int, folder, *dies: str) -> list[subprocess.Popen]:
+def over_jax(size: int, folder, *dies: str, seeds=(5, 5)) -> list[subprocess.Popen]:
     """Starts processes that `jax.distributed` connects."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -141,7 +195,12 @@ def over_jax(size: int, folder, *dies: str) -> list[subprocess.Popen]:
     return [
         subprocess.Popen(
             [*COMMAND, "jax", str(folder), *dies],
-            env=environment(TEST_COORDINATOR=address, TEST_RANK=str(rank), TEST_SIZE=str(size)),
+            env=environment(
+                TEST_COORDINATOR=address,
+                TEST_RANK=str(rank),
+                TEST_SIZE=str(size),
+                TEST_SEED=str(seeds[rank]),
+            ),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -188,6 +247,15 @@ def test_two_processes_of_jax_give_what_one_gives_and_a_dead_one_ends_the_job(al
     outs = [process.communicate(timeout=LIMIT) for process in over_jax(2, tmp_path)]
     found = results("".join(out for out, _ in outs))
     assert found == {0: alone, 1: alone}, outs[0][1][-2000:]
+
+
+def test_two_processes_with_different_seeds_say_so_and_end(tmp_path):
+    started = over_jax(2, tmp_path, seeds=(1, 2))
+    said = [process.communicate(timeout=LIMIT)[1] for process in started]
+    for process, text in zip(started, said, strict=True):
+        assert process.returncode == 1
+        assert "seed: 1 in process 0, 2 in process 1" in text
+    assert not list(tmp_path.glob("[0-9]*"))
 
 
 def over_mpi(folder, *dies: str) -> subprocess.CompletedProcess:
