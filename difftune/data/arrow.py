@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from difftune.data.expressions import Kind
+from difftune.data.compiling import Kind
 from difftune.data.table import Chunk, Table
 from difftune.errors import InputError
 

@@ -138,18 +138,17 @@ class Program:
                 )
 
     def _refuse_text(self, expression: Expression) -> None:
-        if self.names.code(expression)[1] == "string":
+        if self.names.code(expression).kind == "string":
             raise expression.error("is a text; compare it, as in `label == 's'`.")
 
     def _try(self, expressions: Sequence[Expression], needed: set[str]) -> None:
-        """Evaluates on one made-up row, so that what numexpr refuses is found before reading."""
-        blank = {"string": np.array([b"x"]), "bool": np.array([True])}
+        """Evaluates on no rows, so that constants beyond all numbers are found before reading."""
+        blank = {"string": np.zeros(0, "S1"), "bool": np.zeros(0, bool)}
         kinds = self.names.table.kinds
-        one = {name: blank.get(kinds[name], np.ones(1, np.int64)) for name in needed}
-        values = Values(self.names, one, np.zeros(1, np.int64))
-        with np.errstate(all="ignore"):
-            for expression in expressions:
-                values.evaluate(expression)
+        none = {name: blank.get(kinds[name], np.zeros(0, np.int64)) for name in needed}
+        values = Values(self.names, none, np.zeros(0, np.int64))
+        for expression in expressions:
+            values.evaluate(expression)
 
     def _feature(self, values: Values, name: str) -> np.ndarray:
         with np.errstate(over="ignore"):

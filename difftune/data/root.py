@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import uproot
 
-from difftune.data.expressions import Kind
+from difftune.data.compiling import Kind
 from difftune.data.table import Chunk, Table
 from difftune.errors import InputError, nearest
 
