@@ -8,7 +8,7 @@ import functools
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -61,8 +61,8 @@ def _invert(a: np.ndarray) -> np.ndarray:
     return ~a if a.dtype.kind == "b" else arithmetic.bitwise(operator.invert, number(a))
 
 
-_DOUBLES = ("exp", "expm1", "log", "log10", "log1p", "log2", "sqrt", "sin", "cos", "tan")
-_DOUBLES += ("arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "arcsinh", "arccosh", "arctanh")
+_DOUBLES = ["exp", "expm1", "log", "log10", "log1p", "log2", "sqrt", "sin", "cos", "tan"]
+_DOUBLES += ["arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "arcsinh", "arccosh", "arctanh"]
 _TESTS = ("isnan", "isinf", "isfinite", "signbit")
 FUNCTIONS: dict[str, tuple[int, Function, Kind]] = {
     **{name: (1, _doubles(getattr(np, name)), "number") for name in _DOUBLES},
@@ -109,8 +109,7 @@ _COMPARE: dict[type[ast.cmpop], Callable] = {
 }
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """Takes `arity` values off the stack and puts one on it.
 
     `kind` is that of the result, None for that of the operands (a condition if one of them is).

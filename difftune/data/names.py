@@ -175,6 +175,15 @@ class Values:
             self._cache[name, clean] = values
         return self._cache[name, clean]
 
+    def shares(self) -> dict[tuple[str, float], np.ndarray]:
+        """What is missing of the columns of the table so far: see `Missing.shares`."""
+        return {
+            (name, sentinel): counts
+            for name in self._missing
+            if name in self.columns and name not in self.names.replaced
+            for sentinel, counts in self.names.missing.shares(name, self.columns[name]).items()
+        }
+
     def missing(self, name: str) -> np.ndarray | None:
         """Where a column is missing: by its own value, or that of a column it is made from."""
         if name not in self._missing:
