@@ -27,7 +27,8 @@ def open_parquet(file: str, where: str) -> Table:
         raise InputError(f"{where}: {file!r} cannot be opened as Parquet: {error}") from error
 
     def read(columns: Sequence[str], step: int) -> Iterator[Chunk]:
-        with pyarrow.parquet.ParquetFile(file) as handle:
+        # Where the file has checksums, damage is found.
+        with pyarrow.parquet.ParquetFile(file, page_checksum_verification=True) as handle:
             start = 0
             for batch in handle.iter_batches(step, columns=list(columns)):
                 yield start, columns_of(file, {n: _at(batch, paths[n][0]) for n in columns})
@@ -106,7 +107,9 @@ def _plain(type_: pa.DataType) -> pa.DataType:
 
 def _paths(schema: pa.Schema) -> dict[str, tuple[tuple[str, ...], pa.DataType]]:
     """Columns, and fields of structs as `column.field`: by name the way to them, and the type."""
-    paths = {field.name: ((field.name,), field.type) for field in schema}
+    paths: dict[str, tuple[tuple[str, ...], pa.DataType]] = {
+        field.name: ((field.name,), field.type) for field in schema
+    }
     todo = list(paths.values())
     while todo:
         path, type_ = todo.pop()

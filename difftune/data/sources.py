@@ -95,8 +95,8 @@ def _inside(folder: str, where: str) -> list[str]:
     ]
     if not files or any(_form_by_name(file) != "parquet" for file in files):
         raise InputError(
-            f"{where}: {folder!r} is a folder; add a pattern, as in '*.root'. (One that has nothing "
-            "but Parquet files can be given as it is.)"
+            f"{where}: {folder!r} is a folder; add a pattern, as in '*.root'. (One that has "
+            "nothing but Parquet files can be given as it is.)"
         )
     return files
 

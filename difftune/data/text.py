@@ -117,7 +117,7 @@ def open_text(file: str, where: str) -> Table:
 
     kinds = {name: "number" if name in whole else kind_of(types[name]) for name in types}
     empty = first is None or not first.num_rows
-    return Table(file, None, kinds, 0 if empty else None, read)  # type: ignore[arg-type]
+    return Table(file, None, kinds, 0 if empty else None, read)
 
 
 def _stream(file: str) -> Any:
@@ -144,12 +144,12 @@ def _layout(head: bytes, error: Callable[[str], InputError]) -> _Layout:
         raise error("is empty: it has no line with the names of its columns.")
     separator = max(_SEPARATORS, key=lambda sign: len(_fields(lines[skip], sign)))
     names = _fields(lines[skip], separator)
-    if len(names) == 1 and len(lines[skip].split()) > 1 and len(lines) > skip + 1:
-        if len(lines[skip].split()) == len(lines[skip + 1].split()):
-            raise error(
-                "has columns that blanks separate: put commas in their place, or write it with "
-                "pandas.read_csv(..., sep=r'\\s+').to_csv(..., index=False)."
-            )
+    blanks = [len(line.split()) for line in lines[skip : skip + 2]]
+    if len(names) == 1 and len(blanks) == 2 and blanks[0] == blanks[1] > 1:
+        raise error(
+            "has columns that blanks separate: put commas in their place, or write it with "
+            "pandas.read_csv(..., sep=r'\\s+').to_csv(..., index=False)."
+        )
     data = skip + 1
     if all(_NUMBER.fullmatch(name) for name in names):
         above = _fields(lines[skip - 1].strip().lstrip("# "), separator) if skip else []

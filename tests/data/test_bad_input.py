@@ -77,9 +77,9 @@ def test_a_folder(tmp_path):
 
 
 def test_unknown_kind_of_file(tmp_path):
-    (tmp_path / "a.h5").write_bytes(b"")
-    message = refused(str(tmp_path / "a.h5"))
-    assert "a.h5' is of no known kind: .root, .parquet, .pq, .csv, .csv.gz" in message
+    (tmp_path / "a.docx").write_bytes(b"")
+    message = refused(str(tmp_path / "a.docx"))
+    assert "a.docx' is of no known kind: .root, .parquet, .pq, .feather, .arrow" in message
 
 
 @pytest.mark.parametrize("name", ["a.root", "a.parquet"])
