@@ -34,6 +34,7 @@ _FOREIGN = {
     r"\?": "write `b if a else c`, or `where(a, b, c)`, for `a ? b : c`",
     r"\^": "write `**` for a power, which `^` is not (and `!=` where just one of two conditions "
     "shall hold)",
+    r"#": "leave comments out, and put a column with `#` in its name into backquotes",
     r"::": "write functions without a namespace, as in `abs(x)`, and a column with colons in its "
     "name in backquotes",
 }

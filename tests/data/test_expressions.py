@@ -114,6 +114,7 @@ def test_values_are_those_of_numpy(text, expected, data):
         ("(i ^ 2) > 4 and b", "write `\\*\\*` for a power"),
         ("b ^ c", "`!=` where just one"),
         ("b ? f : d", "`where\\(a, b, c\\)`, for `a \\? b : c`"),
+        ("f > 0  # above\n and b", "leave comments out"),
         ("TMath::Abs(f)", "without a namespace"),
         ("f > 0 &\n d > 0", "bind closer than comparisons"),
         ("s > d", "a text and a number cannot be compared"),

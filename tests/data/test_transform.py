@@ -105,6 +105,6 @@ def test_what_was_called_missing_is_missing_later(features):
     blank = raw.copy()
     blank[3, 1] = blank[4, 1] = blank[5, 2] = np.nan
     np.testing.assert_array_equal(known(raw), plain(blank))
-    np.testing.assert_allclose(jax.jit(known)(raw), plain(blank), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(jax.jit(lambda x: known(x))(raw), plain(blank), rtol=1e-6, atol=1e-6)
     again = FeatureTransform.from_dict(json.loads(json.dumps(known.to_dict())))
     np.testing.assert_array_equal(again(raw), known(raw))
