@@ -28,7 +28,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Config:
     if not path.is_file():
         raise InputError(f"{path}: there is no such analysis file.")
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8-sig")
         raw = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except (tomllib.TOMLDecodeError, json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
         raise InputError(f"{path} cannot be read: {error}.") from None

@@ -18,16 +18,21 @@ class Data(Section):
     weight: str = "1"
     """Expression for the weight of a simulated event, in expected events: the weights of a
     sample add up to its expected yield."""
-    event_number: str | None = None
+    event_number: str | Annotated[list[str], Field(min_length=1)] | None = None
     """Column (or expression) that tells events apart; its value modulo `folds` is the
-    fold. Without it the running number in the sample decides, and systematics of the type `tree`
-    are refused."""
+    fold. Or a list of columns that do so together, as `["run", "lumi", "event"]`. Without it the
+    running number in the sample decides, and systematics of the type `tree` are refused."""
+    duplicates: Literal["warn", "refuse", "allow"] = "warn"
+    """What happens where a sample has events more than once, such as copies of a file: events of
+    equal `event_number`, or without one of equal features and weight."""
     selection: str | None = None
     """Expression that all events fulfil."""
     derived: dict[str, str] = {}
     """Further columns by name, as expressions; they may use each other."""
-    missing: float | list[float] | None = None
-    """The value or values that mean "missing", such as -999; `nan` is one only if given."""
+    missing: float | list[float] | dict[str, float | list[float]] | None = None
+    """The value or values that mean "missing", such as -999; `nan` is one only if given. For all
+    columns, or as a table by column, in which `"*"` stands for all others:
+    `{"*" = -999, charge = []}`."""
     impute: Literal["median", "mean"] | float = "median"
     """What the network gets in the place of a missing value: the median or mean of the
     training events, or a number."""

@@ -1,17 +1,16 @@
-"""Parquet and CSV files, through pyarrow."""
+"""Parquet and Arrow (Feather) files, through pyarrow; and its columns as numpy arrays."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
+import pyarrow.compute as pc
 import pyarrow.parquet
 
-from difftune.data.expressions import Kind
+from difftune.data.compiling import Kind
 from difftune.data.table import Chunk, Table
 from difftune.errors import InputError
-
-_PEEK = 1 << 20
 
 
 def open_parquet(file: str, where: str) -> Table:
@@ -23,90 +22,72 @@ def open_parquet(file: str, where: str) -> Table:
     try:
         with pyarrow.parquet.ParquetFile(file) as handle:
             schema, rows = handle.schema_arrow, handle.metadata.num_rows
-    except (OSError, pa.ArrowException) as error:
+        paths = _paths(schema)
+    except Exception as error:
         raise InputError(f"{where}: {file!r} cannot be opened as Parquet: {error}") from error
 
     def read(columns: Sequence[str], step: int) -> Iterator[Chunk]:
-        with pyarrow.parquet.ParquetFile(file) as handle:
+        # Where the file has checksums, damage is found.
+        with pyarrow.parquet.ParquetFile(file, page_checksum_verification=True) as handle:
             start = 0
             for batch in handle.iter_batches(step, columns=list(columns)):
-                yield start, _columns(file, batch, columns)
+                yield start, columns_of(file, {n: _at(batch, paths[n][0]) for n in columns})
                 start += batch.num_rows
 
-    return Table(file, None, {f.name: _kind(f.type) for f in schema}, rows, read)
+    return Table(file, None, {n: kind_of(type_) for n, (_, type_) in paths.items()}, rows, read)
 
 
-def open_csv(file: str, where: str) -> Table:
-    """The header of a CSV file (also .csv.gz), and the kinds of its columns from the first rows.
+def open_arrow(file: str, where: str) -> Table:
+    """The schema of an Arrow file, also called Feather, or of a stored Arrow stream.
 
     Raises:
         InputError: It cannot be opened.
     """
     try:
-        options = pyarrow.csv.ReadOptions(block_size=_PEEK)
-        with pyarrow.csv.open_csv(file, read_options=options) as reader:
-            schema = reader.schema
-            empty = all(batch.num_rows == 0 for batch in _first(reader))
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{where}: {file!r} cannot be opened as CSV: {error}") from error
-    twice = [name for name in schema.names if schema.names.count(name) > 1]
-    if twice:
-        raise InputError(f"{where}: {file!r} has two columns {twice[0]!r}: rename one of them.")
-    # The first rows cannot promise that integers stay integers, nor that blanks stay blank.
-    types = {
-        f.name: pa.float64() if pa.types.is_integer(f.type) or pa.types.is_null(f.type) else f.type
-        for f in schema
-    }
+        with pa.OSFile(file) as source, _batches(source) as reader:
+            paths = _paths(reader.schema)
+            rows = sum(batch.num_rows for batch in _each(reader))
+    except Exception as error:
+        raise InputError(f"{where}: {file!r} cannot be opened as Arrow file: {error}") from error
 
     def read(columns: Sequence[str], step: int) -> Iterator[Chunk]:
-        # A row of text takes about as many bytes as its columns take in memory.
-        block = min(max(step * 8 * len(schema.names), _PEEK), 1 << 30)
-        wanted = list(columns)
-        reader = pyarrow.csv.open_csv(
-            file,
-            read_options=pyarrow.csv.ReadOptions(block_size=block),
-            convert_options=pyarrow.csv.ConvertOptions(
-                include_columns=wanted,
-                column_types={name: types[name] for name in wanted},
-            ),
-        )
         start = 0
-        with reader:
-            for batch in reader:
+        with pa.OSFile(file) as source, _batches(source) as reader:
+            for batch in _each(reader):
                 for offset in range(0, batch.num_rows, step):
                     part = batch.slice(offset, step)
-                    yield start, _columns(file, part, wanted)
+                    yield start, columns_of(file, {n: _at(part, paths[n][0]) for n in columns})
                     start += part.num_rows
 
-    kinds = {name: _kind(type_) for name, type_ in types.items()}
-    return Table(file, None, kinds, 0 if empty else None, read)
+    return Table(file, None, {n: kind_of(type_) for n, (_, type_) in paths.items()}, rows, read)
 
 
-def _first(reader: pyarrow.csv.CSVStreamingReader) -> Iterator[pa.RecordBatch]:
-    try:
-        yield reader.read_next_batch()
-    except StopIteration:
-        return
-
-
-def _kind(type_: pa.DataType) -> Kind:
-    if pa.types.is_dictionary(type_):
-        return _kind(type_.value_type)
-    if pa.types.is_boolean(type_):
+def kind_of(type_: pa.DataType) -> Kind:
+    """The kind of a column of this type."""
+    plain = _plain(type_)
+    if pa.types.is_boolean(plain):
         return "bool"
-    if pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_decimal(type_):
+    if pa.types.is_integer(plain) or pa.types.is_floating(plain) or pa.types.is_decimal(plain):
         return "number"
-    if pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_binary(type_):
+    if pa.types.is_null(plain):
+        # It is empty throughout.
+        return "number"
+    if str(plain) in ("string", "large_string", "string_view"):
         return "string"
-    nested = pa.types.is_list(type_) or pa.types.is_large_list(type_)
-    return "array" if nested or pa.types.is_fixed_size_list(type_) else "other"
+    if str(plain) in ("binary", "large_binary", "binary_view"):
+        return "string"
+    return "array" if "list" in str(plain).split("<")[0] else "other"
 
 
-def _columns(file: str, batch: pa.RecordBatch, names: Sequence[str]) -> dict[str, np.ndarray]:
+def columns_of(file: str, arrays: Mapping[str, pa.Array]) -> dict[str, np.ndarray]:
+    """Numbers, bools, or texts as bytes.
+
+    Raises:
+        InputError: A blank where a column is true or false elsewhere.
+    """
     columns = {}
-    for name in names:
-        values = batch.column(name)
-        if pa.types.is_boolean(values.type) and values.null_count:
+    for name, values in arrays.items():
+        if pa.types.is_boolean(_plain(values.type)) and values.null_count:
             raise InputError(
                 f"{file}: {values.null_count} blanks in column {name!r}, which is true or false "
                 "elsewhere. Store it as a number, or fill the blanks."
@@ -115,13 +96,63 @@ def _columns(file: str, batch: pa.RecordBatch, names: Sequence[str]) -> dict[str
     return columns
 
 
+def _plain(type_: pa.DataType) -> pa.DataType:
+    """The type of the values themselves: without dictionaries, runs and extensions."""
+    if pa.types.is_dictionary(type_) or pa.types.is_run_end_encoded(type_):
+        return _plain(type_.value_type)
+    if isinstance(type_, pa.BaseExtensionType):
+        return _plain(type_.storage_type)
+    return type_
+
+
+def _paths(schema: pa.Schema) -> dict[str, tuple[tuple[str, ...], pa.DataType]]:
+    """Columns, and fields of structs as `column.field`: by name the way to them, and the type."""
+    paths: dict[str, tuple[tuple[str, ...], pa.DataType]] = {
+        field.name: ((field.name,), field.type) for field in schema
+    }
+    todo = list(paths.values())
+    while todo:
+        path, type_ = todo.pop()
+        if pa.types.is_struct(type_):
+            for field in type_:
+                below = ((*path, field.name), field.type)
+                paths.setdefault(".".join(below[0]), below)
+                todo.append(below)
+    return paths
+
+
+def _at(batch: pa.RecordBatch, path: tuple[str, ...]) -> pa.Array:
+    values = batch.column(path[0])
+    for name in path[1:]:
+        values = pc.struct_field(values, name)
+    return values
+
+
 def _array(values: pa.Array) -> np.ndarray:
+    if isinstance(values, pa.ExtensionArray):
+        return _array(values.storage)
     if pa.types.is_dictionary(values.type):
-        values = values.dictionary_decode()
-    if _kind(values.type) == "string":
+        return _array(values.dictionary_decode())
+    if pa.types.is_run_end_encoded(values.type):
+        return _array(pc.run_end_decode(values))
+    if kind_of(values.type) == "string":
         texts = values.cast(pa.large_binary()).fill_null(b"").to_numpy(zero_copy_only=False)
         return texts.astype("S") if len(texts) else np.zeros(0, "S1")
     if pa.types.is_decimal(values.type) or values.null_count:
         # Only a float can say that there is no value.
-        values = values.cast(pa.float64())
+        values = values.cast(pa.float64(), safe=False)
     return values.to_numpy(zero_copy_only=False)
+
+
+def _batches(source: Any) -> Any:
+    magic = source.read(6)
+    source.seek(0)
+    return pa.ipc.open_file(source) if magic == b"ARROW1" else pa.ipc.open_stream(source)
+
+
+def _each(reader: Any) -> Iterator[pa.RecordBatch]:
+    if isinstance(reader, pa.RecordBatchFileReader):
+        for i in range(reader.num_record_batches):
+            yield reader.get_batch(i)
+    else:
+        yield from reader

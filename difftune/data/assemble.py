@@ -81,6 +81,7 @@ def _sample(request: Request, collection: Collection, sample: SampleKey) -> Even
         feature_names=request.features,
         processes=request.processes,
         folds=request.folds,
+        sentinels=request.missing.sentinels(request.features),
     )
 
 

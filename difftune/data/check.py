@@ -2,15 +2,20 @@
 
 import dataclasses
 import logging
+import re
 from collections.abc import Sequence
 
 import numpy as np
 
+from difftune.data.collect import Collection
 from difftune.data.events import Events, Process, check_distinct
+from difftune.data.plan import Plan
 from difftune.data.variations import FeatureVariation, TreeVariation, Variation
 from difftune.errors import InputError, nearest
 
 logger = logging.getLogger("difftune")
+_WEIGHT = re.compile(r"weight|wgt|^w$|(^|_)wts?$", re.IGNORECASE)
+_FEW = 50
 _SUSPICIOUS = (-99.0, -999.0, -9999.0, -99999.0)
 
 
@@ -19,7 +24,8 @@ def check_request(
     features: Sequence[str],
     folds: int,
     variations: Sequence[Variation],
-    event_number: str | None,
+    *,
+    numbered: bool,
 ) -> None:
     """Checks arguments of `read` that need no file.
 
@@ -41,7 +47,7 @@ def check_request(
     if folds < 2:
         raise InputError(f"folds = {folds}: at least 2 are needed, to train and to check.")
     for variation in variations:
-        _check_variation(variation, processes, event_number)
+        _check_variation(variation, processes, numbered)
 
 
 def check_events(events: Events) -> None:
@@ -66,6 +72,68 @@ def check_events(events: Events) -> None:
             f"{events.folds} (numbered from 0) without signal events: signal events in each fold "
             f"are {', '.join(map(str, signal))}. Take fewer folds, or an event_number that "
             "spreads the events over them."
+        )
+
+
+def warn_of_forgotten_weight(plan: Plan) -> None:
+    """Warns where no weight is asked for, although a column is called so."""
+    columns: dict[str, None] = {}
+    unweighted: dict[str, None] = {}
+    for stream in plan.streams.values():
+        for job in stream.jobs:
+            process, weight = plan.request.processes[job.process], job.program.weight
+            if job.sample is None and process.role != "data" and not weight.columns:
+                kinds = stream.table.kinds
+                called = [n for n in kinds if _WEIGHT.search(n) and kinds[n] == "number"]
+                if called:
+                    unweighted[process.name] = None
+                    columns |= dict.fromkeys(called)
+    if unweighted:
+        named = sorted(columns, key=len)
+        more = f" and {len(named) - 5} more" if len(named) > 5 else ""
+        logger.warning(
+            "the events of %s are not weighted by any column, although there is %s%s: give it as "
+            "`weight` if it is one",
+            ", ".join(unweighted),
+            ", ".join(map(repr, named[:5])),
+            more,
+        )
+
+
+def warn_of_common_sentinels(collection: Collection) -> None:
+    """Warns where a value that means "missing" is a large part of a column, and may be a value."""
+    counts: dict[tuple[str, float], np.ndarray] = {}
+    for collected in collection.values():
+        for piece in collected.pieces:
+            for key, count in piece.shares.items():
+                counts[key] = counts.get(key, 0) + count
+    for sentinel in dict.fromkeys(sentinel for _, sentinel in counts):
+        parts = []
+        for (name, value), (hits, others, larger) in counts.items():
+            # Far outside the others it can mean nothing else.
+            if value == sentinel and hits >= 0.2 * (hits + others) and larger >= 0.1 * others:
+                parts.append(f"{name!r} ({hits} of {hits + others}, {hits / (hits + others):.0%})")
+        if parts:
+            logger.warning(
+                "missing = %g, which other values reach, takes away much of %s%s: if it is a value "
+                'there, say so by column, as in missing = {"*" = %g, column = []}',
+                sentinel,
+                ", ".join(parts[:5]),
+                f" and {len(parts) - 5} more columns" if len(parts) > 5 else "",
+                sentinel,
+            )
+
+
+def warn_of_few_signal(events: Events) -> None:
+    """Warns where folds have too few signal events to train and to judge."""
+    signal = np.bincount(events.fold[events.label == 1], minlength=events.folds)
+    if signal.min() < _FEW:
+        logger.warning(
+            "only %d signal events in %d folds, %d in the smallest: what is learned and chosen "
+            "from so few is mostly chance. Take more events, a looser selection, or fewer folds",
+            signal.sum(),
+            events.folds,
+            signal.min(),
         )
 
 
@@ -98,9 +166,7 @@ def _check_yields(events: Events, what: str) -> None:
             )
 
 
-def _check_variation(
-    variation: Variation, processes: Sequence[Process], event_number: str | None
-) -> None:
+def _check_variation(variation: Variation, processes: Sequence[Process], numbered: bool) -> None:
     known = [p.name for p in processes if p.role != "data"]
     if variation.processes is not None:
         if isinstance(variation.processes, str) or not variation.processes:
@@ -115,7 +181,7 @@ def _check_variation(
                     f"{nearest(name, known)} Known: {', '.join(known)}."
                 )
     if isinstance(variation, TreeVariation):
-        if event_number is None:
+        if not numbered:
             raise InputError(
                 f"variation {variation.name!r} has events of its own, which must be in the folds "
                 "of their nominal ones: give event_number."

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Float64, Int32, Integer
+from jaxtyping import Bool, Float, Float32, Float64, Int32, Int64, Integer, UInt64
 
 from difftune.data.pytree import register
 from difftune.data.variations import Direction, Files
@@ -73,7 +73,7 @@ class VariedSample:
     processes: tuple[str, ...]
 
 
-@register(static=("feature_names", "processes", "folds"))
+@register(static=("feature_names", "processes", "folds", "sentinels"))
 @dataclass(frozen=True, kw_only=True)
 class Events:
     """Columns of events, a jax pytree whose leaves are the arrays.
@@ -89,6 +89,7 @@ class Events:
         feature_names: Names of the variables.
         processes: All processes, also those without an event here.
         folds: How many folds there are.
+        sentinels: By name of a feature the values that were called missing, and are NaN here.
     """
 
     features: Float32[Array, "events variables"]
@@ -100,6 +101,7 @@ class Events:
     feature_names: tuple[str, ...]
     processes: tuple[Process, ...]
     folds: int
+    sentinels: tuple[tuple[str, tuple[float, ...]], ...] = ()
 
     def __len__(self) -> int:
         """How many events there are."""
@@ -114,7 +116,7 @@ class Events:
         *,
         feature_names: Sequence[str],
         processes: Sequence[Process],
-        event_number: Integer[Array, " events"] | None = None,
+        event_number: Integer[Array, " events"] | Integer[Array, "events columns"] | None = None,
         folds: int = 5,
         variations: Mapping[str, Any] | None = None,
     ) -> "Events":
@@ -127,7 +129,8 @@ class Events:
             feature_names: Names of the variables.
             processes: The processes; only their names and roles matter here.
             event_number: Decides the fold, and tells which event of a varied sample is the same;
-                without it the running number in the process decides the fold.
+                a column for each part of a key of several, such as run, section and event. Without
+                it the running number in the process decides the fold.
             folds: How many folds there are.
             variations: By name `(up, down)`, where both are weights [events], or both are
                 `Events`, and `down` may be None; or `VariedWeights` and `VariedSample` objects.
@@ -158,6 +161,12 @@ class Events:
             _check_finite(f"feature {name!r}", x[:, i], missing=True)
         _check_finite("weight", w)
         numbers = running_number(index) if event_number is None else np.asarray(event_number)
+        if numbers.ndim == 2:
+            numbers = key_of(list(numbers.T))
+        if numbers.shape != index.shape:
+            raise InputError(
+                f"event_number {numbers.shape} does not fit: there are {len(index)} events."
+            )
         events = cls(
             features=x,
             process=index,
@@ -289,6 +298,29 @@ class Events:
     def _with_role(self, *roles: Role) -> "Events":
         wanted = [i for i, p in enumerate(self.processes) if p.role in roles]
         return self.select(lambda e: np.isin(np.asarray(e.process), wanted))
+
+
+def key_of(columns: Sequence[Integer[Array, " events"]]) -> Int64[np.ndarray, " events"]:
+    """One number, 0 or larger, for a key of several columns, such as run, section and event.
+
+    The bits are mixed, so that the numbers spread evenly over folds whatever the columns are. Two
+    of ten million keys share a number with a probability of some 1e-5.
+    """
+    key = np.zeros(len(columns[0]), np.uint64)
+    for column in columns:
+        key = mixed(key ^ np.asarray(column).astype(np.uint64))
+    return (key >> np.uint64(1)).astype(np.int64)
+
+
+def mixed(numbers: UInt64[np.ndarray, " n"]) -> UInt64[np.ndarray, " n"]:
+    """A one-to-one map in which each bit depends on all: the generator SplitMix64.
+
+    Steele, Lea and Flood, doi:10.1145/2660193.2660195.
+    """
+    n = numbers + np.uint64(0x9E3779B97F4A7C15)
+    n = (n ^ (n >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    n = (n ^ (n >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return n ^ (n >> np.uint64(31))
 
 
 def fold_of(numbers: Integer[Array, " events"], folds: int) -> Int32[np.ndarray, " events"]:

@@ -1,9 +1,9 @@
-"""Expressions over named columns: read as Python, type-checked, evaluated by numexpr.
+"""Expressions over named columns: read as Python, type-checked, evaluated by numpy.
 
 The syntax is Python's: arithmetic, comparisons (also chained, also `in`), `and`/`or`/`not` or
-`&`/`|`/`~`, and the functions of numexpr. A column whose name is no Python name stands in
-backquotes. An integer or float where a condition is needed counts as true unless it is 0; a
-condition in arithmetic counts as 0 or 1.
+`&`/`|`/`~`, functions of numpy by name, and `pi`, `nan`, `inf`. A column whose name is no Python
+name stands in backquotes. An integer or float where a condition is needed counts as true unless it
+is 0; a condition in arithmetic counts as 0 or 1. Integers are exact, or refused.
 """
 
 import ast
@@ -11,47 +11,36 @@ import functools
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
-import numexpr
 import numpy as np
 
+from difftune.data.arithmetic import Beyond
+from difftune.data.compiling import (
+    CONSTANTS,
+    FUNCTIONS,
+    Code,
+    Kind,
+    Unfit,
+    compile_tree,
+    source,
+)
 from difftune.errors import InputError, nearest
 
-Kind = Literal["number", "bool", "string", "array", "other"]
-
-_TESTS = {"isnan", "isinf", "isfinite", "signbit"}
-_UNARY = {"abs", "ceil", "exp", "expm1", "floor", "log", "log10", "log1p", "log2", "round", "sign"}
-_UNARY |= {"sqrt", "trunc", "sin", "cos", "tan", "arcsin", "arccos", "arctan", "sinh", "cosh"}
-_UNARY |= {"tanh", "arcsinh", "arccosh", "arctanh"}
-_BINARY = {"arctan2", "contains", "copysign", "fmod", "hypot", "maximum", "minimum"}
-_FUNCTIONS = dict.fromkeys(_UNARY | _TESTS, 1) | dict.fromkeys(_BINARY, 2) | {"where": 3}
-_ARITHMETIC: dict[type[ast.operator], str] = {
-    ast.Add: "+",
-    ast.Sub: "-",
-    ast.Mult: "*",
-    ast.Div: "/",
-    ast.Mod: "%",
-    ast.Pow: "**",
-    ast.LShift: "<<",
-    ast.RShift: ">>",
-}
-_LOGIC: dict[type[ast.operator], str] = {
-    ast.BitAnd: "&",
-    ast.BitOr: "|",
-    ast.BitXor: "^",
-}
-_COMPARE: dict[type[ast.cmpop], str] = {
-    ast.Eq: "==",
-    ast.NotEq: "!=",
-    ast.Lt: "<",
-    ast.LtE: "<=",
-    ast.Gt: ">",
-    ast.GtE: ">=",
+# What C++ and ROOT's formulas write otherwise.
+_FOREIGN = {
+    r"&&": "write `and` for `&&`",
+    r"\|\|": "write `or` for `||`",
+    r"!(?!=)": "write `not` for `!`",
+    r"\?": "write `b if a else c`, or `where(a, b, c)`, for `a ? b : c`",
+    r"\^": "write `**` for a power, which `^` is not (and `!=` where just one of two conditions "
+    "shall hold)",
+    r"#": "leave comments out, and put a column with `#` in its name into backquotes",
+    r"::": "write functions without a namespace, as in `abs(x)`, and a column with colons in its "
+    "name in backquotes",
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Expression:
     """A syntactically sound expression.
 
@@ -59,16 +48,18 @@ class Expression:
         text: As the user wrote it.
         where: What it is for, for messages: "weight of process 'ttbar'".
         columns: Names that it uses, in the order of their first use.
+        constants: Names of mathematics that it uses, such as pi.
     """
 
     text: str
     where: str
     columns: tuple[str, ...]
+    constants: tuple[str, ...]
     _body: ast.expr
     _names: Mapping[str, str]
 
-    def typed(self, kind_of: Callable[[str], Kind]) -> tuple[str, Kind]:
-        """The code for numexpr, in which column i is called `c{i}`, and the kind of the result.
+    def typed(self, kind_of: Callable[[str], Kind]) -> Code:
+        """What is to be done, and the kind of the result.
 
         Args:
             kind_of: Kind of a column; raises for one that does not exist.
@@ -76,16 +67,49 @@ class Expression:
         Raises:
             InputError: An operation that does not fit the kinds.
         """
-        return _Compiler(self, kind_of).compile(self._body)
+
+        def known(name: str) -> Kind:
+            kind = kind_of(name)
+            if kind in ("array", "other"):
+                what = "an array for each event" if kind == "array" else "neither number nor text"
+                raise self.error(
+                    f"column {name!r} holds {what}. Write a flat branch with one number an event."
+                )
+            return kind
+
+        try:
+            return compile_tree(self._body, self._column, known)
+        except (Unfit, Beyond) as error:
+            raise self.error(str(error)) from error
+
+    def values(self, code: Code, value_of: Callable[[str], np.ndarray], rows: int) -> np.ndarray:
+        """Values of the expression [rows]: bool, number or bytes.
+
+        Args:
+            code: From `typed`.
+            value_of: Values [rows] of a column.
+            rows: How many rows there are.
+
+        Raises:
+            InputError: An integer does not fit, or bits are asked of what is none.
+        """
+        try:
+            return code.run(value_of, rows)
+        except Beyond as error:
+            raise self.error(f"{error}.") from error
 
     def error(self, problem: str) -> InputError:
         """An error that names this expression."""
-        return InputError(f"{self.where}: `{self.text}`: {problem}")
+        shown = self.text if len(self.text) < 1000 else f"{self.text[:1000]}..."
+        return InputError(f"{self.where}: `{shown}`: {problem}")
+
+    def _column(self, name: str) -> str | None:
+        return None if name in self.constants else self._names.get(name, name)
 
 
 def column(name: str, where: str) -> Expression:
     """The expression that is just this column, whatever its name looks like."""
-    return Expression(name, where, (name,), ast.Name("_0"), {"_0": name})
+    return Expression(name, where, (name,), (), ast.Name("_0"), {"_0": name})
 
 
 def parse(text: object, where: str) -> Expression:
@@ -110,77 +134,53 @@ def _parse(text: str, where: str) -> Expression:
         names[key] = match[1]
         return key
 
-    source = re.sub(r"`([^`]+)`", quoted, text.strip())
-    for wrong, right in (("&&", "and"), ("||", "or")):
-        if wrong in source:
-            raise InputError(f"{where}: `{text}`: write `{right}` for `{wrong}`.")
+    code = re.sub(r"`([^`]+)`", quoted, " ".join(text.split("\n")).strip())
+    expression = Expression(text, where, (), (), ast.Constant(True), names)
+    bare = re.sub(r"'[^']*'|\"[^\"]*\"", "''", code)
+    for foreign, remedy in _FOREIGN.items():
+        if re.search(foreign, bare):
+            raise expression.error(f"{remedy}.")
     try:
-        body = ast.parse(source, mode="eval").body
+        body = ast.parse(code, mode="eval").body
+    except (RecursionError, MemoryError):
+        raise expression.error(
+            "too long or too deep for Python: make `derived` columns of parts of it, and join them."
+        ) from None
     except (SyntaxError, ValueError) as error:
-        hint = " A comparison is written `==`." if re.search(r"[^=!<>]=[^=]", source) else ""
-        hint = hint or (" Write `not` for `!`." if re.search(r"!(?!=)", source) else "")
+        hint = " A comparison is written `==`." if re.search(r"[^=!<>]=[^=]", bare) else ""
         reason = error.msg if isinstance(error, SyntaxError) else str(error)
         raise InputError(f"{where}: `{text}` is not an expression: {reason}.{hint}") from None
-    expression = Expression(text, where, (), body, names)
-    _check_parentheses(expression, source)
-    used = [
-        node
-        for node in ast.walk(body)
-        if isinstance(node, ast.Name) and not _is_function(node, body)
-    ]
+    expression = Expression(text, where, (), (), body, names)
+    nodes = list(ast.walk(body))
+    calls = [node for node in nodes if isinstance(node, ast.Call)]
+    functions = {id(call.func) for call in calls}
+    used = [node for node in nodes if isinstance(node, ast.Name) and id(node) not in functions]
     used.sort(key=lambda node: (node.lineno, node.col_offset))
-    columns = tuple(dict.fromkeys(names.get(node.id, node.id) for node in used))
-    expression = Expression(text, where, columns, body, names)
-    for node in ast.walk(body):
+    constants = {node.id: None for node in used if node.id in CONSTANTS}
+    columns = {names.get(n.id, n.id): None for n in used if n.id not in constants}
+    expression = Expression(text, where, tuple(columns), tuple(constants), body, names)
+    _check_parentheses(expression, code, nodes)
+    for call in calls:
+        _check_call(expression, call)
+    for node in nodes:
         if isinstance(node, ast.Attribute):
             raise expression.error(
-                f"a column with a dot in its name is written in backquotes: `{ast.unparse(node)}`."
+                f"a column with a dot in its name is written in backquotes: `{source(node)}`."
             )
-        if isinstance(node, ast.Call):
-            _check_call(expression, node)
     return expression
 
 
-def evaluate(
-    code: str,
-    columns: tuple[str, ...],
-    value_of: Callable[[str], np.ndarray],
-    rows: int,
-) -> np.ndarray:
-    """Evaluates the code that `Expression.typed` made.
-
-    Args:
-        code: What to evaluate, in terms of `c0`, `c1`, ...
-        columns: The names of these columns.
-        value_of: Values [rows] of a column.
-        rows: How many rows there are, which a constant cannot tell.
-    """
-    values = {f"c{i}": _widened(value_of(name)) for i, name in enumerate(columns)}
-    result = numexpr.evaluate(code, local_dict=values, global_dict={}, sanitize=False)
-    return np.broadcast_to(result, (rows,))
-
-
-def _widened(values: np.ndarray) -> np.ndarray:
-    # Products of 32-bit integers would wrap around silently.
-    if values.dtype.kind in "iu" and values.dtype.itemsize < 8:
-        return values.astype(np.int64)
-    return values
-
-
-def _is_function(node: ast.Name, body: ast.expr) -> bool:
-    return any(isinstance(call, ast.Call) and call.func is node for call in ast.walk(body))
-
-
-def _check_parentheses(expression: Expression, source: str) -> None:
+def _check_parentheses(expression: Expression, code: str, nodes: list[ast.AST]) -> None:
     """Refuses `a > 1 & b > 2`, which Python reads as `a > (1 & b) > 2`."""
-    raw = source.encode()
-    for node in ast.walk(expression._body):
-        if not isinstance(node, ast.Compare) or "\n" in source:
+    raw = code.encode()
+    for node in nodes:
+        if not isinstance(node, ast.Compare):
             continue
         for operand in (node.left, *node.comparators):
-            if isinstance(operand, ast.BinOp) and type(operand.op) in _LOGIC:
-                before = raw[: operand.col_offset].rstrip()
-                after = raw[operand.end_col_offset or 0 :].lstrip()
+            if isinstance(operand, ast.BinOp) and isinstance(operand.op, ast.BitAnd | ast.BitOr):
+                before = raw[max(0, operand.col_offset - 100) : operand.col_offset].rstrip()
+                end = operand.end_col_offset or 0
+                after = raw[end : end + 100].lstrip()
                 if not (before.endswith(b"(") and after.startswith(b")")):
                     raise expression.error(
                         "`&` and `|` bind closer than comparisons: write `(a > 1) & (b > 2)`, or "
@@ -189,138 +189,14 @@ def _check_parentheses(expression: Expression, source: str) -> None:
 
 
 def _check_call(expression: Expression, node: ast.Call) -> None:
-    name = node.func.id if isinstance(node.func, ast.Name) else ast.unparse(node.func)
+    name = node.func.id if isinstance(node.func, ast.Name) else source(node.func)
     if name in ("min", "max"):
         raise expression.error(f"write `{name}imum(a, b)` for the {name}imum of two values.")
-    if name not in _FUNCTIONS:
+    if name not in FUNCTIONS:
         raise expression.error(
-            f"there is no function {name!r}.{nearest(name, _FUNCTIONS)} "
-            f"Known: {', '.join(sorted(_FUNCTIONS))}."
+            f"there is no function {name!r}.{nearest(name, FUNCTIONS)} "
+            f"Known: {', '.join(sorted(FUNCTIONS))}."
         )
-    if node.keywords or len(node.args) != _FUNCTIONS[name]:
-        raise expression.error(f"{name} takes {_FUNCTIONS[name]} argument(s).")
-
-
-class _Compiler:
-    """Turns the syntax tree into numexpr's dialect, with the kinds of the columns known."""
-
-    def __init__(self, expression: Expression, kind_of: Callable[[str], Kind]) -> None:
-        self.expression = expression
-        self.kind_of = kind_of
-
-    def compile(self, node: ast.expr) -> tuple[str, Kind]:
-        match node:
-            case ast.Name():
-                return self.name(node)
-            case ast.Constant(value=bool(value)):
-                return str(value), "bool"
-            case ast.Constant(value=int(value) | float(value)):
-                return repr(value), "number"
-            case ast.Constant(value=str(value)):
-                return repr(value.encode()), "string"
-            case ast.Constant(value=bytes(value)):
-                return repr(value), "string"
-            case ast.UnaryOp(op=ast.Not(), operand=operand):
-                return f"(~{self.condition(operand)})", "bool"
-            case ast.UnaryOp(op=ast.Invert(), operand=operand):
-                code, kind = self.compile(operand)
-                self.refuse_string(operand, kind)
-                return f"(~{code})", kind
-            case ast.UnaryOp(op=ast.USub(), operand=operand):
-                return f"(-{self.number(operand)})", "number"
-            case ast.UnaryOp(op=ast.UAdd(), operand=operand):
-                return self.number(operand), "number"
-            case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
-                symbol = _ARITHMETIC[type(op)]
-                return f"({self.number(left)} {symbol} {self.number(right)})", "number"
-            case ast.BinOp(left=left, op=op, right=right) if type(op) in _LOGIC:
-                return self.logic(left, _LOGIC[type(op)], right)
-            case ast.BoolOp(op=op, values=values):
-                symbol = " & " if isinstance(op, ast.And) else " | "
-                return (
-                    f"({symbol.join(self.condition(value) for value in values)})",
-                    "bool",
-                )
-            case ast.Compare(left=left, ops=ops, comparators=comparators):
-                operands = [left, *comparators]
-                parts = [self.compare(operands[i], op, operands[i + 1]) for i, op in enumerate(ops)]
-                return f"({' & '.join(parts)})", "bool"
-            case ast.Call():
-                return self.call(node)
-            case ast.IfExp(test=test, body=body, orelse=orelse):
-                args = (self.condition(test), self.number(body), self.number(orelse))
-                return f"where({', '.join(args)})", "number"
-            case ast.Subscript():
-                raise self.expression.error(
-                    f"`{ast.unparse(node)}`: elements of arrays cannot be taken. Write a flat "
-                    "branch (or put a name that has brackets into backquotes)."
-                )
-        raise self.expression.error(f"`{ast.unparse(node)}` is not understood here.")
-
-    def name(self, node: ast.Name) -> tuple[str, Kind]:
-        name = self.expression._names.get(node.id, node.id)
-        kind = self.kind_of(name)
-        if kind in ("array", "other"):
-            what = "an array for each event" if kind == "array" else "neither number nor text"
-            raise self.expression.error(
-                f"column {name!r} holds {what}. Write a flat branch with one number an event."
-            )
-        return f"c{self.expression.columns.index(name)}", kind
-
-    def refuse_string(self, node: ast.expr, kind: Kind) -> None:
-        if kind == "string":
-            raise self.expression.error(
-                f"`{ast.unparse(node)}` is a text; it can only be compared with a text, as in "
-                "`label == 's'`."
-            )
-
-    def number(self, node: ast.expr) -> str:
-        code, kind = self.compile(node)
-        self.refuse_string(node, kind)
-        return f"where({code}, 1, 0)" if kind == "bool" else code
-
-    def condition(self, node: ast.expr) -> str:
-        code, kind = self.compile(node)
-        self.refuse_string(node, kind)
-        return code if kind == "bool" else f"({code} != 0)"
-
-    def logic(self, left: ast.expr, symbol: str, right: ast.expr) -> tuple[str, Kind]:
-        kinds = {self.compile(left)[1], self.compile(right)[1]}
-        if "bool" in kinds:
-            return f"({self.condition(left)} {symbol} {self.condition(right)})", "bool"
-        return f"({self.number(left)} {symbol} {self.number(right)})", "number"
-
-    def compare(self, left: ast.expr, op: ast.cmpop, right: ast.expr) -> str:
-        if isinstance(op, ast.In | ast.NotIn):
-            if not isinstance(right, ast.Tuple | ast.List | ast.Set) or not right.elts:
-                raise self.expression.error("`in` is followed by a list, as in `x in (1, 2)`.")
-            parts = [self.compare(left, ast.Eq(), element) for element in right.elts]
-            joined = f"({' | '.join(parts)})"
-            return f"(~{joined})" if isinstance(op, ast.NotIn) else joined
-        if type(op) not in _COMPARE:
-            raise self.expression.error("write `==` or `!=` for `is`.")
-        kinds = (self.compile(left)[1], self.compile(right)[1])
-        if (kinds[0] == "string") != (kinds[1] == "string"):
-            texts = f"`{ast.unparse(left)}` and `{ast.unparse(right)}`"
-            raise self.expression.error(f"{texts}: a text and a number cannot be compared.")
-        if kinds[0] == "string":
-            codes = (self.compile(left)[0], self.compile(right)[0])
-        else:
-            codes = (self.number(left), self.number(right))
-        return f"({codes[0]} {_COMPARE[type(op)]} {codes[1]})"
-
-    def call(self, node: ast.Call) -> tuple[str, Kind]:
-        name = node.func.id if isinstance(node.func, ast.Name) else ""
-        if name == "contains":
-            parts = [self.compile(argument) for argument in node.args]
-            if any(kind != "string" for _, kind in parts):
-                raise self.expression.error("contains takes two texts.")
-            return f"contains({parts[0][0]}, {parts[1][0]})", "bool"
-        if name == "where":
-            test, yes, no = node.args
-            return (
-                f"where({self.condition(test)}, {self.number(yes)}, {self.number(no)})",
-                "number",
-            )
-        arguments = ", ".join(self.number(argument) for argument in node.args)
-        return f"{name}({arguments})", "bool" if name in _TESTS else "number"
+    arguments = FUNCTIONS[name][0]
+    if node.keywords or len(node.args) != arguments:
+        raise expression.error(f"{name} takes {arguments} argument(s).")

@@ -24,12 +24,40 @@ class Missing:
 
     @classmethod
     def of(cls, missing: Sentinels | Mapping[str, Sentinels] | None) -> "Missing":
-        """From what the user gives to `read`."""
+        """From what the user gives to `read`; in a mapping, "*" stands for all other columns."""
         if missing is None:
             return cls()
         if isinstance(missing, Mapping):
-            return cls((), {name: _numbers(value, name) for name, value in missing.items()})
+            special = {name: _numbers(value, name) for name, value in missing.items()}
+            return cls(special.pop("*", ()), special)
         return cls(_numbers(missing, ""))
+
+    def sentinels(self, features: Sequence[str]) -> tuple[tuple[str, tuple[float, ...]], ...]:
+        """By name of a feature the values that mean "missing", besides NaN."""
+        by_name = ((name, self.special.get(name, self.default)) for name in features)
+        return tuple(
+            (name, tuple(v for v in values if v == v)) for name, values in by_name if values
+        )
+
+    def shares(self, name: str, values: np.ndarray) -> dict[float, np.ndarray]:
+        """How much of a column the values take away that are missing in *every* column.
+
+        Returns:
+            For each of them the number of values [3] that are equal to it, that are there, and that
+            are there and at least as large in magnitude. None where the user spoke of the column.
+        """
+        if name in self.special or values.dtype.kind not in "iuf":
+            return {}
+        there = ~np.isnan(values)
+        for sentinel in self.default:
+            there &= values != sentinel
+        size = np.abs(values[there].astype(float))
+        counts = {}
+        for sentinel in self.default:
+            if sentinel == sentinel:
+                hits = int((values == sentinel).sum())
+                counts[sentinel] = np.array([hits, len(size), (size >= abs(sentinel)).sum()])
+        return counts
 
     def mask(self, name: str, values: np.ndarray) -> np.ndarray | None:
         """Where `values` [events] of this column are missing; None if nowhere."""

@@ -2,14 +2,18 @@
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
 
 import numpy as np
 
-from difftune.data.expressions import Expression, Kind, evaluate, parse
+from difftune.data.compiling import Code, Kind
+from difftune.data.expressions import Expression, parse
 from difftune.data.missing import Missing
 from difftune.data.table import Table
 from difftune.errors import InputError, nearest
+
+_DEEP = 100
 
 
 def parse_derived(derived: Mapping[str, str]) -> dict[str, Expression]:
@@ -19,19 +23,23 @@ def parse_derived(derived: Mapping[str, str]) -> dict[str, Expression]:
         InputError: A bad expression, or one that needs itself.
     """
     parsed = {name: parse(text, f"derived {name!r}") for name, text in derived.items()}
-
-    def visit(name: str, above: tuple[str, ...]) -> None:
-        if name in above:
-            circle = " -> ".join((*above[above.index(name) :], name))
+    uses = {name: [n for n in e.columns if n in parsed] for name, e in parsed.items()}
+    try:
+        order = tuple(TopologicalSorter(uses).static_order())
+    except CycleError as error:
+        circle = error.args[1][::-1]
+        raise InputError(
+            f"derived {circle[0]!r} needs itself ({' -> '.join(circle)}): give it a name that no "
+            "column has."
+        ) from None
+    depth: dict[str, int] = {}
+    for name in order:
+        depth[name] = 1 + max((depth[used] for used in uses[name]), default=0)
+        if depth[name] > _DEEP:
             raise InputError(
-                f"derived {name!r} needs itself ({circle}): give it a name that no column has."
+                f"derived {name!r} is made in more than {_DEEP} steps, each from the one before: "
+                "join some of them."
             )
-        for used in parsed[name].columns:
-            if used in parsed:
-                visit(used, (*above, name))
-
-    for name in parsed:
-        visit(name, ())
     return parsed
 
 
@@ -50,6 +58,7 @@ class Names:
     derived: Mapping[str, Expression]
     replaced: Mapping[str, Expression]
     missing: Missing
+    _codes: dict[Expression, Code] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Refuses a derived name that hides a column."""
@@ -72,7 +81,7 @@ class Names:
             InputError: There is no such column.
         """
         if name in self.replaced:
-            return self.plain.code(self.replaced[name])[1]
+            return self.plain.code(self.replaced[name]).kind
         if name in self.derived:
             self.code(self.derived[name])
             return "number"
@@ -83,18 +92,34 @@ class Names:
             )
         return self.table.kinds[name]
 
-    def code(self, expression: Expression) -> tuple[str, Kind]:
-        """Code and kind of an expression (see `Expression.typed`)."""
-        return expression.typed(lambda name: self.kind(name, expression))
+    def code(self, expression: Expression) -> Code:
+        """Code and kind of an expression (see `Expression.typed`).
+
+        Raises:
+            InputError: It does not fit the columns.
+        """
+        if expression not in self._codes:
+            for name in expression.constants:
+                if name in self.table.kinds or name in self.derived:
+                    raise expression.error(
+                        f"{name} is a constant, and a {self.table.noun} of {self.table.place} is "
+                        f"called so too: write `{name}` in backquotes for that."
+                    )
+            self._codes[expression] = expression.typed(lambda name: self.kind(name, expression))
+        return self._codes[expression]
 
     def needed(self, expression: Expression) -> set[str]:
         """The columns of the table that an expression needs."""
         columns: set[str] = set()
-        for name in expression.columns:
+        todo, seen = list(expression.columns), set(expression.columns)
+        while todo:
+            name = todo.pop()
             if name in self.replaced:
                 columns |= self.plain.needed(self.replaced[name])
             elif name in self.derived:
-                columns |= self.needed(self.derived[name])
+                used = set(self.derived[name].columns) - seen
+                seen |= used
+                todo += used
             else:
                 columns.add(name)
         return columns
@@ -134,24 +159,10 @@ class Values:
             expression: What to evaluate.
             clean: Take missing values for NaN; otherwise for what they are in the table.
         """
-        code, kind = self.names.code(expression)
-        if len(expression.columns) == 1 and code == "c0":
-            return self.value(expression.columns[0], clean=clean)
-        try:
-            return evaluate(
-                code,
-                expression.columns,
-                lambda name: self.value(name, clean=clean),
-                len(self),
-            )
-        except (
-            NotImplementedError,
-            TypeError,
-            ValueError,
-            KeyError,
-            SyntaxError,
-        ) as error:
-            raise expression.error(f"cannot be evaluated ({kind}): {error}") from error
+        code = self.names.code(expression)
+        if len(code.steps) == 1 and isinstance(code.steps[0], str):
+            return self.value(code.steps[0], clean=clean)
+        return expression.values(code, lambda name: self.value(name, clean=clean), len(self))
 
     def value(self, name: str, *, clean: bool = False) -> np.ndarray:
         """Values of a column [rows], cleaned ones with NaN where they are missing."""
@@ -163,6 +174,15 @@ class Values:
                 values = np.where(missing, np.array(np.nan, np.result_type(values, 0.0)), values)
             self._cache[name, clean] = values
         return self._cache[name, clean]
+
+    def shares(self) -> dict[tuple[str, float], np.ndarray]:
+        """What is missing of the columns of the table so far: see `Missing.shares`."""
+        return {
+            (name, sentinel): counts
+            for name in self._missing
+            if name in self.columns and name not in self.names.replaced
+            for sentinel, counts in self.names.missing.shares(name, self.columns[name]).items()
+        }
 
     def missing(self, name: str) -> np.ndarray | None:
         """Where a column is missing: by its own value, or that of a column it is made from."""

@@ -35,7 +35,7 @@ class Request:
     files: Files | None
     features: tuple[str, ...]
     weight: str
-    number: Expression | None
+    number: tuple[Expression, ...]
     derived: Mapping[str, Expression]
     selection: str | None
     missing: Missing

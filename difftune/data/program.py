@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from difftune.data.events import key_of
 from difftune.data.expressions import Expression, column
 from difftune.data.names import Names, Values
 from difftune.data.variations import Direction
@@ -17,13 +18,18 @@ UNTOUCHED = "If it does not touch this process, list those that it does as its `
 
 @dataclass(frozen=True)
 class Piece:
-    """The selected events of one process in one chunk."""
+    """The selected events of one process in one chunk.
+
+    `place` is the table that they are from, `shares` how much of it is missing (`Missing.shares`).
+    """
 
     features: np.ndarray
     weight: np.ndarray
     fold: np.ndarray
     number: np.ndarray
     weights: Mapping[WeightKey, np.ndarray]
+    place: str
+    shares: Mapping[tuple[str, float], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,7 @@ class Program:
         features: Names of the features.
         weight: The weight.
         weights: Varied weights.
-        number: Event number; None for the running number.
+        number: Event number, or the columns of which it is made; none for the running number.
         folds: Number of folds.
     """
 
@@ -48,7 +54,7 @@ class Program:
     features: tuple[str, ...]
     weight: Expression
     weights: Mapping[WeightKey, Expression]
-    number: Expression | None
+    number: tuple[Expression, ...]
     folds: int
 
     @property
@@ -75,9 +81,9 @@ class Program:
                 raise InputError(f"{error} {UNTOUCHED}") from error
         expressions = [*self.selection, self.weight, *self.weights.values()]
         expressions += [column(name, self.who) for name in self.features]
-        if self.number is not None:
-            self._refuse_text(self.number)
-            expressions.append(self.number)
+        for part in self.number:
+            self._refuse_text(part)
+            expressions.append(part)
         needed: set[str] = set().union(*(self.names.needed(e) for e in expressions))
         if not needed:
             raise InputError(f"{self.who}: no feature is made from a column of the file.")
@@ -106,13 +112,16 @@ class Program:
         for i, name in enumerate(self.features):
             features[:, i] = self._feature(values, name)
         weights = {key: self._weight(values, e) for key, e in self.weights.items()}
-        numbers = values.entry + offset if self.number is None else self._number(values)
+        parts = [self._number(values, part) for part in self.number]
+        numbers = parts[0] if len(parts) == 1 else key_of(parts) if parts else values.entry + offset
         return Piece(
             features=features,
             weight=self._weight(values, self.weight),
             fold=(numbers % self.folds).astype(np.int32),
             number=numbers.astype(np.int64),
             weights=weights,
+            place=self.names.table.place,
+            shares={} if self.sample else values.shares(),
         )
 
     def _check_features(self) -> None:
@@ -138,18 +147,17 @@ class Program:
                 )
 
     def _refuse_text(self, expression: Expression) -> None:
-        if self.names.code(expression)[1] == "string":
+        if self.names.code(expression).kind == "string":
             raise expression.error("is a text; compare it, as in `label == 's'`.")
 
     def _try(self, expressions: Sequence[Expression], needed: set[str]) -> None:
-        """Evaluates on one made-up row, so that what numexpr refuses is found before reading."""
-        blank = {"string": np.array([b"x"]), "bool": np.array([True])}
+        """Evaluates on no rows, so that constants beyond all numbers are found before reading."""
+        blank = {"string": np.zeros(0, "S1"), "bool": np.zeros(0, bool)}
         kinds = self.names.table.kinds
-        one = {name: blank.get(kinds[name], np.ones(1, np.int64)) for name in needed}
-        values = Values(self.names, one, np.zeros(1, np.int64))
-        with np.errstate(all="ignore"):
-            for expression in expressions:
-                values.evaluate(expression)
+        none = {name: blank.get(kinds[name], np.zeros(0, np.int64)) for name in needed}
+        values = Values(self.names, none, np.zeros(0, np.int64))
+        for expression in expressions:
+            values.evaluate(expression)
 
     def _feature(self, values: Values, name: str) -> np.ndarray:
         with np.errstate(over="ignore"):
@@ -182,16 +190,15 @@ class Program:
             )
         return weight
 
-    def _number(self, values: Values) -> np.ndarray:
-        assert self.number is not None
-        numbers = np.asarray(values.evaluate(self.number))
+    def _number(self, values: Values, part: Expression) -> np.ndarray:
+        numbers = np.asarray(values.evaluate(part))
         if numbers.dtype.kind == "f":
             with np.errstate(invalid="ignore"):
                 bad = ~np.isfinite(numbers) | (numbers != np.floor(numbers))
             bad |= np.abs(numbers) > 2**53
             if bad.any():
                 raise InputError(
-                    f"{self.who}: event number `{self.number.text}`: "
+                    f"{self.who}: event number `{part.text}`: "
                     f"{self._count(values, bad, numbers, 'no whole numbers')}."
                 )
             return numbers.astype(np.int64)

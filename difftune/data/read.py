@@ -4,8 +4,16 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from difftune.data.assemble import assemble
-from difftune.data.check import check_events, check_request, warn_of_sentinels
+from difftune.data.check import (
+    check_events,
+    check_request,
+    warn_of_common_sentinels,
+    warn_of_few_signal,
+    warn_of_forgotten_weight,
+    warn_of_sentinels,
+)
 from difftune.data.collect import Progress, collect
+from difftune.data.copies import check_copies, on_duplicates
 from difftune.data.events import Events, Process
 from difftune.data.expressions import parse
 from difftune.data.missing import Missing, Sentinels
@@ -13,6 +21,7 @@ from difftune.data.names import parse_derived
 from difftune.data.plan import Plan, Request
 from difftune.data.sources import rows_in
 from difftune.data.variations import Files, Variation
+from difftune.errors import InputError
 
 logger = logging.getLogger("difftune")
 
@@ -23,11 +32,12 @@ def read(
     processes: Sequence[Process],
     features: Sequence[str],
     weight: str = "1",
-    event_number: str | None = None,
+    event_number: str | Sequence[str] | None = None,
     derived: Mapping[str, str] | None = None,
     selection: str | None = None,
     missing: Sentinels | Mapping[str, Sentinels] | None = None,
     folds: int = 5,
+    duplicates: str = "warn",
     variations: Sequence[Variation] = (),
     chunk_size: str | int = "100 MB",
     progress: Progress | None = None,
@@ -41,15 +51,19 @@ def read(
         processes: What the events are: see `Process`.
         features: Names of columns, or of derived features.
         weight: Expression for the weight of simulated events, in expected events.
-        event_number: Column (or expression) whose value modulo `folds` is the fold. Without it
-            the running number of the entry within its process takes its place.
+        event_number: Column (or expression) whose value modulo `folds` is the fold. Or the columns
+            that tell events apart together, such as `["run", "lumi", "event"]`: a number is made
+            of them. Without it the running number of the entry within its process takes its place.
         derived: Further features by name, as expressions, which can use each other.
         selection: Expression that all events fulfil.
         missing: The value or values that mean "missing", such as -999; NaN only if it is among
-            them. For all columns, or as a mapping by column. Features have NaN there, and so
+            them. For all columns, or as a mapping by column, in which "*" stands for all that are
+            not named, as in `{"*": -999, "charge": []}`. Features have NaN there, and so
             have derived features that are made from a missing value. Selections and weights see
             the columns as they are.
         folds: How many folds there are.
+        duplicates: What happens where a process has events more than once (of equal event number;
+            without one, of equal features and weight): "warn", "refuse" or "allow".
         variations: Systematic variations.
         chunk_size: How much is read at once: events, or memory as in "100 MB".
         progress: Called after each chunk with the entries read so far, and all there are (None
@@ -61,11 +75,11 @@ def read(
     Raises:
         InputError: The input is wrong; the message names the place and the remedy.
     """
-    check_request(processes, features, folds, variations, event_number)
+    keys = _keys(event_number)
+    check_request(processes, features, folds, variations, numbered=bool(keys))
+    wanted = on_duplicates(duplicates)
     parsed = parse_derived(derived or {})
-    number = None
-    if event_number is not None:
-        number = parse(event_number, "event_number")
+    number = tuple(parse(key, "event_number") for key in keys)
     if selection is not None:
         parse(selection, "selection")
     parse(weight, "weight")
@@ -83,8 +97,22 @@ def read(
     )
     rows_in(chunk_size, 1)
     plan = Plan(request)
-    events = assemble(request, collect(plan, chunk_size, progress))
+    warn_of_forgotten_weight(plan)
+    collection = collect(plan, chunk_size, progress)
+    warn_of_common_sentinels(collection)
+    check_copies(request, collection, wanted)
+    events = assemble(request, collection)
     check_events(events)
     warn_of_sentinels(events)
+    warn_of_few_signal(events)
     logger.info("read %d events of %d processes", len(events), len(processes))
     return events
+
+
+def _keys(event_number: str | Sequence[str] | None) -> list[str]:
+    if event_number is None:
+        return []
+    keys = [event_number] if isinstance(event_number, str) else list(event_number)
+    if not keys:
+        raise InputError("event_number = []: name at least one column, or leave it out.")
+    return keys

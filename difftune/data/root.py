@@ -3,15 +3,15 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import awkward as ak
 import numpy as np
 import uproot
 
-from difftune.data.expressions import Kind
+from difftune.data.compiling import Kind
 from difftune.data.table import Chunk, Table
 from difftune.errors import InputError, nearest
 
 _CLASSES = ("TTree", "TNtuple", "TNtupleD", "ROOT::RNTuple")
-_NUMBERS = ("int", "float", "double", "real", "char", "short", "long")
 
 
 def open_root(file: str, tree: str | None, where: str) -> Table:
@@ -61,56 +61,122 @@ def _is_ntuple(tree: Any) -> bool:
 
 
 def _kinds(tree: Any) -> dict[str, Kind]:
-    if _is_ntuple(tree):
-        return {f.name: _kind_of_type(f.typename) for f in tree.fields}
-    # Of two branches with one name (in different parents) the first is the outer one.
     kinds: dict[str, Kind] = {}
+    if _is_ntuple(tree):
+        for name, form in _forms(tree):
+            kinds |= _kinds_of_form(name, form)
+        return kinds
+    # Of two branches with one name (in different parents) the first is the outer one.
     for branch in tree.itervalues(recursive=True):
-        kinds.setdefault(branch.name, _kind_of_branch(branch))
+        for name, kind in _kinds_of_branch(branch).items():
+            kinds.setdefault(name, kind)
     return kinds
 
 
-def _kind_of_branch(branch: Any) -> Kind:
+def _kinds_of_branch(branch: Any) -> dict[str, Kind]:
+    """The kind of a branch; of a list of leaves also those of `branch.leaf`."""
+    name = _shown(branch.name)
     try:
         form = branch.interpretation
     except Exception:
-        return "other"
-    if isinstance(form, uproot.interpretation.numerical.AsDtype):
-        dtype = form.to_dtype
-        if dtype.shape:
-            return "array"
-        return "bool" if dtype.kind == "b" else "number" if dtype.kind in "iuf" else "other"
+        return {name: "other"}
+    # Also `Double32_t` and `Float16_t`, which are stored in fewer bits.
+    if isinstance(form, uproot.interpretation.numerical.Numerical):
+        dtype = np.dtype(form.numpy_dtype)
+        kinds: dict[str, Kind] = {name: _kind_of_dtype(dtype)}
+        for leaf in dtype.names or ():
+            kinds[f"{name}.{_shown(leaf)}"] = _kind_of_dtype(dtype[leaf])
+        return kinds
     if isinstance(form, uproot.interpretation.strings.AsStrings):
-        return "string"
+        return {name: "string"}
     jagged = isinstance(form, uproot.interpretation.jagged.AsJagged)
-    return "array" if jagged or "vector<" in str(branch.typename) else "other"
+    return {name: "array" if jagged or "vector<" in str(branch.typename) else "other"}
 
 
-def _kind_of_type(name: str) -> Kind:
-    plain = name.replace("std::", "").strip()
-    if plain == "bool":
-        return "bool"
-    if plain == "string":
-        return "string"
-    if "<" in plain or "[" in plain:
+def _kind_of_dtype(dtype: np.dtype) -> Kind:
+    if dtype.shape:
         return "array"
-    number = plain.removesuffix("_t").rstrip("0123456789").removeprefix("u")
-    return "number" if number in _NUMBERS else "other"
+    return "bool" if dtype.kind == "b" else "number" if dtype.kind in "iuf" else "other"
+
+
+def _forms(ntuple: Any) -> Iterator[tuple[str, Any]]:
+    """The awkward form of each field that uproot can read."""
+    for field in ntuple.fields:
+        try:
+            none = ntuple.arrays(filter_name=[field.name], entry_start=0, entry_stop=0)
+            yield field.name, none[field.name].layout.form
+        except Exception:
+            yield field.name, None
+
+
+def _kinds_of_form(name: str, form: Any) -> dict[str, Kind]:
+    """The kind of a field, and those of its own fields as `name.field`."""
+    while getattr(form, "is_option", False) or getattr(form, "is_indexed", False):
+        form = form.content
+    if getattr(form, "is_numpy", False):
+        shaped = np.dtype((form.primitive, form.inner_shape))
+        return {name: _kind_of_dtype(shaped)}
+    if getattr(form, "is_list", False):
+        return {name: "string" if form.parameter("__array__") == "string" else "array"}
+    kinds: dict[str, Kind] = {name: "other"}
+    if getattr(form, "is_record", False):
+        for field in form.fields:
+            kinds |= _kinds_of_form(f"{name}.{field}", form.content(field))
+    return kinds
 
 
 def _chunks(tree: Any, columns: Sequence[str], step: int, rows: int) -> Iterator[Chunk]:
-    wanted = set(columns)
-    if _is_ntuple(tree):
-        chosen: dict[str, Any] = {"filter_name": lambda name: name in wanted}
-    else:
-        chosen = {"filter_branch": lambda branch: branch.name in wanted}
     for start in range(0, rows, step):
         stop = min(start + step, rows)
-        arrays = tree.arrays(entry_start=start, entry_stop=stop, library="np", **chosen)
-        yield start, {name: _flat(arrays[name]) for name in columns}
+        found = _fields if _is_ntuple(tree) else _branches
+        yield start, found(tree, columns, start, stop)
+
+
+def _fields(ntuple: Any, columns: Sequence[str], start: int, stop: int) -> dict[str, np.ndarray]:
+    wanted = list(columns)
+    arrays = ntuple.arrays(filter_name=wanted, entry_start=start, entry_stop=stop)
+    found = {}
+    for name in wanted:
+        values = arrays
+        for part in (name,) if name in arrays.fields else name.split("."):
+            values = values[part]
+        if "?" in str(values.type):
+            # Only a float can say that there is no value.
+            values = ak.fill_none(ak.values_astype(values, np.float64), np.nan)
+        found[name] = _flat(ak.to_numpy(values))
+    return found
+
+
+def _branches(tree: Any, columns: Sequence[str], start: int, stop: int) -> dict[str, np.ndarray]:
+    wanted = set(columns)
+
+    def chosen(branch: Any) -> bool:
+        name = _shown(branch.name)
+        return name in wanted or any(one.startswith(f"{name}.") for one in wanted)
+
+    read = tree.arrays(entry_start=start, entry_stop=stop, library="np", filter_branch=chosen)
+    arrays = {_shown(name): values for name, values in read.items()}
+    found = {}
+    for name in columns:
+        branch, _, leaf = (name, "", "") if name in arrays else name.rpartition(".")
+        values = arrays[branch]
+        if leaf:
+            leaves = values.dtype.names or ()
+            values = values[next(own for own in leaves if _shown(own) == leaf)]
+        found[name] = _flat(values)
+    return found
+
+
+def _shown(name: str) -> str:
+    """A name as text: what is not UTF-8 in the file is read as Latin-1."""
+    try:
+        name.encode()
+        return name
+    except UnicodeEncodeError:
+        return name.encode("utf-8", "surrogateescape").decode("latin-1")
 
 
 def _flat(values: np.ndarray) -> np.ndarray:
     if values.dtype.kind in "OU":
-        return np.char.encode(values.astype(str), "utf-8")
+        return np.char.encode(values.astype(str), "utf-8", "surrogateescape")
     return values

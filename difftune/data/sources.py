@@ -3,6 +3,8 @@
 import glob
 import os
 import re
+from collections.abc import Callable
+from pathlib import Path
 
 from difftune.data.root import open_root
 from difftune.data.table import Table
@@ -18,7 +20,31 @@ _UNITS = {
     "mi": 2**20,
     "gi": 2**30,
 }
-_ENDINGS = ".root, .parquet, .pq, .csv, .csv.gz"
+_ENDINGS = {
+    ".root": "root",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".feather": "arrow",
+    ".arrow": "arrow",
+    ".ipc": "arrow",
+    ".csv": "text",
+    ".tsv": "text",
+    ".txt": "text",
+    ".dat": "text",
+}
+_COMPRESSED = (".gz", ".bz2", ".zst", ".lz4", ".xz")
+_MAGIC = {
+    b"root": "root",
+    b"PAR1": "parquet",
+    b"ARROW1": "arrow",
+    b"\xff\xff\xff\xff": "arrow",
+}
+_FOREIGN = {
+    b"\x89HDF": "HDF5: write it as Parquet, with pandas.read_hdf(...).to_parquet(...)",
+    b"PK\x03\x04": "a zip archive (of Excel or numpy too): unpack it, or write its table as CSV",
+    b"\x93NUMPY": "a numpy array: give it to difftune.Events.from_arrays",
+    b"FEA1": "Feather of the first version: write it again with pyarrow.feather.write_feather",
+}
 
 
 def resolve(files: Files, where: str) -> list[str]:
@@ -55,37 +81,81 @@ def resolve(files: Files, where: str) -> list[str]:
                 f"{where}: file {name!r} does not exist (seen from {os.getcwd()}).{hint}"
             )
         for match in matches:
-            if os.path.isdir(match):
-                raise InputError(f"{where}: {match!r} is a folder; add a pattern, as in '*.root'.")
-            found.setdefault(os.path.realpath(match), match)
+            for file in _inside(match, where) if os.path.isdir(match) else [match]:
+                found.setdefault(os.path.realpath(file), file)
     return list(found.values())
+
+
+def _inside(folder: str, where: str) -> list[str]:
+    """The files of a data set of Parquet files, which is a folder."""
+    files = [
+        str(path)
+        for path in sorted(Path(folder).rglob("*"))
+        if path.is_file() and not any(p[0] in "._" for p in path.relative_to(folder).parts)
+    ]
+    if not files or any(_form_by_name(file) != "parquet" for file in files):
+        raise InputError(
+            f"{where}: {folder!r} is a folder; add a pattern, as in '*.root'. (One that has "
+            "nothing but Parquet files can be given as it is.)"
+        )
+    return files
 
 
 def open_table(file: str, tree: str | None, where: str) -> Table:
     """Reads the metadata of a file.
 
     Args:
-        file: Path or address; its ending decides the format.
-        tree: Name of the tree; None if there is just one, and for Parquet and CSV.
+        file: Path or address. What it is, its first bytes say, or its ending where they do not.
+        tree: Name of the tree; None if there is just one, and for all but ROOT files.
         where: Who asks, for messages.
 
     Raises:
         InputError: The file cannot be opened, or the tree is not there.
     """
-    ending = file.lower().removesuffix(".gz").removesuffix(".bz2")
-    if ending.endswith(".root"):
+    form = _form_by_name(file) if "://" in file else _form_by_content(file, where)
+    if form is None:
+        raise InputError(
+            f"{where}: {file!r} is of no known kind: {', '.join(_ENDINGS)} can be read, the last "
+            f"ones also with {', '.join(_COMPRESSED)} behind."
+        )
+    if form == "root":
         return open_root(file, tree, where)
-    if not ending.endswith((".parquet", ".pq", ".csv")):
-        raise InputError(f"{where}: {file!r} is of no known kind: {_ENDINGS} can be read.")
     if tree is not None:
         raise InputError(f"{where}: {file!r} has no trees; leave tree = {tree!r} out.")
     try:
-        from difftune.data import arrow
+        from difftune.data import arrow, text
     except ImportError as error:
         raise InputError(
             f"{where}: reading {file!r} needs pyarrow: pip install 'difftune[arrow]'."
         ) from error
-    return arrow.open_csv(file, where) if ".csv" in ending[-4:] else arrow.open_parquet(file, where)
+    readers: dict[str, Callable[[str, str], Table]] = {
+        "text": text.open_text,
+        "parquet": arrow.open_parquet,
+        "arrow": arrow.open_arrow,
+    }
+    return readers[form](file, where)
+
+
+def _form_by_name(file: str) -> str | None:
+    name = file.lower()
+    for ending in _COMPRESSED:
+        name = name.removesuffix(ending)
+    return next((form for ending, form in _ENDINGS.items() if name.endswith(ending)), None)
+
+
+def _form_by_content(file: str, where: str) -> str | None:
+    try:
+        with open(file, "rb") as handle:
+            head = handle.read(8)
+    except OSError as error:
+        raise InputError(f"{where}: {file!r} cannot be read: {error.strerror}.") from error
+    named = _form_by_name(file)
+    if not head and named:
+        raise InputError(f"{where}: {file!r} is empty, it has not one byte. Write it again.")
+    for magic, what in _FOREIGN.items():
+        if head.startswith(magic):
+            raise InputError(f"{where}: {file!r} is {what}.")
+    return next((form for magic, form in _MAGIC.items() if head.startswith(magic)), named)
 
 
 def rows_in(size: str | int, bytes_a_row: int) -> int:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from difftune.data.expressions import Kind
+from difftune.data.compiling import Kind
 
 Chunk = tuple[int, dict[str, np.ndarray]]
 

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Float32, Float64
+from jaxtyping import Bool, Float, Float32, Float64
 
 from difftune.data.pytree import register
 from difftune.errors import InputError
@@ -17,7 +17,7 @@ logger = logging.getLogger("difftune")
 Array = np.ndarray | jax.Array
 
 
-@register(static=("indicators",))
+@register(static=("indicators", "sentinels"))
 @dataclass(frozen=True, kw_only=True)
 class FeatureTransform:
     """Fills missing values, then subtracts `center` and divides by `scale`.
@@ -30,12 +30,14 @@ class FeatureTransform:
         fill: Takes the place of a missing value, before the standardisation.
         indicators: Numbers of the variables for which a column is added that is 1 where they are
             missing and 0 elsewhere.
+        sentinels: For each variable the values that mean "missing", as NaN does; or nothing.
     """
 
     center: Float32[Array, " variables"]
     scale: Float32[Array, " variables"]
     fill: Float32[Array, " variables"]
     indicators: tuple[int, ...] = ()
+    sentinels: tuple[tuple[float, ...], ...] = ()
 
     @property
     def width(self) -> int:
@@ -52,6 +54,7 @@ class FeatureTransform:
         standardise: bool = True,
         indicators: bool = False,
         names: Sequence[str] | None = None,
+        sentinels: Sequence[Sequence[float]] = (),
     ) -> "FeatureTransform":
         """Learns from training events.
 
@@ -65,11 +68,15 @@ class FeatureTransform:
             standardise: False leaves center at 0 and scale at 1.
             indicators: Add a column for each variable that has missing values here.
             names: Names of the variables, for messages.
+            sentinels: For each variable the values that mean "missing" besides NaN, so that events
+                that still have them are understood later; or nothing.
 
         Raises:
             InputError: A variable without any value, or an infinite one.
         """
         x = np.asarray(features)
+        meant = tuple(tuple(float(value) for value in values) for values in sentinels)
+        x = np.where(is_missing(x, meant), np.nan, x) if meant else x
         w = np.ones(len(x)) if weight is None else np.abs(np.asarray(weight, np.float64))
         if impute not in ("median", "mean") and not isinstance(impute, int | float):
             raise InputError(f"impute = {impute!r} is neither 'median', 'mean' nor a number.")
@@ -108,6 +115,7 @@ class FeatureTransform:
             scale=scale.astype(np.float32),
             fill=fill.astype(np.float32),
             indicators=tuple(incomplete) if indicators else (),
+            sentinels=meant if any(meant) else (),
         )
 
     def __call__(
@@ -116,7 +124,7 @@ class FeatureTransform:
         """Transforms features: NaN-free, float32; numpy stays numpy, jax stays jax."""
         leaves = (features, self.center, self.scale, self.fill)
         xp: Any = jnp if any(isinstance(leaf, jax.Array) for leaf in leaves) else np
-        missing = xp.isnan(features)
+        missing = is_missing(features, self.sentinels)
         filled = xp.where(missing, self.fill, features)
         # The division by the scale is not turned into a product: float32 keeps its last bit.
         result = ((filled - self.center) / self.scale).astype(np.float32)
@@ -125,24 +133,39 @@ class FeatureTransform:
         chosen = missing[:, np.array(self.indicators)].astype(np.float32)
         return xp.concatenate([result, chosen], axis=1)
 
-    def to_dict(self) -> dict[str, list[float] | list[int]]:
+    def to_dict(self) -> dict[str, list[Any]]:
         """As lists, for JSON."""
         return {
             "center": np.asarray(self.center).tolist(),
             "scale": np.asarray(self.scale).tolist(),
             "fill": np.asarray(self.fill).tolist(),
             "indicators": list(self.indicators),
+            "sentinels": [list(values) for values in self.sentinels],
         }
 
     @classmethod
-    def from_dict(cls, value: Mapping[str, Sequence[float]]) -> "FeatureTransform":
+    def from_dict(cls, value: Mapping[str, Sequence[Any]]) -> "FeatureTransform":
         """What `to_dict` has written; exact, since float32 values go through doubles."""
         return cls(
             center=np.asarray(value["center"], np.float32),
             scale=np.asarray(value["scale"], np.float32),
             fill=np.asarray(value["fill"], np.float32),
             indicators=tuple(int(i) for i in value.get("indicators", ())),
+            sentinels=tuple(tuple(map(float, each)) for each in value.get("sentinels", ())),
         )
+
+
+def is_missing(
+    features: Float[Array, "events variables"], sentinels: tuple[tuple[float, ...], ...]
+) -> Bool[Array, "events variables"]:
+    """Where a value is NaN, or one of its variable's sentinels in the precision of the features."""
+    xp: Any = jnp if isinstance(features, jax.Array) else np
+    missing = xp.isnan(features)
+    for i in range(max(map(len, sentinels), default=0)):
+        # NaN, which equals nothing, where a variable has fewer of them.
+        row = [values[i] if i < len(values) else np.nan for values in sentinels]
+        missing = missing | (features == xp.asarray(row, features.dtype))
+    return missing
 
 
 def weighted_median(

@@ -52,7 +52,8 @@ def to_onnx(network: TrainedNetwork | Ensemble) -> "onnx.ModelProto":
     """A network with its feature transform, as one ONNX graph.
 
     Input `features` is float32 `[events, variables]`, raw, in the order of `feature_names`, NaN
-    where a value is missing; output `score` is `[events]`, as `network.score` gives it.
+    or what training called missing where a value is missing; output `score` is `[events]`, as
+    `network.score` gives it.
 
     Args:
         network: A network made by `difftune.models.MLP`, or an ensemble of such.
@@ -111,6 +112,9 @@ def _transformed(graph: _Graph, network: TrainedNetwork) -> str:
     """Missing values filled, standardised, indicators added."""
     transform = network.transform
     missing = graph("IsNaN", "features")
+    for i in range(max(map(len, transform.sentinels), default=0)):
+        row = [values[i] if i < len(values) else np.nan for values in transform.sentinels]
+        missing = graph("Or", missing, graph("Equal", "features", graph.constant(row)))
     x = graph("Where", missing, graph.constant(transform.fill), "features")
     x = graph("Sub", x, graph.constant(transform.center))
     x = graph("Div", x, graph.constant(transform.scale))

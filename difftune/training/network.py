@@ -82,7 +82,8 @@ class TrainedNetwork:
 
         Args:
             events: With the features that the network was trained on; or these features as a plain
-                array, its columns in the order of `feature_names`, NaN where a value is missing.
+                array, its columns in the order of `feature_names`. A value is missing where it is
+                NaN, or what `read` was told to mean that for the training events, such as -999.
 
         Raises:
             InputError: When the events have other features, or the same in another order.

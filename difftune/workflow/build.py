@@ -181,6 +181,7 @@ def events(config: Config, progress=None) -> Events:
         selection=data.selection,
         missing=data.missing,
         folds=data.folds,
+        duplicates=data.duplicates,
         variations=variations,
         progress=progress,
     )

@@ -107,6 +107,7 @@ class Task:
             impute=self.impute,
             indicators=self.missing_indicators,
             names=train.feature_names,
+            sentinels=[dict(train.sentinels).get(name, ()) for name in train.feature_names],
         )
 
     @property

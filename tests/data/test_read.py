@@ -11,6 +11,7 @@ import pyarrow.parquet
 import pytest
 import uproot
 
+from difftune.config import load
 from difftune.data import (
     FeatureVariation,
     Process,
@@ -18,6 +19,8 @@ from difftune.data import (
     WeightVariation,
     read,
 )
+from difftune.errors import InputError
+from difftune.workflow import build
 from tests.data.files import columns, write_root
 from tests.shared_data import path
 
@@ -473,3 +476,96 @@ def test_cabinetry_toy_templates_are_those_of_uproot_and_hist():
     ]:
         np.testing.assert_allclose(mine(sample, process), expected, rtol=1e-5)
     assert events.varied("modelling", "down") is None
+
+
+@pytest.fixture
+def charged(tmp_path):
+    """A charge of ±1, of which 33 of 50 are -1, and a mass that is -1 where there is none."""
+    rng = np.random.default_rng(5)
+    data = columns(50, 1)
+    data["charge"] = rng.permutation(np.r_[-np.ones(33), np.ones(17)]).astype(np.int32)
+    data["mass"] = np.where(data["tight"], 91 + data["x"], -999).astype(np.float32)
+    return write_root(tmp_path / "all.root", signal=data, ttbar=data), data
+
+
+@pytest.mark.parametrize("use", [{"features": ["charge"]}, {"derived": {"q": "charge * x"}}])
+def test_a_sentinel_that_is_a_value_is_warned_of(charged, use, caplog):
+    options = {"features": [*use.get("derived", {}), "jet_pt"], "weight": "1"} | use
+    read_plain(charged[0], missing=-1, **options)
+    assert (
+        "missing = -1, which other values reach, takes away much of 'charge' (66 of 100, 66%)"
+        in (caplog.text)
+    )
+
+
+@pytest.mark.parametrize("missing", [-999, {"charge": -1}, {"*": [-1, -999], "charge": []}])
+def test_a_sentinel_far_from_all_values_or_by_column_is_not(charged, missing, caplog):
+    options = {"features": ["charge", "mass", "jet_pt"], "weight": "1", "missing": missing}
+    events = read_plain(charged[0], **options)
+    assert "takes away" not in caplog.text
+    own = isinstance(missing, dict) and missing["charge"] == -1
+    assert np.isnan(events.features[:, 0]).sum() == (66 if own else 0)
+    masses = np.nan if not own else -999
+    np.testing.assert_array_equal(
+        events.features[:50, 1],
+        np.where(charged[1]["tight"], charged[1]["mass"], masses).astype(np.float32),
+    )
+
+
+def test_missing_by_column_in_the_analysis_file(charged, tmp_path):
+    (tmp_path / "a.toml").write_text(
+        f"""
+        [data]
+        files = {charged[0]!r}
+        features = ["charge", "mass"]
+        [data.missing]
+        mass = [-999, nan]
+        [[samples]]
+        name = "s"
+        role = "signal"
+        tree = "signal"
+        [[samples]]
+        name = "b"
+        tree = "ttbar"
+        """,
+        encoding="utf-8-sig",  # as an editor of Windows writes it
+    )
+    events = build.events(load(tmp_path / "a.toml"))
+    assert np.isnan(events.features).sum(axis=0).tolist() == [0, 2 * (~charged[1]["tight"]).sum()]
+    assert events.sentinels == (("mass", (-999.0,)),)
+
+
+@pytest.mark.parametrize(
+    "name", ["weight", "Weight", "genWeight", "weight_total", "mcEventWeight", "evt_wt", "w"]
+)
+def test_a_forgotten_weight_is_warned_of(tmp_path, name, caplog):
+    data = {"x": columns(50, 1)["x"], name: columns(50, 1)["weight"], "W_mass": np.ones(50)}
+    file = write_root(tmp_path / "all.root", signal=data, ttbar=data)
+    plain = {"features": ["x"], "event_number": None}
+    read_plain(file, weight="2", **plain)
+    assert "the events of higgs, ttbar are not weighted by any column" in caplog.text
+    assert repr(name) in caplog.text
+    assert "W_mass" not in caplog.text
+    caplog.clear()
+    read_plain(file, weight=f"{name} * 2", **plain)
+    assert "not weighted" not in caplog.text
+
+
+def test_few_signal_events_are_warned_of(tmp_path, caplog):
+    file = write_root(tmp_path / "all.root", signal=columns(36, 1), ttbar=columns(300, 2))
+    read_plain(file, weight="1")
+    assert "only 36 signal events in 5 folds, 7 in the smallest" in caplog.text
+    caplog.clear()
+    read_plain(
+        write_root(tmp_path / "b.root", signal=columns(300, 1), ttbar=columns(9, 2)), weight="1"
+    )
+    assert "signal events" not in caplog.text
+
+
+@pytest.mark.parametrize("name", ["pi", "nan"])
+def test_a_column_with_the_name_of_a_constant_stands_in_backquotes(tmp_path, name):
+    data = columns(300, 1) | {name: np.arange(300.0)}
+    file = write_root(tmp_path / "all.root", signal=data, ttbar=data)
+    with pytest.raises(InputError, match=f"write `{name}` in backquotes"):
+        read_plain(file, selection=f"{name} > 2")
+    assert len(read_plain(file, selection=f"`{name}` > 2")) == 594

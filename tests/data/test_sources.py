@@ -1,16 +1,29 @@
 import sys
 
+import awkward as ak
 import numpy as np
 import pyarrow as pa
+import pyarrow.feather
 import pyarrow.parquet
 import pytest
 import uproot
+from uproot.interpretation.numerical import AsDouble32, AsDtype, AsFloat16
 
+from difftune.data import root
 from difftune.data.sources import open_table, resolve, rows_in
 from difftune.errors import InputError
 from tests.data.files import columns, write_root
 from tests.shared_data import path
 
+INTEGERS = [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
+PRIMITIVES = ["bool", "float32", "float64", *INTEGERS]
+FILES = (
+    "atlas_tW_dilepton.root",
+    "atlas_dilepton_weightsys.root",
+    "cabinetry_toy_data.root",
+    "cabinetry_toy_prediction.root",
+    "sherpa_ztautau_emu_1.root",
+)
 KINDS = dict.fromkeys(["f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"], "number")
 
 
@@ -143,3 +156,144 @@ def test_without_pyarrow_the_message_says_what_to_install(tmp_path, monkeypatch)
     monkeypatch.setitem(sys.modules, "difftune.data.arrow", None)
     with pytest.raises(InputError, match=r"needs pyarrow: pip install 'difftune\[arrow\]'"):
         open_table(str(tmp_path / "a.csv"), None, "process 'a'")
+
+
+INNER = pa.StructArray.from_arrays([pa.array([4.0, 5, 6])], ["y"])
+STRUCT = pa.StructArray.from_arrays([pa.array([1, 2, 3]), INNER], ["run", "more"])
+ARROW = {
+    "view": (pa.array(["a", "b", "c"], pa.string_view()), [b"a", b"b", b"c"]),
+    "large": (pa.array(["a", "b", "c"], pa.large_string()), [b"a", b"b", b"c"]),
+    "null": (pa.nulls(3), [np.nan] * 3),
+    "half": (pa.array([1.0, 2.5, 3.0], pa.float16()), [1, 2.5, 3]),
+    "decimal": (pa.array([1.0, 2.5, 3.0]).cast(pa.decimal128(10, 2)), [1, 2.5, 3]),
+    "blank": (pa.array([2**60, None, 1]), [2**60, np.nan, 1]),
+    "large id": (pa.array([2**60 + 1, 2**63 + 5, 1], pa.uint64()), [2**60 + 1, 2**63 + 5, 1]),
+    "category": (pa.array([7, 8, 7]).dictionary_encode(), [7, 8, 7]),
+    "event.run": (STRUCT, [1, 2, 3]),
+    "event.more.y": (STRUCT, [4, 5, 6]),
+}
+
+
+@pytest.mark.parametrize("form", ["a.parquet", "a.feather", "a.arrow"])
+@pytest.mark.parametrize("name", ARROW)
+def test_one_value_an_event_is_a_column_whatever_arrow_calls_it(tmp_path, form, name):
+    values, wanted = ARROW[name]
+    table = pa.table({name.split(".")[0]: values, "x": [1.0, 2.0, 3.0]})
+    file = str(tmp_path / form)
+    if form == "a.parquet":
+        pyarrow.parquet.write_table(table, file)
+    elif form == "a.feather":
+        pyarrow.feather.write_feather(table, file, compression="zstd")
+    else:
+        with pa.ipc.new_stream(file, table.schema) as stream:
+            stream.write_table(table, max_chunksize=2)
+    opened = open_table(file, None, "test")
+    assert opened.kinds[name] == ("string" if isinstance(wanted[0], bytes) else "number")
+    assert opened.rows == 3
+    np.testing.assert_array_equal(joined(opened, [name, "x"], 2)[name], wanted)
+
+
+def test_runs_and_extensions_in_arrow(tmp_path):
+    runs = pa.RunEndEncodedArray.from_arrays(pa.array([2, 3], pa.int32()), pa.array([1.5, 2.5]))
+    pyarrow.feather.write_feather(pa.table({"r": runs}), tmp_path / "a.feather", "uncompressed")
+    table = open_table(str(tmp_path / "a.feather"), None, "test")
+    np.testing.assert_array_equal(joined(table, ["r"], 3)["r"], [1.5, 1.5, 2.5])
+
+
+def test_a_folder_of_parquet_files_is_its_files(tmp_path):
+    folder = tmp_path / "set"
+    for name in ("year=2022/part-1.parquet", "year=2023/part-0.parquet", "_common/m.parquet"):
+        (folder / name).parent.mkdir(parents=True)
+        pyarrow.parquet.write_table(pa.table({"x": [1.0]}), folder / name)
+    (folder / "_SUCCESS").write_text("")
+    assert resolve(folder, "test") == [
+        str(folder / "year=2022/part-1.parquet"),
+        str(folder / "year=2023/part-0.parquet"),
+    ]
+    (folder / "notes.txt").write_text("")
+    with pytest.raises(InputError, match="is a folder; add a pattern"):
+        resolve(folder, "test")
+
+
+def test_what_a_file_is_its_content_says(tmp_path):
+    pyarrow.parquet.write_table(pa.table({"x": [1.0]}), tmp_path / "parquet.csv")
+    write_root(tmp_path / "tree.dat", t=columns(3))
+    assert list(open_table(str(tmp_path / "parquet.csv"), None, "test").kinds) == ["x"]
+    assert open_table(str(tmp_path / "tree.dat"), None, "test").tree == "t"
+
+
+def test_fields_of_ntuples(tmp_path):
+    data = {
+        "x": np.arange(5.0),
+        "event": ak.Array([{"run": i, "pv": {"z": i * 1.5}, "t": [i]} for i in range(5)]),
+        "maybe": ak.Array([1, None, 2, None, 3]),
+        "jets": ak.Array([[1.0], [], [2.0, 3.0], [], [4.0]]),
+    }
+    with uproot.recreate(tmp_path / "a.root") as file:
+        file.mkrntuple("t", data)
+    table = open_table(str(tmp_path / "a.root"), "t", "test")
+    kinds = {"x": "number", "maybe": "number", "jets": "array", "event": "other"}
+    kinds |= {"event.run": "number", "event.pv": "other", "event.pv.z": "number"}
+    assert dict(table.kinds) == kinds | {"event.t": "array"}
+    read = joined(table, ["event.pv.z", "maybe", "event.run", "x"], 2)
+    np.testing.assert_array_equal(read["event.run"], np.arange(5))
+    np.testing.assert_array_equal(read["event.pv.z"], 1.5 * np.arange(5))
+    np.testing.assert_array_equal(read["maybe"], [1, np.nan, 2, np.nan, 3])
+
+
+LEAVES = {"b": "other", "b.x": "number", "b.n": "array"}
+
+
+class Stored:
+    """Stands for a branch or a field of types that uproot reads but cannot write."""
+
+    def __init__(self, name, interpretation):
+        self.name, self.interpretation, self.typename = name, interpretation, "?"
+
+
+@pytest.mark.parametrize(
+    ("interpretation", "kinds"),
+    [
+        (AsDouble32(0.0, 100.0, 16), {"b": "number"}),
+        (AsFloat16(0.0, 0.0, 12), {"b": "number"}),
+        (AsDouble32(0.0, 100.0, 16, to_dims=(3,)), {"b": "array"}),
+        (AsDtype(">f4"), {"b": "number"}),
+        (AsDtype(np.dtype((">f4", (2,)))), {"b": "array"}),
+        (
+            AsDtype([("x", ">f4"), ("n", ">i4", (2,))]),
+            {"b": "other", "b.x": "number", "b.n": "array"},
+        ),
+    ],
+)
+def test_numbers_in_few_bits_and_lists_of_leaves(interpretation, kinds):
+    assert root._kinds_of_branch(Stored("b", interpretation)) == kinds
+
+
+def test_names_that_are_latin_1(tmp_path):
+    write_root(tmp_path / "a.root", t={"mXss": np.arange(5.0), "x": np.arange(5.0)})
+    content = (tmp_path / "a.root").read_bytes()
+    (tmp_path / "a.root").write_bytes(content.replace(b"mXss", "mßss".encode("latin-1")))
+    table = open_table(str(tmp_path / "a.root"), None, "test")
+    assert list(table.kinds) == ["mßss", "x"]
+    np.testing.assert_array_equal(joined(table, ["mßss"], 2)["mßss"], np.arange(5))
+
+
+@pytest.mark.parametrize("file", [f"events/{name}" for name in FILES])
+def test_every_flat_branch_of_real_files_is_a_column(file):
+    """Whatever uproot itself gives as one number an event."""
+    found = 0
+    with uproot.open(path(file)) as opened:
+        for name, kind in opened.classnames(cycle=False).items():
+            if kind != "TTree" or not opened[name].num_entries:
+                continue
+            arrays = opened[name].arrays(entry_stop=20)
+            table = open_table(str(path(file)), name, "test")
+            flat = [n for n in arrays.fields if str(arrays[n].type.content) in PRIMITIVES]
+            found += len(flat)
+            assert {table.kinds[n] for n in flat} <= {"number", "bool"}
+            for _, chunk in table.read(flat, 20) if flat else ():
+                for column in flat:
+                    values = ak.to_numpy(arrays[column])
+                    np.testing.assert_array_equal(chunk[column][: len(values)], values)
+                break
+    assert found

@@ -94,3 +94,17 @@ def test_bad_input_is_refused():
         FeatureTransform.fit(np.full((5, 1), np.inf, np.float32))
     with pytest.raises(InputError, match="impute = 'mode'"):
         FeatureTransform.fit(np.ones((5, 1), np.float32), impute="mode")
+
+
+def test_what_was_called_missing_is_missing_later(features):
+    meant = [[], [-999.0, -1.5], [-99.9], []]
+    known = FeatureTransform.fit(features, sentinels=meant[: features.shape[1]], indicators=True)
+    plain = FeatureTransform.fit(features, indicators=True)
+    raw = features.copy()
+    raw[3, 1], raw[4, 1], raw[5, 2], raw[6, 0] = -999, -1.5, np.float32(-99.9), -999
+    blank = raw.copy()
+    blank[3, 1] = blank[4, 1] = blank[5, 2] = np.nan
+    np.testing.assert_array_equal(known(raw), plain(blank))
+    np.testing.assert_allclose(jax.jit(lambda x: known(x))(raw), plain(blank), rtol=1e-6, atol=1e-6)
+    again = FeatureTransform.from_dict(json.loads(json.dumps(known.to_dict())))
+    np.testing.assert_array_equal(again(raw), known(raw))

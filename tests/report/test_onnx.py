@@ -1,5 +1,7 @@
 """ONNX Runtime, which knows nothing of jax, gives the scores of the network."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -106,3 +108,18 @@ def test_own_modules_are_refused():
     made, _ = network(Own)
     with pytest.raises(InputError, match=r"only networks of .*MLP can be exported"):
         to_onnx(made)
+
+
+def test_what_training_called_missing_is_missing(tmp_path):
+    plain, _ = network(MLP(hidden=(6,)), indicators=True)
+    meant = ((-999.0,), (), (-1.0, -999.0))
+    trained = replace(plain, transform=replace(plain.transform, sentinels=meant))
+    features = np.random.default_rng(3).normal(size=(40, 3)).astype(np.float32)
+    blank = features.copy()
+    features[::3, 0], features[1::3, 2], features[2::3, 2] = -999, -1, -999
+    blank[::3, 0], blank[1::3, 2], blank[2::3, 2] = np.nan, np.nan, np.nan
+    features[:5, 1] = blank[:5, 1] = -999  # a value there
+    np.testing.assert_allclose(trained.score(features), plain.score(blank), rtol=1e-6)
+    write_onnx(trained, tmp_path / "network.onnx")
+    score = runtime_score(tmp_path / "network.onnx", features)
+    np.testing.assert_allclose(score, plain.score(blank), rtol=1e-5)
