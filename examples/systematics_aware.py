@@ -75,7 +75,6 @@ class Analysis:
             columns(part, self.split.full_yields, self.transform)
             for part in (train, self.split.validation, self.split.test)
         )
-        self.plain = columns(train, self.split.full_yields, self.transform, varied=False)
         # What the templates of the measurement are made of: it limits how well a fit can do.
         self.simulated = np.count_nonzero(self.test.weight)
 
@@ -187,7 +186,7 @@ def recipes(analysis, *, epochs):
 
 def trained(analysis, recipe, *, seeds, hidden=(64, 64), seed=1, start=None):
     """A population of seeds, and its best networks by the precision on validation events."""
-    varied, outputs = recipe.objective.varied, recipe.objective.outputs
+    outputs = recipe.objective.outputs
     logits = outputs if isinstance(outputs, int) else 1
     population = Population(
         blueprint=Blueprint(
@@ -196,7 +195,7 @@ def trained(analysis, recipe, *, seeds, hidden=(64, 64), seed=1, start=None):
             outputs=logits,
         ),
         objective=recipe.objective,
-        train=analysis.train if varied else analysis.plain,
+        train=analysis.train,
         validation=analysis.validation,
         members=seeds,
         replicas=Replicas.crossed(seeds=seeds),
