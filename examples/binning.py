@@ -4,8 +4,7 @@
 
 FILE is a ROOT file with a tree, or a CSV file with a header; one row an event, with a score
 (larger is more signal-like), a physics weight scaled to the full yield, and 1 for signal or 0 for
-background; without one there are made-up events. Every other event chooses the edges, the rest judge
-them.
+background; without one, events are made up. Every other event chooses the edges, the rest judge.
 """
 
 # %% Set up
