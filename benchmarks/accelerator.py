@@ -39,6 +39,7 @@ class Size:
         repeats: Turns of every contestant.
         least: Seconds of a measurement, at least.
         events: Training events.
+        batches: Events of a batch.
         main: The population that the page speaks of.
         populations: The others.
         wide: Members of width 256.
@@ -52,6 +53,7 @@ class Size:
     repeats: int = 3
     least: float = 1.0
     events: int = 100_000
+    batches: tuple[int, ...] = (1024, 256)
     main: int = 1000
     populations: tuple[int, ...] = (1, 32, 128)
     wide: int = 128
@@ -66,8 +68,9 @@ QUICK = Size(
     repeats=2,
     least=0.0,
     events=2_000,
-    main=4,
-    populations=(1,),
+    batches=(1024,),
+    main=2,
+    populations=(),
     wide=2,
     mapped=(2,),
     forms=("eager", "fused"),
@@ -130,7 +133,7 @@ def _rates(name: str, size: Size, failures: dict[str, str]) -> list[Row]:
         main = {
             (words, batch): ours(words, size.main, batch)
             for words in PRECISIONS
-            for batch in (1024, 256)
+            for batch in size.batches
         }
         fewer = [ours("TF32", members, 1024) for members in size.populations]
         wide = ours("TF32", size.wide, 1024, " of width 256", width=256)
@@ -172,7 +175,7 @@ def _rates(name: str, size: Size, failures: dict[str, str]) -> list[Row]:
         if installed("torch"):
             group = stage.group("pytorch", **common)
             where = {"device": "cuda" if name == "cuda" else "cpu", "width": 64}
-            for batch in (1024, 256):
+            for batch in size.batches:
                 options = where | {"batch": batch, "events": size.events}
                 work = task.trained_events(size.events, batch)
                 torch += [
@@ -230,7 +233,7 @@ def _rates(name: str, size: Size, failures: dict[str, str]) -> list[Row]:
         fraction, note = ratios(moved, stream.values)
         what = f"{one.name}: fraction of the bandwidth"
         rows.append(Row(what=what, required="", measured=fraction, spread=note))
-    for batch in (1024, 256):
+    for batch in size.batches:
         for kind in ("PyTorch", "torch.func"):
             some = [p for p in torch if p in took_part and p.name.startswith(kind)]
             some = [p for p in some if p.name.endswith(f"batch {batch}")]

@@ -13,11 +13,11 @@ robustness of 1, that a network of the front reaches in both.
 
 import importlib.util
 import statistics
-import tempfile
 from dataclasses import replace
 
 import numpy as np
 
+from benchmarks.peers.arena import compiled_once
 from benchmarks.search import on_other_events
 from benchmarks.systematics import gaussians
 from benchmarks.table import Row
@@ -56,11 +56,9 @@ def area(scores: np.ndarray) -> float:
 
 def run(*, quick: bool) -> list[Row]:
     """Fronts of searches of equal length, and the best of cross-entropy alone."""
-    import jax
-
     import difftune as dt
 
-    seeds, members, rounds, epochs, count = (2, 4, 2, 1, 4000) if quick else (5, 16, 8, 4, 20_000)
+    seeds, members, rounds, epochs, count = (1, 2, 2, 1, 2000) if quick else (5, 16, 8, 4, 20_000)
     dt.training.use_cpu_cores()
     job = task(count)
     space = dt.Space(learning_rate=dt.log_uniform(1e-3, 3e-2), fit=dt.log_uniform(1e-2, 1e2))
@@ -75,9 +73,7 @@ def run(*, quick: bool) -> list[Row]:
             population=batch, rounds=members // batch, epochs_per_round=length
         )
     rows = []
-    with tempfile.TemporaryDirectory() as cache:
-        jax.config.update("jax_compilation_cache_dir", cache)
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    with compiled_once():
         plain = replace(job, objective=dt.objectives.CrossEntropy()).search(
             dt.search.Replay(
                 population=seeds,

@@ -16,6 +16,7 @@ import numpy as np
 import pyhf
 
 import difftune as dt
+from benchmarks.peers.arena import say
 from benchmarks.table import Row
 from difftune.inference.hypotest import pseudo_data
 from difftune.inference.problems import limits, make_problem
@@ -151,6 +152,7 @@ def _relaxed(repeats: int) -> list[Row]:
     today's jax refuses. It is given a copy here.
     """
     if importlib.util.find_spec("relaxed") is None:
+        say("relaxed is left out: it is not installed")
         return []
     from relaxed import infer, mle
 
@@ -259,6 +261,7 @@ def _toys(quick: bool) -> list[Row]:
 def _compile(name: str) -> list[Row]:
     path = WORKSPACES / f"{name}.json"
     if not path.exists():
+        say(f"{name} is left out: {path} is not on this machine")
         return []
     model = dt.histfactory.Model.from_spec(json.loads(path.read_text()))
     parameters = f"{name}, {model.config.npars} parameters"

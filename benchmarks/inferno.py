@@ -300,7 +300,8 @@ def run(*, quick: bool) -> list[Row]:
 
     for name, values in classifier(samples, size).items():
         add(f"{name}: sigma(s), classifier, 10 uniform bins", values, "")
-    for name, bound in BOUNDS.items():
+    # The last one has all kinds of nuisance parameters.
+    for name, bound in list(BOUNDS.items())[-1 if quick else 0 :]:
         began = time.perf_counter()
         values = through_regions(name, samples, size)
         took = time.perf_counter() - began

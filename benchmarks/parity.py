@@ -46,6 +46,8 @@ def run(*, quick: bool) -> list[Row]:
     # Gradients of the likelihood are what makes pyhf's optimizers converge at this size.
     pyhf.set_backend("jax", OPTIMIZERS["minuit"], precision="64b")
     try:
+        if not WORKSPACES.is_dir():
+            print(f"nothing to compare: {WORKSPACES} is not on this machine", file=sys.stderr)
         paths = [p for p in sorted(WORKSPACES.glob("*.json")) if not quick or p.stem in QUICK]
         rows = []
         # The many toys last, so that whoever is in a hurry has seen the data of all.

@@ -133,7 +133,8 @@ QUICK = Size(
     repeats=2,
     least=0.0,
     batches=(256,),
-    events=2_000,
+    # As many events everywhere, so that contestants share their programs.
+    events=1_000,
     few=1_000,
     general=1_000,
     wide=1_000,
@@ -146,9 +147,9 @@ QUICK = Size(
     forms=("eager", "fused"),
     functional=("eager",),
     squares=(256, 512),
-    job={"members": 4, "rounds": 2, "epochs": 1, "events": 2_000},
+    job={"members": 4, "rounds": 2, "epochs": 1, "events": 1_000},
     jobs=1,
-    rounds=4,
+    rounds=3,
 )
 
 

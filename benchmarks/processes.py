@@ -32,7 +32,7 @@ class Size:
     turns: int = 3
 
 
-QUICK = Size(processes=(1, 2), members=4, rounds=4, epochs=1, events=4_000, turns=1)
+QUICK = Size(processes=(1, 2), members=4, rounds=3, epochs=1, events=2_000, turns=1)
 
 
 def run(*, quick: bool) -> list[Row]:

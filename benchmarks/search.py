@@ -14,14 +14,13 @@ Further, a search that is killed at random moments must end as an undisturbed on
 """
 
 import importlib.util
-import logging
 import random
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ import numpy as np
 from scipy.special import logit
 from scipy.stats import binomtest
 
+from benchmarks.peers.arena import compiled_once, say
 from benchmarks.table import Row
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,7 +64,17 @@ class Size:
     as_published: bool = True
 
 
-QUICK = Size(seeds=2, members=4, rounds=2, epochs=1, events=6_000, kills=2, as_published=False)
+# Populations of two everywhere, so that all searches of a problem share their programs.
+QUICK = Size(
+    seeds=2,
+    members=2,
+    rounds=2,
+    epochs=1,
+    events=3_000,
+    kills=1,
+    problems=("single top, main job", "HiggsML"),
+    as_published=False,
+)
 
 
 def run(*, quick: bool) -> list[Row]:
@@ -74,16 +84,12 @@ def run(*, quick: bool) -> list[Row]:
 
 def run_size(size: Size) -> list[Row]:
     """The comparisons at any size, for whoever wants some of them."""
-    # Seeds differ in numbers alone: what was compiled for one serves all.
-    import jax
-
     import difftune as dt
 
     dt.training.use_cpu_cores()
     rows = []
-    with tempfile.TemporaryDirectory() as cache:
-        jax.config.update("jax_compilation_cache_dir", cache)
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    # Seeds differ in numbers alone.
+    with compiled_once() as cache:
         for problem in problems(size):
             if problem.name in size.problems:
                 rows += compare(problem)
@@ -114,9 +120,8 @@ class Problem:
 def problems(size: Size) -> Iterator[Problem]:
     """All whose events are there."""
     found = samples(size.events)
-    if "single top" in found:
-        yield Problem(name="single top", job=task(found["single top"]), space=space(), size=size)
-        yield main_job(found["single top"], size)
+    yield Problem(name="single top", job=task(found["single top"]), space=space(), size=size)
+    yield main_job(found["single top"], size)
     if "HiggsML" in found:
         job = task(found["HiggsML"])
         # Its validation events are too few to choose by.
@@ -145,7 +150,10 @@ def main_job(events, size: Size) -> Problem:
     )
 
 
-def samples(most: int) -> dict:
+SAMPLES = ("single top", "HiggsML")
+
+
+def samples(most: int, names: Collection[str] = SAMPLES) -> dict:
     """The events, by name; those that are not on this machine are left out, and said."""
     import difftune as dt
 
@@ -153,11 +161,12 @@ def samples(most: int) -> dict:
     # Systematic variations take time to read, and have no part in this.
     plain = config.model_copy(update={"systematics": []})
     found = {"single top": dt.workflow.build.events(plain)}
-    if HIGGS.exists():
-        found["HiggsML"] = higgs()
-    else:
-        logging.getLogger("difftune").warning("%s is not there", HIGGS)
-    return {name: some(events, most) for name, events in found.items()}
+    if "HiggsML" in names:
+        if HIGGS.exists():
+            found["HiggsML"] = higgs()
+        else:
+            say(f"HiggsML is left out: {HIGGS} is not on this machine")
+    return {name: some(events, most) for name, events in found.items() if name in names}
 
 
 def higgs():
@@ -230,7 +239,9 @@ def strategies(size: Size) -> dict[str, Callable]:
         "random": dt.search.Random(population=size.members, rounds=1, epochs_per_round=length),
         "TPE": None,
     }
-    if importlib.util.find_spec("optuna"):
+    if not importlib.util.find_spec("optuna"):
+        say("TPE is left out: optuna is not installed")
+    else:
         found["TPE"] = dt.search.Optuna(
             population=batch, rounds=size.members // batch, epochs_per_round=length
         )

@@ -13,6 +13,7 @@ from benchmarks.table import Row
 
 CONFIG = Path(__file__).parents[1] / "examples" / "single_top" / "single_top.toml"
 REDUCED = ("search.population=2", "search.rounds=2", "search.epochs_per_round=1")
+REDUCED += ("comparison.seeds=2", "comparison.searches=2")
 
 
 def run(*, quick: bool) -> list[Row]:

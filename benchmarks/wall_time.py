@@ -59,7 +59,15 @@ class Size:
 
 
 # Compiling, or starting Ray and importing PyTorch in its processes, takes most of this.
-QUICK = Size(seeds=(1,), events=6_000, budget=60.0, members=4, rounds=3, epochs=1)
+QUICK = Size(
+    seeds=(1,),
+    samples=("single top",),
+    events=6_000,
+    budget=40.0,
+    members=2,
+    rounds=3,
+    epochs=1,
+)
 
 
 OURS = Contestant(name="difftune PBT", who="difftune")
@@ -187,8 +195,8 @@ def _samples(size: Size, scratch: Path) -> list[Sample]:
         )
 
     found = []
-    everything = search.samples(size.events)
-    for number, name in enumerate(name for name in size.samples if name in everything):
+    everything = search.samples(size.events, names=size.samples)
+    for number, name in enumerate(everything):
         job, path = search.task(everything[name]), scratch / f"{number}.npz"
         train, validation, test = (
             columns(part, job.split.full_yields, job.transform)

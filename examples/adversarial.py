@@ -1,6 +1,6 @@
 """Adversarial training: how much of the systematics in the score goes for how much separation.
 
-    python examples/adversarial.py [--full] [--output PICTURE]
+    python examples/adversarial.py [--quick | --full] [--output PICTURE]
 
 The single-top sample and its jet energy scale. One population has a few seeds for each strength λ
 of the adversary, so the whole trade-off is one training. The last epoch is what counts: the best
@@ -123,11 +123,13 @@ def draw(changes, significance, output):
 # %% All of it
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--full", action="store_true", help="5 seeds and 15 epochs; else 2 and 5")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", help="few events, one epoch: it works")
+    size.add_argument("--full", action="store_true", help="5 seeds and 15 epochs; else 2 and 5")
     parser.add_argument("--output", type=Path, default=Path("adversarial.png"))
     given = parser.parse_args()
-    seeds, epochs = (5, 15) if given.full else (2, 5)
-    analysis = single_top()
+    seeds, epochs = (5, 15) if given.full else (2, 1 if given.quick else 5)
+    analysis = single_top(one_in=8 if given.quick else 1)
     population, networks = trained(analysis, seeds=seeds, epochs=epochs)
     found = [looked_at(analysis, scores) for scores in scored(population, networks, analysis.test)]
     changes = np.array([each for each, _ in found]).reshape(len(STRENGTHS), seeds, 2, BINS)

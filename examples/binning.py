@@ -1,10 +1,10 @@
 """Bin edges for a score of any origin: the best there are, against what analyses use.
 
-    python examples/binning.py FILE [--tree NAME] [--score NAME] [--weight NAME] [--label NAME]
+    python examples/binning.py [FILE] [--tree NAME] [--score NAME] [--weight NAME] [--label NAME]
 
 FILE is a ROOT file with a tree, or a CSV file with a header; one row an event, with a score
 (larger is more signal-like), a physics weight scaled to the full yield, and 1 for signal or 0 for
-background. Every other event chooses the edges, the rest judge them.
+background; without one, events are made up. Every other event chooses the edges, the rest judge.
 """
 
 # %% Set up
@@ -33,7 +33,8 @@ COLORS = {
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("file", type=Path, help="ROOT or CSV file with the scored events")
+    parser.add_argument("file", type=Path, nargs="?", help="ROOT or CSV file with scored events")
+    parser.add_argument("--quick", action="store_true", help="few bins: shows that it works")
     parser.add_argument("--tree", help="name of the tree (default: the only one)")
     for column in ("score", "weight", "label"):
         parser.add_argument(f"--{column}", default=column, help=f"column (default: {column})")
@@ -42,12 +43,22 @@ def arguments():
     parser.add_argument("--max-mc-uncertainty", type=float, default=0.15, help="of each bin")
     parser.add_argument("--output", type=Path, default=Path("binning.png"), help="the picture")
     given = parser.parse_args()
-    if not given.file.is_file():
+    if given.quick:
+        given.most = min(given.most, 4)
+    if given.file and not given.file.is_file():
         parser.error(f"there is no file {given.file}")
     return given
 
 
 # %% Events
+def made_up(events=20_000):
+    """Scores of 100 signal events on 10 000 of background, as a network may give them."""
+    rng = np.random.default_rng(1)
+    signal = np.arange(events) % 2 == 0
+    score = np.where(signal, rng.beta(4, 2, events), rng.beta(1, 3, events))
+    return binning.Scored(score, np.where(signal, 100.0, 10_000.0) / (events / 2), signal)
+
+
 def read(given):
     names = [given.score, given.weight, given.label]
     if given.file.suffix == ".root":
@@ -164,7 +175,7 @@ def draw(events, others, found, best, output):
 if __name__ == "__main__":
     given = arguments()
     constraints = binning.Constraints(given.min_background, given.max_mc_uncertainty)
-    events, others = halves(read(given))
+    events, others = halves(read(given) if given.file else made_up())
     best = binning.optimise_edges(
         events.score,
         events.weight,

@@ -1,6 +1,6 @@
 """Boosting on errors: what it does to a network, round by round, next to plain training.
 
-    python examples/boosting.py [--output boosting.png]
+    python examples/boosting.py [--quick] [--output boosting.png]
 
 Between rounds the training weights of events that the network gets wrong (signal below 0.4,
 background above) are multiplied by 1.3. Both trainings have the same start values, batches and
@@ -28,19 +28,20 @@ from difftune.workflow import build
 from difftune.workflow.split import Split
 
 CONFIG = Path(__file__).parent / "single_top" / "single_top.toml"
-SEEDS, ROUNDS, EPOCHS = 5, 8, 2
+EPOCHS = 2  # of a round
 COLORS = {"plain": "#3f90da", "boosted on errors": "#bd1f01"}
 
 
 # %% Events
-def single_top():
-    split = Split(events=build.events(load(CONFIG)))
+def single_top(one_in):
+    events = build.events(load(CONFIG))
+    split = Split(events=events.select(np.arange(len(events)) % one_in == 0))
     transform = FeatureTransform.fit(split.train.features, split.train.weight)
     return [columns(part, split.full_yields, transform) for part in (split.train, split.validation)]
 
 
 # %% Training
-def curves(train, validation):
+def curves(train, validation, *, seeds, rounds):
     """Figures of both trainings, `[seeds, rounds]` each, and scores at the end."""
     first = Population(
         blueprint=Blueprint(
@@ -65,15 +66,15 @@ def curves(train, validation):
         ]
         return loss, *figures
 
-    figures = {name: np.zeros((3, SEEDS, ROUNDS)) for name in COLORS}
+    figures = {name: np.zeros((3, seeds, rounds)) for name in COLORS}
     scores = {}
     for name in COLORS:
-        for seed in range(SEEDS):
+        for seed in range(seeds):
             population = first.again(seed=seed)
             state = population.init(given)
-            for number in range(ROUNDS):
+            for number in range(rounds):
                 for epoch in range(number * EPOCHS, (number + 1) * EPOCHS):
-                    state, _ = population.epoch(state, given, epoch=epoch, epochs=ROUNDS * EPOCHS)
+                    state, _ = population.epoch(state, given, epoch=epoch, epochs=rounds * EPOCHS)
                 now = state.best._replace(weights=state.weights)
                 logits = np.asarray(population.scores(now, validation.features))[0]
                 figures[name][:, seed, number] = judged(logits)
@@ -95,7 +96,7 @@ def draw(figures, scores, validation, output):
     for place, title, values in zip(axes.flat, names, range(3), strict=False):
         for name, color in COLORS.items():
             each = figures[name][values]
-            rounds = np.arange(1, ROUNDS + 1)
+            rounds = np.arange(1, each.shape[1] + 1)
             place.plot(rounds, each.mean(axis=0), "o-", color=color, label=name)
             spread = each.std(axis=0, ddof=1)
             low, high = each.mean(axis=0) - spread, each.mean(axis=0) + spread
@@ -115,7 +116,8 @@ def draw(figures, scores, validation, output):
     last.set_xlabel("Score", fontsize=12)
     last.set_ylabel("Share of events", fontsize=12)
     last.legend(frameon=False, fontsize=9)
-    axes.flat[0].legend(frameon=False, fontsize=11, title=f"mean and spread of {SEEDS} seeds")
+    title = f"mean and spread of {figures['plain'].shape[1]} seeds"
+    axes.flat[0].legend(frameon=False, fontsize=11, title=title)
     output.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(output, dpi=100)
 
@@ -123,10 +125,12 @@ def draw(figures, scores, validation, output):
 # %% All of it
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="few events and rounds: it works")
     parser.add_argument("--output", type=Path, default=Path("boosting.png"))
     given = parser.parse_args()
-    train, validation = single_top()
-    figures, scores = curves(train, validation)
+    size = {"seeds": 2, "rounds": 2} if given.quick else {"seeds": 5, "rounds": 8}
+    train, validation = single_top(one_in=8 if given.quick else 1)
+    figures, scores = curves(train, validation, **size)
     for name, values in figures.items():
         mean, error = values[..., -1].mean(axis=1), values[..., -1].std(axis=1, ddof=1)
         text = ", ".join(f"{m:.4f} ± {e:.4f}" for m, e in zip(mean, error, strict=True))

@@ -1,5 +1,6 @@
 """An objective of one's own: a soft cut on the score, with a 5 % uncertainty of the background."""
 
+import argparse
 from pathlib import Path
 
 import jax
@@ -14,6 +15,9 @@ def cut_and_count(scores, batch, hyperparameters, parameters):
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a short search: it works")
+    quick = parser.parse_args().quick
     dt.use_cpu_cores()
     events = dt.read(
         Path(__file__).parent / "single_top" / "single_top.root",
@@ -24,6 +28,8 @@ if __name__ == "__main__":
         event_number="event_number",
     )
     space = dt.Space(learning_rate=dt.log_uniform(1e-4, 1e-2), dropout=dt.uniform(0.0, 0.4))
-    search = dt.search.PBT(population=8, rounds=4, epochs_per_round=2)
+    search = dt.search.PBT(
+        population=4 if quick else 8, rounds=2 if quick else 4, epochs_per_round=2
+    )
     tuned = dt.tune(events, objective=cut_and_count, space=space, search=search, on_round=print)
     print(tuned.ranking[0], dt.measure(tuned.network, tuned.split).stat_only, sep="\n")

@@ -115,7 +115,7 @@ if __name__ == "__main__":
     parser.add_argument("--quick", action="store_true", help="few events: shows that it works")
     given = parser.parse_args()
     dt.use_cpu_cores()
-    size = {"events": 20_000, "epochs": 4} if given.quick else {"events": 180_000, "epochs": 30}
+    size = {"events": 20_000, "epochs": 2} if given.quick else {"events": 180_000, "epochs": 30}
     x, signal = draw(100_000 if given.quick else 1_000_000, 3)
 
     probability = train(

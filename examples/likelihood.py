@@ -1,6 +1,6 @@
 """A public likelihood, from its file to four pictures: pulls, impacts, CLs, and derivatives.
 
-    python examples/likelihood.py WORKSPACE.json [--output DIR] [--poi-range LOW HIGH]
+    python examples/likelihood.py WORKSPACE.json [--quick] [--output DIR] [--poi-range LOW HIGH]
 
 The file is a pyhf workspace with a signal, as HEPData has them. The last picture shows how the
 expected limit changes with the numbers of the workspace: every derivative, from one gradient.
@@ -28,6 +28,7 @@ GREEN, YELLOW, BLUE, RED = "#a8dba8", "#fff3b0", "#3f90da", "#bd1f01"
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("workspace", type=Path, help="pyhf workspace with a signal (JSON)")
+    parser.add_argument("--quick", action="store_true", help="a scan of few values: it works")
     parser.add_argument("--output", type=Path, default=Path("likelihood"), help="for the pictures")
     parser.add_argument(
         "--poi-range",
@@ -90,9 +91,9 @@ def draw_impacts(model, bounds, folder):
 
 
 # %% CLs
-def draw_cls(model, limit, folder):
+def draw_cls(model, limit, folder, *, values=41):
     """Observed and expected CLs: all values of the scan are one call."""
-    mu = np.linspace(0.0, 1.1 * max(limit.observed, limit.expected[4]), 41)
+    mu = np.linspace(0.0, 1.1 * max(limit.observed, limit.expected[4]), values)
     test = dt.inference.hypotest(mu, model)
     low2, low1, median, high1, high2 = test.expected.T
     figure, axes = plt.subplots(figsize=(7, 5), layout="constrained")
@@ -215,6 +216,6 @@ if __name__ == "__main__":
     print(f"(expected {median:.4g}, one standard deviation {low:.4g} to {high:.4g})")
     draw_pulls(best, given.output)
     draw_impacts(model, bounds, given.output)
-    draw_cls(model, limit, given.output)
+    draw_cls(model, limit, given.output, values=5 if given.quick else 41)
     draw_derivatives(model, limit, given.output)
     print(f"pictures in {given.output}")

@@ -1,6 +1,6 @@
 """Treatments of negative weights in the training, where the truth is known and on real events.
 
-    python examples/negative_weights.py [--sherpa FILE FILE --other FILE] [--output FOLDER]
+    python examples/negative_weights.py [--quick] [--sherpa FILE FILE --other FILE] [--output DIR]
 
 The synthetic background has negative weights more often on one side, so that its net density is
 known and that of the magnitudes is another. With --sherpa (Z to tau tau in the files of a WtLoop
@@ -35,7 +35,7 @@ from difftune.training import (
 )
 from difftune.workflow.split import Split
 
-SEEDS, EPOCHS, INPUTS = 8, 20, 5
+SEEDS, INPUTS = 8, 5
 COLORS = {"keep": "#3f90da", "absolute": "#ffa90e", "resample": "#bd1f01"}
 FEATURES = [
     *("pT_lep1", "pT_lep2", "pT_jet1", "met", "sumet", "deltaR_lep1_lep2"),
@@ -43,7 +43,7 @@ FEATURES = [
 ]
 
 
-def trained(datasets, validation):
+def trained(datasets, validation, *, epochs):
     """For each treatment a population that has learned with it; programs are compiled once."""
     first = None
     for name, train in datasets.items():
@@ -62,7 +62,7 @@ def trained(datasets, validation):
                 patience=10**6,
             )
         population = first.again(train=train)
-        state, _ = population.run({"learning_rate": np.full(SEEDS, 3e-3)}, epochs=EPOCHS)
+        state, _ = population.run({"learning_rate": np.full(SEEDS, 3e-3)}, epochs=epochs)
         yield name, population, state
 
 
@@ -115,7 +115,7 @@ def cross_entropy(logit, label, weight):
     return np.sum(weight * np.logaddexp(0, np.where(label == 1, -logit, logit))) / np.sum(weight)
 
 
-def where_truth_is_known(output):
+def where_truth_is_known(output, *, epochs):
     # The judges need no negative weights: the background of the normal density counts 1 - 2 f.
     test = synthetic(60_000, 9)
     weight = np.where(test.label == 1, 1.0, 1 - 2 * negative_fraction(test.features))
@@ -126,7 +126,7 @@ def where_truth_is_known(output):
     edges = np.linspace(-2.5, 2.5, 26)
     place = np.digitize(test.features[:, 0], edges)
     for number, (name, population, state) in enumerate(
-        trained(with_treatments(synthetic(6000, 1)), synthetic(6000, 2))
+        trained(with_treatments(synthetic(6000, 1)), synthetic(6000, 2), epochs=epochs)
     ):
         logits = np.asarray(population.scores(state.best, test.features))
         excess = [cross_entropy(each, test.label, weight) - best for each in logits]
@@ -153,7 +153,7 @@ def where_truth_is_known(output):
 
 
 # %% Real events
-def on_sherpa(sherpa, other, output):
+def on_sherpa(sherpa, other, output, *, epochs):
     tree = "WtLoop_nominal"
     events = dt.read(
         processes=[
@@ -194,7 +194,7 @@ def on_sherpa(sherpa, other, output):
     rng = np.random.default_rng(3)
     draws = rng.poisson(1.0, (200, len(test.weight)))
     reference = None
-    for number, (name, population, state) in enumerate(trained(sets, validation)):
+    for number, (name, population, state) in enumerate(trained(sets, validation, epochs=epochs)):
         logits = np.asarray(population.scores(state.best, test.features))
         area = np.array([_area(each, test, 1.0) for each in logits])
         mean = logits.mean(axis=0)
@@ -221,11 +221,15 @@ def _area(logit, test, factor):
 # %% All of it
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="two epochs: shows that it works")
     parser.add_argument("--sherpa", type=Path, nargs="+", help="files of Z to tau tau")
     parser.add_argument("--other", type=Path, help="file of tW")
     parser.add_argument("--output", type=Path, default=Path("."), help="folder of the pictures")
     given = parser.parse_args()
+    if (given.sherpa is None) != (given.other is None):
+        parser.error("--sherpa and --other belong together")
     given.output.mkdir(parents=True, exist_ok=True)
-    where_truth_is_known(given.output)
+    epochs = 2 if given.quick else 20
+    where_truth_is_known(given.output, epochs=epochs)
     if given.sherpa:
-        on_sherpa(given.sherpa, given.other, given.output)
+        on_sherpa(given.sherpa, given.other, given.output, epochs=epochs)

@@ -1,11 +1,11 @@
 """Trainings that know of systematic uncertainties, on one axis: what each costs and what it gains.
 
-    python examples/systematics_aware.py [--full] [--seeds N] [--output PICTURE]
+    python examples/systematics_aware.py [--quick | --full] [--seeds N] [--output PICTURE]
 
 The single-top sample. Every training is one population of a few seeds; bins and the best epoch are
 chosen on training and validation events, and the test events are scored once, in hard bins, with
 the full fit. By default it is small, in equidistant bins; `--full` takes more seeds and epochs, and
-optimises the bins.
+optimises the bins; `--quick` only shows that it works.
 """
 
 # %% Set up
@@ -39,6 +39,7 @@ from difftune.workflow import Split, build
 
 FILE = Path(__file__).parent / "single_top" / "single_top.toml"
 BINS = 12
+QUICK = ("cross-entropy", "through the fit: σ(μ)")
 
 
 # %% The analysis: events, uncertainties, and what a set of templates is worth
@@ -75,7 +76,6 @@ class Analysis:
             columns(part, self.split.full_yields, self.transform)
             for part in (train, self.split.validation, self.split.test)
         )
-        self.plain = columns(train, self.split.full_yields, self.transform, varied=False)
         # What the templates of the measurement are made of: it limits how well a fit can do.
         self.simulated = np.count_nonzero(self.test.weight)
 
@@ -121,10 +121,14 @@ class Analysis:
         }
 
 
-def single_top():
-    """The sample that comes with difftune, with the uncertainties of its analysis file."""
+def single_top(*, one_in=1, bins=BINS):
+    """The sample that comes with difftune, with the uncertainties of its analysis file.
+
+    One event in so many is taken: in all variations, or in none.
+    """
     settings = config.load(FILE)
-    return Analysis(build.events(settings), build.nuisances(settings))
+    events = build.events(settings).select(lambda sample: sample.number % one_in == 0)
+    return Analysis(events, build.nuisances(settings), bins=bins)
 
 
 # %% Trainings
@@ -141,14 +145,14 @@ class Recipe:
     activation: str = "relu"
 
 
-def recipes(analysis, *, epochs):
-    """The trainings that are compared."""
+def recipes(analysis, *, epochs, more=10):
+    """The trainings that are compared; those through the fit take so many times more epochs."""
     entropy = objectives.CrossEntropy()
     plain = {"batch_size": 1024, "epochs": epochs, "learning_rate": 2e-3}
     # Batches of some thousand events know next to nothing of the gradient of a fit, whose templates
     # are all of them. So all events make one step, from weights that can classify already.
     events = len(analysis.train.weight)
-    whole = {"batch_size": events, "epochs": 10 * epochs}
+    whole = {"batch_size": events, "epochs": more * epochs}
     tuned = {**whole, "learning_rate": 1e-3, "start": "cross-entropy"}
     penalty = objectives.HistogramVariation(bins=analysis.bins, bandwidth=(0.05, 0.05))
     adversary = objectives.Adversarial(strength="lambda", learning_rate="adversary_rate")
@@ -174,7 +178,7 @@ def recipes(analysis, *, epochs):
         "through the fit: σ(μ), regions": Recipe(
             objective=objectives.PoiUncertainty(model=regions),
             activation="gelu",
-            **{**whole, "epochs": 20 * epochs, "learning_rate": 1e-2},
+            **{**whole, "epochs": 2 * more * epochs, "learning_rate": 1e-2},
         ),
         "through the fit: Z": Recipe(
             objective=objectives.DiscoverySignificance(model=model), **tuned
@@ -187,7 +191,7 @@ def recipes(analysis, *, epochs):
 
 def trained(analysis, recipe, *, seeds, hidden=(64, 64), seed=1, start=None):
     """A population of seeds, and its best networks by the precision on validation events."""
-    varied, outputs = recipe.objective.varied, recipe.objective.outputs
+    outputs = recipe.objective.outputs
     logits = outputs if isinstance(outputs, int) else 1
     population = Population(
         blueprint=Blueprint(
@@ -196,7 +200,7 @@ def trained(analysis, recipe, *, seeds, hidden=(64, 64), seed=1, start=None):
             outputs=logits,
         ),
         objective=recipe.objective,
-        train=analysis.train if varied else analysis.plain,
+        train=analysis.train,
         validation=analysis.validation,
         members=seeds,
         replicas=Replicas.crossed(seeds=seeds),
@@ -205,7 +209,7 @@ def trained(analysis, recipe, *, seeds, hidden=(64, 64), seed=1, start=None):
         patience=recipe.epochs,
         metric=analysis.metric(outputs),
         # σ(μ) hangs on the statistics of the simulation: half a sample is another measurement.
-        overtraining=ScoreGap(limit=1.0),
+        overtraining=ScoreGap(limit=1.0, sigmas=0),
         seed=seed,
     )
     given = {"learning_rate": recipe.learning_rate, **(recipe.hyperparameters or {})}
@@ -370,17 +374,21 @@ def line(name, found):
 # %% All of it
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--full", action="store_true", help="10 seeds, and trainings to the end")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", help="few events and epochs: it works")
+    size.add_argument("--full", action="store_true", help="10 seeds, and trainings to the end")
     parser.add_argument("--seeds", type=int, help="networks of each training (default: 3, or 10)")
     parser.add_argument("--output", type=Path, default=Path("systematics_aware.png"))
     given = parser.parse_args()
-    analysis = single_top()
-    seeds = given.seeds or (10 if given.full else 3)
+    analysis = single_top(one_in=8, bins=4) if given.quick else single_top()
+    seeds = given.seeds or (10 if given.full else 2 if given.quick else 3)
+    length = {"epochs": 1, "more": 2} if given.quick else {"epochs": 12 if given.full else 5}
+    every = recipes(analysis, **length)
     header = ("stat-only Z", "Z with systematics", "σ(μ) with systematics")
     print(" " * 24 + " ".join(f"{each:<23}" for each in header))
     results = compare(
         analysis,
-        recipes(analysis, epochs=12 if given.full else 5),
+        {name: each for name, each in every.items() if name in QUICK or not given.quick},
         seeds=seeds,
         optimised=given.full,
         tell=lambda name, found: print(line(name, found), flush=True),

@@ -4,6 +4,7 @@ import ast
 import importlib.util
 import os
 import re
+import sys
 import tomllib
 from itertools import pairwise
 from pathlib import Path
@@ -143,8 +144,9 @@ def run_reading() -> dt.Events:
     return names["events"]
 
 
-def test_the_cluster_page_runs_on_one_process():
-    assert len(run("cluster.md")["tuned"].ranking) == SIZES["population"]
+def test_the_cluster_page_runs_on_one_process(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["tune.py", "--quick"])
+    assert len(run("cluster.md", __name__="__main__")["tuned"].ranking) == SIZES["population"]
 
 
 def test_search_python(ntuples):

@@ -8,12 +8,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
+
+COMPILED = (
+    "JAX_COMPILATION_CACHE_DIR",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES",
+)
+"""Environment variables that tell JAX where compiled programs are kept."""
 
 
 def cores() -> int:
@@ -23,14 +31,35 @@ def cores() -> int:
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """That of a contestant: this repository, nothing compiled before, and what it asks for.
+    """That of a contestant: this repository, no settings of ours, and what it asks for.
+
+    What is compiled already counts in a smoke run alone: `python -m benchmarks` forgets it else.
 
     Args:
         variables: Set as they are.
     """
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("XLA_", "JAX_", "OMP_"))}
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if name in COMPILED or not name.startswith(("XLA_", "JAX_", "OMP_"))
+    }
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     return clean | {"PYTHONPATH": path, "JAX_PLATFORMS": "cpu"} | variables
+
+
+@contextmanager
+def compiled_once() -> Iterator[str]:
+    """A folder of compiled programs: for what differs in numbers alone, one serves all.
+
+    The folder that JAX was told of, or one that is removed at the end.
+    """
+    import jax
+
+    told = jax.config.jax_compilation_cache_dir
+    with nullcontext(told) if told else tempfile.TemporaryDirectory() as folder:
+        jax.config.update("jax_compilation_cache_dir", folder)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        yield folder
 
 
 def threads(count: int) -> dict[str, str]:

@@ -31,7 +31,7 @@ from difftune.training.optimizers import Optimizer, adam
 from difftune.training.overtraining import AnyCondition, ScoreGap
 from difftune.training.processes import Alone, Processes
 from difftune.training.replicas import Replicas
-from difftune.training.sample import Columns
+from difftune.training.sample import Columns, check_same_variations
 from difftune.training.state import (
     RUNNING,
     STOPPED,
@@ -78,8 +78,9 @@ class Population:
 
     Raises:
         InputError: When the network has another number of outputs than the objective wants, for
-            batches that cannot be made, when events and replicas do not fit together, or for more
-            processes than members.
+            batches that cannot be made, when events and replicas do not fit together, when
+            training and validation events have not the same variations where these count, or for
+            more processes than members.
     """
 
     blueprint: Blueprint
@@ -122,6 +123,8 @@ class Population:
             raise InputError(f"Population(part={self.part}): give at least one event.")
         if self.chunk is not None and self.chunk < 1:
             raise InputError(f"Population(chunk={self.chunk}): give at least one event.")
+        if self._varied and self.validation is not None:
+            check_same_variations(self.train, self.validation)
         _ = self._epochs, self._own
 
     @cached_property
@@ -141,14 +144,20 @@ class Population:
         held = self.part
         if held is None and self._memory is not None:
             # A third for what is there, a third for what is coming.
-            size = sum(np.dtype(c.dtype).itemsize * c.size for c in jax.tree.leaves(self.train))
+            size = sum(np.dtype(c.dtype).itemsize * c.size for c in jax.tree.leaves(self._seen))
             held = int(events * self._memory / (3 * size))
         parts = max(1, -(-events // (held or events)))
         return Epochs(data=self._seen, sizes=self.sizes, seed=self.seed, parts=parts)
 
     @cached_property
     def _seen(self) -> Columns:
-        """Training events as the members see them: with folds and variations if these count."""
+        """Training events as the steps see them: variations cost, so only if the loss has them."""
+        judged = self._judged
+        return judged if self.objective.varied else judged._replace(variations={})
+
+    @cached_property
+    def _judged(self) -> Columns:
+        """Training events as the validation sees them: with folds and variations if these count."""
         seen = self.train if self.replicas.fold is not None else self.train._replace(fold=None)
         return seen if self._varied else seen._replace(variations={})
 
@@ -169,7 +178,7 @@ class Population:
     def _training(self) -> Training:
         return Training(
             blueprint=self.blueprint,
-            objective=self.objective.seeing(sorted(self._seen.variations)),
+            objective=self.objective.seeing(sorted(self._judged.variations)),
             metric=self.metric,
             overtraining=self.overtraining,
             judgement=self.judgement,
@@ -218,7 +227,7 @@ class Population:
         validation = self.validation
         if validation is not None and not self._varied:
             validation = validation._replace(variations={})
-        samples = evaluation_samples(self._seen, validation, seed=self.seed)
+        samples = evaluation_samples(self._judged, validation, seed=self.seed)
         if samples[0].weight.shape == samples[1].weight.shape:
             samples = jax.tree.map(lambda *both: np.stack(both), *samples)
         return self._everywhere(samples)
@@ -282,8 +291,11 @@ class Population:
         """
         values = {name: jnp.float32(1.0) for name in complete({}, 1, sizes=self.sizes)}
         recorder = Recorder(values | {name: jnp.float32(1.0) for name in names})
-        batch = as_batch(self._seen, np.arange(min(len(self.train.weight), 8)), 0.0)
-        batch = jax.tree.map(jnp.asarray, batch)
+        rows = np.arange(min(len(self.train.weight), 8))
+        batch, judged = (
+            jax.tree.map(jnp.asarray, as_batch(data, rows, 0.0))
+            for data in (self._seen, self._judged)
+        )
         # Read by the epoch, not by the step.
         recorder.read |= {"batch_size", "plateau_factor", "plateau_patience"}
 
@@ -294,7 +306,7 @@ class Population:
             state = (member.weights, member.objective, member.optimizer)
             done = jnp.float32(0.0)
             self._training.step(recorder, member.rate, (state, random), (batch, done))
-            self._training.evaluate(member, own, batch)
+            self._training.evaluate(member, own, judged)
             return 0
 
         jax.eval_shape(one_step, 0)
@@ -336,7 +348,7 @@ class Population:
         )
         same = ["_training", "_start", "_train", "_finish", "_scores"]
         if train is None and seed is None:
-            same += ["_seen", "_epochs", "_evaluation"]
+            same += ["_seen", "_judged", "_epochs", "_evaluation"]
         if result.sizes == self.sizes:
             result.__dict__.update({name: getattr(self, name) for name in same})
         return result

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -108,3 +109,29 @@ def _variation(varied: VariedWeights | VariedSample, transform: FeatureTransform
         return Varied(weight=np.asarray(given, np.float32))
 
     return Variation(up=side(varied.up), down=None if varied.down is None else side(varied.down))
+
+
+def check_same_variations(train: Columns, validation: Columns) -> None:
+    """Refuses samples that cannot be compared with all their systematic uncertainties.
+
+    Raises:
+        InputError: When one has a variation that the other has not, or has it of something else:
+            loss and score of both are compared.
+    """
+    forms = [
+        {name: jax.tree.structure(each) for name, each in data.variations.items()}
+        for data in (train, validation)
+    ]
+    if forms[0] == forms[1]:
+        return
+    ours, theirs = (", ".join(sorted(form)) or "none" for form in forms)
+    if forms[0].keys() == forms[1].keys():
+        names = [name for name in sorted(forms[0]) if forms[0][name] != forms[1][name]]
+        what = f"{', '.join(names)}: one has a direction, weights or features that the other lacks"
+    else:
+        what = f"training events have {ours}; validation events have {theirs}"
+    raise InputError(
+        "the objective or the metric counts systematic variations, and training and validation "
+        f"events have different ones ({what}), but their losses and scores are compared. Make "
+        "both with columns(..., varied=True); a loss that wants no variations ignores them."
+    )

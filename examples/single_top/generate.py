@@ -8,155 +8,9 @@ interrupted goes on where it was. See README.md for the physics.
 """
 
 import argparse
-import json
-import multiprocessing
-import os
-import time
-import zlib
 from pathlib import Path
 
-import awkward as ak
-import detector
-import features
-import numpy as np
-import samples
-import uproot
-
-CHUNK = 20_000  # generated events
-SHIFTS = {"": 0.0, "_jes_up": 1.0, "_jes_down": -1.0}
-STEPS = ("generated", "filtered", "one lepton", "met", "mtw", "2-3 jets", "b-tag")
-WEIGHT_BITS = 9
-
-
-def make_chunk(task: tuple[str, int, int, int, Path]) -> Path:
-    """Generate, measure and select one chunk; store its events as they come, before normalisation."""
-    name, number, generate, seed, path = task
-    if path.exists():
-        return path
-    sample = samples.SAMPLES[name]
-    chunk_seed = zlib.crc32(f"{seed}/{name}/{number}".encode()) % 900_000_000
-    rng = np.random.default_rng(chunk_seed)
-    columns: dict[str, list[np.ndarray]] = {}
-    cutflow = {kind: np.zeros(len(STEPS)) for kind in sample.cross_section or {0: 0.0}}
-    first = sample.number * 100_000_000 + number * 100_000
-    for batch, generated in samples.events(sample, generate=generate, seed=chunk_seed):  # noqa: B007
-        event_numbers = first + np.arange(len(batch))
-        first += len(batch)
-        for column, values in _measure_batch(sample, batch, event_numbers, rng, cutflow).items():
-            columns.setdefault(column, []).append(values)
-    for kind, count in generated.items():
-        cutflow[kind][0] = count
-    np.savez(
-        path.with_suffix(".part.npz"),
-        classes=list(cutflow),
-        cutflow=np.stack(list(cutflow.values())),
-        **{column: np.concatenate(values) for column, values in columns.items()},
-    )
-    os.replace(path.with_suffix(".part.npz"), path)
-    return path
-
-
-def _measure_batch(
-    sample: samples.Sample,
-    batch: ak.Array,
-    event_numbers: np.ndarray,
-    rng: np.random.Generator,
-    cutflow: dict[int, np.ndarray],
-) -> dict[str, np.ndarray]:
-    """Columns of the selected events for each of `SHIFTS`; adds to the cutflow."""
-    uniform = rng.random(
-        size=(2, len(batch))
-    )  # for the tags, and for keeping events of low probability
-    kinds = np.zeros(len(batch), int)
-    if sample.polarised_top:
-        kinds = np.asarray(ak.firsts(batch.prt.id[abs(batch.prt.id) == 6]))
-    measured = detector.measure(batch.prt, rng)
-    where = np.asarray(measured["index"])
-
-    bias = sample.bias_weight(np.sqrt(np.asarray(batch.info.pT2Hat)))
-    tagged, largest = {}, np.zeros(len(batch))
-    for shift, size in SHIFTS.items():
-        selected, passed = features.select(measured["lepton"], *detector.calibrated(measured, size))
-        index = where[selected.index]
-        tags, probability, ratios = features.tag(selected, uniform[0, index])
-        tagged[shift] = selected, index, tags, probability, ratios
-        largest[index] = np.maximum(largest[index], probability)
-        if not shift:
-            for kind, flow in cutflow.items():
-                mine = kinds == kind
-                flow[1] += bias[mine].sum()
-                flow[2:6] += passed[:, mine[where]] @ bias[where][mine[where]]
-                flow[6] += (probability * bias[index])[mine[index]].sum()
-
-    keep = (
-        np.minimum(largest * bias / sample.reference, 1.0)
-        if sample.reference
-        else np.ones(len(batch))
-    )
-    columns = {}
-    for shift, (selected, index, tags, probability, ratios) in tagged.items():
-        kept = (probability > 0) & (uniform[1, index] < keep[index])
-        index = index[kept]
-        columns[f"features{shift}"] = features.features(selected, tags)[kept]
-        columns[f"event_number{shift}"] = event_numbers[index]
-        columns[f"class{shift}"] = kinds[index]
-        columns[f"weight{shift}"] = probability[kept] * bias[index] / keep[index]
-        if not shift:
-            shower = samples.shower_ratios(batch.info.weights)[index]
-            columns |= {name: shower[:, i] for i, name in enumerate(samples.SHOWER_VARIATIONS)}
-            columns |= {name: ratio[kept] for name, ratio in ratios.items()}
-    return columns
-
-
-def assemble(
-    name: str, chunks: list[Path], calibration: dict
-) -> tuple[dict[str, dict[str, np.ndarray]], dict]:
-    """Normalised trees of one process, and its cutflow (expected yields)."""
-    loaded = [dict(np.load(path)) for path in chunks]
-    counts = sum(chunk["cutflow"] for chunk in loaded)
-    classes = [int(kind) for kind in loaded[0]["classes"]]
-    scale = {
-        kind: samples.LUMINOSITY * calibration["cross_section"][str(kind)] / counts[i, 0]
-        for i, kind in enumerate(classes)
-    }
-    per_event = np.array([scale[kind] for kind in classes])
-    cutflow = dict(zip(STEPS, (per_event @ counts).tolist(), strict=True))
-    for step in STEPS[2:]:
-        cutflow[step] *= detector.LEPTON_EFFICIENCY
-    trees = {}
-    for shift in SHIFTS:
-        column = {
-            key: np.concatenate([chunk[f"{key}{shift}"] for chunk in loaded])
-            for key in ("features", "event_number", "class", "weight")
-        }
-        by_class = np.vectorize(scale.get, otypes=[float])(column["class"])
-        weights = {"weight": column["weight"] * by_class * detector.LEPTON_EFFICIENCY}
-        if not shift:
-            for variation in samples.SHOWER_VARIATIONS:
-                ratio = np.concatenate([chunk[variation] for chunk in loaded])
-                weights[f"weight_{variation}"] = (
-                    weights["weight"] * ratio / calibration["shower_mean"][variation]
-                )
-            for variation in features.TAG_VARIATIONS:
-                ratio = np.concatenate([chunk[variation] for chunk in loaded])
-                weights[f"weight_{variation}"] = weights["weight"] * ratio
-        trees[name + shift] = (
-            {"event_number": column["event_number"].astype(np.int32)}
-            | {key: features.round_mantissa(values, WEIGHT_BITS) for key, values in weights.items()}
-            | dict(zip(features.FEATURES, column["features"].T, strict=True))
-        )
-    return trees, {"generated": int(counts[:, 0].sum()), "cutflow": cutflow}
-
-
-def write(path: Path, trees: dict[str, dict[str, np.ndarray]], metadata: dict) -> None:
-    """One ROOT file, LZMA compressed, with what made it in the string `metadata` (JSON)."""
-    with uproot.recreate(path, compression=uproot.LZMA(9)) as file:
-        file["metadata"] = json.dumps(metadata)
-        for name, tree in trees.items():
-            file.mktree(name, {branch: values.dtype for branch, values in tree.items()})
-            file[name].extend(
-                {branch: np.ascontiguousarray(values) for branch, values in tree.items()}
-            )
+NEEDED = ("awkward", "fastjet", "pythia8mc", "uproot", "vector")
 
 
 def main() -> None:
@@ -171,52 +25,12 @@ def main() -> None:
         "--cache", type=Path, default=Path("single_top_cache"), help="folder of finished chunks"
     )
     options = parser.parse_args()
-    started = time.time()
-    options.cache.mkdir(parents=True, exist_ok=True)
-
-    tasks = []
-    for name, sample in samples.SAMPLES.items():
-        total = max(round(sample.generate * options.scale), 500)
-        size, chunks = min(total, CHUNK), -(-total // CHUNK)
-        tasks += [
-            (name, i, size, options.seed, options.cache / f"{name}_{options.seed}_{i}_{size}.npz")
-            for i in range(chunks)
-        ]
-    tasks.sort(
-        key=lambda task: task[1] / samples.SAMPLES[task[0]].generate
-    )  # all processes advance together
-    with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
-        number = int(8_000 * min(1.0, options.scale * 10))
-        calibrations = pool.map(_calibrate, [(name, options, number) for name in samples.SAMPLES])
-        for done, path in enumerate(pool.imap_unordered(make_chunk, tasks, chunksize=1), start=1):
-            print(f"[{time.time() - started:6.0f} s] {done}/{len(tasks)} {path.name}", flush=True)
-
-    trees: dict[str, dict[str, np.ndarray]] = {}
-    metadata = {
-        "seed": options.seed,
-        "scale": options.scale,
-        "luminosity": samples.LUMINOSITY,
-        "processes": {},
-    }
-    for name, calibration in zip(samples.SAMPLES, calibrations, strict=True):
-        made, summary = assemble(name, [task[-1] for task in tasks if task[0] == name], calibration)
-        trees |= made
-        metadata["processes"][name] = summary | calibration
-        print(
-            f"{name}: {len(made[name]['weight'])} events, {made[name]['weight'].sum():.0f} expected"
-        )
-    write(options.output, trees, metadata)
-    print(
-        f"{options.output}: {options.output.stat().st_size / 1e6:.2f} MB, {time.time() - started:.0f} s"
-    )
-
-
-def _calibrate(task: tuple[str, argparse.Namespace, int]) -> dict:
-    name, options, number = task
-    path = options.cache / f"calibration_{name}_{options.seed}_{number}.json"
-    if not path.exists():
-        path.write_text(json.dumps(samples.calibrate(name, seed=options.seed, number=number)))
-    return json.loads(path.read_text())
+    # Here, so that the help needs no event generator.
+    try:
+        import production
+    except ModuleNotFoundError as error:
+        parser.error(f"there is no package {error.name}: pip install {' '.join(NEEDED)}")
+    production.make(options)
 
 
 if __name__ == "__main__":

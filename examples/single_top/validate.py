@@ -10,7 +10,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import uproot
-from features import FEATURES, MISSING
+from definitions import FEATURES, MISSING
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from difftune.data import Events, FeatureTransform, Process
+from difftune.errors import InputError
 from difftune.histfactory import NormalisationUncertainty
 from difftune.objectives import FitModel, Objective, PoiUncertainty, Variation, Varied
 from difftune.training import Replicas, columns
+from difftune.training.batches import as_batch, stratified_order
 from difftune.training.replicas import bootstrap_count
 from tests.training import toy
 
@@ -131,6 +133,78 @@ def test_who_wants_none_trains_as_if_there_were_none():
     _, expected = toy.shared().run(given(4), epochs=1)
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_a_metric_may_want_variations_that_the_loss_does_not():
+    """Steps are as without variations; both scores are those of a count by hand."""
+    judged = toy.population(metric=Seen(), train=TRAIN, validation=VALIDATION)
+    state, found = judged.run(given(4), epochs=1)
+    plain, expected = toy.shared().run(given(4), epochs=1)
+    np.testing.assert_array_equal(found.loss, expected.loss)
+    for one, other in zip(*map(jax.tree.leaves, (state.weights, plain.weights)), strict=True):
+        np.testing.assert_array_equal(one, other)
+    # All training events have the score of their sum; those of its size are a draw of them.
+    rows = stratified_order(TRAIN.process, np.random.default_rng([judged.seed, 2]))[:512]
+    for slot in range(4):
+        weights = jax.tree.map(lambda leaf, slot=slot: leaf[slot], state.weights)
+        for data, chosen, score in (
+            (VALIDATION, np.arange(512), found.score),
+            (TRAIN, rows, found.train_score),
+        ):
+            scores, moved = (
+                logits(judged, weights, features[chosen])
+                for features in (data.features, data.variations["scale"].up.features)
+            )
+            value = by_hand(scores, moved, data, chosen, len(data.weight) / 512)
+            assert score[0, slot] == pytest.approx(value, rel=1e-4)
+
+
+def test_a_loss_may_want_variations_that_the_metric_does_not():
+    population = toy.population(objective=Seen(), train=TRAIN, validation=VALIDATION)
+    state, found = population.run(given(4), epochs=2)
+    rows = np.arange(512)
+    batch = jax.tree.map(jnp.asarray, as_batch(VALIDATION._replace(variations={}), rows, 1.0))
+    for slot in range(4):
+        weights = jax.tree.map(lambda leaf, slot=slot: leaf[slot], state.weights)
+        scores = jnp.asarray(logits(population, weights, VALIDATION.features))
+        expected = population.metric(scores, batch, {}, {})
+        assert found.score[1, slot] == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_folds_serve_a_metric_that_alone_wants_variations():
+    population = toy.population(
+        metric=Seen(),
+        train=TRAIN._replace(fold=np.arange(1024, dtype=np.int32) % 3),
+        validation=None,
+        members=3,
+        replicas=Replicas.crossed(folds=3),
+    )
+    _, found = population.run(given(3), epochs=1)
+    assert np.all(found.score > 0)
+    assert np.all(found.train_score > 0)
+
+
+def another_form(data):
+    """The same names; the scale is one of weights."""
+    scale = Variation(up=Varied(weight=data.weight))
+    return data._replace(variations={**data.variations, "scale": scale})
+
+
+@pytest.mark.parametrize("wanted", ["objective", "metric"])
+@pytest.mark.parametrize(
+    ("train", "validation", "words"),
+    [
+        (toy.columns(1024), VALIDATION, "training events have none; .*have generator, scale"),
+        (TRAIN, toy.columns(512), "training events have generator, scale; .* have none"),
+        (TRAIN, another_form(VALIDATION), r"\(scale: one has a direction"),
+    ],
+)
+def test_both_samples_have_the_same_variations(wanted, train, validation, words):
+    options = {wanted: Seen(), "train": train, "validation": validation}
+    with pytest.raises(InputError, match=words):
+        toy.population(**options)
+    # Who counts none does not mind.
+    assert toy.population(train=train, validation=validation).members == 4
 
 
 def test_columns_take_varied_weights_at_full_yields():
