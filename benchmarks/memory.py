@@ -105,9 +105,7 @@ def child(order: dict) -> None:
 
     def search(count: int):
         events = _made(count)
-        strategy = Random(
-            population=order["members"], rounds=1, epochs_per_round=order["epochs"]
-        )
+        strategy = Random(population=order["members"], rounds=1, epochs_per_round=order["epochs"])
         dt.tune(events, search=strategy)
         return events
 

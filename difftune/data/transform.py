@@ -147,7 +147,7 @@ class FeatureTransform:
         }
 
     @classmethod
-    def from_dict(cls, value: Mapping[str, Sequence[float]]) -> "FeatureTransform":
+    def from_dict(cls, value: Mapping[str, Sequence[float | int]]) -> "FeatureTransform":
         """What `to_dict` has written; exact, since float32 values go through doubles."""
         return cls(
             center=np.asarray(value["center"], np.float32),

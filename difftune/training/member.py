@@ -355,9 +355,7 @@ class Training:
         )
         return value, gradient, buffers, random
 
-    def evaluate(
-        self, member: Member, own: Identity, batch: Batch, *, every: Array | None = None
-    ):
+    def evaluate(self, member: Member, own: Identity, batch: Batch, *, every: Array | None = None):
         """A member on one sample.
 
         Args:

@@ -168,10 +168,10 @@ class TrainedNetwork:
         return cls(
             blueprint=blueprint,
             weights=_filled(like, arrays),
-            hyperparameters=facts["hyperparameters"],
+            hyperparameters={k: float(v) for k, v in facts["hyperparameters"].items()},
             transform=transform,
             feature_names=tuple(facts["feature_names"]),
-            signal_process=tuple(facts["signal_process"]),
+            signal_process=tuple(map(float, facts["signal_process"])),
         )
 
 

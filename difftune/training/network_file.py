@@ -47,7 +47,7 @@ class _Transform(_Strict):
     center: list[Number]
     scale: list[Number]
     fill: list[Number]
-    indicators: list[Annotated[int, Field(ge=0)]] = []  # noqa: RUF012 (pydantic copies it)
+    indicators: list[Annotated[int, Field(ge=0)]] = []
 
 
 class _Facts(BaseModel):
@@ -113,7 +113,8 @@ def read_facts(path: Path) -> dict[str, Any]:
         )
     # In float32, as they are used.
     with np.errstate(over="ignore"):
-        single = {key: np.asarray(transform[key], np.float32) for key in ("center", "scale", "fill")}
+        keys = ("center", "scale", "fill")
+        single = {key: np.asarray(transform[key], np.float32) for key in keys}
     wrong = [key for key, value in single.items() if not np.isfinite(value).all()]
     if wrong or not single["scale"].all():
         key = wrong[0] if wrong else "scale"
@@ -265,9 +266,7 @@ def digest(facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
     return result.hexdigest()
 
 
-def check_digest(
-    folder: Path, facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
-) -> None:
+def check_digest(folder: Path, facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
     """Refuses facts and numbers that are not those that were saved together.
 
     Networks of versions that did not write the digest have none, and are taken as they are.
@@ -283,9 +282,7 @@ def check_digest(
         )
 
 
-def write_network(
-    folder: Path, facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
-) -> None:
+def write_network(folder: Path, facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
     """Writes both files, each of which is there whole or not at all.
 
     Raises:

@@ -1,5 +1,6 @@
 """The population: many networks, each with its own hyperparameters, in one compiled program."""
 
+import gc
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -412,6 +413,8 @@ class Population:
         clock = self._everywhere(Clock(jnp.int32(epoch), jnp.int32(epochs)))
         progress = epoch / max(epochs - 1, 1)
 
+        # JAX lets go of host arrays at a collection: the epoch before would still be there.
+        gc.collect(0)
         # Before the events of the epoch are there: making it takes memory of its own.
         evaluation = self._evaluation
 
