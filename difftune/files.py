@@ -1,5 +1,9 @@
-"""Writing files: each is there whole or not at all, and a disk that does not take it is named."""
+"""Files: written whole or not at all, and read without believing them.
 
+What a disk does not take or give back, and what is no JSON, is an `InputError` with its path.
+"""
+
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -7,6 +11,28 @@ from pathlib import Path
 from typing import IO, Any
 
 from difftune.errors import InputError
+
+_LARGEST = 2**26
+"""Bytes of a JSON file of ours at most; what is longer is arrays, and in other files."""
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        InputError: When it cannot be read, or is no JSON.
+    """
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise InputError(f"{path} has more than {_LARGEST >> 20} MiB: it is no file of ours.")
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path} is no whole JSON file ({str(error)[:200]}). It was cut or changed: take "
+            "another copy, or write it anew."
+        ) from error
 
 
 def unwritable(path: str | Path, error: OSError) -> InputError:

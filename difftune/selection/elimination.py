@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -13,8 +12,10 @@ from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float
+from pydantic import TypeAdapter, ValidationError
 
 from difftune.errors import InputError
+from difftune.files import read_json, writing
 from difftune.selection import gates
 from difftune.selection.study import Networks, Study, Trainer
 from difftune.selection.view import Question, unit_matrix
@@ -55,6 +56,9 @@ class Step:
             f"{len(self.before)} units, score {self.score:.5g}; {self.taken}: {best:+.2%} "
             f"({self.trainings} trainings, {self.seconds:.0f} s)"
         )
+
+
+_STEP = TypeAdapter(Step)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -293,11 +297,12 @@ class Rounds:
 
     def __init__(self, folder: Path, identity: dict[str, Any]):
         self.folder = Path(folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
         stored = self.folder / "selection.json"
         identity = json.loads(json.dumps(identity))
         if stored.exists():
-            before = json.loads(stored.read_text())
+            before = read_json(stored)
+            if not isinstance(before, dict):
+                raise InputError(f"{stored} is not what a selection writes. Give another folder.")
             other = [name for name in identity if before.get(name) != identity[name]]
             if other:
                 raise InputError(
@@ -307,21 +312,29 @@ class Rounds:
         self._write(stored, identity)
 
     def _write(self, path: Path, content: Any) -> None:
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(content, indent=1) + "\n")
-        os.replace(partial, path)
+        with writing(path) as stream:
+            stream.write(json.dumps(content, indent=1) + "\n")
 
     def write(self, number: int, step: Step) -> None:
         """Keeps a round."""
         self._write(self.folder / f"round_{number:03d}.json", asdict(step))
 
     def read(self) -> list[Step]:
-        """Rounds that were kept, in their order."""
+        """Rounds that were kept, in their order.
+
+        Raises:
+            InputError: When one of them cannot be read.
+        """
         steps: list[Step] = []
         while (path := self.folder / f"round_{len(steps) + 1:03d}.json").exists():
-            content: dict[str, Any] = json.loads(path.read_text())
-            tuples = {k: tuple(v) for k, v in content.items() if isinstance(v, list)}
-            steps.append(Step(**{**content, **tuples}))
+            try:
+                steps.append(_STEP.validate_python(read_json(path)))
+            except ValidationError as error:
+                first = error.errors(include_url=False)[0]
+                raise InputError(
+                    f"{path}: {'.'.join(map(str, first['loc'])) or 'its content'}: {first['msg']}. "
+                    "Remove it and the rounds after it: they are trained again."
+                ) from None
         return steps
 
 

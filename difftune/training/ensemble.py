@@ -10,10 +10,9 @@ from jaxtyping import Float
 
 from difftune.data import Events
 from difftune.errors import InputError
-from difftune.files import writing
+from difftune.files import read_json, writing
 from difftune.models import Model
 from difftune.training.network import ENSEMBLE, TrainedNetwork
-from difftune.training.network_file import read_json
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from difftune.errors import InputError
-from difftune.files import writing
+from difftune.files import read_json, writing
 
 FACTS, NUMBERS = "network.json", "network.npz"
-
-_LARGEST = 2**26
-"""Bytes of a file of facts; a list of a million features has less."""
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
@@ -61,25 +58,6 @@ class _Facts(BaseModel):
     hyperparameters: dict[str, Number]
     transform: _Transform
     digest: str | None = None
-
-
-def read_json(path: Path) -> Any:
-    """What a JSON file holds.
-
-    Raises:
-        InputError: When it cannot be read, or is no JSON.
-    """
-    try:
-        if path.stat().st_size > _LARGEST:
-            raise InputError(f"{path} has more than {_LARGEST >> 20} MiB: it is no file of ours.")
-        return json.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(
-            f"{path} is no whole JSON file ({str(error)[:200]}). It was cut or changed: take "
-            "another copy, or write it anew."
-        ) from error
 
 
 def read_facts(path: Path) -> dict[str, Any]:

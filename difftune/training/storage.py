@@ -10,9 +10,8 @@ from jaxtyping import Int
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from difftune.errors import InputError
-from difftune.files import writing
+from difftune.files import read_json, writing
 from difftune.training.batches import folds_of, stratified_order
-from difftune.training.network_file import read_json
 from difftune.training.sample import Columns
 
 _FACTS = "columns.json"

@@ -136,7 +136,8 @@ def test_no_command_reaches_latex(name):
 
 
 @pytest.mark.parametrize(
-    "name", [r"$p_T$", r"H $\to\tau\tau$", r"$\sqrt{s}=13\,$TeV", r"$p_\text{T}$ [GeV]", r"$\Delta\phi$"]
+    "name",
+    [r"$p_T$", r"H $\to\tau\tau$", r"$\sqrt{s}=13\,$TeV", r"$p_\text{T}$ [GeV]", r"$\Delta\phi$"],
 )
 def test_math_of_the_field_stays(name):
     cell = named(name).latex().splitlines()[4].split(" & ")[0]

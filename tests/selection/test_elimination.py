@@ -71,6 +71,16 @@ def test_a_folder_of_another_search_is_refused(steered, study):
     assert json.loads((folder / "round_001.json").read_text())["before"]
 
 
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"before": 1}', '{"score": "x"}'])
+@pytest.mark.parametrize("name", ["selection.json", "round_001.json"])
+def test_damaged_rounds_are_named(steered, study, tmp_path, name, content):
+    folder, _ = steered
+    (tmp_path / "selection.json").write_text((folder / "selection.json").read_text())
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=name.replace(".", r"\.") + "|another selection"):
+        eliminate(study, candidates=3, patience=3, folder=tmp_path)
+
+
 def test_forward_selection_begins_with_what_matters():
     study = samples.study(epochs=6, groups={"xor": ["xor_1", "xor_2"]})
     result = forward(study, patience=1, most=3)
