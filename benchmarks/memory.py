@@ -106,7 +106,7 @@ def child(order: dict) -> None:
     def search(count: int):
         events = _made(count)
         strategy = Random(population=order["members"], rounds=1, epochs_per_round=order["epochs"])
-        dt.tune(events, search=strategy)
+        dt.tune(events, search=strategy, batch_size=4096)
         return events
 
     search(20_000)

@@ -16,6 +16,8 @@ from matplotlib.mathtext import MathTextParser
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
 # Petroff's ten colours, told apart by colour-blind readers too (arXiv 2107.02270). Red is kept for
 # the signal, blue for whatever stands for the background or the first of several.
 BLUE, ORANGE, RED, GREY, VIOLET = "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6"
@@ -190,13 +192,15 @@ def plain(text: str, longest: int = 0) -> str:
         text: A name or title.
         longest: Shorten the middle to so many characters; 0 keeps all.
     """
-    text = " ".join(str(text).split())
+    text = " ".join(_CONTROL.sub(" ", str(text)).split())
     if text.count("$") >= 2 and drawable(text):
         return text
     if longest and len(text) > longest:
         head = (longest - 1) * 2 // 3
         text = f"{text[:head]}…{text[len(text) - (longest - 1 - head) :]}"
-    return text.replace("$", r"\$")
+    text = text.replace("$", r"\$")
+    # A legend would leave out what begins with an underscore.
+    return rf"$\_${text[1:]}" if text.startswith("_") else text
 
 
 @functools.cache

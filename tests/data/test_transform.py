@@ -1,5 +1,6 @@
 import json
 import logging
+import tracemalloc
 
 import jax
 import jax.numpy as jnp
@@ -94,3 +95,18 @@ def test_bad_input_is_refused():
         FeatureTransform.fit(np.full((5, 1), np.inf, np.float32))
     with pytest.raises(InputError, match="impute = 'mode'"):
         FeatureTransform.fit(np.ones((5, 1), np.float32), impute="mode")
+
+
+def test_many_events_take_no_memory_beside_the_result(features, monkeypatch):
+    transform = FeatureTransform.fit(features, indicators=True)
+    whole = transform(features)
+    monkeypatch.setattr("difftune.data.transform._BLOCK", 7)
+    np.testing.assert_array_equal(transform(features), whole)
+    monkeypatch.undo()
+    many = np.repeat(features, 500_000 // len(features), axis=0)
+    tracemalloc.start()
+    result = transform(many)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < result.nbytes + 20 * 65536 * many.shape[1]
+    np.testing.assert_array_equal(result[:: 500_000 // len(features)], whole)
