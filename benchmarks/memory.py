@@ -21,21 +21,22 @@ VARIABLES = 30
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """How much is trained: events, members, epochs."""
+    """How much is trained: events, members, epochs, on how many devices."""
 
     events: int = 5_000_000
     members: int = 2
     epochs: int = 2
+    devices: tuple[int, ...] = (1, 2)
 
 
-QUICK = Size(events=300_000)
+QUICK = Size(events=300_000, epochs=1, devices=(2,))
 
 
 def run(*, quick: bool) -> list[Row]:
     """Peak memory of a search in bytes per byte of its events."""
     size = QUICK if quick else Size()
     rows = []
-    for devices in (1, 2):
+    for devices in size.devices:
         found = measured(size, devices)
         where = f"{size.members} members on {devices} CPU device{'s' * (devices > 1)}"
         rows += [
@@ -55,7 +56,7 @@ def run(*, quick: bool) -> list[Row]:
 
 def measured(size: Size, devices: int) -> dict[str, int]:
     """Bytes: of the events, of the process before them, and of its peak."""
-    order = {"devices": devices} | vars(size)
+    order = {"events": size.events, "members": size.members, "epochs": size.epochs}
     flags = f"--xla_force_host_platform_device_count={devices}"
     found = subprocess.run(
         [sys.executable, "-m", "benchmarks.memory", json.dumps(order)],

@@ -220,6 +220,10 @@ class Population:
         samples = evaluation_samples(self._seen, validation, seed=self.seed)
         if samples[0].weight.shape == samples[1].weight.shape:
             samples = jax.tree.map(_stacked, *samples)
+            if self.validation is not None:
+                # The same numbers where the devices have them: they need not be there twice.
+                shared = self.validation._replace(features=samples.features[0])
+                object.__setattr__(self, "validation", shared)
         return self._everywhere(samples)
 
     def _everywhere(self, tree: PyTree) -> PyTree:
