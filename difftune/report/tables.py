@@ -191,8 +191,10 @@ def as_text(cell: str) -> str:
     Args:
         cell: What somebody named something; a number, or a percentage, stays as it is.
     """
-    begins = cell.lstrip()[:1] in _FORMULA or cell[:1] in ("\t", "\r", "\n")
-    return f"'{cell}" if cell and begins and not _NUMBER.fullmatch(cell) else cell
+    # What ends a line, or a cell, for some reader.
+    cell = re.sub(r"[\x00-\x1f\x7f]", " ", cell)
+    begins = cell.lstrip()[:1] in _FORMULA
+    return f"'{cell}" if begins and not _NUMBER.fullmatch(cell) else cell
 
 
 def _latex_row(cells: Sequence[Cell]) -> str:

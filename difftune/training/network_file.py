@@ -6,6 +6,7 @@ headers of the numbers before anything of that size is made.
 
 import hashlib
 import json
+import math
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from difftune.files import read_json, writing
 FACTS, NUMBERS = "network.json", "network.npz"
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
+# An infinite one means that there is no limit, for instance to the gradient.
+NotNaN = Annotated[float, Field(ge=-math.inf)]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -55,7 +58,7 @@ class _Facts(BaseModel):
     outputs: Count
     feature_names: Annotated[list[str], Field(min_length=1)]
     signal_process: Annotated[list[Share], Field(min_length=1)]
-    hyperparameters: dict[str, Number]
+    hyperparameters: dict[str, NotNaN]
     transform: _Transform
     digest: str | None = None
 

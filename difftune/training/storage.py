@@ -139,10 +139,8 @@ def _column(path: Path, checksum: int | None) -> np.ndarray:
     try:
         if checksum is not None and _checksum(path) != checksum:
             raise InputError(f"{path} is not as store() left it: it was cut or changed. {_AGAIN}")
-        column = np.load(path, mmap_mode="r", allow_pickle=False)
-        if isinstance(column, np.memmap):
-            return column
-        raise ValueError("it is no npy file")
+        # Not `numpy.load`, which looks for other kinds of files, among them pickles.
+        return np.lib.format.open_memmap(path, mode="r")
     except InputError:
         raise
     # A file that somebody made up can break its reader in any way.

@@ -129,7 +129,7 @@ def named(*names: str) -> Table:
 def test_no_command_reaches_latex(name):
     cell = named(name).latex().splitlines()[4].split(" & ")[0].removesuffix(r" \\")
     # What is left when escapes and the names of signs are taken away has no meaning to TeX.
-    plain = re.sub(r"\\text(backslash|asciitilde|asciicircum)\{\}|\\[&%$#_{}]|\{[[*]\}", "", cell)
+    plain = re.sub(r"\\text(backslash|asciitilde|asciicircum)\{\}|\\[&%$#_{}]|\{[\[*]\}", "", cell)
     math = re.findall(r"\$([^$]*)\$", plain)
     assert not re.search(r"[\\&%#~{}]|\^\^", re.sub(r"\$[^$]*\$", "", plain))
     assert all(re.fullmatch(r"[xy]", each) for each in math)
@@ -146,7 +146,7 @@ def test_math_of_the_field_stays(name):
 
 def test_a_row_does_not_begin_with_what_the_end_of_the_last_one_takes():
     lines = Table(columns=("a",), rows=(("x",), ("[2em]",), ("*",))).latex().splitlines()
-    assert lines[4:6] == [r"{[}2em] \\", r"{*} \\"]
+    assert lines[5:7] == [r"{[}2em] \\", r"{*} \\"]
 
 
 FORMULAS = [
@@ -166,8 +166,7 @@ FORMULAS = [
 def test_no_cell_of_a_csv_file_is_a_formula(name):
     header, row = csv.reader(io.StringIO(named(name).csv()))
     for cell in (header[1], *row):
-        assert cell == "'" + name
-        assert cell[0] == "'"
+        assert cell == "'" + re.sub(r"[\t\r]", " ", name)
 
 
 def test_numbers_of_a_csv_file_stay_numbers():

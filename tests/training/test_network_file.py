@@ -3,8 +3,10 @@
 import copy
 import io
 import json
+import math
 import re
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -219,6 +221,20 @@ def test_an_ensemble_of_no_number_is_refused(tmp_path, content):
     (tmp_path / "ensemble.json").write_bytes(content)
     with pytest.raises(InputError, match=r"ensemble\.json"):
         Ensemble.load(tmp_path)
+
+
+def test_hyperparameters_may_be_without_limit(tmp_path):
+    network = replace(made(), hyperparameters={"gradient_clip": math.inf, "width_1": math.inf})
+    network.save(tmp_path)
+    loaded = TrainedNetwork.load(tmp_path)
+    assert loaded.hyperparameters == network.hyperparameters
+    x = np.ones((3, 2), np.float32)
+    np.testing.assert_array_equal(loaded.score(x), made().score(x))
+    facts = json.loads((tmp_path / "network.json").read_text())
+    facts["hyperparameters"]["width_1"] = math.nan
+    (tmp_path / "network.json").write_text(json.dumps(facts))
+    with pytest.raises(InputError, match=r"network\.json: hyperparameters\.width_1"):
+        TrainedNetwork.load(tmp_path)
 
 
 def test_an_ensemble_that_promises_more_than_there_is(tmp_path):
