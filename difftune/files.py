@@ -1,13 +1,19 @@
-"""Files that are there whole or not at all, and that say what is wrong with them when read."""
+"""Files: written whole or not at all, and read without believing them.
+
+What a disk does not take or give back, and what is no JSON, is an `InputError` with its path.
+"""
 
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from difftune.errors import InputError
+
+_LARGEST = 2**26
+"""Bytes of a JSON file of ours at most; what is longer is arrays, and in other files."""
 
 
 def write(path: Path, content: str | bytes) -> None:
@@ -18,18 +24,45 @@ def write(path: Path, content: str | bytes) -> None:
     Args:
         path: The file.
         content: Text is written as UTF-8.
+
+    Raises:
+        OSError: The system does not let us. See `writing` for a message to a user.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with _replacing(path, binary=True) as stream:
+        stream.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def writing(path: str | Path, *, binary: bool = False) -> Iterator[IO[Any]]:
+    """A file to write to, which appears under its name when it is complete.
+
+    Args:
+        path: The file; its folder is made if need be.
+        binary: Whether bytes are written; else text, as UTF-8.
+
+    Raises:
+        InputError: When the system does not let us; what was there before stays.
+    """
+    try:
+        with _replacing(Path(path), binary=binary) as stream:
+            yield stream
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+@contextmanager
+def _replacing(path: Path, *, binary: bool) -> Iterator[IO[Any]]:
     partial = path.with_name(f".{path.name}.partial")
     try:
-        with partial.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb" if binary else "w", encoding=None if binary else "utf-8") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
         os.replace(partial, path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
     settle(path.parent)
 
 
@@ -47,8 +80,24 @@ def settle(folder: Path) -> None:
         os.close(handle)
 
 
-def read_json(path: Path, *, remedy: str) -> dict[str, Any]:
-    """A JSON object that we wrote ourselves.
+def unwritable(path: str | Path, error: OSError) -> InputError:
+    """What to say when a file cannot be written.
+
+    Args:
+        path: The file, or the folder.
+        error: What the system said.
+    """
+    why = error.strerror or str(error) or type(error).__name__
+    return InputError(
+        f"{path} cannot be written ({why}). Make room there, or choose another place or a shorter "
+        "name."
+    )
+
+
+def read_json(
+    path: Path, *, remedy: str = "Take another copy, or write it anew."
+) -> dict[str, Any]:
+    """The JSON object of a file that we wrote ourselves.
 
     Args:
         path: The file.
@@ -58,13 +107,17 @@ def read_json(path: Path, *, remedy: str) -> dict[str, Any]:
         InputError: It cannot be read, or holds no object.
     """
     try:
+        if path.stat().st_size > _LARGEST:
+            raise InputError(
+                f"{path} has more than {_LARGEST >> 20} MiB: it is no file of ours. {remedy}"
+            )
         content = json.loads(path.read_bytes())
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}). {remedy}") from error
+        raise InputError(f"{path} cannot be read: {error.strerror}. {remedy}") from error
     except (ValueError, RecursionError) as error:
-        empty = path.stat().st_size == 0
-        reason = "is empty" if empty else f"is damaged or cut short ({error})"
-        raise InputError(f"{path} {reason}. {remedy}") from error
+        raise InputError(
+            f"{path} is no whole JSON file ({str(error)[:200]}): it was cut or changed. {remedy}"
+        ) from error
     if not isinstance(content, dict):
         raise InputError(f"{path} holds no JSON object. {remedy}")
     return content

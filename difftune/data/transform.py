@@ -16,6 +16,9 @@ from difftune.errors import InputError
 logger = logging.getLogger("difftune")
 Array = np.ndarray | jax.Array
 
+_BLOCK = 65536
+"""Events that are transformed at a time."""
+
 
 @register(static=("indicators", "sentinels"))
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +126,16 @@ class FeatureTransform:
     ) -> Float32[Array, "events columns"]:
         """Transforms features: NaN-free, float32; numpy stays numpy, jax stays jax."""
         leaves = (features, self.center, self.scale, self.fill)
-        xp: Any = jnp if any(isinstance(leaf, jax.Array) for leaf in leaves) else np
+        if any(isinstance(leaf, jax.Array) for leaf in leaves):
+            return self._transformed(features, jnp)
+        # Block by block, so that of many events there is the result and nothing beside it.
+        result = np.empty((len(features), self.width), np.float32)
+        for begin in range(0, len(features), _BLOCK):
+            block = slice(begin, begin + _BLOCK)
+            result[block] = self._transformed(features[block], np)
+        return result
+
+    def _transformed(self, features: Array, xp: Any) -> Array:
         missing = is_missing(features, self.sentinels)
         filled = xp.where(missing, self.fill, features)
         # The division by the scale is not turned into a product: float32 keeps its last bit.

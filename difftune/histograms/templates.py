@@ -12,6 +12,7 @@ import uproot
 from jaxtyping import Float
 
 from difftune.errors import InputError, nearest
+from difftune.files import unwritable
 from difftune.histograms.hard import Histogram, check_edges
 
 
@@ -97,16 +98,20 @@ class Templates:
             append: Whether to add to a file that is there (another channel), not replace it.
 
         Raises:
-            InputError: A name holds a slash, which ROOT takes for a folder.
+            InputError: A name holds a slash, which ROOT takes for a folder; or the file cannot be
+                written.
         """
         histograms = list(self._histograms())
         for place in [self.channel, *(place for place, _ in histograms)]:
             if place.count("/") != (place != self.channel):
                 raise InputError(f"{place!r}: names of channels and processes cannot hold '/'.")
-        opened = uproot.update(path) if append else uproot.recreate(path)
-        with opened as file:
-            for place, histogram in histograms:
-                file[f"{self.channel}/{place}"] = histogram
+        try:
+            opened = uproot.update(path) if append else uproot.recreate(path)
+            with opened as file:
+                for place, histogram in histograms:
+                    file[f"{self.channel}/{place}"] = histogram
+        except OSError as error:
+            raise unwritable(path, error) from error
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain lists and dictionaries, for JSON."""

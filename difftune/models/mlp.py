@@ -46,7 +46,7 @@ def whole(value: Array, low: int, high: int) -> Count:
     """
     if isinstance(value, jax.core.Tracer):
         return jnp.clip(jnp.round(value), low, high).astype(jnp.int32)
-    return min(max(round(float(value)), low), high)
+    return round(min(max(float(value), low), high))
 
 
 class Network(nnx.Module):
@@ -238,7 +238,7 @@ class MLP:
         """
 
         def whole(name: str, default: int, low: int, high: int) -> int:
-            return min(max(round(hyperparameters.get(name, default)), low), high)
+            return round(min(max(hyperparameters.get(name, default), low), high))
 
         widths = [whole(f"width_{i}", n, 1, n) for i, n in enumerate(self.hidden, 1)]
         layers = len(widths)

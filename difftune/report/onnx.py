@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from difftune.errors import InputError
+from difftune.files import writing
 from difftune.models import MLP
 from difftune.training import Ensemble, TrainedNetwork
 
@@ -89,8 +90,14 @@ def to_onnx(network: TrainedNetwork | Ensemble) -> "onnx.ModelProto":
 
 
 def write_onnx(network: TrainedNetwork | Ensemble, path: str | Path) -> None:
-    """Writes `to_onnx(network)` to a file."""
-    Path(path).write_bytes(to_onnx(network).SerializeToString())
+    """Writes `to_onnx(network)` to a file.
+
+    Raises:
+        InputError: As `to_onnx`, and when it cannot be written there.
+    """
+    content = to_onnx(network).SerializeToString()
+    with writing(path, binary=True) as stream:
+        stream.write(content)
 
 
 def _probability(graph: _Graph, network: TrainedNetwork) -> str:

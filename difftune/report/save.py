@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from difftune.files import writing
 from difftune.report.style import styled
 
 
@@ -32,17 +33,22 @@ def save(
 
     Returns:
         The files.
+
+    Raises:
+        InputError: When they cannot be written there.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{name}.{kind}" for kind in ("pdf", "png", "json")]
-    # Without the date, the same figure is the same file.
-    figure.savefig(files[0], metadata={"CreationDate": None})
+    with writing(files[0], binary=True) as stream:
+        # Without the date, the same figure is the same file.
+        figure.savefig(stream, format="pdf", metadata={"CreationDate": None})
     # The layout does not depend on the format, and takes as long as the drawing.
     figure.set_layout_engine("none")
-    figure.savefig(files[1], dpi=dpi)
+    with writing(files[1], binary=True) as stream:
+        figure.savefig(stream, format="png", dpi=dpi)
     content = getattr(figure, "numbers", {}) if numbers is None else numbers
-    files[2].write_text(to_json(content) + "\n", encoding="utf-8")
+    with writing(files[2]) as stream:
+        stream.write(to_json(content) + "\n")
     return files
 
 

@@ -1,6 +1,7 @@
 """The look of every figure: colours, fonts, ticks, the label above the axes."""
 
 import functools
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
@@ -14,6 +15,8 @@ from matplotlib.mathtext import MathTextParser
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 # Petroff's ten colours, told apart by colour-blind readers too (arXiv 2107.02270). Red is kept for
 # the signal, blue for whatever stands for the background or the first of several.
@@ -189,17 +192,42 @@ def plain(text: str, longest: int = 0) -> str:
         text: A name or title.
         longest: Shorten the middle to so many characters; 0 keeps all.
     """
-    text = " ".join(str(text).split())
-    if text.count("$") >= 2:
-        try:
-            MathTextParser("path").parse(text)
-            return text
-        except ValueError:
-            pass
+    text = " ".join(_CONTROL.sub(" ", str(text)).split())
+    if text.count("$") >= 2 and drawable(text):
+        return text
     if longest and len(text) > longest:
         head = (longest - 1) * 2 // 3
         text = f"{text[:head]}…{text[len(text) - (longest - 1 - head) :]}"
-    return text.replace("$", r"\$")
+    text = text.replace("$", r"\$")
+    # A legend would leave out what begins with an underscore.
+    return rf"$\_${text[1:]}" if text.startswith("_") else text
+
+
+@functools.cache
+def drawable(text: str) -> bool:
+    """Whether matplotlib understands the math in a text."""
+    try:
+        MathTextParser("path").parse(text)
+    # The second is what deeply nested braces end in.
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def harmless_math(text: str) -> bool:
+    r"""Whether LaTeX may see a text as math, because it does nothing there but appear.
+
+    Matplotlib knows the commands of math and none that read, write or define (`\input`, `\write`,
+    `\def`, `\csname`), so what it can draw is harmless, but for two things that it lets pass:
+    whatever stands in `\text{}`, and signs that mean something to TeX everywhere.
+
+    Args:
+        text: What stands between two dollars.
+    """
+    letters = re.sub(r"\\text\s*\{([^{}]*)\}", r"\\mathrm{\1}", text)
+    if not text.strip() or re.search(r"\^\^|[%#&~$\n\r]|\\text(?![a-z])", letters):
+        return False
+    return drawable(f"${letters}$")
 
 
 def signed(value: float, digits: int) -> str:

@@ -3,11 +3,14 @@
 import csv
 import html
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+
+from difftune.report.style import harmless_math
 
 
 class Measured(NamedTuple):
@@ -23,6 +26,10 @@ class Measured(NamedTuple):
     uncertainty: float
     systematic: float | None = None
 
+
+# With the wide forms that East Asian spreadsheets read alike; nothing at all is no formula.
+_FORMULA = tuple("=+-@＝＋－＠")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?( ?%)?|[+-]?(inf|nan)")
 
 Cell = str | float | int | Measured | None
 
@@ -100,7 +107,10 @@ class Table:
         return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
 
     def csv(self) -> str:
-        """Comma-separated, in full precision; uncertainties get columns of their own."""
+        """Comma-separated, in full precision; uncertainties get columns of their own.
+
+        Text that a spreadsheet would take for a formula gets an apostrophe in front.
+        """
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
         parts = [
@@ -110,7 +120,7 @@ class Table:
         suffixes = ("", " uncertainty", " systematic")
         writer.writerow(
             [
-                c + suffix
+                as_text(c) + suffix
                 for c, n in zip(self.columns, parts, strict=True)
                 for suffix in suffixes[:n]
             ]
@@ -170,7 +180,21 @@ def _parts(cell: Cell) -> list[str | float | int]:
     """A cell's numbers, for CSV."""
     if cell is None:
         return [""]
-    return [n for n in cell if n is not None] if isinstance(cell, Measured) else [cell]
+    if isinstance(cell, Measured):
+        return [n for n in cell if n is not None]
+    return [as_text(cell) if isinstance(cell, str) else cell]
+
+
+def as_text(cell: str) -> str:
+    """A cell of a CSV file that no spreadsheet takes for a formula.
+
+    Args:
+        cell: What somebody named something; a number, or a percentage, stays as it is.
+    """
+    # What ends a line, or a cell, for some reader.
+    cell = re.sub(r"[\x00-\x1f\x7f]", " ", cell)
+    begins = cell.lstrip()[:1] in _FORMULA
+    return f"'{cell}" if begins and not _NUMBER.fullmatch(cell) else cell
 
 
 def _latex_row(cells: Sequence[Cell]) -> str:
@@ -178,13 +202,15 @@ def _latex_row(cells: Sequence[Cell]) -> str:
 
 
 def _latex(cell: Cell) -> str:
-    """A cell for LaTeX: math between dollars stays, everything else is escaped."""
+    """A cell for LaTeX: harmless math between dollars stays, everything else is escaped."""
     if not isinstance(cell, str):
         return _maths(written(cell))
-    if cell.count("$") >= 2 and cell.count("$") % 2 == 0:
-        pieces = cell.split("$")
-        return "".join(f"${piece}$" if i % 2 else _escaped(piece) for i, piece in enumerate(pieces))
-    return _escaped(cell)
+    text = " ".join(cell.split())
+    pieces = text.split("$")
+    # Before a dollar that is meant as such there is a backslash.
+    if len(pieces) % 2 == 0 or not all(map(harmless_math, pieces[1::2])):
+        return _escaped(text)
+    return "".join(f"${piece}$" if i % 2 else _escaped(piece) for i, piece in enumerate(pieces))
 
 
 def _maths(text: str) -> str:
@@ -203,5 +229,8 @@ def _escaped(text: str) -> str:
         "±": r"$\pm$",
         "−": "$-$",
         "\u2009": r"\,",
+        # The end of a row takes these for its own when the next row begins with them.
+        "[": "{[}",
+        "*": "{*}",
     }
     return "".join(special.get(c, c) for c in text)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float
+from pydantic import TypeAdapter, ValidationError
 
 from difftune import files
 from difftune.errors import InputError
@@ -57,6 +58,9 @@ class Step:
             f"{len(self.before)} units, score {self.score:.5g}; {self.taken}: {best:+.2%} "
             f"({self.trainings} trainings, {self.seconds:.0f} s)"
         )
+
+
+_STEP = TypeAdapter(Step)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -339,8 +343,12 @@ class Rounds:
             content = files.read_json(path, remedy=remedy)
             if content.pop("sha256", None) != _digest(content):
                 raise InputError(f"{path} is damaged: its checksum is not right. {remedy}")
-            tuples = {k: tuple(v) for k, v in content.items() if isinstance(v, list)}
-            steps.append(Step(**{**content, **tuples}))
+            try:
+                steps.append(_STEP.validate_python(content))
+            except ValidationError as error:
+                first = error.errors(include_url=False)[0]
+                place = ".".join(map(str, first["loc"])) or "its content"
+                raise InputError(f"{path}: {place}: {first['msg']}. {remedy}") from None
         return steps
 
 

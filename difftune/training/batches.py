@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 from difftune.errors import InputError
 from difftune.objectives import Batch
 from difftune.objectives.batch import changed
+from difftune.training.devices import host_array
 from difftune.training.sample import Columns
 
 
@@ -31,7 +32,16 @@ def stratified_order(
     return np.argsort(place, kind="stable")
 
 
-def as_batch(data: Columns, rows: Int[np.ndarray, " events"], progress: float) -> Batch:
+def chosen(column: np.ndarray, rows: Int[np.ndarray, " events"] | None) -> np.ndarray:
+    """Rows of a column, in memory that the devices can use; None for the column itself."""
+    if rows is None:
+        return np.asarray(column)
+    result = host_array((len(rows), *column.shape[1:]), column.dtype)
+    # Any mode but the default one writes straight into the result.
+    return np.take(column, rows, axis=0, out=result, mode="clip")
+
+
+def as_batch(data: Columns, rows: Int[np.ndarray, " events"] | None, progress: float) -> Batch:
     """The chosen rows as a batch.
 
     A batch stands for the full yield: the physics weights are scaled by the inverse of the share
@@ -39,21 +49,26 @@ def as_batch(data: Columns, rows: Int[np.ndarray, " events"], progress: float) -
 
     Args:
         data: All events.
-        rows: Row numbers.
+        rows: Row numbers; None for all events, whose columns are then not copied.
         progress: Fraction of the training that is done, from 0 to 1.
     """
+    events = len(data.weight)
+    share = np.float32(events / max(events if rows is None else len(rows), 1))
+
+    def weight(column: np.ndarray) -> np.ndarray:
+        result = chosen(column, rows)
+        return result if rows is None else np.multiply(result, share, out=result)
+
     return Batch(
-        features=data.features[rows],
-        process=data.process[rows],
-        label=data.label[rows],
-        weight=data.weight[rows] * np.float32(len(data.weight) / max(len(rows), 1)),
-        training_weight=data.training_weight[rows],
+        features=chosen(data.features, rows),
+        process=chosen(data.process, rows),
+        label=chosen(data.label, rows),
+        weight=weight(data.weight),
+        training_weight=chosen(data.training_weight, rows),
         signal_process=data.signal_process,
         progress=np.asarray(progress, np.float32),
         variations=changed(
-            data.variations,
-            weight=lambda column: column[rows] * np.float32(len(data.weight) / max(len(rows), 1)),
-            features=lambda column: column[rows],
+            data.variations, weight=weight, features=lambda column: chosen(column, rows)
         ),
     )
 
@@ -218,8 +233,7 @@ def evaluation_samples(
     rng = np.random.default_rng([seed, 2])
     if validation is not None:
         rows = stratified_order(train.process, rng)[: len(validation.weight)]
-        everything = np.arange(len(validation.weight))
-        return as_batch(validation, everything, 1.0), as_batch(train, rows, 1.0)
+        return as_batch(validation, None, 1.0), as_batch(train, rows, 1.0)
     assert train.fold is not None, "checked by the population"
     inside = [np.flatnonzero(train.fold == i) for i in range(folds_of(train))]
     longest = max(len(rows) for rows in inside)

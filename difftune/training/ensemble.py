@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from difftune.data import Events
 from difftune.errors import InputError
+from difftune.files import read_json, writing
 from difftune.models import Model
 from difftune.training.network import ENSEMBLE, TrainedNetwork
 
@@ -66,7 +67,8 @@ class Ensemble:
         for number, network in enumerate(self.networks):
             network.save(folder / str(number))
         facts = {"networks": len(self.networks)}
-        (folder / ENSEMBLE).write_text(json.dumps(facts, indent=2) + "\n")
+        with writing(folder / ENSEMBLE) as stream:
+            stream.write(json.dumps(facts, indent=2) + "\n")
 
     @classmethod
     def load(cls, folder: Path, *, model: Model | None = None) -> "Ensemble":
@@ -82,7 +84,13 @@ class Ensemble:
         path = Path(folder) / ENSEMBLE
         if not path.is_file():
             raise InputError(f"{path} does not exist; give a folder that Ensemble.save() made.")
-        count = json.loads(path.read_text())["networks"]
+        content = read_json(path)
+        count = content.get("networks") if isinstance(content, dict) else None
+        if type(count) is not int or count < 1:
+            raise InputError(
+                f"{path} does not say how many networks there are (found {str(content)[:60]!r}): "
+                'write {"networks": N} for the folders 0 to N - 1, or save the ensemble again.'
+            )
         return cls(
             tuple(TrainedNetwork.load(path.parent / str(i), model=model) for i in range(count))
         )

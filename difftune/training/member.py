@@ -37,6 +37,9 @@ from difftune.training.state import (
     choose,
 )
 
+EVALUATED = 65536
+"""Events that a network keeps activations of at a time while it is validated."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
@@ -202,9 +205,26 @@ class Training:
             return self.evaluate(member, own, validation), self.evaluate(member, own, comparison)
         if own.fold is not None:
             samples = jax.tree.map(lambda column: jnp.asarray(column)[:, own.fold], samples)
+        every = None
+        if samples.weight.shape[1] > EVALUATED and not samples.varied_features:
+            # Here, since the loop would copy the features of a sample.
+            features = jnp.asarray(samples.features)
+            scores = self._network(member, own, features.reshape(-1, features.shape[-1]))
+            every = scores.reshape(2, -1, *scores.shape[1:])
         # A loop of two, for what takes long to compile, as a fit, to be compiled once.
-        found = jax.lax.map(lambda batch: self.evaluate(member, own, batch), samples)
+        found = jax.lax.map(
+            lambda each: self.evaluate(member, own, each[0], every=each[1]), (samples, every)
+        )
         return tuple(jax.tree.map(lambda leaf, i=i: leaf[i], found) for i in (0, 1))
+
+    def _network(self, member: Member, own: Identity, features: Array) -> Array:
+        """Logits, in evaluation mode."""
+
+        def network(some, nothing):
+            some = some if own.inputs is None else some * own.inputs
+            return self.blueprint.evaluate(member.weights, own.hyperparameters, some), nothing
+
+        return in_chunks(network, features, (), EVALUATED)[0]
 
     @staticmethod
     def _rate(rate: Array, stale: Array, hyperparameters: Mapping[str, Array]) -> Array:
@@ -335,15 +355,22 @@ class Training:
         )
         return value, gradient, buffers, random
 
-    def evaluate(self, member: Member, own: Identity, batch: Batch):
+    def evaluate(self, member: Member, own: Identity, batch: Batch, *, every: Array | None = None):
         """A member on one sample.
+
+        Args:
+            member: The member.
+            own: Its identity.
+            batch: The sample.
+            every: Its logits, where they are known.
 
         Returns:
             Loss; score; all scores if there are several; the error of the score if somebody wants
             it; loss in hard bins; the events if the condition sees them.
         """
+        if every is None:
+            every = self._network(member, own, all_features(batch))
         batch, hyperparameters = masked(batch, own.inputs), own.hyperparameters
-        every = self.blueprint.evaluate(member.weights, hyperparameters, all_features(batch))
         scores, batch = apart(every, batch)
         # The member's signal weight is part of its loss, not of the yardstick.
         loss = self.objective(scores, batch, hyperparameters, member.objective)

@@ -1,8 +1,9 @@
 """A trained network with all that it needs to be used on new events."""
 
-import json
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +15,15 @@ from difftune.data import Events, FeatureTransform
 from difftune.errors import InputError
 from difftune.models import MLP, Model
 from difftune.training.blueprint import Blueprint, Weights
-from difftune.training.state import (
-    Snapshot,
+from difftune.training.network_file import (
+    FACTS,
+    NUMBERS,
+    Numbers,
+    check_digest,
+    read_facts,
+    write_network,
 )
+from difftune.training.state import Snapshot
 
 ENSEMBLE = "ensemble.json"
 """The file by which one knows the folder of several networks."""
@@ -99,12 +106,11 @@ class TrainedNetwork:
                 f"the network wants the features {list(self.feature_names)}, in this order; the "
                 f"events have {given}."
             )
-        features = np.asarray(self.transform(raw), np.float32)
-        scores = np.empty(len(features), np.float32)
-        for start in range(0, len(features), _CHUNK):
-            part = features[start : start + _CHUNK]
+        scores = np.empty(len(raw), np.float32)
+        for start in range(0, len(raw), _CHUNK):
+            part = np.asarray(self.transform(raw[start : start + _CHUNK]), np.float32)
             # Equal shapes, so that each network is compiled once.
-            padded = np.zeros((_CHUNK, features.shape[1]), np.float32)
+            padded = np.zeros((_CHUNK, part.shape[1]), np.float32)
             padded[: len(part)] = part
             logits = self.blueprint.evaluate_jit(self.weights, self.hyperparameters, padded)
             if logits.ndim == 1:
@@ -115,15 +121,11 @@ class TrainedNetwork:
         return scores
 
     def save(self, folder: Path) -> None:
-        """Writes `network.npz` (the numbers) and `network.json` (everything else)."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        arrays = {
-            "/".join((part, *map(str, path))): np.asarray(leaf[...])
-            for part in ("parameters", "buffers")
-            for path, leaf in nnx.to_flat_state(getattr(self.weights, part))
-        }
-        np.savez(folder / "network.npz", **arrays)  # type: ignore[arg-type]
+        """Writes `network.npz` (the numbers) and `network.json` (everything else).
+
+        Raises:
+            InputError: When they cannot be written there.
+        """
         model = self.blueprint.model
         facts = {
             "model": {"MLP": asdict(model)} if isinstance(model, MLP) else repr(model),
@@ -133,7 +135,8 @@ class TrainedNetwork:
             "hyperparameters": self.hyperparameters,
             "transform": self.transform.to_dict(),
         }
-        (folder / "network.json").write_text(json.dumps(facts, indent=2) + "\n")
+        arrays = {name: np.asarray(leaf[...]) for name, leaf in _named(self.weights)}
+        write_network(Path(folder), facts, arrays)
 
     @classmethod
     def load(cls, folder: Path, *, model: Model | None = None) -> "TrainedNetwork":
@@ -144,55 +147,71 @@ class TrainedNetwork:
             model: Makes the network; needed where it is not an `MLP`.
 
         Raises:
-            InputError: When files are missing, the model is needed, or does not fit the numbers.
+            InputError: When files are missing or damaged, the model is needed, or it does not fit
+                the numbers.
         """
         folder = Path(folder)
         if (folder / ENSEMBLE).is_file():
             raise InputError(f"{folder} holds several networks; load them with Ensemble.load().")
-        for name in ("network.json", "network.npz"):
+        for name in (FACTS, NUMBERS):
             if not (folder / name).is_file():
                 raise InputError(f"{folder / name} does not exist; give a folder that save() made.")
-        facts = json.loads((folder / "network.json").read_text())
+        facts, numbers = read_facts(folder / FACTS), Numbers(folder / NUMBERS)
         if model is None:
-            if not isinstance(facts["model"], dict):
-                raise InputError(
-                    f"{folder}/network.json names the model {facts['model']!r}, which only you can "
-                    "make: pass load(..., model=...)."
-                )
-            model = MLP(**facts["model"]["MLP"])
-        names = tuple(facts["feature_names"])
+            model = _recipe(facts, numbers, folder / FACTS)
         transform = FeatureTransform.from_dict(facts["transform"])
         blueprint = Blueprint(model, inputs=transform.width, outputs=facts["outputs"])
-        with np.load(folder / "network.npz") as stored:
-            weights = _fill(blueprint.init(jax.random.key(0)), dict(stored), folder)
+        # Shapes alone: nothing is made before the file is known to hold it.
+        like = jax.eval_shape(blueprint.init, jax.random.key(0))
+        numbers.check({name: leaf.get_value() for name, leaf in _named(like)})
+        arrays = numbers.read()
+        check_digest(folder, facts, arrays)
         return cls(
             blueprint=blueprint,
-            weights=weights,
-            hyperparameters=facts["hyperparameters"],
+            weights=_filled(like, arrays),
+            hyperparameters={k: float(v) for k, v in facts["hyperparameters"].items()},
             transform=transform,
-            feature_names=names,
-            signal_process=tuple(facts["signal_process"]),
+            feature_names=tuple(facts["feature_names"]),
+            signal_process=tuple(map(float, facts["signal_process"])),
         )
 
 
-def _fill(template: Weights, arrays: dict[str, np.ndarray], folder: Path) -> Weights:
+def _named(weights: Weights) -> Iterator[tuple[str, Any]]:
+    """The variables of a network, each with its name in the file."""
+    for part in ("parameters", "buffers"):
+        for path, leaf in nnx.to_flat_state(getattr(weights, part)):
+            yield "/".join((part, *map(str, path))), leaf
+
+
+def _recipe(facts: Mapping[str, Any], numbers: Numbers, path: Path) -> MLP:
+    """The model that the facts name, if it can be one of so many numbers."""
+    if not isinstance(facts["model"], dict):
+        raise InputError(
+            f"{path} names the model {facts['model']!r}, which only you can make: pass "
+            "load(..., model=...)."
+        )
+    recipe = facts["model"]["MLP"]
+    # Each unit has a bias and each input a weight; to trace a network of any size takes long.
+    units, inputs = sum(recipe["hidden"]), len(facts["feature_names"])
+    if max(units, inputs, facts["outputs"]) > numbers.count:
+        raise InputError(
+            f"{path} names a network of {inputs} inputs, {units} hidden units and "
+            f"{facts['outputs']} outputs, but {numbers.path} has {numbers.count} numbers: they do "
+            "not belong together. Take another copy of both."
+        )
+    try:
+        return MLP(**recipe)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _filled(like: Weights, arrays: Mapping[str, np.ndarray]) -> Weights:
+    """Weights of this structure, with these numbers."""
     filled = []
     for part in ("parameters", "buffers"):
-        leaves = []
-        for path, leaf in nnx.to_flat_state(getattr(template, part)):
-            name = "/".join((part, *map(str, path)))
-            found = arrays.pop(name, None)
-            if found is None or found.shape != leaf[...].shape:
-                raise InputError(
-                    f"{folder}/network.npz: {name} is "
-                    f"{'missing' if found is None else list(found.shape)} where the model has "
-                    f"{list(leaf[...].shape)}; give the model that was trained."
-                )
-            leaves.append((path, leaf.replace(jnp.asarray(found))))
+        leaves = [
+            (path, leaf.replace(jnp.asarray(arrays["/".join((part, *map(str, path)))])))
+            for path, leaf in nnx.to_flat_state(getattr(like, part))
+        ]
         filled.append(nnx.from_flat_state(leaves))
-    if arrays:
-        raise InputError(
-            f"{folder}/network.npz: {sorted(arrays)[0]} has no place in the model; give the model "
-            "that was trained."
-        )
     return Weights(*filled)

@@ -1,5 +1,6 @@
 """The population: many networks, each with its own hyperparameters, in one compiled program."""
 
+import gc
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -16,6 +17,7 @@ from difftune.objectives.base import Function, logits_of
 from difftune.training.batches import Epochs, Part, as_batch, evaluation_samples, folds_of
 from difftune.training.blueprint import Blueprint, Weights, fitting
 from difftune.training.devices import (
+    host_array,
     member_devices,
     numbers_as_they_come,
     place,
@@ -229,7 +231,11 @@ class Population:
             validation = validation._replace(variations={})
         samples = evaluation_samples(self._judged, validation, seed=self.seed)
         if samples[0].weight.shape == samples[1].weight.shape:
-            samples = jax.tree.map(lambda *both: np.stack(both), *samples)
+            samples = jax.tree.map(_stacked, *samples)
+            if self.validation is not None:
+                # The same numbers where the devices have them: they need not be there twice.
+                shared = self.validation._replace(features=samples.features[0])
+                object.__setattr__(self, "validation", shared)
         return self._everywhere(samples)
 
     def _everywhere(self, tree: PyTree) -> PyTree:
@@ -428,6 +434,11 @@ class Population:
         clock = self._everywhere(Clock(jnp.int32(epoch), jnp.int32(epochs)))
         progress = epoch / max(epochs - 1, 1)
 
+        # JAX lets go of host arrays at a collection: the epoch before would still be there.
+        gc.collect(0)
+        # Before the events of the epoch are there: making it takes memory of its own.
+        evaluation = self._evaluation
+
         def trained(state: Member, order: Int[np.ndarray, " seats"]) -> Member:
             parts = map(self._everywhere, self._epochs.parts_of(epoch, progress=progress))
             for number, part in enumerate(ahead(parts) if self._epochs.parts > 1 else parts):
@@ -435,7 +446,7 @@ class Population:
                 keys = self._keys(1, epoch, number) if number else own.key
                 seated = self._seated(own._replace(key=keys), order)
                 state = self._train(state, seated, (part, clock))
-            return self._finish(state, self._seated(own, order), (self._evaluation, clock))
+            return self._finish(state, self._seated(own, order), (evaluation, clock))
 
         running = np.asarray(state.status) == RUNNING
         alone = self.processes.size == 1
@@ -519,3 +530,9 @@ class Population:
             self._everywhere(jnp.asarray(features, jnp.float32)),
         )
         return scores[: self.members]
+
+
+def _stacked(*both: np.ndarray) -> np.ndarray:
+    """Arrays of one shape under a new axis, in memory that the devices can use."""
+    result = host_array((len(both), *both[0].shape), both[0].dtype)
+    return np.stack(both, out=result)

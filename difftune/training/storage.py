@@ -1,18 +1,31 @@
 """Columns of events on disk, for samples that memory does not hold."""
 
 import json
+import zlib
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import numpy as np
+from jaxtyping import Int
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from difftune import files
 from difftune.errors import InputError
+from difftune.files import read_json, writing
 from difftune.training.batches import folds_of, stratified_order
 from difftune.training.sample import Columns
 
 _FACTS = "columns.json"
-_REMEDY = "Write the columns again with store(columns, another_folder)."
+_AGAIN = "Remove the folder and write it again with store(columns, folder)."
+_BLOCK = 65536
+_KINDS = {"process": "i", "label": "i", "fold": "i"}
+
+
+class _Facts(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    signal_process: list[Annotated[float, Field(ge=0, le=1)]]
+    fold: bool
+    crc32: dict[str, int] = {}
 
 
 def store(columns: Columns, folder: str | Path, *, seed: int = 0) -> Columns:
@@ -27,14 +40,14 @@ def store(columns: Columns, folder: str | Path, *, seed: int = 0) -> Columns:
         The columns on disk.
 
     Raises:
-        InputError: When the folder holds columns, or these have systematic variations.
+        InputError: When the folder holds columns, these have systematic variations, or the disk
+            does not take them.
     """
     folder = Path(folder)
     if columns.variations:
         raise InputError("store: columns with systematic variations cannot be put on disk.")
     if (folder / _FACTS).exists():
         raise InputError(f"{folder} holds columns already: read them with stored(), or remove it.")
-    folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng([seed, 3])
     folds = (
         [np.arange(len(columns.weight))]
@@ -45,50 +58,93 @@ def store(columns: Columns, folder: str | Path, *, seed: int = 0) -> Columns:
     for name, column in columns._asdict().items():
         if column is None or name in ("signal_process", "variations"):
             continue
-        written = np.lib.format.open_memmap(
-            folder / f"{name}.npy", "w+", column.dtype, column.shape
-        )
-        for begin in range(0, len(order), 65536):
-            rows = order[begin : begin + 65536]
-            written[begin : begin + len(rows)] = column[rows]
-        written.flush()
+        _write(folder / f"{name}.npy", column, order)
+    facts = {
+        "signal_process": columns.signal_process.tolist(),
+        "fold": columns.fold is not None,
+        "crc32": {path.stem: _checksum(path) for path in sorted(folder.glob("*.npy"))},
+    }
     # Last, so that a folder with facts is whole.
-    facts = {"signal_process": columns.signal_process.tolist(), "fold": columns.fold is not None}
-    files.write(folder / _FACTS, json.dumps(facts) + "\n")
+    with writing(folder / _FACTS) as stream:
+        stream.write(json.dumps(facts) + "\n")
     return stored(folder)
 
 
+def _write(path: Path, column: np.ndarray, order: Int[np.ndarray, " events"]) -> None:
+    """A column in this order. Through a file, since what is mapped and finds no room is a crash."""
+    with writing(path, binary=True) as stream:
+        header = {"descr": column.dtype.str, "fortran_order": False, "shape": column.shape}
+        np.lib.format.write_array_header_1_0(stream, header)
+        for begin in range(0, len(order), _BLOCK):
+            stream.write(np.ascontiguousarray(column[order[begin : begin + _BLOCK]]).tobytes())
+
+
+def _checksum(path: Path) -> int:
+    """CRC-32 of a file, read block by block."""
+    result = 0
+    with path.open("rb") as stream:
+        while block := stream.read(2**20):
+            result = zlib.crc32(block, result)
+    return result
+
+
 def stored(folder: str | Path) -> Columns:
-    """Columns that `store` wrote; what is read of them is read when it is needed.
+    """Columns that `store` wrote: checked once, and read again when they are needed.
 
     Raises:
-        InputError: When the folder holds none, or they are damaged.
+        InputError: When the folder holds none, or one that was cut or changed since.
     """
     folder = Path(folder)
-    if not (folder / _FACTS).exists():
+    path = folder / _FACTS
+    if not path.exists():
         raise InputError(f"{folder} holds no columns; write them with store(columns, folder).")
-    facts = files.read_json(folder / _FACTS, remedy=_REMEDY)
-    names = [name for name in Columns._fields if name not in ("signal_process", "variations")]
-    if not facts.get("fold"):
-        names.remove("fold")
-    signal = facts.get("signal_process")
-    if not isinstance(signal, list) or not all(isinstance(s, (int, float)) for s in signal):
-        raise InputError(f"{folder / _FACTS} does not say which processes are signal. {_REMEDY}")
-    columns: dict[str, Any] = {name: _column(folder / f"{name}.npy", name) for name in names}
-    lengths = {name: len(column) for name, column in columns.items()}
-    if len(set(lengths.values())) > 1:
-        raise InputError(f"{folder}: columns of different lengths, {lengths}. {_REMEDY}")
-    return Columns(**columns, signal_process=np.asarray(signal, np.float32))
-
-
-def _column(path: Path, name: str) -> np.ndarray:
-    """A file of `store`."""
+    content = read_json(path, remedy=_AGAIN)
     try:
-        # The network's inputs are what is large.
-        mapped = name == "features"
-        column = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} cannot be read ({error}). {_REMEDY}") from error
-    if column.ndim != (2 if name == "features" else 1):
-        raise InputError(f"{path} holds an array of shape {column.shape}. {_REMEDY}")
-    return column
+        facts = _Facts.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(map(str, first["loc"])) or "its content"
+        raise InputError(f"{path}: {key}: {first['msg'][:200]}. {_AGAIN}") from None
+    names = [name for name in Columns._fields if name not in ("signal_process", "variations")]
+    if not facts.fold:
+        names.remove("fold")
+    found = {name: _column(folder / f"{name}.npy", facts.crc32.get(name)) for name in names}
+    lengths = {name: column.shape[:1] for name, column in found.items()}
+    processes = len(facts.signal_process)
+    for name, column in found.items():
+        if (
+            column.dtype.kind != _KINDS.get(name, "f")
+            or column.ndim != (2 if name == "features" else 1)
+            or lengths[name] != lengths["features"]
+        ):
+            raise InputError(
+                f"{folder / name}.npy is {column.dtype} {list(column.shape)}, which does not fit "
+                f"{len(found['features'])} events. {_AGAIN}"
+            )
+    numbers = found["process"]
+    if len(numbers) and not 0 <= numbers.min() <= numbers.max() < processes:
+        raise InputError(
+            f"{folder}/process.npy runs from {numbers.min()} to {numbers.max()}, but {path} has "
+            f"{processes} processes. {_AGAIN}"
+        )
+    # The network's inputs are what is large.
+    return Columns(
+        **{name: each if name == "features" else np.array(each) for name, each in found.items()},
+        signal_process=np.asarray(facts.signal_process, np.float32),
+    )
+
+
+def _column(path: Path, checksum: int | None) -> np.ndarray:
+    """A column on disk, of which nothing is in memory yet."""
+    try:
+        if checksum is not None and _checksum(path) != checksum:
+            raise InputError(f"{path} is not as store() left it: it was cut or changed. {_AGAIN}")
+        # Not `numpy.load`, which looks for other kinds of files, among them pickles.
+        return np.lib.format.open_memmap(path, mode="r")
+    except InputError:
+        raise
+    # A file that somebody made up can break its reader in any way.
+    except Exception as error:
+        raise InputError(
+            f"{path} cannot be read ({type(error).__name__}: {str(error)[:200]}). {_AGAIN}"
+        ) from error

@@ -316,17 +316,40 @@ def describe_events(events: Events) -> str:
 
 
 def _save(outcome: Outcome, folder: Path) -> None:
-    """Writes everything but the report."""
-    outcome.network.save(folder / "network")
-    write(folder / "history.csv", history_csv(outcome.tuned.result.history))
-    templates = outcome.measurement.templates
-    templates.write_root(folder / "templates" / "templates.root")
-    write_json(folder / "templates" / "templates.json", templates.to_dict())
-    write_json(folder / "workspace.json", outcome.measurement.workspace)
-    write_json(folder / "results.json", results(outcome))
-    from difftune.workflow.story import write_report
+    """Writes everything that was found; what cannot be written costs nothing of the rest."""
 
-    write_report(outcome, folder)
+    def report() -> None:
+        # Late, since it brings matplotlib.
+        from difftune.workflow.story import write_report
+
+        write_report(outcome, folder)
+
+    templates, places = outcome.measurement.templates, folder / "templates"
+    # The numbers first: the report can be drawn again from them.
+    for what, writes in (
+        ("results.json", lambda: write_json(folder / "results.json", results(outcome))),
+        ("network", lambda: outcome.network.save(folder / "network")),
+        (
+            "workspace.json",
+            lambda: write_json(folder / "workspace.json", outcome.measurement.workspace),
+        ),
+        ("templates.json", lambda: write_json(places / "templates.json", templates.to_dict())),
+        ("templates.root", lambda: templates.write_root(places / "templates.root")),
+        (
+            "history.csv",
+            lambda: write(folder / "history.csv", history_csv(outcome.tuned.result.history)),
+        ),
+        ("report.html", report),
+    ):
+        try:
+            writes()
+        # A full disk; a name that somebody's library has no picture or place for.
+        except (OSError, ValueError) as error:
+            logger.error(
+                "%s of the run in %s could not be written: %s. The rest is there; make room, and "
+                "run again with --resume, which trains nothing anew.",
+                *(what, folder, error),
+            )
 
 
 def results(outcome: Outcome) -> dict[str, Any]:
@@ -371,10 +394,22 @@ def history_csv(history: History) -> str:
     for number, name in enumerate(history.score_names):
         assert history.scores is not None, "it has names"
         measured[name] = history.scores[..., number]
+    from difftune.report.tables import as_text
+
     names = sorted(history.hyperparameters)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["epoch", "round", "member", *measured, "parent", "restart", *names])
+    table.writerow(
+        [
+            "epoch",
+            "round",
+            "member",
+            *map(as_text, measured),
+            "parent",
+            "restart",
+            *map(as_text, names),
+        ]
+    )
     for row, (epoch, number) in enumerate(zip(history.epoch, history.round, strict=True)):
         for member in range(history.score.shape[1]):
             table.writerow(

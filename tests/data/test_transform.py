@@ -1,5 +1,6 @@
 import json
 import logging
+import tracemalloc
 
 import jax
 import jax.numpy as jnp
@@ -108,3 +109,18 @@ def test_what_was_called_missing_is_missing_later(features):
     np.testing.assert_allclose(jax.jit(lambda x: known(x))(raw), plain(blank), rtol=1e-6, atol=1e-6)
     again = FeatureTransform.from_dict(json.loads(json.dumps(known.to_dict())))
     np.testing.assert_array_equal(again(raw), known(raw))
+
+
+def test_many_events_take_no_memory_beside_the_result(features, monkeypatch):
+    transform = FeatureTransform.fit(features, indicators=True)
+    whole = transform(features)
+    monkeypatch.setattr("difftune.data.transform._BLOCK", 7)
+    np.testing.assert_array_equal(transform(features), whole)
+    monkeypatch.undo()
+    many = np.repeat(features, 500_000 // len(features), axis=0)
+    tracemalloc.start()
+    result = transform(many)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < result.nbytes + 20 * 65536 * many.shape[1]
+    np.testing.assert_array_equal(result[:: 500_000 // len(features)], whole)

@@ -61,6 +61,8 @@ def test_label_stands_above_the_axes():
         (r"$\nonsense$", r"\$\nonsense\$"),
         ("5 $ each", r"5 \$ each"),
         ("two\nlines", "two lines"),
+        ("_hidden $", r"$\_$hidden \$"),
+        ("{" * 40 + "$x$ $", "{" * 40 + r"\$x\$ \$"),
     ],
 )
 def test_any_name_can_be_drawn(name, shown):
@@ -69,6 +71,12 @@ def test_any_name_can_be_drawn(name, shown):
     figure.text(0.1, 0.5, plain(name))
     assert_readable(figure)
     assert plain(name) in texts(figure)
+
+
+def test_a_legend_has_names_with_an_underscore_in_front():
+    axes = new_figure(4.0, 2.0).subplots()
+    axes.plot([0, 1], label=plain("_ttbar"))
+    assert axes.get_legend_handles_labels()[1] == [r"$\_$ttbar"]
 
 
 def test_long_names_lose_their_middle():

@@ -1,7 +1,9 @@
 import csv
 import io
+import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
 from difftune.report import Measured, Table, written
@@ -96,3 +98,81 @@ def test_numbers_are_written_for_reading(cell, expected):
 def test_rows_of_another_length_are_refused():
     with pytest.raises(ValueError, match="one cell"):
         Table(columns=("a", "b"), rows=(("x",),))
+
+
+def named(*names: str) -> Table:
+    return Table(columns=("Process", *names), rows=tuple((name, *names) for name in names))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        r"$\input{/etc/passwd}$",
+        r"$\text{\input{x}}$",
+        r"$\mathrm{\csname input\endcsname x}$",
+        r"$\catcode`\%=12$",
+        r"$^^5cinput x$",
+        r"$x$ $\write18{ls}$",
+        r"$\openin5=x$ $y$",
+        r"$\def\x{\x}\x$",
+        r"$a%$",
+        r"$a#1$",
+        r"$a & b$",
+        r"$$\int$$",
+        r"\include{x}",
+        r"\$\input{x}$ $",
+        "a_b^c~d{e}f&g#h%i",
+        "${" + "{" * 5000 + "$",
+        "100%\n\\end{tabular}",
+    ],
+)
+def test_no_command_reaches_latex(name):
+    cell = named(name).latex().splitlines()[4].split(" & ")[0].removesuffix(r" \\")
+    # What is left when escapes and the names of signs are taken away has no meaning to TeX.
+    plain = re.sub(r"\\text(backslash|asciitilde|asciicircum)\{\}|\\[&%$#_{}]|\{[\[*]\}", "", cell)
+    math = re.findall(r"\$([^$]*)\$", plain)
+    assert not re.search(r"[\\&%#~{}]|\^\^", re.sub(r"\$[^$]*\$", "", plain))
+    assert all(re.fullmatch(r"[xy]", each) for each in math)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [r"$p_T$", r"H $\to\tau\tau$", r"$\sqrt{s}=13\,$TeV", r"$p_\text{T}$ [GeV]", r"$\Delta\phi$"],
+)
+def test_math_of_the_field_stays(name):
+    cell = named(name).latex().splitlines()[4].split(" & ")[0]
+    assert cell.replace("{[}", "[") == name
+
+
+def test_a_row_does_not_begin_with_what_the_end_of_the_last_one_takes():
+    lines = Table(columns=("a",), rows=(("x",), ("[2em]",), ("*",))).latex().splitlines()
+    assert lines[5:7] == [r"{[}2em] \\", r"{*} \\"]
+
+
+FORMULAS = [
+    '=HYPERLINK("http://x")',
+    "=1+1",
+    "+cmd|' /C calc'!A0",
+    "-2+3+cmd",
+    "@SUM(A1)",
+    "\t=1",
+    "\r=1",
+    "  =1",
+    "＝1+1",
+]
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_no_cell_of_a_csv_file_is_a_formula(name):
+    header, row = csv.reader(io.StringIO(named(name).csv()))
+    for cell in (header[1], *row):
+        assert cell == "'" + re.sub(r"[\t\r]", " ", name)
+
+
+def test_numbers_of_a_csv_file_stay_numbers():
+    values = (-1.5, 2, Measured(-3e-7, 1e-8), "-4.5", "+12.3 %", "-inf")
+    header, row = csv.reader(io.StringIO(Table(columns=("x",) * 6, rows=(values,)).csv()))
+    assert [float(cell.removesuffix(" %")) for cell in row] == [
+        *(-1.5, 2, -3e-7, 1e-8, -4.5, 12.3, -np.inf)
+    ]
+    assert len(header) == 7

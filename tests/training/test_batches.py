@@ -1,3 +1,6 @@
+import tracemalloc
+
+import jax
 import numpy as np
 import pytest
 
@@ -149,3 +152,29 @@ def test_columns_have_the_full_yields():
     np.testing.assert_allclose(made.training_weight[made.label == 1].sum(), len(train) / 2)
     mean = np.average(made.features, axis=0, weights=made.weight / events.yields()[made.process])
     np.testing.assert_allclose(mean, 0.0, atol=0.1)
+
+
+def test_an_epoch_takes_one_copy_of_the_events():
+    many = DATA._replace(
+        **{name: np.repeat(getattr(DATA, name), 200, axis=0) for name in ("features", "weight")},
+        **{name: np.repeat(getattr(DATA, name), 200) for name in ("process", "label")},
+        training_weight=np.repeat(DATA.training_weight, 200),
+    )
+    columns = [many.features, many.process, many.label, many.weight, many.training_weight]
+    size = sum(column.nbytes for column in columns)
+    epochs = Epochs(data=many, sizes=(64,), seed=1)
+    tracemalloc.start()
+    (part,) = epochs.parts_of(0, progress=0.0)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # Beside it a few numbers an event, which say where it comes from.
+    assert peak < size + 8 * 8 * len(many.weight)
+    np.testing.assert_array_equal(part.events.features, many.features[part.number])
+    assert part.events.features.ctypes.data % 64 == 0
+
+
+def test_all_events_as_a_batch_are_the_columns_themselves():
+    batch, rows = as_batch(DATA, None, 1.0), as_batch(DATA, np.arange(1024), 1.0)
+    assert np.shares_memory(batch.features, DATA.features)
+    for one, other in zip(jax.tree.leaves(batch), jax.tree.leaves(rows), strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from difftune.training import describe, use_cpu_cores
-from difftune.training.devices import member_devices, seats
+from difftune.training.devices import host_array, member_devices, place, seats
 
 
 def trained_on(devices: int, folder: Path) -> list[np.ndarray]:
@@ -87,3 +87,16 @@ def test_cores_become_devices_unless_the_user_has_set_it(monkeypatch):
 def test_description_is_that_of_jax():
     facts = describe()
     assert (facts["platform"], facts["count"]) == (jax.default_backend(), jax.local_device_count())
+
+
+def test_devices_of_a_cpu_take_host_arrays_as_they_are():
+    array = host_array((1000, 3), np.float32)
+    array[:] = np.arange(3000).reshape(1000, 3)
+    placed = place(array, jax.local_devices(), by_member=False)
+    pointers = {shard.data.unsafe_buffer_pointer() for shard in placed.addressable_shards}
+    assert pointers == {array.ctypes.data}
+    np.testing.assert_array_equal(placed, np.arange(3000).reshape(1000, 3))
+    for shape, dtype in (((), np.int32), ((0, 5), np.float32), ((3,), np.int64)):
+        empty = host_array(shape, dtype)
+        assert (empty.shape, empty.dtype) == (shape, np.dtype(dtype))
+        assert empty.ctypes.data % 64 == 0

@@ -405,3 +405,15 @@ def test_weights_of_other_networks_are_refused():
         InputError, match=r"start weights of other networks: .* is \(4, 5.*where the population has"
     ):
         toy.population().run(rates, epochs=1, start=others.weights)
+
+
+def test_many_validation_events_are_looked_at_in_pieces(monkeypatch):
+    expected_state, expected = toy.train(toy.shared(), toy.GIVEN, 2)
+    monkeypatch.setattr("difftune.training.member.EVALUATED", 100)
+    state, records = toy.train(toy.population(), toy.GIVEN, 2)
+    for found, wanted in zip(
+        jax.tree.leaves((state.weights, records)),
+        jax.tree.leaves((expected_state.weights, expected)),
+        strict=True,
+    ):
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
