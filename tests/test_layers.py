@@ -23,7 +23,8 @@ LAYERS = [
     ["inference"],
     ["histfactory"],
     ["histograms", "models", "data"],
-    ["config"],
+    ["config", "seeds"],
+    ["arguments"],
     ["errors"],
 ]
 DEPTH = {name: depth for depth, names in enumerate(LAYERS) for name in names}
@@ -78,7 +79,7 @@ def test_the_package_is_where_we_look():
     """And has the folders that the layers name, so that the test above has something to check."""
     folders = {file.parent.name for file in PACKAGE.glob("*/__init__.py")}
     assert {"search", "training", "objectives", "data", "workflow"} <= folders
-    assert folders | {"__main__", "cli", "config", "errors"} >= set(DEPTH)
+    assert folders | {"__main__", "cli", "config", "seeds", "arguments", "errors"} >= set(DEPTH)
     tree = ast.parse((PACKAGE / "search" / "loop.py").read_text())
     assert "training" in {layer for _, layer in imported(tree, ("difftune", "search", "loop.py"))}
 

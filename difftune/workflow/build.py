@@ -67,13 +67,9 @@ from difftune.search import (
     Repeated,
     Space,
     Strategy,
-    category,
-    choice,
-    integer,
-    log_uniform,
-    uniform,
     when,
 )
+from difftune.search.dimensions import KINDS
 from difftune.training import (
     AllOf,
     Condition,
@@ -122,13 +118,6 @@ FIT_SCORES: dict[str, tuple[type[ThroughFit], float]] = {
 }
 NARROW = 1e-3
 """Width of the kernel where bins are to be all but hard."""
-DIMENSIONS: dict[str, Callable[..., Dimension]] = {
-    "uniform": uniform,
-    "log_uniform": log_uniform,
-    "integer": integer,
-    "choice": choice,
-    "category": category,
-}
 STRATEGIES: dict[str, type[Strategy]] = {
     "pbt": PBT,
     "pb2": PB2,
@@ -355,7 +344,7 @@ def judgement(config: Config) -> Judgement:
 def dimension(section: Range) -> Dimension:
     """What a hyperparameter may be."""
     ((kind, values),) = section.kinds.items()
-    own = DIMENSIONS[kind](*values)
+    own = KINDS[kind](*values)
     if section.when is None:
         return own
     ((name, needed),) = section.when.items()
@@ -364,7 +353,13 @@ def dimension(section: Range) -> Dimension:
 
 def space(config: Config) -> Space:
     """The search space."""
-    return Space(**{name: dimension(section) for name, section in config.space.items()})
+    dimensions = {}
+    for name, section in config.space.items():
+        try:
+            dimensions[name] = dimension(section)
+        except InputError as error:
+            raise InputError(f"space.{name}: {error}") from None
+    return Space(dimensions)
 
 
 def strategy(config: Config) -> Strategy:
