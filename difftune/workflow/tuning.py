@@ -1,5 +1,6 @@
 """Tuning: events, model, objective, space and strategy in; the best network out."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -25,7 +26,10 @@ from difftune.search import (
 )
 from difftune.search.front import dominated
 from difftune.search.space import Choice
+from difftune.seeds import derived
 from difftune.training import (
+    RUNNING,
+    STATUS,
     Alone,
     AnyCondition,
     Blueprint,
@@ -43,6 +47,8 @@ from difftune.training import (
 from difftune.training.optimizers import Optimizer
 from difftune.workflow.progress import RoundLog
 from difftune.workflow.split import Split
+
+logger = logging.getLogger("difftune")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,7 +232,7 @@ class Task:
             checkpoints=Checkpoints(folder) if folder and self.processes.rank == 0 else None,
             on_round=on_round,
         )
-        return Tuned(
+        tuned = Tuned(
             task=self,
             strategy=strategy,
             space=space,
@@ -234,6 +240,9 @@ class Task:
             result=result,
             seed=seed,
         )
+        if self.processes.rank == 0:
+            tuned._say_what_is_missing()
+        return tuned
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,7 +250,8 @@ class Rank:
     """A network's place: its number, validation score, epoch, and hyperparameters then.
 
     Of several scores, `score` is the geometric mean of `scores`. `merit` is what it was compared by
-    (`difftune.training.Judgement`).
+    (`difftune.training.Judgement`). `status` is that of its member in this epoch; where no epoch
+    was ever allowed, that of the slot at the end (`Tuned.result.history.status` has these).
     """
 
     member: int
@@ -280,8 +290,17 @@ class Tuned:
 
     @property
     def networks(self) -> list[TrainedNetwork]:
-        """The best network of each member."""
-        return [self._network(slot) for slot in range(len(self.result.best.score))]
+        """The best network of each member, but those of which no epoch was allowed (`missing`).
+
+        That of a certain member is `choosing(member).network`.
+        """
+        able = np.flatnonzero(np.isfinite(self.result.best.score))
+        return [self._network(slot) for slot in able.tolist()]
+
+    @property
+    def missing(self) -> tuple[int, ...]:
+        """Members without a network: no epoch of theirs ever met the overtraining condition."""
+        return tuple(np.flatnonzero(~np.isfinite(self.result.best.score)).tolist())
 
     @property
     def network(self) -> TrainedNetwork:
@@ -292,14 +311,34 @@ class Tuned:
     def trial(self) -> list[TrainedNetwork]:
         """The networks of the trial with the largest merit, for a `difftune.training.Ensemble`.
 
-        With `Repeated` these are its executions, but such as no epoch was allowed of; else there is
-        one.
+        With `Repeated` these are its executions; else there is one. A trial of which each execution
+        has a network comes before all others. Where there is no such trial, those of `missing` are
+        not among them.
         """
-        strategy, winner = self.strategy, self.result.winner
-        each = strategy.executions if isinstance(strategy, Repeated) else 1
-        first = winner // each * each
-        able = np.isfinite(self.result.best.score[first : first + each])
-        return [self._network(first + int(number)) for number in np.flatnonzero(able)]
+        missing = self.missing
+        return [self._network(number) for number in self.executions if number not in missing]
+
+    @property
+    def executions(self) -> range:
+        """Members of the trial with the largest merit: its executions with `Repeated`, else one."""
+        each = self.strategy.executions if isinstance(self.strategy, Repeated) else 1
+        first = self.result.winner // each * each
+        return range(first, first + each)
+
+    def _say_what_is_missing(self) -> None:
+        """Warns of networks that somebody who asked for several does not get."""
+        asked = self.executions if isinstance(self.strategy, Repeated) else range(0)
+        if isinstance(self.strategy, Replay):
+            asked = range(self.strategy.population)
+        lacking = sorted(set(asked) & set(self.missing))
+        if lacking:
+            logger.warning(
+                "%d of %d trainings never met the overtraining condition and have no network: "
+                "members %s. Relax the condition, or give more training events.",
+                len(lacking),
+                len(asked),
+                ", ".join(map(str, lacking)),
+            )
 
     @property
     def ranking(self) -> list[Rank]:
@@ -340,12 +379,15 @@ class Tuned:
     def _rank(self, number: int) -> Rank:
         best, history = self.result.best, self.result.history
         several = () if best.scores is None else best.scores[number].tolist()
+        kept = np.isfinite(best.score[number])
         return Rank(
             member=number,
             score=float(best.score[number]),
             merit=float(best.merit[number]),
             epoch=int(best.epoch[number]),
-            status=history.status[int(best.slot[number])],
+            # A network is kept of an epoch in which its member trained; what became of the slot
+            # later is not said of it.
+            status=STATUS[RUNNING] if kept else history.status[int(best.slot[number])],
             hyperparameters={
                 name: float(values[number])
                 for name, values in best.hyperparameters.items()
@@ -381,9 +423,8 @@ class Tuned:
         sizes = schedule.get("batch_size", self.task.batch_sizes(self.space))
         sizes = tuple(dict.fromkeys(int(size) for size in sizes))
         task = replace(self.task, fixed=fixed, batch_size=sizes)
-        return task.search(
-            strategy, Space(), seed=self.seed + 1000, folder=folder, on_round=on_round
-        )
+        seed = derived(self.seed, "retrain")
+        return task.search(strategy, Space(), seed=seed, folder=folder, on_round=on_round)
 
     def _network(self, slot: int) -> TrainedNetwork:
         return TrainedNetwork.from_snapshot(
