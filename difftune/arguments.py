@@ -6,7 +6,8 @@ import numbers
 import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Any, TypeVar, get_args
 
 from difftune.errors import InputError, nearest
 
@@ -18,7 +19,8 @@ LARGEST = 3.4028235e38
 def takes(**forms: Callable[[Any], Any]) -> Callable[[T], T]:
     """Lets a function or class take what is plainly meant for its arguments.
 
-    A keyword that it does not know, and one that is missing, are answered by an `InputError`.
+    A keyword that it does not know, one that is missing, and what is no number where the signature
+    says int or float, are answered by an `InputError`.
 
     Args:
         forms: For some arguments a function of what was given to what is wanted; it raises where
@@ -28,10 +30,11 @@ def takes(**forms: Callable[[Any], Any]) -> Callable[[T], T]:
     def decorate(target: T) -> T:
         who = target.__name__  # type: ignore[attr-defined]
         signature = inspect.signature(target)  # type: ignore[arg-type]
+        forms_of_all = _numbers(who, signature) | forms
 
         def arguments(args: tuple, kwargs: dict) -> inspect.BoundArguments:
             bound = _bound(who, signature, args, kwargs)
-            for name, form in forms.items():
+            for name, form in forms_of_all.items():
                 if name in bound.arguments:
                     bound.arguments[name] = form(bound.arguments[name])
             return bound
@@ -55,6 +58,35 @@ def takes(**forms: Callable[[Any], Any]) -> Callable[[T], T]:
         return call  # type: ignore[return-value]
 
     return decorate
+
+
+def _numbers(who: str, signature: inspect.Signature) -> dict[str, Callable[[Any], Any]]:
+    """Forms of all arguments that are annotated as plain numbers."""
+
+    def form(name: str, *, integer: bool, optional: bool) -> Callable[[Any], Any]:
+        def checked(value: Any) -> Any:
+            if value is None and optional:
+                return None
+            if integer:
+                return whole(value, f"{who}({name}={said(value)})")
+            if not is_number(value):
+                raise InputError(f"{who}({name}={said(value)}): {said(value)} is no number.")
+            return value.item() if hasattr(value, "item") and hasattr(value, "tobytes") else value
+
+        return checked
+
+    found = {}
+    for name, parameter in signature.parameters.items():
+        given = parameter.annotation
+        kinds = set(
+            get_args(given) if isinstance(given, UnionType) else [given][: isinstance(given, type)]
+        )
+        optional = type(None) in kinds
+        kinds -= {type(None)}
+        single = parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        if single and kinds and kinds <= {int, float}:
+            found[name] = form(name, integer=kinds == {int}, optional=optional)
+    return found
 
 
 def _bound(
@@ -228,3 +260,49 @@ def made(value: Any, where: str) -> Any:
             f"{value.__name__}({wanted})."
         )
     return value()
+
+
+def mapping(value: Any, where: str, example: str) -> dict[str, Any]:
+    """Values by name.
+
+    Args:
+        value: What the user gave.
+        where: The argument, for the message.
+        example: How it is written.
+
+    Raises:
+        InputError: For anything but a mapping whose keys are texts.
+    """
+    if not isinstance(value, Mapping):
+        raise InputError(f"{where} = {said(value)}: give values by name, as in {example}.")
+    for name in value:
+        if not isinstance(name, str):
+            raise InputError(f"{where}: the name {said(name)} is no text; write {example}.")
+    return dict(value)
+
+
+def called_with(function: Any, arguments: tuple[str, ...], where: str, example: str) -> None:
+    """Refuses a function that cannot be called with these arguments.
+
+    Args:
+        function: Of a user.
+        arguments: Their names, in order; those after `*` are given by name.
+        where: The argument that it was given for.
+        example: How it is written.
+
+    Raises:
+        InputError: When it takes others. One that says nothing of its arguments is taken.
+    """
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return
+    plain = arguments[: arguments.index("*")] if "*" in arguments else arguments
+    by_name = arguments[len(plain) + 1 :]
+    try:
+        signature.bind(*plain, **dict.fromkeys(by_name))
+    except TypeError as error:
+        raise InputError(
+            f"{where}={said(function)} takes {signature}, but is called with "
+            f"({', '.join(arguments)}): {error}. Write it as {example}."
+        ) from None

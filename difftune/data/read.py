@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 
+from difftune.arguments import takes
 from difftune.data.assemble import assemble
 from difftune.data.check import check_events, check_request, warn_of_sentinels
 from difftune.data.collect import Progress, collect
@@ -11,12 +12,14 @@ from difftune.data.expressions import parse
 from difftune.data.missing import Missing, Sentinels
 from difftune.data.names import parse_derived
 from difftune.data.plan import Plan, Request
+from difftune.data.requested import READ
 from difftune.data.sources import rows_in
 from difftune.data.variations import Files, Variation
 
 logger = logging.getLogger("difftune")
 
 
+@takes(**READ)
 def read(
     files: Files | None = None,
     *,

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from difftune.arguments import takes
 from difftune.errors import InputError, nearest
 from difftune.search.dimensions import (
     Category,
@@ -23,6 +24,7 @@ from difftune.search.space import Space
 SAMPLERS = ("tpe", "gp", "random")
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class Optuna(Strategy):
     """A sampler of Optuna asks for a population at a time; each member is trained anew.

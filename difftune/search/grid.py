@@ -9,6 +9,7 @@ from typing import cast
 
 import numpy as np
 
+from difftune.arguments import takes
 from difftune.errors import InputError, nearest
 from difftune.search.dimensions import Conditional
 from difftune.search.proposal import Proposal, Standing, Strategy, fresh
@@ -17,6 +18,7 @@ from difftune.search.space import Space
 logger = logging.getLogger("difftune")
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class Grid(Strategy):
     """All combinations, a population of them in each round, each trained for one round.

@@ -7,12 +7,15 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Bool, Float
 
+from difftune.arguments import takes
 from difftune.errors import InputError
+from difftune.search.named import as_strategy
 from difftune.search.proposal import Proposal, Round, Standing, Strategy
 from difftune.search.random import Random
 from difftune.search.space import Space
 
 
+@takes(strategy=as_strategy)
 @dataclass(frozen=True, kw_only=True)
 class Repeated(Strategy):
     """Trains each trial of a strategy several times, side by side.

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from difftune.arguments import takes
 from difftune.data import Events, FeatureTransform
 from difftune.errors import InputError
 from difftune.models import MLP, Model
@@ -24,8 +25,8 @@ from difftune.search import (
     Strategy,
     run_search,
 )
+from difftune.search.dimensions import Choice, inner
 from difftune.search.front import dominated
-from difftune.search.space import Choice
 from difftune.seeds import derived
 from difftune.training import (
     RUNNING,
@@ -45,12 +46,14 @@ from difftune.training import (
     columns,
 )
 from difftune.training.optimizers import Optimizer
+from difftune.workflow.given import TASK, TUNE
 from difftune.workflow.progress import RoundLog
 from difftune.workflow.split import Split
 
 logger = logging.getLogger("difftune")
 
 
+@takes(**TASK)
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """Everything that defines the training, but not who trains with what.
@@ -123,7 +126,7 @@ class Task:
         """
         given = self.fixed.get("batch_size", self.batch_size)
         own = tuple(given) if isinstance(given, Sequence) else (given,)
-        searched = space.get("batch_size")
+        searched = inner(space["batch_size"]) if "batch_size" in space else None
         if searched is not None and not isinstance(searched, Choice):
             raise InputError(
                 f"batch_size = {searched}: each size is compiled for itself, so name the few that "
@@ -437,8 +440,9 @@ class Tuned:
         )
 
 
+@takes(**TUNE)
 def tune(
-    events: Events,
+    events: Events | Split,
     *,
     model: Model | None = None,
     objective: Objective | Callable | None = None,
@@ -465,12 +469,16 @@ def tune(
     """Tunes a network on events, by training a population of them.
 
     Args:
-        events: From `difftune.read`, or `Events.from_arrays`.
+        events: From `difftune.read`, or `Events.from_arrays`; or a `Split` of them, whose folds
+            then count.
         model: Makes the network: `difftune.models.MLP(...)`, or a Flax module class.
         objective: What each member minimises: one of `difftune.objectives`, a sum of them, or a
-            function `(scores, batch, hyperparameters, parameters) -> scalar`.
-        space: Hyperparameters to search. None: only the random start values differ.
-        search: The strategy, with its population, rounds and epochs a round.
+            function `(scores, batch, hyperparameters, parameters) -> scalar`; built-in ones also
+            by the name that they have in the analysis file.
+        space: Hyperparameters to search, also as a mapping by name. None: only the random start
+            values differ.
+        search: The strategy, with its population, rounds and epochs a round; or its name, such as
+            `"pbt"`, for one of default size.
         seed: Decides everything random.
         hyperparameters: Values that are not searched.
         batch_size: Events a batch, where neither space nor hyperparameters have `batch_size`; as
@@ -486,7 +494,8 @@ def tune(
             errors, averaged over about three epochs, by default.
         negative_weights: `"keep"`, `"absolute"` or `"resample"`, in the training only
             (`difftune.training.treated_weights`).
-        optimizer: Makes an optax optimizer from a member's hyperparameters.
+        optimizer: Makes an optax optimizer from a member's hyperparameters; or the name of a kind,
+            or of several among which each member has its own (`difftune.training.optimizer`).
         impute: What replaces missing values: `"median"`, `"mean"` or a number.
         missing_indicators: Whether the network also learns which values were missing.
         validation_folds: Folds that choices rest on.
@@ -503,10 +512,14 @@ def tune(
     Raises:
         InputError: When an argument does not fit, before anything is trained.
     """
-    task = Task(
-        split=Split(
+    if isinstance(events, Split):
+        split = events
+    else:
+        split = Split(
             events=events, validation_folds=tuple(validation_folds), test_folds=tuple(test_folds)
-        ),
+        )
+    task = Task(
+        split=split,
         model=model or MLP(),
         objective=as_objective(objective or CrossEntropy()),
         fixed=dict(hyperparameters or {}),
