@@ -36,7 +36,16 @@ if TYPE_CHECKING:
     from difftune.errors import DifftuneError, InputError
     from difftune.models import Hyperparameter
     from difftune.objectives import Batch, Objective
-    from difftune.search import Space, category, choice, integer, log_uniform, uniform, when
+    from difftune.search import (
+        Space,
+        category,
+        choice,
+        integer,
+        log_integer,
+        log_uniform,
+        uniform,
+        when,
+    )
     from difftune.training import Ensemble, TrainedNetwork, use_cpu_cores
     from difftune.workflow import Tuned, measure, tune
 
@@ -72,6 +81,7 @@ _NAMES = {
     "category": "search",
     "choice": "search",
     "integer": "search",
+    "log_integer": "search",
     "log_uniform": "search",
     "uniform": "search",
     "when": "search",

@@ -12,7 +12,7 @@ class InputError(DifftuneError, ValueError):
     """The input is wrong: the message names the place, the value and the remedy."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: object, known: Iterable[str]) -> str:
     """A hint at the known name that is most like `name`.
 
     Args:
@@ -22,5 +22,5 @@ def nearest(name: str, known: Iterable[str]) -> str:
     Returns:
         `" Did you mean 'x'?"`, or an empty string where nothing is near.
     """
-    match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    match = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.6)
     return f" Did you mean {match[0]!r}?" if match else ""

@@ -23,8 +23,8 @@ LAYERS = [
     ["inference"],
     ["histfactory"],
     ["histograms", "models", "data"],
-    ["config"],
-    ["files", "forks"],
+    ["config", "seeds"],
+    ["arguments", "files", "forks"],
     ["errors"],
 ]
 DEPTH = {name: depth for depth, names in enumerate(LAYERS) for name in names}
@@ -79,7 +79,8 @@ def test_the_package_is_where_we_look():
     """And has the folders that the layers name, so that the test above has something to check."""
     folders = {file.parent.name for file in PACKAGE.glob("*/__init__.py")}
     assert {"search", "training", "objectives", "data", "workflow"} <= folders
-    assert folders | {"__main__", "cli", "config", "files", "forks", "errors"} >= set(DEPTH)
+    modules = {"__main__", "cli", "seeds", "arguments", "files", "forks", "errors"}
+    assert folders | modules >= set(DEPTH)
     tree = ast.parse((PACKAGE / "search" / "loop.py").read_text())
     assert "training" in {layer for _, layer in imported(tree, ("difftune", "search", "loop.py"))}
 

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from difftune.arguments import takes
 from difftune.binning.yields import Yields
 from difftune.errors import InputError
 
 
+@takes()
 @dataclass(frozen=True)
 class Constraints:
     """Conditions on the background of each bin, nominal and under every variation.

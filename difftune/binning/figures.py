@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from difftune.arguments import takes
 from difftune.binning.yields import Yields
 from difftune.errors import InputError
 from difftune.inference.asimov import asimov_llr
@@ -36,6 +37,7 @@ class Additive(abc.ABC):
         return self.total(jnp.sum(self.terms(yields), axis=-1))
 
 
+@takes()
 @dataclass(frozen=True)
 class Asimov(Additive):
     """Expected discovery significance of the bins (arXiv 1007.1727, eq. 97).
@@ -75,6 +77,7 @@ class Asimov(Additive):
         return jnp.sqrt(jnp.maximum(summed, 1e-30))
 
 
+@takes()
 @dataclass(frozen=True)
 class Profiled:
     """Signal strength over its uncertainty, `1 / σ(μ)`, with a nuisance parameter a variation.

@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from difftune.arguments import takes
 from difftune.errors import InputError
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class LearnedEdges:
     """Bin edges that are made of parameters, to be trained together with a network.

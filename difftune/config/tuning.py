@@ -244,26 +244,36 @@ class Search(Section):
 
 
 class Range(Section):
-    """What a hyperparameter may be: exactly one of the first five."""
+    """What a hyperparameter may be: exactly one of the first six."""
 
     uniform: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
     """Even between two bounds."""
     log_uniform: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
     """Even in the logarithm between two positive bounds."""
     integer: Annotated[list[int], Field(min_length=2, max_length=2)] | None = None
-    """An integer between two bounds, both included."""
-    choice: Annotated[list[float], Field(min_length=1)] | None = None
-    """One of these numbers, in a meaningful order: neighbours are tried."""
+    """A whole number between two bounds, both included."""
+    log_integer: Annotated[list[int], Field(min_length=2, max_length=2)] | None = None
+    """The same evenly in the logarithm, from 1 on."""
+    choice: Annotated[list[str] | list[float], Field(min_length=1)] | None = None
+    """One of these numbers, in a meaningful order: neighbours are tried. Names have no order: of
+    them it is a category."""
     category: Annotated[list[str] | list[float], Field(min_length=1)] | None = None
     """One of these numbers without an order; or of names, which stand for 0, 1, 2, ..."""
-    when: Annotated[dict[str, float | list[float]], Field(min_length=1, max_length=1)] | None = None
+    when: (
+        Annotated[
+            dict[str, float | str | list[float] | list[str]], Field(min_length=1, max_length=1)
+        ]
+        | None
+    ) = None
     """Condition under which it counts: another hyperparameter, and the value or values that it
-    must have. Elsewhere it is the middle of its range."""
+    must have, of a category also by name. Elsewhere it is the middle of its range."""
 
     @model_validator(mode="after")
     def _check_one(self) -> "Range":
         if len(self.kinds) != 1:
-            raise ValueError("give exactly one of uniform, log_uniform, integer, choice, category")
+            raise ValueError(
+                "give exactly one of uniform, log_uniform, integer, log_integer, choice, category"
+            )
         return self
 
     @property

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int32, Int64, Integer, UInt64
 
+from difftune.arguments import takes
+from difftune.data.given import PROCESS
 from difftune.data.pytree import register
 from difftune.data.variations import Direction, Files
 from difftune.errors import InputError, nearest
@@ -19,6 +21,7 @@ Array = np.ndarray | jax.Array
 Role = Literal["signal", "background", "data"]
 
 
+@takes(**PROCESS)
 @dataclass(frozen=True, kw_only=True)
 class Process:
     """One physics process, and where its events are.

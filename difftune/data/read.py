@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 
+from difftune.arguments import takes
 from difftune.data.assemble import assemble
 from difftune.data.check import (
     check_events,
@@ -19,6 +20,7 @@ from difftune.data.expressions import parse
 from difftune.data.missing import Missing, Sentinels
 from difftune.data.names import parse_derived
 from difftune.data.plan import Plan, Request
+from difftune.data.requested import READ
 from difftune.data.sources import rows_in
 from difftune.data.variations import Files, Variation
 from difftune.errors import InputError
@@ -26,6 +28,7 @@ from difftune.errors import InputError
 logger = logging.getLogger("difftune")
 
 
+@takes(**READ)
 def read(
     files: Files | None = None,
     *,

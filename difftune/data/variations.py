@@ -5,10 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from difftune.arguments import takes
+from difftune.data.given import PROCESSES
+
 Direction = Literal["up", "down"]
 Files = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
+@takes(**PROCESSES)
 @dataclass(frozen=True)
 class WeightVariation:
     """The same events with other weights.
@@ -27,6 +31,7 @@ class WeightVariation:
     processes: Sequence[str] | None = None
 
 
+@takes(**PROCESSES)
 @dataclass(frozen=True)
 class TreeVariation:
     """Another sample of events: another tree of the same files, or other files.
@@ -49,6 +54,7 @@ class TreeVariation:
     files_down: Files | None = None
 
 
+@takes(**PROCESSES)
 @dataclass(frozen=True)
 class FeatureVariation:
     """Other values of some columns of the same entries, such as recalibrated momenta.

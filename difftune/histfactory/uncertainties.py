@@ -1,10 +1,18 @@
 """What a workspace is told beyond the templates."""
 
 from dataclasses import dataclass
+from typing import Any
 
+from difftune.arguments import takes, texts
 from difftune.errors import InputError
 
 
+def _processes(given: Any) -> tuple[str, ...] | None:
+    """One or several names; None for all."""
+    return None if given is None else texts(given, "processes", 'processes=("ttbar",)')
+
+
+@takes(processes=_processes)
 @dataclass(frozen=True)
 class NormalisationUncertainty:
     """A constrained uncertainty of yields: pyhf's normsys.
@@ -37,6 +45,7 @@ class NormalisationUncertainty:
         return 1 + self.up, 1 + (-self.up if self.down is None else self.down)
 
 
+@takes(processes=_processes)
 @dataclass(frozen=True)
 class Luminosity:
     """The uncertainty of the luminosity: pyhf's lumi.
@@ -61,6 +70,7 @@ class Luminosity:
             )
 
 
+@takes(processes=_processes)
 @dataclass(frozen=True)
 class FreeNormalisation:
     """A factor on yields that the fit determines: pyhf's normfactor.

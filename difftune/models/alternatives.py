@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from difftune.arguments import takes
 from difftune.errors import InputError
 from difftune.models.hyperparameter import Hyperparameter
 from difftune.models.mlp import Model, whole
@@ -40,6 +41,7 @@ class Either(nnx.Module):
         return nnx.switch(index, branches, self.networks, jnp.asarray(x))
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class Alternatives:
     """A recipe for one of several networks, to be searched as the hyperparameter `"model"`.

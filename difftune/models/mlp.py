@@ -11,9 +11,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from difftune.arguments import takes
 from difftune.errors import InputError, nearest
 from difftune.models.activation import ACTIVATIONS, chosen_activation
 from difftune.models.dropout import Dropout
+from difftune.models.given import MLP_FORMS
 from difftune.models.hyperparameter import Hyperparameter
 from difftune.models.start import lecun_normal
 
@@ -170,6 +172,7 @@ def _pass_on(_, x):
     return x
 
 
+@takes(**MLP_FORMS)
 @dataclass(frozen=True, kw_only=True)
 class MLP:
     """A recipe for a multilayer perceptron.

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from difftune.arguments import takes
 from difftune.errors import InputError
 from difftune.objectives.base import Objective
 from difftune.objectives.batch import Varied
@@ -17,6 +18,7 @@ from difftune.objectives.reversal import reversed_gradient
 from difftune.objectives.varied import Among, chosen, of_class, varied_scores
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class Adversarial(Objective):
     """The adversarial network of arXiv 1611.01046, as a term to be added to a classifier's loss.

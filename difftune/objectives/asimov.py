@@ -6,12 +6,14 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 import numpy as np
 
+from difftune.arguments import takes
 from difftune.errors import InputError
 from difftune.inference.asimov import asimov_llr
 from difftune.objectives.edges import number_of
 from difftune.objectives.soft_yields import Counting
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class AsimovLLR(Counting):
     """Minus the expected discovery log-likelihood ratio of the binned score.

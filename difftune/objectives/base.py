@@ -3,17 +3,21 @@
 import abc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from difftune.arguments import called_with, is_number, made, said
 from difftune.data import Process
 from difftune.errors import InputError
 from difftune.objectives.batch import Batch
 
 Outputs = Literal["binary", "processes"] | int
+ARGUMENTS = ("scores", "batch", "hyperparameters", "parameters")
+FORM = f"({', '.join(ARGUMENTS)}) -> scalar"
 Function = Callable[[Array, Batch, Mapping[str, Array], PyTree], Array]
 
 
@@ -129,7 +133,13 @@ class UserObjective(Objective):
 
     def __call__(self, scores, batch, hyperparameters, parameters):
         """Calls the function."""
-        loss = jnp.asarray(self.function(scores, batch, hyperparameters, parameters))
+        given = self.function(scores, batch, hyperparameters, parameters)
+        if not is_number(given) and not isinstance(given, jax.Array | np.ndarray):
+            raise InputError(
+                f"objective {said(self.function)} returned {said(given)}; an objective is one "
+                "number: did it forget to return it?"
+            )
+        loss = jnp.asarray(given)
         if loss.ndim:
             raise InputError(
                 f"objective {self.function!r} returned an array {list(loss.shape)}; an objective "
@@ -268,17 +278,21 @@ def logits_of(outputs: Outputs, processes: int) -> int:
     return 1 if outputs == "binary" else processes
 
 
-def as_objective(objective: Objective | Function) -> Objective:
-    """The objective itself, or a user's function made one.
+def as_objective(objective: Any) -> Objective:
+    """The objective itself, that of a class without brackets, or a user's function made one.
 
     Raises:
-        InputError: When it cannot be called.
+        InputError: When it cannot be called with four arguments.
     """
+    if isinstance(objective, Objective):
+        return objective
+    objective = made(objective, "objective")
     if isinstance(objective, Objective):
         return objective
     if not callable(objective):
         raise InputError(
-            f"objective={objective!r} cannot be called; give an objective of difftune.objectives "
-            "or a function (scores, batch, hyperparameters, parameters) -> scalar."
+            f"objective={said(objective)} cannot be called; give an objective of "
+            f"difftune.objectives or a function {FORM}."
         )
+    called_with(objective, ARGUMENTS, "objective", f"{FORM}; labels and weights are in the batch")
     return UserObjective(objective)

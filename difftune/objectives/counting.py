@@ -5,11 +5,13 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from difftune.arguments import takes
 from difftune.errors import InputError
 from difftune.inference.asimov import asimov_llr
 from difftune.objectives.soft_yields import Counting
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class SOverRootB(Counting):
     """Minus the squared signal over root background, `sum_i S_i^2 / (S_i + B_i)`.
@@ -77,6 +79,7 @@ def squared_ams(
     return asimov_llr(signal, least + regularisation)
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class AMS(Counting):
     """Minus the squared approximate median significance of the HiggsML challenge.

@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from difftune.arguments import takes
 from difftune.objectives.base import Objective, Outputs
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class CrossEntropy(Objective):
     """Binary cross-entropy of signal against background, with class-balanced weights.
@@ -31,6 +33,7 @@ class CrossEntropy(Objective):
         return jnp.mean(batch.training_weight * losses)
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class CategoricalCrossEntropy(Objective):
     """Cross-entropy with one class a process, for a network with one logit a process.

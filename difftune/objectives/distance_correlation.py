@@ -6,11 +6,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from difftune.arguments import takes
 from difftune.errors import InputError
 from difftune.objectives.base import Objective
 from difftune.objectives.batch import signal_probability
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class DistanceCorrelation(Objective):
     """Squared distance correlation of score and one feature among background events.

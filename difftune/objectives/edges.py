@@ -1,8 +1,12 @@
 """Bins of an objective: equidistant ones, or with edges that are trained along with the network."""
 
+from typing import Any
+
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from difftune.arguments import said
 from difftune.binning import LearnedEdges
 from difftune.errors import InputError
 from difftune.objectives.regions import Regions
@@ -21,7 +25,7 @@ def number_of(bins: Bins) -> int:
     return bins.bins if isinstance(bins, LearnedEdges) else bins
 
 
-def check_bins(bins: Bins, name: str, *, regions: bool = False) -> None:
+def check_bins(bins: Any, name: str, *, regions: bool = False) -> None:
     """Refuses bins that no objective can use.
 
     Args:
@@ -32,6 +36,11 @@ def check_bins(bins: Bins, name: str, *, regions: bool = False) -> None:
     Raises:
         InputError: For fewer than two, or edges on another range than that of the score.
     """
+    if not isinstance(bins, int | np.integer | LearnedEdges | Regions) or isinstance(bins, bool):
+        raise InputError(
+            f"{name}(bins={said(bins)}): give a whole number of bins, or for trained edges "
+            "difftune.binning.LearnedEdges(bins=10)."
+        )
     if isinstance(bins, Regions) and not regions:
         raise InputError(
             f"{name}(bins={bins}) bins a score, and regions are outputs of a network: give them to "

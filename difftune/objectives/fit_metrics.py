@@ -6,9 +6,11 @@ from typing import ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from difftune.arguments import takes
 from difftune.objectives.through_fit import ThroughFit
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class FitScore:
     """A loss through the fit as a validation score in natural units; larger is better.

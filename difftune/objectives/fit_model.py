@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from difftune.arguments import takes
 from difftune.data import Process
 from difftune.errors import InputError, nearest
 from difftune.histfactory import (
@@ -37,6 +38,7 @@ CHANNEL = "region"
 LABELS = (Process(name="background"), Process(name="signal", role="signal"))
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class FitModel:
     """A HistFactory model of the binned score, whose numbers are those of a batch.

@@ -6,10 +6,12 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
+from difftune.arguments import takes
 from difftune.errors import InputError
 from difftune.objectives.base import Objective
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class Focal(Objective):
     """Binary cross-entropy times a power of the probability of the wrong class.

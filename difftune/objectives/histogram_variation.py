@@ -7,11 +7,13 @@ from typing import ClassVar, get_args
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from difftune.arguments import takes
 from difftune.errors import InputError
 from difftune.objectives.soft_yields import Binned
 from difftune.objectives.varied import Among, chosen, varied_scores
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class HistogramVariation(Binned):
     """Mean squared relative change of the bins of the score under systematic variations.

@@ -6,9 +6,11 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
+from difftune.arguments import takes
 from difftune.objectives.base import Objective
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class MeanSquaredError(Objective):
     """Squared distance of the probability to the label, with class-balanced weights.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from difftune.arguments import takes
 from difftune.errors import InputError
 from difftune.histograms import yields
 from difftune.inference.asimov import asimov_significance
@@ -57,6 +58,7 @@ class _Bins:
         return yields(score, batch.weight * classes, edges)
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class Significance(_Bins):
     """Stat-only Asimov significance in hard bins; larger is better.
@@ -75,6 +77,7 @@ class Significance(_Bins):
         return asimov_significance(signal, background)
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class Separation(_Bins):
     """Separation power of the score in hard bins, from 0 to 1; larger is better.

@@ -17,6 +17,7 @@ from jax import Array
 from jax.scipy.special import ndtr
 from jaxtyping import Float
 
+from difftune.arguments import takes
 from difftune.errors import InputError
 from difftune.histfactory import Model
 from difftune.histfactory.precision import in_float64
@@ -56,6 +57,7 @@ def loss_from_model(model: Model, loss: str = "cls", *, steps: int = 6) -> Float
     return jnp.asarray(_losses(steps)(model, loss))
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class NeosLoss(ThroughFit):
     """A loss of neos, of the model that a batch fills.

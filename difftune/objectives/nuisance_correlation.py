@@ -7,12 +7,14 @@ from typing import ClassVar, get_args
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from difftune.arguments import takes
 from difftune.errors import InputError
 from difftune.objectives.base import Objective
 from difftune.objectives.batch import Varied, signal_probability
 from difftune.objectives.varied import Among, chosen, of_class, varied_scores
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class NuisanceCorrelation(Objective):
     """Squared distance correlation of the score with which variation an event is from.

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from difftune.arguments import takes
 from difftune.errors import InputError
 from difftune.inference.asimov import asimov_significance
 from difftune.objectives.batch import Batch
@@ -40,6 +41,7 @@ def passed(scores: Array, batch: Batch) -> Passed:
     return Passed(signal, background, distinct)
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class RocArea:
     """Area under the ROC curve with physics weights; larger is better.
@@ -98,6 +100,7 @@ class _CutScan:
         return jnp.where(jnp.isnan(cuts.signal[-1] + cuts.background[-1]), jnp.nan, best)
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class CutSignificance(_CutScan):
     """Asimov significance above the best cut on the score; larger is better.
@@ -133,6 +136,7 @@ class CutSignificance(_CutScan):
         return self.best(cuts, asimov_significance(s, b, sigma))
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class CutAMS(_CutScan):
     """Approximate median significance above the best cut on the score; larger is better.

@@ -7,11 +7,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from difftune.arguments import takes
 from difftune.errors import InputError
 from difftune.objectives.annealing import annealed, start_and_end
 from difftune.objectives.batch import Batch
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class Regions:
     """Regions in place of bins of a score: an event is in that of the network's largest output.

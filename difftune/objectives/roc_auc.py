@@ -7,11 +7,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from difftune.arguments import takes
 from difftune.objectives.annealing import HARD, annealed, start_and_end
 from difftune.objectives.base import Objective
 from difftune.objectives.discriminant import signal_logit
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class RocAuc(Objective):
     """One minus the area under the ROC curve, of smeared differences of logits.

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from difftune.arguments import takes
 from difftune.objectives.soft_yields import Binned
 
 
@@ -38,6 +39,7 @@ def _normalised(x: Float[Array, " bins"], least: float) -> Float[Array, " bins"]
     return jnp.where(empty, 0.0, positive) / jnp.where(empty, 1.0, total)
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class SeparationPower(Binned):
     """One minus the separation power of the binned score.

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from difftune.arguments import takes
 from difftune.errors import InputError
 from difftune.histograms.soft import in_blocks, soft_histogram
 from difftune.objectives.annealing import HARD, annealed, check_kernel, start_and_end
@@ -18,6 +19,7 @@ from difftune.objectives.batch import Batch, signal_probability
 from difftune.objectives.edges import Bins, check_bins, edges_of, start_edges
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class Binned(Objective):
     """An objective of the differentiable histogram of the score in bins on [0, 1].
@@ -92,6 +94,7 @@ Regions = Literal["bins", "cut", "probability"]
 Form = Literal["linear", "log"]
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class Counting(Binned):
     """An objective of the expected signal and background in regions of the score.

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax.scipy.special import log_ndtr, ndtri
 from jaxtyping import Array, Float
 
+from difftune.arguments import takes
 from difftune.errors import InputError
 from difftune.histfactory import Model
 from difftune.histfactory.precision import island
@@ -31,6 +32,7 @@ from difftune.objectives.fit_model import FitModel
 _LEAST = 1e-12
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class ThroughFit(Objective):
     """A loss that is a function of the statistical model that a batch fills.
@@ -74,6 +76,7 @@ class ThroughFit(Objective):
         return replace(self, model=self.model.hardened())
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class PoiUncertainty(ThroughFit):
     """Logarithm of the uncertainty of the signal strength, all nuisance parameters profiled.
@@ -94,6 +97,7 @@ class PoiUncertainty(ThroughFit):
         return 0.5 * jnp.log(covariance(asimov, [asimov.poi])[0, 0])
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class FisherInformation(ThroughFit):
     """Minus the log determinant of the information on some parameters, all others profiled.
@@ -126,6 +130,7 @@ class FisherInformation(ThroughFit):
         return jnp.linalg.slogdet(block)[1]
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class Robustness(ThroughFit):
     """Minus the logarithm of σ(μ) if some nuisance parameters were known, over σ(μ).
@@ -175,6 +180,7 @@ class _Fitted(ThroughFit):
             raise InputError(f"{type(self).__name__}(steps={self.steps}): give at least 1.")
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class ExpectedCLs(_Fitted):
     """Logarithm of the median CLs if there is no signal: what neos minimises.
@@ -197,6 +203,7 @@ class ExpectedCLs(_Fitted):
         return log_ndtr(-root(q)) - jnp.log(0.5)
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class DiscoverySignificance(_Fitted):
     """Minus the expected discovery test statistic q0: `AsimovLLR` with systematics.
@@ -228,6 +235,7 @@ class DiscoverySignificance(_Fitted):
         return -q0 if self.form == "linear" else -jnp.log(jnp.maximum(q0, _LEAST))
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class ExpectedLimit(_Fitted):
     """Logarithm of the median upper limit on the signal strength if there is no signal.

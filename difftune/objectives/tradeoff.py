@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from difftune.arguments import said, takes
 from difftune.errors import InputError
 from difftune.objectives.base import Function
 
@@ -13,6 +14,7 @@ from difftune.objectives.base import Function
 _LEAST = 1e-12
 
 
+@takes()
 @dataclass(frozen=True)
 class Tradeoff:
     """Scores that compete, such as significance and robustness; larger is better for each.
@@ -32,6 +34,11 @@ class Tradeoff:
     scores: Mapping[str, Function]
 
     def __post_init__(self):
+        if not isinstance(self.scores, Mapping):
+            raise InputError(
+                f"Tradeoff({said(self.scores)}): give scores by name, as in "
+                'Tradeoff({"significance": Significance(), "area": RocArea()}).'
+            )
         if len(self.scores) < 2:
             raise InputError(
                 f"Tradeoff({list(self.scores)}): give at least two scores by name; one alone is "

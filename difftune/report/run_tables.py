@@ -190,5 +190,13 @@ def members_table(
                 *(float(v[row_of, member]) for v in history.hyperparameters.values()),
             )
         )
-    columns = ("Rank", "Member", "Score", "Merit", "Epoch", "Status", *history.hyperparameters)
+    columns = (
+        "Rank",
+        "Member",
+        "Score",
+        "Merit",
+        "Epoch",
+        "Slot at the end",
+        *history.hyperparameters,
+    )
     return Table(columns=columns, rows=tuple(rows), caption=caption, emphasised=tuple(strong))

@@ -2,6 +2,16 @@
 
 from difftune.search.bayes import Optuna
 from difftune.search.cmaes import CMAES
+from difftune.search.dimensions import (
+    Dimension,
+    category,
+    choice,
+    integer,
+    log_integer,
+    log_uniform,
+    uniform,
+    when,
+)
 from difftune.search.evolution import Evolution
 from difftune.search.grid import Grid
 from difftune.search.halving import Halving
@@ -12,17 +22,7 @@ from difftune.search.proposal import Proposal, Round, Standing, Strategy, fresh,
 from difftune.search.random import Random
 from difftune.search.repeated import Repeated
 from difftune.search.replay import Replay
-from difftune.search.space import (
-    Dimension,
-    Space,
-    category,
-    choice,
-    dense_space,
-    integer,
-    log_uniform,
-    uniform,
-    when,
-)
+from difftune.search.space import Space, dense_space
 
 __all__ = [
     "CMAES",
@@ -49,6 +49,7 @@ __all__ = [
     "dense_space",
     "fresh",
     "integer",
+    "log_integer",
     "log_uniform",
     "run_search",
     "unchanged",

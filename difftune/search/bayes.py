@@ -8,13 +8,23 @@ from typing import Any
 
 import numpy as np
 
+from difftune.arguments import takes
 from difftune.errors import InputError, nearest
+from difftune.search.dimensions import (
+    Category,
+    Choice,
+    Dimension,
+    Integer,
+    LogUniform,
+    inner,
+)
 from difftune.search.proposal import Proposal, Round, Standing, Strategy, fresh
-from difftune.search.space import Category, Choice, Conditional, Dimension, LogUniform, Space
+from difftune.search.space import Space
 
 SAMPLERS = ("tpe", "gp", "random")
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class Optuna(Strategy):
     """A sampler of Optuna asks for a population at a time; each member is trained anew.
@@ -218,34 +228,34 @@ def _trials(space: Space, past) -> list[Any]:
     return trials
 
 
-def _inner(dimension: Dimension) -> Dimension:
-    return dimension.dimension if isinstance(dimension, Conditional) else dimension
-
-
 def _distribution(dimension: Dimension) -> Any:
     """An ordered choice is an integer, its place; what has no order is a category."""
-    distributions, dimension = _package().distributions, _inner(dimension)
+    distributions, dimension = _package().distributions, inner(dimension)
     if isinstance(dimension, Category):
         return distributions.CategoricalDistribution(dimension.names or dimension.options)
     if isinstance(dimension, Choice):
         return distributions.IntDistribution(0, len(dimension.options) - 1)
+    if isinstance(dimension, Integer):
+        return distributions.IntDistribution(dimension.low, dimension.high, log=dimension.log)
     low, high = (float(x) for x in dimension.from_unit(np.array([0.0, 1.0])))
     return distributions.FloatDistribution(low, high, log=isinstance(dimension, LogUniform))
 
 
 def _value(dimension: Dimension, parameter: Any) -> float:
-    dimension = _inner(dimension)
+    dimension = inner(dimension)
     if isinstance(dimension, Category):
         return dimension.options[(dimension.names or dimension.options).index(parameter)]
-    return dimension.options[parameter] if isinstance(dimension, Choice) else parameter
+    return dimension.options[parameter] if isinstance(dimension, Choice) else float(parameter)
 
 
 def _parameter(dimension: Dimension, value: float) -> Any:
-    dimension = _inner(dimension)
+    dimension = inner(dimension)
     if isinstance(dimension, Category):
         return (dimension.names or dimension.options)[dimension.options.index(value)]
     if isinstance(dimension, Choice):
         return dimension.options.index(value)
+    if isinstance(dimension, Integer):
+        return int(value)
     low, high = (float(x) for x in dimension.from_unit(np.array([0.0, 1.0])))
     return min(max(value, low), high)
 

@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from difftune.arguments import takes
 from difftune.errors import InputError
 from difftune.search.proposal import Proposal, Round, Standing, Strategy, fresh
 from difftune.search.space import Space
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class CMAES(Strategy):
     """Covariance matrix adaptation; each round is a generation, each member is trained anew.

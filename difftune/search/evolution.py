@@ -4,11 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from difftune.arguments import takes
 from difftune.errors import InputError
 from difftune.search.proposal import Proposal, Standing, Strategy, fresh
 from difftune.search.space import Space
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class Evolution(Strategy):
     """A genetic algorithm; each round is a generation, and each individual is trained anew.

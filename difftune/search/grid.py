@@ -3,23 +3,29 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 from math import prod
+from typing import cast
 
 import numpy as np
 
+from difftune.arguments import takes
 from difftune.errors import InputError, nearest
+from difftune.search.dimensions import Conditional
 from difftune.search.proposal import Proposal, Standing, Strategy, fresh
 from difftune.search.space import Space
 
 logger = logging.getLogger("difftune")
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class Grid(Strategy):
     """All combinations, a population of them in each round, each trained for one round.
 
-    How many there are is said, and has to fit, before anything is trained. Slots that are left
-    over in the last round train the first combinations again, from other start values.
+    Those that differ only in hyperparameters that do not count there (`when`) are one. How many
+    there are is said, and has to fit, before anything is trained. Slots that are left over in the
+    last round train the first combinations again, from other start values.
 
     Args:
         points: Values of each hyperparameter, evenly over its range (of the logarithm, for
@@ -58,28 +64,77 @@ class Grid(Strategy):
             for name, dimension in space.items()
         }
 
+    def _families(self, space: Space) -> list[tuple[str, list[str]]]:
+        """Each hyperparameter without a condition, and those with a condition upon it."""
+        conditions = {n: d.on for n, d in space.items() if isinstance(d, Conditional)}
+        return [
+            (name, [own for own, on in conditions.items() if on == name])
+            for name in space
+            if name not in conditions
+        ]
+
     def count(self, space: Space) -> int:
         """How many combinations there are."""
-        return prod(len(values) for values in self.axes(space).values())
+        axes = self.axes(space)
+
+        def of_family(name: str, conditional: list[str]) -> int:
+            counting = {
+                own: cast(Conditional, space[own]).counts(axes[name]) for own in conditional
+            }
+            return sum(
+                prod(len(axes[own]) for own in conditional if counting[own][place])
+                for place in range(len(axes[name]))
+            )
+
+        return prod(of_family(*family) for family in self._families(space))
+
+    def _rows(self, space: Space) -> list[dict[str, np.ndarray]]:
+        """All combinations of each family; those of different families go together freely."""
+        axes, families = self.axes(space), []
+        for name, conditional in self._families(space):
+            rows: dict[str, list[float]] = {each: [] for each in (name, *conditional)}
+            for value in axes[name]:
+                own = []
+                for other in conditional:
+                    dimension = cast(Conditional, space[other])
+                    counts = bool(dimension.counts(np.array([value]))[0])
+                    own.append(axes[other] if counts else np.array([dimension.middle]))
+                for combination in product([value], *own):
+                    for each, number in zip(rows, combination, strict=True):
+                        rows[each].append(float(number))
+            families.append({each: np.array(numbers) for each, numbers in rows.items()})
+        return families
 
     def _values(self, space: Space, number: int) -> dict[str, np.ndarray]:
-        axes = self.axes(space)
+        families = self._rows(space)
         which = (number * self.population + np.arange(self.population)) % self.count(space)
-        places = np.unravel_index(which, [len(values) for values in axes.values()])
-        return {name: axes[name][place] for name, place in zip(axes, places, strict=True)}
+        sizes = [len(next(iter(rows.values()))) for rows in families]
+        places = np.unravel_index(which, sizes)
+        values = {
+            name: column[place]
+            for rows, place in zip(families, places, strict=True)
+            for name, column in rows.items()
+        }
+        return {name: values[name] for name in space}
 
     def start(self, space: Space, rng: np.random.Generator) -> Proposal:
         """The first combinations, after a count of all."""
+        if not space:
+            raise InputError("Grid: the space is empty; give space=..., or take Random.")
         count, trainings = self.count(space), self.population * self.rounds
-        product = " x ".join(f"{name} {len(values)}" for name, values in self.axes(space).items())
+        text = " x ".join(
+            f"{name} {len(values)}"
+            + (" where it counts" if isinstance(space[name], Conditional) else "")
+            for name, values in self.axes(space).items()
+        )
         if count > trainings:
             need = -(-count // self.population)
             raise InputError(
-                f"the grid has {count} combinations ({product}), more than population "
+                f"the grid has {count} combinations ({text}), more than population "
                 f"{self.population} x rounds {self.rounds} = {trainings} trainings: give "
                 f"rounds={need}, or fewer points."
             )
-        logger.info("grid of %d combinations (%s), %d trainings", count, product, trainings)
+        logger.info("grid of %d combinations (%s), %d trainings", count, text, trainings)
         return fresh(self._values(space, 0), self.population)
 
     def propose(self, space: Space, standing: Standing, rng: np.random.Generator) -> Proposal:

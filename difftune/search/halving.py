@@ -6,11 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int
 
+from difftune.arguments import takes
 from difftune.errors import InputError
 from difftune.search.proposal import Proposal, Standing, Strategy, fresh
 from difftune.search.space import Space
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class Halving(Strategy):
     """Many begin, few are trained to the end; the slots of losers are given to new draws.

@@ -38,12 +38,17 @@ class SearchError(DifftuneError):
 
 
 class Progress(NamedTuple):
-    """What a round gave, for whoever watches."""
+    """What a round gave, for whoever watches.
+
+    `merit` is that of the network that is chosen so far, which is what networks are compared by:
+    it only grows. `best` is the validation score of the same network, which need not.
+    """
 
     round: int
     rounds: int
     score: np.ndarray
     best: float
+    merit: float
     running: int
     diverged: int
     seconds: float
@@ -55,7 +60,8 @@ class Progress(NamedTuple):
         now = f"{finite.min():.4g} to {finite.max():.4g}" if finite.size else "none finite"
         dead = f", {self.diverged} diverged" if self.diverged else ""
         return (
-            f"round {self.round}/{self.rounds}  best {self.best:.4g}  now {now}  "
+            f"round {self.round}/{self.rounds}  best merit {self.merit:.4g} "
+            f"(score {self.best:.4g})  scores now {now}  "
             f"({self.running} training{dead})  {self.events_per_second:.2g} events/s"
         )
 
@@ -184,12 +190,14 @@ def run_search(
         if on_round is not None and population.processes.rank == 0:
             seconds = time.monotonic() - began
             status = np.asarray(state.status)
+            winner, merit = _winner(kept, strategy)
             on_round(
                 Progress(
                     round=number + 1,
                     rounds=rounds,
                     score=log.epochs["score"][-1],
-                    best=float(kept.score[np.argmax(kept.merit)]),
+                    best=float(kept.score[winner]),
+                    merit=merit,
                     running=int(np.sum(status == RUNNING)),
                     diverged=int(np.sum(diverged(status))),
                     seconds=seconds,
@@ -266,8 +274,20 @@ def _better(new: Snapshot, old: Snapshot | None, strategy: Strategy) -> Snapshot
     """The better one of each slot; the best of a loser must outlive it."""
     if old is None:
         return jax.tree.map(np.array, new)
-    merits = [strategy.merit(np.asarray(each.merit)) for each in (new, old)]
-    return jax.tree.map(np.asarray, choose(jnp.asarray(merits[0] > merits[1]), new, old))
+    owns = [np.asarray(each.merit) for each in (new, old)]
+    merits, whole = ([of(own) for own in owns] for of in (strategy.merit, strategy.complete))
+    better = (whole[0] & ~whole[1]) | ((whole[0] == whole[1]) & (merits[0] > merits[1]))
+    return jax.tree.map(np.asarray, choose(jnp.asarray(better), new, old))
+
+
+def _winner(best: Snapshot, strategy: Strategy) -> tuple[int, float]:
+    """Who is chosen: of the best trial the best execution; and the merit of that trial."""
+    own = np.asarray(best.merit)
+    merit, whole = strategy.merit(own), strategy.complete(own)
+    if whole.any():
+        merit = np.where(whole, merit, -np.inf)
+    top = np.max(merit)
+    return int(np.argmax(np.where(merit == top, own, -np.inf))), float(top)
 
 
 def _foremost(new: Snapshot, old: Snapshot | None) -> Snapshot:
@@ -313,16 +333,13 @@ def _stream(population: Population, number: int) -> np.random.Generator:
 def _result(
     state: Member, best: Snapshot, log: Record, strategy: Strategy, several: tuple[str, ...]
 ) -> SearchResult:
-    own = np.asarray(best.merit)
-    merit = strategy.merit(own)
     history = log.history(np.asarray(state.status), several)
-    if not np.any(np.isfinite(merit)):
+    winner, merit = _winner(best, strategy)
+    if not np.isfinite(merit):
         counts = {name: history.status.count(name) for name in STATUS}
         raise SearchError(
             f"no member of the population ever met the overtraining condition with a finite "
             f"validation score (at the end: {counts}). Relax the condition, lower the learning "
             "rate, or give more training events."
         )
-    # Of the executions of the best trial, the best.
-    winner = int(np.argmax(np.where(merit == np.max(merit), own, -np.inf)))
     return SearchResult(history=history, best=best, winner=winner)

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.optimize import minimize
 
+from difftune.arguments import takes
 from difftune.errors import InputError
 from difftune.search.pbt import PBT, Exploited
 from difftune.search.proposal import Standing
@@ -101,6 +102,7 @@ def distances(
     return ((x[:, None] - x[None]) ** 2).sum(-1), np.abs(t[:, None] - t[None])
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class PB2(PBT):
     """Population-based bandits: exploits as PBT, and explores by a model.

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from difftune.arguments import takes
 from difftune.errors import InputError, nearest
 from difftune.search.proposal import Proposal, Standing, Strategy, fresh
 from difftune.search.space import Space
@@ -28,6 +29,7 @@ class Exploited(NamedTuple):
     restart: Bool[np.ndarray, " members"]
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class PBT(Strategy):
     """Population-based training.

@@ -152,6 +152,14 @@ class Strategy(abc.ABC):
         """
         return score
 
+    def complete(self, score: Float[np.ndarray, " members"]) -> Bool[np.ndarray, " members"]:
+        """Members that may be chosen before all others, whatever their merits.
+
+        Args:
+            score: As for `merit`.
+        """
+        return np.isfinite(self.merit(score))
+
     @abc.abstractmethod
     def start(self, space: Space, rng: np.random.Generator) -> Proposal:
         """The first round."""

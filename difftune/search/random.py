@@ -4,10 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from difftune.arguments import takes
 from difftune.search.proposal import Proposal, Standing, Strategy, fresh, unchanged
 from difftune.search.space import Space
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class Random(Strategy):
     """Independent draws, each trained to the end (Bergstra and Bengio, JMLR 13, 281)."""

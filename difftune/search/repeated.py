@@ -5,14 +5,17 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
+from difftune.arguments import takes
 from difftune.errors import InputError
+from difftune.search.named import as_strategy
 from difftune.search.proposal import Proposal, Round, Standing, Strategy
 from difftune.search.random import Random
 from difftune.search.space import Space
 
 
+@takes(strategy=as_strategy)
 @dataclass(frozen=True, kw_only=True)
 class Repeated(Strategy):
     """Trains each trial of a strategy several times, side by side.
@@ -21,6 +24,10 @@ class Repeated(Strategy):
     the same hyperparameters and ancestors. The score of a trial is the mean over its executions,
     less `caution` standard deviations. It is eligible if none has diverged and their overtraining
     is allowed on average: that all are allowed by themselves would be the luck of few.
+
+    The trial that is chosen in the end is the best of those of which each execution has an epoch
+    that was allowed by itself; where there is none, the best of those of which most have
+    (`difftune.workflow.Tuned.missing` says which lack).
 
     Size, rounds and epochs are those of the strategy, with `executions` times the members. Of
     several scores the geometric mean counts.
@@ -96,6 +103,15 @@ class Repeated(Strategy):
         """For each member the score of its trial."""
         trials = self.by_trial(score, least=self._most)
         return np.repeat(np.where(np.isfinite(trials), trials, -np.inf), self.executions)
+
+    def complete(self, score: Float[np.ndarray, " members"]) -> Bool[np.ndarray, " members"]:
+        """Members of trials of which each execution has a best epoch.
+
+        Those of other trials are kept and chosen only where there is no such trial: a mean over
+        the executions that were lucky enough to be allowed is no fair comparison.
+        """
+        groups = np.reshape(score, (-1, self.executions))
+        return np.repeat(np.all(np.isfinite(groups), axis=1), self.executions)
 
     def start(self, space: Space, rng: np.random.Generator) -> Proposal:
         """The trials of the strategy, each several times."""

@@ -6,10 +6,12 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float
 
+from difftune.arguments import takes
 from difftune.search.proposal import Proposal, Standing, Strategy, fresh, unchanged
 from difftune.search.space import Space
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class Replay(Strategy):
     """Every member follows one schedule; the members differ in their random numbers only.

@@ -24,8 +24,8 @@ from difftune.training.packing import digest
 
 logger = logging.getLogger("difftune")
 
-# Seeds of the trainings that choose; those that were selected by have others.
-_FRESH = 1000
+# Random numbers of the trainings that choose; those that were selected by have others.
+_FRESH = "choice of the set"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,7 +243,7 @@ class _Search:
             path.append(kept.copy())
         sets = np.stack(path)
         # Those numbers that a set was chosen by are too good: all are trained once more.
-        score = trainer(sets, first_seed=_FRESH).score
+        score = trainer(sets, stream=_FRESH).score
         chosen = choose(score, sets.sum(axis=1), self.tolerance)
         names = [tuple(n for n, k in zip(units.names, row, strict=True) if k) for row in sets]
         held = {v for n in names[chosen] for v in units.members[units.number(n)]}

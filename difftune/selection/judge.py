@@ -17,7 +17,7 @@ from difftune.training.batches import as_batch
 from difftune.training.member import all_features, apart, masked
 
 # Trainings of their own: neither those that chose nor those that the choice was made between.
-_FRESH = 2000
+_FRESH = "test events"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,7 +58,7 @@ def score_shapes(study: Study, kept: Bool[np.ndarray, "sets units"]) -> list[Sco
     """
     test = _unseen(study)._replace(variations={})
     study = replace(study, seeds=1)
-    networks = Trainer(study, len(kept))(np.asarray(kept, bool), first_seed=_FRESH)
+    networks = Trainer(study, len(kept))(np.asarray(kept, bool), stream=_FRESH)
     train = study.columns
     assert train.fold is not None
     mine = np.asarray(train.fold) != 0
@@ -129,7 +129,7 @@ def on_test_events(
     """
     data = _unseen(study)
     study = replace(study, seeds=seeds or study.seeds)
-    networks = Trainer(study, len(kept))(np.asarray(kept, bool), first_seed=_FRESH)
+    networks = Trainer(study, len(kept))(np.asarray(kept, bool), stream=_FRESH)
     judge = metric or Significance()
     if not getattr(judge, "varied", False):
         data = data._replace(variations={})

@@ -5,11 +5,13 @@ from typing import ClassVar
 
 import jax.numpy as jnp
 
+from difftune.arguments import takes
 from difftune.errors import InputError, nearest
 from difftune.histograms import soft_histogram
 from difftune.objectives import Objective, signal_probability
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class TemplateShift(Objective):
     """Minus the shift of the score's histogram by a systematic, in standard deviations squared.

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import jax
@@ -15,6 +15,7 @@ from difftune.errors import InputError
 from difftune.models import MLP, Model
 from difftune.objectives import CrossEntropy, Objective, as_objective
 from difftune.objectives.base import Function, logits_of
+from difftune.seeds import derived
 from difftune.selection.variables import Findings, Units
 from difftune.training import (
     RUNNING,
@@ -232,18 +233,21 @@ class Trainer:
         self.study, self.most = study, most
         self._population: Population | None = None
 
-    def __call__(self, kept: Bool[np.ndarray, "sets units"], *, first_seed: int = 0) -> Networks:
+    def __call__(
+        self, kept: Bool[np.ndarray, "sets units"], *, stream: str | None = None
+    ) -> Networks:
         """Trains sets of units.
 
         Args:
             kept: Which units each set holds.
-            first_seed: Number of the first seed; another one makes trainings that are independent.
+            stream: Name of the random numbers; another one makes trainings that are independent of
+                those without one, down to the batches.
 
         Raises:
             InputError: For a hyperparameter that nothing reads.
         """
         starts = range(0, len(kept), self.most)
-        parts = [self._some(kept[i : i + self.most], first_seed) for i in starts]
+        parts = [self._some(kept[i : i + self.most], stream) for i in starts]
         if len(parts) == 1:
             return parts[0]
         return Networks(
@@ -252,13 +256,12 @@ class Trainer:
             best=jax.tree.map(lambda *each: np.concatenate(each), *(part.best for part in parts)),
         )
 
-    def _some(self, kept: Bool[np.ndarray, "sets units"], first_seed: int) -> Networks:
+    def _some(self, kept: Bool[np.ndarray, "sets units"], stream: str | None) -> Networks:
         study, count = self.study, len(kept)
         filled = np.concatenate([kept, np.repeat(kept[:1], self.most - count, axis=0)])
         replicas = Replicas.crossed(
             inputs=study.units.mask(filled), seeds=study.seeds, folds=study.folds
         )
-        replicas = replace(replicas, seed=np.asarray(replicas.seed) + first_seed)
         members = self.most * study.trainings
         given = {
             name: np.full(members, value, np.float32)
@@ -267,8 +270,9 @@ class Trainer:
         if self._population is None:
             self._population = study.population(replicas, members)
             self._population.check(set(given))
-        else:
-            self._population = self._population.again(replicas=replicas)
+        seed = study.seed if stream is None else derived(study.seed, stream)
+        other = None if seed == self._population.seed else seed
+        self._population = self._population.again(replicas=replicas, seed=other)
         population = self._population
         state = population.init(given)
         out = np.arange(members) >= count * study.trainings

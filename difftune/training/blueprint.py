@@ -14,6 +14,7 @@ from difftune.errors import InputError
 from difftune.forks import refuse_fork
 from difftune.models import Hyperparameter, Model, fill
 from difftune.objectives.batch import Column
+from difftune.training.traced import users_code
 
 
 class Weights(NamedTuple):
@@ -85,10 +86,11 @@ class Blueprint:
 
         # Traced, not run: a network that is made has dozens of operations to compile one by one,
         # and of all its numbers only those of hyperparameters and random streams are needed here.
-        weights = jax.eval_shape(made)[0]
-        self._hyper, self._random = jax.jit(lambda: made()[1:])()
         probe = jax.ShapeDtypeStruct((2, inputs), jnp.float32)
-        logits = jax.eval_shape(self._apply, self._eval, weights, {}, probe)[0]
+        with users_code("the network"):
+            weights = jax.eval_shape(made)[0]
+            self._hyper, self._random = jax.jit(lambda: made()[1:])()
+            logits = jax.eval_shape(self._apply, self._eval, weights, {}, probe)[0]
         shape = getattr(logits, "shape", None)
         if shape != (2, outputs):
             given = f"a {type(logits).__name__}" if shape is None else list(shape)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from difftune.arguments import takes
 from difftune.errors import InputError
 
 
@@ -17,6 +18,7 @@ class Trend(NamedTuple):
     weight: Float[Array, "*members"]
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
     """Makes a merit of the scores of a member's epochs.

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax.scipy.special import gammaincc
 from jaxtyping import Array, Bool, Float, Int
 
+from difftune.arguments import takes
 from difftune.errors import InputError
 
 
@@ -91,6 +92,7 @@ def excess(condition: AnyCondition, evidence: Evidence) -> Float[Array, ""]:
     return jnp.where(fits, 0.0, 2.0)
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class ScoreGap(Condition):
     """The score may be better on training than on validation events by this fraction at most.
@@ -142,6 +144,7 @@ class ScoreGap(Condition):
         return _measured(gap, allowed, fits)
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class LossGap(Condition):
     """The loss may be larger on validation than on training events by this much at most.
@@ -207,6 +210,7 @@ class _ShapeTest(Condition):
         return jnp.log(jnp.maximum(least, 1e-30)) / math.log(self.p_value)
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class ShapeKS(_ShapeTest):
     """Weighted Kolmogorov-Smirnov test of the score, training against validation.
@@ -232,6 +236,7 @@ class ShapeKS(_ShapeTest):
         return jnp.where(scaled < 0.3, 1.0, jnp.clip(2.0 * jnp.sum(terms), 0.0, 1.0))
 
 
+@takes()
 @dataclass(frozen=True, kw_only=True)
 class ShapeChi2(_ShapeTest):
     """Chi-square test of normalised histograms of the score (arXiv physics/0605123).
@@ -267,6 +272,7 @@ class ShapeChi2(_ShapeTest):
         return empty.at[index].add(share), empty.at[index].add(share**2)
 
 
+@takes()
 @dataclass(frozen=True)
 class AllOf(Condition):
     """Several conditions, all of which must be met.

@@ -44,6 +44,7 @@ from difftune.training.state import (
     Snapshot,
     choose,
 )
+from difftune.training.traced import users_code
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -315,7 +316,8 @@ class Population:
             self._training.evaluate(member, own, judged)
             return 0
 
-        jax.eval_shape(one_step, 0)
+        with users_code("the training (objective, metric, optimizer, condition or network)"):
+            jax.eval_shape(one_step, 0)
         check_known(names, recorder.read)
 
     def again(

@@ -5,7 +5,6 @@ import importlib.util
 import inspect
 import sys
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,56 +23,24 @@ from difftune.errors import InputError, nearest
 from difftune.histfactory import FreeNormalisation, Luminosity, NormalisationUncertainty
 from difftune.models import MLP, Model
 from difftune.objectives import (
-    AMS,
-    Adversarial,
-    AsimovLLR,
-    CategoricalCrossEntropy,
-    CrossEntropy,
-    CutAMS,
-    CutSignificance,
-    DiscoverySignificance,
-    DistanceCorrelation,
-    ExpectedCLs,
-    ExpectedLimit,
     FitModel,
     FitScore,
-    Focal,
-    HistogramVariation,
-    MeanSquaredError,
-    NuisanceCorrelation,
     Objective,
-    PoiUncertainty,
     Robustness,
-    RocArea,
-    RocAuc,
-    Separation,
-    SeparationPower,
-    Significance,
-    SOverRootB,
-    ThroughFit,
     Tradeoff,
     as_objective,
 )
+from difftune.objectives.named import FIT_SCORES, METRICS, OBJECTIVES, THROUGH_FIT
 from difftune.search import (
-    CMAES,
-    PB2,
-    PBT,
     Dimension,
-    Evolution,
-    Grid,
-    Halving,
     Optuna,
-    Random,
     Repeated,
     Space,
     Strategy,
-    category,
-    choice,
-    integer,
-    log_uniform,
-    uniform,
     when,
 )
+from difftune.search.dimensions import KINDS
+from difftune.search.named import STRATEGIES
 from difftune.training import (
     AllOf,
     Condition,
@@ -86,60 +53,8 @@ from difftune.training import (
 from difftune.training import optimizer as kinds_of_optimizer
 from difftune.training.optimizers import Optimizer
 
-OBJECTIVES: dict[str, type[Objective]] = {
-    "cross_entropy": CrossEntropy,
-    "categorical_cross_entropy": CategoricalCrossEntropy,
-    "focal": Focal,
-    "mean_squared_error": MeanSquaredError,
-    "roc_auc": RocAuc,
-    "separation_power": SeparationPower,
-    "asimov_llr": AsimovLLR,
-    "s_over_root_b": SOverRootB,
-    "ams": AMS,
-    "distance_correlation": DistanceCorrelation,
-    "adversarial": Adversarial,
-    "histogram_variation": HistogramVariation,
-    "nuisance_correlation": NuisanceCorrelation,
-}
-THROUGH_FIT: dict[str, type[ThroughFit]] = {
-    "poi_uncertainty": PoiUncertainty,
-    "expected_cls": ExpectedCLs,
-    "discovery_significance": DiscoverySignificance,
-    "expected_limit": ExpectedLimit,
-}
-METRICS: dict[str, Callable[..., Any]] = {
-    "significance": Significance,
-    "separation": Separation,
-    "roc_area": RocArea,
-    "cut_significance": CutSignificance,
-    "cut_ams": CutAMS,
-}
-FIT_SCORES: dict[str, tuple[type[ThroughFit], float]] = {
-    "discovery_significance": (DiscoverySignificance, 0.5),
-    "poi_precision": (PoiUncertainty, 1.0),
-    "limit_strength": (ExpectedLimit, 1.0),
-    "robustness": (Robustness, 1.0),
-}
 NARROW = 1e-3
 """Width of the kernel where bins are to be all but hard."""
-DIMENSIONS: dict[str, Callable[..., Dimension]] = {
-    "uniform": uniform,
-    "log_uniform": log_uniform,
-    "integer": integer,
-    "choice": choice,
-    "category": category,
-}
-STRATEGIES: dict[str, type[Strategy]] = {
-    "pbt": PBT,
-    "pb2": PB2,
-    "random": Random,
-    "grid": Grid,
-    "halving": Halving,
-    "tpe": Optuna,
-    "gp": Optuna,
-    "evolution": Evolution,
-    "cmaes": CMAES,
-}
 
 
 def events(config: Config, progress=None) -> Events:
@@ -356,7 +271,7 @@ def judgement(config: Config) -> Judgement:
 def dimension(section: Range) -> Dimension:
     """What a hyperparameter may be."""
     ((kind, values),) = section.kinds.items()
-    own = DIMENSIONS[kind](*values)
+    own = KINDS[kind](*values)
     if section.when is None:
         return own
     ((name, needed),) = section.when.items()
@@ -365,7 +280,13 @@ def dimension(section: Range) -> Dimension:
 
 def space(config: Config) -> Space:
     """The search space."""
-    return Space(**{name: dimension(section) for name, section in config.space.items()})
+    dimensions = {}
+    for name, section in config.space.items():
+        try:
+            dimensions[name] = dimension(section)
+        except InputError as error:
+            raise InputError(f"space.{name}: {error}") from None
+    return Space(dimensions)
 
 
 def strategy(config: Config) -> Strategy:

@@ -19,6 +19,7 @@ from difftune.inference import FitResult, HypoTest, fit, hypotest
 from difftune.models import MLP
 from difftune.objectives import CrossEntropy
 from difftune.search import Replay, Space
+from difftune.seeds import derived
 from difftune.training import Alone, Ensemble, History, Processes, TrainedNetwork
 from difftune.training.describing import Definition, describe
 from difftune.training.fingerprint import surroundings
@@ -30,10 +31,6 @@ from difftune.workflow.split import Split
 from difftune.workflow.tuning import Task, Tuned
 
 logger = logging.getLogger("difftune")
-
-
-SEED_STEP = 1000
-"""Between the seeds of the searches of one run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,8 +113,12 @@ class Outcome:
 
 
 def _spread(values: Sequence[float]) -> str:
-    mean, deviation = float(np.mean(values)), float(np.std(values, ddof=1))
+    mean = float(np.mean(values))
     digits = 2 if mean >= 100 else 3
+    # Of the others no epoch was allowed.
+    if len(values) == 1:
+        return f"{mean:.{digits}f}"
+    deviation = float(np.std(values, ddof=1))
     return f"{mean:.{digits}f} ± {deviation:.{digits}f}"
 
 
@@ -169,7 +170,7 @@ def run(
             task.search(
                 tuned.strategy.alone(),
                 tuned.space,
-                seed=config.general.seed + SEED_STEP * number,
+                seed=derived(config.general.seed, "search", number),
                 folder=folder / "checkpoints" / f"search_{number + 1}",
                 on_round=RoundLog(f"search {number + 1}", folder / "progress.jsonl"),
             )
@@ -283,7 +284,7 @@ def _default(tuned: Tuned, seeds: int, folder: Path, processes: Processes) -> Tu
         strategy,
         Space(),
         # Other start values than any of the searches has.
-        seed=tuned.seed + SEED_STEP // 2,
+        seed=derived(tuned.seed, "default"),
         folder=folder / "checkpoints" / "default",
         on_round=RoundLog("default, cross-entropy", folder / "progress.jsonl"),
     )

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from difftune.arguments import takes
 from difftune.data import Events
 from difftune.histfactory import (
     FreeNormalisation,
@@ -18,6 +19,7 @@ from difftune.histfactory import (
 from difftune.histograms import Histogram, Template, Templates, choose_edges, histogram, symmetrised
 from difftune.inference import asimov_significance, expected_significance
 from difftune.training import Ensemble, TrainedNetwork
+from difftune.workflow.given import MEASURE, as_network, as_score, as_split
 from difftune.workflow.split import Split
 
 
@@ -61,6 +63,7 @@ class Measurement:
         return "Asimov data" if self.templates.data is None else "observed data"
 
 
+@takes(network=as_network, split=as_split)
 def chosen_edges(
     network: TrainedNetwork | Ensemble, split: Split, **options
 ) -> Float[np.ndarray, " edges"]:
@@ -75,6 +78,7 @@ def chosen_edges(
     return choose_edges(network.score(events), events.weight, events.label == 1, **options)
 
 
+@takes(score=as_score, split=as_split)
 def fill_templates(
     score: Callable[[Events], Float[np.ndarray, " events"]],
     split: Split,
@@ -156,6 +160,7 @@ def check_model(split: Split, *, channel: str, **nuisances: Any) -> None:
     build_workspace([templates], **nuisances)
 
 
+@takes(**MEASURE)
 def measure(
     network: TrainedNetwork | Ensemble,
     split: Split,
@@ -172,8 +177,9 @@ def measure(
     """Bins, fills and fits the test events with a network.
 
     Args:
-        network: Gives the discriminant.
-        split: Gives the events.
+        network: Gives the discriminant: a network, several, or what `tune` returned.
+        split: Gives the events: `Tuned.split`, or what `tune` returned. Events are split as `tune`
+            does by default.
         channel: Name of the region.
         bins: Largest number of bins.
         min_background: Least expected background in a bin.

@@ -59,6 +59,7 @@ class RoundLog:
             "round": progress.round,
             "rounds": progress.rounds,
             "best": progress.best,
+            "merit": progress.merit,
             "scores": progress.score,
             "running": progress.running,
             "diverged": progress.diverged,

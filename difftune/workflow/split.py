@@ -1,14 +1,35 @@
 """Which events a network may see when."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
+from difftune.arguments import is_number, said, takes, whole
 from difftune.data import Events
-from difftune.errors import InputError
+from difftune.data.requested import as_events
+from difftune.errors import InputError, nearest
+
+PARTS = ("train", "validation", "test")
 
 
+def as_folds(given: Any, what: str) -> tuple[int, ...]:
+    """One or several numbers of folds."""
+    if is_number(given):
+        given = (given,)
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise InputError(f"{what}={said(given)}: give numbers of folds, as in {what}=(3,).")
+    return tuple(whole(fold, f"{what}: {said(fold)}") for fold in given)
+
+
+@takes(
+    events=as_events,
+    validation_folds=partial(as_folds, what="validation_folds"),
+    test_folds=partial(as_folds, what="test_folds"),
+)
 @dataclass(frozen=True, kw_only=True)
 class Split:
     """Training, validation and test events by fold.
@@ -61,12 +82,40 @@ class Split:
         """Expected events of each process, over all folds."""
         return self.events.yields()
 
-    def part(self, *folds: int) -> Events:
-        """Simulated events of these folds, weighted such that each process has its full yield."""
-        events = self.events.in_folds(folds).simulated
+    def part(self, *folds: Any) -> Events:
+        """Simulated events of these folds, weighted such that each process has its full yield.
+
+        Args:
+            folds: Numbers of folds, or `"train"`, `"validation"`, `"test"`.
+
+        Raises:
+            InputError: For a fold that is not there, or none.
+        """
+        numbers = [number for fold in folds for number in self._folds(fold)]
+        if not numbers:
+            raise InputError(f"split.part(): give folds, or one of {', '.join(PARTS)}.")
+        events = self.events.in_folds(numbers).simulated
         have = events.yields()
         factors = np.divide(self.full_yields, have, out=np.ones_like(have), where=have > 0.0)
         return events.scaled(factors)
+
+    def _folds(self, given: Any) -> tuple[int, ...]:
+        """Numbers of folds of what a user names."""
+        if isinstance(given, str):
+            name = {"training": "train"}.get(given, given)
+            if name not in PARTS:
+                raise InputError(
+                    f"split.part({given!r}): there is no such part.{nearest(name, PARTS)} Give "
+                    f"folds, or one of {', '.join(PARTS)}."
+                )
+            return getattr(self, f"{name}_folds")
+        numbers = as_folds(given, "split.part")
+        for number in numbers:
+            if not 0 <= number < self.events.folds:
+                raise InputError(
+                    f"split.part({number}): there are the folds 0 to {self.events.folds - 1}."
+                )
+        return numbers
 
     @property
     def train(self) -> Events:

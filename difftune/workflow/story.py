@@ -87,8 +87,14 @@ def _headline(outcome: "Outcome", tables: _Tables) -> Section:
     }
     own = outcome.measurement
     network = outcome.network
+    whole = len(outcome.tuned.executions)
     chosen = (
         f"is the mean of {len(network.networks)} trainings of the trial with the largest merit"
+        + (
+            f" (of {whole}; no epoch of the others was allowed)"
+            if len(network.networks) < whole
+            else ""
+        )
         if isinstance(network, Ensemble)
         else "is the one with the largest merit"
     )

@@ -1,5 +1,6 @@
 """Tuning: events, model, objective, space and strategy in; the best network out."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from difftune.arguments import takes
 from difftune.data import Events, FeatureTransform
 from difftune.errors import InputError
 from difftune.models import MLP, Model
@@ -24,9 +26,12 @@ from difftune.search import (
     Strategy,
     run_search,
 )
+from difftune.search.dimensions import Choice, inner
 from difftune.search.front import dominated
-from difftune.search.space import Choice
+from difftune.seeds import derived
 from difftune.training import (
+    RUNNING,
+    STATUS,
     Alone,
     AnyCondition,
     Blueprint,
@@ -45,11 +50,15 @@ from difftune.training.checkpoint import rounds_kept
 from difftune.training.describing import Definition, describe
 from difftune.training.fingerprint import of_events
 from difftune.training.optimizers import Optimizer
+from difftune.workflow.given import TASK, TUNE
 from difftune.workflow.interruption import explained
 from difftune.workflow.progress import RoundLog
 from difftune.workflow.split import Split
 
+logger = logging.getLogger("difftune")
 
+
+@takes(**TASK)
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """Everything that defines the training, but not who trains with what.
@@ -123,7 +132,7 @@ class Task:
         """
         given = self.fixed.get("batch_size", self.batch_size)
         own = tuple(given) if isinstance(given, Sequence) else (given,)
-        searched = space.get("batch_size")
+        searched = inner(space["batch_size"]) if "batch_size" in space else None
         if searched is not None and not isinstance(searched, Choice):
             raise InputError(
                 f"batch_size = {searched}: each size is compiled for itself, so name the few that "
@@ -253,7 +262,7 @@ class Task:
             on_round=on_round,
             events=None if checkpoints is None and alone else self.definition,
         )
-        return Tuned(
+        tuned = Tuned(
             task=self,
             strategy=strategy,
             space=space,
@@ -261,6 +270,9 @@ class Task:
             result=result,
             seed=seed,
         )
+        if self.processes.rank == 0:
+            tuned._say_what_is_missing()
+        return tuned
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,7 +280,8 @@ class Rank:
     """A network's place: its number, validation score, epoch, and hyperparameters then.
 
     Of several scores, `score` is the geometric mean of `scores`. `merit` is what it was compared by
-    (`difftune.training.Judgement`).
+    (`difftune.training.Judgement`). `status` is that of its member in this epoch; where no epoch
+    was ever allowed, that of the slot at the end (`Tuned.result.history.status` has these).
     """
 
     member: int
@@ -307,8 +320,17 @@ class Tuned:
 
     @property
     def networks(self) -> list[TrainedNetwork]:
-        """The best network of each member."""
-        return [self._network(slot) for slot in range(len(self.result.best.score))]
+        """The best network of each member, but those of which no epoch was allowed (`missing`).
+
+        That of a certain member is `choosing(member).network`.
+        """
+        able = np.flatnonzero(np.isfinite(self.result.best.score))
+        return [self._network(slot) for slot in able.tolist()]
+
+    @property
+    def missing(self) -> tuple[int, ...]:
+        """Members without a network: no epoch of theirs ever met the overtraining condition."""
+        return tuple(np.flatnonzero(~np.isfinite(self.result.best.score)).tolist())
 
     @property
     def network(self) -> TrainedNetwork:
@@ -319,14 +341,34 @@ class Tuned:
     def trial(self) -> list[TrainedNetwork]:
         """The networks of the trial with the largest merit, for a `difftune.training.Ensemble`.
 
-        With `Repeated` these are its executions, but such as no epoch was allowed of; else there is
-        one.
+        With `Repeated` these are its executions; else there is one. A trial of which each execution
+        has a network comes before all others. Where there is no such trial, those of `missing` are
+        not among them.
         """
-        strategy, winner = self.strategy, self.result.winner
-        each = strategy.executions if isinstance(strategy, Repeated) else 1
-        first = winner // each * each
-        able = np.isfinite(self.result.best.score[first : first + each])
-        return [self._network(first + int(number)) for number in np.flatnonzero(able)]
+        missing = self.missing
+        return [self._network(number) for number in self.executions if number not in missing]
+
+    @property
+    def executions(self) -> range:
+        """Members of the trial with the largest merit: its executions with `Repeated`, else one."""
+        each = self.strategy.executions if isinstance(self.strategy, Repeated) else 1
+        first = self.result.winner // each * each
+        return range(first, first + each)
+
+    def _say_what_is_missing(self) -> None:
+        """Warns of networks that somebody who asked for several does not get."""
+        asked = self.executions if isinstance(self.strategy, Repeated) else range(0)
+        if isinstance(self.strategy, Replay):
+            asked = range(self.strategy.population)
+        lacking = sorted(set(asked) & set(self.missing))
+        if lacking:
+            logger.warning(
+                "%d of %d trainings never met the overtraining condition and have no network: "
+                "members %s. Relax the condition, or give more training events.",
+                len(lacking),
+                len(asked),
+                ", ".join(map(str, lacking)),
+            )
 
     @property
     def ranking(self) -> list[Rank]:
@@ -367,12 +409,15 @@ class Tuned:
     def _rank(self, number: int) -> Rank:
         best, history = self.result.best, self.result.history
         several = () if best.scores is None else best.scores[number].tolist()
+        kept = np.isfinite(best.score[number])
         return Rank(
             member=number,
             score=float(best.score[number]),
             merit=float(best.merit[number]),
             epoch=int(best.epoch[number]),
-            status=history.status[int(best.slot[number])],
+            # A network is kept of an epoch in which its member trained; what became of the slot
+            # later is not said of it.
+            status=STATUS[RUNNING] if kept else history.status[int(best.slot[number])],
             hyperparameters={
                 name: float(values[number])
                 for name, values in best.hyperparameters.items()
@@ -408,10 +453,9 @@ class Tuned:
         sizes = schedule.get("batch_size", self.task.batch_sizes(self.space))
         sizes = tuple(dict.fromkeys(int(size) for size in sizes))
         task = replace(self.task, fixed=fixed, batch_size=sizes)
+        seed = derived(self.seed, "retrain")
         with _explained(folder):
-            return task.search(
-                strategy, Space(), seed=self.seed + 1000, folder=folder, on_round=on_round
-            )
+            return task.search(strategy, Space(), seed=seed, folder=folder, on_round=on_round)
 
     def _network(self, slot: int) -> TrainedNetwork:
         return TrainedNetwork.from_snapshot(
@@ -424,8 +468,9 @@ class Tuned:
         )
 
 
+@takes(**TUNE)
 def tune(
-    events: Events,
+    events: Events | Split,
     *,
     model: Model | None = None,
     objective: Objective | Callable | None = None,
@@ -452,12 +497,16 @@ def tune(
     """Tunes a network on events, by training a population of them.
 
     Args:
-        events: From `difftune.read`, or `Events.from_arrays`.
+        events: From `difftune.read`, or `Events.from_arrays`; or a `Split` of them, whose folds
+            then count.
         model: Makes the network: `difftune.models.MLP(...)`, or a Flax module class.
         objective: What each member minimises: one of `difftune.objectives`, a sum of them, or a
-            function `(scores, batch, hyperparameters, parameters) -> scalar`.
-        space: Hyperparameters to search. None: only the random start values differ.
-        search: The strategy, with its population, rounds and epochs a round.
+            function `(scores, batch, hyperparameters, parameters) -> scalar`; built-in ones also
+            by the name that they have in the analysis file.
+        space: Hyperparameters to search, also as a mapping by name. None: only the random start
+            values differ.
+        search: The strategy, with its population, rounds and epochs a round; or its name, such as
+            `"pbt"`, for one of default size.
         seed: Decides everything random.
         hyperparameters: Values that are not searched.
         batch_size: Events a batch, where neither space nor hyperparameters have `batch_size`; as
@@ -473,7 +522,8 @@ def tune(
             errors, averaged over about three epochs, by default.
         negative_weights: `"keep"`, `"absolute"` or `"resample"`, in the training only
             (`difftune.training.treated_weights`).
-        optimizer: Makes an optax optimizer from a member's hyperparameters.
+        optimizer: Makes an optax optimizer from a member's hyperparameters; or the name of a kind,
+            or of several among which each member has its own (`difftune.training.optimizer`).
         impute: What replaces missing values: `"median"`, `"mean"` or a number.
         missing_indicators: Whether the network also learns which values were missing.
         validation_folds: Folds that choices rest on.
@@ -492,10 +542,14 @@ def tune(
         InputError: When an argument does not fit, or the checkpoints are those of another search,
             before anything is trained.
     """
-    task = Task(
-        split=Split(
+    if isinstance(events, Split):
+        split = events
+    else:
+        split = Split(
             events=events, validation_folds=tuple(validation_folds), test_folds=tuple(test_folds)
-        ),
+        )
+    task = Task(
+        split=split,
         model=model or MLP(),
         objective=as_objective(objective or CrossEntropy()),
         fixed=dict(hyperparameters or {}),

@@ -335,7 +335,7 @@ def test_a_journal_holds_the_study(tmp_path):
     (round_number, member) = (best.user_attrs[key] for key in ("round", "member"))
     values = played.past[round_number].hyperparameters
     assert best.params["learning_rate"] == values["learning_rate"][member]
-    assert best.params["depth"] + 1 == values["depth"][member]
+    assert best.params["depth"] == values["depth"][member]
     assert best.params["kind"] == "abc"[int(values["kind"][member])]
     failed = sum(np.isnan(each.best).sum() for each in played.past)
     assert failed > 0

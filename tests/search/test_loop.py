@@ -120,6 +120,8 @@ def test_every_round_follows_its_proposal():
 
     assert [(p.round, p.rounds) for p in progress] == [(1, 3), (2, 3), (3, 3)]
     assert [p.best for p in progress] == [5.0, 6.0, 7.0]
+    assert [p.merit for p in progress] == [5.0, 6.0, 7.0]
+    assert "best merit 7 (score 7)" in str(progress[-1])
     assert [p.diverged for p in progress] == [0, 1, 1]
     assert [p.running for p in progress] == [7, 6, 6]
     # Events of the members that trained: of 32 events, by all but those that were out.
@@ -185,6 +187,43 @@ def test_trials_are_kept_and_chosen_as_a_whole():
     assert result.best.score[:4].tolist() == [5.0, 5.0, 5.0, 2.0]
     assert result.best.hyperparameters["script"][:4].tolist() == [2.0, 2.0, 2.0, 4.0]
     assert result.winner == 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lenient(Paired):
+    """The mean of those that were allowed; trials of which both were come first."""
+
+    def merit(self, score):
+        pairs = np.reshape(score, (-1, 2))
+        able = np.isfinite(pairs)
+        mean = np.where(able, pairs, 0).sum(axis=1) / np.maximum(able.sum(axis=1), 1)
+        return np.repeat(np.where(able.any(axis=1), mean, -np.inf), 2)
+
+    def complete(self, score):
+        return np.repeat(np.isfinite(np.reshape(score, (-1, 2))).all(axis=1), 2)
+
+
+def test_a_trial_with_all_executions_comes_before_a_better_one_without():
+    never = NAMES.index("never fits")
+    # (2, never) reaches 5, (4, 4) reaches 2.
+    first = [2, never, 4, 4, 2, never, 2, never]
+    proposals = told((SLOTS, SLOTS, first), epochs=2)
+    strategy = Lenient(**vars(proposals))
+    progress = []
+    result = run(strategy, on_round=progress.append)
+    assert result.best.score[:4].tolist() == [5.0, -np.inf, 2.0, 2.0]
+    assert result.winner in (2, 3)
+    assert (progress[0].best, progress[0].merit) == (2.0, 2.0)
+    # A whole trial replaces one that is not, and not the other way round.
+    second = [4, 4, 2, never, 2, never, 2, never]
+    afresh = [0, 1, 2, 3]
+    twice = told((SLOTS, SLOTS, first), (SLOTS, afresh, second), epochs=2)
+    best = run(Lenient(**vars(twice))).best
+    assert best.hyperparameters["script"][:4].tolist() == [4.0, 4.0, 4.0, 4.0]
+    # Where there is none, most must do.
+    alone = [2, never] * 4
+    result = run(Lenient(**vars(told((SLOTS, SLOTS, alone), epochs=2))))
+    assert result.best.score[result.winner] == 5.0
 
 
 # ---- resuming ------------------------------------------------------------------------------------

@@ -37,10 +37,14 @@ def test_a_run_with_two_scores(tmp_path):
     np.testing.assert_allclose(shown["front"], values, rtol=1e-6)
     header = (tmp_path / "run" / "history.csv").read_text().splitlines()[0]
     assert "discovery_significance,robustness" in header
+    kept = [
+        n for n in range(len(outcome.tuned.result.best.score)) if n not in outcome.tuned.missing
+    ]
+    networks = dict(zip(kept, outcome.tuned.networks, strict=True))
     other, events = outcome.tuned.choosing(front[-1].member), outcome.tuned.split.validation
     np.testing.assert_array_equal(
         other.network.score(events),
-        outcome.tuned.networks[front[-1].member].score(events),
+        networks[front[-1].member].score(events),
     )
     with pytest.raises(InputError, match=r"choosing\(99\)"):
         outcome.tuned.choosing(99)

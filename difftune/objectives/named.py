@@ -1,0 +1,129 @@
+"""Losses and scores by name, and what users write for one, as what is plainly meant."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from difftune.arguments import called_with, made, said
+from difftune.errors import InputError, nearest
+from difftune.objectives.adversarial import Adversarial
+from difftune.objectives.asimov import AsimovLLR
+from difftune.objectives.base import ARGUMENTS, FORM, Objective, as_objective
+from difftune.objectives.counting import AMS, SOverRootB
+from difftune.objectives.cross_entropy import CategoricalCrossEntropy, CrossEntropy
+from difftune.objectives.distance_correlation import DistanceCorrelation
+from difftune.objectives.fit_metrics import FitScore
+from difftune.objectives.focal import Focal
+from difftune.objectives.histogram_variation import HistogramVariation
+from difftune.objectives.mean_squared_error import MeanSquaredError
+from difftune.objectives.metrics import Separation, Significance
+from difftune.objectives.nuisance_correlation import NuisanceCorrelation
+from difftune.objectives.ranking import CutAMS, CutSignificance, RocArea
+from difftune.objectives.roc_auc import RocAuc
+from difftune.objectives.separation import SeparationPower
+from difftune.objectives.through_fit import (
+    DiscoverySignificance,
+    ExpectedCLs,
+    ExpectedLimit,
+    PoiUncertainty,
+    Robustness,
+    ThroughFit,
+)
+from difftune.objectives.tradeoff import Tradeoff
+
+OBJECTIVES: dict[str, type[Objective]] = {
+    "cross_entropy": CrossEntropy,
+    "categorical_cross_entropy": CategoricalCrossEntropy,
+    "focal": Focal,
+    "mean_squared_error": MeanSquaredError,
+    "roc_auc": RocAuc,
+    "separation_power": SeparationPower,
+    "asimov_llr": AsimovLLR,
+    "s_over_root_b": SOverRootB,
+    "ams": AMS,
+    "distance_correlation": DistanceCorrelation,
+    "adversarial": Adversarial,
+    "histogram_variation": HistogramVariation,
+    "nuisance_correlation": NuisanceCorrelation,
+}
+THROUGH_FIT: dict[str, type[ThroughFit]] = {
+    "poi_uncertainty": PoiUncertainty,
+    "expected_cls": ExpectedCLs,
+    "discovery_significance": DiscoverySignificance,
+    "expected_limit": ExpectedLimit,
+}
+METRICS: dict[str, Callable[..., Any]] = {
+    "significance": Significance,
+    "separation": Separation,
+    "roc_area": RocArea,
+    "cut_significance": CutSignificance,
+    "cut_ams": CutAMS,
+}
+FIT_SCORES: dict[str, tuple[type[ThroughFit], float]] = {
+    "discovery_significance": (DiscoverySignificance, 0.5),
+    "poi_precision": (PoiUncertainty, 1.0),
+    "limit_strength": (ExpectedLimit, 1.0),
+    "robustness": (Robustness, 1.0),
+}
+SCORES = (*METRICS.values(), FitScore, Tradeoff)
+LOSSES = (*OBJECTIVES.values(), *THROUGH_FIT.values())
+
+
+def as_loss(given: Any) -> Objective:
+    """An objective: by name, of a class without brackets, or cross-entropy for None.
+
+    Raises:
+        InputError: For a score, and for what is no objective.
+    """
+    if given is None:
+        return CrossEntropy()
+    every = OBJECTIVES | THROUGH_FIT
+    if isinstance(given, str):
+        if given not in every:
+            raise InputError(
+                f"objective={given!r} is unknown.{nearest(given, every)} Choose one of "
+                f"{', '.join(every)}, or give an objective of difftune.objectives."
+            )
+        given = every[given]
+    given = made(given, "objective")
+    if isinstance(given, SCORES):
+        raise InputError(
+            f"objective={type(given).__name__}(...) is a score, of which larger is better, and a "
+            "loss is minimised: take a loss such as AsimovLLR, and give this as metric=."
+        )
+    return as_objective(given)
+
+
+def as_metric(given: Any) -> Any:
+    """A score: by name, of a class without brackets; several are a `Tradeoff`; the default of None.
+
+    Raises:
+        InputError: For a loss, and for what is no score.
+    """
+    if given is None:
+        return Significance()
+    if isinstance(given, list | tuple) and all(isinstance(name, str) for name in given):
+        given = {name: name for name in given}
+    if isinstance(given, Mapping):
+        return Tradeoff({str(name): as_metric(score) for name, score in given.items()})
+    if isinstance(given, str):
+        if given not in METRICS:
+            raise InputError(
+                f"metric={given!r} is unknown.{nearest(given, METRICS)} Choose one of "
+                f"{', '.join(METRICS)}, or give a score of difftune.objectives."
+            )
+        given = METRICS[given]
+    given = made(given, "metric")
+    if isinstance(given, LOSSES):
+        name = type(given).__name__
+        raise InputError(
+            f"metric={name}(...) is a loss, and of a score larger is better: write "
+            f"metric=-1.0 * {name}(...)."
+        )
+    if not callable(given):
+        raise InputError(
+            f"metric={said(given)} cannot be called; give a score such as "
+            f"difftune.objectives.Significance(), or a function {FORM}."
+        )
+    if not isinstance(given, (Objective, *SCORES)):
+        called_with(given, ARGUMENTS, "metric", FORM)
+    return given

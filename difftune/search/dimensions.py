@@ -1,0 +1,497 @@
+"""One hyperparameter: what it may be, and what a neighbour of a value is."""
+
+import abc
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from difftune.arguments import is_number, number, said, takes, whole
+from difftune.errors import InputError, nearest
+
+Values = Float[np.ndarray, " members"]
+Number = int | float | np.number
+MOST_WHOLE = 2**24
+"""Whole numbers up to this one are exact in single precision."""
+
+
+class Dimension(abc.ABC):
+    """One hyperparameter's possible values, through a map onto the unit interval."""
+
+    @abc.abstractmethod
+    def from_unit(self, unit: Values) -> Values:
+        """Values at places in [0, 1]: even places give samples of the distribution."""
+
+    @abc.abstractmethod
+    def to_unit(self, values: Values) -> Values:
+        """The inverse of `from_unit`."""
+
+    @abc.abstractmethod
+    def contains(self, value: int | float) -> bool:
+        """Whether the value may be proposed."""
+
+    def sample(self, rng: np.random.Generator, count: int) -> Values:
+        """Independent draws."""
+        return self.from_unit(rng.random(count))
+
+    def grid(self, count: int) -> Values:
+        """So many values, evenly over the range with both ends; the middle if it is one."""
+        return self.from_unit(np.linspace(0.0, 1.0, count) if count > 1 else np.array([0.5]))
+
+    def perturb(self, values: Values, scale: float, rng: np.random.Generator) -> Values:
+        """Neighbours: a step of that size (in units of the whole range) up or down, reflected."""
+        moved = self.to_unit(values) + scale * rng.choice([-1.0, 1.0], len(values))
+        return self.from_unit(_reflected(moved, 0.0, 1.0))
+
+
+def _reflected(values: np.ndarray, low: int | float, high: int | float) -> np.ndarray:
+    """Values that went beyond a bound, back into the range.
+
+    Reflection keeps them off the bounds, where clipping would pile them up.
+    """
+    span = high - low
+    folded = np.mod(values - low, 2.0 * span) if span else np.zeros_like(values)
+    return low + np.where(folded > span, 2.0 * span - folded, folded)
+
+
+@dataclass(frozen=True)
+class Uniform(Dimension):
+    """Even on [low, high]."""
+
+    low: int | float
+    high: int | float
+
+    def __post_init__(self):
+        if not self.low < self.high:
+            raise InputError(f"uniform({self.low}, {self.high}): low must be below high.")
+        # That of the largest numbers is no number of single precision any more.
+        number(
+            self.high - self.low, f"uniform({self.low:g}, {self.high:g})", "take a smaller range"
+        )
+
+    def from_unit(self, unit):
+        """Values at places in [0, 1]."""
+        return self.low + np.asarray(unit) * (self.high - self.low)
+
+    def to_unit(self, values):
+        """Places in [0, 1] of values."""
+        return (np.asarray(values) - self.low) / (self.high - self.low)
+
+    def contains(self, value):
+        """Whether the value lies within the bounds."""
+        return self.low <= value <= self.high
+
+
+@dataclass(frozen=True)
+class LogUniform(Dimension):
+    """Even in the logarithm on [low, high]."""
+
+    low: int | float
+    high: int | float
+
+    def __post_init__(self):
+        if not 0.0 < self.low < self.high:
+            raise InputError(
+                f"log_uniform({self.low}, {self.high}): low must be positive and below high."
+            )
+        if self.low < np.finfo(np.float32).tiny:
+            raise InputError(
+                f"log_uniform({self.low:g}, {self.high:g}): {self.low:g} is 0 in single precision; "
+                "give a larger low."
+            )
+
+    def from_unit(self, unit):
+        """Values at places in [0, 1]."""
+        span = math.log(self.high / self.low)
+        return np.clip(self.low * np.exp(np.asarray(unit) * span), self.low, self.high)
+
+    def to_unit(self, values):
+        """Places in [0, 1] of values."""
+        return np.log(np.asarray(values) / self.low) / math.log(self.high / self.low)
+
+    def contains(self, value):
+        """Whether the value lies within the bounds."""
+        return self.low <= value <= self.high
+
+
+@dataclass(frozen=True)
+class Integer(Dimension):
+    """A whole number from low to high, each as probable, or evenly in the logarithm.
+
+    Attributes:
+        low: The smallest.
+        high: The largest.
+        log: Whether k has the probability ln((k + 1) / k), up to a factor.
+    """
+
+    low: int
+    high: int
+    log: bool = False
+
+    def __post_init__(self):
+        kind = "log_integer" if self.log else "integer"
+        if self.low > self.high:
+            raise InputError(f"{kind}({self.low}, {self.high}): low must not be above high.")
+        if self.log and self.low < 1:
+            raise InputError(
+                f"{kind}({self.low}, {self.high}): low must be at least 1; or take integer."
+            )
+        if max(abs(self.low), abs(self.high)) > MOST_WHOLE:
+            raise InputError(
+                f"{kind}({self.low}, {self.high}): in single precision whole numbers are exact up "
+                f"to {MOST_WHOLE}; take smaller ones, or log_uniform."
+            )
+
+    def _ends(self) -> tuple[float, float]:
+        """Between which all numbers have an interval each: k that from k to k + 1."""
+        low, high = float(self.low), float(self.high + 1)
+        return (math.log(low), math.log(high)) if self.log else (low, high)
+
+    def from_unit(self, unit):
+        """Values at places in [0, 1]."""
+        low, high = self._ends()
+        place = low + np.asarray(unit) * (high - low)
+        found = np.floor(np.exp(place) if self.log else place)
+        return np.clip(found, self.low, self.high)
+
+    def to_unit(self, values):
+        """Places in [0, 1] of values: the middles of their intervals."""
+        low, high = self._ends()
+        values = np.asarray(values, float)
+        middle = 0.5 * (np.log(values) + np.log(values + 1)) if self.log else values + 0.5
+        return (middle - low) / (high - low)
+
+    def contains(self, value):
+        """Whether the value is a whole number within the bounds."""
+        return self.low <= value <= self.high and value == math.floor(value)
+
+    def grid(self, count):
+        """So many numbers, evenly over the range with both ends; all if there are no more."""
+        if count >= self.high - self.low + 1:
+            return np.arange(self.low, self.high + 1.0)
+        if count == 1:
+            middle = math.sqrt(self.low * self.high) if self.log else (self.low + self.high) / 2
+            return np.array([float(round(middle))])
+        spaced = np.geomspace if self.log else np.linspace
+        return np.unique(np.round(spaced(self.low, self.high, count)))
+
+    def perturb(self, values, scale, rng):
+        """Neighbours: a step up or down, of at least 1, reflected at the ends.
+
+        The step is `scale` times the value, as what is counted is compared by its ratio; of a range
+        with numbers below 1, `scale` times the range, which is also the most that it is. With `log`
+        it is `scale` times the range of the logarithm.
+        """
+        values = np.asarray(values, float)
+        sign = rng.choice([-1.0, 1.0], len(values))
+        span = float(self.high - self.low)
+        if span == 0.0:
+            return values
+        if self.log:
+            moved = self.from_unit(_reflected(self.to_unit(values) + sign * scale, 0.0, 1.0))
+        else:
+            size = np.minimum(values, span) if self.low >= 1 else span
+            step = np.maximum(np.round(scale * size), 1.0)
+            moved = np.round(_reflected(values + sign * step, self.low, self.high))
+        # A short step in the logarithm, or one that is reflected onto itself.
+        by_one = _reflected(values + sign, self.low, self.high)
+        return np.where(moved == values, by_one, moved)
+
+
+@dataclass(frozen=True)
+class Choice(Dimension):
+    """One of several numbers in an order; neighbours are next to each other."""
+
+    options: tuple[int | float, ...]
+
+    def __post_init__(self):
+        object.__setattr__(self, "options", tuple(float(option) for option in self.options))
+        if not self.options or len(set(self.options)) < len(self.options):
+            raise InputError(f"choice({list(self.options)}): give different numbers, at least one.")
+
+    def from_unit(self, unit):
+        """Values at places in [0, 1]."""
+        index = np.minimum(np.asarray(unit) * len(self.options), len(self.options) - 1)
+        return np.asarray(self.options)[index.astype(int)]
+
+    def to_unit(self, values):
+        """Places in [0, 1] of values: the middles of their intervals."""
+        index = [self.options.index(value) for value in np.asarray(values).tolist()]
+        return (np.asarray(index) + 0.5) / len(self.options)
+
+    def contains(self, value):
+        """Whether the value is one of the options."""
+        return float(value) in self.options
+
+    def grid(self, count):
+        """So many options, spread over the list; all of them if there are no more."""
+        last = len(self.options) - 1
+        index = np.linspace(0, last, count) if count > 1 else np.array([last / 2])
+        return np.asarray(self.options)[np.unique(index.round().astype(int))]
+
+    def perturb(self, values, scale, rng):
+        """The option before or after, reflected at the ends (the scale plays no role)."""
+        return super().perturb(values, 1.0 / len(self.options), rng)
+
+
+@dataclass(frozen=True)
+class Category(Choice):
+    """One of several numbers without an order; every other one is a neighbour."""
+
+    names: tuple[str, ...] = ()
+
+    def grid(self, count):
+        """All options: none stands for another."""
+        return np.asarray(self.options)
+
+    def perturb(self, values, scale, rng):
+        """Any other option (the scale plays no role)."""
+        number, options = len(self.options), np.asarray(self.options)
+        index = (self.to_unit(values) * number).astype(int)
+        if number == 1:
+            return options[index]
+        return options[(index + rng.integers(1, number, len(index))) % number]
+
+
+@dataclass(frozen=True)
+class Conditional(Dimension):
+    """A dimension that counts only where another hyperparameter has certain values.
+
+    Names among the values are those of a category, which the space puts numbers in the place of.
+    """
+
+    dimension: Dimension
+    on: str
+    values: tuple[int | float | str, ...]
+
+    def from_unit(self, unit):
+        """Values at places in [0, 1], as if they counted."""
+        return self.dimension.from_unit(unit)
+
+    def to_unit(self, values):
+        """Places in [0, 1] of values."""
+        return self.dimension.to_unit(values)
+
+    def contains(self, value):
+        """Whether the value may be proposed."""
+        return self.dimension.contains(value)
+
+    def grid(self, count):
+        """Those of the dimension."""
+        return self.dimension.grid(count)
+
+    def perturb(self, values, scale, rng):
+        """Those of the dimension."""
+        return self.dimension.perturb(values, scale, rng)
+
+    @property
+    def middle(self) -> float:
+        """Its value where it does not count."""
+        return float(self.dimension.from_unit(np.array([0.5]))[0])
+
+    def counts(self, other: Values) -> np.ndarray:
+        """Where it counts, by the values of the other hyperparameter."""
+        return np.isin(other, self.values)
+
+    def settled(self, values: Values, other: Values) -> Values:
+        """The values where they count, and elsewhere the middle of the range."""
+        return np.where(self.counts(other), values, self.middle)
+
+    def upon(self, other: Dimension, where: str) -> "Conditional":
+        """The condition with numbers in the place of names.
+
+        Args:
+            other: What the condition is upon.
+            where: The call, for messages.
+
+        Raises:
+            InputError: For a name or value that the other one does not have.
+        """
+        names = other.names if isinstance(other, Category) else ()
+        values = []
+        for value in self.values:
+            if isinstance(value, str) and value not in names:
+                known = f"it has {', '.join(map(repr, names))}" if names else "it has numbers alone"
+                raise InputError(
+                    f"{where}: {self.on!r} can never be {value!r}, {known}.{nearest(value, names)}"
+                )
+            plain = float(names.index(value)) if isinstance(value, str) else value
+            if not other.contains(plain):
+                raise InputError(f"{where}: {self.on!r} can never be {plain:g}.")
+            values.append(plain)
+        return replace(self, values=tuple(values))
+
+
+def inner(dimension: Dimension) -> Dimension:
+    """What a hyperparameter may be where it counts."""
+    return dimension.dimension if isinstance(dimension, Conditional) else dimension
+
+
+@takes()
+def uniform(low: Any, high: Any) -> Uniform:
+    """Even on [low, high].
+
+    Raises:
+        InputError: For bounds that are no finite numbers in ascending order.
+    """
+    return Uniform(*_bounds("uniform", low, high))
+
+
+@takes()
+def log_uniform(low: Any, high: Any) -> LogUniform:
+    """Even in the logarithm on [low, high], for rates and penalties.
+
+    Raises:
+        InputError: For bounds that are no finite positive numbers in ascending order.
+    """
+    return LogUniform(*_bounds("log_uniform", low, high))
+
+
+@takes()
+def integer(low: Any, high: Any) -> Integer:
+    """A whole number from low to high, both included, each as probable.
+
+    Raises:
+        InputError: For bounds that are no whole numbers in ascending order.
+    """
+    return Integer(*_whole_bounds("integer", low, high))
+
+
+@takes()
+def log_integer(low: Any, high: Any) -> Integer:
+    """A whole number from low to high, both included, evenly in the logarithm.
+
+    For numbers of units and the like, of which 16 and 32 differ as much as 256 and 512.
+
+    Raises:
+        InputError: For bounds that are no whole numbers from 1 on in ascending order.
+    """
+    return Integer(*_whole_bounds("log_integer", low, high), log=True)
+
+
+def choice(*options: Any) -> Choice:
+    """One of several numbers, in ascending or any other meaningful order.
+
+    Args:
+        options: Numbers, or one list of them. Names have no order: of them it is a `category`.
+
+    Raises:
+        InputError: Without options, for one that is given twice or is no finite number.
+    """
+    options = _options(options)
+    if options and all(isinstance(option, str) for option in options):
+        return category(*options)
+    return Choice(_numbers("choice", options))
+
+
+def category(*options: Any) -> Category:
+    """One of several without an order: numbers, or names that stand for 0, 1, 2, ...
+
+    Names are what reports show. `category("adam", "sgd")` goes with
+    `difftune.training.optimizer("adam", "sgd")`, and `category("relu", "tanh")` with
+    `MLP(activation=("relu", "tanh"))`.
+
+    Args:
+        options: Names or numbers, or one list of them.
+
+    Raises:
+        InputError: Without options, for names mixed with numbers, one that is given twice, or a
+            number that is not finite.
+    """
+    options = _options(options)
+    names = [option for option in options if isinstance(option, str)]
+    if names and len(names) < len(options):
+        raise InputError(f"category{options}: give names or numbers, not both.")
+    if not names:
+        plain = _numbers("category", options)
+        if not plain or len(set(plain)) < len(plain):
+            raise InputError(f"category{options}: give different ones, at least one.")
+        return Category(plain)
+    if len(set(names)) < len(names):
+        raise InputError(f"category{options}: one is given twice.")
+    return Category(tuple(range(len(names))), tuple(names))
+
+
+@takes()
+def when(name: Any, *values: Any, then: Any = None) -> Conditional:
+    """A hyperparameter that counts only where another has one of some values.
+
+    Where it does not count it has the middle of its range, so that what nothing reads is no
+    difference between members.
+
+    Args:
+        name: The other hyperparameter, of the same space.
+        values: Its values: numbers, or names where it is a `category` of names (which also stand
+            for 0, 1, 2, ...).
+        then: What this one may be then; it may also be the last of the values.
+
+    Raises:
+        InputError: Without values, without `then`, or for a condition upon a condition.
+    """
+    if then is None and values and isinstance(values[-1], Dimension):
+        values, then = values[:-1], values[-1]
+    example = f"when({name!r}, 1, then=uniform(0.5, 0.99))"
+    if not isinstance(name, str):
+        raise InputError(f"when({said(name)}, ...): give the name of a hyperparameter first.")
+    values = _options(values)
+    if not values:
+        raise InputError(
+            f"when({name!r}): give the values of {name!r} for which it counts, as in {example}."
+        )
+    if isinstance(then, Conditional):
+        raise InputError(f"when({name!r}, ...): a dimension has one condition, not two.")
+    if not isinstance(then, Dimension):
+        given = "" if then is None else f"then={said(then)} is none; "
+        raise InputError(f"when({name!r}, ...): {given}say what it may be then, as in {example}.")
+    plain = tuple(
+        value if isinstance(value, str) else number(value, f"when({name!r}, {said(value)})")
+        for value in values
+    )
+    return Conditional(then, name, plain)
+
+
+KINDS: dict[str, Callable[..., Dimension]] = {
+    "uniform": uniform,
+    "log_uniform": log_uniform,
+    "integer": integer,
+    "log_integer": log_integer,
+    "choice": choice,
+    "category": category,
+}
+"""What a dimension can be made with, by name."""
+
+
+def _options(given: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Options one by one, where they came as one list."""
+    if len(given) == 1 and isinstance(given[0], Iterable) and not isinstance(given[0], str):
+        return tuple(given[0])
+    return given
+
+
+def _numbers(kind: str, options: tuple[Any, ...]) -> tuple[float, ...]:
+    where = f"{kind}({', '.join(map(said, options))})"
+    remedy = "give numbers, or names alone" if kind == "choice" else "give numbers or names"
+    plain = [float(option) if isinstance(option, bool) else option for option in options]
+    return tuple(number(option, where, remedy) for option in plain)
+
+
+def _bounds(kind: str, low: Any, high: Any) -> tuple[Number, Number]:
+    where = f"{kind}({said(low)}, {said(high)})"
+    for bound in (low, high):
+        if is_number(bound) and math.isnan(bound):
+            raise InputError(f"{where}: low must be below high, and neither NaN.")
+        number(bound, where, f"give two finite bounds, as in {kind}(0.001, 0.1)")
+    # As given: whole numbers stay what they are in messages.
+    return (low.item() if isinstance(low, np.generic) else low), (
+        high.item() if isinstance(high, np.generic) else high
+    )
+
+
+def _whole_bounds(kind: str, low: Any, high: Any) -> tuple[int, int]:
+    where = f"{kind}({said(low)}, {said(high)})"
+    other = "uniform" if kind == "integer" else "log_uniform"
+    remedy = f"give whole numbers, or take {other} for all numbers between"
+    return whole(low, where, remedy=remedy), whole(high, where, remedy=remedy)

@@ -1,0 +1,55 @@
+"""Strategies by name, and what users write for one, as what is plainly meant."""
+
+from typing import Any
+
+from difftune.arguments import made, said
+from difftune.errors import InputError, nearest
+from difftune.search.bayes import SAMPLERS, Optuna
+from difftune.search.cmaes import CMAES
+from difftune.search.evolution import Evolution
+from difftune.search.grid import Grid
+from difftune.search.halving import Halving
+from difftune.search.pb2 import PB2
+from difftune.search.pbt import PBT
+from difftune.search.proposal import Strategy
+from difftune.search.random import Random
+
+STRATEGIES: dict[str, type[Strategy]] = {
+    "pbt": PBT,
+    "pb2": PB2,
+    "random": Random,
+    "grid": Grid,
+    "halving": Halving,
+    "tpe": Optuna,
+    "gp": Optuna,
+    "evolution": Evolution,
+    "cmaes": CMAES,
+}
+
+
+def as_strategy(given: Any) -> Strategy:
+    """A strategy: by the name that it has in the analysis file, or of a class without brackets.
+
+    None is `PBT()`.
+
+    Raises:
+        InputError: For what is no strategy.
+    """
+    if given is None:
+        return PBT()
+    if isinstance(given, str):
+        name = given.lower()
+        if name not in STRATEGIES:
+            raise InputError(
+                f"search={given!r} is unknown.{nearest(name, STRATEGIES)} Choose one of "
+                f"{', '.join(STRATEGIES)}, or give a strategy such as PBT(population=16)."
+            )
+        return STRATEGIES[name](**({"sampler": name} if name in SAMPLERS[:2] else {}))
+    given = made(given, "search")
+    if not isinstance(given, Strategy):
+        raise InputError(
+            f"search={said(given)} is no strategy; give one such as "
+            "PBT(population=16, rounds=10, epochs_per_round=4), or a name: "
+            f"{', '.join(STRATEGIES)}."
+        )
+    return given

@@ -1,0 +1,142 @@
+"""What users write for the parts of a training, as what is plainly meant."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from difftune.arguments import called_with, is_number, made, mapping, number, said, whole
+from difftune.errors import InputError
+from difftune.training.judgement import Judgement
+from difftune.training.optimizers import KINDS, adam, optimizer
+from difftune.training.overtraining import AllOf, Condition, ScoreGap
+from difftune.training.processes import Alone, Processes
+
+
+def as_optimizer(given: Any) -> Any:
+    """What makes an optimizer: by the name of its kind, or names of several; Adam for None.
+
+    Raises:
+        InputError: For an optimizer that is made already, whose learning rate no member can set.
+    """
+    if given is None:
+        return adam
+    if isinstance(given, str):
+        return optimizer(given)
+    if isinstance(given, list | tuple) and given and all(isinstance(k, str) for k in given):
+        return optimizer(*given)
+    example = 'lambda values: optax.sgd(values["learning_rate"])'
+    module = getattr(given, "__module__", "") or ""
+    if not callable(given) or module.startswith("optax"):
+        raise InputError(
+            f"optimizer={said(given)}: each member has hyperparameters of its own, so give a "
+            f"function of them that makes an optimizer of optax, such as {example}; or a name: "
+            f"{', '.join(KINDS)}."
+        )
+    called_with(given, ("hyperparameters",), "optimizer", example)
+    return given
+
+
+def as_condition(given: Any) -> Any:
+    """A condition on overtraining; a number is the limit of a `ScoreGap`, several hold together.
+
+    Raises:
+        InputError: For what is no condition.
+    """
+    if given is None:
+        return ScoreGap()
+    if is_number(given):
+        return ScoreGap(limit=float(given))
+    if isinstance(given, list | tuple) and given:
+        return AllOf([as_condition(one) for one in given])
+    given = made(given, "overtraining")
+    if isinstance(given, Condition):
+        return given
+    example = "a function (train_score, validation_score) -> bool"
+    if not callable(given):
+        raise InputError(
+            f"overtraining={said(given)} is no condition; give one such as ScoreGap(limit=0.1), or "
+            f"{example}."
+        )
+    called_with(given, ("train_score", "validation_score"), "overtraining", example)
+    return given
+
+
+def as_judgement(given: Any) -> Judgement:
+    """What members are compared by; the default for None."""
+    given = made(given, "judgement")
+    if given is None:
+        return Judgement()
+    if not isinstance(given, Judgement):
+        raise InputError(f"judgement={said(given)}: give Judgement(sigmas=2, memory=0.7).")
+    return given
+
+
+def as_processes(given: Any) -> Processes:
+    """Processes of a job; this one alone for None.
+
+    Raises:
+        InputError: For physics processes, and for anything else.
+    """
+    given = made(given, "processes")
+    if given is None:
+        return Alone()
+    if not isinstance(given, Processes):
+        raise InputError(
+            f"processes={said(given)}: these are the processes of a computing job, from "
+            "difftune.training.connect(); leave it out where there is one. Physics processes "
+            "(dt.Process) are given to dt.read(processes=[...])."
+        )
+    return given
+
+
+def as_hyperparameters(given: Any) -> dict[str, Any]:
+    """Values of hyperparameters that are not searched; none for None.
+
+    Raises:
+        InputError: For what is no number, with where it belongs.
+    """
+    if given is None:
+        return {}
+    values = mapping(given, "hyperparameters", '{"learning_rate": 1e-3}')
+    for name, value in values.items():
+        where = f"hyperparameters[{name!r}]"
+        if isinstance(value, bool):
+            values[name] = float(value)
+        elif name == "batch_size" and isinstance(value, list | tuple):
+            values[name] = tuple(value)
+        elif isinstance(value, str | Mapping) or not is_number(value):
+            remedy = "give a number; what is searched stands in space"
+            if isinstance(value, str):
+                remedy = "give a number; kinds are those of optimizer= and MLP(activation=...)"
+            raise InputError(f"{where}: {said(value)} is no number; {remedy}.")
+        else:
+            number(value, where)
+            values[name] = value.item() if hasattr(value, "item") else value
+    return values
+
+
+def as_count(what: str) -> Any:
+    """A form of whole numbers from 1 on; None stays."""
+
+    def form(given: Any) -> Any:
+        return None if given is None else whole(given, f"{what}={said(given)}", least=1)
+
+    return form
+
+
+def as_batch_size(given: Any) -> Any:
+    """Events a batch, or several such numbers."""
+    if isinstance(given, list | tuple):
+        return tuple(as_batch_size(size) for size in given)
+    if is_number(given) and math.isfinite(given) and given == int(given):
+        return int(given)
+    raise InputError(f"batch_size={said(given)}: must be a whole number of events, 1 or more.")
+
+
+FORMS = {
+    "optimizer": as_optimizer,
+    "overtraining": as_condition,
+    "batch_size": as_batch_size,
+    "patience": as_count("patience"),
+}
+"""Of whoever trains."""
