@@ -46,7 +46,7 @@ if TYPE_CHECKING:
         uniform,
         when,
     )
-    from difftune.training import Ensemble, TrainedNetwork, use_cpu_cores
+    from difftune.training import Ensemble, TrainedNetwork, use_compilation_cache, use_cpu_cores
     from difftune.workflow import Tuned, measure, tune
 
 _MODULES = (
@@ -87,6 +87,7 @@ _NAMES = {
     "when": "search",
     "Ensemble": "training",
     "TrainedNetwork": "training",
+    "use_compilation_cache": "training",
     "use_cpu_cores": "training",
     "Tuned": "workflow",
     "measure": "workflow",

@@ -9,12 +9,14 @@ import logging
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 from scipy.optimize import minimize
 
 from difftune.errors import InputError
+from difftune.histfactory import arrays as xp
+from difftune.histfactory.arrays import AnyArray as Array
+from difftune.histfactory.precision import in_float64
 from difftune.histfactory.structure import Structure
 
 logger = logging.getLogger("difftune")
@@ -22,7 +24,7 @@ logger = logging.getLogger("difftune")
 # The yields that are looked for, relative to what the samples of a bin are in size.
 _MARGIN = 0.01
 
-Yields = Callable[[Float[jax.Array, " parameters"]], Float[jax.Array, "samples bins"]]
+Yields = Callable[[Array], Array]
 
 
 def start_of_fits(
@@ -32,7 +34,7 @@ def start_of_fits(
 
     Args:
         structure: Of the model.
-        by_sample: Expected yields as a function of the parameters; traceable.
+        by_sample: Expected yields `[samples, bins]` as a function of the parameters; traceable.
         observed: Observations, which no bin can have that expects nothing.
 
     Raises:
@@ -40,7 +42,7 @@ def start_of_fits(
             names the bin, and the sample that is most to blame.
     """
     nominal = structure.layout.init
-    yields = np.asarray(by_sample(jnp.asarray(nominal)))
+    yields = np.asarray(by_sample(nominal))
     total = yields.sum(axis=0)
     negative = ~(total >= 0)
     impossible = negative if observed is None else negative | ((total == 0) & (observed > 0))
@@ -83,17 +85,17 @@ def _search(
     """A point near the nominal one at which no bin that can be filled is negative or empty."""
     layout = structure.layout
     free = ~layout.fixed & (layout.lower < layout.upper)
-    margin = jnp.asarray(np.where(size > 0, _MARGIN * size, _MARGIN))
+    margin = np.where(size > 0, _MARGIN * size, _MARGIN)
 
-    def missing(parameters: jax.Array) -> jax.Array:
-        total = jnp.sum(by_sample(parameters), axis=0)
-        return jnp.sum(jnp.square(jnp.maximum(margin - total, 0.0) / margin))
+    def missing(parameters: Array) -> Array:
+        total = xp.sum(by_sample(parameters), axis=0)
+        return xp.sum(xp.square(xp.maximum(margin - total, 0.0) / margin))
 
     def possible(parameters: np.ndarray) -> bool:
-        total = np.asarray(by_sample(jnp.asarray(parameters))).sum(axis=0)
+        total = by_sample(parameters).sum(axis=0)
         return bool((total >= 0).all() and (total[impossible] > 0).all())
 
-    slope = jax.jit(jax.value_and_grad(missing))
+    slope = in_float64(jax.jit(jax.value_and_grad(missing)))
     bounds = [
         (low, high) if change else (value, value)
         for low, high, change, value in zip(
@@ -105,7 +107,7 @@ def _search(
     for shift in (0.0, -0.5, 0.5, -1.0, 1.0):
         begin = np.where(free, np.clip(inside * (1 + shift), layout.lower, layout.upper), inside)
         found = minimize(
-            lambda x: tuple(np.asarray(part, float) for part in slope(jnp.asarray(x))),
+            lambda x: tuple(np.asarray(part, float) for part in slope(x)),
             begin,
             jac=True,
             bounds=bounds,

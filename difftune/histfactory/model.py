@@ -7,15 +7,15 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pyhf
-from jax import Array
 from jaxtyping import Float, Num
 
 from difftune.data.pytree import register
 from difftune.errors import InputError, nearest
+from difftune.histfactory import arrays as xp
 from difftune.histfactory import rates
+from difftune.histfactory.arrays import AnyArray as Array
 from difftune.histfactory.compile import (
     FROM_MEASUREMENT,
     compile_spec,
@@ -23,15 +23,25 @@ from difftune.histfactory.compile import (
 from difftune.histfactory.config import Config
 from difftune.histfactory.feasible import start_of_fits
 from difftune.histfactory.patches import patched
-from difftune.histfactory.precision import in_float64, traced
+from difftune.histfactory.precision import in_numpy, traced
 from difftune.histfactory.sources import read_source
 from difftune.histfactory.structure import Key, Structure
 
-# One program for models of equal structure, where operation by operation takes seconds to compile.
-_terms = jax.jit(rates.terms, static_argnums=0)
-_rates = jax.jit(rates.rates, static_argnums=0)
-_by_sample = jax.jit(rates.by_sample, static_argnums=0)
-_log_likelihood = jax.jit(rates.log_likelihood, static_argnums=0)
+
+def _in_one_piece(function: Any) -> Any:
+    """In JAX one program for models of equal structure; one per operation would take seconds."""
+    program = jax.jit(function, static_argnums=0)
+
+    def called(structure: Structure, *args: Any) -> Any:
+        return (program if xp.in_jax(args) else function)(structure, *args)
+
+    return called
+
+
+_terms = _in_one_piece(rates.terms)
+_rates = _in_one_piece(rates.rates)
+_by_sample = _in_one_piece(rates.by_sample)
+_log_likelihood = _in_one_piece(rates.log_likelihood)
 
 Vector = Num[Array, "..."] | Num[np.ndarray, "..."] | Sequence[Any]
 
@@ -108,15 +118,15 @@ class Model:
             return Config(self.structure, given.center, given.fixed)
         return Config(self.structure, given.center.tolist(), np.asarray(given.fixed).tolist())
 
-    @in_float64
+    @in_numpy
     def _terms(self, numbers: Vector) -> rates.Terms:
-        return _terms(self.structure, jnp.asarray(numbers))
+        return _terms(self.structure, numbers)
 
     def replace(self, **changes: Any) -> "Model":
         """A copy with other `numbers` or `observed`."""
         return replace_fields(self, **changes)
 
-    @in_float64
+    @in_numpy
     def with_numbers(self, values: Mapping[Key, Any]) -> "Model":
         """A copy with other yields, variations or uncertainties, for instance traced ones.
 
@@ -133,13 +143,13 @@ class Model:
         """
         entries = self.structure.entry
         index = np.arange(self.structure.size)
-        parts, start = [jnp.asarray(self.numbers, jnp.float64)], self.structure.size
+        parts, start = [xp.asarray(self.numbers, np.float64)], self.structure.size
         for key, value in values.items():
             if key not in entries:
                 words = {" / ".join(known): known for known in entries}
                 hint = nearest(" / ".join(map(str, key)), words)
                 raise InputError(f"The model has no numbers {key!r}.{hint}")
-            entry, array = entries[key], jnp.atleast_1d(jnp.asarray(value, jnp.float64))
+            entry, array = entries[key], xp.atleast_1d(xp.asarray(value, np.float64))
             if array.shape[-1] != entry.stop - entry.start:
                 raise InputError(
                     f"{key!r} has {array.shape[-1]} numbers, the model {entry.stop - entry.start}."
@@ -147,9 +157,9 @@ class Model:
             index[entry.start : entry.stop] = np.arange(start, start + array.shape[-1])
             start += array.shape[-1]
             parts.append(array)
-        batch = jnp.broadcast_shapes(*(part.shape[:-1] for part in parts))
-        spread = [jnp.broadcast_to(part, (*batch, part.shape[-1])) for part in parts]
-        return self.replace(numbers=jnp.concatenate(spread, axis=-1)[..., index])
+        batch = np.broadcast_shapes(*(part.shape[:-1] for part in parts))
+        spread = [xp.broadcast_to(part, (*batch, part.shape[-1])) for part in parts]
+        return self.replace(numbers=xp.concatenate(spread, axis=-1)[..., index])
 
     def get(self, *key: str) -> Float[Array, "..."] | Float[np.ndarray, "..."]:
         """The numbers of a key, as `with_numbers` takes them.
@@ -162,37 +172,37 @@ class Model:
         entry = self.structure.entry[key]
         return self.numbers[..., entry.start : entry.stop]
 
-    @in_float64
+    @in_numpy
     def expected(self, parameters: Vector) -> Float[Array, " bins"]:
         """Expected yields of the bins.
 
         Args:
             parameters: All of them, in the order of `config.par_names`.
         """
-        given = _terms(self.structure, jnp.asarray(self.numbers))
+        given = _terms(self.structure, self.numbers)
         return _rates(self.structure, given, self._parameters(parameters))
 
-    @in_float64
+    @in_numpy
     def expected_by_sample(self, parameters: Vector) -> Float[Array, "samples bins"]:
         """Expected yields of each sample."""
-        given = _terms(self.structure, jnp.asarray(self.numbers))
+        given = _terms(self.structure, self.numbers)
         return _by_sample(self.structure, given, self._parameters(parameters))
 
-    @in_float64
+    @in_numpy
     def asimov(self, parameters: Vector | None = None) -> Float[Array, " data"]:
         """Main and auxiliary data without fluctuation (arXiv 1007.1727).
 
         Args:
             parameters: Where; by default the suggested start values.
         """
-        given = _terms(self.structure, jnp.asarray(self.numbers))
+        given = _terms(self.structure, self.numbers)
         point = self._parameters(self.structure.layout.init if parameters is None else parameters)
         main = _rates(self.structure, given, point)
-        return jnp.concatenate([main, rates.expected_auxiliary(self.structure, given, point)])
+        return xp.concatenate([main, rates.expected_auxiliary(self.structure, given, point)])
 
     expected_data = asimov
 
-    @in_float64
+    @in_numpy
     def data(self, main: Vector | None = None) -> Float[Array, "*batch data"]:
         """Main data with the nominal auxiliary data behind, as fits want them.
 
@@ -209,7 +219,7 @@ class Model:
                     "nominal expectation."
                 )
             main = self.observed
-        counts = jnp.asarray(main, jnp.float64)
+        counts = xp.asarray(main, np.float64)
         bins, auxiliary = self.structure.n_bins, len(self.structure.layout.auxiliary)
         if counts.shape[-1] == bins + auxiliary and auxiliary:
             return counts
@@ -218,18 +228,17 @@ class Model:
                 f"The data have {counts.shape[-1]} entries; the model has {bins} bins and "
                 f"{auxiliary} auxiliary measurements, so {bins} or {bins + auxiliary} are right."
             )
-        numbers = jnp.asarray(self.numbers)
-        center = _over_batch(lambda one: _terms(self.structure, one).center, numbers)
-        batch = jnp.broadcast_shapes(counts.shape[:-1], center.shape[:-1])
-        return jnp.concatenate(
+        center = _over_batch(lambda one: _terms(self.structure, one).center, self.numbers)
+        batch = np.broadcast_shapes(counts.shape[:-1], center.shape[:-1])
+        return xp.concatenate(
             [
-                jnp.broadcast_to(counts, (*batch, bins)),
-                jnp.broadcast_to(center, (*batch, auxiliary)),
+                xp.broadcast_to(counts, (*batch, bins)),
+                xp.broadcast_to(center, (*batch, auxiliary)),
             ],
             axis=-1,
         )
 
-    @in_float64
+    @in_numpy
     def logpdf(self, parameters: Vector, data: Vector | None = None) -> Float[Array, ""]:
         """Logarithm of the likelihood, constants included: that of pyhf.
 
@@ -237,14 +246,14 @@ class Model:
             parameters: All of them.
             data: As in `data`.
         """
-        given = _terms(self.structure, jnp.asarray(self.numbers))
+        given = _terms(self.structure, self.numbers)
         values = self.data(data)
         return _log_likelihood(self.structure, given, self._parameters(parameters), values)
 
-    @in_float64
+    @in_numpy
     def nll(self, parameters: Vector, data: Vector | None = None) -> Float[Array, ""]:
         """Negative logarithm of the likelihood."""
-        return -jnp.asarray(self.logpdf(parameters, data))
+        return -self.logpdf(parameters, data)
 
     def spec(self) -> dict[str, Any]:
         """The spec with the model's numbers, for pyhf or a file."""
@@ -280,7 +289,7 @@ class Model:
         return pyhf.Model(content, poi_name=structure.poi, modifier_settings=settings)
 
     def _parameters(self, values: Vector) -> Float[Array, " parameters"]:
-        array = jnp.asarray(values, jnp.float64)
+        array = xp.asarray(values, np.float64)
         if array.shape[-1] != len(self.structure.names):
             raise InputError(
                 f"{array.shape[-1]} parameters, where the model has {len(self.structure.names)}: "
@@ -292,15 +301,15 @@ class Model:
 def _over_batch(function: Any, array: Float[Array, "*batch n"]) -> Any:
     """Applies a function of a vector over leading axes."""
     for _ in array.shape[:-1]:
-        function = jax.vmap(function)
+        function = partial(xp.each, function)
     return function(array)
 
 
-@in_float64
+@in_numpy
 def _with_start(model: Model) -> Model:
     """The model with start values at which its yields are not negative."""
     structure = model.structure
-    given = _terms(structure, jnp.asarray(model.numbers))
+    given = _terms(structure, model.numbers)
     start = start_of_fits(structure, partial(_by_sample, structure, given), model.observed)
     if start is structure.layout.init:
         return model

@@ -6,11 +6,11 @@ auxiliary measurement of a tiny shapesys is one, no digit is left. So its value 
 by Stirling's series where n is large.
 """
 
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
-from jax.scipy.special import gammaln
 from jaxtyping import Float
+
+from difftune.histfactory import arrays as xp
+from difftune.histfactory.arrays import AnyArray as Array
 
 Counts = Float[Array, " counts"]
 
@@ -28,14 +28,14 @@ def excess(count: Counts, rate: Counts) -> Counts:
         rate: Positive.
     """
     t = (rate - count) / count
-    near = jnp.abs(t) < _NEAR
-    x = jnp.where(near, t, 0.0)
-    series = jnp.zeros_like(x)
+    near = xp.abs(t) < _NEAR
+    x = xp.where(near, t, 0.0)
+    series = xp.zeros_like(x)
     for k in range(_TERMS + 1, 1, -1):
         series = (-1) ** k / k + x * series
-    far_rate = jnp.where(near, count, rate)
-    far = (far_rate - count) - count * (jnp.log(far_rate) - jnp.log(count))
-    return jnp.where(near, count * x * x * series, far)
+    far_rate = xp.where(near, count, rate)
+    far = (far_rate - count) - count * (xp.log(far_rate) - xp.log(count))
+    return xp.where(near, count * x * x * series, far)
 
 
 def log_probability(count: Counts, rate: Counts) -> Counts:
@@ -46,16 +46,16 @@ def log_probability(count: Counts, rate: Counts) -> Counts:
         rate: Where it is not positive, -λ without counts, else -∞ or NaN.
     """
     there, allowed = ~(count == 0), rate > 0
-    n, x = jnp.where(there, count, 1.0), jnp.where(allowed, rate, 1.0)
+    n, x = xp.where(there, count, 1.0), xp.where(allowed, rate, 1.0)
     large = n >= _LARGE
-    few, many = jnp.where(large, 1.0, n), jnp.where(large, n, _LARGE)
+    few, many = xp.where(large, 1.0, n), xp.where(large, n, _LARGE)
     square = 1 / (many * many)
     stirling = (1 / 12 + square * (-1 / 360 + square * (1 / 1260 - square / 1680))) / many
-    least = jnp.where(
+    least = xp.where(
         large,
-        0.5 * jnp.log(2 * np.pi * many) + stirling,
-        gammaln(few + 1) - few * jnp.log(few) + few,
+        0.5 * xp.log(2 * np.pi * many) + stirling,
+        xp.gammaln(few + 1) - few * xp.log(few) + few,
     )
-    impossible = jnp.where(rate == 0, -jnp.inf, jnp.nan)
-    value = jnp.where(allowed, -excess(n, x) - least, impossible)
-    return jnp.where(there, value, -rate)
+    impossible = xp.where(rate == 0, -xp.inf, xp.nan)
+    value = xp.where(allowed, -excess(n, x) - least, impossible)
+    return xp.where(there, value, -rate)

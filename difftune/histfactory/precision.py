@@ -50,6 +50,30 @@ def in_float64(function: Callable[_P, _R]) -> Callable[_P, _R]:
     return wrapped
 
 
+def in_numpy(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Runs a function of `difftune.histfactory.arrays` in numpy, so that nothing is compiled.
+
+    Inside somebody's `jit`, `grad` or `vmap` it is what `in_float64` makes of it.
+
+    Args:
+        function: Arrays and pytrees in and out.
+
+    Raises:
+        InputError: It is traced while JAX is set to float32.
+    """
+    inside = in_float64(function)
+
+    @functools.wraps(function)
+    def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        if traced(args, kwargs):
+            return inside(*args, **kwargs)
+        plain_args, plain_kwargs = jax.tree.map(_to_numpy, (args, kwargs))
+        with np.errstate(all="ignore"):  # as in JAX, what is not finite is asked for, not warned of
+            return jax.tree.map(np.asarray, function(*plain_args, **plain_kwargs))
+
+    return wrapped
+
+
 def island(function: Callable[..., Array]) -> Callable[..., Array]:
     """A float64 computation inside a program of float32.
 

@@ -9,13 +9,12 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 from jaxtyping import Bool, Float, Int
 
+from difftune.histfactory import arrays as xp
 from difftune.histfactory import interpolation
+from difftune.histfactory.arrays import AnyArray as Array
 from difftune.histfactory.poisson import log_probability
 from difftune.histfactory.structure import FROM_YIELDS, Structure
 
@@ -64,44 +63,44 @@ def terms(structure: Structure, numbers: Float[Array, " numbers"]) -> Terms:
     shapesys `(y / u)²`. Where there is none the parameter is fixed, with a width or count of 1.
     """
     layout = structure.layout
-    known = jnp.concatenate([numbers, jnp.array([0.0, 1.0], numbers.dtype)])
+    known = xp.concatenate([numbers, np.array([0.0, 1.0], numbers.dtype)])
     nominal = known[layout.nominal]
     up, down = known[layout.histosys_up], known[layout.histosys_down]
-    log_up, log_down = jnp.log(known[layout.normsys_up]), jnp.log(known[layout.normsys_down])
+    log_up, log_down = xp.log(known[layout.normsys_up]), xp.log(known[layout.normsys_down])
     with_polynomial = structure.normsys_code == "code4"
 
-    fixed = jnp.asarray(layout.fixed)
-    scale_of = jnp.ones(len(structure.names), numbers.dtype)
+    fixed = layout.fixed
+    scale_of = xp.ones(len(structure.names), numbers.dtype)
     if len(layout.staterror):
-        total = jnp.sum(known[layout.staterror_nominal], axis=-1)
-        square = jnp.sum(jnp.square(known[layout.staterror_uncertainty]), axis=-1)
+        total = xp.sum(known[layout.staterror_nominal], axis=-1)
+        square = xp.sum(xp.square(known[layout.staterror_uncertainty]), axis=-1)
         there = (total > 0) & (square > 0)
         # Two steps, so that the slope of the root at 0 does not reach the gradient.
-        ratio = jnp.where(there, square, 1.0) / jnp.square(jnp.where(there, total, 1.0))
-        scale_of = scale_of.at[layout.staterror].set(jnp.sqrt(ratio), unique_indices=True)
-        none = jnp.zeros(fixed.shape, bool).at[layout.staterror].set(~there)
+        ratio = xp.where(there, square, 1.0) / xp.square(xp.where(there, total, 1.0))
+        scale_of = xp.put(scale_of, layout.staterror, xp.sqrt(ratio))
+        none = xp.put(xp.zeros(fixed.shape, bool), layout.staterror, ~there)
         fixed = fixed | (none & layout.pinned)
     if len(layout.shapesys):
         content, error = known[layout.shapesys_nominal], known[layout.shapesys_uncertainty]
         there = (content > 0) & (error > 0)
-        count = jnp.square(jnp.where(there, content, 1.0) / jnp.where(there, error, 1.0))
-        scale_of = scale_of.at[layout.shapesys].set(count, unique_indices=True)
-        none = jnp.zeros(fixed.shape, bool).at[layout.shapesys].set(~there)
+        count = xp.square(xp.where(there, content, 1.0) / xp.where(there, error, 1.0))
+        scale_of = xp.put(scale_of, layout.shapesys, count)
+        none = xp.put(xp.zeros(fixed.shape, bool), layout.shapesys, ~there)
         fixed = fixed | (none & layout.pinned)
     follows = scale_of[layout.auxiliary]
-    scale = jnp.where(layout.sigma == FROM_YIELDS, follows, known[layout.sigma])
-    center = jnp.where(layout.center == FROM_YIELDS, follows, known[layout.center])
+    scale = xp.where(layout.sigma == FROM_YIELDS, follows, known[layout.sigma])
+    center = xp.where(layout.center == FROM_YIELDS, follows, known[layout.center])
     return Terms(
         nominal=nominal,
-        s=jnp.transpose((up - down) / 2, (2, 0, 1)),
-        a=jnp.transpose((up + down - 2 * nominal) / 16, (2, 0, 1)),
+        s=xp.transpose((up - down) / 2, (2, 0, 1)),
+        a=xp.transpose((up + down - 2 * nominal) / 16, (2, 0, 1)),
         log_up=log_up,
         log_down=log_down,
         polynomial=interpolation.polynomial(log_up, log_down) if with_polynomial else None,
         center=center,
         scale=scale,
         fixed=fixed,
-        bending=_bending(structure, nominal, up, down, jnp.exp(log_up), jnp.exp(log_down)),
+        bending=_bending(structure, nominal, up, down, xp.exp(log_up), xp.exp(log_down)),
     )
 
 
@@ -115,24 +114,24 @@ def _bending(
     """
     layout = structure.layout
     every = np.unique(np.concatenate([layout.histosys, layout.normsys])).astype(int)
-    total = jnp.sum(nominal, axis=0)
-    per_bin = jnp.where(total > 0, 1 / jnp.where(total > 0, total, 1.0), 0.0)
+    total = xp.sum(nominal, axis=0)
+    per_bin = xp.where(total > 0, 1 / xp.where(total > 0, total, 1.0), 0.0)
 
-    def effect(sign: int) -> Float[Array, " every"]:
-        bins = jnp.zeros((len(structure.names), len(total)), nominal.dtype)
+    def effect(sign: int) -> Array:
+        bins = xp.zeros((len(structure.names), len(total)), nominal.dtype)
         if len(layout.histosys):
-            shift = jnp.sum((up - nominal) + sign * (down - nominal), axis=1)
-            bins = bins.at[layout.histosys].add(shift)
+            shift = xp.sum((up - nominal) + sign * (down - nominal), axis=1)
+            bins = xp.add_at(bins, layout.histosys, shift)
         if len(layout.normsys):
             factor = ((high - 1) + sign * (low - 1))[:, :, layout.channel]
-            bins = bins.at[layout.normsys].add(jnp.sum(factor * nominal, axis=1))
-        return jnp.sum(jnp.square(bins[every]) * per_bin, axis=-1)
+            bins = xp.add_at(bins, layout.normsys, xp.sum(factor * nominal, axis=1))
+        return xp.sum(xp.square(bins[every]) * per_bin, axis=-1)
 
     same, opposite = effect(1), effect(-1)
     both = same + opposite
-    score = same * jnp.where(both > 0, same / jnp.where(both > 0, both, 1.0), 0.0)
-    chosen = jax.lax.top_k(jax.lax.stop_gradient(score), min(_FEW, len(every)))[1]
-    return jnp.asarray(every)[chosen]
+    score = same * xp.where(both > 0, same / xp.where(both > 0, both, 1.0), 0.0)
+    chosen = xp.largest(xp.stop_gradient(score), min(_FEW, len(every)))
+    return xp.take(every, chosen)
 
 
 class _Pieces(NamedTuple):
@@ -148,17 +147,17 @@ def _pieces(structure: Structure, given: Terms, parameters: Parameters) -> _Piec
     base = given.nominal
     if len(layout.histosys):
         s, a = interpolation.additive(structure.histosys_code, parameters[layout.histosys])
-        base = base + (jnp.einsum("bhs,h->sb", given.s, s) + jnp.einsum("bhs,h->sb", given.a, a))
-    relative = jnp.ones_like(base)
+        base = base + (xp.einsum("bhs,h->sb", given.s, s) + xp.einsum("bhs,h->sb", given.a, a))
+    relative = xp.ones_like(base)
     if len(layout.normsys):
         alpha = parameters[layout.normsys][:, None, None]
         size, negative = interpolation.log_factor(
             alpha, given.log_up, given.log_down, given.polynomial
         )
-        odd = jnp.sum(negative, axis=0) % 2 == 1
-        factor = jnp.exp(jnp.sum(size, axis=0))
-        relative = jnp.where(odd, -factor, factor)[:, layout.channel]
-    padded = jnp.concatenate([parameters, jnp.ones(1, parameters.dtype)])
+        odd = xp.sum(negative, axis=0) % 2 == 1
+        factor = xp.exp(xp.sum(size, axis=0))
+        relative = xp.where(odd, -factor, factor)[:, layout.channel]
+    padded = xp.concatenate([parameters, xp.ones(1, parameters.dtype)])
     return _Pieces(base, relative, padded[layout.factors])
 
 
@@ -172,7 +171,7 @@ def by_sample(structure: Structure, given: Terms, parameters: Parameters) -> Cel
 
 def rates(structure: Structure, given: Terms, parameters: Parameters) -> Bins:
     """Expected yields in each bin."""
-    return jnp.sum(by_sample(structure, given, parameters), axis=0)
+    return xp.sum(by_sample(structure, given, parameters), axis=0)
 
 
 class Slopes(NamedTuple):
@@ -204,60 +203,58 @@ def slopes(structure: Structure, given: Terms, parameters: Parameters) -> Slopes
     base, relative, chosen = _pieces(structure, given, parameters)
     samples, dtype = len(structure.samples), base.dtype
     # Rows of parameters, columns of cells; the last row takes what belongs to no parameter.
-    d_product = jnp.zeros((count + 1, samples, bins), dtype)
+    d_product = xp.zeros((count + 1, samples, bins), dtype)
     where_sample, where_bin = np.indices((samples, bins))
     for index in range(len(chosen)):
-        others = _product(chosen, index) * jnp.ones_like(base)
-        d_product = d_product.at[layout.factors[index], where_sample, where_bin].add(others)
+        others = _product(chosen, index) * xp.ones_like(base)
+        where = layout.factors[index], where_sample, where_bin
+        d_product = xp.add_at(d_product, where, others, unique=True)
     d_product = d_product[:count]
-    product = _product(chosen) * jnp.ones_like(base)
+    product = _product(chosen) * xp.ones_like(base)
     d_factor, d_yield = d_product, base * d_product
     # Only the rows that histosys and normsys have are computed with: they are few.
     if len(layout.normsys):
-        alpha = jnp.broadcast_to(parameters[layout.normsys][:, None, None], given.log_up.shape)
-
-        def log_size(x: Array) -> Array:
-            return interpolation.log_factor(x, given.log_up, given.log_down, given.polynomial)[0]
-
-        d_log, dd_log = (x[:, :, layout.channel] for x in _two_derivatives(log_size, alpha))
-        d_factor = d_factor.at[layout.normsys].add(d_log * product, unique_indices=True)
+        alpha = parameters[layout.normsys][:, None, None]
+        both = interpolation.log_factor_derivatives(
+            alpha, given.log_up, given.log_down, given.polynomial
+        )
+        d_log, dd_log = (x[:, :, layout.channel] for x in both)
+        d_factor = xp.add_at(d_factor, layout.normsys, d_log * product, unique=True)
         d_yield = base * d_factor
     if len(layout.histosys):
-        s, a = jnp.moveaxis(given.s, 0, 2), jnp.moveaxis(given.a, 0, 2)
-
-        def odd_and_even(x: Parameters) -> tuple[Parameters, Parameters]:
-            return interpolation.additive(structure.histosys_code, x)
-
-        (s1, a1), (s2, a2) = _two_derivatives(odd_and_even, parameters[layout.histosys])
+        s, a = xp.moveaxis(given.s, 0, 2), xp.moveaxis(given.a, 0, 2)
+        (s1, a1), (s2, a2) = interpolation.additive_derivatives(
+            structure.histosys_code, parameters[layout.histosys]
+        )
         d_base = s * s1[:, None, None] + a * a1[:, None, None]
         dd_base = s * s2[:, None, None] + a * a2[:, None, None]
-        d_yield = d_yield.at[layout.histosys].add(d_base * product, unique_indices=True)
-    first = jnp.sum(relative * d_yield, axis=1)
+        d_yield = xp.add_at(d_yield, layout.histosys, d_base * product, unique=True)
+    first = xp.sum(relative * d_yield, axis=1)
 
-    def second(weight: Bins) -> Float[Array, "parameters parameters"]:
+    def second(weight: Bins) -> Array:
         def flat(cells: Array) -> Array:
             return cells.reshape(len(cells), -1)
 
         w = weight * relative
-        half = jnp.zeros((count + 1, count + 1), dtype)
+        half = xp.zeros((count + 1, count + 1), dtype)
         for i, j in itertools.combinations(range(len(chosen)), 2):
             both = w * base * _product(chosen, i, j)
-            half = half.at[layout.factors[i], layout.factors[j]].add(both)
+            half = xp.add_at(half, (layout.factors[i], layout.factors[j]), both)
         half = half[:count, :count]
         if len(layout.histosys):
             mixed = flat(w * d_base) @ flat(d_factor).T
-            diagonal = jnp.sum(dd_base * w * product, axis=(1, 2)) / 2
-            half = half.at[layout.histosys].add(mixed, unique_indices=True)
-            half = half.at[layout.histosys, layout.histosys].add(diagonal, unique_indices=True)
+            diagonal = xp.sum(dd_base * w * product, axis=(1, 2)) / 2
+            half = xp.add_at(half, layout.histosys, mixed, unique=True)
+            half = xp.add_at(half, (layout.histosys, layout.histosys), diagonal, unique=True)
         if len(layout.normsys):
-            rest = d_factor.at[layout.normsys].add(-d_log * product / 2, unique_indices=True)
+            rest = xp.add_at(d_factor, layout.normsys, -d_log * product / 2, unique=True)
             mixed = flat(w * base * d_log) @ flat(rest).T
-            diagonal = jnp.sum(dd_log * w * base * product, axis=(1, 2)) / 2
-            half = half.at[layout.normsys].add(mixed, unique_indices=True)
-            half = half.at[layout.normsys, layout.normsys].add(diagonal, unique_indices=True)
+            diagonal = xp.sum(dd_log * w * base * product, axis=(1, 2)) / 2
+            half = xp.add_at(half, layout.normsys, mixed, unique=True)
+            half = xp.add_at(half, (layout.normsys, layout.normsys), diagonal, unique=True)
         return half + half.T
 
-    return Slopes(jnp.sum(base * relative * product, axis=0), first, second)
+    return Slopes(xp.sum(base * relative * product, axis=0), first, second)
 
 
 def _product(chosen: Float[Array, "factors samples bins"], *without: int) -> Any:
@@ -266,22 +263,12 @@ def _product(chosen: Float[Array, "factors samples bins"], *without: int) -> Any
     return math.prod(kept, start=1.0)
 
 
-def _two_derivatives(function: Callable[[Any], Any], point: Any) -> tuple[Any, Any]:
-    """First and second derivative of a function that acts on each element."""
-    along = jnp.ones_like(point)
-
-    def once(x: Any) -> Any:
-        return jax.jvp(function, (x,), (along,))[1]
-
-    return jax.jvp(once, (point,), (along,))
-
-
 def expected_auxiliary(
     structure: Structure, given: Terms, parameters: Parameters
 ) -> Float[Array, " auxiliary"]:
     """Expected results of the auxiliary measurements."""
     value = parameters[structure.layout.auxiliary]
-    return jnp.where(structure.layout.poisson, value * given.scale, value)
+    return xp.where(structure.layout.poisson, value * given.scale, value)
 
 
 def log_likelihood(
@@ -289,14 +276,14 @@ def log_likelihood(
 ) -> Float[Array, ""]:
     """Logarithm of the density of main and auxiliary data, as pyhf defines it."""
     main, auxiliary = data[: structure.n_bins], data[structure.n_bins :]
-    result = jnp.sum(log_probability(main, rates(structure, given, parameters)))
+    result = xp.sum(log_probability(main, rates(structure, given, parameters)))
     poisson = structure.layout.poisson
     mean = expected_auxiliary(structure, given, parameters)
     if poisson.any():
-        result = result + jnp.sum(log_probability(auxiliary[poisson], mean[poisson]))
+        result = result + xp.sum(log_probability(auxiliary[poisson], mean[poisson]))
     if not poisson.all():
         width = given.scale[~poisson]
         pull = (auxiliary[~poisson] - mean[~poisson]) / width
-        result = result - jnp.sum(jnp.square(pull) / 2 + jnp.log(width))
-        result = result - (~poisson).sum() * 0.5 * jnp.log(2 * jnp.pi)
+        result = result - xp.sum(xp.square(pull) / 2 + xp.log(width))
+        result = result - (~poisson).sum() * 0.5 * xp.log(2 * xp.pi)
     return result

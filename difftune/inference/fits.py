@@ -1,21 +1,19 @@
 """Maximum likelihood fits."""
 
 import logging
-from functools import partial
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
-from jax.scipy.linalg import cho_factor, cho_solve
 from jaxtyping import Float
 
 from difftune.errors import InputError, nearest
 from difftune.histfactory import Model
+from difftune.histfactory import arrays as xp
 from difftune.histfactory import rates as likelihood
-from difftune.histfactory.precision import in_float64, traced
+from difftune.histfactory.arrays import AnyArray as Array
+from difftune.histfactory.precision import in_numpy, traced
 from difftune.histfactory.structure import Structure
+from difftune.inference.host import compiled_if_many
 from difftune.inference.minima import best_fit
 from difftune.inference.problems import (
     Bounds,
@@ -174,8 +172,7 @@ def fitted(
     return FitResult(names=names, poi=None if poi is None else names[poi], **arrays)
 
 
-@in_float64
-@partial(jax.jit, static_argnames=("steps", "free_poi"))
+@compiled_if_many("steps", "free_poi")
 def _fit(
     model: Model,
     data: Float[Array, "*batch data"],
@@ -186,7 +183,7 @@ def _fit(
     def one(problem: Problem) -> dict[str, Any]:
         if free_poi:
             poi = model.structure.poi_index or 0
-            problem = problem._replace(fixed=problem.fixed.at[poi].set(False))
+            problem = problem._replace(fixed=xp.put(problem.fixed, poi, False))
         return _one_fit(model.structure, steps, problem)
 
     return over(one, model, data, given)
@@ -196,33 +193,33 @@ def _one_fit(structure: Structure, steps: int | None, problem: Problem) -> dict[
     values, found = best_fit(structure, problem, steps=steps)
     free = ~problem.fixed
     covariance, positive = _inverse(expand(structure, problem, values).hessian, free)
-    status = jnp.where(
-        (found.status == Status.CONVERGED) & ~positive, Status.UNDETERMINED, found.status
+    status = xp.where(
+        (found.status == Status.CONVERGED) & ~positive, int(Status.UNDETERMINED), found.status
     )
 
     def shown(array: Array, *also: Status) -> Array:
         shows = [Status.CONVERGED, *also] if steps is None else [*Status]
-        good = jnp.isin(status, jnp.asarray(shows))
-        return jnp.where(good, array, jnp.nan)
+        good = xp.isin(status, np.asarray(shows))
+        return xp.where(good, array, xp.nan)
 
-    variance = jnp.diagonal(covariance)
-    sigma = jnp.where(variance > 0, jnp.sqrt(jnp.where(variance > 0, variance, 1.0)), 0.0)
-    scale = jnp.where(sigma > 0, sigma, 1.0)
+    variance = xp.diagonal(covariance)
+    sigma = xp.where(variance > 0, xp.sqrt(xp.where(variance > 0, variance, 1.0)), 0.0)
+    scale = xp.where(sigma > 0, sigma, 1.0)
     layout, terms = structure.layout, problem.terms
-    center = jnp.where(layout.poisson, terms.center / terms.scale, terms.center)
-    width = jnp.where(layout.poisson, jax.lax.rsqrt(terms.scale), terms.scale)
-    widths = jnp.full_like(values, jnp.nan).at[layout.auxiliary].set(width)
+    center = xp.where(layout.poisson, terms.center / terms.scale, terms.center)
+    width = xp.where(layout.poisson, 1 / xp.sqrt(terms.scale), terms.scale)
+    widths = xp.put(xp.full_like(values, xp.nan), layout.auxiliary, width)
     return {
         "values": shown(values, Status.UNDETERMINED),
         "uncertainties": shown(sigma),
         "covariance": shown(covariance),
-        "correlation": shown(covariance / jnp.outer(scale, scale)),
+        "correlation": shown(covariance / xp.outer(scale, scale)),
         "twice_nll": shown(
             -2 * likelihood.log_likelihood(structure, terms, values, problem.data),
             Status.UNDETERMINED,
         ),
-        "centers": problem.start.at[layout.auxiliary].set(center),
-        "widths": jnp.where(problem.fixed, jnp.nan, widths),
+        "centers": xp.put(problem.start, layout.auxiliary, center),
+        "widths": xp.where(problem.fixed, xp.nan, widths),
         "at_bound": found.held & free,
         "status": status,
         "steps": found.steps,
@@ -234,29 +231,28 @@ def _inverse(
 ) -> tuple[Float[Array, "parameters parameters"], Array]:
     """Inverse among free parameters, and whether the matrix is positive."""
     matrix, scale, pair = _scaled(hessian, free)
-    eye = jnp.eye(len(free), dtype=matrix.dtype)
+    eye = xp.eye(len(free), dtype=matrix.dtype)
     # Cholesky's factor exists if all eigenvalues are above the margin.
-    factor = jnp.linalg.cholesky(jax.lax.stop_gradient(matrix) - _LEAST * eye)
-    positive = jnp.isfinite(factor).all()
-    inverse = cho_solve(cho_factor(jnp.where(positive, matrix, eye), lower=True), eye)
-    return jnp.where(pair, inverse * scale[:, None] * scale[None, :], 0.0), positive
+    positive = xp.is_positive(xp.stop_gradient(matrix) - _LEAST * eye)
+    inverse = xp.solve_positive(xp.where(positive, matrix, eye), eye)
+    return xp.where(pair, inverse * scale[:, None] * scale[None, :], 0.0), positive
 
 
 def _scaled(
     hessian: Float[Array, "parameters parameters"], free: Array
 ) -> tuple[Float[Array, "parameters parameters"], Float[Array, " parameters"], Array]:
     """A matrix with ones on the diagonal, the scales, and where parameters are free."""
-    diagonal = jnp.diagonal(hessian)
-    scale = jax.lax.rsqrt(jnp.where(free & (diagonal > 0), diagonal, 1.0))
+    diagonal = xp.diagonal(hessian)
+    scale = 1 / xp.sqrt(xp.where(free & (diagonal > 0), diagonal, 1.0))
     pair = free[:, None] & free[None, :]
-    matrix = jnp.where(pair, hessian * scale[:, None] * scale[None, :], 0.0)
-    return matrix + jnp.diag(jnp.where(free, 0.0, 1.0)), scale, pair
+    matrix = xp.where(pair, hessian * scale[:, None] * scale[None, :], 0.0)
+    return matrix + xp.diag(xp.where(free, 0.0, 1.0)), scale, pair
 
 
-@in_float64
-@jax.jit
+@in_numpy
 def _along(model: Model, data: Float[Array, " data"], given: Limits, values: Array) -> Array:
     """The parameter that a direction without information points along most."""
     problem = make_problem(model, data, given)
     hessian = expand(model.structure, problem, values).hessian
-    return jnp.argmax(jnp.abs(jnp.linalg.eigh(_scaled(hessian, ~problem.fixed)[0])[1][:, 0]))
+    matrix = np.nan_to_num(_scaled(hessian, ~problem.fixed)[0])
+    return np.argmax(np.abs(np.linalg.eigh(matrix)[1][:, 0]))

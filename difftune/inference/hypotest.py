@@ -5,18 +5,19 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
+import jax.random
 import numpy as np
-from jax import Array
-from jax.scipy.special import log_ndtr
 from jaxtyping import Float, Int
 
 from difftune.errors import InputError
 from difftune.histfactory import Model
+from difftune.histfactory import arrays as xp
 from difftune.histfactory import rates as likelihood
+from difftune.histfactory.arrays import AnyArray as Array
 from difftune.histfactory.precision import in_float64, traced
 from difftune.histfactory.structure import Structure
 from difftune.inference.fits import Significance
+from difftune.inference.host import compiled_if_many
 from difftune.inference.minima import at_value, envelope, implicit, in_batches, lower, minima, worst
 from difftune.inference.problems import (
     Bounds,
@@ -153,8 +154,7 @@ def _warn_of_failed(failed: Any, total: int) -> None:
         )
 
 
-@in_float64
-@partial(jax.jit, static_argnames=("test_stat", "steps"))
+@compiled_if_many("test_stat", "steps")
 def _asymptotic(
     mu: Array,
     model: Model,
@@ -170,8 +170,8 @@ def _asymptotic(
         return in_batches(one, mu) if mu.ndim else one(mu)
 
     found = over(each, model, data, given)
-    batched = data.ndim > 1 or jnp.ndim(model.numbers) > 1
-    return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), found) if batched and mu.ndim else found
+    batched = data.ndim > 1 or np.ndim(model.numbers) > 1
+    return jax.tree.map(lambda x: xp.swapaxes(x, 0, 1), found) if batched and mu.ndim else found
 
 
 def _one_test(
@@ -203,12 +203,12 @@ def _one_test(
     on_asimov = 2 * envelope(structure, tested, at_tested)
     # On its other side they do not speak against the tested value, as in `likelihood_ratio`.
     opposite = mu > 1 if test_stat == "q0" else mu < 0
-    on_asimov = jnp.where(opposite, 0.0, on_asimov)
+    on_asimov = xp.where(opposite, 0.0, on_asimov)
     status = worst(beyond, on_none.status, on_data.status, at_tested.status)
-    numbers = [jnp.exp(value) for value in log_p_values(on_data.q, on_asimov, test_stat)]
+    numbers = [xp.exp(value) for value in log_p_values(on_data.q, on_asimov, test_stat)]
     good = (status == Status.CONVERGED) | (steps is not None)
     result, expected, clsb, clb, q, q_asimov = (
-        jnp.where(good, number, jnp.nan) for number in (*numbers, on_data.q, on_asimov)
+        xp.where(good, number, xp.nan) for number in (*numbers, on_data.q, on_asimov)
     )
     found = HypoTest(result, expected, clsb, clb, q, q_asimov, status)
     return found, free.parameters[index]
@@ -225,14 +225,14 @@ def log_p_values(
     shift = observed - asimov
     if test_stat == "qtilde":
         # Beyond the Asimov value the distribution of q̃ is another one.
-        beyond = (q - q_asimov) / (2 * jnp.where(asimov > 0, asimov, 1.0))
-        shift = jnp.where((observed > asimov) & (asimov > 0), beyond, shift)
-    sigmas = jnp.asarray(SIGMAS)
-    log_clsb, log_clb = log_ndtr(-(shift + asimov)), log_ndtr(-shift)
-    bands = log_ndtr(sigmas - asimov)
+        beyond = (q - q_asimov) / (2 * xp.where(asimov > 0, asimov, 1.0))
+        shift = xp.where((observed > asimov) & (asimov > 0), beyond, shift)
+    sigmas = SIGMAS
+    log_clsb, log_clb = xp.log_ndtr(-(shift + asimov)), xp.log_ndtr(-shift)
+    bands = xp.log_ndtr(sigmas - asimov)
     if test_stat == "q0":
         return log_clsb, bands, log_clsb, log_clb
-    return log_clsb - log_clb, bands - log_ndtr(sigmas), log_clsb, log_clb
+    return log_clsb - log_clb, bands - xp.log_ndtr(sigmas), log_clsb, log_clb
 
 
 def asimov_problem(structure: Structure, problem: Problem, found: Minimum) -> Problem:
@@ -240,7 +240,7 @@ def asimov_problem(structure: Structure, problem: Problem, found: Minimum) -> Pr
     values = implicit(structure, problem, found)
     main = likelihood.rates(structure, problem.terms, values)
     auxiliary = likelihood.expected_auxiliary(structure, problem.terms, values)
-    return problem._replace(data=jnp.concatenate([main, auxiliary]), start=values)
+    return problem._replace(data=xp.concatenate([main, auxiliary]), start=values)
 
 
 class Statistic(NamedTuple):
@@ -253,7 +253,7 @@ class Statistic(NamedTuple):
 def root(q: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Square root with slope 0 at 0, where that of the root is infinite; NaN stays NaN."""
     there = ~(q <= 0)
-    return jnp.where(there, jnp.sqrt(jnp.where(there, q, 1.0)), 0.0)
+    return xp.where(there, xp.sqrt(xp.where(there, q, 1.0)), 0.0)
 
 
 def likelihood_ratio(
@@ -270,7 +270,7 @@ def likelihood_ratio(
     mu, best_mu = tested.start[index], free.parameters[index]
     q, negative = never_negative(2 * (here - best), best)
     none = best_mu < mu if test_stat == "q0" else best_mu > mu
-    return Statistic(jnp.where(none, 0.0, q), worst(free.status, found.status, negative))
+    return Statistic(xp.where(none, 0.0, q), worst(free.status, found.status, negative))
 
 
 @in_float64
@@ -309,29 +309,29 @@ def _toys(
         ended = in_batches(
             lambda one, there=from_there: statistic(there._replace(data=one))[0], pseudo
         )
-        samples.append(jnp.where(ended.status == Status.CONVERGED, ended.q, jnp.nan))
+        samples.append(xp.where(ended.status == Status.CONVERGED, ended.q, xp.nan))
         status = worst(status, found.status)
 
     def p_value(sample: Array, q: Array) -> Array:
-        good = ~jnp.isnan(sample)
-        return jnp.sum(good & (sample >= q)) / jnp.sum(good)
+        good = ~xp.isnan(sample)
+        return xp.sum(good & (sample >= q)) / xp.sum(good)
 
     signal, background = samples
     clsb, clb = p_value(signal, observed.q), p_value(background, observed.q)
-    each_sb = jax.vmap(lambda q: p_value(signal, q))(background)
-    each_b = jax.vmap(lambda q: p_value(background, q))(background)
+    each_sb = xp.each(lambda q: p_value(signal, q), background)
+    each_b = xp.each(lambda q: p_value(background, q), background)
     ratios = each_sb if test_stat == "q0" else each_sb / each_b
-    percentiles = 100 * jnp.exp(log_ndtr(jnp.asarray(SIGMAS)))
+    percentiles = 100 * xp.exp(xp.log_ndtr(SIGMAS))
     result = HypoTest(
         observed=clsb if test_stat == "q0" else clsb / clb,
-        expected=jnp.nanpercentile(ratios, percentiles),
+        expected=xp.nanpercentile(ratios, percentiles),
         clsb=clsb,
         clb=clb,
         q=observed.q,
-        q_asimov=jnp.nanmedian(background),
+        q_asimov=xp.nanmedian(background),
         status=status,
     )
-    return result, best, jnp.sum(jnp.isnan(jnp.stack(samples)))
+    return result, best, xp.sum(xp.isnan(xp.stack(samples)))
 
 
 def pseudo_data(
@@ -345,16 +345,16 @@ def pseudo_data(
     counts, widths = jax.random.split(key)
     main = likelihood.rates(structure, problem.terms, point)
     auxiliary = likelihood.expected_auxiliary(structure, problem.terms, point)
-    rate = jnp.maximum(jnp.concatenate([main, auxiliary]), 0.0)
+    rate = xp.maximum(xp.concatenate([main, auxiliary]), 0.0)
     poisson = np.concatenate([np.ones(len(main), bool), structure.layout.poisson])
-    rate = jnp.where(poisson, rate, 1.0)
+    rate = xp.where(poisson, rate, 1.0)
     drawn = jax.random.poisson(counts, rate, (count, len(poisson))).astype(rate.dtype)
     noise = jax.random.normal(widths, (count, len(auxiliary)), rate.dtype)
     gauss = auxiliary + problem.terms.scale * noise
-    return jnp.concatenate(
+    return xp.concatenate(
         [
             drawn[:, : len(main)],
-            jnp.where(structure.layout.poisson, drawn[:, len(main) :], gauss),
+            xp.where(structure.layout.poisson, drawn[:, len(main) :], gauss),
         ],
         axis=1,
     )

@@ -2,19 +2,17 @@
 
 import logging
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 from jaxtyping import Bool, Float
 
 from difftune.errors import InputError
 from difftune.histfactory import Model
-from difftune.histfactory.precision import in_float64
+from difftune.histfactory import arrays as xp
+from difftune.histfactory.arrays import AnyArray as Array
 from difftune.inference.fits import FitResult, fitted
+from difftune.inference.host import compiled_if_many
 from difftune.inference.minima import at_value, in_batches
 from difftune.inference.problems import Bounds, FitError, Fixed, Limits, make_problem, poi_index
 from difftune.inference.solver import MESSAGES, Status, minimise
@@ -61,7 +59,7 @@ def impacts(
     fixed: Fixed | None = None,
     start: Any = None,
 ) -> Impacts:
-    """Ranks the nuisance parameters, with all fits in one program.
+    """Ranks the nuisance parameters.
 
     The best fit must not end at a bound of the parameter of interest. With a nuisance parameter
     shifted it may go beyond them: the impact would be smaller than it is. A shift that a bound of
@@ -141,18 +139,18 @@ def _warn_of_clipped(names: Sequence[str], clipped: Bool[np.ndarray, "4 nuisance
         )
 
 
-@in_float64
-@partial(jax.jit)
+# A fit with one parameter fixed takes a fraction of a test.
+@compiled_if_many(rows="where", few=500)
 def _moved(
     model: Model, data: Array, given: Limits, where: Array, value: Array
 ) -> tuple[Array, Array]:
     """Best fit of the POI with one parameter at a time fixed."""
     problem = make_problem(model, data, given)
     poi = model.structure.poi_index or 0
-    problem = problem._replace(fixed=problem.fixed.at[poi].set(False))
+    problem = problem._replace(fixed=xp.put(problem.fixed, poi, False))
 
     def one(index: Array, target: Array) -> tuple[Array, Array]:
         found = minimise(model.structure, at_value(problem, index, target))
         return found.parameters[poi], found.status
 
-    return in_batches(one, jnp.asarray(where), jnp.asarray(value))
+    return in_batches(one, where, value)

@@ -3,16 +3,15 @@
 from functools import partial
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
-from jax import Array
-from jax.scipy.special import log_ndtr, ndtri
+import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from difftune.errors import InputError
 from difftune.histfactory import Model
-from difftune.histfactory.precision import in_float64
+from difftune.histfactory import arrays as xp
+from difftune.histfactory.arrays import AnyArray as Array
 from difftune.histfactory.structure import Structure
+from difftune.inference.host import compiled_if_many
 from difftune.inference.hypotest import SIGMAS, asimov_problem, log_p_values, root
 from difftune.inference.minima import at_value, envelope, minima, worst
 from difftune.inference.problems import Bounds, Fixed, Limits, over, poi_index, report
@@ -91,8 +90,7 @@ def upper_limit(
     return found
 
 
-@in_float64
-@partial(jax.jit, static_argnames=("level", "test_stat"))
+@compiled_if_many("level", "test_stat")
 def _upper_limit(
     model: Model, data: Array, given: Limits, level: float, test_stat: TestStatistic
 ) -> tuple[UpperLimit, Array]:
@@ -133,9 +131,9 @@ def _excluded(found: Minimum) -> Minimum:
     """A strength that makes yields negative, as interference can, is one that is excluded."""
     never = found.status == Status.NOT_FINITE
     return found._replace(
-        deviance=jnp.where(never, _IMPOSSIBLE, found.deviance),
-        slope=jnp.where(never, 0.0, found.slope),
-        status=jnp.where(never, Status.CONVERGED, found.status),
+        deviance=xp.where(never, _IMPOSSIBLE, found.deviance),
+        slope=xp.where(never, 0.0, found.slope),
+        status=xp.where(never, Status.CONVERGED, found.status),
     )
 
 
@@ -149,7 +147,7 @@ def _one_limit(
     free = contains(free, on_none)
     asimov = asimov_problem(structure, none, on_none)
     best, best_mu = envelope(structure, problem, free), free.parameters[index]
-    sigmas, nominal = jnp.asarray(SIGMAS), problem.start
+    sigmas, nominal = SIGMAS, problem.start
 
     def tests(mu: Float[Array, "6"], points: Float[Array, "7 parameters"]) -> list[Problem]:
         values = [*mu, mu[5]]
@@ -160,24 +158,24 @@ def _one_limit(
 
     def ratios(mu: Float[Array, "6"], deviances: list[Array]) -> tuple[Float[Array, "7"], Array]:
         on_data, negative = never_negative(2 * (deviances[6] - best), best)
-        on_data = jnp.where(best_mu > mu[5], 0.0, on_data)
-        q = jnp.stack([*(2 * each for each in deviances[:6]), on_data])
-        return jnp.maximum(q, 0.0), negative
+        on_data = xp.where(best_mu > mu[5], 0.0, on_data)
+        q = xp.stack([*(2 * each for each in deviances[:6]), on_data])
+        return xp.maximum(q, 0.0), negative
 
     def excess(q: Float[Array, "7"]) -> Float[Array, "6"]:
         """Ln CLs less that of the level, from -2 ln of the likelihood ratios."""
-        bands = log_ndtr(sigmas - root(q[:5])) - log_ndtr(sigmas)
+        bands = xp.log_ndtr(sigmas - root(q[:5])) - xp.log_ndtr(sigmas)
         observed = log_p_values(q[6], q[5], test_stat)[0]
-        return jnp.append(bands, observed) - jnp.log(level)
+        return xp.append(bands, observed) - xp.log(level)
 
     def step(state: _Search) -> _Search:
         mu, settled = state.mu, (state.change <= 1e-9).all()
         # Where variations bend yields back there are several minima: once settled in one, look
         # from the nominal whether there is a lower one, and if so search on from that.
-        starts = jnp.where(settled, nominal, state.points)
+        starts = xp.where(settled, nominal, state.points)
         found = [_excluded(one) for one in minima(structure, *tests(mu, starts), nearest=True)]
         known = [deviance(structure, one, one.start) for one in tests(mu, state.points)]
-        moves = jnp.stack(
+        moves = xp.stack(
             [
                 ~settled | ((one.status == Status.CONVERGED) & (one.deviance < old - 1e-9))
                 for one, old in zip(found, known, strict=True)
@@ -188,30 +186,30 @@ def _one_limit(
         q, negative = ratios(
             mu,
             [
-                jnp.where(m, one.deviance, old)
+                xp.where(m, one.deviance, old)
                 for m, one, old in zip(moves, found, known, strict=True)
             ],
         )
-        slopes = jnp.where(q > 0, 2 * jnp.stack([one.slope[index] for one in found]), 0.0)
-        value, slope = jax.jvp(excess, (q,), (slopes,))
-        low, high = jnp.where(again, 0.0, state.low), jnp.where(again, jnp.inf, state.high)
-        low, high = jnp.where(value > 0, mu, low), jnp.where(value > 0, high, mu)
-        newton = mu - value / jnp.where(slope < 0, slope, -1.0)
-        middle = jnp.where(jnp.isfinite(high), (low + high) / 2, 2 * mu)
+        slopes = xp.where(q > 0, 2 * xp.stack([one.slope[index] for one in found]), 0.0)
+        value, slope = xp.jvp(excess, q, slopes)
+        low, high = xp.where(again, 0.0, state.low), xp.where(again, xp.inf, state.high)
+        low, high = xp.where(value > 0, mu, low), xp.where(value > 0, high, mu)
+        newton = mu - value / xp.where(slope < 0, slope, -1.0)
+        middle = xp.where(xp.isfinite(high), (low + high) / 2, 2 * mu)
         inside = (slope < 0) & (newton > low) & (newton < high) & (newton < 3 * mu)
-        there = jnp.where(done, mu, jnp.where(inside, newton, middle))
+        there = xp.where(done, mu, xp.where(inside, newton, middle))
         return _Search(
             mu=there,
             low=low,
             high=high,
-            change=jnp.abs(there - mu) / mu,
-            slope=jnp.where(done, state.slope, slope),
-            points=jnp.where(
-                moves[:, None], jnp.stack([one.parameters for one in found]), state.points
+            change=xp.abs(there - mu) / mu,
+            slope=xp.where(done, state.slope, slope),
+            points=xp.where(
+                moves[:, None], xp.stack([one.parameters for one in found]), state.points
             ),
             status=worst(
                 state.status,
-                *(jnp.where(settled, state.status, one.status) for one in found),
+                *(xp.where(settled, state.status, one.status) for one in found),
                 negative,
             ),
             steps=state.steps + 1,
@@ -223,33 +221,35 @@ def _one_limit(
 
     # Where the Asimov data put the uncertainty of the strength, its limit is near.
     curvature = expand(structure, asimov, asimov.start).fisher
-    unit = jnp.zeros_like(asimov.start).at[index].set(1.0)
-    variance = solve_free(curvature, unit, (~asimov.fixed).at[index].set(True))[index]
-    sigma = jnp.where(jnp.isfinite(variance) & (variance > 0), jnp.sqrt(variance), 1.0)
-    target = sigma * (sigmas - ndtri(level * jnp.exp(log_ndtr(sigmas))))
-    guess = jnp.append(target, jnp.maximum(best_mu, 0.0) + target[2])
+    unit = xp.put(xp.zeros_like(asimov.start), index, 1.0)
+    variance = solve_free(curvature, unit, xp.put(~asimov.fixed, index, True))[index]
+    sigma = xp.where(xp.isfinite(variance) & (variance > 0), xp.sqrt(variance), 1.0)
+    target = sigma * (sigmas - xp.ndtri(level * xp.exp(xp.log_ndtr(sigmas))))
+    guess = xp.append(target, xp.maximum(best_mu, 0.0) + target[2])
     begin = _Search(
         mu=guess,
-        low=jnp.zeros_like(guess),
-        high=jnp.full_like(guess, jnp.inf),
-        change=jnp.full_like(guess, jnp.inf),
-        slope=-jnp.ones_like(guess),
-        points=jnp.stack([*[asimov.start] * 6, free.parameters]),
+        low=xp.zeros_like(guess),
+        high=xp.full_like(guess, xp.inf),
+        change=xp.full_like(guess, xp.inf),
+        slope=-xp.ones_like(guess),
+        points=xp.stack([*[asimov.start] * 6, free.parameters]),
         status=worst(on_none.status, free.status),
-        steps=jnp.zeros((), int),
-        done=jnp.zeros((), bool),
+        steps=np.int64(0),
+        done=np.bool_(False),
     )
-    end = jax.lax.stop_gradient(jax.lax.while_loop(goes_on, step, jax.lax.stop_gradient(begin)))
-    status = jnp.where(
-        (end.status == Status.CONVERGED) & ~(end.change <= 1e-6).all(), Status.NO_LIMIT, end.status
+    end = xp.stop_gradient(xp.while_loop(goes_on, step, xp.stop_gradient(begin)))
+    status = xp.where(
+        (end.status == Status.CONVERGED) & ~(end.change <= 1e-6).all(),
+        int(Status.NO_LIMIT),
+        end.status,
     )
     # One more step, of value 0, carries the derivatives.
     at_end = tests(end.mu, end.points)
     deviances = [deviance(structure, one, one.start) for one in at_end]
     value = excess(ratios(end.mu, deviances)[0])
-    found = end.mu - (value - jax.lax.stop_gradient(value)) / end.slope
+    found = end.mu - (value - xp.stop_gradient(value)) / end.slope
     # The search ended where yields become negative, and not at a level.
-    lost = (status == Status.CONVERGED) & ~jnp.isfinite(found).all()
-    status = jnp.where(lost, Status.NOT_FINITE, status)
-    found = jnp.where(status == Status.CONVERGED, found, jnp.nan)
+    lost = (status == Status.CONVERGED) & ~xp.isfinite(found).all()
+    status = xp.where(lost, Status.NOT_FINITE, status)
+    found = xp.where(status == Status.CONVERGED, found, xp.nan)
     return UpperLimit(observed=found[5], expected=found[:5], status=status), best_mu

@@ -4,10 +4,11 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
-from jax import Array
+import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from difftune.histfactory import arrays as xp
+from difftune.histfactory.arrays import AnyArray as Array
 from difftune.histfactory.structure import Structure
 from difftune.inference.solver import (
     WALL,
@@ -26,7 +27,7 @@ Parameters = Float[Array, " parameters"]
 def at_value(problem: Problem, index: int | Array, value: float | Array) -> Problem:
     """The problem with one parameter fixed to a value."""
     return problem._replace(
-        start=problem.start.at[index].set(value), fixed=problem.fixed.at[index].set(True)
+        start=xp.put(problem.start, index, value), fixed=xp.put(problem.fixed, index, True)
     )
 
 
@@ -52,33 +53,33 @@ def minimum(structure: Structure, problem: Problem, *, steps: int | None = None)
         converged = found.status == Status.CONVERGED
         thick, failed = state.wall > WALL, state.lowest.status != Status.CONVERGED
         # What a thick wall leads to is no result.
-        joined = jax.tree.map(partial(jnp.where, first), found, lower(state.lowest, found))
-        lowest = jax.tree.map(partial(jnp.where, thick), state.lowest, joined)
+        joined = xp.select(first, found, lower(state.lowest, found))
+        lowest = xp.select(thick, state.lowest, joined)
         changed = first | failed | (lowest.deviance < state.lowest.deviance)
         start, suspicious = _other_side(structure, problem, lowest)
         stopped = first & (found.status == Status.TOO_MANY_STEPS)
-        thinner = jnp.maximum(state.wall / _THINNER, WALL)
+        thinner = xp.maximum(state.wall / _THINNER, WALL)
         return _Search(
             lowest=lowest,
-            start=jnp.where(thick, found.parameters, jnp.where(stopped, problem.start, start)),
-            wall=jnp.where(thick, thinner, jnp.where(stopped, _THICKEST, WALL)),
+            start=xp.where(thick, found.parameters, xp.where(stopped, problem.start, start)),
+            wall=xp.where(thick, thinner, xp.where(stopped, _THICKEST, WALL)),
             tries=state.tries + 1,
-            goes_on=jnp.where(thick, converged, stopped | (changed & suspicious)),
+            goes_on=xp.where(thick, converged, stopped | (changed & suspicious)),
         )
 
-    shapes = jax.eval_shape(partial(minimise, structure), problem)
-    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    none, number = xp.zeros_like(problem.start), xp.zeros((), problem.start.dtype)
+    nothing = Minimum(
+        none, number, none, none, xp.zeros_like(none, bool), np.int64(0), np.int64(0), number
+    )
     begin = _Search(
         lowest=nothing,
         start=problem.start,
-        wall=jnp.full_like(nothing.deviance, WALL),
-        tries=jnp.zeros((), int),
-        goes_on=jnp.ones((), bool),
+        wall=xp.full_like(number, WALL),
+        tries=np.int64(0),
+        goes_on=np.bool_(True),
     )
-    end = jax.lax.while_loop(
-        lambda state: state.goes_on & (state.tries < _TRIES),
-        search,
-        jax.lax.stop_gradient(begin),
+    end = xp.while_loop(
+        lambda state: state.goes_on & (state.tries < _TRIES), search, xp.stop_gradient(begin)
     )
     return end.lowest
 
@@ -108,18 +109,19 @@ def _other_side(
     """The point with one systematic on its other side, and whether to try a fit from there."""
     bends = problem.terms.bending
     if not len(bends):
-        return found.parameters, jnp.zeros((), bool)
+        return found.parameters, np.bool_(False)
     here = found.parameters[bends]
-    there = -jnp.sign(here) * jnp.maximum(jnp.abs(here), 1.0)
-    there = jnp.clip(there, problem.lower[bends], problem.upper[bends])
-    expected = found.curvature[bends] * jnp.square(there - here) / 2
-    points = jax.vmap(found.parameters.at[bends].set)(
-        jnp.where(jnp.eye(len(bends), dtype=bool), there, here)
+    there = -xp.sign(here) * xp.maximum(xp.abs(here), 1.0)
+    there = xp.clip(there, problem.lower[bends], problem.upper[bends])
+    expected = found.curvature[bends] * xp.square(there - here) / 2
+    points = xp.each(
+        partial(xp.put, found.parameters, bends),
+        xp.where(xp.eye(len(bends), dtype=bool), there, here),
     )
-    rise = jax.vmap(partial(deviance, structure, problem))(points) - found.deviance
+    rise = xp.each(partial(deviance, structure, problem), points) - found.deviance
     asked = ~found.held[bends] & (expected > 0)
-    ratio = jnp.where(asked, rise / jnp.where(asked, expected, 1.0), jnp.inf)
-    least = jnp.argmin(ratio)
+    ratio = xp.where(asked, rise / xp.where(asked, expected, 1.0), xp.inf)
+    least = xp.argmin(ratio)
     return points[least], ratio[least] < _SUSPICIOUS
 
 
@@ -145,7 +147,7 @@ def minima(
         return solve(structure, changed, steps=steps)
 
     each = [(problem.data, problem.start, problem.fixed) for problem in problems]
-    found = in_batches(one, *(jnp.stack(parts) for parts in zip(*each, strict=True)))
+    found = in_batches(one, *(xp.stack(parts) for parts in zip(*each, strict=True)))
     return [jax.tree.map(lambda part, i=i: part[i], found) for i in range(len(problems))]
 
 
@@ -154,7 +156,7 @@ def lower(one: Minimum, other: Minimum) -> Minimum:
     converged = other.status == Status.CONVERGED
     better = other.deviance < one.deviance - 1e-9
     takes_over = converged & (better | (one.status != Status.CONVERGED))
-    return jax.tree.map(partial(jnp.where, takes_over), other, one)
+    return xp.select(takes_over, other, one)
 
 
 def implicit(structure: Structure, problem: Problem, found: Minimum) -> Parameters:
@@ -165,17 +167,17 @@ def implicit(structure: Structure, problem: Problem, found: Minimum) -> Paramete
     """
     point = _point(problem, found)
     here = expand(structure, problem, point)
-    known = jax.lax.stop_gradient(here)
+    known = xp.stop_gradient(here)
     # After too few steps the point need not be where the second derivatives are positive; Fisher's
     # information, damped, always is.
-    usable = jnp.isfinite(solve_free(known.hessian, known.slope, ~found.held)).all()
-    damped = known.fisher + 1e-2 * jnp.diag(jnp.diagonal(known.fisher))
-    move = solve_free(jnp.where(usable, known.hessian, damped), here.slope, ~found.held)
+    usable = xp.isfinite(solve_free(known.hessian, known.slope, ~found.held)).all()
+    damped = known.fisher + 1e-2 * xp.diag(xp.diagonal(known.fisher))
+    move = solve_free(xp.where(usable, known.hessian, damped), here.slope, ~found.held)
     # A step that the fit would have refused carries the derivative, and is not taken.
     taken = here.slope @ move < 1e-5
-    move = jnp.where(taken, move, move - jax.lax.stop_gradient(move))
-    inside = jnp.clip(point - move, problem.lower, problem.upper)
-    return jnp.where(problem.fixed, point, inside)
+    move = xp.where(taken, move, move - xp.stop_gradient(move))
+    inside = xp.clip(point - move, problem.lower, problem.upper)
+    return xp.where(problem.fixed, point, inside)
 
 
 def best_fit(
@@ -192,14 +194,14 @@ def envelope(structure: Structure, problem: Problem, found: Minimum) -> Float[Ar
 
 
 def _point(problem: Problem, found: Minimum) -> Parameters:
-    return jnp.where(problem.fixed, problem.start, jax.lax.stop_gradient(found.parameters))
+    return xp.where(problem.fixed, problem.start, xp.stop_gradient(found.parameters))
 
 
 def worst(*status: Int[Array, ""]) -> Int[Array, ""]:
     """The first that is not CONVERGED."""
     result = status[0]
     for other in status[1:]:
-        result = jnp.where(result == Status.CONVERGED, other, result)
+        result = xp.where(result == Status.CONVERGED, other, result)
     return result
 
 
@@ -209,6 +211,6 @@ def in_batches(function: Any, *arrays: Any) -> Any:
     On a CPU one after the other: what a fit works on stays in the cache, its matrices are products
     that BLAS is good at, and none waits for the slowest.
     """
-    if jax.default_backend() != "cpu":
-        return jax.vmap(function)(*arrays)
-    return jax.lax.map(lambda each: function(*each), arrays)
+    if xp.in_jax(*jax.tree.leaves(arrays)) and jax.default_backend() != "cpu":
+        return xp.each(function, *arrays)
+    return xp.one_by_one(function, *arrays)

@@ -3,14 +3,16 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 from jaxtyping import Bool, Float
 
 from difftune.errors import DifftuneError, InputError
 from difftune.histfactory import Model
+from difftune.histfactory import arrays as xp
 from difftune.histfactory import rates as likelihood
+from difftune.histfactory.arrays import AnyArray as Array
 from difftune.histfactory.precision import traced
 from difftune.histfactory.structure import Structure
 from difftune.inference.minima import in_batches
@@ -164,27 +166,31 @@ def poi_index(model: Model, what: str) -> int:
 
 def make_problem(model: Model, data: Float[Array, "*batch data"], given: Limits) -> Problem:
     """What the solver needs of a model, data, and limits of the parameters."""
-    terms = likelihood.terms(model.structure, jnp.asarray(model.numbers))
+    if xp.in_jax(model.numbers, data):
+        numbers, given = jax.tree.map(jnp.asarray, (model.numbers, given))
+    else:
+        numbers = model.numbers
+    terms = likelihood.terms(model.structure, numbers)
     return Problem(
         terms=terms,
         data=data,
-        start=jnp.asarray(given.start),
-        lower=jnp.asarray(given.lower),
-        upper=jnp.asarray(given.upper),
-        fixed=terms.fixed | jnp.asarray(given.fixed),
+        start=given.start,
+        lower=given.lower,
+        upper=given.upper,
+        fixed=terms.fixed | given.fixed,
     )
 
 
 def over(function: Any, model: Model, data: Float[Array, "*batch data"], given: Limits) -> Any:
     """Applies a function of a problem over a leading axis of data, of the numbers, or of both."""
-    numbers = jnp.asarray(model.numbers)
+    numbers = model.numbers
     if numbers.ndim == 1:
         # What follows from the numbers alone is computed once.
         problem = make_problem(model, data, given)
         if data.ndim == 1:
             return function(problem)
         return in_batches(lambda one: function(problem._replace(data=one)), data)
-    data = jnp.broadcast_to(data, (len(numbers), data.shape[-1]))
+    data = xp.broadcast_to(data, (len(numbers), data.shape[-1]))
 
     def one(values: Array, counts: Array) -> Any:
         return function(make_problem(model.replace(numbers=values, observed=None), counts, given))

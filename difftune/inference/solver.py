@@ -12,12 +12,11 @@ from enum import IntEnum
 from functools import partial
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
-from jax import Array
-from jax.scipy.linalg import cho_factor, cho_solve
+import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from difftune.histfactory import arrays as xp
+from difftune.histfactory.arrays import AnyArray as Array
 from difftune.histfactory.poisson import excess
 from difftune.histfactory.rates import (
     Terms,
@@ -118,10 +117,10 @@ def _excess(
     """-ln Poisson(count | rate) less its least value; infinite where it is not defined."""
     # Not "count > 0": NaN must not count as nothing, and so pass unseen.
     there, allowed = ~(count == 0), rate > 0
-    n, x = jnp.where(there, count, 1.0), jnp.where(allowed, rate, 1.0)
+    n, x = xp.where(there, count, 1.0), xp.where(allowed, rate, 1.0)
     term = excess(n, x)
-    empty = jnp.where(allowed, rate - wall * jnp.log(x), jnp.where(rate < 0, jnp.inf, 0.0))
-    return jnp.where(there, jnp.where(allowed, term, jnp.inf), empty)
+    empty = xp.where(allowed, rate - wall * xp.log(x), xp.where(rate < 0, xp.inf, 0.0))
+    return xp.where(there, xp.where(allowed, term, xp.inf), empty)
 
 
 def deviance(structure: Structure, problem: Problem, parameters: Parameters) -> Float[Array, ""]:
@@ -139,12 +138,12 @@ def _deviance(
     main, auxiliary = problem.data[: structure.n_bins], problem.data[structure.n_bins :]
     poisson = structure.layout.poisson
     mean = expected_auxiliary(structure, problem.terms, parameters)
-    result = jnp.sum(_excess(main, expected, problem.wall))
+    result = xp.sum(_excess(main, expected, problem.wall))
     if poisson.any():
-        result = result + jnp.sum(_excess(auxiliary[poisson], mean[poisson], problem.wall))
+        result = result + xp.sum(_excess(auxiliary[poisson], mean[poisson], problem.wall))
     if not poisson.all():
         pull = (auxiliary[~poisson] - mean[~poisson]) / problem.terms.scale[~poisson]
-        result = result + jnp.sum(jnp.square(pull)) / 2
+        result = result + xp.sum(xp.square(pull)) / 2
     return result
 
 
@@ -179,17 +178,17 @@ def expand(structure: Structure, problem: Problem, parameters: Parameters) -> Ex
     mean = expected_auxiliary(structure, given, parameters)
     # Poisson: the mean is τ γ; Gaussian: the mean is the parameter.
     d_count, exact_count, safe_count = _poisson_weights(auxiliary, mean, problem.wall)
-    variance = jnp.square(given.scale)
-    slope = jnp.where(layout.poisson, d_count * given.scale, (mean - auxiliary) / variance)
+    variance = xp.square(given.scale)
+    slope = xp.where(layout.poisson, d_count * given.scale, (mean - auxiliary) / variance)
     where = layout.auxiliary
 
-    def constraint(weight: Float[Array, " auxiliary"]) -> Float[Array, "parameters parameters"]:
-        weight = jnp.where(layout.poisson, weight * variance, 1 / variance)
-        return jnp.diag(jnp.zeros_like(parameters).at[where].add(weight, unique_indices=True))
+    def constraint(weight: Array) -> Array:
+        weight = xp.where(layout.poisson, weight * variance, 1 / variance)
+        return xp.diag(xp.add_at(xp.zeros_like(parameters), where, weight, unique=True))
 
     return Expansion(
         value=value,
-        slope=(at.first @ d_main).at[where].add(slope, unique_indices=True),
+        slope=xp.add_at(at.first @ d_main, where, slope, unique=True),
         fisher=(at.first * safe) @ at.first.T + constraint(safe_count),
         hessian=(at.first * exact) @ at.first.T + at.second(d_main) + constraint(exact_count),
     )
@@ -199,10 +198,10 @@ def _poisson_weights(
     count: Float[Array, " n"], rate: Float[Array, " n"], wall: Float[Array, ""] | float
 ) -> tuple[Float[Array, " n"], Float[Array, " n"], Float[Array, " n"]]:
     """First and second derivative in the rate, and a second one for far from the minimum."""
-    inverse = jnp.where(rate > 0, 1 / jnp.where(rate > 0, rate, 1.0), 0.0)
-    ratio = jnp.where(count == 0, wall, count) * inverse
+    inverse = xp.where(rate > 0, 1 / xp.where(rate > 0, rate, 1.0), 0.0)
+    ratio = xp.where(count == 0, wall, count) * inverse
     # Where nothing is observed the deviance is linear: a vanishing rate weighs nothing.
-    safe = jnp.where(rate > 1e-9, (1 + jnp.minimum(ratio, 10.0)) * inverse / 2, 0.0)
+    safe = xp.where(rate > 1e-9, (1 + xp.minimum(ratio, 10.0)) * inverse / 2, 0.0)
     return 1 - ratio, ratio * inverse, safe
 
 
@@ -237,77 +236,77 @@ def minimise(
         max_steps: Largest number of steps.
         tolerance: Estimated distance to the minimum in -ln L at which to stop.
     """
-    problem = jax.lax.stop_gradient(problem)
-    start = jnp.where(
-        problem.fixed, problem.start, jnp.clip(problem.start, problem.lower, problem.upper)
+    problem = xp.stop_gradient(problem)
+    start = xp.where(
+        problem.fixed, problem.start, xp.clip(problem.start, problem.lower, problem.upper)
     )
     expansion = partial(expand, structure, problem)
 
     def step(state: _State) -> _State:
-        here = jax.lax.cond(state.moved, expansion, lambda _: state.known, state.parameters)
+        here = xp.cond(state.moved, expansion, lambda _: state.known, state.parameters)
         held = _held(problem, state.parameters, here.slope)
 
-        def tried(curvature: Float[Array, "n n"]) -> tuple[Array, Array, Array]:
-            curvature = curvature + state.damping * jnp.diag(jnp.diagonal(here.fisher))
+        def tried(curvature: Array) -> tuple[Array, Array, Array]:
+            curvature = curvature + state.damping * xp.diag(xp.diagonal(here.fisher))
             move, distance = _move(problem, state.parameters, here.slope, curvature, held)
-            there = jnp.clip(state.parameters + move, problem.lower, problem.upper)
-            there = jnp.where(problem.fixed, state.parameters, there)
+            there = xp.clip(state.parameters + move, problem.lower, problem.upper)
+            there = xp.where(problem.fixed, state.parameters, there)
             return there, deviance(structure, problem, there), distance
 
         # Newton's step is right near the minimum; Fisher's leads downwards wherever it starts if
         # it is damped enough. Their cost is little next to that of the derivatives.
-        both = jax.vmap(tried)(jnp.stack([here.hessian, here.fisher]))
+        both = xp.each(tried, xp.stack([here.hessian, here.fisher]))
         # The rounding of the deviance, which grows with the number of events, is no ascent.
-        noise = 1e-12 * (1 + jnp.abs(state.value))
-        newton = both[1][0] <= jnp.fmin(both[1][1], state.value) + noise
-        there, value, distance = (jnp.where(newton, each[0], each[1]) for each in both)
+        noise = 1e-12 * (1 + xp.abs(state.value))
+        newton = both[1][0] <= xp.fmin(both[1][1], state.value) + noise
+        there, value, distance = (xp.where(newton, each[0], each[1]) for each in both)
         better = value <= state.value + noise
         # Newton's steps square the distance: after a short one that made much of the way to it
         # there is nothing left to look for.
         near = (distance <= tolerance) | ((distance <= 1e-6) & (distance <= 1e-2 * state.distance))
-        softer = jnp.where(state.damping > 1e-4, state.damping / 10, 0.0)
+        softer = xp.where(state.damping > 1e-4, state.damping / 10, 0.0)
         return _State(
-            parameters=jnp.where(better, there, state.parameters),
-            value=jnp.where(better, value, state.value),
+            parameters=xp.where(better, there, state.parameters),
+            value=xp.where(better, value, state.value),
             known=here,
             moved=better,
-            damping=jnp.where(better, softer, jnp.maximum(state.damping * 10, 1e-4)),
-            distance=jnp.where(better, distance, state.distance),
+            damping=xp.where(better, softer, xp.maximum(state.damping * 10, 1e-4)),
+            distance=xp.where(better, distance, state.distance),
             done=better & newton & (state.damping == 0) & near,
             steps=state.steps + 1,
-            stuck=jnp.where(better, 0, state.stuck + 1),
+            stuck=xp.where(better, 0, state.stuck + 1),
         )
 
-    def unless_done(_: Int[Array, ""], state: _State) -> _State:
-        return jax.tree.map(partial(jnp.where, state.done), state, step(state))
+    def unless_done(state: _State) -> _State:
+        return xp.select(state.done, state, step(state))
 
     first = deviance(structure, problem, start)
-    shapes = jax.eval_shape(expansion, start)
+    square = xp.zeros((len(start), len(start)), start.dtype)
     state = _State(
         parameters=start,
         value=first,
-        known=jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes),
-        moved=jnp.ones((), bool),
-        damping=jnp.zeros_like(first),
-        distance=jnp.full_like(first, jnp.inf),
-        done=~jnp.isfinite(first),
-        steps=jnp.zeros((), int),
-        stuck=jnp.zeros((), int),
+        known=Expansion(xp.zeros_like(first), xp.zeros_like(start), square, square),
+        moved=np.bool_(True),
+        damping=xp.zeros_like(first),
+        distance=xp.full_like(first, xp.inf),
+        done=~xp.isfinite(first),
+        steps=np.int64(0),
+        stuck=np.int64(0),
     )
     if steps is None:
-        state = jax.lax.while_loop(
+        state = xp.while_loop(
             lambda at: ~at.done & (at.steps < max_steps) & (at.stuck < 40), step, state
         )
     else:
-        state = jax.lax.fori_loop(0, steps, unless_done, state)
-    status = jnp.where(state.done, Status.CONVERGED, Status.TOO_MANY_STEPS)
+        state = xp.repeat(steps, unless_done, state)
+    status = xp.where(state.done, int(Status.CONVERGED), int(Status.TOO_MANY_STEPS))
     return Minimum(
         parameters=state.parameters,
         deviance=state.value,
         slope=state.known.slope,
-        curvature=jnp.diagonal(state.known.hessian),
+        curvature=xp.diagonal(state.known.hessian),
         held=_held(problem, state.parameters, state.known.slope),
-        status=jnp.where(jnp.isfinite(first), status, Status.NOT_FINITE),
+        status=xp.where(xp.isfinite(first), status, int(Status.NOT_FINITE)),
         steps=state.steps,
         distance=state.distance,
     )
@@ -334,12 +333,16 @@ def _move(
     Where the step crosses a bound it ends there, and the others are solved for again.
     """
     move = solve_free(curvature, -slope, ~held)
-    distance = -jnp.sum(jnp.where(held, 0.0, slope) * move) / 2
+    distance = -xp.sum(xp.where(held, 0.0, slope) * move) / 2
     target = parameters + move
     stopped = ~held & ((target < problem.lower) | (target > problem.upper))
-    shift = jnp.where(stopped, jnp.clip(target, problem.lower, problem.upper) - parameters, 0.0)
-    rest = solve_free(curvature, -(slope + curvature @ shift), ~(held | stopped))
-    return jnp.where(stopped.any(), jnp.where(stopped, shift, rest), move), distance
+    shift = xp.where(stopped, xp.clip(target, problem.lower, problem.upper) - parameters, 0.0)
+
+    def around_them() -> Parameters:
+        rest = solve_free(curvature, -(slope + curvature @ shift), ~(held | stopped))
+        return xp.where(stopped, shift, rest)
+
+    return xp.cond(stopped.any(), around_them, lambda: move), distance
 
 
 def solve_free(
@@ -354,12 +357,12 @@ def solve_free(
         right: Right-hand side.
         free: Which parameters take part.
     """
-    diagonal = jnp.diagonal(curvature)
-    scale = jax.lax.rsqrt(jnp.where(free & (diagonal > 0), diagonal, 1.0))
+    diagonal = xp.diagonal(curvature)
+    scale = 1 / xp.sqrt(xp.where(free & (diagonal > 0), diagonal, 1.0))
     pair = free[:, None] & free[None, :]
-    matrix = jnp.where(pair, curvature * scale[:, None] * scale[None, :], 0.0)
-    eye = jnp.eye(len(free), dtype=matrix.dtype)
+    matrix = xp.where(pair, curvature * scale[:, None] * scale[None, :], 0.0)
+    eye = xp.eye(len(free), dtype=matrix.dtype)
     # 1e-13 lets a direction without any information stay where it is.
-    matrix = matrix + eye * (jnp.where(free, 0.0, 1.0) + 1e-13)
-    solved = cho_solve(cho_factor(matrix, lower=True), jnp.where(free, right * scale, 0.0))
-    return jnp.where(free, solved * scale, 0.0)
+    matrix = matrix + eye * (xp.where(free, 0.0, 1.0) + 1e-13)
+    solved = xp.solve_positive(matrix, xp.where(free, right * scale, 0.0))
+    return xp.where(free, solved * scale, 0.0)

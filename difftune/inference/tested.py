@@ -10,17 +10,16 @@ A test asks how far the best fit is from a value, so bounds that are made for a 
 """
 
 import logging
-from functools import partial
 from typing import Any, Literal
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 from jaxtyping import Float, Int
 
 from difftune.errors import InputError
 from difftune.histfactory import Model
+from difftune.histfactory import arrays as xp
+from difftune.histfactory.arrays import AnyArray as Array
 from difftune.histfactory.precision import traced
 from difftune.histfactory.structure import Structure
 from difftune.inference.problems import Bounds, Fixed, Limits, limits, poi_index
@@ -134,11 +133,11 @@ def for_test(
     """
     index = structure.poi_index or 0
     low = problem.lower[index]
-    low = {"qtilde": jnp.zeros_like(low), "q": low, "q0": jnp.minimum(low, mu)}[test_stat]
+    low = {"qtilde": xp.zeros_like(low), "q": low, "q0": xp.minimum(low, mu)}[test_stat]
     return problem._replace(
-        lower=problem.lower.at[index].set(low),
-        upper=problem.upper.at[index].set(jnp.inf),
-        fixed=problem.fixed.at[index].set(False),
+        lower=xp.put(problem.lower, index, low),
+        upper=xp.put(problem.upper, index, np.inf),
+        fixed=xp.put(problem.fixed, index, False),
     )
 
 
@@ -151,7 +150,7 @@ def contains(free: Minimum, inner: Minimum) -> Minimum:
     """
     both = (free.status == Status.CONVERGED) & (inner.status == Status.CONVERGED)
     missed = both & (inner.deviance < free.deviance - 1e-9)
-    return jax.tree.map(partial(jnp.where, missed), inner, free)
+    return xp.select(missed, inner, free)
 
 
 def never_negative(
@@ -163,15 +162,15 @@ def never_negative(
         q: -2 ln of the ratio of the likelihood at a tested value to the largest one.
         best: -ln of the largest one, for the size of rounding.
     """
-    allowed = _TOLERANCE + 1e-10 * jnp.abs(best)
-    status = jnp.where(q < -allowed, int(Status.NEGATIVE), int(Status.CONVERGED))
-    return jnp.maximum(q, 0.0), status
+    allowed = _TOLERANCE + 1e-10 * xp.abs(best)
+    status = xp.where(q < -allowed, int(Status.NEGATIVE), int(Status.CONVERGED))
+    return xp.maximum(q, 0.0), status
 
 
 def outside(problem: Problem, structure: Structure, test_stat: str, mu: Array) -> Int[Array, ""]:
     """A status for values that q may not test."""
     below = (test_stat == "q") & (mu < problem.lower[structure.poi_index or 0])
-    return jnp.where(below, int(Status.OUTSIDE), int(Status.CONVERGED))
+    return xp.where(below, int(Status.OUTSIDE), int(Status.CONVERGED))
 
 
 def warn_of_bounds(what: str, name: str, best: Any, given: Limits, index: int) -> None:
