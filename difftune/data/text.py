@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from difftune.data.arrow import columns_of, kind_of
+from difftune.data.arrow import DAMAGED, columns_of, kind_of
 from difftune.data.table import Chunk, Table
 from difftune.errors import InputError
 
@@ -88,7 +88,9 @@ def open_text(file: str, where: str) -> Table:
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"{where}: {file!r} cannot be opened as CSV: {error}") from error
+        raise InputError(
+            f"{where}: {file!r} cannot be opened as CSV: {error}. {DAMAGED}"
+        ) from error
     # The first rows cannot promise that integers stay integers, nor that blanks stay blank.
     whole = {f.name for f in schema if _may_be_whole(f, first)}
     types = {f.name: pa.string() if f.name in whole else f.type for f in schema}
