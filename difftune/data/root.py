@@ -101,16 +101,20 @@ def _kind_of_dtype(dtype: np.dtype) -> Kind:
 
 
 def _forms(ntuple: Any) -> Iterator[tuple[str, Any]]:
-    """The awkward form of each field; None for one that uproot cannot read."""
+    """The awkward form of each field, from the metadata; None for one that uproot cannot read."""
+
+    def form(**chosen: Any) -> Any:
+        made = ntuple.to_akform(**chosen)
+        return made[0] if isinstance(made, tuple) else made
+
     names = [field.name for field in ntuple.fields]
     try:
-        none = ntuple.arrays(entry_start=0, entry_stop=0)
-        yield from [(name, none[name].layout.form) for name in names]
+        whole = form()
+        yield from [(name, whole.content(name)) for name in names]
     except Exception:
         for name in names:
             try:
-                none = ntuple.arrays(filter_name=[name], entry_start=0, entry_stop=0)
-                yield name, none[name].layout.form
+                yield name, form(filter_name=[name]).content(name)
             except Exception:
                 yield name, None
 
