@@ -153,7 +153,7 @@ def _layout(head: bytes, error: Callable[[str], InputError]) -> _Layout:
             "pandas.read_csv(..., sep=r'\\s+').to_csv(..., index=False)."
         )
     data = skip + 1
-    if all(_NUMBER.fullmatch(name) for name in names):
+    if 2 * sum(bool(_NUMBER.fullmatch(name)) for name in names) >= len(names):
         above = _fields(lines[skip - 1].strip().lstrip("# "), separator) if skip else []
         if len(above) != len(names):
             raise error(
@@ -178,8 +178,8 @@ def _encoding(head: bytes, error: Callable[[str], InputError]) -> str:
             "is no text: it has bytes that are 0. ROOT, Parquet, Arrow and CSV can be read."
         )
     try:
-        # The last line may end within a character.
-        (head if len(head) < _PEEK else head[: head.rfind(b"\n") + 1]).decode()
+        # What follows the last whole line may end within a character.
+        head[: head.rfind(b"\n") + 1].decode()
     except UnicodeDecodeError:
         return "latin-1"
     return "utf-8"
