@@ -123,9 +123,9 @@ seeds = 3
 """
 
 
-def write(folder: Path, text: str) -> Path:
+def write(folder: Path, text: str, encoding: str = "utf-8") -> Path:
     file = folder / "analysis.toml"
-    file.write_text(text)
+    file.write_text(text, encoding=encoding)
     return file
 
 
@@ -277,7 +277,7 @@ WRONG = {
     "list for a section": (minimal(samples=[3, 4]), r"samples.0 = 3: .*valid dictionary"),
     "one of two types": (
         data(missing="none"),
-        r"data.missing = 'none': .*valid number",
+        r"data.missing: 'none' is neither a number, nor a list .* by column",
     ),
     "too small": (
         minimal(training={"batch_size": 0}),
@@ -324,6 +324,17 @@ WRONG = {
         minimal(space={"l2": {"uniform": [0, 1]}}, hyperparameters={"l2": 0.1}),
         r"'l2' stands in \[space\] and in \[hyperparameters\]\.",
     ),
+    "missing of a column": (
+        data(missing={"a": [1, "x"]}),
+        r"data.missing: .* is neither a number, nor a list of numbers, nor a table",
+    ),
+    "missing is no number": (data(missing=True), r"data.missing: True is neither a number"),
+    "event number": (
+        data(event_number=["run", 2]),
+        r"data.event_number: \['run', 2\] is neither the name of a column nor a list",
+    ),
+    "no event number": (data(event_number=[]), r"data.event_number: \[\] is neither"),
+    "duplicates": (data(duplicates="refused"), r"'allow'. Did you mean 'refuse'\?"),
     "folds shared": (data(test_folds=[3]), r"data: validation_folds and test_folds must not share"),
     "no such fold": (data(test_folds=[7]), r"data: fold 7 does not exist: folds go from 0 to 4\."),
     "no fold left": (data(test_folds=[0, 1, 2, 4]), r"data: no fold is left to train on\."),
@@ -367,6 +378,11 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path):
         load(tmp_path)
     with pytest.raises(InputError, match=r"analysis.toml cannot be read: .*line 2"):
         load(write(tmp_path, "[data]\nfeatures = = 3\n"))
+    with pytest.raises(InputError, match=r"analysis.toml cannot be read: .*Save it as UTF-8"):
+        load(write(tmp_path, "x = 'é'\n", encoding="latin-1"))
+    for text in ("x = " + "[" * 5000, "x = " + "1" * 5000):
+        with pytest.raises(InputError, match=r"analysis.toml cannot be read: "):
+            load(write(tmp_path, text))
     (tmp_path / "config.json").write_text('{"data": ')
     with pytest.raises(InputError, match=r"config.json cannot be read: .*line 1"):
         load(tmp_path / "config.json")

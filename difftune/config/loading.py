@@ -30,7 +30,9 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Config:
     try:
         text = path.read_text(encoding="utf-8-sig")
         raw = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} cannot be read: {error}. Save it as UTF-8.") from None
+    except (ValueError, RecursionError, OSError) as error:
         raise InputError(f"{path} cannot be read: {error}.") from None
     if not isinstance(raw, dict):
         raise InputError(f"{path} cannot be read: it holds a {type(raw).__name__}, not sections.")
@@ -63,7 +65,7 @@ def _apply(raw: dict[str, Any], override: str) -> None:
         raise InputError(f"--set {override!r}: write section.key=value.")
     try:
         parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         parsed = value.strip()
     *sections, last = key.strip().split(".")
     for section in sections:

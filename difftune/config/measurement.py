@@ -1,8 +1,8 @@
 """Tables of the analysis file on what is measured: events, processes, uncertainties, the fit."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from difftune.config.section import Count, Name, Positive, Section
 
@@ -18,7 +18,7 @@ class Data(Section):
     weight: str = "1"
     """Expression for the weight of a simulated event, in expected events: the weights of a
     sample add up to its expected yield."""
-    event_number: str | Annotated[list[str], Field(min_length=1)] | None = None
+    event_number: str | list[str] | None = None
     """Column (or expression) that tells events apart; its value modulo `folds` is the
     fold. Or a list of columns that do so together, as `["run", "lumi", "event"]`. Without it the
     running number in the sample decides, and systematics of the type `tree` are refused."""
@@ -45,6 +45,29 @@ class Data(Section):
     """Folds that choices rest on: scores, early stopping, hyperparameters."""
     test_folds: Annotated[list[int], Field(min_length=1)] = [4]
     """Folds that the result rests on."""
+
+    @field_validator("missing", mode="before")
+    @classmethod
+    def _check_missing(cls, value: Any) -> Any:
+        values = value.values() if isinstance(value, dict) else [value]
+        numbers = [n for one in values for n in (one if isinstance(one, list) else [one])]
+        if value is not None and not all(type(number) in (int, float) for number in numbers):
+            raise ValueError(
+                f"{value!r} is neither a number, nor a list of numbers, nor a table of these by "
+                "column, as in { charge = -9 } (nan is a number)"
+            )
+        return value
+
+    @field_validator("event_number", mode="before")
+    @classmethod
+    def _check_event_number(cls, value: Any) -> Any:
+        names = value if isinstance(value, list) else [value]
+        if value is not None and not (names and all(isinstance(name, str) for name in names)):
+            raise ValueError(
+                f"{value!r} is neither the name of a column nor a list of names, as in "
+                '["run", "event"]'
+            )
+        return value
 
     @model_validator(mode="after")
     def _check_folds(self) -> "Data":

@@ -12,6 +12,8 @@ from difftune.data.compiling import Kind
 from difftune.data.table import Chunk, Table
 from difftune.errors import InputError
 
+DAMAGED = "If it is one, it is damaged or cut short: copy it again."
+
 
 def open_parquet(file: str, where: str) -> Table:
     """The metadata of a Parquet file.
@@ -24,7 +26,9 @@ def open_parquet(file: str, where: str) -> Table:
             schema, rows = handle.schema_arrow, handle.metadata.num_rows
         paths = _paths(schema)
     except Exception as error:
-        raise InputError(f"{where}: {file!r} cannot be opened as Parquet: {error}") from error
+        raise InputError(
+            f"{where}: {file!r} cannot be opened as Parquet: {error}. {DAMAGED}"
+        ) from error
 
     def read(columns: Sequence[str], step: int) -> Iterator[Chunk]:
         # Where the file has checksums, damage is found.
@@ -48,7 +52,9 @@ def open_arrow(file: str, where: str) -> Table:
             paths = _paths(reader.schema)
             rows = sum(batch.num_rows for batch in _each(reader))
     except Exception as error:
-        raise InputError(f"{where}: {file!r} cannot be opened as Arrow file: {error}") from error
+        raise InputError(
+            f"{where}: {file!r} cannot be opened as Arrow file: {error}. {DAMAGED}"
+        ) from error
 
     def read(columns: Sequence[str], step: int) -> Iterator[Chunk]:
         start = 0

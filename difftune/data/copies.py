@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Int, UInt64
 
 from difftune.data.collect import Collection
-from difftune.data.events import mixed
+from difftune.data.keys import mixed
 from difftune.data.plan import Request
 from difftune.data.program import Piece
 from difftune.data.variations import TreeVariation

@@ -9,10 +9,11 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Float64, Int32, Int64, Integer, UInt64
+from jaxtyping import Bool, Float, Float32, Float64, Int32, Integer, Shaped
 
 from difftune.arguments import takes
 from difftune.data.given import PROCESS
+from difftune.data.keys import fold_of, key_of, running_number
 from difftune.data.pytree import register
 from difftune.data.variations import Direction, Files
 from difftune.errors import InputError, nearest
@@ -119,7 +120,7 @@ class Events:
         *,
         feature_names: Sequence[str],
         processes: Sequence[Process],
-        event_number: Integer[Array, " events"] | Integer[Array, "events columns"] | None = None,
+        event_number: Shaped[Array, "numbers *columns"] | None = None,
         folds: int = 5,
         variations: Mapping[str, Any] | None = None,
     ) -> "Events":
@@ -164,6 +165,10 @@ class Events:
             _check_finite(f"feature {name!r}", x[:, i], missing=True)
         _check_finite("weight", w)
         numbers = running_number(index) if event_number is None else np.asarray(event_number)
+        if numbers.dtype.kind not in "iu":
+            raise InputError(
+                f"event_number is of the type {numbers.dtype}: give whole numbers, such as int64."
+            )
         if numbers.ndim == 2:
             numbers = key_of(list(numbers.T))
         if numbers.shape != index.shape:
@@ -301,46 +306,6 @@ class Events:
     def _with_role(self, *roles: Role) -> "Events":
         wanted = [i for i, p in enumerate(self.processes) if p.role in roles]
         return self.select(lambda e: np.isin(np.asarray(e.process), wanted))
-
-
-def key_of(columns: Sequence[Integer[Array, " events"]]) -> Int64[np.ndarray, " events"]:
-    """One number, 0 or larger, for a key of several columns, such as run, section and event.
-
-    The bits are mixed, so that the numbers spread evenly over folds whatever the columns are. Two
-    of ten million keys share a number with a probability of some 1e-5.
-    """
-    key = np.zeros(len(columns[0]), np.uint64)
-    for column in columns:
-        key = mixed(key ^ np.asarray(column).astype(np.uint64))
-    return (key >> np.uint64(1)).astype(np.int64)
-
-
-def mixed(numbers: UInt64[np.ndarray, " n"]) -> UInt64[np.ndarray, " n"]:
-    """A one-to-one map in which each bit depends on all: the generator SplitMix64.
-
-    Steele, Lea and Flood, doi:10.1145/2660193.2660195.
-    """
-    n = numbers + np.uint64(0x9E3779B97F4A7C15)
-    n = (n ^ (n >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    n = (n ^ (n >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return n ^ (n >> np.uint64(31))
-
-
-def fold_of(numbers: Integer[Array, " events"], folds: int) -> Int32[np.ndarray, " events"]:
-    """The fold of each event: its number modulo the number of folds."""
-    if folds < 1:
-        raise InputError(f"folds = {folds}: at least 1 is needed.")
-    return (np.asarray(numbers) % folds).astype(np.int32)
-
-
-def running_number(process: Integer[Array, " events"]) -> Integer[np.ndarray, " events"]:
-    """0, 1, 2, ... within each process."""
-    order = np.argsort(process, kind="stable")
-    sizes = np.bincount(process)
-    first = np.repeat(np.cumsum(sizes) - sizes, sizes)
-    numbers = np.empty(len(process), np.int64)
-    numbers[order] = np.arange(len(process)) - first
-    return numbers
 
 
 def check_distinct(what: str, names: Sequence[str]) -> None:

@@ -78,4 +78,6 @@ def _numbers(value: Sentinels, name: str) -> tuple[float, ...]:
         if isinstance(number, bool) or not isinstance(number, int | float):
             of = f" of {name!r}" if name else ""
             raise InputError(f"missing{of} = {number!r} is not a number (nan is one).")
+        if isinstance(number, int) and abs(number) > 2**1000:
+            raise InputError(f"missing: an integer of {number.bit_length()} bits is in no column.")
     return tuple(float(number) for number in values)

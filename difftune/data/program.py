@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from difftune.data.events import key_of
 from difftune.data.expressions import Expression, column
+from difftune.data.keys import key_of
 from difftune.data.names import Names, Values
 from difftune.data.variations import Direction
 from difftune.errors import InputError, nearest

@@ -30,7 +30,8 @@ def open_root(file: str, tree: str | None, where: str) -> Table:
     except Exception as error:
         reason = (str(error).strip().splitlines() or [""])[0]
         raise InputError(
-            f"{where}: {file!r} cannot be opened as ROOT file: {type(error).__name__}: {reason}"
+            f"{where}: {file!r} cannot be opened as ROOT file: {type(error).__name__}: {reason}. "
+            "If it is one, it is damaged or cut short: copy it again."
         ) from error
 
     def read(columns: Sequence[str], step: int) -> Iterator[Chunk]:
@@ -100,13 +101,22 @@ def _kind_of_dtype(dtype: np.dtype) -> Kind:
 
 
 def _forms(ntuple: Any) -> Iterator[tuple[str, Any]]:
-    """The awkward form of each field that uproot can read."""
-    for field in ntuple.fields:
-        try:
-            none = ntuple.arrays(filter_name=[field.name], entry_start=0, entry_stop=0)
-            yield field.name, none[field.name].layout.form
-        except Exception:
-            yield field.name, None
+    """The awkward form of each field, from the metadata; None for one that uproot cannot read."""
+
+    def form(**chosen: Any) -> Any:
+        made = ntuple.to_akform(**chosen)
+        return made[0] if isinstance(made, tuple) else made
+
+    names = [field.name for field in ntuple.fields]
+    try:
+        whole = form()
+        yield from [(name, whole.content(name)) for name in names]
+    except Exception:
+        for name in names:
+            try:
+                yield name, form(filter_name=[name]).content(name)
+            except Exception:
+                yield name, None
 
 
 def _kinds_of_form(name: str, form: Any) -> dict[str, Kind]:

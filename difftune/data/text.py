@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from difftune.data.arrow import columns_of, kind_of
+from difftune.data.arrow import DAMAGED, columns_of, kind_of
 from difftune.data.table import Chunk, Table
 from difftune.errors import InputError
 
@@ -88,7 +88,9 @@ def open_text(file: str, where: str) -> Table:
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"{where}: {file!r} cannot be opened as CSV: {error}") from error
+        raise InputError(
+            f"{where}: {file!r} cannot be opened as CSV: {error}. {DAMAGED}"
+        ) from error
     # The first rows cannot promise that integers stay integers, nor that blanks stay blank.
     whole = {f.name for f in schema if _may_be_whole(f, first)}
     types = {f.name: pa.string() if f.name in whole else f.type for f in schema}
@@ -151,7 +153,7 @@ def _layout(head: bytes, error: Callable[[str], InputError]) -> _Layout:
             "pandas.read_csv(..., sep=r'\\s+').to_csv(..., index=False)."
         )
     data = skip + 1
-    if all(_NUMBER.fullmatch(name) for name in names):
+    if 2 * sum(bool(_NUMBER.fullmatch(name)) for name in names) >= len(names):
         above = _fields(lines[skip - 1].strip().lstrip("# "), separator) if skip else []
         if len(above) != len(names):
             raise error(
@@ -176,8 +178,8 @@ def _encoding(head: bytes, error: Callable[[str], InputError]) -> str:
             "is no text: it has bytes that are 0. ROOT, Parquet, Arrow and CSV can be read."
         )
     try:
-        # The last line may end within a character.
-        (head if len(head) < _PEEK else head[: head.rfind(b"\n") + 1]).decode()
+        # What follows the last whole line may end within a character.
+        head[: head.rfind(b"\n") + 1].decode()
     except UnicodeDecodeError:
         return "latin-1"
     return "utf-8"

@@ -186,6 +186,8 @@ def arguments(**changes):
         ({"variations": {"a": (np.ones(4) * np.nan, None)}}, "variation 'a': 4 of 4"),
         ({"variations": {"a": (np.ones(3), None)}}, "variation 'a': weights"),
         ({"folds": 0}, "folds = 0"),
+        ({"event_number": np.arange(3)}, r"event_number \(3,\) does not fit: there are 4 events"),
+        ({"event_number": np.arange(4.0)}, "of the type float64: give whole numbers"),
     ],
 )
 def test_wrong_arrays_are_refused(changes, message):

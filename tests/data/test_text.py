@@ -64,6 +64,7 @@ def test_what_is_plainly_meant_is_read(tmp_path, name, content):
     ("content", "message"),
     [
         (b"1,1.5,2\n2,2.5,3\n", "has no names of columns: its first line is `1,1.5,2`. Put a line"),
+        (b"1,1.5,signal\n2,2.5,top\n", "no names of columns: its first line is `1,1.5,signal`"),
         (UTF8.replace(b",", b"  "), "columns that blanks separate: put commas"),
         (b"", "is empty, it has not one byte"),
         (b"\n# nothing\n", "is empty: it has no line with the names"),

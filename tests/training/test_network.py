@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 from scipy.special import expit, softmax
 
-from difftune.data import Events, FeatureTransform, Process
+from difftune.data import Events, FeatureTransform, Process, read
 from difftune.errors import InputError
 from difftune.models import MLP
 from difftune.training import Blueprint, Ensemble, TrainedNetwork
 from difftune.training import network as network_module
+from difftune.workflow.split import Split
+from difftune.workflow.tuning import Task
+from tests.data.files import columns, write_root
 from tests.training.test_blueprint import Own
 
 NAMES = ("pt", "eta", "mass")
@@ -156,3 +159,39 @@ def test_an_ensemble_is_the_mean_of_its_networks(tmp_path, events, own):
     other = replace(own, feature_names=("pt", "mass", "eta"))
     with pytest.raises(InputError, match=r"network 1 has the features \['pt', 'mass', 'eta'\]"):
         Ensemble((own, other))
+
+
+def test_what_reading_called_missing_is_missing_for_the_network(tmp_path):
+    """From the files, through the task and the folder, to an array that still has -999."""
+    raw = columns(400, 1)
+    raw["jet_pt"][::3] = -999
+    file = write_root(tmp_path / "a.root", signal=raw, ttbar=columns(300, 2))
+    read_events = read(
+        file,
+        processes=[
+            Process(name="s", role="signal", tree="signal"),
+            Process(name="b", tree="ttbar"),
+        ],
+        features=["x", "jet_pt"],
+        event_number="event",
+        missing={"jet_pt": -999},
+    )
+    task = Task(split=Split(events=read_events, validation_folds=(3,), test_folds=(4,)))
+    blueprint = Blueprint(MLP(hidden=(5,)), inputs=2, outputs=1)
+    network = TrainedNetwork(
+        blueprint=blueprint,
+        weights=blueprint.init(jax.random.key(2)),
+        hyperparameters={},
+        transform=task.transform,
+        feature_names=("x", "jet_pt"),
+        signal_process=(1.0, 0.0),
+    )
+    network.save(tmp_path / "network")
+    loaded = TrainedNetwork.load(tmp_path / "network")
+    table = np.stack([raw["x"], raw["jet_pt"].astype(np.float32)], axis=1)
+    table[5, 0] = -999  # a value, for all that is known
+    known = read_events.features[:400].copy()
+    known[5, 0] = -999
+    assert np.isnan(known[::3, 1]).all()
+    for each in (network, loaded):
+        np.testing.assert_array_equal(each.score(table), each.score(known))
