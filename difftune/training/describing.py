@@ -13,12 +13,15 @@ import json
 import os
 import re
 import sys
+import sysconfig
 import types
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
+
+import difftune
 
 Definition = dict[str, Any]
 """What `json` can hold; an object is a mapping whose `"is"` says of which kind it is."""
@@ -27,6 +30,8 @@ PACKAGES = ("difftune", "jax", "jaxlib", "flax", "optax", "numpy")
 """Those whose versions count for every result."""
 
 _FEW = 16
+_PLACES = ("site-packages", "dist-packages", sysconfig.get_path("stdlib"))
+_OWN = os.path.join(os.path.dirname(difftune.__file__), "")
 
 
 def describe(value: Any) -> Any:
@@ -121,8 +126,7 @@ class _Describer:
             inner = getattr(member, "__func__", getattr(member, "fget", member))
             inner = getattr(inner, "func", inner)
             if isinstance(inner, types.FunctionType):
-                # What a decorator generates, as those of dataclasses, follows from the rest.
-                if inner.__code__.co_filename != "<string>":
+                if not _generated(inner):
                     found[name] = self(inner)
             elif not name.startswith("__") and _plain(member):
                 found[name] = self(member)
@@ -166,18 +170,37 @@ def _name(value: Any) -> str:
 def _root(value: Any) -> str:
     if isinstance(value, types.ModuleType):
         return value.__name__.partition(".")[0]
-    return str(getattr(value, "__module__", None) or "builtins").partition(".")[0]
+    return _module(value).partition(".")[0]
 
 
 def _installed(value: Any) -> bool:
     """Whether its code is that of an installed package, or of difftune itself."""
-    root = _root(value)
-    if root == "__main__":
-        return False
-    if root == "difftune" or root in sys.stdlib_module_names or root == "builtins":
-        return True
-    file = getattr(sys.modules.get(root), "__file__", None) or ""
-    return "site-packages" in file or "dist-packages" in file
+    file = _file(value)
+    if file is None:
+        return _root(value) != "__main__"
+    return any(part in file for part in _PLACES) or file.startswith(_OWN)
+
+
+def _file(value: Any) -> str | None:
+    """Where the code is; a file of the user may be called as a module of Python."""
+    if isinstance(value, types.FunctionType):
+        return value.__code__.co_filename
+    if isinstance(value, type):
+        for member in vars(value).values():
+            inner = getattr(member, "__func__", member)
+            if isinstance(inner, types.FunctionType) and not _generated(inner):
+                return inner.__code__.co_filename
+    name = value.__name__ if isinstance(value, types.ModuleType) else _module(value)
+    return getattr(sys.modules.get(name), "__file__", None)
+
+
+def _generated(function: types.FunctionType) -> bool:
+    """Whether a decorator wrote it, as those of dataclasses; it follows from the rest then."""
+    return function.__code__.co_filename == "<string>"
+
+
+def _module(value: Any) -> str:
+    return str(getattr(value, "__module__", None) or "builtins")
 
 
 def _version(value: Any) -> Definition:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 
 logger = logging.getLogger("difftune")
 
-_PATIENCE = 3.0
+_PATIENCE = 2.0
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 
 

@@ -130,6 +130,17 @@ def test_every_round_follows_its_proposal():
     np.testing.assert_array_equal(progress[1].score, expected)
 
 
+def test_numbers_that_are_not_finite_are_no_error_of_jax():
+    """Under `jax_debug_nans` a member that diverges is out, as it is without."""
+    with jax.debug_nans(True), jax.debug_infs(True):
+        found = run(told(*THREE_ROUNDS))
+        assert jax.config.jax_debug_nans
+    expected = run(told(*THREE_ROUNDS))
+    np.testing.assert_array_equal(found.history.score, expected.history.score)
+    assert found.history.status == expected.history.status
+    assert np.isnan(found.history.score).any()
+
+
 def test_ends_early_when_nobody_trains(tmp_path):
     stays = np.full(8, NAMES.index("stays"), float)
     strategy = told(*[(SLOTS, [] if i else SLOTS, stays) for i in range(5)], epochs=1)

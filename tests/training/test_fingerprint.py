@@ -52,10 +52,12 @@ class Own:
 """
 
 
+# A file of the user may be called as a module of Python.
+@pytest.mark.parametrize("name", ["mine", "random"])
 @pytest.mark.parametrize("made", ["loss", "Own", "Own()"])
-def test_code_counts_and_comments_do_not(tmp_path, made):
+def test_code_counts_and_comments_do_not(tmp_path, made, name):
     def of(text):
-        return describe(eval(made, vars(loaded(tmp_path, text))))
+        return describe(eval(made, vars(loaded(tmp_path, text, name))))
 
     first = of(LOSS)
     assert differences(first, of(LOSS)) == []
