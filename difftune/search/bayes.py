@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from difftune.errors import InputError, nearest
+from difftune.files import unwritable
 from difftune.search.proposal import Proposal, Round, Standing, Strategy, fresh
 from difftune.search.space import Category, Choice, Conditional, Dimension, LogUniform, Space
 
@@ -134,8 +135,11 @@ class Optuna(Strategy):
 
         assert self.journal is not None
         path = Path(self.journal)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(JournalFileBackend(str(path)))
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return JournalStorage(JournalFileBackend(str(path)))
+        except OSError as error:
+            raise unwritable(path, error) from error
 
     def _others(self, space: Space, past) -> list[Any]:
         """Trials of the journal that are not of this search.
