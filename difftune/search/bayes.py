@@ -10,6 +10,7 @@ import numpy as np
 
 from difftune.arguments import takes
 from difftune.errors import InputError, nearest
+from difftune.files import unwritable
 from difftune.search.dimensions import (
     Category,
     Choice,
@@ -144,8 +145,11 @@ class Optuna(Strategy):
 
         assert self.journal is not None
         path = Path(self.journal)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(JournalFileBackend(str(path)))
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return JournalStorage(JournalFileBackend(str(path)))
+        except OSError as error:
+            raise unwritable(path, error) from error
 
     def _others(self, space: Space, past) -> list[Any]:
         """Trials of the journal that are not of this search.

@@ -174,7 +174,7 @@ class Epochs:
             if self._on_disk:
                 process = self.data.process
                 pieces = [piece[stratified_order(process[piece], rng)] for piece in pieces]
-            rows = np.concatenate(pieces)
+            rows = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
             yield Part(
                 events=as_batch(self.data, rows, progress),
                 number=rows.astype(np.int32),

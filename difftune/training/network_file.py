@@ -34,9 +34,9 @@ class _Strict(BaseModel):
 
 class _MLP(_Strict):
     hidden: list[Count]
-    activation: str | list[str]
-    normalisation: str
-    dropout: Share
+    activation: str | list[str] = "relu"
+    normalisation: str = "none"
+    dropout: Share = 0.0
 
 
 class _Recipe(_Strict):

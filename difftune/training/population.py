@@ -436,8 +436,6 @@ class Population:
         clock = self._everywhere(Clock(jnp.int32(epoch), jnp.int32(epochs)))
         progress = epoch / max(epochs - 1, 1)
 
-        # JAX lets go of host arrays at a collection: the epoch before would still be there.
-        gc.collect(0)
         # Before the events of the epoch are there: making it takes memory of its own.
         evaluation = self._evaluation
 
@@ -448,6 +446,10 @@ class Population:
                 keys = self._keys(1, epoch, number) if number else own.key
                 seated = self._seated(own._replace(key=keys), order)
                 state = self._train(state, seated, (part, clock))
+            # What was trained on goes before the validation takes memory of its own.
+            jax.block_until_ready(state)
+            del part
+            gc.collect(0)
             return self._finish(state, self._seated(own, order), (evaluation, clock))
 
         running = np.asarray(state.status) == RUNNING
