@@ -14,9 +14,10 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, Float
 
+from difftune.arguments import takes
 from difftune.errors import InputError
 from difftune.selection import gates
-from difftune.selection.study import Networks, Study, Trainer
+from difftune.selection.study import Networks, Study, Trainer, as_study
 from difftune.selection.view import Question, unit_matrix
 
 logger = logging.getLogger("difftune")
@@ -329,6 +330,7 @@ def _log(step: Step) -> None:
     logger.info("selection: %s", step)
 
 
+@takes(study=as_study)
 def eliminate(
     study: Study,
     *,
@@ -381,6 +383,7 @@ def eliminate(
     ).run()
 
 
+@takes(study=as_study)
 def forward(
     study: Study,
     *,
