@@ -78,11 +78,9 @@ def _numbers(who: str, signature: inspect.Signature) -> dict[str, Callable[[Any]
     found = {}
     for name, parameter in signature.parameters.items():
         given = parameter.annotation
-        kinds = set(
-            get_args(given) if isinstance(given, UnionType) else [given][: isinstance(given, type)]
-        )
+        kinds = get_args(given) if isinstance(given, UnionType) else (given,)
         optional = type(None) in kinds
-        kinds -= {type(None)}
+        kinds = tuple(kind for kind in kinds if kind is not type(None))
         single = parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
         if single and kinds and all(kind in (int, float) for kind in kinds):
             found[name] = form(name, integer=kinds == (int,), optional=optional)

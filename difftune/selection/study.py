@@ -61,8 +61,10 @@ class Minus:
 
 def as_events_of(given: Any) -> Events:
     """Events, or those of what has a split of them."""
-    split = getattr(given, "split", given)
-    return as_events(getattr(split, "events", split))
+    for found in (given, getattr(given, "events", None), getattr(given, "split", None)):
+        if isinstance(getattr(found, "events", found), Events):
+            return getattr(found, "events", found)
+    return as_events(given)
 
 
 def as_study(given: Any) -> "Study":

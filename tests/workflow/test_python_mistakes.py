@@ -21,23 +21,31 @@ CASES = {
     "dt.tune(np.zeros((3, 2)))": "dt.Events.from_arrays",
     "dt.tune(None)": "these are no events; give what dt.read",
     "dt.tune()": "missing a required argument: 'events'",
-    "dt.tune(events, strategy=dt.search.PBT())": r"tune\(strategy=...\): there is no such argument.*search",
+    "dt.tune(events, strategy=dt.search.PBT())": (
+        r"tune\(strategy=...\): there is no such argument.*search"
+    ),
     "dt.tune(events, serach='pbt')": "Did you mean 'search'",
     "dt.tune(events, dt.models.MLP())": "too many positional arguments: only events",
     'dt.tune(events, search="pbtt")': "search='pbtt' is unknown. Did you mean 'pbt'.*evolution",
     "dt.tune(events, search=16)": r"search=16 is no strategy; give one such as PBT\(population=16",
-    "dt.tune(events, search=dt.search.Replay)": r"class without brackets; write Replay\(schedule=...\)",
+    "dt.tune(events, search=dt.search.Replay)": (
+        r"class without brackets; write Replay\(schedule=...\)"
+    ),
     "dt.tune(events, search=dt.search.Strategy)": "is a base class",
     "dt.tune(events, space={'dropout': 0.1})": r"hyperparameters=\{'dropout': 0.1\}",
     "dt.tune(events, space={'dropout': (0.0, 0.5)})": r"uniform\(0.0, 0.5\) for all between",
     "dt.tune(events, space=[dt.uniform(0, 1)])": "name what is searched",
     "dt.tune(events, space='dropout')": "name what is searched",
     "dt.tune(events, space={'droput': dt.uniform(0, 0.5)})": "Did you mean 'dropout'",
-    "dt.tune(events, hyperparameters={'dropout': dt.uniform(0, 1)})": "what is searched stands in space",
+    "dt.tune(events, hyperparameters={'dropout': dt.uniform(0, 1)})": (
+        "what is searched stands in space"
+    ),
     "dt.tune(events, hyperparameters={'learning_rate': '0.1'})": "'0.1' is no number",
     "dt.tune(events, hyperparameters={'learning_rate': float('inf')})": "inf is not finite",
     "dt.tune(events, hyperparameters=[('dropout', 0.1)])": "give values by name",
-    "dt.tune(events, model='mlp')": r"model='mlp' makes no network; give a model such as MLP\(hidden",
+    "dt.tune(events, model='mlp')": (
+        r"model='mlp' makes no network; give a model such as MLP\(hidden"
+    ),
     "dt.tune(events, model=(64, 64))": r"write MLP\(hidden=\(64, 64\)\)",
     "dt.tune(events, model=Made(3, 1, rngs=nnx.Rngs(0)))": "this is one network.*model=Made",
     "dt.tune(events, model=Short)": r"is called with \(inputs, outputs, \*, rngs\)",
@@ -45,20 +53,28 @@ CASES = {
     "dt.tune(events, model=dt.models.Alternatives)": r"write Alternatives\(models=...\)",
     "dt.tune(events, objective='cross_entropi')": "Did you mean 'cross_entropy'",
     "dt.tune(events, objective=3)": "objective=3 cannot be called",
-    "dt.tune(events, objective=dt.objectives.Significance)": "is a score, of which larger is better",
-    "dt.tune(events, objective=two)": r"takes \(scores, labels\), but is called with \(scores, batch,",
+    "dt.tune(events, objective=dt.objectives.Significance)": (
+        "is a score, of which larger is better"
+    ),
+    "dt.tune(events, objective=two)": (
+        r"takes \(scores, labels\), but is called with \(scores, batch,"
+    ),
     "dt.tune(events, objective=numpy_loss)": r"cannot be compiled \(.*np.mean\(np.log.*jax.numpy",
-    "dt.tune(events, objective=float_loss)": r"cannot be compiled \(.*float\(.*no float",
+    "dt.tune(events, objective=float_loss)": r"cannot be compiled \(.*float\(.*No float",
     "dt.tune(events, objective=if_loss)": r"cannot be compiled \(.*if jnp.sum.*jax.numpy.where",
     "dt.tune(events, objective=masked_loss)": "give those that do not count the weight 0",
     "dt.tune(events, objective=nothing)": "returned None; an objective is one number",
     "dt.tune(events, objective=many)": "returned an array .*take a mean or a sum",
     "dt.tune(events, metric='significanc')": "Did you mean 'significance'",
-    "dt.tune(events, metric=dt.objectives.CrossEntropy())": r"is a loss.*metric=-1.0 \* CrossEntropy",
+    "dt.tune(events, metric=dt.objectives.CrossEntropy())": (
+        r"is a loss.*metric=-1.0 \* CrossEntropy"
+    ),
     "dt.tune(events, metric=two)": "is called with",
     "dt.tune(events, metric=numpy_loss)": "cannot be compiled",
     "dt.tune(events, optimizer='adm')": "Did you mean 'adam'",
-    "dt.tune(events, optimizer=optax.adam(1e-3))": "give a function of them that makes an optimizer",
+    "dt.tune(events, optimizer=optax.adam(1e-3))": (
+        "give a function of them that makes an optimizer"
+    ),
     "dt.tune(events, optimizer=optax.adam)": "give a function of them that makes an optimizer",
     "dt.tune(events, overtraining='none')": r"give one such as ScoreGap\(limit=0.1\)",
     "dt.tune(events, judgement=2)": r"give Judgement\(",
@@ -120,7 +136,9 @@ CASES = {
     "dt.read('f.root', processes=PROCESSES, features=['x'], weights='w')": "Did you mean 'weight'",
     "dt.read('f.root', processes=PROCESSES, features=['x'], weight=None)": "give an expression",
     "dt.read('f.root', processes=PROCESSES, features=['x'], selection=['a', 'b'])": "Join several",
-    "dt.read('f.root', processes=PROCESSES, features=['x'], variations=['jes'])": "'jes' is none; write",
+    "dt.read('f.root', processes=PROCESSES, features=['x'], variations=['jes'])": (
+        "'jes' is none; write"
+    ),
     "dt.read('f.root', processes=PROCESSES, features=['x'], folds='5')": "folds = '5'",
     "dt.read([3], processes=PROCESSES, features=['x'])": "3 is no path",
     "dt.workflow.Split(events='f.root')": "is a path",
@@ -129,7 +147,9 @@ CASES = {
     "split.part(7)": "there are the folds 0 to 4",
     "split.part()": "give folds",
     # ---- measure and the network
-    "dt.measure(split, network)": r"The network comes first, then the events: measure\(network, split\)",
+    "dt.measure(split, network)": (
+        r"The network comes first, then the events: measure\(network, split\)"
+    ),
     "dt.measure(network)": "missing a required argument: 'split'",
     "dt.measure('network', split)": r"is a path: read it with dt.TrainedNetwork.load\('network'\)",
     "dt.measure(None, split)": "None is no trained network",
@@ -139,7 +159,7 @@ CASES = {
     "dt.measure(network, split, min_background='10')": "'10' is no number",
     "dt.measure(network, split, normalisation=['xsec'])": r"write NormalisationUncertainty\(",
     "dt.measure(network, split, luminosity='1%')": r"give Luminosity\(0.0083\), or 0.0083",
-    "dt.measure(network, split, lumi=0.01)": "Did you mean 'luminosity'",
+    "dt.measure(network, split, lumi=0.01)": "no such argument.*luminosity",
     # ---- selection and binning
     "dt.selection.Study(events='f.root')": "is a path",
     "dt.selection.Study(events=events, objective=two)": "is called with",
@@ -149,36 +169,24 @@ CASES = {
     "dt.selection.train(events)": r"give Study\(events=events",
     "dt.selection.importance(events)": r"give Study\(events=events",
     "dt.selection.importance(study, methods='gatee')": "Did you mean 'gate'",
-    "dt.binning.choose_edges(SCORE, WEIGHT, np.array([3, 5]))": "give for each event whether it is signal",
+    "dt.binning.choose_edges(SCORE, WEIGHT, np.array([3, 5]))": (
+        "give for each event whether it is signal"
+    ),
     "dt.binning.choose_edges(SCORE, WEIGHT[:3], SIGNAL)": "have 6, 3 and 6 entries",
     "dt.binning.choose_edges(SCORE, WEIGHT, SIGNAL, bins='3')": "'3' is no whole number",
     "dt.binning.choose_edges(SCORE, WEIGHT, SIGNAL, bin=3)": "Did you mean 'bins'",
     "dt.binning.optimise_edges(SCORE, WEIGHT, SIGNAL, bins='3')": "'3' is no whole number",
     # ---- taken
-    "check(search='random')": TAKEN,
-    "check(search=dt.search.PBT)": TAKEN,
-    "check(search='tpe')": TAKEN,
-    "check(space={'dropout': dt.uniform(0, 0.5)})": TAKEN,
-    "check(space={'dropout': {'uniform': [0.0, 0.5]}})": TAKEN,
-    "check(model=dt.models.MLP)": TAKEN,
-    "check(model=dt.models.MLP(hidden=8, activation=jax.nn.relu))": TAKEN,
-    "check(objective=dt.objectives.CrossEntropy)": TAKEN,
-    "check(objective='asimov_llr')": TAKEN,
-    "check(metric=dt.objectives.RocArea)": TAKEN,
-    "check(metric='separation')": TAKEN,
-    "check(metric=['significance', 'roc_area'])": TAKEN,
-    "check(metric=-1.0 * dt.objectives.CrossEntropy())": TAKEN,
-    "check(optimizer='sgd', hyperparameters={'momentum': np.float32(0.5)})": TAKEN,
-    "check(optimizer=['adam', 'sgd'], space={'optimizer': dt.choice('adam', 'sgd')})": TAKEN,
-    "check(overtraining=0.2)": TAKEN,
-    "check(overtraining=dt.training.ScoreGap)": TAKEN,
-    "check(judgement=dt.training.Judgement)": TAKEN,
-    "check(seed=np.int64(3))": TAKEN,
-    "check(seed=3.0)": TAKEN,
-    "check(batch_size=np.int64(16))": TAKEN,
-    "check(batch_size=16.0)": TAKEN,
-    "check(validation_folds=2, test_folds=[4])": TAKEN,
-    "check(given=split)": TAKEN,
+    "check(search='random', space={'dropout': dt.uniform(0, 0.5)}, model=dt.models.MLP,"
+    " objective=dt.objectives.CrossEntropy, metric=dt.objectives.RocArea, overtraining=0.2,"
+    " judgement=dt.training.Judgement, seed=3.0, batch_size=16.0, test_folds=[4])": TAKEN,
+    "check(search=dt.search.PBT, space={'dropout': {'uniform': [0.0, 0.5]}},"
+    " model=dt.models.MLP(hidden=8, activation=jax.nn.relu), objective='asimov_llr',"
+    " metric=['significance', 'roc_area'], overtraining=dt.training.ScoreGap,"
+    " optimizer=['adam', 'sgd'], seed=np.int64(3), batch_size=np.int64(16),"
+    " validation_folds=2)": TAKEN,
+    "check(given=split, search='tpe', optimizer='sgd', metric=-1.0 * dt.objectives.CrossEntropy(),"
+    " hyperparameters={'momentum': np.float32(0.5)})": TAKEN,
     "dt.search.Repeated(strategy='pbt')": TAKEN,
     "dt.Process(name='s', files=(f'{i}.root' for i in range(2)), weight=2)": TAKEN,
     "same(split.part('test').weight, split.test.weight)": TAKEN,
@@ -273,16 +281,13 @@ def same(one, other):
 def edges(signal):
     return dt.binning.choose_edges(SCORE, WEIGHT, signal, bins=2)
 
-import time
 found = {}
 for case in json.load(sys.stdin):
-    began = time.perf_counter()
     try:
         eval(case)
         found[case] = ["", "taken"]
     except Exception as error:
         found[case] = [type(error).__name__, str(error)]
-    print(f"{time.perf_counter()-began:.2f} {case}", file=sys.stderr)
 print(json.dumps(found))
 """
 
@@ -301,7 +306,6 @@ def answers(tmp_path_factory):
         timeout=600,
     )
     assert done.returncode == 0, done.stderr
-    open("/tmp/times","w").write(done.stderr)
     return json.loads(done.stdout.splitlines()[-1])
 
 
