@@ -61,9 +61,10 @@ class Minus:
 
 def as_events_of(given: Any) -> Events:
     """Events, or those of what has a split of them."""
-    for found in (given, getattr(given, "events", None), getattr(given, "split", None)):
-        if isinstance(getattr(found, "events", found), Events):
-            return getattr(found, "events", found)
+    for found in (given, getattr(given, "split", None)):
+        events = getattr(found, "events", found)
+        if isinstance(events, Events):
+            return events
     return as_events(given)
 
 
