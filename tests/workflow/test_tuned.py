@@ -1,4 +1,4 @@
-"""What tuning hands out: networks that were allowed, trials that are whole, statuses that are theirs."""
+"""What tuning hands out: allowed networks, whole trials, statuses that are their own."""
 
 import logging
 from dataclasses import replace
