@@ -165,7 +165,7 @@ class Sample:
 
     def order(self, size: Size, seed: int) -> Order:
         """What a contestant is told, with a folder of its own."""
-        from difftune.search.space import LogUniform
+        from difftune.search.dimensions import LogUniform
 
         bounds = {
             name: (float(each.low), float(each.high), isinstance(each, LogUniform))

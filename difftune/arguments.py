@@ -40,14 +40,14 @@ def takes(**forms: Callable[[Any], Any]) -> Callable[[T], T]:
             return bound
 
         if inspect.isclass(target):
-            init = target.__init__  # type: ignore[misc]
+            init = target.__init__
 
             @wraps(init)
             def made_of(self: Any, *args: Any, **kwargs: Any) -> None:
                 bound = arguments(args, kwargs)
                 init(self, *bound.args, **bound.kwargs)
 
-            target.__init__ = made_of  # type: ignore[misc]
+            target.__init__ = made_of  # type: ignore[method-assign]
             return target
 
         @wraps(target)  # type: ignore[arg-type]
@@ -78,14 +78,12 @@ def _numbers(who: str, signature: inspect.Signature) -> dict[str, Callable[[Any]
     found = {}
     for name, parameter in signature.parameters.items():
         given = parameter.annotation
-        kinds = set(
-            get_args(given) if isinstance(given, UnionType) else [given][: isinstance(given, type)]
-        )
+        kinds = get_args(given) if isinstance(given, UnionType) else (given,)
         optional = type(None) in kinds
-        kinds -= {type(None)}
+        kinds = tuple(kind for kind in kinds if kind is not type(None))
         single = parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-        if single and kinds and kinds <= {int, float}:
-            found[name] = form(name, integer=kinds == {int}, optional=optional)
+        if single and kinds and all(kind in (int, float) for kind in kinds):
+            found[name] = form(name, integer=kinds == (int,), optional=optional)
     return found
 
 
@@ -294,9 +292,13 @@ def called_with(function: Any, arguments: tuple[str, ...], where: str, example: 
         InputError: When it takes others. One that says nothing of its arguments is taken.
     """
     try:
-        signature = inspect.signature(function)
+        # A metaclass, as that of Flax, may hide the arguments of a class.
+        of_class = inspect.isclass(function)
+        signature = inspect.signature(function.__init__ if of_class else function)
     except (TypeError, ValueError):
         return
+    if of_class:
+        signature = signature.replace(parameters=list(signature.parameters.values())[1:])
     plain = arguments[: arguments.index("*")] if "*" in arguments else arguments
     by_name = arguments[len(plain) + 1 :]
     try:
@@ -306,3 +308,14 @@ def called_with(function: Any, arguments: tuple[str, ...], where: str, example: 
             f"{where}={said(function)} takes {signature}, but is called with "
             f"({', '.join(arguments)}): {error}. Write it as {example}."
         ) from None
+
+
+def each_number(value: Any, where: str) -> Any:
+    """A number, or numbers by name.
+
+    Raises:
+        InputError: For anything else.
+    """
+    if isinstance(value, Mapping):
+        return {name: number(one, f"{where}: {name!r}") for name, one in value.items()}
+    return number(value, f"{where}={said(value)}", "give a number, or numbers by name")

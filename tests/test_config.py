@@ -317,7 +317,7 @@ WRONG = {
     ),
     "two ranges": (
         minimal(space={"l2": {"uniform": [0, 1], "choice": [1]}}),
-        r"space.l2: give exactly one of uniform, log_uniform, integer, choice, category\.",
+        r"space.l2: give exactly one of uniform, log_uniform, integer, log_integer, choice, cat",
     ),
     "no range": (minimal(space={"l2": {}}), r"space.l2: give exactly one"),
     "searched and fixed": (

@@ -11,6 +11,7 @@ from difftune.binning.greedy import greedy_edges
 from difftune.binning.learned import LearnedEdges
 from difftune.binning.optimise import Binning, optimise_edges
 from difftune.binning.yields import Scored, Yields, binned
+from difftune.histograms import choose_edges
 
 __all__ = [
     "Additive",
@@ -25,6 +26,7 @@ __all__ = [
     "Yields",
     "binned",
     "brute_force_edges",
+    "choose_edges",
     "equidistant_edges",
     "exact_edges",
     "gradient_edges",

@@ -10,6 +10,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Int
 
+from difftune.arguments import said, takes, whole
 from difftune.binning.cells import Cells
 from difftune.binning.constraints import Constraints
 from difftune.binning.exact import exact_edges
@@ -18,6 +19,7 @@ from difftune.binning.gradient import gradient_edges
 from difftune.binning.yields import Scored, Yields, binned
 from difftune.errors import InputError
 from difftune.histfactory.precision import in_float64
+from difftune.histograms.edges import as_signal
 
 logger = logging.getLogger("difftune")
 
@@ -25,6 +27,13 @@ Samples = tuple[Scored, Mapping[str, Scored]]
 """The nominal events, and those of the variations by their names."""
 
 METHODS = ("auto", "exact", "gradient")
+
+
+def _as_bins(given: Any) -> Any:
+    """A number of bins, or several to choose from."""
+    if isinstance(given, Iterable) and not isinstance(given, str):
+        return tuple(_as_bins(number) for number in given)
+    return whole(given, f"optimise_edges(bins={said(given)})")
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +89,7 @@ class _Task:
         return chosen
 
 
+@takes(signal=as_signal, bins=_as_bins)
 def optimise_edges(
     score: Float[np.ndarray | Array, "_"],
     weight: Float[np.ndarray | Array, "_"],
@@ -156,7 +166,12 @@ def optimise_edges(
         )
     chosen = max(n for n in found if n <= number)
     if chosen < number:
-        logger.info("optimise_edges: %d bins of the %d asked for.", chosen, number)
+        logger.info(
+            "optimise_edges: %d bins of the %d asked for: the constraints allow no more, or no "
+            "more pay; loosen Constraints(...) for more.",
+            chosen,
+            number,
+        )
     worth, yields = _figure(cells.edges[found[chosen]], events, figure)
     curve = {n: _hard(cells, index, figure) for n, index in sorted(found.items())}
     return Binning(

@@ -54,9 +54,9 @@ def as_name(given: Any, what: str) -> str:
     return given
 
 
-PROCESSES = {"processes": partial(as_names, what="processes")}
+PROCESSES: dict[str, Any] = {"processes": partial(as_names, what="processes")}
 """Of what applies to some processes."""
-PROCESS = {
+PROCESS: dict[str, Any] = {
     "name": partial(as_name, what="Process"),
     "role": as_role,
     "files": as_files,

@@ -46,7 +46,7 @@ def as_variations(given: Any) -> tuple[Any, ...]:
     return () if given is None else several(given, kinds, "variations", VARIATION)
 
 
-READ = {
+READ: dict[str, Any] = {
     "files": as_files,
     "processes": as_processes,
     "features": partial(as_names, what="features"),

@@ -1,14 +1,33 @@
 """Choice of bin edges from scores; a thing of training and validation events only."""
 
 import logging
+from typing import Any
 
 import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float
 
+from difftune.arguments import takes
 from difftune.errors import InputError
 
 logger = logging.getLogger("difftune")
+
+
+def as_signal(given: Any) -> Bool[np.ndarray, "events"]:
+    """Which events are signal, as truth values; labels of 0 and 1 are taken.
+
+    Raises:
+        InputError: For other numbers, such as indices of events.
+    """
+    signal = np.asarray(given)
+    if signal.dtype == bool:
+        return signal
+    if signal.dtype.kind not in "iuf" or not np.isin(signal, (0, 1)).all():
+        raise InputError(
+            "signal: give for each event whether it is signal, True or False (or 1 and 0), such as "
+            "events.label == 1."
+        )
+    return signal == 1
 
 
 def quantile_edges(
@@ -43,6 +62,7 @@ def quantile_edges(
     return with_ends(np.unique(borders[first[first < len(borders)]]), values)
 
 
+@takes(signal=as_signal)
 def choose_edges(
     score: Float[np.ndarray | Array, "events"],
     weight: Float[np.ndarray | Array, "events"],
@@ -78,6 +98,11 @@ def choose_edges(
     """
     values, weights = checked(score, weight, bins)
     is_signal = np.asarray(signal)
+    if not len(values) == len(weights) == len(is_signal):
+        raise InputError(
+            f"choose_edges: score, weight and signal have {len(values)}, {len(weights)} and "
+            f"{len(is_signal)} entries; give one an event."
+        )
     for name, total in (("signal", weights[is_signal]), ("background", weights[~is_signal])):
         if not total.sum() > 0:
             raise InputError(
@@ -111,8 +136,43 @@ def choose_edges(
     while chosen and not rest[chosen[-1]]:
         chosen.pop()
     if len(chosen) + 1 < bins:
-        logger.info("choose_edges: %d bins of the %d asked for.", len(chosen) + 1, bins)
+        _say_why(
+            len(chosen) + 1, bins, b[-1], b2[-1], min_background, max_mc_uncertainty, len(borders)
+        )
     return with_ends(borders[chosen[::-1]], values)
+
+
+def _say_why(
+    found: int,
+    bins: int,
+    background: Any,
+    squares: Any,
+    min_background: int | float,
+    max_mc_uncertainty: int | float,
+    borders: int,
+) -> None:
+    """Tells why there are fewer bins than were asked for, and what to do about it."""
+    if borders + 1 < bins:
+        why = f"the scores have only {borders + 1} different values; look at the network"
+    elif background < min_background * bins:
+        why = (
+            f"the expected background is {background:.3g} events, and each bin needs "
+            f"min_background={min_background:g}; lower that, or loosen the selection"
+        )
+    elif squares > 0 and background**2 / squares < bins / max_mc_uncertainty**2:
+        why = (
+            f"the simulated background is worth {background**2 / squares:.3g} events of equal "
+            f"weight, and each bin needs {1 / max_mc_uncertainty**2:.3g} for a statistical "
+            f"uncertainty below max_mc_uncertainty={max_mc_uncertainty:g}; simulate more, or raise "
+            "that"
+        )
+    else:
+        why = (
+            f"where the signal is, the background does not fill more bins with "
+            f"min_background={min_background:g} and max_mc_uncertainty={max_mc_uncertainty:g}; "
+            "change these for more"
+        )
+    logger.info("choose_edges: %d bins of the %d asked for: %s.", found, bins, why)
 
 
 def checked(

@@ -46,7 +46,7 @@ def check_bins(bins: Any, name: str, *, regions: bool = False) -> None:
             f"{name}(bins={bins}) bins a score, and regions are outputs of a network: give them to "
             "FitModel, for an objective through the fit (without systematics, PoiUncertainty)."
         )
-    if number_of(bins) < 2:
+    if number_of(bins) < 2:  # type: ignore[arg-type]
         raise InputError(f"{name}(bins={bins}): at least 2 bins are needed.")
     if isinstance(bins, LearnedEdges) and (bins.low, bins.high) != (0.0, 1.0):
         raise InputError(

@@ -64,8 +64,8 @@ FIT_SCORES: dict[str, tuple[type[ThroughFit], float]] = {
     "limit_strength": (ExpectedLimit, 1.0),
     "robustness": (Robustness, 1.0),
 }
-SCORES = (*METRICS.values(), FitScore, Tradeoff)
-LOSSES = (*OBJECTIVES.values(), *THROUGH_FIT.values())
+SCORES: tuple[Any, ...] = (*METRICS.values(), FitScore, Tradeoff)
+LOSSES: tuple[Any, ...] = (*OBJECTIVES.values(), *THROUGH_FIT.values())
 
 
 def as_loss(given: Any) -> Objective:

@@ -2,8 +2,11 @@
 
 from difftune.search.bayes import Optuna
 from difftune.search.cmaes import CMAES
-from difftune.search.dimensions import (
-    Dimension,
+from difftune.search.dimensions import Dimension
+from difftune.search.evolution import Evolution
+from difftune.search.grid import Grid
+from difftune.search.halving import Halving
+from difftune.search.kinds import (
     category,
     choice,
     integer,
@@ -12,9 +15,6 @@ from difftune.search.dimensions import (
     uniform,
     when,
 )
-from difftune.search.evolution import Evolution
-from difftune.search.grid import Grid
-from difftune.search.halving import Halving
 from difftune.search.loop import Progress, SearchError, SearchResult, run_search
 from difftune.search.pb2 import PB2
 from difftune.search.pbt import PBT

@@ -41,6 +41,10 @@ class Grid(Strategy):
 
     def __post_init__(self):
         super().__post_init__()
+        if not isinstance(self.points, int | Mapping):
+            raise InputError(
+                f"Grid(points={self.points!r}): give a whole number, or numbers by name."
+            )
         counts = self.points.values() if isinstance(self.points, Mapping) else (self.points,)
         if min(counts, default=1) < 1:
             raise InputError(f"Grid(points={self.points}): must be at least 1.")

@@ -44,7 +44,7 @@ def as_strategy(given: Any) -> Strategy:
                 f"search={given!r} is unknown.{nearest(name, STRATEGIES)} Choose one of "
                 f"{', '.join(STRATEGIES)}, or give a strategy such as PBT(population=16)."
             )
-        return STRATEGIES[name](**({"sampler": name} if name in SAMPLERS[:2] else {}))
+        return Optuna(sampler=name) if name in SAMPLERS[:2] else STRATEGIES[name]()
     given = made(given, "search")
     if not isinstance(given, Strategy):
         raise InputError(

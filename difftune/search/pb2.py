@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 
 from difftune.arguments import takes
 from difftune.errors import InputError
-from difftune.search.pbt import PBT, Exploited
+from difftune.search.pbt import EACH, PBT, Exploited
 from difftune.search.proposal import Standing
 from difftune.search.space import Space
 
@@ -102,7 +102,7 @@ def distances(
     return ((x[:, None] - x[None]) ** 2).sum(-1), np.abs(t[:, None] - t[None])
 
 
-@takes()
+@takes(**EACH)
 @dataclass(frozen=True, kw_only=True)
 class PB2(PBT):
     """Population-based bandits: exploits as PBT, and explores by a model.

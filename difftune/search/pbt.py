@@ -2,17 +2,22 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from difftune.arguments import takes
+from difftune.arguments import each_number, takes
 from difftune.errors import InputError, nearest
 from difftune.search.proposal import Proposal, Standing, Strategy, fresh
 from difftune.search.space import Space
 
 Each = float | Mapping[str, float]
+
+
+EACH = {name: partial(each_number, where=f"PBT({name})") for name in ("perturbation", "resample")}
+"""Forms of what hyperparameters may each have their own of."""
 
 
 class Exploited(NamedTuple):
@@ -29,7 +34,7 @@ class Exploited(NamedTuple):
     restart: Bool[np.ndarray, " members"]
 
 
-@takes()
+@takes(**EACH)
 @dataclass(frozen=True, kw_only=True)
 class PBT(Strategy):
     """Population-based training.

@@ -8,17 +8,8 @@ import numpy as np
 
 from difftune.arguments import is_number, said
 from difftune.errors import InputError, nearest
-from difftune.search.dimensions import (
-    KINDS,
-    Conditional,
-    Dimension,
-    Values,
-    choice,
-    integer,
-    log_uniform,
-    uniform,
-    when,
-)
+from difftune.search.dimensions import Conditional, Dimension, Values
+from difftune.search.kinds import KINDS, choice, integer, log_uniform, uniform, when
 
 
 class Space(Mapping[str, Dimension]):

@@ -14,9 +14,10 @@ from jaxtyping import Bool, Float
 from pydantic import TypeAdapter, ValidationError
 
 from difftune import files
+from difftune.arguments import takes
 from difftune.errors import InputError
 from difftune.selection import gates
-from difftune.selection.study import Networks, Study, Trainer
+from difftune.selection.study import Networks, Study, Trainer, as_study
 from difftune.selection.view import Question, unit_matrix
 from difftune.training.describing import Definition, describe
 from difftune.training.fingerprint import of_events, refuse_other, surroundings
@@ -360,6 +361,7 @@ def _log(step: Step) -> None:
     logger.info("selection: %s", step)
 
 
+@takes(study=as_study)
 def eliminate(
     study: Study,
     *,
@@ -412,6 +414,7 @@ def eliminate(
     ).run()
 
 
+@takes(study=as_study)
 def forward(
     study: Study,
     *,

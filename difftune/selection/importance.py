@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from difftune.arguments import made, takes, texts
 from difftune.errors import InputError, nearest
 from difftune.objectives import Objective
 from difftune.objectives.base import Function
@@ -19,7 +20,7 @@ from difftune.selection.attribution import (
     input_gradients,
     integrated_gradients,
 )
-from difftune.selection.study import Networks, Study, Trainer, train
+from difftune.selection.study import Networks, Study, Trainer, as_study, train
 from difftune.selection.variables import Findings
 from difftune.selection.view import Question, View, Which, unit_matrix
 
@@ -100,6 +101,14 @@ class Importance:
         return [self.names[i] for i in np.argsort(-self.methods[method].value, kind="stable")]
 
 
+@takes(
+    study=as_study,
+    methods=lambda given: texts(given, "methods", 'methods=("gate", "slope")'),
+    processes=lambda given: (
+        None if given is None else texts(given, "processes", 'processes=["ttbar"]')
+    ),
+    objective=lambda given: made(given, "objective"),
+)
 def importance(
     study: Study,
     networks: Networks | None = None,
@@ -168,6 +177,7 @@ def importance(
     )
 
 
+@takes(study=as_study)
 def leave_one_out(study: Study, networks: Networks | None = None) -> Ranking:
     """What the score loses when each unit is left out and the network trained again.
 

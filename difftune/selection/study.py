@@ -1,21 +1,26 @@
 """What variables are judged with: the events, the network, and how it is trained."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
+from difftune.arguments import is_number, mapping, said, takes, texts, whole
 from difftune.data import Events, FeatureTransform
+from difftune.data.requested import as_events
 from difftune.errors import InputError
 from difftune.models import MLP, Model
+from difftune.models.given import as_model
 from difftune.objectives import CrossEntropy, Objective, as_objective
 from difftune.objectives.base import Function, logits_of
-from difftune.seeds import derived
+from difftune.objectives.named import as_loss, as_metric
+from difftune.seeds import checked, derived
 from difftune.selection.variables import Findings, Units
 from difftune.training import (
     RUNNING,
@@ -31,6 +36,7 @@ from difftune.training import (
     columns,
     diverged,
 )
+from difftune.training.given import FORMS, as_hyperparameters
 from difftune.training.optimizers import Optimizer
 from difftune.training.sample import NegativeWeights
 
@@ -53,6 +59,51 @@ class Minus:
         return -self.objective(scores, batch, hyperparameters, parameters)
 
 
+def as_events_of(given: Any) -> Events:
+    """Events, or those of what has a split of them."""
+    for found in (given, getattr(given, "split", None)):
+        events = getattr(found, "events", found)
+        if isinstance(events, Events):
+            return events
+    return as_events(given)
+
+
+def as_study(given: Any) -> "Study":
+    """A study; events alone do not say what variables are judged with."""
+    if isinstance(given, Study):
+        return given
+    raise InputError(
+        f"study = {said(given)}: give Study(events=events, model=..., objective=...), which says "
+        "what variables are judged with."
+    )
+
+
+def as_test_folds(given: Any) -> tuple[int, ...]:
+    """One or several numbers of folds."""
+    given = (given,) if is_number(given) else given
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise InputError(f"Study(test_folds={said(given)}): give numbers, as in test_folds=(4,).")
+    return tuple(whole(fold, f"Study(test_folds=...): {said(fold)}") for fold in given)
+
+
+def as_groups(given: Any) -> dict[str, tuple[str, ...]]:
+    """Variables by the name of their group."""
+    example = '{"jets": ["jet1_pt", "jet2_pt"]}'
+    found = mapping(given or {}, "Study(groups)", example)
+    return {name: texts(names, f"groups[{name!r}]", example) for name, names in found.items()}
+
+
+@takes(
+    **FORMS,
+    events=as_events_of,
+    model=as_model,
+    objective=as_loss,
+    metric=lambda given: None if given is None else as_metric(given),
+    hyperparameters=as_hyperparameters,
+    test_folds=as_test_folds,
+    groups=as_groups,
+    seed=partial(checked, who="Study"),
+)
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Study:
     """Events, network and training with which variables are compared.
@@ -291,6 +342,7 @@ class Trainer:
         )
 
 
+@takes(study=as_study)
 def train(study: Study, kept: Bool[np.ndarray, "sets units"] | None = None) -> Networks:
     """Trains networks of some sets of variables, each for all folds and seeds.
 

@@ -39,7 +39,7 @@ from difftune.search import (
     Strategy,
     when,
 )
-from difftune.search.dimensions import KINDS
+from difftune.search.kinds import KINDS
 from difftune.search.named import STRATEGIES
 from difftune.training import (
     AllOf,

@@ -61,7 +61,9 @@ def as_network(given: Any) -> TrainedNetwork | Ensemble:
     if isinstance(own, TrainedNetwork | Ensemble):
         return own
     if isinstance(given, list | tuple) and given:
-        return Ensemble(tuple(as_network(one) for one in given))
+        each = [as_network(one) for one in given]
+        apart = [n.networks if isinstance(n, Ensemble) else (n,) for n in each]
+        return Ensemble(tuple(network for networks in apart for network in networks))
     if isinstance(given, str | os.PathLike):
         raise InputError(
             f"network = {given!r} is a path: read it with dt.TrainedNetwork.load({given!r})."

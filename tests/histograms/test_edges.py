@@ -1,3 +1,5 @@
+import re
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -114,3 +116,32 @@ def test_refuses_no_bins(sample):
         quantile_edges(sample[0], sample[1], 0)
     with pytest.raises(InputError, match="not positive"):
         quantile_edges(sample[0], -abs(sample[1]), 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "weight", "reason"),
+    [
+        ({"min_background": 60.0}, 1.0, r"expected background is 100 events.*min_background=60"),
+        ({"min_background": 0.0}, 1.0, r"worth 100 events of equal weight, and each bin needs 44"),
+        ({"min_background": 0.0, "max_mc_uncertainty": 9.0}, 1.0, "only 2 different values"),
+    ],
+)
+def test_fewer_bins_than_asked_for_say_why(caplog, options, weight, reason):
+    values = [0.2, 0.8] if "different" in reason else np.linspace(0.1, 0.9, 100)
+    score = np.resize(values, 200)
+    signal = np.arange(200) >= 100
+    with caplog.at_level("INFO", "difftune"):
+        choose_edges(score, np.full(200, weight), signal, bins=15, **options)
+    (record,) = caplog.records
+    assert re.search(f"bins of the 15 asked for: .*{reason}", record.getMessage())
+
+
+def test_labels_of_0_and_1_are_truth_values_and_no_indices():
+    """As indices they would take the weights of the events 0 and 1."""
+    rng = np.random.default_rng(3)
+    signal = rng.random(2000) < 0.5
+    score, weight = np.where(signal, 0.6, 0.4) + 0.2 * rng.random(2000), np.full(2000, 0.5)
+    expected = choose_edges(score, weight, signal)
+    np.testing.assert_array_equal(choose_edges(score, weight, signal.astype(int)), expected)
+    with pytest.raises(InputError, match="for each event whether it is signal"):
+        choose_edges(score, weight, np.flatnonzero(signal))

@@ -6,7 +6,7 @@ import pytest
 from difftune import config
 from difftune.errors import InputError
 from difftune.search import CMAES, PB2, PBT, Evolution, Grid, Halving, Optuna, Random, Repeated
-from difftune.search.space import Category, Conditional
+from difftune.search.dimensions import Category, Conditional
 from difftune.workflow import build
 
 FILE = {
