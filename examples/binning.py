@@ -144,6 +144,7 @@ def draw(events, others, found, best, output):
         label=f"chosen: {best.bins} bins",
         zorder=5,
     )
+    left.xaxis.get_major_locator().set_params(integer=True)
     left.set_xlabel("Number of bins", fontsize=13)
     left.set_ylabel("Expected significance, stat. only", fontsize=13)
     left.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False, fontsize=11)
