@@ -580,7 +580,7 @@ def _jobs(size: Size) -> list[Row]:
             subprocess.run(
                 command,
                 check=True,
-                capture_output=True,
+                stdout=subprocess.DEVNULL,
                 cwd=arena.ROOT,
                 env=arena.environment(**variables),
             )
