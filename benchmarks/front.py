@@ -67,7 +67,12 @@ def run(*, quick: bool) -> list[Row]:
         "PBT": dt.search.PBT(population=members, rounds=rounds, epochs_per_round=epochs),
         "random": dt.search.Random(population=members, rounds=1, epochs_per_round=length),
     }
-    if importlib.util.find_spec("optuna"):
+    if quick:
+        # It takes the programs of PBT, and no others.
+        del strategies["random"]
+    if not importlib.util.find_spec("optuna"):
+        say("TPE is left out: optuna is not installed")
+    else:
         batch = max(2, members // 4)
         strategies["TPE"] = dt.search.Optuna(
             population=batch, rounds=members // batch, epochs_per_round=length
