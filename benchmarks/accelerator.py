@@ -172,7 +172,9 @@ def _rates(name: str, size: Size, failures: dict[str, str]) -> list[Row]:
             essential=True,
         )
         torch = []
-        if installed("torch"):
+        if not installed("torch"):
+            say("PyTorch is left out: torch is not installed")
+        else:
             group = stage.group("pytorch", **common)
             where = {"device": "cuda" if name == "cuda" else "cpu", "width": 64}
             for batch in size.batches:

@@ -22,6 +22,7 @@ import numpy as np
 import optax
 import pyhf
 
+from benchmarks.peers.arena import say
 from benchmarks.table import Row
 from difftune.binning import LearnedEdges
 from difftune.errors import InputError
@@ -261,7 +262,9 @@ def run(*, quick: bool) -> list[Row]:
         Row(what=f"update with all {4 * count} events, s", required="", measured=whole),
     ]
     seconds, source = THEIR_SECONDS, "stated by its authors"
-    if installed():
+    if not installed():
+        say("neos itself is left out: it is not installed")
+    else:
         seconds, source = theirs(hidden, count), "in this run, with difftune's fits"
     rows += [
         Row(what="neos: update with as many, s", required="", measured=seconds, spread=source),

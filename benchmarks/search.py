@@ -248,26 +248,34 @@ def strategies(size: Size) -> dict[str, Callable]:
     return {name: strategy for name, strategy in found.items() if strategy is not None}
 
 
-def significance(tuned, events) -> float:
-    """Of the chosen network on other events."""
-    return float(on_other_events(tuned, events))
+def judge(tuned, events) -> Callable[[Any, int], np.ndarray]:
+    """The validation score, or several, of any network of searches of one task on other events.
 
+    Args:
+        tuned: One of these searches.
+        events: The events.
 
-def on_other_events(tuned, events) -> np.ndarray:
-    """The validation score, or several, of the chosen network on other events."""
+    Returns:
+        Of a search and the slot of a network.
+    """
     import jax
-    import jax.numpy as jnp
 
     from difftune.training.member import all_features, apart
 
     metric, batch = _judge(tuned, events)
-    best, number = tuned.result.best, tuned.result.winner
-    mine = jax.tree.map(lambda leaf: jnp.asarray(leaf)[number], best)
     blueprint = tuned.blueprint
-    scores, batch = apart(
-        blueprint.evaluate(mine.weights, mine.hyperparameters, all_features(batch)), batch
-    )
-    return np.asarray(metric(scores, batch, {}, {}))
+
+    @jax.jit
+    def scored(weights, hyperparameters):
+        every = blueprint.evaluate(weights, hyperparameters, all_features(batch))
+        scores, seen = apart(every, batch)
+        return metric(scores, seen, {}, {})
+
+    def measure(tuned, slot: int) -> np.ndarray:
+        mine = jax.tree.map(lambda leaf: np.asarray(leaf)[slot], tuned.result.best)
+        return np.asarray(scored(mine.weights, mine.hyperparameters))
+
+    return measure
 
 
 def together(tuned, events) -> float:
@@ -312,6 +320,7 @@ def compare(problem: Problem) -> list[Row]:
     test: dict[str, list[float]] = {}
     ensemble: dict[str, list[float]] = {}
     seconds: dict[str, list[float]] = {}
+    measure = None
     for seed in range(1, size.seeds + 1):
         for kind, strategy in strategies(size).items():
             began = time.perf_counter()
@@ -324,7 +333,8 @@ def compare(problem: Problem) -> list[Row]:
             best = tuned.result.best
             merit.setdefault(kind, []).append(float(np.mean(best.merit[chosen])))
             validation.setdefault(kind, []).append(float(np.mean(best.score[chosen])))
-            values = [significance(tuned.choosing(slot), job.split.test) for slot in chosen]
+            measure = measure or judge(tuned, job.split.test)
+            values = [measure(tuned, slot) for slot in chosen]
             test.setdefault(kind, []).append(float(np.mean(values)))
             if folds:
                 ensemble.setdefault(kind, []).append(together(tuned, job.split.test))
@@ -344,7 +354,8 @@ def compare(problem: Problem) -> list[Row]:
         dt.Space(),
         seed=1,
     )
-    plain = [significance(default.choosing(slot), job.split.test) for slot in range(size.seeds)]
+    assert measure is not None
+    plain = [float(measure(default, slot)) for slot in range(size.seeds)]
 
     rows = []
     figures = {"merit": merit, "validation": validation, "test": test}

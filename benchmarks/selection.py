@@ -227,7 +227,9 @@ def _repeated(name: str, retrained: selection.Ranking, matter: np.ndarray) -> Ro
 
 def round_speed(*, quick: bool) -> list[Row]:
     """30 variables, 5 folds: 150 trainings, of which peers make some one after the other."""
-    job = {"events": 2_000 if quick else 50_000, "epochs": 1 if quick else 10, "batch": 512}
+    job = {"events": 50_000, "epochs": 10, "batch": 512}
+    if quick:
+        job = {"events": 2_000, "epochs": 1, "batch": 256}
     turns = 1 if quick else 3
     contestants = {"difftune": 150, "difftune, one by one": 3}
     contestants |= {"PyTorch": 3} if installed("torch") else {}
@@ -240,7 +242,7 @@ def round_speed(*, quick: bool) -> list[Row]:
             done = subprocess.run(
                 command,
                 check=True,
-                capture_output=True,
+                stdout=subprocess.PIPE,
                 text=True,
                 env=os.environ | {"KERAS_BACKEND": "jax"},
             )

@@ -114,6 +114,7 @@ def draw(changes, significance, output):
     right.set_xlabel("Stat-only significance, relative to λ = 0", fontsize=13)
     right.set_ylabel("Root mean square of the change, %", fontsize=13)
     right.set_ylim(bottom=0)
+    right.margins(x=0.15)  # for the names of the points
     for axes in (left, right):
         axes.tick_params(labelsize=12)
     output.parent.mkdir(parents=True, exist_ok=True)

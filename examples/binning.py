@@ -54,7 +54,7 @@ def arguments():
 def made_up(events=20_000):
     """Scores of 100 signal events on 10 000 of background, as a network may give them."""
     rng = np.random.default_rng(1)
-    signal = np.arange(events) % 2 == 0
+    signal = np.arange(events) < events // 2
     score = np.where(signal, rng.beta(4, 2, events), rng.beta(1, 3, events))
     return binning.Scored(score, np.where(signal, 100.0, 10_000.0) / (events / 2), signal)
 
@@ -144,6 +144,7 @@ def draw(events, others, found, best, output):
         label=f"chosen: {best.bins} bins",
         zorder=5,
     )
+    left.xaxis.get_major_locator().set_params(integer=True)
     left.set_xlabel("Number of bins", fontsize=13)
     left.set_ylabel("Expected significance, stat. only", fontsize=13)
     left.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False, fontsize=11)

@@ -102,6 +102,7 @@ def draw(figures, scores, validation, output):
             low, high = each.mean(axis=0) - spread, each.mean(axis=0) + spread
             place.fill_between(rounds, low, high, color=color, alpha=0.2, linewidth=0)
         place.set_xlabel("Round", fontsize=12)
+        place.xaxis.get_major_locator().set_params(integer=True)
         place.set_ylabel(title, fontsize=12)
     last = axes.flat[3]
     edges = np.linspace(0, 1, 26)
@@ -115,7 +116,7 @@ def draw(figures, scores, validation, output):
     last.axvline(0.4, color="black", linewidth=0.8, linestyle=":")
     last.set_xlabel("Score", fontsize=12)
     last.set_ylabel("Share of events", fontsize=12)
-    last.legend(frameon=False, fontsize=9)
+    last.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False, fontsize=9)
     title = f"mean and spread of {figures['plain'].shape[1]} seeds"
     axes.flat[0].legend(frameon=False, fontsize=11, title=title)
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -357,7 +357,7 @@ def draw(results, output):
         better = "smaller" if key == "sigma" else "larger"
         axes.set_xlabel(f"{label},\nrelative to cross-entropy\n({better} is better)", fontsize=12)
     panels[0].set_yticks(range(len(names)), names, fontsize=12)
-    panels[0].invert_yaxis()
+    panels[0].set_ylim(len(names) - 0.5, -0.5)
     output.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(output, dpi=130)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -118,7 +118,7 @@ def check_same_variations(train: Columns, validation: Columns) -> None:
         InputError: When one has a variation that the other has not, or has it of something else:
             loss and score of both are compared.
     """
-    forms = [
+    forms: list[dict[str, Any]] = [
         {name: jax.tree.structure(each) for name, each in data.variations.items()}
         for data in (train, validation)
     ]
