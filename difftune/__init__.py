@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from difftune.models import Hyperparameter
     from difftune.objectives import Batch, Objective
     from difftune.search import Space, category, choice, integer, log_uniform, uniform, when
-    from difftune.training import Ensemble, TrainedNetwork, use_cpu_cores
+    from difftune.training import Ensemble, TrainedNetwork, use_compilation_cache, use_cpu_cores
     from difftune.workflow import Tuned, measure, tune
 
 _MODULES = (
@@ -77,6 +77,7 @@ _NAMES = {
     "when": "search",
     "Ensemble": "training",
     "TrainedNetwork": "training",
+    "use_compilation_cache": "training",
     "use_cpu_cores": "training",
     "Tuned": "workflow",
     "measure": "workflow",

@@ -67,10 +67,12 @@ def run(
 
     Started by mpirun or srun, the processes share the training; the first does the rest.
     """
+    from difftune.training.compiled import use_compilation_cache
     from difftune.training.devices import use_cpu_cores
     from difftune.training.processes import connect
 
     use_cpu_cores()
+    use_compilation_cache()
     processes = connect(engine)
     with _together(processes):
         first = processes.rank == 0

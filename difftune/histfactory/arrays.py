@@ -31,12 +31,9 @@ inf, nan, pi = np.inf, np.nan, np.pi
 def in_jax(*trees: Any) -> bool:
     """Whether there is any array of JAX, traced or not, in nested tuples and lists."""
     for tree in trees:
-        if type(tree) in _PLAIN:
-            continue
-        if isinstance(tree, tuple | list):
-            if in_jax(*tree):
-                return True
-        elif isinstance(tree, jax.Array):
+        if type(tree) not in _PLAIN and (
+            in_jax(*tree) if isinstance(tree, (tuple, list)) else isinstance(tree, jax.Array)
+        ):
             return True
     return False
 
@@ -44,7 +41,7 @@ def in_jax(*trees: Any) -> bool:
 def _either(host: Callable[..., Any], device: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(host, assigned=("__name__", "__doc__"), updated=())
     def chosen(*args: Any, **options: Any) -> Any:
-        return (device if in_jax(args) else host)(*args, **options)
+        return (device if in_jax(*args) else host)(*args, **options)
 
     return chosen
 

@@ -31,7 +31,7 @@ logger = logging.getLogger("difftune")
 
 
 def _in_one_piece(function: Any) -> Any:
-    """In JAX one program for models of equal structure: one an operation takes seconds to compile."""
+    """In JAX one program for models of equal structure: one for each operation takes seconds."""
     program = jax.jit(function, static_argnums=0)
 
     def called(structure: Structure, *args: Any) -> Any:

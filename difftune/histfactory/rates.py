@@ -116,7 +116,7 @@ def _bending(
     total = xp.sum(nominal, axis=0)
     per_bin = xp.where(total > 0, 1 / xp.where(total > 0, total, 1.0), 0.0)
 
-    def effect(sign: int) -> Float[Array, " every"]:
+    def effect(sign: int) -> Array:
         bins = xp.zeros((len(structure.names), len(total)), nominal.dtype)
         if len(layout.histosys):
             shift = xp.sum((up - nominal) + sign * (down - nominal), axis=1)
@@ -230,7 +230,7 @@ def slopes(structure: Structure, given: Terms, parameters: Parameters) -> Slopes
         d_yield = xp.add_at(d_yield, layout.histosys, d_base * product, unique=True)
     first = xp.sum(relative * d_yield, axis=1)
 
-    def second(weight: Bins) -> Float[Array, "parameters parameters"]:
+    def second(weight: Bins) -> Array:
         def flat(cells: Array) -> Array:
             return cells.reshape(len(cells), -1)
 

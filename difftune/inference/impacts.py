@@ -1,18 +1,15 @@
 """How much each nuisance parameter moves the parameter of interest."""
 
-from functools import partial
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 from jaxtyping import Float
 
 from difftune.errors import InputError
 from difftune.histfactory import Model
-from difftune.histfactory.precision import in_float64
+from difftune.histfactory.arrays import AnyArray as Array
 from difftune.inference.fits import FitResult, fit
+from difftune.inference.host import compiled_if_many
 from difftune.inference.minima import at_value, in_batches
 from difftune.inference.problems import Bounds, FitError, Limits, limits, make_problem, poi_index
 from difftune.inference.solver import MESSAGES, Status, minimise
@@ -46,7 +43,7 @@ class Impacts(NamedTuple):
 
 
 def impacts(model: Model, data: Any = None, *, bounds: Bounds | None = None) -> Impacts:
-    """Ranks the nuisance parameters, with all fits in one program.
+    """Ranks the nuisance parameters.
 
     Args:
         model: The model.
@@ -96,8 +93,8 @@ def impacts(model: Model, data: Any = None, *, bounds: Bounds | None = None) -> 
     return Impacts(names, up, down, prefit_up, prefit_down, pulls, constraints, best)
 
 
-@in_float64
-@partial(jax.jit)
+# A fit with one parameter fixed takes a fraction of a test.
+@compiled_if_many(rows="where", few=500)
 def _moved(
     model: Model, data: Array, given: Limits, where: Array, value: Array
 ) -> tuple[Array, Array]:
@@ -108,4 +105,4 @@ def _moved(
         found = minimise(model.structure, at_value(problem, index, target))
         return found.parameters[model.structure.poi_index or 0], found.status
 
-    return in_batches(one, jnp.asarray(where), jnp.asarray(value))
+    return in_batches(one, where, value)

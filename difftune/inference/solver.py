@@ -175,7 +175,7 @@ def expand(structure: Structure, problem: Problem, parameters: Parameters) -> Ex
     slope = xp.where(layout.poisson, d_count * given.scale, (mean - auxiliary) / variance)
     where = layout.auxiliary
 
-    def constraint(weight: Float[Array, " auxiliary"]) -> Float[Array, "parameters parameters"]:
+    def constraint(weight: Array) -> Array:
         weight = xp.where(layout.poisson, weight * variance, 1 / variance)
         return xp.diag(xp.add_at(xp.zeros_like(parameters), where, weight, unique=True))
 
@@ -239,7 +239,7 @@ def minimise(
         here = xp.cond(state.moved, expansion, lambda _: state.known, state.parameters)
         held = _held(problem, state.parameters, here.slope)
 
-        def tried(curvature: Float[Array, "n n"]) -> tuple[Array, Array, Array]:
+        def tried(curvature: Array) -> tuple[Array, Array, Array]:
             curvature = curvature + state.damping * xp.diag(xp.diagonal(here.fisher))
             move, distance = _move(problem, state.parameters, here.slope, curvature, held)
             there = xp.clip(state.parameters + move, problem.lower, problem.upper)

@@ -4,6 +4,7 @@ from difftune.training.batches import Epochs, batch_at
 from difftune.training.blueprint import Blueprint, Weights
 from difftune.training.boosting import boosted
 from difftune.training.checkpoint import Checkpoints
+from difftune.training.compiled import use_compilation_cache
 from difftune.training.devices import describe, use_cpu_cores
 from difftune.training.ensemble import Ensemble
 from difftune.training.history import History
@@ -87,5 +88,6 @@ __all__ = [
     "stored",
     "training_weights",
     "treated_weights",
+    "use_compilation_cache",
     "use_cpu_cores",
 ]
