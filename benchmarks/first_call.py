@@ -15,7 +15,7 @@ BOUNDS = {"from_spec": "<= 2", "fit": "<= 4", "CLs": "<= 6", "limit": "<= 8"}
 SMALL = ("single_channel_big", "57 parameters")
 LARGE = ("ttZ_4l", "ttbar_ljets_xsec", "susy-2019-08_1Lbb_C1N2_Wh_hbb_900_250")
 
-# What one process answers: seconds of each first call, as JSON. An answer may be that there is none.
+# What one process prints: seconds of each first call. "There is no limit" is an answer, too.
 OURS = """
 import json, sys, time
 sys.path.insert(0, {root!r})
