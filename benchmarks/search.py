@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ class Size:
 
 # Populations of two everywhere, so that all searches of a problem share their programs.
 QUICK = Size(
-    seeds=2,
+    seeds=1,
     members=2,
     rounds=2,
     epochs=1,
@@ -383,12 +383,12 @@ def compare(problem: Problem) -> list[Row]:
                 what=f"{name}: test Z, {kind}",
                 required="",
                 measured=float(np.mean(values)),
-                spread=f"± {np.std(values, ddof=1):.3f} over seeds",
+                spread=f"± {deviation(values):.3f} over seeds",
             )
         )
     gain = np.mean(test["PBT"]) / np.mean(plain)
     error = gain * np.hypot(
-        *(np.std(x, ddof=1) / np.sqrt(len(x)) / np.mean(x) for x in (test["PBT"], plain))
+        *(deviation(x) / np.sqrt(len(x)) / np.mean(x) for x in (test["PBT"], plain))
     )
     rows.append(
         Row(
@@ -403,6 +403,11 @@ def compare(problem: Problem) -> list[Row]:
         for kind, values in seconds.items()
     ]
     return rows
+
+
+def deviation(values: Sequence[float]) -> float:
+    """Standard deviation; unknown of a single value."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
 
 
 def spread(values: np.ndarray) -> str:

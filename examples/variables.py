@@ -58,8 +58,9 @@ if __name__ == "__main__":
     table = report.importance_table(ranked)
     print(table.text())
 
+    patience = 6 if given.full else 1 if given.quick else 2
     chosen = selection.eliminate(
-        asked, candidates=4, patience=6 if given.full else 2, folder=given.output / "rounds"
+        asked, candidates=4, patience=patience, folder=given.output / "rounds"
     )
     print(report.selection_table(chosen).text())
     print(f"{len(chosen.variables)} of {len(asked.units)} kept: {', '.join(chosen.variables)}")
