@@ -45,7 +45,7 @@ class Threads(Processes):
 
 def together(function, size: int) -> list:
     """What a function of the processes gives, or raises, in each of so many."""
-    table, barrier, results = {}, threading.Barrier(size), [None] * size
+    table, barrier, results = {}, threading.Barrier(size, timeout=60), [None] * size
 
     def work(rank):
         try:
@@ -82,7 +82,10 @@ def test_each_row_comes_from_the_process_that_trains_it(members, size):
 
 
 def test_what_the_first_has_is_for_all():
-    facts, arrays = ["ä", None, 0.1], [np.arange(3.0), np.ones((2, 2), bool), np.float32(2)]
+    facts, arrays = (
+        ["ä", None, 0.1],
+        [np.arange(3.0), np.ones((2, 2), bool), np.array(2, np.float32)],
+    )
     for got, tree in together(
         lambda p: p.of_first(facts, arrays) if p.rank == 0 else p.of_first(None), 3
     ):
