@@ -19,7 +19,9 @@ def test_what_cannot_be_written_costs_nothing_of_the_rest(tmp_path, monkeypatch,
 
     monkeypatch.setattr(chain, "results", lambda outcome: {"fit": 1.5})
     monkeypatch.setattr(story, "write_report", report)
-    outcome = SimpleNamespace(
+    # A run that has come to its end, without the hours before.
+    outcome = object.__new__(chain.Outcome)
+    outcome.__dict__.update(
         network=Unsaved(),
         tuned=SimpleNamespace(result=SimpleNamespace(history=samples.search(4, 2, 3))),
         measurement=SimpleNamespace(templates=samples.toy_templates(), workspace={"version": "1"}),
