@@ -138,11 +138,21 @@ def test_factors_that_are_not_positive(value):
 def test_negative_expectation(caplog):
     spec = specs.everything()
     sample_of(spec, 1, 1)["data"][1] = -300.0
+    # The factors on both samples can cure it; norm_ttbar starts at 1.05, jes at 0.
+    said = "Channel 'CR', bin 1: the model expects -84.75 events at its nominal point"
+    model = Model.from_spec(spec)
+    assert f"{said}, of which -300 from sample 'fakes'. Fits start from" in caplog.text
+    theirs = pyhf.Workspace(spec).model()
+    assert model.config.suggested_init() == theirs.config.suggested_init()
+    start = model.structure.layout.start
+    assert (theirs.expected_actualdata(start.tolist()) > 0).all()
+    assert (start >= model.structure.layout.lower).all()
+    sample_of(spec, 1, 1)["modifiers"].pop(1)
+    spec["measurements"][0]["config"]["parameters"][1]["bounds"] = [[1.0, 1.1]]
     message = refused(spec)
-    # norm_ttbar starts at 1.05, jes at 0.
-    assert "Channel 'CR', bin 1: the model expects -84.75 events" in message
-    assert "-300 from sample 'fakes'" in message
+    assert said in message
     assert "Merge bins" in message
+    spec = specs.everything()
     sample_of(spec, 1, 1)["data"][1] = -1.0
     Model.from_spec(spec)
     assert "Channel 'CR', sample 'fakes': -1 events expected in bin 1" in caplog.text
@@ -232,6 +242,36 @@ def test_a_shapefactor_with_fewer_parameters_than_bins():
     message = refused(spec)
     assert "Channel 'B', sample 'b', shapefactor 'shape': 3 bins" in message
     assert "the 2 of the first channel" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("jes", {"sigmas": [0.5]}, r"'jes', sigmas: its modifiers are \['histosys', 'normsys'\]"),
+        ("norm_fakes", {"auxdata": [1.0]}, "'norm_fakes', auxdata: its modifiers are"),
+        ("stat_CR", {"factors": [4.0, 4.0]}, "'stat_CR', factors: its modifiers are"),
+        ("stat_CR", {"sigmas": [0.1, 0.0]}, r"'stat_CR', sigmas: 0\.0 must be positive"),
+        ("norm_fakes", {"bounds": [[2.0]]}, r"'norm_fakes', bounds: \[2\.0\] is no pair"),
+        ("norm_fakes", {"bounds": [[2.0, 1.0]]}, "first must not be above the second"),
+        ("norm_fakes", {"inits": [np.nan]}, r"'norm_fakes', inits: entry 0 is nan"),
+    ],
+)
+def test_what_a_measurement_says_of_parameters(name, options, said):
+    spec = specs.everything()
+    spec["measurements"][0]["config"]["parameters"].append({"name": name, **options})
+    assert re.search(said, refused(spec))
+    spec = specs.everything()
+    lumi = spec["measurements"][0]["config"]["parameters"][0]
+    lumi["auxdata"] = [1.0, 1.0]
+    assert "Parameter 'lumi', auxdata: 2 entries, where the model has 1" in refused(spec)
+
+
+def test_a_modifier_that_is_listed_twice_is_said(caplog):
+    spec = specs.ALL["a modifier twice"]()
+    Model.from_spec(spec)
+    for kind, name in (("normsys", "norm"), ("histosys", "tilt"), ("normfactor", "mu")):
+        said = f"Channel 'SR', sample 's' lists the {kind} {name!r} 2 times: only the last counts"
+        assert said in caplog.text
 
 
 def test_what_pyhf_says_of_parameters_and_names():

@@ -138,8 +138,7 @@ def accepted(make: Any, judged: Any) -> Any:
     return None
 
 
-@EVERY
-@settings(max_examples=250)
+@settings(EVERY, max_examples=250)
 @given(mutants())
 def test_a_spoilt_workspace_is_understood_or_refused(spec):
     compiled = accepted(lambda: compile_spec(read_source(spec).spec), of_pyhf(spec))
@@ -150,8 +149,7 @@ def test_a_spoilt_workspace_is_understood_or_refused(spec):
 NUMBERS = [0.0, 1e-12, 1e-9, 1e-4, 0.3, 2.0, 7.0, 60.0, 1e4, 1e8, -1.0, -30.0, 1e-200]
 
 
-@EVERY
-@settings(max_examples=150)
+@settings(EVERY, max_examples=150)
 @given(st.data())
 def test_other_numbers_have_the_likelihood_of_pyhf(data):
     spec = specs.everything()

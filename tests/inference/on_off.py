@@ -74,4 +74,5 @@ class OnOff:
         high = 1.0
         while self.cls(high, n, test_stat) > 0.05:
             high *= 2
-        return brentq(lambda mu: self.cls(mu, n, test_stat) - 0.05, 1e-9, high, xtol=1e-12)
+        low = 0.05 * np.sqrt(self.b) / self.s
+        return brentq(lambda mu: self.cls(mu, n, test_stat) - 0.05, low, high, xtol=1e-12)

@@ -180,7 +180,5 @@ def test_bad_questions_are_refused():
         fit(model, bounds={"muu": (0.0, 1.0)})
     with pytest.raises(InputError, match=r"best fit of 'mu' is at its bound"):
         impacts(simple(observed=(20.0, 20.0)))
-    with pytest.raises(InputError, match=r"ends at its upper bound 1.*widen"):
-        upper_limit(simple(observed=(90.0, 90.0)), bounds={"mu": (0, 1)})
     with pytest.raises(FitError, match="not finite"):
         fit(model, [np.nan, 50.0])
