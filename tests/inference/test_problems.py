@@ -1,4 +1,4 @@
-"""What a user may ask of a fit, by the names of parameters; pyhf says which parameters those are."""
+"""What a user may ask of a fit, by the names of parameters, which pyhf knows too."""
 
 import numpy as np
 import pyhf
