@@ -188,6 +188,8 @@ def _warn_of_twice(where: str, samples: Sequence[Spec]) -> None:
 
 
 def _as_numbers(where: str, values: Any) -> Float[np.ndarray, "..."]:
+    if any(isinstance(each, bool) for each in (values if isinstance(values, list) else [values])):
+        raise InputError(f"{where}: {_short(values)} holds true or false in place of a number.")
     try:
         return np.asarray(values, float)
     except (TypeError, ValueError, OverflowError) as error:

@@ -310,7 +310,8 @@ def _with_start(model: Model) -> Model:
     """The model with start values at which its yields are not negative."""
     structure = model.structure
     given = _terms(structure, model.numbers)
-    start = start_of_fits(structure, partial(_by_sample, structure, given), model.observed)
+    observed = None if model.observed is None else np.asarray(model.observed)
+    start = start_of_fits(structure, partial(_by_sample, structure, given), observed)
     if start is structure.layout.init:
         return model
     layout = replace_fields(structure.layout, start=start)

@@ -18,10 +18,11 @@ from difftune.histfactory.structure import Structure
 from difftune.inference.minima import in_batches
 from difftune.inference.solver import MESSAGES, Problem, Status
 
-Bounds = Mapping[str, Any]
-"""Lower and upper bound by name of the parameter."""
-Fixed = Mapping[str, Any] | Iterable[str]
-"""Values by name of the parameter, or names."""
+# Not narrower: what is wrong is an InputError, whatever it is.
+Bounds = Any
+"""Lower and upper bound by name of the parameter: a mapping."""
+Fixed = Any
+"""Values by name of the parameter, or names: a mapping, or an iterable."""
 
 
 class FitError(DifftuneError):

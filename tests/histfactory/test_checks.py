@@ -147,10 +147,12 @@ def test_negative_expectation(caplog):
     start = model.structure.layout.start
     assert (theirs.expected_actualdata(start.tolist()) > 0).all()
     assert (start >= model.structure.layout.lower).all()
+    # Nothing scales the fakes, and no factor on the rest is large enough.
     sample_of(spec, 1, 1)["modifiers"].pop(1)
-    spec["measurements"][0]["config"]["parameters"][1]["bounds"] = [[1.0, 1.1]]
+    sample_of(spec, 1, 1)["data"][1] = -3e5
     message = refused(spec)
-    assert said in message
+    assert "Channel 'CR', bin 1" in message
+    assert "-3e+05 from sample 'fakes'" in message
     assert "Merge bins" in message
     spec = specs.everything()
     sample_of(spec, 1, 1)["data"][1] = -1.0

@@ -48,6 +48,7 @@ REASONS = "|".join(
         r"bin \d+ is (nan|inf|-inf)",
         r"entry \d+ is (nan|inf|-inf)",
         r"are no numbers of float64",
+        r"true or false in place of a number",
         r"observations: bin \d+ holds -",
         r"must be positive",
         r"pyhf gives it the",

@@ -135,7 +135,8 @@ def test_toys_of_a_negative_best_fit_are_those_of_the_formula():
 
 def test_a_best_fit_that_is_none_is_a_status():
     with jax.enable_x64(True):
-        value, status = never_negative(jnp.array([-1e-3, -1e-9, 0.5]), jnp.array([3.0, 3.0, 3.0]))
+        many = jax.vmap(lambda q: never_negative(q, jnp.array(3.0)))
+        value, status = many(jnp.array([-1e-3, -1e-9, 0.5]))
     assert value.tolist() == [0.0, 0.0, 0.5]
     assert status.tolist() == [Status.NEGATIVE, Status.CONVERGED, Status.CONVERGED]
 
