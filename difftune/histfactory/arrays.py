@@ -17,7 +17,7 @@ import scipy.linalg.lapack
 import scipy.special
 
 if TYPE_CHECKING:
-    AnyArray = jax.Array
+    AnyArray = Any  # no protocol describes both; the shapes in the signatures are for the reader
 else:
     AnyArray = jax.Array | np.ndarray | np.generic
     """For signatures: an array of JAX or numpy; a scalar of numpy has no dimensions."""

@@ -28,7 +28,10 @@ Yields = Callable[[Array], Array]
 
 
 def start_of_fits(
-    structure: Structure, by_sample: Yields, observed: Float[np.ndarray, " bins"] | None
+    structure: Structure,
+    by_sample: Yields,
+    observed: Float[np.ndarray, " bins"] | None,
+    fixed: np.ndarray,
 ) -> Float[np.ndarray, " parameters"]:
     """The suggested start values, or others if they make a yield negative.
 
@@ -36,6 +39,7 @@ def start_of_fits(
         structure: Of the model.
         by_sample: Expected yields `[samples, bins]` as a function of the parameters; traceable.
         observed: Observations, which no bin can have that expects nothing.
+        fixed: Parameters that stay, also because their uncertainty vanishes.
 
     Raises:
         InputError: No parameters within their bounds are found at which all yields are positive; it
@@ -47,7 +51,7 @@ def start_of_fits(
     negative = ~(total >= 0)
     impossible = negative if observed is None else negative | ((total == 0) & (observed > 0))
     if impossible.any():
-        start = _search(structure, by_sample, np.abs(yields).sum(axis=0), impossible)
+        start = _search(structure, by_sample, fixed, np.abs(yields).sum(axis=0), impossible)
         first = int(np.flatnonzero(impossible)[0])
         channel, index = structure.bin_places[first]
         sample = int(np.argmin(yields[:, first]))
@@ -79,13 +83,19 @@ def start_of_fits(
 def _search(
     structure: Structure,
     by_sample: Yields,
+    fixed: np.ndarray,
     size: Float[np.ndarray, " bins"],
     impossible: np.ndarray,
 ) -> Float[np.ndarray, " parameters"] | None:
     """A point near the nominal one at which no bin that can be filled is negative or empty."""
     layout = structure.layout
+<<<<<<< HEAD
     free = ~layout.fixed & (layout.lower < layout.upper)
     margin = np.where(size > 0, _MARGIN * size, _MARGIN)
+=======
+    free = ~fixed & (layout.lower < layout.upper)
+    margin = jnp.asarray(np.where(size > 0, _MARGIN * size, _MARGIN))
+>>>>>>> inference
 
     def missing(parameters: Array) -> Array:
         total = xp.sum(by_sample(parameters), axis=0)

@@ -311,7 +311,9 @@ def _with_start(model: Model) -> Model:
     structure = model.structure
     given = _terms(structure, model.numbers)
     observed = None if model.observed is None else np.asarray(model.observed)
-    start = start_of_fits(structure, partial(_by_sample, structure, given), observed)
+    start = start_of_fits(
+        structure, partial(_by_sample, structure, given), observed, np.asarray(given.fixed)
+    )
     if start is structure.layout.init:
         return model
     layout = replace_fields(structure.layout, start=start)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from difftune.errors import InputError
 from difftune.objectives import Batch
-from difftune.objectives.batch import changed
+from difftune.objectives.batch import Column, changed
 from difftune.training.devices import host_array
 from difftune.training.sample import Columns
 
@@ -32,7 +32,7 @@ def stratified_order(
     return np.argsort(place, kind="stable")
 
 
-def chosen(column: np.ndarray, rows: Int[np.ndarray, " events"] | None) -> np.ndarray:
+def chosen(column: Column, rows: Int[np.ndarray, " events"] | None) -> np.ndarray:
     """Rows of a column, in memory that the devices can use; None for the column itself."""
     if rows is None:
         return np.asarray(column)
@@ -55,7 +55,7 @@ def as_batch(data: Columns, rows: Int[np.ndarray, " events"] | None, progress: f
     events = len(data.weight)
     share = np.float32(events / max(events if rows is None else len(rows), 1))
 
-    def weight(column: np.ndarray) -> np.ndarray:
+    def weight(column: Column) -> Column:
         result = chosen(column, rows)
         return result if rows is None else np.multiply(result, share, out=result)
 

@@ -36,7 +36,7 @@ def use_compilation_cache(folder: str | Path | None = None) -> Path | None:
     """
     if os.environ.get(OPT_OUT, "0") not in ("", "0"):
         return None
-    already = jax.config.jax_compilation_cache_dir
+    already = jax.config.values.get("jax_compilation_cache_dir")
     if already:
         return Path(already)
     place = (Path(folder) if folder else user_cache() / "difftune" / "jax") / processor()

@@ -203,21 +203,23 @@ class Training:
         if isinstance(samples, tuple):
             validation, comparison = samples
             return self.evaluate(member, own, validation), self.evaluate(member, own, comparison)
-        if own.fold is not None:
-            samples = jax.tree.map(lambda column: jnp.asarray(column)[:, own.fold], samples)
+        fold = own.fold
+        both = samples
+        if fold is not None:
+            both = jax.tree.map(lambda column: jnp.asarray(column)[:, fold], samples)
         every = None
-        if samples.weight.shape[1] > EVALUATED and not samples.varied_features:
+        if both.weight.shape[1] > EVALUATED and not both.varied_features:
             # Here, since the loop would copy the features of a sample.
-            features = jnp.asarray(samples.features)
+            features = jnp.asarray(both.features)
             scores = self._network(member, own, features.reshape(-1, features.shape[-1]))
             every = scores.reshape(2, -1, *scores.shape[1:])
         # A loop of two, for what takes long to compile, as a fit, to be compiled once.
         found = jax.lax.map(
-            lambda each: self.evaluate(member, own, each[0], every=each[1]), (samples, every)
+            lambda each: self.evaluate(member, own, each[0], every=each[1]), (both, every)
         )
         return tuple(jax.tree.map(lambda leaf, i=i: leaf[i], found) for i in (0, 1))
 
-    def _network(self, member: Member, own: Identity, features: Array) -> Array:
+    def _network(self, member: Member, own: Identity, features: Column) -> Array:
         """Logits, in evaluation mode."""
 
         def network(some, nothing):

@@ -3,7 +3,7 @@
 import json
 import zlib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from jaxtyping import Int
@@ -128,10 +128,10 @@ def stored(folder: str | Path) -> Columns:
             f"{processes} processes. {_AGAIN}"
         )
     # The network's inputs are what is large.
-    return Columns(
-        **{name: each if name == "features" else np.array(each) for name, each in found.items()},
-        signal_process=np.asarray(facts.signal_process, np.float32),
-    )
+    columns: dict[str, Any] = {
+        name: each if name == "features" else np.array(each) for name, each in found.items()
+    }
+    return Columns(**columns, signal_process=np.asarray(facts.signal_process, np.float32))
 
 
 def _column(path: Path, checksum: int | None) -> np.ndarray:
