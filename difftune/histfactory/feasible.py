@@ -89,13 +89,8 @@ def _search(
 ) -> Float[np.ndarray, " parameters"] | None:
     """A point near the nominal one at which no bin that can be filled is negative or empty."""
     layout = structure.layout
-<<<<<<< HEAD
-    free = ~layout.fixed & (layout.lower < layout.upper)
-    margin = np.where(size > 0, _MARGIN * size, _MARGIN)
-=======
     free = ~fixed & (layout.lower < layout.upper)
-    margin = jnp.asarray(np.where(size > 0, _MARGIN * size, _MARGIN))
->>>>>>> inference
+    margin = np.where(size > 0, _MARGIN * size, _MARGIN)
 
     def missing(parameters: Array) -> Array:
         total = xp.sum(by_sample(parameters), axis=0)
