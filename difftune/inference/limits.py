@@ -124,7 +124,7 @@ def _one_limit(structure: Structure, level: float, problem: Problem) -> tuple[Up
         on_data = xp.where(best_mu > mu[5], 0.0, 2 * (deviances[6] - best))
         return xp.maximum(xp.stack([*(2 * each for each in deviances[:6]), on_data]), 0.0)
 
-    def excess(q: Float[Array, "7"]) -> Float[Array, "6"]:
+    def excess(q: Array) -> Array:
         """Ln CLs less that of the level, from -2 ln of the likelihood ratios."""
         bands = xp.log_ndtr(sigmas - root(q[:5])) - xp.log_ndtr(sigmas)
         observed = log_p_values(q[6], q[5], "qtilde")[0]
