@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.random
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Inexact, Int
 
 from difftune.errors import InputError
 from difftune.histfactory import Model
@@ -215,7 +215,7 @@ def _one_test(
 
 
 def log_p_values(
-    q: Float[Array, ""], q_asimov: Float[Array, ""], test_stat: TestStatistic
+    q: Inexact[Array, ""], q_asimov: Inexact[Array, ""], test_stat: TestStatistic
 ) -> tuple[Array, Array, Array, Array]:
     """Logarithms of the observed and expected result, of CLs+b and of CLb.
 
@@ -250,7 +250,7 @@ class Statistic(NamedTuple):
     status: Int[Array, ""]
 
 
-def root(q: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+def root(q: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:
     """Square root with slope 0 at 0, where that of the root is infinite; NaN stays NaN."""
     there = ~(q <= 0)
     return xp.where(there, xp.sqrt(xp.where(there, q, 1.0)), 0.0)

@@ -162,7 +162,7 @@ def _one_limit(
         q = xp.stack([*(2 * each for each in deviances[:6]), on_data])
         return xp.maximum(q, 0.0), negative
 
-    def excess(q: Float[Array, "7"]) -> Float[Array, "6"]:
+    def excess(q: Array) -> Array:
         """Ln CLs less that of the level, from -2 ln of the likelihood ratios."""
         bands = xp.log_ndtr(sigmas - root(q[:5])) - xp.log_ndtr(sigmas)
         observed = log_p_values(q[6], q[5], test_stat)[0]
