@@ -226,7 +226,7 @@ class Training:
             some = some if own.inputs is None else some * own.inputs
             return self.blueprint.evaluate(member.weights, own.hyperparameters, some), nothing
 
-        return in_chunks(network, features, (), EVALUATED)[0]
+        return in_chunks(network, jnp.asarray(features), (), EVALUATED)[0]
 
     @staticmethod
     def _rate(rate: Array, stale: Array, hyperparameters: Mapping[str, Array]) -> Array:

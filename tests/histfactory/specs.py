@@ -105,7 +105,7 @@ def everything() -> dict:
                 ),
             ),
         ],
-        LUMI,
+        copy.deepcopy(LUMI),
         {"name": "norm_ttbar", "inits": [1.05], "bounds": [[0.2, 3.0]]},
         {"name": "pdf", "auxdata": [0.2], "inits": [0.1]},
     )
