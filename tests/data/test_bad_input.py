@@ -307,7 +307,6 @@ def test_folds_without_signal(file):
             {"variations": [WeightVariation("isr", "weight", processes=["tbar"])]},
             "variation 'isr': there is no simulated process 'tbar'. Did you mean 'ttbar'",
         ),
-        ({"variations": [WeightVariation("isr", "1", processes="ttbar")]}, "is not a list"),
         ({"variations": [WeightVariation("isr", "{wt} * 2")]}, "isr"),
         ({"variations": [TreeVariation("jes")]}, "the tree is the nominal one"),
         ({"variations": [FeatureVariation("jes", {})]}, "nothing varies"),
