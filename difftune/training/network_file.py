@@ -48,6 +48,7 @@ class _Transform(_Strict):
     scale: list[Number]
     fill: list[Number]
     indicators: list[Annotated[int, Field(ge=0)]] = []
+    sentinels: list[list[Number]] = []
 
 
 class _Facts(BaseModel):
@@ -86,6 +87,11 @@ def read_facts(path: Path) -> dict[str, Any]:
                 f"{path}: transform.{key} has {len(transform[key])} numbers for {len(names)} "
                 "feature_names. Save the network again, or take another copy."
             )
+    if transform.get("sentinels") and len(transform["sentinels"]) != len(names):
+        raise InputError(
+            f"{path}: transform.sentinels has {len(transform['sentinels'])} lists for {len(names)} "
+            "feature_names. Save the network again, or take another copy."
+        )
     indicators = transform.get("indicators", [])
     if sorted(set(indicators)) != indicators or any(i >= len(names) for i in indicators):
         raise InputError(

@@ -32,7 +32,11 @@ def made(key: int = 0, **model) -> TrainedNetwork:
         weights=blueprint.init(jax.random.key(key)),
         hyperparameters={"dropout": 0.25},
         transform=FeatureTransform(
-            center=numbers, scale=np.abs(numbers), fill=numbers, indicators=(1,)
+            center=numbers,
+            scale=np.abs(numbers),
+            fill=numbers,
+            indicators=(1,),
+            sentinels=((-999.0,), ()),
         ),
         feature_names=("pt", "mass"),
         signal_process=(1.0, 0.0),
