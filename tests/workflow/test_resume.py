@@ -137,7 +137,7 @@ def test_everything_that_defines_a_search_counts():
         ({"objective": Focal()}, "objective: CrossEntropy then, Focal now"),
         ({"patience": 3}, "patience: 10 then, 3 now"),
         ({"model": dt.models.MLP(hidden=(5,))}, "model.hidden: [4] then, [5] now"),
-        ({"metric": dt.objectives.RocAuc()}, "metric: Significance then, RocAuc now"),
+        ({"metric": dt.objectives.RocArea()}, "metric: Significance then, RocArea now"),
         ({"overtraining": ScoreGap(limit=2.0)}, "overtraining.limit: inf then, 2.0 now"),
         ({"fixed": {"dropout": 0.1}}, "hyperparameters.dropout: nothing then, 0.1 now"),
         ({"split": tested}, "events.validation_folds: [3] then, [2] now"),
@@ -158,8 +158,10 @@ def test_the_same_search_goes_on(stopped, tmp_path):
     np.testing.assert_allclose(resumed.result.history.score, whole.result.history.score, rtol=1e-3)
 
 
+# A shell starts what runs in the background with SIGINT ignored, and Python leaves it so.
 INTERRUPTED = """
-import logging, sys, time
+import logging, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import numpy as np
 import difftune as dt
 from tests.workflow.test_resume import tune
@@ -249,7 +251,8 @@ def test_another_thread_is_left_alone():
 
 
 STUCK = """
-import hashlib
+import hashlib, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from difftune.workflow.interruption import explained
 
 with explained(lambda: "All is kept.", program=True):

@@ -119,6 +119,7 @@ PROGRESS = Progress(
     rounds=3,
     score=np.array([1.0, np.nan]),
     best=1.0,
+    merit=0.5,
     running=2,
     diverged=0,
     seconds=0.5,
