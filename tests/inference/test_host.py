@@ -136,4 +136,5 @@ def test_what_is_asked_again_and_again_is_compiled(caplog):
     said = [record.getMessage() for record in caplog.records]
     assert sum("XLA compilation of jit(_fit)" in line for line in said) == 1
     np.testing.assert_allclose(again, found, rtol=1e-7, atol=1e-9)
-    np.testing.assert_allclose(found, np.arange(FEW) / 5.0, atol=1e-6)
+    # The best fit, within the bounds that pyhf suggests.
+    np.testing.assert_allclose(found, np.minimum(np.arange(FEW) / 5.0, 10.0), atol=1e-6)
