@@ -58,13 +58,13 @@ class Size:
     epochs: int = 2
 
 
-# Compiling, or starting Ray and importing PyTorch in its processes, takes most of this.
+# As many members as there are folds. Compiling, or starting Ray and importing PyTorch in its processes, takes most of this.
 QUICK = Size(
     seeds=(1,),
     samples=("single top",),
     events=6_000,
     budget=40.0,
-    members=2,
+    members=4,
     rounds=3,
     epochs=1,
 )
