@@ -58,7 +58,8 @@ class Size:
     epochs: int = 2
 
 
-# As many members as there are folds. Compiling, or starting Ray and importing PyTorch in its processes, takes most of this.
+# As many members as there are folds. Compiling, or starting Ray and importing PyTorch in its
+# processes, takes most of this.
 QUICK = Size(
     seeds=(1,),
     samples=("single top",),
