@@ -36,7 +36,7 @@ def task(count: int):
         objective=dt.objectives.CrossEntropy() + "fit" * PoiUncertainty(model=trained),
         batch_size=2000,
         patience=10_000,
-        metric=dt.objectives.Tradeoff(
+        metric=dt.objectives.MultiObjective(
             {
                 "significance": Significance(bins=10),
                 "robustness": FitScore(objective=Robustness(model=judged, parameters=("scale",))),

@@ -21,7 +21,7 @@ import numpy as np
 import difftune as dt
 from difftune.config import load
 from difftune.data import FeatureTransform
-from difftune.objectives import CrossEntropy, RocArea, Significance
+from difftune.objectives import AUC, CrossEntropy, Significance
 from difftune.training import Blueprint, Population, ScoreGap, boosted, columns
 from difftune.training.batches import as_batch
 from difftune.workflow import build
@@ -61,9 +61,7 @@ def curves(train, validation, *, seeds, rounds):
     @jax.jit
     def judged(logits):
         loss = CrossEntropy()(logits, everything, {}, {})
-        figures = [
-            metric(logits, everything, {}, {}) for metric in (Significance(bins=12), RocArea())
-        ]
+        figures = [metric(logits, everything, {}, {}) for metric in (Significance(bins=12), AUC())]
         return loss, *figures
 
     figures = {name: np.zeros((3, seeds, rounds)) for name in COLORS}

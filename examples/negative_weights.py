@@ -23,7 +23,7 @@ from scipy.stats import norm
 import difftune as dt
 from difftune.data import FeatureTransform, Process
 from difftune.histograms.roc import auc
-from difftune.objectives import CrossEntropy, RocArea
+from difftune.objectives import AUC, CrossEntropy
 from difftune.training import (
     Blueprint,
     Columns,
@@ -58,7 +58,7 @@ def trained(datasets, validation, *, epochs):
                 members=SEEDS,
                 batch_size=256,
                 overtraining=ScoreGap(limit=1e9),
-                metric=RocArea(),
+                metric=AUC(),
                 patience=10**6,
             )
         population = first.again(train=train)

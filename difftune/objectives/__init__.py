@@ -1,10 +1,14 @@
-"""Losses and metrics: scores and a batch in, a scalar out."""
+"""Losses and metrics: scores and a batch in, a scalar out.
+
+A loss is minimised; of a metric, larger is better. Where a figure has both, the metric has its
+plain name and the loss ends in `Loss`: `AUC` and `AUCLoss`, `Separation` and `SeparationLoss`.
+"""
 
 from difftune.objectives.adversarial import Adversarial
 from difftune.objectives.asimov import AsimovLLR
 from difftune.objectives.base import Objective, Scaled, Sum, as_objective
 from difftune.objectives.batch import Batch, Variation, Varied, signal_probability
-from difftune.objectives.counting import AMS, SOverRootB
+from difftune.objectives.counting import AMSLoss, SOverRootB
 from difftune.objectives.cross_entropy import CategoricalCrossEntropy, CrossEntropy
 from difftune.objectives.distance_correlation import DistanceCorrelation
 from difftune.objectives.fit_metrics import FitScore
@@ -15,10 +19,10 @@ from difftune.objectives.mean_squared_error import MeanSquaredError
 from difftune.objectives.metrics import Separation, Significance
 from difftune.objectives.neos import NeosLoss, loss_from_model
 from difftune.objectives.nuisance_correlation import NuisanceCorrelation
-from difftune.objectives.ranking import CutAMS, CutSignificance, RocArea
+from difftune.objectives.ranking import AUC, CutAMS, CutSignificance
 from difftune.objectives.regions import Regions
-from difftune.objectives.roc_auc import RocAuc
-from difftune.objectives.separation import SeparationPower
+from difftune.objectives.roc_auc import AUCLoss
+from difftune.objectives.separation import SeparationLoss
 from difftune.objectives.through_fit import (
     DiscoverySignificance,
     ExpectedCLs,
@@ -28,10 +32,12 @@ from difftune.objectives.through_fit import (
     Robustness,
     ThroughFit,
 )
-from difftune.objectives.tradeoff import Tradeoff, compromise
+from difftune.objectives.tradeoff import MultiObjective, geometric_mean
 
 __all__ = [
-    "AMS",
+    "AUC",
+    "AMSLoss",
+    "AUCLoss",
     "Adversarial",
     "AsimovLLR",
     "Batch",
@@ -49,26 +55,24 @@ __all__ = [
     "Focal",
     "HistogramVariation",
     "MeanSquaredError",
+    "MultiObjective",
     "NeosLoss",
     "NuisanceCorrelation",
     "Objective",
     "PoiUncertainty",
     "Regions",
     "Robustness",
-    "RocArea",
-    "RocAuc",
     "SOverRootB",
     "Scaled",
     "Separation",
-    "SeparationPower",
+    "SeparationLoss",
     "Significance",
     "Sum",
     "ThroughFit",
-    "Tradeoff",
     "Variation",
     "Varied",
     "as_objective",
-    "compromise",
+    "geometric_mean",
     "loss_from_model",
     "signal_probability",
 ]

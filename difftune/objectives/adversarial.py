@@ -72,7 +72,7 @@ class Adversarial(Objective):
         if not self.hidden or min(self.hidden) < 1:
             raise InputError(f"Adversarial(hidden={self.hidden}): give the width of each layer.")
 
-    def seeing(self, variations):
+    def with_variations(self, variations):
         """The adversary of these variations, unless some were chosen."""
         return replace(self, variations=chosen("Adversarial", self.variations, variations))
 
@@ -94,7 +94,7 @@ class Adversarial(Objective):
             for k, n, m in zip(keys, widths[:-1], widths[1:], strict=True)
         ]
 
-    def paced(self, updates, hyperparameters):
+    def scale_updates(self, updates, hyperparameters):
         """Steps as long as the adversary's own learning rate makes them."""
         rate = self.learning_rate
         if rate is None:

@@ -78,7 +78,7 @@ class Objective(abc.ABC):
         del processes
         return self
 
-    def seeing(self, variations: Sequence[str]) -> "Objective":
+    def with_variations(self, variations: Sequence[str]) -> "Objective":
         """The objective for events with these systematic variations (by default itself).
 
         Called once before the training; what `init` gives may depend on it.
@@ -89,7 +89,7 @@ class Objective(abc.ABC):
         del variations
         return self
 
-    def paced(self, updates: PyTree, hyperparameters: Mapping[str, Array]) -> PyTree:
+    def scale_updates(self, updates: PyTree, hyperparameters: Mapping[str, Array]) -> PyTree:
         """A step of the optimizer in the objective's own parameters (by default as it is).
 
         For parameters with a learning rate of their own: whatever the optimizer, its step is
@@ -103,7 +103,7 @@ class Objective(abc.ABC):
         del hyperparameters
         return updates
 
-    def hardened(self) -> "Objective":
+    def hard_limit(self) -> "Objective":
         """The limit of no smearing: events in hard bins or hard order (by default itself).
 
         The training records both on the validation events. Their difference is what the training
@@ -173,17 +173,17 @@ class Scaled(Objective):
         """The same factor for what is bound."""
         return Scaled(self.objective.bound_to(processes), self.factor)
 
-    def seeing(self, variations):
+    def with_variations(self, variations):
         """The same factor for what sees them."""
-        return Scaled(self.objective.seeing(variations), self.factor)
+        return Scaled(self.objective.with_variations(variations), self.factor)
 
-    def paced(self, updates, hyperparameters):
+    def scale_updates(self, updates, hyperparameters):
         """As of what is scaled."""
-        return self.objective.paced(updates, hyperparameters)
+        return self.objective.scale_updates(updates, hyperparameters)
 
-    def hardened(self):
+    def hard_limit(self):
         """The same factor for what is hard."""
-        return Scaled(self.objective.hardened(), self.factor)
+        return Scaled(self.objective.hard_limit(), self.factor)
 
     @property
     def outputs(self) -> Outputs:  # type: ignore[override]
@@ -236,19 +236,20 @@ class Sum(Objective):
         """The sum of what is bound."""
         return Sum(tuple(term.bound_to(processes) for term in self.terms))
 
-    def seeing(self, variations):
+    def with_variations(self, variations):
         """The sum of what sees them."""
-        return Sum(tuple(term.seeing(variations) for term in self.terms))
+        return Sum(tuple(term.with_variations(variations) for term in self.terms))
 
-    def paced(self, updates, hyperparameters):
+    def scale_updates(self, updates, hyperparameters):
         """Each term's own."""
         return tuple(
-            term.paced(own, hyperparameters) for term, own in zip(self.terms, updates, strict=True)
+            term.scale_updates(own, hyperparameters)
+            for term, own in zip(self.terms, updates, strict=True)
         )
 
-    def hardened(self):
+    def hard_limit(self):
         """The sum of what is hard."""
-        return Sum(tuple(term.hardened() for term in self.terms))
+        return Sum(tuple(term.hard_limit() for term in self.terms))
 
     @property
     def outputs(self) -> Outputs:  # type: ignore[override]

@@ -81,7 +81,7 @@ def squared_ams(
 
 @takes()
 @dataclass(frozen=True, kw_only=True)
-class AMS(Counting):
+class AMSLoss(Counting):
     """Minus the squared approximate median significance of the HiggsML challenge.
 
     `AMS = sqrt(2 [(s + b + r) ln(1 + s / (b + r)) - s])` above one cut on the score, which is
@@ -112,7 +112,7 @@ class AMS(Counting):
         super().__post_init__()
         if not self.regularisation > 0.0:
             raise InputError(
-                f"AMS(regularisation={self.regularisation}) must be positive; without one take "
+                f"AMSLoss(regularisation={self.regularisation}) must be positive; without one take "
                 "AsimovLLR."
             )
 

@@ -169,7 +169,7 @@ class FitModel:
         """The model with these processes, unless it was given its own."""
         return self if self.processes else replace(self, processes=tuple(processes))
 
-    def hardened(self) -> "FitModel":
+    def hard_limit(self) -> "FitModel":
         """The model of events in hard bins or regions."""
         bins = self.bins
         bins = replace(bins, hard=True) if isinstance(bins, Regions) else bins

@@ -53,7 +53,7 @@ class HistogramVariation(Binned):
                 f"HistogramVariation(among={self.among!r}): choose 'all', 'signal' or 'background'."
             )
 
-    def seeing(self, variations):
+    def with_variations(self, variations):
         """The penalty of these variations, unless some were chosen."""
         return replace(self, variations=chosen("HistogramVariation", self.variations, variations))
 

@@ -8,7 +8,7 @@ from difftune.errors import InputError, nearest
 from difftune.objectives.adversarial import Adversarial
 from difftune.objectives.asimov import AsimovLLR
 from difftune.objectives.base import ARGUMENTS, FORM, Objective, as_objective
-from difftune.objectives.counting import AMS, SOverRootB
+from difftune.objectives.counting import AMSLoss, SOverRootB
 from difftune.objectives.cross_entropy import CategoricalCrossEntropy, CrossEntropy
 from difftune.objectives.distance_correlation import DistanceCorrelation
 from difftune.objectives.fit_metrics import FitScore
@@ -17,9 +17,9 @@ from difftune.objectives.histogram_variation import HistogramVariation
 from difftune.objectives.mean_squared_error import MeanSquaredError
 from difftune.objectives.metrics import Separation, Significance
 from difftune.objectives.nuisance_correlation import NuisanceCorrelation
-from difftune.objectives.ranking import CutAMS, CutSignificance, RocArea
-from difftune.objectives.roc_auc import RocAuc
-from difftune.objectives.separation import SeparationPower
+from difftune.objectives.ranking import AUC, CutAMS, CutSignificance
+from difftune.objectives.roc_auc import AUCLoss
+from difftune.objectives.separation import SeparationLoss
 from difftune.objectives.through_fit import (
     DiscoverySignificance,
     ExpectedCLs,
@@ -28,18 +28,18 @@ from difftune.objectives.through_fit import (
     Robustness,
     ThroughFit,
 )
-from difftune.objectives.tradeoff import Tradeoff
+from difftune.objectives.tradeoff import MultiObjective
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "cross_entropy": CrossEntropy,
     "categorical_cross_entropy": CategoricalCrossEntropy,
     "focal": Focal,
     "mean_squared_error": MeanSquaredError,
-    "roc_auc": RocAuc,
-    "separation_power": SeparationPower,
+    "roc_auc": AUCLoss,
+    "separation_power": SeparationLoss,
     "asimov_llr": AsimovLLR,
     "s_over_root_b": SOverRootB,
-    "ams": AMS,
+    "ams": AMSLoss,
     "distance_correlation": DistanceCorrelation,
     "adversarial": Adversarial,
     "histogram_variation": HistogramVariation,
@@ -54,7 +54,7 @@ THROUGH_FIT: dict[str, type[ThroughFit]] = {
 METRICS: dict[str, Callable[..., Any]] = {
     "significance": Significance,
     "separation": Separation,
-    "roc_area": RocArea,
+    "roc_area": AUC,
     "cut_significance": CutSignificance,
     "cut_ams": CutAMS,
 }
@@ -64,7 +64,7 @@ FIT_SCORES: dict[str, tuple[type[ThroughFit], float]] = {
     "limit_strength": (ExpectedLimit, 1.0),
     "robustness": (Robustness, 1.0),
 }
-SCORES: tuple[Any, ...] = (*METRICS.values(), FitScore, Tradeoff)
+SCORES: tuple[Any, ...] = (*METRICS.values(), FitScore, MultiObjective)
 LOSSES: tuple[Any, ...] = (*OBJECTIVES.values(), *THROUGH_FIT.values())
 
 
@@ -94,7 +94,7 @@ def as_loss(given: Any) -> Objective:
 
 
 def as_metric(given: Any) -> Any:
-    """A score: by name, of a class without brackets; several are a `Tradeoff`; the default of None.
+    """A score by name or of a class without brackets; several make a `MultiObjective`.
 
     Raises:
         InputError: For a loss, and for what is no score.
@@ -104,7 +104,7 @@ def as_metric(given: Any) -> Any:
     if isinstance(given, list | tuple) and all(isinstance(name, str) for name in given):
         given = {name: name for name in given}
     if isinstance(given, Mapping):
-        return Tradeoff({str(name): as_metric(score) for name, score in given.items()})
+        return MultiObjective({str(name): as_metric(score) for name, score in given.items()})
     if isinstance(given, str):
         if given not in METRICS:
             raise InputError(

@@ -52,7 +52,7 @@ class NuisanceCorrelation(Objective):
                 "'background'."
             )
 
-    def seeing(self, variations):
+    def with_variations(self, variations):
         """The penalty of these variations, unless some were chosen."""
         return replace(self, variations=chosen("NuisanceCorrelation", self.variations, variations))
 

@@ -43,7 +43,7 @@ def passed(scores: Array, batch: Batch) -> Passed:
 
 @takes()
 @dataclass(frozen=True, kw_only=True)
-class RocArea:
+class AUC:
     """Area under the ROC curve with physics weights; larger is better.
 
     Exact: the weighted fraction of (signal, background) pairs that the score orders rightly, ties

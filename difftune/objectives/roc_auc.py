@@ -15,7 +15,7 @@ from difftune.objectives.discriminant import signal_logit
 
 @takes()
 @dataclass(frozen=True, kw_only=True)
-class RocAuc(Objective):
+class AUCLoss(Objective):
     """One minus the area under the ROC curve, of smeared differences of logits.
 
     The area is the weighted fraction of pairs of a signal and a background event that the score
@@ -48,10 +48,10 @@ class RocAuc(Objective):
     temperature: Sequence[float] = (1.0, 0.2)
 
     def __post_init__(self):
-        pair = start_and_end(self.temperature, "RocAuc(temperature")
+        pair = start_and_end(self.temperature, "AUCLoss(temperature")
         object.__setattr__(self, "temperature", pair)
 
-    def hardened(self):
+    def hard_limit(self):
         """One minus the area itself."""
         return replace(self, temperature=HARD)
 
@@ -73,7 +73,7 @@ def misordered(
     signal: Float[Array, " events"],
     background: Float[Array, " events"],
 ) -> Float[Array, ""]:
-    """Weighted fraction of (signal, background) pairs in wrong order, smeared as in `RocAuc`.
+    """Weighted fraction of (signal, background) pairs in wrong order, smeared as in `AUCLoss`.
 
     Args:
         x: Scores in units of the temperature.

@@ -41,7 +41,7 @@ def _normalised(x: Float[Array, " bins"], least: float) -> Float[Array, " bins"]
 
 @takes()
 @dataclass(frozen=True, kw_only=True)
-class SeparationPower(Binned):
+class SeparationLoss(Binned):
     """One minus the separation power of the binned score.
 
     `1 - 1/2 sum_i (s_i - b_i)^2 / (s_i + b_i)` of the normalised differentiable histograms of

@@ -54,7 +54,7 @@ class Binned(Objective):
         """The parameters of the edges, if they are to be trained."""
         return start_edges(self.bins, key)
 
-    def hardened(self):
+    def hard_limit(self):
         """With bins that events are in or not."""
         return replace(self, bandwidth=HARD)
 

@@ -71,9 +71,9 @@ class ThroughFit(Objective):
         """The objective with the model of these processes."""
         return replace(self, model=self.model.bound_to(processes))
 
-    def hardened(self):
+    def hard_limit(self):
         """The objective of events in hard bins."""
-        return replace(self, model=self.model.hardened())
+        return replace(self, model=self.model.hard_limit())
 
 
 @takes()

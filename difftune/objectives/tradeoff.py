@@ -16,7 +16,7 @@ _LEAST = 1e-12
 
 @takes()
 @dataclass(frozen=True)
-class Tradeoff:
+class MultiObjective:
     """Scores that compete, such as significance and robustness; larger is better for each.
 
     A search with it keeps the networks that no other one beats in all scores: the Pareto front.
@@ -36,13 +36,13 @@ class Tradeoff:
     def __post_init__(self):
         if not isinstance(self.scores, Mapping):
             raise InputError(
-                f"Tradeoff({said(self.scores)}): give scores by name, as in "
-                'Tradeoff({"significance": Significance(), "area": RocArea()}).'
+                f"MultiObjective({said(self.scores)}): give scores by name, as in "
+                'MultiObjective({"significance": Significance(), "area": AUC()}).'
             )
         if len(self.scores) < 2:
             raise InputError(
-                f"Tradeoff({list(self.scores)}): give at least two scores by name; one alone is "
-                "a metric as it is."
+                f"MultiObjective({list(self.scores)}): give at least two scores by name; one "
+                "alone is a metric as it is."
             )
 
     @property
@@ -71,7 +71,7 @@ class Tradeoff:
         return jnp.stack([jnp.asarray(value, jnp.float32) for value in values])
 
 
-def compromise(values: Float[Array, "*scores"]) -> Float[Array, ""]:
+def geometric_mean(values: Float[Array, "*scores"]) -> Float[Array, ""]:
     """One number for one or several scores: their geometric mean.
 
     Args:

@@ -13,7 +13,7 @@ from difftune.models.dropout import FIRST_ROW
 from difftune.objectives import Batch, Objective
 from difftune.objectives.base import Function
 from difftune.objectives.batch import Column, changed, signal_probability
-from difftune.objectives.tradeoff import compromise
+from difftune.objectives.tradeoff import geometric_mean
 from difftune.training.batches import Part, batch_at
 from difftune.training.blueprint import Blueprint, Weights
 from difftune.training.chunks import in_chunks, mean_over_tiles, tiles
@@ -301,7 +301,7 @@ class Training:
         learning_rate = hyperparameters["learning_rate"] * rate * rate_factor(hyperparameters, done)
         now = hyperparameters | {"learning_rate": learning_rate}
         updates, state = self.optimizer(now).update(gradient, state, trained)
-        updates = (updates[0], self.objective.paced(updates[1], hyperparameters))
+        updates = (updates[0], self.objective.scale_updates(updates[1], hyperparameters))
         parameters, objective = jax.tree.map(lambda p, u: p + u, trained, updates)
         return ((Weights(parameters, buffers), objective, state), random), value
 
@@ -376,7 +376,7 @@ class Training:
         scores, batch = apart(every, batch)
         # The member's signal weight is part of its loss, not of the yardstick.
         loss = self.objective(scores, batch, hyperparameters, member.objective)
-        hard = self.objective.hardened()
+        hard = self.objective.hard_limit()
         if hard == self.objective:
             hard_loss = loss
         else:
@@ -384,7 +384,7 @@ class Training:
 
         def score(batch: Batch) -> tuple[Array, Array]:
             measured = self.metric(scores, batch, hyperparameters, member.objective)
-            return compromise(measured), measured
+            return geometric_mean(measured), measured
 
         wanted = getattr(self.overtraining, "wants_errors", False)
         if wanted or self.judgement.wants_errors:

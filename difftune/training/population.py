@@ -181,7 +181,7 @@ class Population:
     def _training(self) -> Training:
         return Training(
             blueprint=self.blueprint,
-            objective=self.objective.seeing(sorted(self._judged.variations)),
+            objective=self.objective.with_variations(sorted(self._judged.variations)),
             metric=self.metric,
             overtraining=self.overtraining,
             judgement=self.judgement,

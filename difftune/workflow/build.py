@@ -25,9 +25,9 @@ from difftune.models import MLP, Model
 from difftune.objectives import (
     FitModel,
     FitScore,
+    MultiObjective,
     Objective,
     Robustness,
-    Tradeoff,
     as_objective,
 )
 from difftune.objectives.named import FIT_SCORES, METRICS, OBJECTIVES, THROUGH_FIT
@@ -230,7 +230,7 @@ def metric(config: Config) -> Any:
             "which has no cut: take cut_significance or cut_ams."
         )
     scores = {name: _score(name, config) for name in names}
-    return Tradeoff(scores) if len(scores) > 1 else scores[names[0]]
+    return MultiObjective(scores) if len(scores) > 1 else scores[names[0]]
 
 
 def _score(name: str, config: Config) -> Any:

@@ -515,8 +515,8 @@ def tune(
             gradient is that of the whole batch, in bounded memory.
         patience: Epochs without a larger merit until a member stops.
         metric: Validation score, of the form of an objective; larger is better. The stat-only
-            Asimov significance by default. With a `Tradeoff` of several, `Tuned.front` has the
-            networks that no other one beats in all.
+            Asimov significance by default. With a `MultiObjective` of several, `Tuned.front` has
+            the networks that no other one beats in all.
         overtraining: Condition that a network must meet to be chosen.
         judgement: What epochs and members are compared by: the validation score less two standard
             errors, averaged over about three epochs, by default.

@@ -7,15 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from difftune.objectives import (
-    AMS,
+    AMSLoss,
     AsimovLLR,
+    AUCLoss,
     CategoricalCrossEntropy,
     CrossEntropy,
     DistanceCorrelation,
     Focal,
     MeanSquaredError,
-    RocAuc,
-    SeparationPower,
+    SeparationLoss,
     SOverRootB,
 )
 from tests.objectives.samples import batch, logits
@@ -26,7 +26,7 @@ OBJECTIVES = {
     "categorical cross-entropy": (CategoricalCrossEntropy(), {"label_smoothing": 0.1}),
     "focal": (Focal(), {"focal_gamma": 1.5}),
     "squared error": (MeanSquaredError(), {"label_smoothing": 0.1}),
-    "separation": (SeparationPower(bins=4), {"bandwidth": 1.5}),
+    "separation": (SeparationLoss(bins=4), {"bandwidth": 1.5}),
     "asimov": (AsimovLLR(bins=4), {"bandwidth": 1.5}),
     "asimov with uncertainty": (
         AsimovLLR(bins=4, background_uncertainty=0.2, form="linear"),
@@ -35,9 +35,9 @@ OBJECTIVES = {
     "asimov above a cut": (AsimovLLR(regions="cut", background_uncertainty=0.2), {"bandwidth": 2}),
     "s over root s+b": (SOverRootB(regions="probability", form="linear"), {}),
     "s over root b": (SOverRootB(noise="b", regions="cut"), {"bandwidth": 1.5}),
-    "area under the roc curve": (RocAuc(), {"temperature": 1.5}),
+    "area under the roc curve": (AUCLoss(), {"temperature": 1.5}),
     "distance correlation": (DistanceCorrelation(feature=0, rows=25), {}),
-    "ams": (AMS(), {"bandwidth": 1.5}),
+    "ams": (AMSLoss(), {"bandwidth": 1.5}),
 }
 
 

@@ -62,7 +62,7 @@ def by_hand(parameters, scores, b, label) -> float:
 def test_value_is_that_of_the_formula(among, label):
     with jax.enable_x64(True):
         b, scores = with_variations(), logits(dtype=jnp.float64)
-        objective = Adversarial(strength=3.0, among=among).seeing(["scale", "generator"])
+        objective = Adversarial(strength=3.0, among=among).with_variations(["scale", "generator"])
         parameters = objective.init(jax.random.key(1))
         value = jax.jit(objective)(scores, b, NONE, parameters)
     expected = 3.0 * by_hand(parameters, scores, b, label)
@@ -74,7 +74,7 @@ def test_gradients_pull_in_opposite_directions():
     strength = 2.5
     with jax.enable_x64(True):
         b, scores = with_variations(), logits(dtype=jnp.float64)
-        objective = Adversarial(strength="lambda").seeing(["scale", "generator"])
+        objective = Adversarial(strength="lambda").with_variations(["scale", "generator"])
         parameters = objective.init(jax.random.key(1))
         values = {"lambda": jnp.float64(strength)}
 
@@ -113,7 +113,7 @@ def test_a_trained_adversary_finds_the_information_that_there_is():
             )
         },
     )
-    objective = Adversarial(hidden=(16,)).seeing(["shift"])
+    objective = Adversarial(hidden=(16,)).with_variations(["shift"])
     parameters = objective.init(jax.random.key(0))
     optimizer = optax.adam(0.02)
 
@@ -222,9 +222,9 @@ def as_arrays(**values):
 def test_the_adversary_has_its_own_learning_rate():
     objective = CrossEntropy() + 2.0 * Adversarial(learning_rate="rate")
     updates = ({}, [{"kernel": jnp.ones(2)}])
-    found = objective.paced(updates, as_arrays(learning_rate=1e-3, rate=5e-3))
+    found = objective.scale_updates(updates, as_arrays(learning_rate=1e-3, rate=5e-3))
     np.testing.assert_allclose(found[1][0]["kernel"], 5.0)
-    fixed = Adversarial(learning_rate=5e-4).paced(updates[1], as_arrays(learning_rate=1e-3))
+    fixed = Adversarial(learning_rate=5e-4).scale_updates(updates[1], as_arrays(learning_rate=1e-3))
     np.testing.assert_allclose(fixed[0]["kernel"], 0.5)
     # The adversary does not move without one, and the network does.
     population = toy.population(
@@ -256,9 +256,9 @@ def test_the_adversary_has_its_own_learning_rate():
         (lambda: Adversarial(among="signals"), "among='signals'.*'signal' or 'background'"),
         (lambda: Adversarial(strength=-1.0), "strength=-1.0.*positive"),
         (lambda: Adversarial(hidden=()), "width of each layer"),
-        (lambda: Adversarial().seeing([]), "the events have none"),
+        (lambda: Adversarial().with_variations([]), "the events have none"),
         (
-            lambda: Adversarial(variations=["jse"]).seeing(["jes", "isr"]),
+            lambda: Adversarial(variations=["jse"]).with_variations(["jes", "isr"]),
             "no variation 'jse'. Did you mean 'jes'",
         ),
         (lambda: Adversarial().init(jax.random.key(0)), "name the systematic variations"),

@@ -9,7 +9,7 @@ from scipy.special import expit, logit
 from scipy.stats import norm
 
 from difftune.errors import InputError
-from difftune.objectives import AMS, AsimovLLR, SOverRootB
+from difftune.objectives import AMSLoss, AsimovLLR, SOverRootB
 from tests.objectives.samples import NONE, batch, evaluate, logits
 
 HARD = {"bandwidth": (1e-7, 1e-7), "form": "linear"}
@@ -33,7 +33,7 @@ def squared_ams(s, b):
 FIGURES = {
     "s+b": (SOverRootB, {}, lambda s, b: s**2 / (s + b)),
     "b": (SOverRootB, {"noise": "b"}, lambda s, b: s**2 / b),
-    "ams": (AMS, {}, squared_ams),
+    "ams": (AMSLoss, {}, squared_ams),
     "asimov": (AsimovLLR, {}, lambda s, b: 2 * ((s + b) * math.log(1 + s / b) - s)),
     "asimov, 20 %": (
         AsimovLLR,
@@ -92,7 +92,7 @@ def test_the_cut_is_trained_to_where_a_scan_finds_the_best():
     scores = jnp.asarray(np.concatenate([normal + 1.0, normal - 1.0]), jnp.float32)
     weight = np.repeat([60.0, 2000.0], 2000) / 2000
     b = batch(4000, label=np.repeat([1, 0], 2000), weight=weight)
-    objective = AMS(bandwidth=(0.02, 0.02), cut=0.3)
+    objective = AMSLoss(bandwidth=(0.02, 0.02), cut=0.3)
     parameters = objective.init(jax.random.key(0))
     assert parameters["cut"] == pytest.approx(logit(0.3))
 
@@ -113,7 +113,7 @@ def test_the_cut_is_trained_to_where_a_scan_finds_the_best():
 
     assert ams(found) > 0.98 * max(map(ams, np.linspace(0.01, 0.99, 197)))
     assert ams(found) > 1.2 * ams(0.3)
-    fixed = AMS(bandwidth=(0.02, 0.02), cut=0.3, train_cut=False)
+    fixed = AMSLoss(bandwidth=(0.02, 0.02), cut=0.3, train_cut=False)
     assert fixed.init(jax.random.key(0)) == {}
     value = evaluate(objective, scores, b, NONE, parameters)
     assert float(evaluate(fixed, scores, b)) == pytest.approx(float(value), rel=1e-5)
@@ -148,8 +148,8 @@ def test_an_uncertain_background_above_a_cut_is_the_fit_of_pyhf(absolute):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: AMS(regularisation=0.0), r"AMS\(regularisation=0.0\) must be positive"),
-        (lambda: AMS(cut=1.0), r"AMS\(cut=1.0\).*between 0 and 1"),
+        (lambda: AMSLoss(regularisation=0.0), r"AMSLoss\(regularisation=0.0\) must be positive"),
+        (lambda: AMSLoss(cut=1.0), r"AMSLoss\(cut=1.0\).*between 0 and 1"),
         (lambda: SOverRootB(noise="s"), r"SOverRootB\(noise='s'\): choose 's\+b' or 'b'"),
         (lambda: SOverRootB(regions="cuts"), r"regions='cuts'\): choose 'bins', 'cut' or 'prob"),
         (lambda: AsimovLLR(background_uncertainty=-0.1), r"background_uncertainty=-0.1.*negative"),

@@ -11,12 +11,12 @@ from difftune.errors import InputError
 from difftune.histograms import histogram
 from difftune.inference import asimov_significance
 from difftune.objectives import (
-    AMS,
+    AMSLoss,
     AsimovLLR,
     CrossEntropy,
     FitModel,
     PoiUncertainty,
-    SeparationPower,
+    SeparationLoss,
 )
 from tests.objectives.samples import batch, logits
 from tests.training import toy
@@ -24,8 +24,8 @@ from tests.training import toy
 EDGES = LearnedEdges(bins=4, start=(0.0, 0.2, 0.45, 0.8, 1.0))
 OBJECTIVES = {
     "q0": AsimovLLR(bins=EDGES, bandwidth=(0.1, 0.1)),
-    "ams": AMS(bins=EDGES, regions="bins", bandwidth=(0.1, 0.1)),
-    "separation": SeparationPower(bins=EDGES, bandwidth=(0.1, 0.1)),
+    "ams": AMSLoss(bins=EDGES, regions="bins", bandwidth=(0.1, 0.1)),
+    "separation": SeparationLoss(bins=EDGES, bandwidth=(0.1, 0.1)),
     "fit": PoiUncertainty(model=FitModel(bins=EDGES, bandwidth=(0.1, 0.1))),
 }
 

@@ -27,7 +27,7 @@ def test_is_the_mean_squared_relative_change_of_the_bins(among, labels):
     with jax.enable_x64(True):
         b, scores = with_variations(), logits(dtype=jnp.float64)
         objective = HistogramVariation(bins=4, bandwidth=(WIDTH, WIDTH), among=among)
-        value = jax.jit(objective.seeing(["generator", "scale"]))(scores, b, NONE, {})
+        value = jax.jit(objective.with_variations(["generator", "scale"]))(scores, b, NONE, {})
     b = jax.tree.map(np.asarray, b)
     changes = []
     for label in labels:
@@ -82,7 +82,9 @@ def test_bins_without_events_count_nothing(weight):
 
 def test_it_adds_and_chooses_its_variations():
     b = with_variations(jnp.float32)
-    total = (CrossEntropy() + "w" * HistogramVariation(variations=["scale"])).seeing(["scale", "x"])
+    total = (CrossEntropy() + "w" * HistogramVariation(variations=["scale"])).with_variations(
+        ["scale", "x"]
+    )
     only = HistogramVariation(variations=["scale"])(logits(), b, NONE, {})
     both = HistogramVariation()(logits(), b, NONE, {})
     value = total(logits(), b, {"w": 2.0}, ({}, {}))
@@ -97,7 +99,7 @@ def test_it_adds_and_chooses_its_variations():
     [
         (lambda: HistogramVariation(among="data"), "among='data'"),
         (lambda: HistogramVariation(bins=1), "at least 2 bins"),
-        (lambda: HistogramVariation().seeing([]), "the events have none"),
+        (lambda: HistogramVariation().with_variations([]), "the events have none"),
         (
             lambda: HistogramVariation()(
                 logits(),

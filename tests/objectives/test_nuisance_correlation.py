@@ -57,7 +57,7 @@ def test_covariance_is_a_fourth_of_the_energy_distance():
 def test_is_a_mean_over_variations_with_magnitudes_of_weights():
     with jax.enable_x64(True):
         b, scores = with_variations(), logits(dtype=jnp.float64)
-        objective = NuisanceCorrelation(among="background").seeing(["scale", "generator"])
+        objective = NuisanceCorrelation(among="background").with_variations(["scale", "generator"])
         value = jax.jit(objective)(scores, b, NONE, {})
     b, mine = jax.tree.map(np.asarray, b), np.asarray(b.label) == 0
     assert b.weight[mine].min() < 0
@@ -107,7 +107,7 @@ def test_without_effect_or_events_it_is_zero():
     ("make", "message"),
     [
         (lambda: NuisanceCorrelation(among="x"), "among='x'"),
-        (lambda: NuisanceCorrelation().seeing([]), "the events have none"),
+        (lambda: NuisanceCorrelation().with_variations([]), "the events have none"),
     ],
 )
 def test_errors_name_value_and_remedy(make, message):

@@ -6,14 +6,14 @@ from scipy.special import expit, softmax
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from difftune.errors import InputError
-from difftune.objectives import CutAMS, CutSignificance, RocArea, Separation, Significance
+from difftune.objectives import AUC, CutAMS, CutSignificance, Separation, Significance
 from difftune.objectives.metrics import quantile_edges
 from tests.objectives.samples import NONE, batch, evaluate, logits
 
 METRICS = {
     "significance": Significance(bins=4),
     "separation": Separation(bins=4),
-    "area": RocArea(),
+    "area": AUC(),
     "cut": CutSignificance(),
     "cut with uncertainty": CutSignificance(background_uncertainty=0.2),
     "ams": CutAMS(),
@@ -36,9 +36,9 @@ def test_area_is_that_of_sklearn(ties, classes):
     expected = roc_auc_score(b.label, score, sample_weight=np.asarray(b.weight))
     if ties and classes:
         # Differences of logarithms of sums: what is a tie is so to rounding only.
-        assert float(evaluate(RocArea(), scores, b)) == pytest.approx(expected, abs=0.02)
+        assert float(evaluate(AUC(), scores, b)) == pytest.approx(expected, abs=0.02)
     else:
-        assert float(evaluate(RocArea(), scores, b)) == pytest.approx(expected, rel=1e-5)
+        assert float(evaluate(AUC(), scores, b)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_area_of_negative_weights_counts_pairs():
@@ -48,7 +48,7 @@ def test_area_of_negative_weights_counts_pairs():
     d = np.asarray(scores)[:, None] - np.asarray(scores)[None, :]
     s, background = weight * label, weight * (1 - label)
     expected = s @ ((d > 0) + 0.5 * (d == 0)) @ background / (s.sum() * background.sum())
-    assert float(evaluate(RocArea(), scores, b)) == pytest.approx(expected, rel=1e-5)
+    assert float(evaluate(AUC(), scores, b)) == pytest.approx(expected, rel=1e-5)
 
 
 def scan(b, scores, figure, least):

@@ -5,13 +5,13 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from difftune.errors import InputError
-from difftune.objectives import RocAuc
+from difftune.objectives import AUCLoss
 from tests.objectives.samples import batch, evaluate, logits, value_and_gradient
 
 WEIGHT = np.random.default_rng(2).uniform(0.1, 3.0, 60)
 
 
-ANNEALED = RocAuc(temperature=(2.0, 0.5))
+ANNEALED = AUCLoss(temperature=(2.0, 0.5))
 
 
 def all_pairs(x, signal, background):
@@ -35,7 +35,7 @@ def test_is_the_weighted_area_of_sklearn_in_the_limit_of_no_temperature(ties):
             scores = jnp.round(scores)
             assert len(set(scores.tolist())) < 8
         expected = 1 - roc_auc_score(b.label, scores, sample_weight=WEIGHT)
-        objective = RocAuc(temperature=(1e-9, 1e-9))
+        objective = AUCLoss(temperature=(1e-9, 1e-9))
         assert float(evaluate(objective, scores, b)) == pytest.approx(expected, abs=1e-12)
 
 
@@ -47,7 +47,7 @@ def test_is_the_sum_over_all_pairs_with_its_gradient(temperature, ties):
         b, scores = batch(dtype=jnp.float64), logits(dtype=jnp.float64)
         scores = jnp.round(2 * scores) / 2 if ties else scores
         value, gradient = value_and_gradient(
-            RocAuc(temperature=(temperature, temperature)), scores, b
+            AUCLoss(temperature=(temperature, temperature)), scores, b
         )
     x, (s, w) = np.asarray(scores) / temperature, split(b)
     assert w.min() < 0
@@ -64,7 +64,7 @@ def test_float32_is_enough_for_a_large_batch():
     x = rng.normal(size=2000) + label
     weight = rng.uniform(0.1, 2.0, 2000)
     b = batch(2000, label=label, training_weight=weight)
-    value = evaluate(RocAuc(temperature=(0.5, 0.5)), jnp.asarray(x, jnp.float32), b)
+    value = evaluate(AUCLoss(temperature=(0.5, 0.5)), jnp.asarray(x, jnp.float32), b)
     expected = all_pairs(2 * x, weight * label, weight * (1 - label))
     assert float(value) == pytest.approx(expected, rel=1e-5)
 
@@ -82,21 +82,21 @@ def test_temperature_is_annealed_and_scaled_by_the_hyperparameter(progress, fact
 def test_of_a_multi_class_network_the_signal_probability_counts():
     b, scores = batch(), logits(classes=3)
     background = jnp.logaddexp(scores[:, 0], scores[:, 2])
-    expected = evaluate(RocAuc(), scores[:, 1] - background, b)
-    assert float(evaluate(RocAuc(), scores, b)) == pytest.approx(float(expected), rel=1e-5)
+    expected = evaluate(AUCLoss(), scores[:, 1] - background, b)
+    assert float(evaluate(AUCLoss(), scores, b)) == pytest.approx(float(expected), rel=1e-5)
 
 
 @pytest.mark.parametrize("label", [0, 1])
 def test_one_class_alone_is_one_half(label):
-    value, gradient = value_and_gradient(RocAuc(), logits(), batch(label=np.full(60, label)))
+    value, gradient = value_and_gradient(AUCLoss(), logits(), batch(label=np.full(60, label)))
     assert float(value) == 0.5
     np.testing.assert_array_equal(gradient, 0.0)
 
 
 def test_nan_stays_visible():
-    assert np.isnan(evaluate(RocAuc(), logits().at[3].set(jnp.nan), batch()))
+    assert np.isnan(evaluate(AUCLoss(), logits().at[3].set(jnp.nan), batch()))
 
 
 def test_errors_name_value_and_remedy():
-    with pytest.raises(InputError, match=r"RocAuc\(temperature=\(1.0, 0.0\)\).*positive"):
-        RocAuc(temperature=(1.0, 0.0))
+    with pytest.raises(InputError, match=r"AUCLoss\(temperature=\(1.0, 0.0\)\).*positive"):
+        AUCLoss(temperature=(1.0, 0.0))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from difftune.objectives import SeparationPower
+from difftune.objectives import SeparationLoss
 from difftune.objectives.separation import separation_power
 from tests.objectives.samples import batch, evaluate, logits
 
@@ -23,7 +23,7 @@ def test_is_that_of_hard_bins_in_the_limit_of_no_bandwidth(bins):
         weight = np.random.default_rng(3).uniform(0.1, 3.0, 60)
         b = batch(dtype=jnp.float64, training_weight=weight)
         scores = logits(dtype=jnp.float64)
-        objective = SeparationPower(bins=bins, bandwidth=(1e-7, 1e-7))
+        objective = SeparationLoss(bins=bins, bandwidth=(1e-7, 1e-7))
         expected = numpy_separation(
             expit(np.asarray(scores)), np.asarray(b.label), weight, np.linspace(0, 1, bins + 1)
         )

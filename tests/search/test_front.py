@@ -9,7 +9,7 @@ import optuna
 import pytest
 
 from difftune.errors import InputError
-from difftune.objectives import RocArea, Significance, Tradeoff
+from difftune.objectives import AUC, MultiObjective, Significance
 from difftune.search import (
     PBT,
     Evolution,
@@ -111,13 +111,13 @@ def test_a_search_spreads_along_the_front(strategy):
 
 # ---- with networks -------------------------------------------------------------------------------
 
-BOTH = {"significance": Significance(), "area": RocArea()}
+BOTH = {"significance": Significance(), "area": AUC()}
 SPACE = Space(learning_rate=log_uniform(1e-4, 3e-1), dropout=uniform(0.0, 0.5))
 
 
 @functools.cache
 def population(**options):
-    return toy.population(metric=Tradeoff(BOTH), **options)
+    return toy.population(metric=MultiObjective(BOTH), **options)
 
 
 def test_the_scores_are_those_of_each_alone():
@@ -207,4 +207,4 @@ def test_a_journal_has_a_direction_for_each_score(tmp_path):
 
 def test_a_tradeoff_of_one_is_none():
     with pytest.raises(InputError, match="at least two"):
-        Tradeoff({"significance": Significance()})
+        MultiObjective({"significance": Significance()})

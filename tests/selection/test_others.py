@@ -11,7 +11,7 @@ from scipy.special import expit
 
 from difftune.errors import InputError
 from difftune.models import MLP, Gated, open_probability
-from difftune.objectives import RocArea
+from difftune.objectives import AUC
 from difftune.selection import (
     Change,
     TemplateShift,
@@ -140,7 +140,7 @@ def test_on_test_events():
     kept = np.ones((2, 7), bool)
     kept[1, 2:4] = False
     # Not the significance, which jumps where a bin of these few events has no background.
-    found = on_test_events(study, kept, seeds=2, metric=RocArea())
+    found = on_test_events(study, kept, seeds=2, metric=AUC())
     assert found.shape == (2, 2, 3)
     # Without the two that matter together.
     assert np.all(found[0] > found[1])

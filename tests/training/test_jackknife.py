@@ -9,13 +9,13 @@ from sklearn.metrics import roc_auc_score
 
 from difftune.errors import InputError
 from difftune.objectives import (
+    AUC,
     Batch,
     CutAMS,
     CutSignificance,
     DiscoverySignificance,
     FitModel,
     FitScore,
-    RocArea,
     Separation,
     Significance,
     Variation,
@@ -108,7 +108,7 @@ def test_area_under_the_curve_against_a_bootstrap():
     def area(rows, weight):
         return roc_auc_score(label[rows], logit[rows], sample_weight=weight)
 
-    value, error = error_of(RocArea(), logit, batch)
+    value, error = error_of(AUC(), logit, batch)
     assert value == pytest.approx(area(np.arange(len(label)), np.asarray(batch.weight)), abs=1e-5)
     assert error == pytest.approx(bootstrapped(area, batch), rel=0.12)
 

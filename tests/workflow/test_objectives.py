@@ -36,11 +36,11 @@ def configuration(*terms, **training):
         ({"name": "mean_squared_error"}, objectives.MeanSquaredError()),
         (
             {"name": "roc_auc", "temperature": [2.0, 0.1], "scale": "w"},
-            objectives.RocAuc(temperature=(2.0, 0.1)) * "w",
+            objectives.AUCLoss(temperature=(2.0, 0.1)) * "w",
         ),
         (
             {"name": "separation_power", "bins": 7, "bandwidth": [0.1, 0.02]},
-            objectives.SeparationPower(bins=7, bandwidth=(0.1, 0.02)),
+            objectives.SeparationLoss(bins=7, bandwidth=(0.1, 0.02)),
         ),
         (
             {"name": "asimov_llr", "background_uncertainty": 0.2, "regions": "cut", "cut": 0.7},
@@ -63,7 +63,7 @@ def configuration(*terms, **training):
         ),
         (
             {"name": "ams", "regularisation": 5.0, "train_cut": False},
-            objectives.AMS(regularisation=5.0, train_cut=False),
+            objectives.AMSLoss(regularisation=5.0, train_cut=False),
         ),
         (
             {"name": "distance_correlation", "feature": "mass", "rows": 256, "scale": 2.0},
@@ -108,7 +108,7 @@ def test_every_name_has_its_description_and_every_option_its_key():
         ({}, objectives.Significance(bins=10)),
         ({"score": "significance", "score_bins": 5}, objectives.Significance(bins=5)),
         ({"score": "separation", "score_bins": 7}, objectives.Separation(bins=7)),
-        ({"score": "roc_area"}, objectives.RocArea()),
+        ({"score": "roc_area"}, objectives.AUC()),
         ({"score": "cut_significance"}, objectives.CutSignificance()),
         ({"score": "cut_ams"}, objectives.CutAMS()),
     ],

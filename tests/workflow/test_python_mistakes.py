@@ -117,7 +117,7 @@ CASES = {
     "dt.objectives.AsimovLLR(bins=[0.0, 0.5, 1.0])": "give a whole number of bins",
     "dt.objectives.AsimovLLR(bns=10)": "Did you mean 'bins'",
     "dt.objectives.Significance(bins='10')": "'10' is no whole number",
-    "dt.objectives.Tradeoff([dt.objectives.Significance()])": "give scores by name",
+    "dt.objectives.MultiObjective([dt.objectives.Significance()])": "give scores by name",
     "dt.objectives.CrossEntropy() + 3": "cannot be called",
     "dt.training.ScoreGap(limit='10%')": "'10%' is no number",
     # ---- events and splits
@@ -178,7 +178,7 @@ CASES = {
     "dt.binning.optimise_edges(SCORE, WEIGHT, SIGNAL, bins='3')": "'3' is no whole number",
     # ---- taken
     "check(search='random', space={'dropout': dt.uniform(0, 0.5)}, model=dt.models.MLP,"
-    " objective=dt.objectives.CrossEntropy, metric=dt.objectives.RocArea, overtraining=0.2,"
+    " objective=dt.objectives.CrossEntropy, metric=dt.objectives.AUC, overtraining=0.2,"
     " judgement=dt.training.Judgement, seed=3.0, batch_size=16.0, test_folds=[4])": TAKEN,
     "check(search=dt.search.PBT, space={'dropout': {'uniform': [0.0, 0.5]}},"
     " model=dt.models.MLP(hidden=8, activation=jax.nn.relu), objective='asimov_llr',"

@@ -137,7 +137,7 @@ def test_everything_that_defines_a_search_counts():
         ({"objective": Focal()}, "objective: CrossEntropy then, Focal now"),
         ({"patience": 3}, "patience: 10 then, 3 now"),
         ({"model": dt.models.MLP(hidden=(5,))}, "model.hidden: [4] then, [5] now"),
-        ({"metric": dt.objectives.RocArea()}, "metric: Significance then, RocArea now"),
+        ({"metric": dt.objectives.AUC()}, "metric: Significance then, AUC now"),
         ({"overtraining": ScoreGap(limit=2.0)}, "overtraining.limit: inf then, 2.0 now"),
         ({"fixed": {"dropout": 0.1}}, "hyperparameters.dropout: nothing then, 0.1 now"),
         ({"split": tested}, "events.validation_folds: [3] then, [2] now"),

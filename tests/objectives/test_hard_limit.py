@@ -9,11 +9,11 @@ from sklearn.metrics import roc_auc_score
 from difftune.errors import InputError
 from difftune.objectives import (
     AsimovLLR,
+    AUCLoss,
     CrossEntropy,
     FitModel,
     PoiUncertainty,
-    RocAuc,
-    SeparationPower,
+    SeparationLoss,
 )
 from tests.objectives.samples import batch, evaluate, logits
 
@@ -35,7 +35,7 @@ def test_asimov_is_that_of_numpys_histogram(kernel):
     full = (signal > 0) & (background > 0)
     s, n = signal[full], background[full]
     q0 = 2 * np.sum((s + n) * np.log1p(s / n) - s)
-    assert float(evaluate(soft.hardened(), scores, b)) == pytest.approx(-q0, rel=1e-5)
+    assert float(evaluate(soft.hard_limit(), scores, b)) == pytest.approx(-q0, rel=1e-5)
     assert float(evaluate(soft, scores, b)) != pytest.approx(-q0, rel=1e-2)
     through = AsimovLLR(bins=4, form="linear", bandwidth=(0.1, 0.1), straight_through=True)
     assert float(evaluate(through, scores, b)) == pytest.approx(-q0, rel=1e-5)
@@ -44,18 +44,18 @@ def test_asimov_is_that_of_numpys_histogram(kernel):
 def test_area_is_that_of_scikit_learn():
     scores, b = logits(), batch(training_weight=np.linspace(0.5, 2.0, 60))
     area = roc_auc_score(b.label, scores, sample_weight=b.training_weight)
-    hard = RocAuc(temperature=(1.0, 1.0)).hardened()
+    hard = AUCLoss(temperature=(1.0, 1.0)).hard_limit()
     assert float(evaluate(hard, scores, b)) == pytest.approx(1 - area, rel=1e-5)
 
 
-def test_terms_of_a_sum_are_hardened_and_what_smears_nothing_stays():
-    assert CrossEntropy().hardened() == CrossEntropy()
-    term = SeparationPower(bins=4)
+def test_terms_of_a_sum_are_hard_and_what_smears_nothing_stays():
+    assert CrossEntropy().hard_limit() == CrossEntropy()
+    term = SeparationLoss(bins=4)
     both = CrossEntropy() + 0.5 * term
-    assert both.hardened() == CrossEntropy() + 0.5 * term.hardened()
-    assert both.hardened() != both
+    assert both.hard_limit() == CrossEntropy() + 0.5 * term.hard_limit()
+    assert both.hard_limit() != both
     through = PoiUncertainty(model=FitModel(bins=4))
-    yields = through.hardened().model.yields(logits(), batch(), {}, {}).nominal
+    yields = through.hard_limit().model.yields(logits(), batch(), {}, {}).nominal
     np.testing.assert_allclose(yields, binned(logits(), batch(), 4), rtol=1e-5, atol=1e-5)
     assert jnp.ndim(yields) == 2
 
