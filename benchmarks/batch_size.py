@@ -16,16 +16,15 @@ import numpy as np
 
 import difftune as dt
 from benchmarks.table import Row
-from difftune.config import load
+from difftune.analysis.split import Split
 from difftune.data import FeatureTransform
 from difftune.histfactory.filling import Yields
+from difftune.job import build, load
 from difftune.objectives import AsimovLLR, Batch, CrossEntropy, FitModel, PoiUncertainty
 from difftune.objectives.base import Objective
-from difftune.training import Blueprint, Columns, Population, ScoreGap, columns
+from difftune.training import Columns, ModuleDef, Population, ScoreGap, columns
 from difftune.training.batches import as_batch, stratified_order
 from difftune.training.member import all_features, apart
-from difftune.workflow import build
-from difftune.workflow.split import Split
 
 CONFIG = Path(__file__).parents[1] / "examples" / "single_top" / "single_top.toml"
 SIZES = (512, 2048, 8192)
@@ -45,9 +44,11 @@ def single_top(*, one_in: int = 1) -> tuple[Columns, Columns, Split]:
 
 def network(train: Columns, validation: Columns, epochs: int):
     """Of cross-entropy: its parameters, and scores as a function of them and of features."""
-    blueprint = Blueprint(dt.models.MLP(hidden=(32, 32)), inputs=train.features.shape[1], outputs=1)
+    module_def = ModuleDef(
+        dt.models.MLP(hidden=(32, 32)), inputs=train.features.shape[1], outputs=1
+    )
     population = Population(
-        blueprint=blueprint,
+        module_def=module_def,
         objective=CrossEntropy(),
         train=train,
         validation=validation,
@@ -60,7 +61,7 @@ def network(train: Columns, validation: Columns, epochs: int):
 
     def scores(parameters, features):
         own = weights._replace(parameters=parameters)
-        return blueprint.evaluate(own, hyperparameters, features)
+        return module_def.evaluate(own, hyperparameters, features)
 
     return weights.parameters, scores
 

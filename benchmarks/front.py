@@ -30,8 +30,8 @@ def task(count: int):
 
     trained = FitModel(bins=8, bandwidth=(0.1, 0.02), mc_statistics=False)
     judged = FitModel(bins=10, bandwidth=(1e-3, 1e-3), mc_statistics=False)
-    return dt.workflow.Task(
-        split=dt.workflow.Split(events=gaussians(count)),
+    return dt.analysis.Task(
+        split=dt.analysis.Split(events=gaussians(count)),
         model=dt.models.MLP(hidden=(32, 32)),
         objective=dt.objectives.CrossEntropy() + "fit" * PoiUncertainty(model=trained),
         batch_size=2000,
@@ -80,7 +80,7 @@ def run(*, quick: bool) -> list[Row]:
     rows = []
     with compiled_once():
         plain = replace(job, objective=dt.objectives.CrossEntropy()).search(
-            dt.search.Replay(
+            dt.search.FixedSchedule(
                 population=seeds,
                 rounds=1,
                 epochs_per_round=length,
@@ -101,7 +101,7 @@ def run(*, quick: bool) -> list[Row]:
             found: dict[str, list[float]] = {}
             for seed in range(1, seeds + 1):
                 tuned = job.search(strategy, space, seed=seed)
-                front = tuned.front
+                front = tuned.pareto_front
                 promised = np.array([list(rank.scores.values()) for rank in front])
                 held = np.array([measure(tuned, rank.member) for rank in front])
                 say(f"{name}, seed {seed}: {len(front)} networks")

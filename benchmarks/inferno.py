@@ -33,7 +33,7 @@ from difftune.objectives import (
     Variation,
     Varied,
 )
-from difftune.training import Blueprint, Columns, Population, Replicas, ScoreGap, use_cpu_cores
+from difftune.training import Columns, ModuleDef, Population, Replicas, ScoreGap, use_cpu_cores
 
 SIGNAL, BACKGROUND, RATE = 50.0, 1000.0, 3.0
 WIDTHS = {"r": 0.4, "lambda": 1.0}
@@ -200,7 +200,7 @@ def trained(samples: Samples, size: Size, objective, metric, shapes, **hyperpara
     sets = [columns(*part, samples.scale, shapes) for part in (samples.train, samples.validation)]
     outputs = objective.outputs if isinstance(objective.outputs, int) else 1
     population = Population(
-        blueprint=Blueprint(MLP(hidden=(64, 64), activation="gelu"), inputs=3, outputs=outputs),
+        module_def=ModuleDef(MLP(hidden=(64, 64), activation="gelu"), inputs=3, outputs=outputs),
         objective=objective,
         train=sets[0],
         validation=sets[1],

@@ -27,7 +27,7 @@ from benchmarks.table import Row
 from difftune.binning import LearnedEdges
 from difftune.errors import InputError
 from difftune.histfactory import Model, build_workspace
-from difftune.histfactory.precision import island
+from difftune.histfactory.precision import float64_region
 from difftune.histograms import Template, Templates, histogram
 from difftune.models import MLP
 from difftune.objectives import (
@@ -38,7 +38,7 @@ from difftune.objectives import (
     Varied,
     loss_from_model,
 )
-from difftune.training import Blueprint, Columns, Population, Replicas, ScoreGap
+from difftune.training import Columns, ModuleDef, Population, Replicas, ScoreGap
 from difftune.training.batches import as_batch
 
 CENTERS = {"signal": (-1, 1), "background": (1, -1), "up": (2.5, 2), "down": (-2.5, -1.5)}
@@ -86,7 +86,7 @@ def objective(*bandwidth: float) -> ExpectedCLs:
 def population(starts: int, hidden: int, count: int, batch: int) -> Population:
     """Members that differ in their seeds."""
     return Population(
-        blueprint=Blueprint(MLP(hidden=(hidden, hidden)), inputs=2, outputs=1),
+        module_def=ModuleDef(MLP(hidden=(hidden, hidden)), inputs=2, outputs=1),
         objective=objective(0.1, 0.02),
         train=columns(blobs(count, 1)),
         validation=columns(blobs(count // 10, 2)),
@@ -173,7 +173,7 @@ def seconds_of(loss: Callable[[Any], jax.Array], parameters: Any, *, times: int 
 
 def whole_sample(hidden: int, count: int) -> float:
     """Seconds of an update of difftune that takes all events at once."""
-    blueprint = Blueprint(MLP(hidden=(hidden, hidden)), inputs=2, outputs=1)
+    module_def = ModuleDef(MLP(hidden=(hidden, hidden)), inputs=2, outputs=1)
     data, loss = columns(blobs(count, 1)), objective(0.1, 0.1)
     batch = jax.tree.map(jnp.asarray, as_batch(data, np.arange(2 * count), 0.0))
 
@@ -181,12 +181,12 @@ def whole_sample(hidden: int, count: int) -> float:
         weights, edges = parameters
 
         def scores(features: jax.Array) -> jax.Array:
-            return blueprint.evaluate(weights, {}, features)
+            return module_def.evaluate(weights, {}, features)
 
         varied = batch.scored([scores(features) for features in batch.varied_features])
         return loss(scores(batch.features), varied, {}, edges)
 
-    return seconds_of(of, (blueprint.init(jax.random.key(1)), loss.init(jax.random.key(2))))
+    return seconds_of(of, (module_def.init(jax.random.key(1)), loss.init(jax.random.key(2))))
 
 
 def neos_model() -> Model:
@@ -205,7 +205,7 @@ def theirs(hidden: int, count: int) -> float:
     """Seconds of an update of neos, with difftune's fits."""
     import neos
 
-    blueprint = Blueprint(MLP(hidden=(hidden, hidden)), inputs=2, outputs=1)
+    module_def = ModuleDef(MLP(hidden=(hidden, hidden)), inputs=2, outputs=1)
     data = {name: jnp.asarray(part, jnp.float32) for name, part in blobs(count, 1).items()}
     expected = dict.fromkeys(data, BACKGROUND) | {"signal": SIGNAL}
     model, background = neos_model(), ("region", "background")
@@ -217,9 +217,9 @@ def theirs(hidden: int, count: int) -> float:
     }
 
     def network(weights: Any, x: jax.Array) -> jax.Array:
-        return jax.nn.sigmoid(blueprint.evaluate(weights, {}, x))
+        return jax.nn.sigmoid(module_def.evaluate(weights, {}, x))
 
-    @island
+    @float64_region
     def cls(hists: dict[str, jax.Array]) -> jax.Array:
         filled = model.with_numbers({keys[name]: each for name, each in hists.items()})
         return loss_from_model(filled)
@@ -228,7 +228,7 @@ def theirs(hidden: int, count: int) -> float:
         weights, bins = parameters
         return cls(neos.hists_from_nn(weights, data, network, 0.1, bins, scale_factors=expected))
 
-    return seconds_of(of, (blueprint.init(jax.random.key(1)), jnp.linspace(0.0, 1.0, 5)))
+    return seconds_of(of, (module_def.init(jax.random.key(1)), jnp.linspace(0.0, 1.0, 5)))
 
 
 def installed() -> bool:

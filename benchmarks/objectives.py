@@ -23,14 +23,11 @@ from difftune.objectives import (
     Variation,
     Varied,
 )
-from difftune.training import Blueprint, Columns, Epochs, ScoreGap, adam, training_weights
+from difftune.training import Columns, Epochs, ModuleDef, ScoreGap, adam, training_weights
 from difftune.training.hyperparameters import complete
-from difftune.training.member import (
-    Training,
-)
 from difftune.training.state import (
-    Clock,
-    Identity,
+    EpochClock,
+    MemberInputs,
 )
 from tests.objectives import every, fits
 from tests.objectives.samples import batch, logits
@@ -121,8 +118,8 @@ class Trained:
     def __init__(self, objective: Objective, data: Columns):
         if not objective.varied:
             data = data._replace(variations={})
-        training = Training(
-            blueprint=Blueprint(MLP(hidden=(64, 64)), inputs=INPUTS, outputs=1),
+        training = MemberTrainer(
+            module_def=ModuleDef(MLP(hidden=(64, 64)), inputs=INPUTS, outputs=1),
             objective=objective,
             metric=Significance(),
             overtraining=ScoreGap(),
@@ -131,10 +128,12 @@ class Trained:
             sizes=(BATCH,),
         )
         values = complete({}, 1, sizes=(BATCH,))
-        self.own = Identity({n: v[0] for n, v in values.items()}, jax.random.key(0), jnp.int32(0))
+        self.own = MemberInputs(
+            {n: v[0] for n, v in values.items()}, jax.random.key(0), jnp.int32(0)
+        )
         (part,) = Epochs(data=data, sizes=(BATCH,), seed=0).parts_of(0, progress=0.0)
         self.steps = part.starts[0].shape[1]
-        self.shared = jax.device_put((part, Clock(jnp.int32(0), jnp.int32(100))))
+        self.shared = jax.device_put((part, EpochClock(jnp.int32(0), jnp.int32(100))))
         self.train = jax.jit(training.train, donate_argnums=0)
         self.member = jax.jit(training.start)(self.own)
         began = time.perf_counter()

@@ -84,16 +84,16 @@ def _trained(events: Any, number: int, searches: int, size: Size) -> Iterator[Fi
     import jax
 
     import difftune as dt
-    from difftune.training import Blueprint, Population, ScoreGap, columns
+    from difftune.training import ModuleDef, Population, ScoreGap, columns
 
     job = search.task(events)
     inside = events.in_folds((*job.split.train_folds, *job.split.validation_folds)).simulated
     full = job.split.full_yields
     parts = [columns(part, full, job.transform) for part in _dealt(inside, number)]
     train, validation, _ = parts
-    blueprint = Blueprint(job.model, inputs=train.features.shape[1], outputs=1)
+    module_def = ModuleDef(job.model, inputs=train.features.shape[1], outputs=1)
     population = Population(
-        blueprint=blueprint,
+        module_def=module_def,
         objective=job.objective,
         train=train,
         validation=validation,
@@ -102,7 +102,7 @@ def _trained(events: Any, number: int, searches: int, size: Size) -> Iterator[Fi
         patience=size.epochs + 1,
         overtraining=ScoreGap(limit=float("inf")),
     )
-    measure, samples = _measure(blueprint, job.objective), _samples(*parts, full)
+    measure, samples = _measure(module_def, job.objective), _samples(*parts, full)
     strategy = dt.search.Random(population=size.members, rounds=1, epochs_per_round=size.epochs)
     for seed in range(searches):
         rng = np.random.default_rng([number, seed])
@@ -152,7 +152,7 @@ def _samples(train: Any, validation: Any, other: Any, expected: np.ndarray) -> d
     return jax.tree.map(jnp.asarray, {"train": some} | whole)
 
 
-def _measure(blueprint: Any, objective: Any) -> Callable:
+def _measure(module_def: Any, objective: Any) -> Callable:
     """A compiled function of weights and hyperparameters of all networks, and of the samples."""
     import jax
     import jax.numpy as jnp
@@ -160,19 +160,19 @@ def _measure(blueprint: Any, objective: Any) -> Callable:
     from difftune.objectives import Significance
     from difftune.objectives.batch import signal_probability
     from difftune.training import Evidence, Scored, ShapeChi2, ShapeKS
-    from difftune.training.jackknife import with_error
+    from difftune.training.jackknife import infinitesimal_jackknife
 
     def of_one(given: tuple, samples: dict) -> dict:
         weights, hyperparameters = given
         found, events = {}, {}
         for name, batch in samples.items():
-            scores = blueprint.evaluate(weights, hyperparameters, batch.features)
+            scores = module_def.evaluate(weights, hyperparameters, batch.features)
 
             def significance(batch, scores=scores):
                 value = Significance(bins=10)(scores, batch, {}, {})
                 return value, value
 
-            found[name], _, found[f"{name} error"] = with_error(significance, batch)
+            found[name], _, found[f"{name} error"] = infinitesimal_jackknife(significance, batch)
             found[f"{name} loss"] = objective(scores, batch, hyperparameters, {})
             events[name] = Scored(signal_probability(scores, batch), batch.weight, batch.label)
         zero = jnp.float32(0.0)
@@ -248,14 +248,14 @@ def _if(allowed: Callable[[Figures], np.ndarray]) -> Rule:
 
 def _judged(sigmas: float, memory: float) -> Rule:
     def rule(x: Figures) -> tuple[np.ndarray, np.ndarray]:
-        from difftune.training import Judgement
+        from difftune.training import SelectionRule
 
-        judgement = Judgement(sigmas=sigmas, memory=memory)
-        trend, merits = judgement.start, []
+        selection_rule = SelectionRule(n_sigma=sigmas, ema_decay=memory)
+        trend, selection_scores = selection_rule.start, []
         for score, error in zip(x["validation"], x["validation error"], strict=True):
-            merit, trend = judgement.after(trend, score, error)
-            merits.append(np.asarray(merit))
-        return np.stack(merits), np.ones(x["validation"].shape, bool)
+            selection_score, trend = selection_rule.after(trend, score, error)
+            selection_scores.append(np.asarray(selection_score))
+        return np.stack(selection_scores), np.ones(x["validation"].shape, bool)
 
     return rule
 
@@ -267,11 +267,13 @@ def _rows(where: str, pools: list[Figures]) -> list[Row]:
     for name, rule in _rules().items():
         found, promised, excluded = [], [], []
         for pool in pools:
-            merit, allowed = rule(pool)
+            selection_score, allowed = rule(pool)
             excluded.append(1.0 - allowed.mean())
             if not allowed.any():
                 continue
-            best = np.unravel_index(np.argmax(np.where(allowed, merit, -np.inf)), merit.shape)
+            best = np.unravel_index(
+                np.argmax(np.where(allowed, selection_score, -np.inf)), selection_score.shape
+            )
             found.append(pool["other"][best])
             promised.append(pool["validation"][best])
         words = f"{np.mean(excluded):.0%} of epochs excluded"

@@ -3,12 +3,12 @@
 All on the same engine, network, space, events and number of training steps: a population of PBT; as
 many independent members, each trained to the end; and TPE, which asks in small batches for
 trainings of that length. What counts is the significance in hard bins: on validation events, from
-which the searches take the merit that they choose by, and on test events, which are touched once,
-for the chosen network. HiggsML
-has few events, so there each trial is trained four times, and validated on another fold each time;
-its score is the mean, and so is its significance on test events; what the four are worth together,
-as an ensemble, is said besides. Single top is there twice: with a
-small network and a short training, and with network, space and length of the main job.
+which the searches take the selection score that they choose by, and on test events, which are
+touched once, for the chosen network. HiggsML has few events, so there each trial is trained four
+times, and validated on another fold each time; its score is the mean, and so is its significance on
+test events; what the four are worth together, as an ensemble, is said besides. Single top is there
+twice: with a small network and a short training, and with network, space and length of the main
+job.
 
 Further, a search that is killed at random moments must end as an undisturbed one.
 """
@@ -132,10 +132,10 @@ def main_job(events, size: Size) -> Problem:
     """Network, space and length of search of the analysis file."""
     import difftune as dt
 
-    config = dt.config.load(SINGLE_TOP)
+    config = dt.job.load(SINGLE_TOP)
     job = replace(
         task(events),
-        model=dt.workflow.build.model(config),
+        model=dt.job.build.model(config),
         batch_size=config.training.batch_size,
     )
     if size.as_published:
@@ -146,7 +146,7 @@ def main_job(events, size: Size) -> Problem:
             epochs=config.search.epochs_per_round,
         )
     return Problem(
-        name="single top, main job", job=job, space=dt.workflow.build.space(config), size=size
+        name="single top, main job", job=job, space=dt.job.build.space(config), size=size
     )
 
 
@@ -157,10 +157,10 @@ def samples(most: int, names: Collection[str] = SAMPLES) -> dict:
     """The events, by name; those that are not on this machine are left out, and said."""
     import difftune as dt
 
-    config = dt.config.load(SINGLE_TOP)
+    config = dt.job.load(SINGLE_TOP)
     # Systematic variations take time to read, and have no part in this.
     plain = config.model_copy(update={"systematics": []})
-    found = {"single top": dt.workflow.build.events(plain)}
+    found = {"single top": dt.job.build.events(plain)}
     if "HiggsML" in names:
         if HIGGS.exists():
             found["HiggsML"] = higgs()
@@ -202,8 +202,8 @@ def task(events):
     """What is trained: the network and the loss are the same for everybody."""
     import difftune as dt
 
-    return dt.workflow.Task(
-        split=dt.workflow.Split(events=events),
+    return dt.analysis.Task(
+        split=dt.analysis.Split(events=events),
         model=dt.models.MLP(hidden=(32, 32)),
         batch_size=256,
         # Everybody makes all steps that it may.
@@ -263,11 +263,11 @@ def judge(tuned, events) -> Callable[[Any, int], np.ndarray]:
     from difftune.training.member import all_features, apart
 
     metric, batch = _judge(tuned, events)
-    blueprint = tuned.blueprint
+    module_def = tuned.module_def
 
     @jax.jit
     def scored(weights, hyperparameters):
-        every = blueprint.evaluate(weights, hyperparameters, all_features(batch))
+        every = module_def.evaluate(weights, hyperparameters, all_features(batch))
         scores, seen = apart(every, batch)
         return metric(scores, seen, {}, {})
 
@@ -313,9 +313,9 @@ def compare(problem: Problem) -> list[Row]:
     def wrapped(strategy):
         if not folds:
             return strategy
-        return dt.search.Repeated(strategy=strategy, executions=folds, folds=True)
+        return dt.search.Replicated(strategy=strategy, executions=folds, folds=True)
 
-    merit: dict[str, list[float]] = {}
+    selection_score: dict[str, list[float]] = {}
     validation: dict[str, list[float]] = {}
     test: dict[str, list[float]] = {}
     ensemble: dict[str, list[float]] = {}
@@ -331,7 +331,9 @@ def compare(problem: Problem) -> list[Row]:
             every = range(first, first + max(folds, 1))
             chosen = [slot for slot in every if np.isfinite(tuned.result.best.score[slot])]
             best = tuned.result.best
-            merit.setdefault(kind, []).append(float(np.mean(best.merit[chosen])))
+            selection_score.setdefault(kind, []).append(
+                float(np.mean(best.selection_score[chosen]))
+            )
             validation.setdefault(kind, []).append(float(np.mean(best.score[chosen])))
             measure = measure or judge(tuned, job.split.test)
             values = [measure(tuned, slot) for slot in chosen]
@@ -339,13 +341,13 @@ def compare(problem: Problem) -> list[Row]:
             if folds:
                 ensemble.setdefault(kind, []).append(together(tuned, job.split.test))
             print(
-                f"{name}, seed {seed}, {kind}: merit {merit[kind][-1]:.3f}, "
+                f"{name}, seed {seed}, {kind}: selection score {selection_score[kind][-1]:.3f}, "
                 f"validation {validation[kind][-1]:.3f}, test {test[kind][-1]:.3f}, "
                 f"{seconds[kind][-1]:.0f} s",
                 file=sys.stderr,
             )
     default = job.search(
-        dt.search.Replay(
+        dt.search.FixedSchedule(
             population=size.seeds,
             rounds=1,
             epochs_per_round=size.rounds * size.epochs,
@@ -358,14 +360,14 @@ def compare(problem: Problem) -> list[Row]:
     plain = [float(measure(default, slot)) for slot in range(size.seeds)]
 
     rows = []
-    figures = {"merit": merit, "validation": validation, "test": test}
+    figures = {"selection_score": selection_score, "validation": validation, "test": test}
     if folds:
         figures["test, ensemble"] = ensemble
     for other in [kind for kind in validation if kind != "PBT"]:
         for what, scores in figures.items():
             wins = int(np.sum(np.array(scores["PBT"]) > np.array(scores[other])))
             # What they look for, and what that is worth; not the plain validation score.
-            needed = round(0.8 * size.seeds) if what in ("merit", "test") else None
+            needed = round(0.8 * size.seeds) if what in ("selection_score", "test") else None
             ratio = np.array(scores["PBT"]) / np.array(scores[other])
             chance = binomtest(wins, size.seeds).pvalue
             rows.append(
@@ -426,8 +428,8 @@ folder, out, cache, events = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], 
 dt.training.use_cpu_cores()
 jax.config.update("jax_compilation_cache_dir", cache)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-job = search.task(search.some(dt.workflow.build.events(
-    dt.config.load(search.SINGLE_TOP).model_copy(update={"systematics": []})), events))
+job = search.task(search.some(dt.job.build.events(
+    dt.job.load(search.SINGLE_TOP).model_copy(update={"systematics": []})), events))
 tuned = job.search(
     dt.search.PBT(population=4, rounds=30, epochs_per_round=1, quantile=0.5),
     search.space(), seed=7, folder=folder, on_round=lambda p: print("round", flush=True))

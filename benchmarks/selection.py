@@ -28,8 +28,8 @@ import difftune as dt
 from benchmarks.peers import truth
 from benchmarks.peers.arena import say
 from benchmarks.table import Row
-from difftune import config, selection
-from difftune.workflow import build
+from difftune import job, selection
+from difftune.job import build
 
 ROOT = Path(__file__).parents[1]
 HIGGSML = ROOT.parent / "shared" / "data" / "events" / "higgsml_15000.csv.gz"
@@ -115,7 +115,7 @@ def known_truth(*, quick: bool) -> list[Row]:
 
 def single_top(*, quick: bool, **more) -> selection.Study:
     """The sample of the README."""
-    events = build.events(config.load(ROOT / "examples" / "single_top" / "single_top.toml"))
+    events = build.events(job.load(ROOT / "examples" / "single_top" / "single_top.toml"))
     if quick:
         events = events.select(np.arange(len(events)) % 12 == 0)
     options = {"batch_size": 512 if quick else 2048, "epochs": 10, "seeds": 4, "patience": 10}

@@ -143,7 +143,8 @@ def _named(what: str, names: list[str]) -> Row:
     return Row(what=what, required="", measured=len(names), spread=note)
 
 
-# ---- events and judgement ------------------------------------------------------------------------
+# ---- events and selection rule
+# ------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,20 +11,21 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from difftune import (
+        analysis,
         binning,
-        config,
         data,
         histfactory,
         histograms,
         inference,
+        job,
         models,
         objectives,
         report,
         search,
         selection,
         training,
-        workflow,
     )
+    from difftune.analysis import Tuned, measure, tune
     from difftune.data import (
         Events,
         FeatureVariation,
@@ -47,22 +48,21 @@ if TYPE_CHECKING:
         when,
     )
     from difftune.training import Ensemble, TrainedNetwork, use_compilation_cache, use_cpu_cores
-    from difftune.workflow import Tuned, measure, tune
 
 _MODULES = (
     "binning",
-    "config",
+    "analysis",
     "data",
     "histfactory",
     "histograms",
     "inference",
+    "job",
     "models",
     "objectives",
     "report",
     "search",
     "selection",
     "training",
-    "workflow",
 )
 
 _NAMES = {
@@ -89,9 +89,9 @@ _NAMES = {
     "TrainedNetwork": "training",
     "use_compilation_cache": "training",
     "use_cpu_cores": "training",
-    "Tuned": "workflow",
-    "measure": "workflow",
-    "tune": "workflow",
+    "Tuned": "analysis",
+    "measure": "analysis",
+    "tune": "analysis",
 }
 
 __all__ = ["__version__", *_MODULES, *_NAMES]

@@ -80,9 +80,9 @@ def run(
     with _together(processes):
         first = processes.rank == 0
         _log_to_terminal(logging.WARNING if quiet or not first else logging.INFO)
-        from difftune.config import load
-        from difftune.workflow import run as run_analysis
-        from difftune.workflow.interruption import explained
+        from difftune.analysis.interruption import explained
+        from difftune.job import load
+        from difftune.job import run as run_analysis
 
         folder = output
 
@@ -103,10 +103,10 @@ def run(
 def check(config: Path, overrides: tuple[str, ...]) -> None:
     """Reads CONFIG and its data, reports what is wrong, and trains nothing."""
     _log_to_terminal(logging.INFO)
-    from difftune.config import load
+    from difftune.job import load
 
     settings = load(config, overrides)
-    from difftune.workflow import check as check_analysis
+    from difftune.job import check as check_analysis
 
     click.echo(check_analysis(settings))
 
@@ -115,7 +115,7 @@ def _kept(folder: Path | None) -> str:
     """What an interrupted run leaves behind, and the command that goes on."""
     if folder is None or not (folder / "config.json").is_file():
         return "Nothing had begun, so there is nothing to keep; run the same command again."
-    from difftune.workflow.rundir import kept
+    from difftune.job.rundir import kept
 
     rounds = kept(folder)
     said = f"Kept in {folder}: {rounds}" if rounds else f"No round had ended in {folder}"
@@ -126,8 +126,8 @@ def _kept(folder: Path | None) -> str:
 @contextmanager
 def _together(processes: "Processes") -> Iterator[None]:
     """Ends all processes when one of them cannot go on."""
+    from difftune.analysis.interruption import Terminated, exit_code
     from difftune.errors import DifftuneError
-    from difftune.workflow.interruption import Terminated, exit_code
 
     if processes.size == 1:
         yield

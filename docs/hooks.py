@@ -35,9 +35,9 @@ def table(section: str) -> str:
     """The keys of a section of the analysis file, as a table.
 
     Args:
-        section: Name of a model in `difftune.config`.
+        section: Name of a model in `difftune.job`.
     """
-    model: type[BaseModel] = getattr(importlib.import_module("difftune.config"), section)
+    model: type[BaseModel] = getattr(importlib.import_module("difftune.job"), section)
     rows = ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
     for name, field in model.model_fields.items():
         meaning = " ".join((field.description or "").split())

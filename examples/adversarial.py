@@ -22,7 +22,7 @@ from systematics_aware import hard, scored, sides, single_top
 from difftune.inference import asimov_significance
 from difftune.models import MLP
 from difftune.objectives import Adversarial, CrossEntropy
-from difftune.training import Blueprint, Population, Replicas, ScoreGap
+from difftune.training import ModuleDef, Population, Replicas, ScoreGap
 
 STRENGTHS = np.array([0.0, 3.0, 10.0, 30.0, 100.0, 300.0])
 BINS = 12
@@ -33,7 +33,7 @@ def trained(analysis, *, seeds, epochs):
     """All strengths with all seeds, as one population; the networks of the last epoch."""
     members = len(STRENGTHS) * seeds
     population = Population(
-        blueprint=Blueprint(
+        module_def=ModuleDef(
             MLP(hidden=(64, 64)), inputs=analysis.train.features.shape[1], outputs=1
         ),
         objective=CrossEntropy()

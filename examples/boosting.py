@@ -19,13 +19,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import difftune as dt
-from difftune.config import load
+from difftune.analysis.split import Split
 from difftune.data import FeatureTransform
+from difftune.job import build, load
 from difftune.objectives import AUC, CrossEntropy, Significance
-from difftune.training import Blueprint, Population, ScoreGap, boosted, columns
+from difftune.training import ModuleDef, Population, ScoreGap, boosted, columns
 from difftune.training.batches import as_batch
-from difftune.workflow import build
-from difftune.workflow.split import Split
 
 CONFIG = Path(__file__).parent / "single_top" / "single_top.toml"
 EPOCHS = 2  # of a round
@@ -44,7 +43,7 @@ def single_top(one_in):
 def curves(train, validation, *, seeds, rounds):
     """Figures of both trainings, `[seeds, rounds]` each, and scores at the end."""
     first = Population(
-        blueprint=Blueprint(
+        module_def=ModuleDef(
             dt.models.MLP(hidden=(64, 64)), inputs=train.features.shape[1], outputs=1
         ),
         objective=CrossEntropy(),

@@ -15,7 +15,7 @@ import numpy as np
 
 import difftune as dt
 from difftune.objectives import CrossEntropy, FitModel, PoiUncertainty, Regions, Variation, Varied
-from difftune.training import Blueprint, Columns, Population, ScoreGap
+from difftune.training import Columns, ModuleDef, Population, ScoreGap
 
 SIGNAL, BACKGROUND = 50.0, 1000.0
 
@@ -78,7 +78,7 @@ def objective(regions, *, hard=False):
 def train(loss, metric, outputs, *, events, epochs, batch, rate):
     """Two starts side by side."""
     population = Population(
-        blueprint=Blueprint(
+        module_def=ModuleDef(
             dt.models.MLP(hidden=(64, 64), activation="gelu"), inputs=3, outputs=outputs
         ),
         objective=loss,
@@ -95,7 +95,7 @@ def train(loss, metric, outputs, *, events, epochs, batch, rate):
     return lambda x: np.asarray(population.scores(state.best, scaled(x)))
 
 
-# %% Judgement
+# %% SelectionRule
 def uncertainty(region, x, signal):
     """Of the number of signal events, from Fisher's information on the counts."""
     n = region.max() + 1

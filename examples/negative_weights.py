@@ -21,19 +21,19 @@ from scipy.special import expit
 from scipy.stats import norm
 
 import difftune as dt
+from difftune.analysis.split import Split
 from difftune.data import FeatureTransform, Process
 from difftune.histograms.roc import auc
 from difftune.objectives import AUC, CrossEntropy
 from difftune.training import (
-    Blueprint,
     Columns,
+    ModuleDef,
     Population,
     ScoreGap,
     columns,
     training_weights,
     treated_weights,
 )
-from difftune.workflow.split import Split
 
 SEEDS, INPUTS = 8, 5
 COLORS = {"keep": "#3f90da", "absolute": "#ffa90e", "resample": "#bd1f01"}
@@ -49,7 +49,7 @@ def trained(datasets, validation, *, epochs):
     for name, train in datasets.items():
         if first is None:
             first = Population(
-                blueprint=Blueprint(
+                module_def=ModuleDef(
                     dt.models.MLP(hidden=(32, 32)), inputs=train.features.shape[1], outputs=1
                 ),
                 objective=CrossEntropy(),

@@ -23,19 +23,20 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from difftune import binning, config, objectives
+from difftune import binning, job, objectives
+from difftune.analysis import Split
 from difftune.data import FeatureTransform
 from difftune.histfactory.filling import Yields
 from difftune.histfactory.precision import in_float64
 from difftune.inference import asimov_significance
 from difftune.inference.expected import asimov_at, covariance, likelihood_ratio_at
+from difftune.job import build
 from difftune.models import MLP
-from difftune.training import Blueprint, Population, Replicas, ScoreGap, columns
+from difftune.training import ModuleDef, Population, Replicas, ScoreGap, columns
 from difftune.training.batches import as_batch
 from difftune.training.member import (
     all_features,
 )
-from difftune.workflow import Split, build
 
 FILE = Path(__file__).parent / "single_top" / "single_top.toml"
 BINS = 12
@@ -126,7 +127,7 @@ def single_top(*, one_in=1, bins=BINS):
 
     One event in so many is taken: in all variations, or in none.
     """
-    settings = config.load(FILE)
+    settings = job.load(FILE)
     events = build.events(settings).select(lambda sample: sample.number % one_in == 0)
     return Analysis(events, build.nuisances(settings), bins=bins)
 
@@ -194,7 +195,7 @@ def trained(analysis, recipe, *, seeds, hidden=(64, 64), seed=1, start=None):
     outputs = recipe.objective.outputs
     logits = outputs if isinstance(outputs, int) else 1
     population = Population(
-        blueprint=Blueprint(
+        module_def=ModuleDef(
             MLP(hidden=hidden, activation=recipe.activation),
             inputs=analysis.train.features.shape[1],
             outputs=logits,

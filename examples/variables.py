@@ -19,8 +19,8 @@ matplotlib.use("Agg")
 import numpy as np
 
 import difftune as dt
-from difftune import config, report, selection
-from difftune.workflow import build
+from difftune import job, report, selection
+from difftune.job import build
 
 FILE = Path(__file__).parent / "single_top" / "single_top.toml"
 
@@ -28,7 +28,7 @@ FILE = Path(__file__).parent / "single_top" / "single_top.toml"
 # %% What variables are judged with
 def study(*, full, one_in=4):
     """The events, one in so many, and the training."""
-    events = build.events(config.load(FILE))
+    events = build.events(job.load(FILE))
     if not full:
         events = events.select(np.arange(len(events)) % one_in == 0)
     return selection.Study(

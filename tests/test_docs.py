@@ -15,7 +15,7 @@ import pytest
 from pydantic import BaseModel
 
 import difftune as dt
-from difftune import config
+from difftune import job
 from tests.data.files import write_root
 from tests.selection import samples
 from tests.training import toy
@@ -100,8 +100,8 @@ def test_quickstart_python(ntuples):
 
 def test_quickstart_file_is_the_same_analysis(ntuples):
     Path("analysis.toml").write_text("\n".join(blocks("quickstart.md", "toml")))
-    found = config.load(Path("analysis.toml"))
-    text = dt.workflow.check(found)
+    found = job.load(Path("analysis.toml"))
+    text = dt.job.check(found)
     assert re.search(r"variations: btag, jes, jer$", text)
     assert {systematic.type for systematic in found.systematics} == {
         "weight",
@@ -112,7 +112,7 @@ def test_quickstart_file_is_the_same_analysis(ntuples):
     (reading, *_) = blocks("quickstart.md", "python")
     names = {"__name__": "quickstart.md"}
     exec(reading, names)
-    again = dt.workflow.build.events(found)
+    again = dt.job.build.events(found)
     np.testing.assert_array_equal(again.features, names["events"].features)
     np.testing.assert_array_equal(again.weight, names["events"].weight)
 
@@ -205,12 +205,12 @@ def test_every_example_of_the_analysis_file_is_understood():
     whole: dict = {}
     for block in blocks("analysis-file.md", "toml"):
         whole |= tomllib.loads(block)
-    found = config.check(whole)
+    found = job.from_dict(whole)
     assert found.model_dump().keys() == config.Config.model_fields.keys()
     assert len(whole) >= 7
-    dt.workflow.build.objective(found)
-    dt.workflow.build.space(found)
-    dt.workflow.build.nuisances(found)
+    dt.job.build.objective(found)
+    dt.job.build.space(found)
+    dt.job.build.nuisances(found)
 
 
 def test_defaults_of_hyperparameters_are_those_of_the_training():

@@ -12,12 +12,12 @@ import multiprocessing, sys, warnings
 import numpy as np
 import difftune as dt
 from difftune.errors import InputError
-from difftune.training import Blueprint
+from difftune.training import ModuleDef
 warnings.simplefilter("ignore")
 
 def make(_):
     try:
-        Blueprint(dt.models.MLP(hidden=(4,)), inputs=2, outputs=1)
+        ModuleDef(dt.models.MLP(hidden=(4,)), inputs=2, outputs=1)
     except InputError as error:
         return str(error)
     return "made"

@@ -13,7 +13,8 @@ PACKAGE = Path(__file__).parents[1] / "difftune"
 LAYERS = [
     ["__main__"],
     ["cli"],
-    ["workflow"],
+    ["job"],
+    ["analysis"],
     ["report"],
     ["search"],
     ["selection"],
@@ -23,7 +24,7 @@ LAYERS = [
     ["inference"],
     ["histfactory"],
     ["histograms", "models", "data"],
-    ["config", "seeds"],
+    ["seeds"],
     ["arguments", "files", "forks"],
     ["errors"],
 ]
@@ -78,7 +79,7 @@ def test_imports_go_downwards_only():
 def test_the_package_is_where_we_look():
     """And has the folders that the layers name, so that the test above has something to check."""
     folders = {file.parent.name for file in PACKAGE.glob("*/__init__.py")}
-    assert {"search", "training", "objectives", "data", "workflow"} <= folders
+    assert {"search", "training", "objectives", "data", "analysis", "job"} <= folders
     modules = {"__main__", "cli", "seeds", "arguments", "files", "forks", "errors"}
     assert folders | modules >= set(DEPTH)
     tree = ast.parse((PACKAGE / "search" / "loop.py").read_text())
@@ -94,15 +95,15 @@ def test_the_package_is_where_we_look():
         ("inference/deep/new.py", "from ...training.batches import x", "inference .* training"),
         ("histograms/new.py", "from .. import data", "histograms must not know data"),
         ("search/new.py", "import difftune\ndifftune.cli.main()", "search must not know cli"),
-        ("config.py", "def f():\n    import difftune.data.read", "config must not know data"),
-        ("errors.py", "from difftune.config import load", "errors must not know config"),
+        ("seeds.py", "def f():\n    import difftune.data.read", "seeds must not know data"),
+        ("errors.py", "from difftune.job import load", "errors must not know job"),
         ("novel/new.py", "", "novel has no place in the layers"),
     ],
 )
 def test_a_violation_is_found(tmp_path, place, text, violation):
     allowed = {
         "__init__.py": "from difftune.cli import main",
-        "cli.py": "from difftune.workflow import run",
+        "cli.py": "from difftune.job import run",
         "training/population.py": "import difftune\nfrom difftune.training import x\nimport jax",
         "objectives/base.py": "from ..histograms.soft import x\nfrom difftune import inference",
         "report/save.py": "import difftune.search\nprint(difftune.__version__)",

@@ -121,13 +121,13 @@ class Network(NamedTuple):
 
     score: float
     layers: list[np.ndarray]
-    own_merit: float | None = None
+    own_selection_score: float | None = None
     others: tuple[list[np.ndarray], ...] = ()
 
     @property
-    def merit(self) -> float:
+    def selection_score(self) -> float:
         """What a contestant compares its networks by."""
-        return self.score if self.own_merit is None else self.own_merit
+        return self.score if self.own_selection_score is None else self.own_selection_score
 
     def logits(self, features: np.ndarray) -> np.ndarray:
         """Logits of events, of this network alone."""
@@ -157,11 +157,11 @@ class Keeper:
 
     def __init__(self, folder: str):
         self.path = Path(folder) / f"{os.getpid()}.npz"
-        self.merit = self.score = -np.inf
+        self.selection_score = self.score = -np.inf
 
     def offer(self, network: Network) -> None:
         """Replaces the network on disk by one that is better."""
-        if not network.merit > self.merit:
+        if not network.selection_score > self.selection_score:
             return
         # Whoever is killed in the middle leaves the old one.
         beside = self.path.with_suffix(".part")
@@ -171,11 +171,11 @@ class Keeper:
                 file,
                 *every,
                 score=network.score,
-                merit=network.merit,
+                selection_score=network.selection_score,
                 depth=len(network.layers),
             )
         beside.replace(self.path)
-        self.merit, self.score = network.merit, network.score
+        self.selection_score, self.score = network.selection_score, network.score
 
 
 @cache
@@ -214,6 +214,8 @@ def chosen(folder: Path) -> Network | None:
             depth = int(stored["depth"])
             own, *others = (every[i : i + depth] for i in range(0, len(every), depth))
             found.append(
-                Network(float(stored["score"]), own, float(stored["merit"]), tuple(others))
+                Network(
+                    float(stored["score"]), own, float(stored["selection_score"]), tuple(others)
+                )
             )
-    return max(found, key=lambda network: network.merit, default=None)
+    return max(found, key=lambda network: network.selection_score, default=None)

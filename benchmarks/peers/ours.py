@@ -12,7 +12,7 @@ import difftune as dt
 from benchmarks.peers import task
 from difftune.models import MLP
 from difftune.objectives import CrossEntropy
-from difftune.training import RUNNING, Blueprint, Population, ScoreGap
+from difftune.training import RUNNING, ModuleDef, Population, ScoreGap
 from difftune.training.devices import use_cpu_cores
 from difftune.training.optimizers import adam, optimizer
 from difftune.training.sample import Columns
@@ -64,7 +64,7 @@ def population(
         activation=task.ACTIVATIONS if general else "relu",
     )
     return Population(
-        blueprint=Blueprint(network, inputs=task.INPUTS, outputs=1),
+        module_def=ModuleDef(network, inputs=task.INPUTS, outputs=1),
         objective=CrossEntropy(),
         train=columns(events),
         validation=columns(validation, seed=1),

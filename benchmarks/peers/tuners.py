@@ -46,7 +46,7 @@ def difftune_pbt(order: Order) -> None:
         pbt = dt.search.PBT(population=trials, rounds=rounds, epochs_per_round=order.epochs)
         result = dt.search.run_search(
             population.again(seed=1000 * order.seed + number),
-            dt.search.Repeated(strategy=pbt, executions=folds, folds=True),
+            dt.search.Replicated(strategy=pbt, executions=folds, folds=True),
             space,
             on_round=lambda _: contest.note(order.folder, epochs=trials * folds * order.epochs),
         )
@@ -54,8 +54,10 @@ def difftune_pbt(order: Order) -> None:
         first = result.winner // folds * folds
         slots = list(range(first, first + folds))[::-1]
         if np.isfinite(result.best.score[slots]).all():
-            merit = float(np.mean(result.best.merit[slots]))
-            contest.keeper(order.folder).offer(_network(result, slots, len(order.hidden), merit))
+            selection_score = float(np.mean(result.best.selection_score[slots]))
+            contest.keeper(order.folder).offer(
+                _network(result, slots, len(order.hidden), selection_score)
+            )
 
     number, rounds = 0, order.rounds
     while rounds > 0:
@@ -70,12 +72,12 @@ def _population(order: Order, fold: np.ndarray) -> Any:
     """Networks that are validated on these folds, and trained on the others."""
     import difftune as dt
     from difftune.training import (
-        Blueprint,
         Columns,
-        Judgement,
+        ModuleDef,
         Population,
         Replicas,
         ScoreGap,
+        SelectionRule,
     )
 
     every = contest.Events(*map(np.concatenate, zip(*contest.events(order.sample), strict=True)))
@@ -94,7 +96,7 @@ def _population(order: Order, fold: np.ndarray) -> Any:
     )
     network = dt.models.MLP(hidden=order.hidden)
     return Population(
-        blueprint=Blueprint(network, inputs=train.features.shape[1], outputs=1),
+        module_def=ModuleDef(network, inputs=train.features.shape[1], outputs=1),
         objective=dt.objectives.CrossEntropy(),
         train=train,
         validation=None,
@@ -103,14 +105,14 @@ def _population(order: Order, fold: np.ndarray) -> Any:
         batch_size=order.batch,
         # All steps are made, and every epoch may be chosen: as by the peers. But which one is, is
         # difftune's to say: by its default, as the peers do by theirs.
-        judgement=Judgement(),
+        selection_rule=SelectionRule(),
         patience=order.rounds * order.epochs + 1,
         metric=dt.objectives.Significance(bins=contest.BINS),
         overtraining=ScoreGap(limit=float("inf")),
     )
 
 
-def _network(result: Any, slots: Sequence[int], hidden: int, merit: float) -> Network:
+def _network(result: Any, slots: Sequence[int], hidden: int, selection_score: float) -> Network:
     """The best networks of the slots of a trial, and what it is worth."""
     from flax import nnx
 
@@ -119,7 +121,7 @@ def _network(result: Any, slots: Sequence[int], hidden: int, merit: float) -> Ne
     layers = [*(f"linear/{i}" for i in range(hidden)), "output"]
     names = [f"{layer}/{part}" for layer in layers for part in ("kernel", "bias")]
     own, *others = ([found[name][slot] for name in names] for slot in slots)
-    return Network(float(result.best.score[slots[0]]), own, merit, tuple(others))
+    return Network(float(result.best.score[slots[0]]), own, selection_score, tuple(others))
 
 
 # ---- Optuna --------------------------------------------------------------------------------------

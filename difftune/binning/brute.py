@@ -8,8 +8,8 @@ from jaxtyping import Int
 
 from difftune.binning.cells import Cells
 from difftune.binning.constraints import Constraints
+from difftune.binning.evaluate import best, judge
 from difftune.binning.figures import FigureOfMerit
-from difftune.binning.judge import best, judge
 from difftune.errors import InputError
 from difftune.histfactory.precision import in_float64
 

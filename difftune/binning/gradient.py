@@ -8,8 +8,8 @@ from jaxtyping import Array, Float, Int
 
 from difftune.binning.cells import Cells, distinct
 from difftune.binning.constraints import Constraints
+from difftune.binning.evaluate import judge
 from difftune.binning.figures import FigureOfMerit
-from difftune.binning.judge import judge
 from difftune.binning.learned import LearnedEdges
 from difftune.binning.polish import polished, repaired
 from difftune.binning.yields import Yields

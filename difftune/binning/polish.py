@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Int
 
 from difftune.binning.cells import Cells
-from difftune.binning.judge import Judge, best
+from difftune.binning.evaluate import Judge, best
 
 _SWEEPS = 200
 

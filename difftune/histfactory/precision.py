@@ -74,7 +74,7 @@ def in_numpy(function: Callable[_P, _R]) -> Callable[_P, _R]:
     return wrapped
 
 
-def island(function: Callable[..., Array]) -> Callable[..., Array]:
+def float64_region(function: Callable[..., Array]) -> Callable[..., Array]:
     """A float64 computation inside a program of float32.
 
     What comes in is made float64, and the scalar that comes out float32 again, whatever JAX is set

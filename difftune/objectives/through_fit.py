@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from difftune.arguments import takes
 from difftune.errors import InputError
 from difftune.histfactory import Model
-from difftune.histfactory.precision import island
+from difftune.histfactory.precision import float64_region
 from difftune.inference.expected import (
     asimov_at,
     covariance,
@@ -56,7 +56,7 @@ class ThroughFit(Objective):
         """The loss of the batch, whose weights stand for the full yield."""
         yields = self.model.yields(scores, batch, hyperparameters, parameters)
         fill = self.model.filling(batch)
-        return island(lambda each: self.of_model(fill(each)))(yields)
+        return float64_region(lambda each: self.of_model(fill(each)))(yields)
 
     def init(self, key):
         """The trainable parameters of the binning."""

@@ -7,8 +7,8 @@ from difftune.training.history import History
 
 
 def best_network(history: History) -> tuple[int, int]:
-    """Epoch and member of the largest finite merit; (last epoch, 0) without any."""
-    finite = np.where(np.isfinite(history.merit), history.merit, -np.inf)
+    """Epoch and member of the largest finite selection score; (last epoch, 0) without any."""
+    finite = np.where(np.isfinite(history.selection_score), history.selection_score, -np.inf)
     if finite.size == 0 or not np.isfinite(finite.max()):
         return (int(history.epoch[-1]) if len(history.epoch) else 0), 0
     row, member = np.unravel_index(int(np.argmax(finite)), finite.shape)

@@ -102,14 +102,14 @@ def write_onnx(network: TrainedNetwork | Ensemble, path: str | Path) -> None:
 
 def _probability(graph: _Graph, network: TrainedNetwork) -> str:
     """Signal probability, `[events, 1]`."""
-    model = network.blueprint.model
+    model = network.module_def.model
     if not isinstance(model, MLP):
         raise InputError(
             f"only networks of difftune.models.MLP can be exported, not {model!r}; for a module of "
             "your own use jax2onnx on its call."
         )
     logits = _layers(graph, network, model, _transformed(graph, network))
-    if network.blueprint.outputs == 1:
+    if network.module_def.outputs == 1:
         return graph("Sigmoid", logits)
     signal = np.asarray(network.signal_process)[:, None]
     return graph("MatMul", graph("Softmax", logits, axis=1), graph.constant(signal))
@@ -137,7 +137,7 @@ def _layers(graph: _Graph, network: TrainedNetwork, model: MLP, x: str) -> str:
     state: Any = network.weights.parameters
     # What the member does not use of the largest network is left out.
     own = model.for_member(network.hyperparameters)
-    fan_in = network.blueprint.inputs
+    fan_in = network.module_def.inputs
     for i, width in enumerate(own.hidden):
         x = _linear(graph, state["linear"][i], x, fan_in, width)
         if model.normalisation == "batch":
@@ -146,7 +146,7 @@ def _layers(graph: _Graph, network: TrainedNetwork, model: MLP, x: str) -> str:
             x = _layer_norm(graph, state["norm"][i], x, width)
         x = _activation(graph, str(own.activation), x)
         fan_in = width
-    return _linear(graph, state["output"], x, fan_in, network.blueprint.outputs)
+    return _linear(graph, state["output"], x, fan_in, network.module_def.outputs)
 
 
 def _numbers(variable: Any) -> Float[np.ndarray, "..."]:

@@ -71,7 +71,8 @@ class ParallelCoordinates:
 
     Attributes:
         history: The record of the search.
-        best: Epoch and member of the chosen network; by default that of the largest merit.
+        best: Epoch and member of the chosen network; by default that of the largest selection
+            score.
         score_name: Title of the last axis.
         most: Largest number of lines; those of the best scores.
     """

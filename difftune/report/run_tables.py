@@ -151,8 +151,8 @@ def members_table(
     *,
     best: tuple[int, int] | None = None,
     most: int = 15,
-    caption: str = "Members by the merit of their best epoch: the validation score less what may "
-    "be luck. With the hyperparameters of that time.",
+    caption: str = "Members by the selection score of their best epoch: the validation score "
+    "less what may be luck. With the hyperparameters of that time.",
 ) -> Table:
     """The ranking of the population.
 
@@ -163,21 +163,23 @@ def members_table(
         caption: Caption of the table.
     """
     epoch, chosen = best_network(history) if best is None else best
-    merit = np.where(np.isfinite(history.merit), history.merit, -np.inf)
+    selection_score = np.where(
+        np.isfinite(history.selection_score), history.selection_score, -np.inf
+    )
     members = history.parents.shape[1]
     if len(history.epoch) == 0:
-        merit = np.full((1, members), -np.inf)
-    top = merit.max(axis=0)
+        selection_score = np.full((1, members), -np.inf)
+    top = selection_score.max(axis=0)
     order = np.argsort(-top, kind="stable")[:most]
     rows: list[tuple[Cell, ...]] = []
     strong = []
     for rank, member in enumerate(order):
-        at = int(np.argmax(merit[:, member]))
+        at = int(np.argmax(selection_score[:, member]))
         if int(member) == chosen:
             strong.append(rank)
             at = int(np.argmax(history.epoch == epoch)) if epoch in history.epoch else at
         row_of = int(history.round[at]) if len(history.round) else 0
-        value = float(merit[at, member])
+        value = float(selection_score[at, member])
         known = np.isfinite(value)
         rows.append(
             (

@@ -17,8 +17,8 @@ def importance_table(importance: Importance, *, methods: Sequence[str] | None = 
     rows: list[tuple[Cell, ...]] = []
     for name in importance.order(chosen[0]):
         number = importance.names.index(name)
-        note = "constant" if name in importance.findings.constant else ""
-        twins = [a for a, b in importance.findings.duplicates if b == name]
+        note = "constant" if name in importance.issues.constant else ""
+        twins = [a for a, b in importance.issues.duplicates if b == name]
         note = f"copy of {twins[0]}" if twins else note
         values = (importance.methods[method] for method in chosen)
         cells = [Measured(float(r.value[number]), float(r.uncertainty[number])) for r in values]

@@ -4,6 +4,7 @@ from difftune.search.bayes import Optuna
 from difftune.search.cmaes import CMAES
 from difftune.search.dimensions import Dimension
 from difftune.search.evolution import Evolution
+from difftune.search.fixed_schedule import FixedSchedule
 from difftune.search.grid import Grid
 from difftune.search.halving import Halving
 from difftune.search.kinds import (
@@ -18,10 +19,9 @@ from difftune.search.kinds import (
 from difftune.search.loop import Progress, SearchError, SearchResult, run_search
 from difftune.search.pb2 import PB2
 from difftune.search.pbt import PBT
-from difftune.search.proposal import Proposal, Round, Standing, Strategy, fresh, unchanged
+from difftune.search.proposal import PopulationState, Proposal, Round, Strategy, fresh, unchanged
 from difftune.search.random import Random
-from difftune.search.repeated import Repeated
-from difftune.search.replay import Replay
+from difftune.search.replicated import Replicated
 from difftune.search.space import Space, dense_space
 
 __all__ = [
@@ -30,19 +30,19 @@ __all__ = [
     "PBT",
     "Dimension",
     "Evolution",
+    "FixedSchedule",
     "Grid",
     "Halving",
     "Optuna",
+    "PopulationState",
     "Progress",
     "Proposal",
     "Random",
-    "Repeated",
-    "Replay",
+    "Replicated",
     "Round",
     "SearchError",
     "SearchResult",
     "Space",
-    "Standing",
     "Strategy",
     "category",
     "choice",

@@ -19,7 +19,7 @@ from difftune.search.dimensions import (
     LogUniform,
     inner,
 )
-from difftune.search.proposal import Proposal, Round, Standing, Strategy, fresh
+from difftune.search.proposal import PopulationState, Proposal, Round, Strategy, fresh
 from difftune.search.space import Space
 
 SAMPLERS = ("tpe", "gp", "random")
@@ -81,7 +81,7 @@ class Optuna(Strategy):
         """One, unless weights are inherited."""
         return self.rounds if self.inherit else 1
 
-    def alone(self) -> "Optuna":
+    def isolated(self) -> "Optuna":
         """Without the study that others write, too."""
         return replace(self, shared=False, journal=None) if self.shared else self
 
@@ -89,12 +89,12 @@ class Optuna(Strategy):
         """What the sampler asks for when it knows nothing."""
         return fresh(self._ask(space, (), rng), self.population)
 
-    def propose(self, space: Space, standing: Standing, rng: np.random.Generator) -> Proposal:
+    def propose(self, space: Space, state: PopulationState, rng: np.random.Generator) -> Proposal:
         """What it asks for next."""
-        self._write(space, standing)
-        values = self._ask(space, standing.past, rng)
-        best = int(np.argmax(standing.fitness))
-        if not self.inherit or not np.isfinite(standing.fitness[best]):
+        self._write(space, state)
+        values = self._ask(space, state.past, rng)
+        best = int(np.argmax(state.fitness))
+        if not self.inherit or not np.isfinite(state.fitness[best]):
             return fresh(values, self.population)
         return Proposal(
             parents=np.full(self.population, best),
@@ -102,9 +102,9 @@ class Optuna(Strategy):
             hyperparameters=values,
         )
 
-    def finish(self, space: Space, standing: Standing) -> None:
+    def finish(self, space: Space, state: PopulationState) -> None:
         """The last round goes into the journal, too."""
-        self._write(space, standing)
+        self._write(space, state)
 
     def _ask(self, space: Space, past, rng: np.random.Generator) -> dict[str, np.ndarray]:
         optuna = _package()
@@ -178,11 +178,11 @@ class Optuna(Strategy):
                 )
         return others
 
-    def _write(self, space: Space, standing: Standing) -> None:
+    def _write(self, space: Space, state: PopulationState) -> None:
         """Adds the round that has ended to the journal, unless it is there."""
         if self.journal is None:
             return
-        known = _trials(space, standing.past)
+        known = _trials(space, state.past)
         study = _package().create_study(
             storage=self._journal(),
             study_name=self.study,

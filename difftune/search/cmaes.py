@@ -8,7 +8,7 @@ import numpy as np
 
 from difftune.arguments import takes
 from difftune.errors import InputError
-from difftune.search.proposal import Proposal, Round, Standing, Strategy, fresh
+from difftune.search.proposal import PopulationState, Proposal, Round, Strategy, fresh
 from difftune.search.space import Space
 
 
@@ -51,9 +51,9 @@ class CMAES(Strategy):
             raise InputError("CMAES: the space needs two hyperparameters or more; take PBT.")
         return self._next(space, (), rng)
 
-    def propose(self, space: Space, standing: Standing, rng: np.random.Generator) -> Proposal:
+    def propose(self, space: Space, state: PopulationState, rng: np.random.Generator) -> Proposal:
         """The next generation."""
-        return self._next(space, standing.past, rng)
+        return self._next(space, state.past, rng)
 
     def _next(self, space: Space, past: Sequence[Round], rng: np.random.Generator) -> Proposal:
         """What comes after these rounds, which are told again from the beginning."""

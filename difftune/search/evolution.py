@@ -6,7 +6,7 @@ import numpy as np
 
 from difftune.arguments import takes
 from difftune.errors import InputError
-from difftune.search.proposal import Proposal, Standing, Strategy, fresh
+from difftune.search.proposal import PopulationState, Proposal, Strategy, fresh
 from difftune.search.space import Space
 
 
@@ -65,10 +65,10 @@ class Evolution(Strategy):
         """Independent draws."""
         return fresh(space.sample(rng, self.population), self.population)
 
-    def propose(self, space: Space, standing: Standing, rng: np.random.Generator) -> Proposal:
+    def propose(self, space: Space, state: PopulationState, rng: np.random.Generator) -> Proposal:
         """The next generation."""
         members = self.population
-        fitness = standing.past[-1].fitness
+        fitness = state.past[-1].fitness
         order = np.argsort(-fitness, kind="stable")
         order = order[np.isfinite(fitness[order])]
         if not len(order):
@@ -83,9 +83,9 @@ class Evolution(Strategy):
         changed = rng.random((len(space), members)) < self.mutation
         if len(space):
             changed[rng.integers(len(space), size=members), np.arange(members)] = True
-        values = {name: old[parents] for name, old in standing.hyperparameters.items()}
+        values = {name: old[parents] for name, old in state.hyperparameters.items()}
         for (name, dimension), change in zip(space.items(), changed, strict=True):
-            other = standing.hyperparameters[name][second]
+            other = state.hyperparameters[name][second]
             own = np.where(crossed & (rng.random(members) < 0.5), other, values[name])
             stepped = dimension.perturb(own, self.perturbation, rng)
             drawn = dimension.sample(rng, members)

@@ -12,7 +12,7 @@ import numpy as np
 from difftune.arguments import takes
 from difftune.errors import InputError, nearest
 from difftune.search.dimensions import Conditional
-from difftune.search.proposal import Proposal, Standing, Strategy, fresh
+from difftune.search.proposal import PopulationState, Proposal, Strategy, fresh
 from difftune.search.space import Space
 
 logger = logging.getLogger("difftune")
@@ -141,6 +141,6 @@ class Grid(Strategy):
         logger.info("grid of %d combinations (%s), %d trainings", count, text, trainings)
         return fresh(self._values(space, 0), self.population)
 
-    def propose(self, space: Space, standing: Standing, rng: np.random.Generator) -> Proposal:
+    def propose(self, space: Space, state: PopulationState, rng: np.random.Generator) -> Proposal:
         """The next combinations."""
-        return fresh(self._values(space, standing.round), self.population)
+        return fresh(self._values(space, state.round), self.population)

@@ -8,7 +8,7 @@ from jaxtyping import Int
 
 from difftune.arguments import takes
 from difftune.errors import InputError
-from difftune.search.proposal import Proposal, Standing, Strategy, fresh
+from difftune.search.proposal import PopulationState, Proposal, Strategy, fresh
 from difftune.search.space import Space
 
 
@@ -22,14 +22,14 @@ class Halving(Strategy):
     the population stays full, and who came later is judged against all that have come as far
     before, as in asynchronous successive halving (arXiv 1810.05934). A training that is `longest`
     rounds long is done, and makes place too. No training begins that has no time to outlive its
-    first judgement.
+    first comparison.
 
     Args:
         factor: One of so many goes on.
         longest: Rounds of the longest training; None for half of all, so that those that begin
             later can be done, too.
         brackets: Hyperband: that many groups of slots, of which the second spares its members the
-            first judgement, the third the first two, and so on. A guard against hyperparameters
+            first comparison, the third the first two, and so on. A guard against hyperparameters
             that begin slowly.
 
     Raises:
@@ -75,33 +75,33 @@ class Halving(Strategy):
         """Independent draws."""
         return fresh(space.sample(rng, self.population), self.population)
 
-    def propose(self, space: Space, standing: Standing, rng: np.random.Generator) -> Proposal:
+    def propose(self, space: Space, state: PopulationState, rng: np.random.Generator) -> Proposal:
         """Those that are judged and found wanting make place, and those that are done."""
-        *_, (age, fitness) = _lives(standing)
+        *_, (age, fitness) = _lives(state)
         out = age >= self.training_rounds
         for bracket in range(self.brackets):
             mine = self.bracket == bracket
             for rung in self._rungs(bracket):
                 judged = mine & (age == rung)
                 # All scores at this length so far, those of this round among them.
-                scores = np.concatenate([f[mine & (a == rung)] for a, f in _lives(standing)])
+                scores = np.concatenate([f[mine & (a == rung)] for a, f in _lives(state)])
                 places = -(-len(scores) // self.factor)
                 bar = np.sort(scores)[::-1][min(places, len(scores)) - 1] if len(scores) else 0.0
                 out |= judged & ~((fitness >= bar) & np.isfinite(fitness))
             # Who diverged is not waited for.
-            out |= mine & ~np.isfinite(standing.score)
+            out |= mine & ~np.isfinite(state.selection_score)
             rungs = self._rungs(bracket) or [0]
-            out &= ~mine | (self.rounds - standing.round > rungs[0])
-        values = {name: array.copy() for name, array in standing.hyperparameters.items()}
+            out &= ~mine | (self.rounds - state.round > rungs[0])
+        values = {name: array.copy() for name, array in state.hyperparameters.items()}
         drawn = space.sample(rng, self.population)
         for name in space:
             values[name][out] = drawn[name][out]
         return Proposal(parents=np.arange(self.population), restart=out, hyperparameters=values)
 
 
-def _lives(standing: Standing) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _lives(state: PopulationState) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Length of each training at the end of each round, and its best score of that round."""
-    age = np.zeros(len(standing.score), int)
-    for each in standing.past:
+    age = np.zeros(len(state.selection_score), int)
+    for each in state.past:
         age = np.where(each.restart, 0, age) + 1
         yield age, np.where(np.isfinite(each.best), each.best, -np.inf)

@@ -40,15 +40,15 @@ class SearchError(DifftuneError):
 class Progress(NamedTuple):
     """What a round gave, for whoever watches.
 
-    `merit` is that of the network that is chosen so far, which is what networks are compared by:
-    it only grows. `best` is the validation score of the same network, which need not.
+    `selection_score` is that of the network that is chosen so far, which is what networks are
+    compared by: it only grows. `best` is the validation score of the same network, which need not.
     """
 
     round: int
     rounds: int
     score: np.ndarray
     best: float
-    merit: float
+    selection_score: float
     running: int
     diverged: int
     seconds: float
@@ -60,7 +60,7 @@ class Progress(NamedTuple):
         now = f"{finite.min():.4g} to {finite.max():.4g}" if finite.size else "none finite"
         dead = f", {self.diverged} diverged" if self.diverged else ""
         return (
-            f"round {self.round}/{self.rounds}  best merit {self.merit:.4g} "
+            f"round {self.round}/{self.rounds}  best selection score {self.selection_score:.4g} "
             f"(score {self.best:.4g})  scores now {now}  "
             f"({self.running} training{dead})  {self.events_per_second:.2g} events/s"
         )
@@ -74,7 +74,7 @@ class SearchResult:
         history: What happened.
         best: Best snapshot of every slot, `[members]` in front, on the host; of several scores
             the networks next to their front instead, as many.
-        winner: Number of the best of them by merit.
+        winner: Number of the best of them by selection score.
     """
 
     history: History
@@ -158,8 +158,8 @@ def run_search(
             state = population.init(values)
         else:
             rng = _stream(population, number)
-            proposal = _settled(strategy.propose(space, log.standing(), rng), space)
-            proposal = _with_inheritance(proposal, log.values(), population.blueprint.inherited)
+            proposal = _settled(strategy.propose(space, log.population_state(), rng), space)
+            proposal = _with_inheritance(proposal, log.values(), population.module_def.inherited)
             values = constant | proposal.hyperparameters
             state = population.inherit(
                 state, proposal.parents, proposal.restart, values, generation=number
@@ -190,14 +190,14 @@ def run_search(
         if on_round is not None and population.processes.rank == 0:
             seconds = time.monotonic() - began
             status = np.asarray(state.status)
-            winner, merit = _winner(kept, strategy)
+            winner, selection_score = _winner(kept, strategy)
             on_round(
                 Progress(
                     round=number + 1,
                     rounds=rounds,
                     score=log.epochs["score"][-1],
                     best=float(kept.score[winner]),
-                    merit=merit,
+                    selection_score=selection_score,
                     running=int(np.sum(status == RUNNING)),
                     diverged=int(np.sum(diverged(status))),
                     seconds=seconds,
@@ -207,7 +207,7 @@ def run_search(
     assert state is not None, "a strategy has at least one round"
     assert kept is not None, "what was trained was kept"
     if population.processes.rank == 0:
-        strategy.finish(space, log.standing())
+        strategy.finish(space, log.population_state())
     return _result(state, kept, log, strategy, several)
 
 
@@ -240,11 +240,11 @@ def definition(
         # In their order, since random numbers are drawn in it.
         "space": {"order": list(space), **describe(dict(space))},
         "hyperparameters": describe({name: float(value) for name, value in fixed.items()}),
-        "model": describe(population.blueprint.model),
+        "model": describe(population.module_def.model),
         **{
             name: describe(getattr(population, name))
             for name in (
-                *("objective", "metric", "optimizer", "overtraining", "judgement"),
+                *("objective", "metric", "optimizer", "overtraining", "selection_rule"),
                 *("sizes", "patience", "replicas"),
             )
         },
@@ -274,20 +274,24 @@ def _better(new: Snapshot, old: Snapshot | None, strategy: Strategy) -> Snapshot
     """The better one of each slot; the best of a loser must outlive it."""
     if old is None:
         return jax.tree.map(np.array, new)
-    owns = [np.asarray(each.merit) for each in (new, old)]
-    merits, whole = ([of(own) for own in owns] for of in (strategy.merit, strategy.complete))
-    better = (whole[0] & ~whole[1]) | ((whole[0] == whole[1]) & (merits[0] > merits[1]))
+    owns = [np.asarray(each.selection_score) for each in (new, old)]
+    selection_scores, whole = (
+        [of(own) for own in owns] for of in (strategy.trial_scores, strategy.complete)
+    )
+    better = (whole[0] & ~whole[1]) | (
+        (whole[0] == whole[1]) & (selection_scores[0] > selection_scores[1])
+    )
     return jax.tree.map(np.asarray, choose(jnp.asarray(better), new, old))
 
 
 def _winner(best: Snapshot, strategy: Strategy) -> tuple[int, float]:
-    """Who is chosen: of the best trial the best execution; and the merit of that trial."""
-    own = np.asarray(best.merit)
-    merit, whole = strategy.merit(own), strategy.complete(own)
+    """Who is chosen: the best execution of the best trial; and the selection score of that."""
+    own = np.asarray(best.selection_score)
+    selection_score, whole = strategy.trial_scores(own), strategy.complete(own)
     if whole.any():
-        merit = np.where(whole, merit, -np.inf)
-    top = np.max(merit)
-    return int(np.argmax(np.where(merit == top, own, -np.inf))), float(top)
+        selection_score = np.where(whole, selection_score, -np.inf)
+    top = np.max(selection_score)
+    return int(np.argmax(np.where(selection_score == top, own, -np.inf))), float(top)
 
 
 def _foremost(new: Snapshot, old: Snapshot | None) -> Snapshot:
@@ -301,7 +305,7 @@ def _foremost(new: Snapshot, old: Snapshot | None) -> Snapshot:
     place = np.full(len(pool.score), len(pool.score))
     place[able] = front.places(pool.scores[able])
     if len(able):
-        place[able[np.argmax(pool.merit[able])]] = -1
+        place[able[np.argmax(pool.selection_score[able])]] = -1
     # Those that count for nothing come last, and fill the rest.
     order = np.argsort(place, kind="stable")[: len(old.score)]
     return jax.tree.map(lambda leaf: leaf[order], pool)
@@ -334,8 +338,8 @@ def _result(
     state: Member, best: Snapshot, log: Record, strategy: Strategy, several: tuple[str, ...]
 ) -> SearchResult:
     history = log.history(np.asarray(state.status), several)
-    winner, merit = _winner(best, strategy)
-    if not np.isfinite(merit):
+    winner, selection_score = _winner(best, strategy)
+    if not np.isfinite(selection_score):
         counts = {name: history.status.count(name) for name in STATUS}
         raise SearchError(
             f"no member of the population ever met the overtraining condition with a finite "

@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 from difftune.arguments import takes
 from difftune.errors import InputError
 from difftune.search.pbt import EACH, PBT, Exploited
-from difftune.search.proposal import Standing
+from difftune.search.proposal import PopulationState
 from difftune.search.space import Space
 
 JITTER = 1e-6
@@ -109,7 +109,7 @@ class PB2(PBT):
 
     A Gaussian process that forgets the past learns how much a round with these hyperparameters
     raised the score. Losers get those with the largest upper confidence bound (mean plus
-    `boldness` standard deviations), one after the other, each taking into account what the ones
+    `ucb_beta` standard deviations), one after the other, each taking into account what the ones
     before are going to find out. With few members this explores better than random steps.
 
     Args:
@@ -122,29 +122,29 @@ class PB2(PBT):
         InputError: As `PBT`, and for a number that is not positive.
     """
 
-    boldness: float = 1.0
+    ucb_beta: float = 1.0
     memory: int = 100
     candidates: int = 500
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ("boldness", "memory", "candidates"):
+        for name in ("ucb_beta", "memory", "candidates"):
             if not getattr(self, name) > 0:
                 raise InputError(f"PB2({name}={getattr(self, name)}): must be above 0.")
 
     def explored(
-        self, space: Space, standing: Standing, exploited: Exploited, rng: np.random.Generator
+        self, space: Space, state: PopulationState, exploited: Exploited, rng: np.random.Generator
     ) -> dict[str, np.ndarray]:
         """Hyperparameters of all; those of the losers where the model expects most."""
-        values = super().explored(space, standing, exploited, rng)
-        learned = self._observations(space, standing)
+        values = super().explored(space, state, exploited, rng)
+        learned = self._observations(space, state)
         x, t, y = learned
         if not space or not len(exploited.losers) or len(y) < 4 or np.ptp(y) == 0.0:
             return values
         y = (y - y.mean()) / y.std()
-        process, now = fitted(x, t, y), float(standing.round)
+        process, now = fitted(x, t, y), float(state.round)
         # Those that go on are trained next, too.
-        staying = np.setdiff1d(np.arange(len(standing.score)), exploited.losers)
+        staying = np.setdiff1d(np.arange(len(state.selection_score)), exploited.losers)
         x, t, y = _pending(process, x, t, y, _unit(space, values)[staying], now)
         for loser in exploited.losers:
             own = {name: values[name][[loser] * 20] for name in space}
@@ -153,19 +153,19 @@ class PB2(PBT):
             tried = {name: np.concatenate([own[name][:1], near[name], drawn[name]]) for name in own}
             at = _unit(space, tried)
             mean, deviation = process.predict(x, t, y, at, np.full(len(at), now))
-            best = int(np.argmax(mean + self.boldness * deviation))
+            best = int(np.argmax(mean + self.ucb_beta * deviation))
             for name in space:
                 values[name][loser] = tried[name][best]
             x, t, y = _pending(process, x, t, y, at[best : best + 1], now)
         return values
 
-    def _observations(self, space: Space, standing: Standing):
+    def _observations(self, space: Space, state: PopulationState):
         """Places, times, and by how much each member's score rose in each round but the first."""
         places, times, rises = [], [], []
         for number, (before, after) in enumerate(
-            zip(standing.past[:-1], standing.past[1:], strict=True), 1
+            zip(state.past[:-1], state.past[1:], strict=True), 1
         ):
-            rise = after.score - before.score[after.parents]
+            rise = after.selection_score - before.selection_score[after.parents]
             known = np.isfinite(rise) & ~after.restart
             places.append(_unit(space, after.hyperparameters)[known])
             times.append(np.full(known.sum(), float(number)))

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 
 from difftune.arguments import each_number, takes
 from difftune.errors import InputError, nearest
-from difftune.search.proposal import Proposal, Standing, Strategy, fresh
+from difftune.search.proposal import PopulationState, Proposal, Strategy, fresh
 from difftune.search.space import Space
 
 Each = float | Mapping[str, float]
@@ -53,12 +53,12 @@ class PBT(Strategy):
         perturbation: Step, as a fraction of the range (of the logarithm, for log-uniform ones); one
             for all hyperparameters, or by name, where others have the default.
         resample: Probability to draw a hyperparameter anew; likewise.
-        ready: Rounds that a member trains in its slot before it can lose it or be copied.
-        slow: Share of the population, the first slots, that exploits only every `slow_interval`
-            rounds and only within itself. What pays at once need not pay in the end: a low learning
-            rate wins every short comparison. The slow members are compared over a longer time,
-            and the others may copy them at any time, as the outer populations do in FIRE PBT
-            (arXiv 2109.13800).
+        min_rounds: Rounds that a member trains in its slot before it can lose it or be copied.
+        slow_fraction: Share of the population, the first slots, that exploits only every
+            `slow_interval` rounds and only within itself. What pays at once need not pay in the
+            end: a low learning rate wins every short comparison. The slow members are compared over
+            a longer time, and the others may copy them at any time, as the outer populations do in
+            FIRE PBT (arXiv 2109.13800).
         slow_interval: Rounds between exploits of the slow members.
 
     Raises:
@@ -69,8 +69,8 @@ class PBT(Strategy):
     quantile: float = 0.25
     perturbation: Each = field(default=0.1)
     resample: Each = field(default=0.1)
-    ready: int = 1
-    slow: float = 0.0
+    min_rounds: int = 1
+    slow_fraction: float = 0.0
     slow_interval: int = 4
 
     def __post_init__(self):
@@ -84,9 +84,11 @@ class PBT(Strategy):
                 if not 0.0 <= value <= high or (value == 0.0 and not zero):
                     low = "at least 0" if zero else "above 0"
                     raise InputError(f"PBT({name}={given}): must be {low} and at most {high:g}.")
-        if not 0.0 <= self.slow < 1.0:
-            raise InputError(f"PBT(slow={self.slow}): must be at least 0 and below 1.")
-        for name in ("ready", "slow_interval"):
+        if not 0.0 <= self.slow_fraction < 1.0:
+            raise InputError(
+                f"PBT(slow_fraction={self.slow_fraction}): must be at least 0 and below 1."
+            )
+        for name in ("min_rounds", "slow_interval"):
             if getattr(self, name) < 1:
                 raise InputError(f"PBT({name}={getattr(self, name)}): must be at least 1.")
 
@@ -101,31 +103,31 @@ class PBT(Strategy):
                     )
         return fresh(space.sample(rng, self.population), self.population)
 
-    def propose(self, space: Space, standing: Standing, rng: np.random.Generator) -> Proposal:
+    def propose(self, space: Space, state: PopulationState, rng: np.random.Generator) -> Proposal:
         """Losers are replaced by changed copies of winners.
 
         Where fewer members are eligible than the highest quantile holds, those are the winners;
         where none is, the losers begin afresh.
         """
-        exploited = self.exploited(standing, rng)
-        values = self.explored(space, standing, exploited, rng)
+        exploited = self.exploited(state, rng)
+        values = self.explored(space, state, exploited, rng)
         return Proposal(
             parents=exploited.parents, restart=exploited.restart, hyperparameters=values
         )
 
-    def exploited(self, standing: Standing, rng: np.random.Generator) -> Exploited:
+    def exploited(self, state: PopulationState, rng: np.random.Generator) -> Exploited:
         """Decides who is replaced by whom."""
-        members = len(standing.score)
-        slow = np.arange(members) < int(self.slow * members)
-        ready = standing.age >= self.ready if self.ready > 1 else np.ones(members, bool)
+        members = len(state.selection_score)
+        slow = np.arange(members) < int(self.slow_fraction * members)
+        ready = state.age >= self.min_rounds if self.min_rounds > 1 else np.ones(members, bool)
         groups = [(np.flatnonzero(~slow & ready), np.flatnonzero(ready))]
-        if standing.round % self.slow_interval == 0:
+        if state.round % self.slow_interval == 0:
             groups.append((np.flatnonzero(slow & ready), np.flatnonzero(slow & ready)))
         parents, restart = np.arange(members), np.zeros(members, bool)
         lost: list[int] = []
         for may_lose, may_win in groups:
             rule = self._truncation if self.exploit == "truncation" else self._tournament
-            for loser, winner in rule(standing.fitness, may_lose, may_win, rng):
+            for loser, winner in rule(state.fitness, may_lose, may_win, rng):
                 lost.append(loser)
                 parents[loser], restart[loser] = (loser, True) if winner is None else (winner, 0)
         return Exploited(parents, np.array(sorted(lost), int), restart)
@@ -158,13 +160,13 @@ class PBT(Strategy):
         return pairs
 
     def explored(
-        self, space: Space, standing: Standing, exploited: Exploited, rng: np.random.Generator
+        self, space: Space, state: PopulationState, exploited: Exploited, rng: np.random.Generator
     ) -> dict[str, Float[np.ndarray, " members"]]:
         """Hyperparameters of all; those of the losers changed."""
         parents, losers, restart = exploited
-        values = {name: array.copy() for name, array in standing.hyperparameters.items()}
+        values = {name: array.copy() for name, array in state.hyperparameters.items()}
         for name, dimension in space.items():
-            inherited = standing.hyperparameters[name][parents[losers]]
+            inherited = state.hyperparameters[name][parents[losers]]
             moved = dimension.perturb(inherited, _of(self.perturbation, name), rng)
             drawn = dimension.sample(rng, len(losers))
             anew = restart[losers] | (rng.random(len(losers)) < _of(self.resample, name))

@@ -36,17 +36,17 @@ class Round:
         parents: As proposed.
         restart: As proposed.
         hyperparameters: As trained: those of the shape of a network are those of the parent.
-        score: Merit at the end of the round: the validation score, less what may be luck
-            (`difftune.training.Judgement`); NaN for a member that diverged.
-        best: Largest merit of an epoch of the round in which the member was eligible; NaN if it
-            never was.
+        selection_score: Selection score at the end of the round: the validation score, less what
+            may be luck (`difftune.training.SelectionRule`); NaN for a member that diverged.
+        best: Largest selection score of an epoch of the round in which the member was eligible; NaN
+            if it never was.
         scores: All scores of that epoch, where there are several.
     """
 
     parents: Int[np.ndarray, " members"]
     restart: Bool[np.ndarray, " members"]
     hyperparameters: dict[str, Float[np.ndarray, " members"]]
-    score: Float[np.ndarray, " members"]
+    selection_score: Float[np.ndarray, " members"]
     best: Float[np.ndarray, " members"]
     scores: Float[np.ndarray, "members scores"] | None = None
 
@@ -57,28 +57,29 @@ class Round:
 
     @property
     def fitness(self) -> Float[np.ndarray, " members"]:
-        """As that of `Standing`, of the best epochs of the round."""
+        """As that of `PopulationState`, of the best epochs of the round."""
         return _fitness(self.best, self.scores)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class PopulationState:
     """How the population stands at the end of a round.
 
     Attributes:
         round: Number of the round that is to be proposed (1 after the first).
-        score: Merit, larger is better: the validation score, less what may be luck
-            (`difftune.training.Judgement`); NaN for a member that diverged.
+        selection_score: Selection score, larger is better: the validation score, less what may be
+            luck (`difftune.training.SelectionRule`); NaN for a member that diverged.
         eligible: Members that may be copied: neither diverged nor, by the mean over the epochs of
             the round, overtrained; one epoch alone fluctuates too much for that.
         hyperparameters: Values of the round that has ended.
         past: All rounds so far, the one that has ended last.
-        scores: All scores, where there are several; `score` is their geometric mean.
+        scores: All scores, where there are several; `selection_score` rests on their geometric
+            mean.
         overtraining: That mean, in units of what is allowed.
     """
 
     round: int
-    score: Float[np.ndarray, " members"]
+    selection_score: Float[np.ndarray, " members"]
     eligible: Bool[np.ndarray, " members"]
     hyperparameters: dict[str, Float[np.ndarray, " members"]]
     past: Sequence[Round] = ()
@@ -91,12 +92,12 @@ class Standing:
 
         Where there are several scores, it is minus the place on the way to the Pareto front.
         """
-        return _fitness(np.where(self.eligible, self.score, np.nan), self.scores)
+        return _fitness(np.where(self.eligible, self.selection_score, np.nan), self.scores)
 
     @property
     def age(self) -> Int[np.ndarray, " members"]:
         """Rounds that each member has trained since it moved into its slot."""
-        age = np.zeros(len(self.score), int)
+        age = np.zeros(len(self.selection_score), int)
         for each in self.past:
             age = np.where(each.moved, 0, age) + 1
         return age
@@ -106,8 +107,8 @@ class Standing:
 class Strategy(abc.ABC):
     """A search strategy: how large, how long, and two pure functions.
 
-    What it needs of the past is in the standing, so a search that is resumed goes the way that it
-    would have gone.
+    What it needs of the past is in the population state, so a search that is resumed goes the way
+    that it would have gone.
 
     Args:
         population: Number of members that train side by side.
@@ -140,35 +141,36 @@ class Strategy(abc.ABC):
         """
         return self.rounds
 
-    def alone(self) -> "Strategy":
+    def isolated(self) -> "Strategy":
         """The same for a search that must know of no other, so that two can be compared."""
         return self
 
-    def merit(self, score: Float[np.ndarray, " members"]) -> Float[np.ndarray, " members"]:
-        """What members are kept and chosen by: their merits, or those of what they are part of.
+    def trial_scores(self, score: Float[np.ndarray, " members"]) -> Float[np.ndarray, " members"]:
+        """What members are kept and chosen by: their selection scores, or those of what they are
+        part of.
 
         Args:
-            score: Largest merit of each; minus infinity where there is none.
+            score: Largest selection score of each; minus infinity where there is none.
         """
         return score
 
     def complete(self, score: Float[np.ndarray, " members"]) -> Bool[np.ndarray, " members"]:
-        """Members that may be chosen before all others, whatever their merits.
+        """Members that may be chosen before all others, whatever their selection scores.
 
         Args:
-            score: As for `merit`.
+            score: As for `trial_scores`.
         """
-        return np.isfinite(self.merit(score))
+        return np.isfinite(self.trial_scores(score))
 
     @abc.abstractmethod
     def start(self, space: Space, rng: np.random.Generator) -> Proposal:
         """The first round."""
 
     @abc.abstractmethod
-    def propose(self, space: Space, standing: Standing, rng: np.random.Generator) -> Proposal:
+    def propose(self, space: Space, state: PopulationState, rng: np.random.Generator) -> Proposal:
         """A later round."""
 
-    def finish(self, space: Space, standing: Standing) -> None:  # noqa: B027
+    def finish(self, space: Space, state: PopulationState) -> None:  # noqa: B027
         """Called once the last round has ended; for strategies that keep a record of their own."""
 
 
@@ -191,11 +193,11 @@ def fresh(hyperparameters: dict[str, Float[np.ndarray, " members"]], members: in
     )
 
 
-def unchanged(standing: Standing) -> Proposal:
+def unchanged(state: PopulationState) -> Proposal:
     """Everybody goes on as before."""
-    members = len(standing.score)
+    members = len(state.selection_score)
     return Proposal(
         parents=np.arange(members),
         restart=np.zeros(members, bool),
-        hyperparameters=standing.hyperparameters,
+        hyperparameters=state.hyperparameters,
     )

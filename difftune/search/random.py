@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from difftune.arguments import takes
-from difftune.search.proposal import Proposal, Standing, Strategy, fresh, unchanged
+from difftune.search.proposal import PopulationState, Proposal, Strategy, fresh, unchanged
 from difftune.search.space import Space
 
 
@@ -18,6 +18,6 @@ class Random(Strategy):
         """One draw a member."""
         return fresh(space.sample(rng, self.population), self.population)
 
-    def propose(self, space: Space, standing: Standing, rng: np.random.Generator) -> Proposal:
+    def propose(self, space: Space, state: PopulationState, rng: np.random.Generator) -> Proposal:
         """Everybody goes on."""
-        return unchanged(standing)
+        return unchanged(state)

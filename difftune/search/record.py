@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from difftune.search.proposal import Proposal, Round, Standing
+from difftune.search.proposal import PopulationState, Proposal, Round
 from difftune.training import STATUS, EpochRecord, History
 
 _VALUE = "hyperparameters/"
@@ -57,8 +57,10 @@ class Record:
     def end(self) -> None:
         """Ends a round, once it has its epochs."""
         rows = slice(self._first[-1], None)
-        merit, eligible = (np.stack(self.epochs[name][rows]) for name in ("merit", "eligible"))
-        able = np.where(eligible & np.isfinite(merit), merit, -np.inf)
+        selection_score, eligible = (
+            np.stack(self.epochs[name][rows]) for name in ("selection_score", "eligible")
+        )
+        able = np.where(eligible & np.isfinite(selection_score), selection_score, -np.inf)
         best, at = np.max(able, axis=0), np.argmax(able, axis=0)
         scores = None
         if "scores" in self.epochs:
@@ -69,7 +71,7 @@ class Record:
                 parents=self.rounds["parents"][-1],
                 restart=self.rounds["restart"][-1],
                 hyperparameters=self.values(),
-                score=merit[-1],
+                selection_score=selection_score[-1],
                 best=np.where(np.isfinite(best), best, np.nan),
                 scores=scores,
             )
@@ -105,14 +107,14 @@ class Record:
             record.end()
         return record
 
-    def standing(self) -> Standing:
+    def population_state(self) -> PopulationState:
         """How the population stands after the rounds so far."""
         last = self._past[-1]
         overtraining = np.mean(self.epochs["overtraining"][self._first[-1] :], axis=0)
-        return Standing(
+        return PopulationState(
             round=len(self._past),
-            score=last.score,
-            eligible=np.isfinite(last.score) & (overtraining <= 1.0),
+            selection_score=last.selection_score,
+            eligible=np.isfinite(last.selection_score) & (overtraining <= 1.0),
             hyperparameters=last.hyperparameters,
             past=tuple(self._past),
             scores=self.epochs["scores"][-1] if "scores" in self.epochs else None,

@@ -7,6 +7,7 @@ from difftune.selection.attribution import (
 )
 from difftune.selection.baselines import correlation, mutual_information, separation
 from difftune.selection.elimination import Selection, Step, eliminate, forward
+from difftune.selection.holdout import ScoreShapes, on_test_events, score_shapes
 from difftune.selection.importance import (
     METHODS,
     Importance,
@@ -14,7 +15,6 @@ from difftune.selection.importance import (
     importance,
     leave_one_out,
 )
-from difftune.selection.judge import ScoreShapes, on_test_events, score_shapes
 from difftune.selection.learned import LearnedGates, learn_gates
 from difftune.selection.shift import TemplateShift
 from difftune.selection.study import Networks, Study, train
@@ -25,13 +25,13 @@ from difftune.selection.transforms import (
     logarithm,
     try_changes,
 )
-from difftune.selection.variables import Findings, Units
+from difftune.selection.variables import DataIssues, Units
 
 __all__ = [
     "METHODS",
     "Change",
     "Changes",
-    "Findings",
+    "DataIssues",
     "Importance",
     "LearnedGates",
     "Networks",

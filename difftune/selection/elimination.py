@@ -17,8 +17,8 @@ from difftune import files
 from difftune.arguments import takes
 from difftune.errors import InputError
 from difftune.selection import gates
+from difftune.selection.network_on_fold import Evaluator, unit_matrix
 from difftune.selection.study import Networks, Study, Trainer, as_study
-from difftune.selection.view import Question, unit_matrix
 from difftune.training.describing import Definition, describe
 from difftune.training.fingerprint import of_events, refuse_other, surroundings
 from difftune.training.packing import digest
@@ -144,7 +144,7 @@ class Guide:
 
     def __init__(self, study: Study):
         self.study = study
-        self._question = Question(study, partial(gates.closing, replace=True))
+        self._question = Evaluator(study, partial(gates.closing, replace=True))
 
     def __call__(
         self, networks: Networks, number: int, kept: Bool[np.ndarray, " units"]

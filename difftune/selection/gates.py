@@ -19,8 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from difftune.selection.network_on_fold import NetworkOnFold
 from difftune.selection.study import Study
-from difftune.selection.view import View
 
 # Of the linear regression, where inputs have variance 1: so much of a variable is not told by the
 # others however well they know it, as a network that is trained for a while does not learn
@@ -78,7 +78,9 @@ def _moments(study: Study) -> tuple[np.ndarray, np.ndarray]:
     return mean, x.T @ (weight[:, None] * x)
 
 
-def gradients(view: View, features: Float[Array, "rows inputs"]) -> Float[Array, "rows c inputs"]:
+def gradients(
+    view: NetworkOnFold, features: Float[Array, "rows inputs"]
+) -> Float[Array, "rows c inputs"]:
     """Gradient of each event's score in its inputs; one backward pass for each class."""
     classes = jax.eval_shape(view.logits, features).shape[1:]
 
@@ -91,7 +93,7 @@ def gradients(view: View, features: Float[Array, "rows inputs"]) -> Float[Array,
 
 
 def responses(
-    view: View, away: Float[Array, "table inputs"], units: Float[Array, "inputs units"]
+    view: NetworkOnFold, away: Float[Array, "table inputs"], units: Float[Array, "inputs units"]
 ) -> tuple[Array, Array]:
     """Scores with all gates open, and how they change when each gate is closed.
 
@@ -112,7 +114,7 @@ def responses(
 
 
 def replaced(
-    view: View, scores: Array, change: Array, units: Float[Array, "inputs units"]
+    view: NetworkOnFold, scores: Array, change: Array, units: Float[Array, "inputs units"]
 ) -> Array:
     """What is left of the changes when the other variables make up for them as they can.
 
@@ -163,7 +165,7 @@ def replaced(
 
 
 def closing(
-    view: View,
+    view: NetworkOnFold,
     away: Float[Array, "table inputs"],
     units: Float[Array, "inputs units"],
     replicas: Array,

@@ -20,9 +20,9 @@ from difftune.selection.attribution import (
     input_gradients,
     integrated_gradients,
 )
+from difftune.selection.network_on_fold import Evaluator, EventFilter, NetworkOnFold, unit_matrix
 from difftune.selection.study import Networks, Study, Trainer, as_study, train
-from difftune.selection.variables import Findings
-from difftune.selection.view import Question, View, Which, unit_matrix
+from difftune.selection.variables import DataIssues
 
 METHODS: Mapping[str, str] = {
     "gate": "loss of the objective when the gate is closed, marginal",
@@ -85,7 +85,7 @@ class Importance:
     methods: Mapping[str, Ranking]
     correlation: Float[np.ndarray, "variables variables"]
     variables: tuple[str, ...]
-    findings: Findings
+    issues: DataIssues
 
     def order(self, method: str) -> list[str]:
         """Names, the most important first.
@@ -144,7 +144,9 @@ def importance(
                 f"methods names {name!r}.{nearest(name, METHODS)} There are: {', '.join(METHODS)}."
             )
     networks = networks or train(study)
-    ask = partial(_asked, study, networks, objective, Which(processes=processes, region=region))
+    ask = partial(
+        _asked, study, networks, objective, EventFilter(processes=processes, region=region)
+    )
     everything = np.ones(len(study.units), bool)
     found: dict[str, Ranking] = {}
     replicas = np.arange(bootstraps + 1)
@@ -173,7 +175,7 @@ def importance(
         methods={name: found[name] for name in methods},
         correlation=baselines.correlation(data.features[:, : len(names)], data.training_weight),
         variables=names,
-        findings=study.findings,
+        issues=study.issues,
     )
 
 
@@ -198,12 +200,12 @@ def _asked(
     study: Study,
     networks: Networks,
     objective: Any,
-    which: Which,
+    which: EventFilter,
     function: Callable[..., Any],
     away: Float[np.ndarray, "table inputs"],
     **more: np.ndarray,
 ) -> Any:
-    question = Question(study, function, objective=objective, which=which)
+    question = Evaluator(study, function, objective=objective, which=which)
     return question(networks, 0, away, unit_matrix(study.units.inputs), *more.values())
 
 
@@ -226,7 +228,7 @@ def _with_bootstraps(values: Float[np.ndarray, "seeds folds replicas units"]) ->
     return Ranking(value=ranking.value, uncertainty=np.hypot(resampled, chance))
 
 
-def _sensitivity(view: View, away: Array, units: Array) -> Array:
+def _sensitivity(view: NetworkOnFold, away: Array, units: Array) -> Array:
     x = view.features
     gradient = input_gradients(view.discriminant, x)
     sigma = jnp.sqrt(view.mean((x - view.mean(x)) ** 2))
@@ -234,12 +236,12 @@ def _sensitivity(view: View, away: Array, units: Array) -> Array:
     return view.mean(jnp.sqrt((gradient * sigma) ** 2 @ units))
 
 
-def _integrated(view: View, away: Array, units: Array) -> Array:
+def _integrated(view: NetworkOnFold, away: Array, units: Array) -> Array:
     found = integrated_gradients(view.discriminant, view.features, away[:1])
     return view.mean(jnp.abs(found @ units))
 
 
-def _expected(view: View, away: Array, units: Array) -> Array:
+def _expected(view: NetworkOnFold, away: Array, units: Array) -> Array:
     x = view.features
     events = view.batch.weight.shape[0]
     weight = jnp.abs(view.batch.training_weight)
@@ -249,7 +251,7 @@ def _expected(view: View, away: Array, units: Array) -> Array:
     return view.mean(jnp.abs(found @ units))
 
 
-def _permuted(view: View, away: Array, units: Array, repeats: int = 3) -> Array:
+def _permuted(view: NetworkOnFold, away: Array, units: Array, repeats: int = 3) -> Array:
     """Loss of the objective when a unit's inputs come from another event."""
     x, events = view.features, view.batch.weight.shape[0]
     before = view.loss(view.logits(x))

@@ -21,13 +21,13 @@ from difftune.objectives import CrossEntropy, Objective, as_objective
 from difftune.objectives.base import Function, logits_of
 from difftune.objectives.named import as_loss, as_metric
 from difftune.seeds import checked, derived
-from difftune.selection.variables import Findings, Units
+from difftune.selection.variables import DataIssues, Units
 from difftune.training import (
     RUNNING,
     STOPPED,
     AnyCondition,
-    Blueprint,
     Columns,
+    ModuleDef,
     Population,
     Replicas,
     ScoreGap,
@@ -168,7 +168,7 @@ class Study:
                 "train and validate on in turn."
             )
         _ = self.units
-        found = self.findings
+        found = self.issues
         if found.constant:
             logger.warning("constant variables: %s", ", ".join(found.constant))
         for one, other in found.duplicates:
@@ -210,10 +210,10 @@ class Study:
         return Units.of(self.events.feature_names, self.groups, self.transform.indicators)
 
     @cached_property
-    def findings(self) -> Findings:
+    def issues(self) -> DataIssues:
         """Constant variables and copies of each other."""
         names = self.events.feature_names
-        return Findings.of(self.columns.features[:, : len(names)], names)
+        return DataIssues.of(self.columns.features[:, : len(names)], names)
 
     @cached_property
     def bound(self) -> Objective:
@@ -232,15 +232,15 @@ class Study:
         )
 
     @cached_property
-    def blueprint(self) -> Blueprint:
+    def module_def(self) -> ModuleDef:
         """The network of all variables."""
         outputs = logits_of(self.bound.outputs, len(self.events.processes))
-        return Blueprint(self.model, inputs=self.columns.features.shape[1], outputs=outputs)
+        return ModuleDef(self.model, inputs=self.columns.features.shape[1], outputs=outputs)
 
     def population(self, replicas: Replicas, members: int) -> Population:
         """A population of this study."""
         return Population(
-            blueprint=self.blueprint,
+            module_def=self.module_def,
             objective=self.bound,
             train=self.columns,
             validation=None,
@@ -277,7 +277,7 @@ class Trainer:
     Args:
         study: What is trained.
         most: Number of sets at once. Fewer are trained by the same compiled program, in which the
-            seats that are left over are out and cost nothing; more, one part after the other.
+            slots that are left over are out and cost nothing; more, one part after the other.
     """
 
     def __init__(self, study: Study, most: int):

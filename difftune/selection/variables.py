@@ -95,7 +95,7 @@ class Units:
 
 
 @dataclass(frozen=True)
-class Findings:
+class DataIssues:
     """Variables that cannot matter as they are.
 
     Attributes:
@@ -109,7 +109,7 @@ class Findings:
     @classmethod
     def of(
         cls, standardised: Float[np.ndarray, "events variables"], names: Sequence[str]
-    ) -> "Findings":
+    ) -> "DataIssues":
         """Looks at standardised variables, each with missing values filled."""
         x = np.asarray(standardised, np.float64)
         x = x - x.mean(axis=0)

@@ -1,7 +1,6 @@
 """Populations of networks: the compiled step, epochs, early stopping, checkpoints, devices."""
 
 from difftune.training.batches import Epochs, batch_at
-from difftune.training.blueprint import Blueprint, Weights
 from difftune.training.boosting import boosted
 from difftune.training.checkpoint import Checkpoints
 from difftune.training.compiled import use_compilation_cache
@@ -9,7 +8,7 @@ from difftune.training.devices import describe, use_cpu_cores
 from difftune.training.ensemble import Ensemble
 from difftune.training.history import History
 from difftune.training.hyperparameters import DEFAULTS
-from difftune.training.judgement import AS_SCORED, Judgement
+from difftune.training.module_def import ModuleDef, Weights
 from difftune.training.negative import NegativeWeights, resampled, treated_weights
 from difftune.training.network import TrainedNetwork
 from difftune.training.optimizers import adam, optimizer
@@ -26,10 +25,11 @@ from difftune.training.overtraining import (
     ShapeKS,
 )
 from difftune.training.population import Population
-from difftune.training.processes import Alone, Processes, connect
+from difftune.training.processes import Processes, SingleProcess, connect
 from difftune.training.replicas import Replicas
 from difftune.training.sample import Columns, columns, training_weights
 from difftune.training.schedules import SCHEDULES
+from difftune.training.selection_rule import AS_SCORED, SelectionRule
 from difftune.training.state import (
     RUNNING,
     STATUS,
@@ -49,9 +49,7 @@ __all__ = [
     "STATUS",
     "STOPPED",
     "AllOf",
-    "Alone",
     "AnyCondition",
-    "Blueprint",
     "Checkpoints",
     "Columns",
     "Condition",
@@ -60,9 +58,9 @@ __all__ = [
     "Epochs",
     "Evidence",
     "History",
-    "Judgement",
     "LossGap",
     "Member",
+    "ModuleDef",
     "NegativeWeights",
     "OvertrainingCondition",
     "Population",
@@ -70,8 +68,10 @@ __all__ = [
     "Replicas",
     "ScoreGap",
     "Scored",
+    "SelectionRule",
     "ShapeChi2",
     "ShapeKS",
+    "SingleProcess",
     "Snapshot",
     "TrainedNetwork",
     "Weights",

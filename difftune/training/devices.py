@@ -57,10 +57,10 @@ def member_devices(members: int, devices: Sequence[jax.Device] | None = None) ->
     return list(devices or jax.local_devices())[:members]
 
 
-def seats(
+def slot_assignment(
     running: Bool[np.ndarray, " members"], devices: int, *, one_by_one: bool
-) -> Int[np.ndarray, " seats"]:
-    """Which member trains where: the seats of the first device, of the second, and so on.
+) -> Int[np.ndarray, " slots"]:
+    """Which member trains where: the slots of the first device, of the second, and so on.
 
     Members that train are dealt out evenly, so that none of the devices waits for another. Where
     members run one after the other, all have a seat, and those that are out cost nothing in it.

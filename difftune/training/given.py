@@ -6,10 +6,10 @@ from typing import Any
 
 from difftune.arguments import called_with, is_number, made, mapping, number, said, whole
 from difftune.errors import InputError
-from difftune.training.judgement import Judgement
 from difftune.training.optimizers import KINDS, adam, optimizer
 from difftune.training.overtraining import AllOf, Condition, ScoreGap
-from difftune.training.processes import Alone, Processes
+from difftune.training.processes import Processes, SingleProcess
+from difftune.training.selection_rule import SelectionRule
 
 
 def as_optimizer(given: Any) -> Any:
@@ -61,13 +61,15 @@ def as_condition(given: Any) -> Any:
     return given
 
 
-def as_judgement(given: Any) -> Judgement:
+def as_selection_rule(given: Any) -> SelectionRule:
     """What members are compared by; the default for None."""
-    given = made(given, "judgement")
+    given = made(given, "selection_rule")
     if given is None:
-        return Judgement()
-    if not isinstance(given, Judgement):
-        raise InputError(f"judgement={said(given)}: give Judgement(sigmas=2, memory=0.7).")
+        return SelectionRule()
+    if not isinstance(given, SelectionRule):
+        raise InputError(
+            f"selection_rule={said(given)}: give SelectionRule(n_sigma=2, ema_decay=0.7)."
+        )
     return given
 
 
@@ -79,7 +81,7 @@ def as_processes(given: Any) -> Processes:
     """
     given = made(given, "processes")
     if given is None:
-        return Alone()
+        return SingleProcess()
     if not isinstance(given, Processes):
         raise InputError(
             f"processes={said(given)}: these are the processes of a computing job, from "

@@ -17,7 +17,7 @@ class History:
         validation_loss: Objective on the validation events.
         hard_loss: The same of events in hard bins, where the objective smears them.
         score: Validation score; larger is better.
-        merit: What epochs and members were compared by (`Judgement`).
+        selection_score: What epochs and members were compared by (`SelectionRule`).
         train_score: The same on as many training events.
         hyperparameters: Values in each round.
         parents: Member whose weights a member went on from, in each round.
@@ -35,7 +35,7 @@ class History:
     validation_loss: Float[np.ndarray, "epochs members"]
     hard_loss: Float[np.ndarray, "epochs members"]
     score: Float[np.ndarray, "epochs members"]
-    merit: Float[np.ndarray, "epochs members"]
+    selection_score: Float[np.ndarray, "epochs members"]
     train_score: Float[np.ndarray, "epochs members"]
     hyperparameters: dict[str, Float[np.ndarray, "rounds members"]]
     parents: Int[np.ndarray, "rounds members"]

@@ -22,7 +22,7 @@ Values = Mapping[str, Float[np.ndarray | Array, " members"]]
 """Some hyperparameters, for each one value a member."""
 
 
-class Recorder(dict):
+class UsageTracker(dict):
     """Hyperparameters that remember which of them were asked for."""
 
     def __init__(self, values: Mapping[str, Array]):
@@ -47,7 +47,7 @@ class Recorder(dict):
 
     def __or__(self, others):
         """The same record with other values."""
-        joined = Recorder(dict(self) | others)
+        joined = UsageTracker(dict(self) | others)
         joined.read = self.read
         return joined
 

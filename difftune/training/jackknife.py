@@ -26,7 +26,7 @@ def counted(batch: Batch, count: Float[Array, " events"]) -> Batch:
     )
 
 
-def with_error(
+def infinitesimal_jackknife(
     score: Callable[[Batch], tuple[Array, Array]], batch: Batch
 ) -> tuple[Array, Array, Array]:
     """A score and its standard error, by the infinitesimal jackknife.
@@ -63,7 +63,7 @@ def with_error(
         raise InputError(
             "the validation score has no derivative by the weights of events, from which its "
             f"statistical error would follow ({problem}): write it in jax.numpy, or switch the "
-            "error off: judgement=AS_SCORED, overtraining=ScoreGap(sigmas=0); in the file "
+            "error off: selection_rule=AS_SCORED, overtraining=ScoreGap(sigmas=0); in the file "
             "score_sigmas = 0, overtraining_sigmas = 0."
         ) from problem
     processes = batch.signal_process.shape[-1]

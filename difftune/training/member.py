@@ -15,24 +15,24 @@ from difftune.objectives.base import Function
 from difftune.objectives.batch import Column, changed, signal_probability
 from difftune.objectives.tradeoff import geometric_mean
 from difftune.training.batches import Part, batch_at
-from difftune.training.blueprint import Blueprint, Weights
 from difftune.training.chunks import in_chunks, mean_over_tiles, tiles
-from difftune.training.jackknife import counted, with_error
-from difftune.training.judgement import AS_SCORED, Judgement
+from difftune.training.jackknife import counted, infinitesimal_jackknife
+from difftune.training.module_def import ModuleDef, Weights
 from difftune.training.optimizers import Optimizer
 from difftune.training.overtraining import AnyCondition, Evidence, Scored, excess
 from difftune.training.replicas import bootstrap_count
 from difftune.training.schedules import rate_factor
+from difftune.training.selection_rule import AS_SCORED, SelectionRule
 from difftune.training.state import (
     LOSS_NOT_FINITE,
     RUNNING,
     SCORE_NOT_FINITE,
     STOPPED,
     WEIGHTS_NOT_FINITE,
-    Clock,
+    EpochClock,
     EpochRecord,
-    Identity,
     Member,
+    MemberInputs,
     Snapshot,
     choose,
 )
@@ -42,10 +42,10 @@ EVALUATED = 65536
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
+class MemberTrainer:
     """How each member trains. The attributes are those of `Population`; sizes are of batches."""
 
-    blueprint: Blueprint
+    module_def: ModuleDef
     objective: Objective
     metric: Function
     overtraining: AnyCondition
@@ -53,7 +53,7 @@ class Training:
     patience: int
     sizes: Sequence[int]
     chunk: int | None = None
-    judgement: Judgement = AS_SCORED
+    selection_rule: SelectionRule = AS_SCORED
     tile: int | None = None
     """Events of a batch that are looked at at a time, where the loss is a mean over them."""
 
@@ -69,10 +69,10 @@ class Training:
         names = getattr(self.metric, "names", ())
         return jnp.full(len(names), value, jnp.float32) if names else None
 
-    def start(self, own: Identity) -> Member:
+    def start(self, own: MemberInputs) -> Member:
         """A member before its first epoch."""
         weights_key, objective_key = jax.random.split(own.key)
-        weights = self.blueprint.init(weights_key, own.hyperparameters, inputs=own.inputs)
+        weights = self.module_def.init(weights_key, own.hyperparameters, inputs=own.inputs)
         objective = self.objective.init(objective_key)
         return Member(
             weights=weights,
@@ -83,20 +83,20 @@ class Training:
                 objective,
                 own.hyperparameters,
                 score=jnp.float32(-jnp.inf),
-                merit=jnp.float32(-jnp.inf),
+                selection_score=jnp.float32(-jnp.inf),
                 epoch=jnp.int32(-1),
                 slot=own.slot,
                 inputs=own.inputs,
                 scores=self._several(-jnp.inf),
             ),
-            trend=self.judgement.start,
+            trend=self.selection_rule.start,
             record=self._nothing(),
             stale=jnp.int32(0),
             rate=jnp.float32(1.0),
             status=jnp.int32(RUNNING),
         )
 
-    def train(self, member: Member, own: Identity, part: Part, clock: Clock) -> Member:
+    def train(self, member: Member, own: MemberInputs, part: Part, clock: EpochClock) -> Member:
         """Trains on a part of an epoch; a member that is out stays as it is."""
         return jax.lax.cond(
             member.status == RUNNING,
@@ -105,7 +105,7 @@ class Training:
             member,
         )
 
-    def _train(self, member: Member, *, own: Identity, part: Part, clock: Clock) -> Member:
+    def _train(self, member: Member, *, own: MemberInputs, part: Part, clock: EpochClock) -> Member:
         trained, loss = self._pass(member, own, part, clock)
         sound = jnp.stack(
             [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((trained[0], trained[1]))]
@@ -127,7 +127,11 @@ class Training:
         )
 
     def finish(
-        self, member: Member, own: Identity, samples: Batch | tuple[Batch, Batch], clock: Clock
+        self,
+        member: Member,
+        own: MemberInputs,
+        samples: Batch | tuple[Batch, Batch],
+        clock: EpochClock,
     ) -> Member:
         """Scores a member at the end of an epoch, on validation and on training events.
 
@@ -145,7 +149,9 @@ class Training:
             member,
         )
 
-    def _finish(self, member: Member, *, own: Identity, samples: Any, clock: Clock) -> Member:
+    def _finish(
+        self, member: Member, *, own: MemberInputs, samples: Any, clock: EpochClock
+    ) -> Member:
         validated, compared = self._both(member, own, samples)
         validation_loss, score, scores, error, hard_loss, scored = validated
         train_loss, train_score, _, train_error, _, seen = compared
@@ -164,14 +170,14 @@ class Training:
         status = jnp.where(running, RUNNING, SCORE_NOT_FINITE)
         beyond = excess(self.overtraining, evidence)
         eligible = running & (beyond <= 1.0)
-        merit, trend = self.judgement.after(member.trend, score, error)
-        better = eligible & (merit > member.best.merit)
+        selection_score, trend = self.selection_rule.after(member.trend, score, error)
+        better = eligible & (selection_score > member.best.selection_score)
         now = Snapshot(
             member.weights,
             member.objective,
             own.hyperparameters,
             score,
-            merit,
+            selection_score,
             clock.epoch,
             own.slot,
             own.inputs,
@@ -187,7 +193,7 @@ class Training:
                 validation_loss + nan,
                 hard_loss + nan,
                 score + nan,
-                merit + nan,
+                selection_score + nan,
                 train_score + nan,
                 eligible,
                 beyond + nan,
@@ -198,7 +204,7 @@ class Training:
             status=jnp.where(running & (stale >= self.patience), STOPPED, status).astype(jnp.int32),
         )
 
-    def _both(self, member: Member, own: Identity, samples: Batch | tuple[Batch, Batch]):
+    def _both(self, member: Member, own: MemberInputs, samples: Batch | tuple[Batch, Batch]):
         """What `evaluate` gives for both samples."""
         if isinstance(samples, tuple):
             validation, comparison = samples
@@ -219,12 +225,12 @@ class Training:
         )
         return tuple(jax.tree.map(lambda leaf, i=i: leaf[i], found) for i in (0, 1))
 
-    def _network(self, member: Member, own: Identity, features: Column) -> Array:
+    def _network(self, member: Member, own: MemberInputs, features: Column) -> Array:
         """Logits, in evaluation mode."""
 
         def network(some, nothing):
             some = some if own.inputs is None else some * own.inputs
-            return self.blueprint.evaluate(member.weights, own.hyperparameters, some), nothing
+            return self.module_def.evaluate(member.weights, own.hyperparameters, some), nothing
 
         return in_chunks(network, jnp.asarray(features), (), EVALUATED)[0]
 
@@ -236,7 +242,7 @@ class Training:
         due = (stale > 0) & (stale % wait == 0)
         return jnp.where(due, rate * hyperparameters["plateau_factor"], rate)
 
-    def _pass(self, member: Member, own: Identity, part: Part, clock: Clock):
+    def _pass(self, member: Member, own: MemberInputs, part: Part, clock: EpochClock):
         """All steps of a part, in batches of the member's own size; the mean loss."""
 
         def in_batches_of(size: int, starts: Any):
@@ -256,7 +262,7 @@ class Training:
                 return self.step(own.hyperparameters, member.rate, carry, (batch, done))
 
             state = (member.weights, member.objective, member.optimizer)
-            carry = (state, self.blueprint.random_state(own.key))
+            carry = (state, self.module_def.random_state(own.key))
             (state, _), losses = jax.lax.scan(step, carry, (mine, done))
             return state, losses.mean()
 
@@ -270,7 +276,7 @@ class Training:
         distance = jnp.abs(jnp.asarray(self.sizes) - own.hyperparameters["batch_size"])
         return jax.lax.switch(jnp.argmin(distance), branches)
 
-    def _seen(self, batch: Batch, own: Identity, part: Part, start: Array) -> Batch:
+    def _seen(self, batch: Batch, own: MemberInputs, part: Part, start: Array) -> Batch:
         """A batch as the member sees it."""
         batch = masked(batch, own.inputs)
         if own.bootstrap is None:
@@ -309,7 +315,7 @@ class Training:
     def _event_by_event(self) -> bool:
         """Whether a batch may be looked at in parts: no event knows of the others."""
         return self.objective.mean_over_events and getattr(
-            self.blueprint.model, "event_by_event", False
+            self.module_def.model, "event_by_event", False
         )
 
     def _in_tiles(self, trained, buffers, random, hyperparameters, batch: Batch, parts: int):
@@ -318,7 +324,7 @@ class Training:
         def loss(trained, part: Batch, start: Array):
             parameters, objective = trained
             # Each part begins with the streams of the batch, and drops what is its own of it.
-            scores, _, after = self.blueprint.train(
+            scores, _, after = self.module_def.train(
                 Weights(parameters, buffers),
                 hyperparameters | {FIRST_ROW: start},
                 part.features,
@@ -341,7 +347,7 @@ class Training:
 
             def network(features, streams):
                 weights = Weights(parameters, streams[0])
-                scores, *streams = self.blueprint.train(
+                scores, *streams = self.module_def.train(
                     weights, hyperparameters, features, streams[1]
                 )
                 return scores, tuple(streams)
@@ -357,7 +363,9 @@ class Training:
         )
         return value, gradient, buffers, random
 
-    def evaluate(self, member: Member, own: Identity, batch: Batch, *, every: Array | None = None):
+    def evaluate(
+        self, member: Member, own: MemberInputs, batch: Batch, *, every: Array | None = None
+    ):
         """A member on one sample.
 
         Args:
@@ -387,8 +395,8 @@ class Training:
             return geometric_mean(measured), measured
 
         wanted = getattr(self.overtraining, "wants_errors", False)
-        if wanted or self.judgement.wants_errors:
-            value, measured, error = with_error(score, batch)
+        if wanted or self.selection_rule.wants_errors:
+            value, measured, error = infinitesimal_jackknife(score, batch)
         else:
             (value, measured), error = score(batch), None
         several = measured if jnp.ndim(measured) else None
@@ -399,12 +407,12 @@ class Training:
         return loss, value, several, error, hard_loss, scored
 
 
-def own_epoch(own: Identity, clock: Clock) -> Array:
+def own_epoch(own: MemberInputs, clock: EpochClock) -> Array:
     """How many epochs a member has behind it."""
     return clock.epoch if own.begun is None else clock.epoch - own.begun
 
 
-def own_progress(own: Identity, clock: Clock) -> Float[Array, ""]:
+def own_progress(own: MemberInputs, clock: EpochClock) -> Float[Array, ""]:
     """How much of its training a member has behind it, from 0 to 1."""
     progress = own_epoch(own, clock) / jnp.maximum(clock.epochs - 1, 1)
     return jnp.clip(progress, 0.0, 1.0).astype(jnp.float32)

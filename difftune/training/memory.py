@@ -50,7 +50,7 @@ class Program:
 
     @numbers_as_they_come()
     def __call__(self, state: PyTree, own: PyTree, shared: PyTree) -> PyTree:
-        """The function of all members; state, own and result have a leading axis of seats."""
+        """The function of all members; state, own and result have a leading axis of slots."""
         # Leaves alone: what a compiler says about them cannot always be put into our classes.
         leaves, trees = zip(*map(jax.tree.flatten, (state, own, shared)), strict=True)
         rows = leaves[1][0].shape[0] // len(self.devices)
@@ -59,8 +59,8 @@ class Program:
         return self._compiled[rows, trees](*leaves)
 
     def _in_groups_of(self, group: int | None, trees: Sequence[Any]) -> Any:
-        def each(seated: tuple[Any, Any], shared: Any) -> Any:
-            return self.function(*seated, shared)
+        def each(placed: tuple[Any, Any], shared: Any) -> Any:
+            return self.function(*placed, shared)
 
         mapped = over_members(each, self.devices, one_by_one=self.one_by_one, group=group)
 

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from difftune.data import Events, FeatureTransform
 from difftune.errors import InputError
 from difftune.models import MLP, Model
-from difftune.training.blueprint import Blueprint, Weights
+from difftune.training.module_def import ModuleDef, Weights
 from difftune.training.network_file import (
     FACTS,
     NUMBERS,
@@ -36,7 +36,7 @@ class TrainedNetwork:
     """Raw features in, discriminant in [0, 1] out.
 
     Attributes:
-        blueprint: Structure of the network.
+        module_def: Structure of the network.
         weights: Its numbers.
         hyperparameters: The values it was trained with last.
         transform: Of the features, learned on training events.
@@ -44,7 +44,7 @@ class TrainedNetwork:
         signal_process: 1 for each process that is signal, `[processes]`.
     """
 
-    blueprint: Blueprint
+    module_def: ModuleDef
     weights: Weights
     hyperparameters: dict[str, float]
     transform: FeatureTransform
@@ -56,7 +56,7 @@ class TrainedNetwork:
         cls,
         snapshot: Snapshot,
         slot: int,
-        blueprint: Blueprint,
+        module_def: ModuleDef,
         transform: FeatureTransform,
         *,
         feature_names: tuple[str, ...],
@@ -74,7 +74,7 @@ class TrainedNetwork:
                 "train a network of these alone."
             )
         return cls(
-            blueprint=blueprint,
+            module_def=module_def,
             weights=own.weights,
             hyperparameters={name: float(value) for name, value in own.hyperparameters.items()},
             transform=transform,
@@ -112,7 +112,7 @@ class TrainedNetwork:
             # Equal shapes, so that each network is compiled once.
             padded = np.zeros((_CHUNK, part.shape[1]), np.float32)
             padded[: len(part)] = part
-            logits = self.blueprint.evaluate_jit(self.weights, self.hyperparameters, padded)
+            logits = self.module_def.evaluate_jit(self.weights, self.hyperparameters, padded)
             if logits.ndim == 1:
                 probability = jax.nn.sigmoid(logits)
             else:
@@ -126,10 +126,10 @@ class TrainedNetwork:
         Raises:
             InputError: When they cannot be written there.
         """
-        model = self.blueprint.model
+        model = self.module_def.model
         facts = {
             "model": {"MLP": asdict(model)} if isinstance(model, MLP) else repr(model),
-            "outputs": self.blueprint.outputs,
+            "outputs": self.module_def.outputs,
             "feature_names": self.feature_names,
             "signal_process": self.signal_process,
             "hyperparameters": self.hyperparameters,
@@ -160,14 +160,14 @@ class TrainedNetwork:
         if model is None:
             model = _recipe(facts, numbers, folder / FACTS)
         transform = FeatureTransform.from_dict(facts["transform"])
-        blueprint = Blueprint(model, inputs=transform.width, outputs=facts["outputs"])
+        module_def = ModuleDef(model, inputs=transform.width, outputs=facts["outputs"])
         # Shapes alone: nothing is made before the file is known to hold it.
-        like = jax.eval_shape(blueprint.init, jax.random.key(0))
+        like = jax.eval_shape(module_def.init, jax.random.key(0))
         numbers.check({name: leaf.get_value() for name, leaf in _named(like)})
         arrays = numbers.read()
         check_digest(folder, facts, arrays)
         return cls(
-            blueprint=blueprint,
+            module_def=module_def,
             weights=_filled(like, arrays),
             hyperparameters={k: float(v) for k, v in facts["hyperparameters"].items()},
             transform=transform,

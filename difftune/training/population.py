@@ -15,32 +15,32 @@ from difftune.forks import refuse_fork
 from difftune.objectives import Batch, Objective, Significance
 from difftune.objectives.base import Function, logits_of
 from difftune.training.batches import Epochs, Part, as_batch, evaluation_samples, folds_of
-from difftune.training.blueprint import Blueprint, Weights, fitting
 from difftune.training.devices import (
     host_array,
     member_devices,
     numbers_as_they_come,
     place,
     runs_one_by_one,
-    seats,
+    slot_assignment,
     tile_of,
 )
-from difftune.training.hyperparameters import Recorder, Values, check_known, complete
-from difftune.training.judgement import AS_SCORED, Judgement
-from difftune.training.member import Training
+from difftune.training.hyperparameters import UsageTracker, Values, check_known, complete
+from difftune.training.member import MemberTrainer
 from difftune.training.memory import Program, ahead, device_memory
+from difftune.training.module_def import ModuleDef, Weights, fitting
 from difftune.training.optimizers import Optimizer, adam
 from difftune.training.overtraining import AnyCondition, ScoreGap
-from difftune.training.processes import Alone, Processes
+from difftune.training.processes import Processes, SingleProcess
 from difftune.training.replicas import Replicas
 from difftune.training.sample import Columns, check_same_variations
+from difftune.training.selection_rule import AS_SCORED, SelectionRule
 from difftune.training.state import (
     RUNNING,
     STOPPED,
-    Clock,
+    EpochClock,
     EpochRecord,
-    Identity,
     Member,
+    MemberInputs,
     Snapshot,
     choose,
 )
@@ -52,7 +52,7 @@ class Population:
     """How a population trains: everything but the numbers that training changes.
 
     Args:
-        blueprint: The network.
+        module_def: The network.
         objective: What each member minimises.
         train: Training events.
         validation: Events that scores, early stopping and the choice of the best epoch rest on;
@@ -62,11 +62,11 @@ class Population:
         batch_size: Events a batch; or all sizes among which the hyperparameter `batch_size`
             chooses, the first being its default. An epoch is a pass over the events whatever the
             size.
-        patience: Epochs without a larger merit after which a member stops.
+        patience: Epochs without a larger selection score after which a member stops.
         metric: The validation score, of the form of an objective; larger is better.
         overtraining: Weights that do not meet it are never kept as a member's best, and the
             member is not eligible to be copied.
-        judgement: What epochs and members are compared by; the score as it is by default.
+        selection_rule: What epochs and members are compared by; the score as it is by default.
         optimizer: Makes an optax optimizer of a member's hyperparameters.
         seed: Decides start values, batches and dropout, together with the slot of a member.
         memory: Bytes that the training may take on a device; None asks the device. Members that do
@@ -86,7 +86,7 @@ class Population:
             more processes than members.
     """
 
-    blueprint: Blueprint
+    module_def: ModuleDef
     objective: Objective
     train: Columns
     validation: Columns | None
@@ -96,27 +96,27 @@ class Population:
     patience: int = 10
     metric: Function = field(default_factory=Significance)
     overtraining: AnyCondition = field(default_factory=ScoreGap)
-    judgement: Judgement = AS_SCORED
+    selection_rule: SelectionRule = AS_SCORED
     optimizer: Optimizer = adam
     seed: int = 0
     memory: int | None = None
     part: int | None = None
     chunk: int | None = None
-    processes: Processes = field(default_factory=Alone)
+    processes: Processes = field(default_factory=SingleProcess)
 
     def __post_init__(self):
         refuse_fork()
         outputs = self.objective.outputs
         wanted = logits_of(outputs, len(self.train.signal_process))
-        if self.blueprint.outputs != wanted:
+        if self.module_def.outputs != wanted:
             meaning = {"binary": "one for signal", "processes": "one for each process"}
             raise InputError(
-                f"Blueprint(outputs={self.blueprint.outputs}) does not fit {self.objective}, which "
-                f"wants {wanted}: {meaning.get(str(outputs), 'one for each region')}."
+                f"ModuleDef(outputs={self.module_def.outputs}) does not fit {self.objective}, "
+                f"which wants {wanted}: {meaning.get(str(outputs), 'one for each region')}."
             )
         if not self.sizes or min(self.sizes) < 1:
             raise InputError(f"batch_size={self.batch_size}: every size must be at least 1.")
-        self.replicas.check(self.members, self.blueprint.inputs, folds_of(self.train))
+        self.replicas.check(self.members, self.module_def.inputs, folds_of(self.train))
         if (self.validation is None) != (self.replicas.fold is not None):
             raise InputError(
                 "Population(validation=...): give validation events; or None, and with "
@@ -178,13 +178,13 @@ class Population:
         return member_devices(len(self._own))
 
     @cached_property
-    def _training(self) -> Training:
-        return Training(
-            blueprint=self.blueprint,
+    def _training(self) -> MemberTrainer:
+        return MemberTrainer(
+            module_def=self.module_def,
             objective=self.objective.with_variations(sorted(self._judged.variations)),
             metric=self.metric,
             overtraining=self.overtraining,
-            judgement=self.judgement,
+            selection_rule=self.selection_rule,
             optimizer=self.optimizer,
             patience=self.patience,
             sizes=self.sizes,
@@ -203,14 +203,14 @@ class Population:
 
     @cached_property
     def _train(self) -> Program:
-        def train(member: Member, own: Identity, shared: tuple[Part, Clock]) -> Member:
+        def train(member: Member, own: MemberInputs, shared: tuple[Part, EpochClock]) -> Member:
             return self._training.train(member, own, *shared)
 
         return self._program("training", train, donate=True)
 
     @cached_property
     def _finish(self) -> Program:
-        def finish(member: Member, own: Identity, shared: tuple) -> Member:
+        def finish(member: Member, own: MemberInputs, shared: tuple) -> Member:
             return self._training.finish(member, own, *shared)
 
         return self._program("validation", finish, donate=True)
@@ -220,7 +220,7 @@ class Population:
         def member_scores(_, snapshot: Snapshot, features) -> Array:
             if snapshot.inputs is not None:
                 features = features * snapshot.inputs
-            return self.blueprint.evaluate(snapshot.weights, snapshot.hyperparameters, features)
+            return self.module_def.evaluate(snapshot.weights, snapshot.hyperparameters, features)
 
         return self._program("scores", member_scores)
 
@@ -242,25 +242,25 @@ class Population:
     def _everywhere(self, tree: PyTree) -> PyTree:
         return place(tree, self.devices, by_member=False)
 
-    def _seated(self, tree: PyTree, order: Int[np.ndarray, " seats"]) -> PyTree:
-        """Members in the order of the seats; whoever has the number of members is the first."""
+    def _by_slot(self, tree: PyTree, order: Int[np.ndarray, " slots"]) -> PyTree:
+        """Members in the order of the slots; whoever has the number of members is the first."""
         if not np.array_equal(order, np.arange(self.members)):
             order = np.where(order < self.members, order, 0)
             tree = jax.tree.map(lambda leaf: leaf[order], tree)
         return place(tree, self.devices, by_member=True)
 
     @cached_property
-    def _everybody(self) -> Int[np.ndarray, " seats"]:
-        """A seat for each member, in their order, and some at the end that are left over."""
+    def _all_slots(self) -> Int[np.ndarray, " slots"]:
+        """A slot for each member, in their order, and some at the end that are left over."""
         return np.arange(-(-self.members // len(self.devices)) * len(self.devices))
 
     def _identity(
         self, given: Values, keys: Array, begun: Int[np.ndarray, " members"] | None = None
-    ) -> Identity:
+    ) -> MemberInputs:
         def column(values: np.ndarray | None, dtype: type) -> np.ndarray | None:
             return None if values is None else np.asarray(values, dtype)
 
-        return Identity(
+        return MemberInputs(
             hyperparameters=self.hyperparameters(given),
             key=keys,
             slot=np.arange(self.members, dtype=np.int32),
@@ -297,28 +297,28 @@ class Population:
             InputError: Naming the hyperparameter, and the nearest that exists.
         """
         values = {name: jnp.float32(1.0) for name in complete({}, 1, sizes=self.sizes)}
-        recorder = Recorder(values | {name: jnp.float32(1.0) for name in names})
+        tracker = UsageTracker(values | {name: jnp.float32(1.0) for name in names})
         rows = np.arange(min(len(self.train.weight), 8))
         batch, judged = (
             jax.tree.map(jnp.asarray, as_batch(data, rows, 0.0))
             for data in (self._seen, self._judged)
         )
         # Read by the epoch, not by the step.
-        recorder.read |= {"batch_size", "plateau_factor", "plateau_patience"}
+        tracker.read |= {"batch_size", "plateau_factor", "plateau_patience"}
 
         def one_step(_):
-            own = Identity(recorder, jax.random.key(0), jnp.int32(0))
+            own = MemberInputs(tracker, jax.random.key(0), jnp.int32(0))
             member = self._training.start(own)
-            random = self.blueprint.random_state(own.key)
+            random = self.module_def.random_state(own.key)
             state = (member.weights, member.objective, member.optimizer)
             done = jnp.float32(0.0)
-            self._training.step(recorder, member.rate, (state, random), (batch, done))
+            self._training.step(tracker, member.rate, (state, random), (batch, done))
             self._training.evaluate(member, own, judged)
             return 0
 
         with users_code("the training (objective, metric, optimizer, condition or network)"):
             jax.eval_shape(one_step, 0)
-        check_known(names, recorder.read)
+        check_known(names, tracker.read)
 
     def again(
         self,
@@ -369,7 +369,7 @@ class Population:
             generation: Another number gives other start values.
         """
         own = self._identity(hyperparameters, self._keys(0, generation))
-        state = self._start(None, self._seated(own, self._everybody), None)
+        state = self._start(None, self._by_slot(own, self._all_slots), None)
         return jax.tree.map(lambda leaf: leaf[: self.members], state)
 
     @numbers_as_they_come()
@@ -406,7 +406,8 @@ class Population:
         # Whoever moves in is measured by what it does itself, also by early stopping.
         nothing = np.float32(-np.inf)
         best = best._replace(
-            score=np.where(moved, nothing, best.score), merit=np.where(moved, nothing, best.merit)
+            score=np.where(moved, nothing, best.score),
+            selection_score=np.where(moved, nothing, best.selection_score),
         )
         moving["status"] = np.where(moved, np.int32(RUNNING), moving["status"])
         moving["stale"] = np.where(moved, np.int32(0), moving["stale"])
@@ -433,40 +434,40 @@ class Population:
                 first.
         """
         own = self._identity(hyperparameters, self._keys(1, epoch), begun)
-        clock = self._everywhere(Clock(jnp.int32(epoch), jnp.int32(epochs)))
+        clock = self._everywhere(EpochClock(jnp.int32(epoch), jnp.int32(epochs)))
         progress = epoch / max(epochs - 1, 1)
 
         # Before the events of the epoch are there: making it takes memory of its own.
         evaluation = self._evaluation
 
-        def trained(state: Member, order: Int[np.ndarray, " seats"]) -> Member:
+        def trained(state: Member, order: Int[np.ndarray, " slots"]) -> Member:
             parts = map(self._everywhere, self._epochs.parts_of(epoch, progress=progress))
             for number, part in enumerate(ahead(parts) if self._epochs.parts > 1 else parts):
                 # Dropout must not begin anew in each part.
                 keys = self._keys(1, epoch, number) if number else own.key
-                seated = self._seated(own._replace(key=keys), order)
-                state = self._train(state, seated, (part, clock))
+                placed = self._by_slot(own._replace(key=keys), order)
+                state = self._train(state, placed, (part, clock))
             # What was trained on goes before the validation takes memory of its own.
             jax.block_until_ready(state)
             del part
             gc.collect(0)
-            return self._finish(state, self._seated(own, order), (evaluation, clock))
+            return self._finish(state, self._by_slot(own, order), (evaluation, clock))
 
         running = np.asarray(state.status) == RUNNING
         alone = self.processes.size == 1
-        if alone and running.all() and len(self._everybody) == self.members:
+        if alone and running.all() and len(self._all_slots) == self.members:
             # Nobody moves, so nothing passes through the host.
-            state = trained(self._seated(state, self._everybody), self._everybody)
+            state = trained(self._by_slot(state, self._all_slots), self._all_slots)
             return state, state.record
         mine, alternate = self._own, runs_one_by_one(self.devices)
-        order = seats(running[mine], len(self.devices), one_by_one=alternate)
+        order = slot_assignment(running[mine], len(self.devices), one_by_one=alternate)
         taken = order < len(mine)
         order = np.where(taken, mine[np.where(taken, order, 0)], self.members)
         before = jax.tree.map(np.asarray, jax.device_get(state))
-        seated = self._seated(before, order)
+        placed = self._by_slot(before, order)
         out = jnp.asarray(np.where(taken, before.status[np.where(taken, order, 0)], STOPPED))
-        seated = seated._replace(status=place(out, self.devices, by_member=True))
-        after = jax.device_get(trained(seated, order))
+        placed = placed._replace(status=place(out, self.devices, by_member=True))
+        after = jax.device_get(trained(placed, order))
 
         def back(old: np.ndarray, new: np.ndarray) -> np.ndarray:
             result = old.copy()
@@ -530,7 +531,7 @@ class Population:
         """
         scores = self._scores(
             None,
-            self._seated(snapshot, self._everybody),
+            self._by_slot(snapshot, self._all_slots),
             self._everywhere(jnp.asarray(features, jnp.float32)),
         )
         return scores[: self.members]

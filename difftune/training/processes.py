@@ -180,7 +180,7 @@ class Processes(abc.ABC):
         )
 
 
-class Alone(Processes):
+class SingleProcess(Processes):
     """One process, which exchanges nothing."""
 
     def gather(self, own):
@@ -281,7 +281,7 @@ def connect(engine: str = "auto") -> Processes:
     if engine not in ("auto", "jax", "mpi", "none"):
         raise InputError(f"engine {engine!r}: choose one of auto, jax, mpi, none.")
     if engine == "none" or (engine == "auto" and launched() == 1):
-        return Alone()
+        return SingleProcess()
     # XLA splits sums over events among its threads, one a core that the process may use: that must
     # not depend on how the cores of a node are shared out, or roundings would.
     os.environ.setdefault("PJRT_NPROC", str(os.cpu_count()))

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
 
-from difftune.training.blueprint import Weights
-from difftune.training.judgement import Trend
+from difftune.training.module_def import Weights
+from difftune.training.selection_rule import Trend
 
 RUNNING, STOPPED, LOSS_NOT_FINITE, WEIGHTS_NOT_FINITE, SCORE_NOT_FINITE = range(5)
 STATUS = (
@@ -25,14 +25,14 @@ def diverged(status: Any) -> Any:
 
 
 class Snapshot(NamedTuple):
-    """The best of a slot since somebody else or something new moved in, by merit."""
+    """The best of a slot since somebody else or something new moved in, by selection score."""
 
     weights: Weights
     objective: PyTree
     hyperparameters: dict[str, Array]
     score: Array
-    merit: Array
-    """What it was compared by (`Judgement`)."""
+    selection_score: Array
+    """What it was compared by (`SelectionRule`)."""
     epoch: Array
     slot: Array
     inputs: Array | None = None
@@ -48,7 +48,7 @@ class EpochRecord(NamedTuple):
     hard_loss: Float[Array, "*members"]
     """The validation loss of events in hard bins."""
     score: Float[Array, "*members"]
-    merit: Float[Array, "*members"]
+    selection_score: Float[Array, "*members"]
     train_score: Float[Array, "*members"]
     eligible: Bool[Array, "*members"]
     overtraining: Float[Array, "*members"]
@@ -72,7 +72,7 @@ class Member(NamedTuple):
     status: Array
 
 
-class Identity(NamedTuple):
+class MemberInputs(NamedTuple):
     """What tells a member from the others; fold, inputs, bootstrap where `Replicas` has them."""
 
     hyperparameters: dict[str, Array]
@@ -85,7 +85,7 @@ class Identity(NamedTuple):
     """Epoch in which its training began, where members begin at different times."""
 
 
-class Clock(NamedTuple):
+class EpochClock(NamedTuple):
     """Number of an epoch, from 0, and length of a training in epochs."""
 
     epoch: Array

@@ -6,10 +6,9 @@ import shutil
 import numpy as np
 import pytest
 
-from difftune.config import check
 from difftune.data import Events, Process, TreeVariation, read
 from difftune.errors import InputError
-from difftune.workflow import build
+from difftune.job import build, from_dict
 from tests.data.files import columns, write_root
 
 
@@ -174,9 +173,9 @@ def test_the_analysis_file_has_both(files, caplog):
         ],
     }
     with pytest.raises(InputError, match="process 's': 400 of 800 events"):
-        build.events(check(raw))
+        build.events(from_dict(raw))
     raw["data"]["duplicates"] = "allow"
-    assert len(build.events(check(raw))) == 1000
+    assert len(build.events(from_dict(raw))) == 1000
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ import pyarrow.parquet
 import pytest
 import uproot
 
-from difftune.config import load
 from difftune.data import (
     FeatureVariation,
     Process,
@@ -20,7 +19,7 @@ from difftune.data import (
     read,
 )
 from difftune.errors import InputError
-from difftune.workflow import build
+from difftune.job import build, load
 from tests.data.files import columns, write_root
 from tests.shared_data import path
 

@@ -8,7 +8,7 @@ from flax import nnx
 
 from difftune.models import ACTIVATIONS, MLP
 from difftune.models.activation import chosen_activation
-from difftune.training import Blueprint
+from difftune.training import ModuleDef
 
 NAMES = tuple(sorted(ACTIVATIONS))
 INDICES = jnp.arange(len(NAMES))
@@ -67,12 +67,12 @@ def test_a_choice_is_the_plain_recipe(normalisation):
 
     def gradient(activation, hyperparameters):
         model = MLP(hidden=(7, 4), activation=activation, normalisation=normalisation)
-        blueprint = Blueprint(model, inputs=4, outputs=1)
-        weights = blueprint.init(key, hyperparameters)
-        random = blueprint.random_state(key)
+        module_def = ModuleDef(model, inputs=4, outputs=1)
+        weights = module_def.init(key, hyperparameters)
+        random = module_def.random_state(key)
 
         def loss(parameters):
-            z, *_ = blueprint.train(
+            z, *_ = module_def.train(
                 weights._replace(parameters=parameters), hyperparameters, features, random
             )
             return jnp.square(z - 1.0).sum()

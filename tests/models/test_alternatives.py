@@ -8,7 +8,7 @@ from flax import nnx
 
 from difftune.errors import InputError
 from difftune.models import MLP, Alternatives, Hyperparameter
-from difftune.training import Blueprint
+from difftune.training import ModuleDef
 from tests.training import toy
 
 
@@ -32,11 +32,11 @@ CHOSEN = np.array([0, 1, 2, 1], np.float32)
 GIVEN = {"learning_rate": np.full(4, 3e-3), "model": CHOSEN}
 
 
-def blueprint(model):
-    return Blueprint(model, inputs=4, outputs=1)
+def module_def(model):
+    return ModuleDef(model, inputs=4, outputs=1)
 
 
-def start(both: Blueprint, weights, index: int):
+def start(both: ModuleDef, weights, index: int):
     """The part of the weights that belongs to one of the networks."""
 
     def own(state):
@@ -54,12 +54,12 @@ def test_each_member_trains_as_the_network_alone(monkeypatch, together):
         monkeypatch.setattr(
             f"difftune.training.{module}.runs_one_by_one", lambda devices: not together
         )
-    everybody = toy.population(blueprint=blueprint(Alternatives(models=MODELS)))
+    everybody = toy.population(module_def=module_def(Alternatives(models=MODELS)))
     begin = jax.device_get(everybody.init(GIVEN))
     end, records = toy.train(everybody, GIVEN, 1)
     for slot, chosen in enumerate(CHOSEN.astype(int)):
-        both = everybody.blueprint
-        alone = toy.population(blueprint=blueprint(MODELS[chosen]))
+        both = everybody.module_def
+        alone = toy.population(module_def=module_def(MODELS[chosen]))
         # The same start values and keys in each slot, and nothing else.
         given = {"learning_rate": GIVEN["learning_rate"]}
         state = alone.init(given)
@@ -82,11 +82,11 @@ def test_each_member_trains_as_the_network_alone(monkeypatch, together):
 
 
 def test_the_choice_goes_with_the_weights():
-    both = blueprint(Alternatives(models=MODELS))
+    both = module_def(Alternatives(models=MODELS))
     assert "model" in both.inherited
     # Without a choice it is the first.
     weights = both.init(jax.random.key(0))
-    alone = blueprint(MODELS[0])
+    alone = module_def(MODELS[0])
     x = jnp.asarray(toy.columns(512).features)
     np.testing.assert_allclose(
         both.evaluate(weights, {}, x), alone.evaluate(start(both, weights, 0), {}, x), rtol=1e-6

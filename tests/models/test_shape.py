@@ -10,9 +10,9 @@ import pytest
 from flax import nnx
 
 from difftune.models import ACTIVATIONS, MLP, Hyperparameter
-from difftune.training import Blueprint
-from difftune.training.blueprint import Weights
+from difftune.training import ModuleDef
 from difftune.training.member import penalised
+from difftune.training.module_def import Weights
 from tests.models.plain import (
     INPUTS,
     L2,
@@ -59,9 +59,9 @@ def kernel_norms(parameters):
 
 
 @functools.cache
-def blueprint(normalisation):
+def module_def(normalisation):
     model = MLP(hidden=(6, 6, 6), activation=NAMES, normalisation=normalisation)
-    return Blueprint(model, inputs=INPUTS, outputs=1)
+    return ModuleDef(model, inputs=INPUTS, outputs=1)
 
 
 def members(normalisation):
@@ -104,7 +104,7 @@ def noisy_weights(normalisation):
     rng = np.random.default_rng(3)
     return jax.tree.map(
         lambda a: a + jnp.asarray(rng.uniform(0.1, 0.7, (COUNT, *a.shape))),
-        in_double(blueprint(normalisation).init(jax.random.key(0))),
+        in_double(module_def(normalisation).init(jax.random.key(0))),
     )
 
 
@@ -139,7 +139,7 @@ def small_step(normalisation, i):
 @both_ways
 @normalisations
 def test_logits_and_gradients_are_those_of_the_small_network(normalisation, together, double):
-    made = blueprint(normalisation)
+    made = module_def(normalisation)
     weights = noisy_weights(normalisation)
     random = made.random_state(jax.random.key(1))
 
@@ -168,7 +168,7 @@ def test_logits_and_gradients_are_those_of_the_small_network(normalisation, toge
 @functools.cache
 def start_weights(normalisation):
     keys = jax.random.split(jax.random.key(5), COUNT)
-    return in_double(vmap(blueprint(normalisation).init)(keys, members(normalisation)))
+    return in_double(vmap(module_def(normalisation).init)(keys, members(normalisation)))
 
 
 @functools.cache
@@ -197,7 +197,7 @@ def kernels_of(state):
     ],
 )
 def test_training_is_that_of_the_small_network_alone(normalisation, l1, together, double):
-    made = blueprint(normalisation)
+    made = module_def(normalisation)
     random = made.random_state(jax.random.key(1))
 
     def one(start, hyperparameters):
@@ -239,7 +239,7 @@ def test_training_is_that_of_the_small_network_alone(normalisation, l1, together
 
 
 def test_start_values_are_those_of_the_small_recipe():
-    made = Blueprint(MLP(hidden=(64, 64)), inputs=30, outputs=1)
+    made = ModuleDef(MLP(hidden=(64, 64)), inputs=30, outputs=1)
     key = jax.random.key(11)
     hyperparameters = {"width_1": jnp.float32(48), "width_2": jnp.float32(20)}
     found = flat(made.init(key, hyperparameters).parameters)
@@ -249,7 +249,7 @@ def test_start_values_are_those_of_the_small_recipe():
 
 @both_ways
 def test_start_values_of_any_depth_are_those_of_the_small_recipe(together):
-    made = Blueprint(MLP(hidden=(6, 6, 6)), inputs=INPUTS, outputs=2)
+    made = ModuleDef(MLP(hidden=(6, 6, 6)), inputs=INPUTS, outputs=2)
     keys = jax.random.split(jax.random.key(5), COUNT)
     shapes = {name: values for name, values in MEMBERS.items() if name != "activation"}
     together_found = together(made.init)(keys, shapes)
@@ -263,7 +263,7 @@ def test_without_hyperparameters_start_values_are_those_of_the_recipe():
     model, key = MLP(hidden=(6, 6, 6), activation=NAMES), jax.random.key(2)
     network = flat(nnx.state(model(INPUTS, 1, rngs=nnx.Rngs(key)), nnx.Param))
     assert all(np.all(a != 0.0) for path, a in network.items() if path[-1] == "kernel")
-    for found in (blueprint("none").init(key), blueprint("none").init(key, {})):
+    for found in (module_def("none").init(key), module_def("none").init(key, {})):
         for path, array in flat(found.parameters).items():
             np.testing.assert_array_equal(array, network[path])
 
@@ -277,7 +277,7 @@ def test_a_network_of_ones_own_starts_as_it_is_made():
         def __call__(self, x):
             return self.slope[...] * self.linear(x)
 
-    made, key = Blueprint(Own, inputs=INPUTS, outputs=1), jax.random.key(0)
+    made, key = ModuleDef(Own, inputs=INPUTS, outputs=1), jax.random.key(0)
     a, b = made.init(key), made.init(key, {"slope": jnp.float32(3.0)})
     np.testing.assert_array_equal(
         a.parameters["linear"]["kernel"][...], b.parameters["linear"]["kernel"][...]
@@ -294,7 +294,7 @@ def test_a_network_of_ones_own_starts_as_it_is_made():
     ],
 )
 def test_what_is_out_of_range_is_moved_into_it(given, meant, together):
-    made = blueprint("none")
+    made = module_def("none")
 
     def one(hyperparameters):
         return made.evaluate(made.init(jax.random.key(0), hyperparameters), hyperparameters, X)
@@ -325,7 +325,7 @@ def test_what_can_be_searched(model, names):
 
 
 def test_a_shape_that_nobody_searches_is_compiled_as_before():
-    made = blueprint("layer")
+    made = module_def("layer")
     weights = made.init(jax.random.key(0))
 
     def program(hyperparameters):

@@ -200,7 +200,7 @@ def test_a_strong_adversary_takes_the_systematic_out_of_the_score(trained):
 
     def distances(weights):
         nominal, moved = (
-            np.asarray(population.blueprint.evaluate(weights, {}, jnp.asarray(x[mine])))
+            np.asarray(population.module_def.evaluate(weights, {}, jnp.asarray(x[mine])))
             for x in (test.features, varied)
         )
         return ks_2samp(nominal, moved).statistic

@@ -19,7 +19,7 @@ from difftune.objectives import (
     loss_from_model,
 )
 from difftune.objectives import neos as bridge
-from difftune.training import Blueprint
+from difftune.training import ModuleDef
 from tests.histfactory import specs
 from tests.objectives.samples import NONE, batch, logits
 
@@ -96,7 +96,7 @@ def test_values_are_pyhfs(neos, theirs, minuit):
 
 def test_slopes_through_histograms_of_neos_and_a_network_of_difftune(neos):
     """`hists_from_nn` fills the model, and the loss goes back to the network and the edges."""
-    blueprint = Blueprint(MLP(hidden=(5,)), inputs=2, outputs=1)
+    module_def = ModuleDef(MLP(hidden=(5,)), inputs=2, outputs=1)
     rng = np.random.default_rng(2)
     places = {"sig": (-1, 1), "bkg": (1, -1), "up": (2.5, 2), "down": (-2.5, -1.5)}
     model = Model.from_spec(spec())
@@ -109,14 +109,14 @@ def test_slopes_through_histograms_of_neos_and_a_network_of_difftune(neos):
     yields = {"sig": 20.0, "bkg": 100.0, "up": 100.0, "down": 100.0}
     with jax.enable_x64(True):
         data = {name: jnp.asarray(rng.normal(at, 1, (300, 2))) for name, at in places.items()}
-        weights = blueprint.init(jax.random.key(1))
+        weights = module_def.init(jax.random.key(1))
         point = jax.tree.map(
             lambda leaf: jax.lax.convert_element_type(leaf, np.float64),
             (weights, jnp.linspace(0, 1, 5)),
         )
 
         def network(weights, x):
-            return jax.nn.sigmoid(blueprint.evaluate(weights, {}, x))
+            return jax.nn.sigmoid(module_def.evaluate(weights, {}, x))
 
         def filled(weights, edges):
             hists = neos.hists_from_nn(

@@ -26,7 +26,7 @@ from difftune.objectives import (
     Varied,
     signal_probability,
 )
-from difftune.training import Blueprint, Columns, Population, ScoreGap
+from difftune.training import Columns, ModuleDef, Population, ScoreGap
 from tests.objectives.samples import NONE, logits
 
 REGIONS, EVENTS = 4, 200
@@ -267,7 +267,7 @@ def test_a_population_learns_regions_that_see_the_nuisance():
 
     def population(objective, outputs, metric):
         return Population(
-            blueprint=Blueprint(MLP(hidden=(16,)), inputs=2, outputs=outputs),
+            module_def=ModuleDef(MLP(hidden=(16,)), inputs=2, outputs=outputs),
             objective=objective,
             train=training(8000, 1),
             validation=training(4000, 2),
@@ -302,7 +302,7 @@ def test_a_population_learns_regions_that_see_the_nuisance():
 
 def wrong_network():
     return Population(
-        blueprint=Blueprint(MLP(hidden=(4,)), inputs=2, outputs=3),
+        module_def=ModuleDef(MLP(hidden=(4,)), inputs=2, outputs=3),
         objective=PoiUncertainty(model=model()),
         train=training(100, 1),
         validation=training(100, 2),

@@ -181,7 +181,7 @@ def search(
         validation_loss=validation,
         hard_loss=validation.copy(),
         score=score,
-        merit=score.copy(),
+        selection_score=score.copy(),
         train_score=train_score,
         hyperparameters=values,
         parents=parents,

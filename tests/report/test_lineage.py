@@ -17,7 +17,7 @@ def history():
         epoch=epochs,
         round=epochs // 2,
         score=score,
-        merit=score,
+        selection_score=score,
         parents=np.array([[0, 1, 2], [0, 1, 0], [2, 1, 2]]),
         restart=np.array([[True] * 3, [False] * 3, [False, True, False]]),
     )
@@ -56,12 +56,12 @@ def test_scores_of_rounds_and_best_network_leave_nan_out(history):
     score[5, 2] = np.nan
     score[2:4, 1] = np.nan
     score[0, 0] = np.inf
-    history = dataclasses.replace(history, score=score, merit=score)
+    history = dataclasses.replace(history, score=score, selection_score=score)
     np.testing.assert_array_equal(round_scores(history), [[3, 4, 5], [9, np.nan, 11], [15, 16, 14]])
     assert best_network(history) == (5, 1)
     # The luckiest score is not the best network.
-    merit = score.copy()
-    merit[5, 1] = 0.0
-    assert best_network(dataclasses.replace(history, merit=merit)) == (5, 0)
-    nothing = dataclasses.replace(history, merit=np.full((6, 3), np.nan))
+    selection_score = score.copy()
+    selection_score[5, 1] = 0.0
+    assert best_network(dataclasses.replace(history, selection_score=selection_score)) == (5, 0)
+    nothing = dataclasses.replace(history, selection_score=np.full((6, 3), np.nan))
     assert best_network(nothing) == (5, 0)

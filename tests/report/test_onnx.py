@@ -13,7 +13,7 @@ from difftune.data import FeatureTransform
 from difftune.errors import InputError
 from difftune.models import ACTIVATIONS, MLP
 from difftune.report import to_onnx, write_onnx
-from difftune.training import Blueprint, Ensemble, TrainedNetwork
+from difftune.training import Ensemble, ModuleDef, TrainedNetwork
 
 NAMES = ("pt", "eta", "mass")
 
@@ -23,14 +23,14 @@ def network(model, *, outputs=1, indicators=False, hyperparameters=None):
     features = (rng.normal(size=(400, 3)) * [50.0, 1.0, 90.0] + [100.0, 0.0, 170.0]).astype("f4")
     features[::7, 2] = np.nan
     transform = FeatureTransform.fit(features, indicators=indicators)
-    blueprint = Blueprint(model, inputs=transform.width, outputs=outputs)
+    module_def = ModuleDef(model, inputs=transform.width, outputs=outputs)
     hyperparameters = hyperparameters or {}
-    weights = blueprint.init(jax.random.key(0), jax.tree.map(jnp.float32, hyperparameters))
+    weights = module_def.init(jax.random.key(0), jax.tree.map(jnp.float32, hyperparameters))
     # Biases, scales and batch statistics as a training leaves them, not as they start.
     leaves, structure = jax.tree.flatten(weights)
     moved = [leaf + 0.3 * rng.random(leaf.shape).astype("f4") for leaf in leaves]
     made = TrainedNetwork(
-        blueprint=blueprint,
+        module_def=module_def,
         weights=jax.tree.unflatten(structure, moved),
         hyperparameters=hyperparameters,
         transform=transform,

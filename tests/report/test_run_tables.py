@@ -83,13 +83,13 @@ def test_members_are_ranked_with_the_hyperparameters_of_their_best_epoch():
     history = samples.search(members=6, rounds=3, epochs=4)
     # The luckiest score does not rank first, if it is known how lucky it was.
     lucky = np.unravel_index(np.nanargmax(history.score), history.score.shape)
-    history.merit[lucky] -= 1.0
+    history.selection_score[lucky] -= 1.0
     table = members_table(history, most=4)
     assert len(table.rows) == 4
-    merits = [row[3] for row in table.rows]
-    assert merits == sorted(merits, reverse=True)
-    top = np.nanmax(history.merit)
-    epoch, member = np.argwhere(history.merit == top)[0]
+    selection_scores = [row[3] for row in table.rows]
+    assert selection_scores == sorted(selection_scores, reverse=True)
+    top = np.nanmax(history.selection_score)
+    epoch, member = np.argwhere(history.selection_score == top)[0]
     row = table.rows[0]
     assert row[:5] == ("1", member, history.score[epoch, member], top, epoch)
     assert (epoch, member) != lucky
@@ -104,7 +104,7 @@ def test_members_are_ranked_with_the_hyperparameters_of_their_best_epoch():
 def test_members_without_any_score():
     history = samples.search(members=3, rounds=1, epochs=2)
     history.score[:] = np.nan
-    history.merit[:] = np.nan
+    history.selection_score[:] = np.nan
     table = members_table(history)
     assert [row[2] for row in table.rows] == [None] * 3
     assert "n/a" not in table.text()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from difftune.search import Proposal, Round, Space, Standing, Strategy
+from difftune.search import PopulationState, Proposal, Round, Space, Strategy
 
 Values = dict[str, np.ndarray]
 
@@ -47,11 +47,11 @@ class Played:
     past: list[Round]
     best: float
 
-    def standing(self) -> Standing:
+    def population_state(self) -> PopulationState:
         last = self.past[-1]
-        return Standing(
+        return PopulationState(
             round=len(self.past),
-            score=last.score,
+            selection_score=last.selection_score,
             eligible=np.isfinite(last.best),
             hyperparameters=last.hyperparameters,
             past=tuple(self.past),
@@ -75,7 +75,7 @@ def play(
         elif number == 0:
             proposal = strategy.start(space, rng)
         else:
-            proposal = strategy.propose(space, played.standing(), rng)
+            proposal = strategy.propose(space, played.population_state(), rng)
         proposal = replace(proposal, hyperparameters=space.settled(proposal.hyperparameters))
         values = proposal.hyperparameters
         state = np.where(proposal.restart, 0.0, state[proposal.parents])
@@ -90,13 +90,13 @@ def play(
                 parents=proposal.parents,
                 restart=proposal.restart,
                 hyperparameters=values,
-                score=score,
+                selection_score=score,
                 best=np.where(np.isfinite(best), best, np.nan),
                 scores=None if game.scores is None else game.scores(values),
             )
         )
         played.best = max(played.best, float(np.max(best)))
-    strategy.finish(space, played.standing())
+    strategy.finish(space, played.population_state())
     return played
 
 

@@ -24,7 +24,7 @@ from difftune.search import (
     Halving,
     Optuna,
     Random,
-    Repeated,
+    Replicated,
     Round,
     Space,
     category,
@@ -65,7 +65,7 @@ SHORT = SIZE | {"rounds": 3}
 STRATEGIES = {
     "pbt": PBT(**SIZE),
     "tournament": PBT(**SIZE, exploit="tournament"),
-    "slow": PBT(**SIZE, slow=0.5, slow_interval=3),
+    "slow": PBT(**SIZE, slow_fraction=0.5, slow_interval=3),
     "pb2": PB2(**SHORT),
     "halving": Halving(**SIZE, longest=3),
     "hyperband": Halving(**SIZE, longest=9, brackets=3),
@@ -149,7 +149,7 @@ def test_a_tournament_is_won_by_the_better():
     lost = np.zeros(6)
     for seed in range(150):
         first, second = play(strategy, space, game, seed=seed).past
-        fitness = np.where(np.isfinite(first.best), first.score, -np.inf)
+        fitness = np.where(np.isfinite(first.best), first.selection_score, -np.inf)
         rank = np.argsort(np.argsort(fitness))
         moved = second.parents != np.arange(6)
         assert (fitness[second.parents[moved]] > fitness[moved]).all()
@@ -164,7 +164,7 @@ def test_a_tournament_is_won_by_the_better():
 
 def test_whoever_was_copied_is_left_alone_until_ready():
     space = Space(dropout=uniform(0.0, 0.5))
-    strategy = PBT(population=12, rounds=30, epochs_per_round=1, ready=3)
+    strategy = PBT(population=12, rounds=30, epochs_per_round=1, min_rounds=3)
     past = play(strategy, space, static(lambda v: v["dropout"]), seed=0).past
     age, copies = np.zeros(12, int), 0
     for each in past:
@@ -216,14 +216,14 @@ def test_slow_members_guard_against_greed():
     """Lowering the rate wins each comparison after a round, and loses the race."""
     size = {"population": 20, "rounds": 40, "epochs_per_round": 1, "perturbation": 0.2}
     plain = bests(PBT(**size), greedy(), 8, GREED)
-    slow = bests(PBT(**size, slow=0.5, slow_interval=12), greedy(), 8, GREED)
+    slow = bests(PBT(**size, slow_fraction=0.5, slow_interval=12), greedy(), 8, GREED)
     assert stats.mannwhitneyu(slow, plain, alternative="greater").pvalue < 0.01
     assert np.median(slow) > 1.3 * np.median(plain)
 
 
 def test_slow_members_keep_to_themselves():
     size = {"population": 20, "rounds": 24, "epochs_per_round": 1}
-    past = play(PBT(**size, slow=0.5, slow_interval=6), GREED, greedy(), seed=0).past
+    past = play(PBT(**size, slow_fraction=0.5, slow_interval=6), GREED, greedy(), seed=0).past
     taken = 0
     for number, each in enumerate(past):
         moved, slow = each.parents != np.arange(20), np.arange(20) < 10
@@ -288,12 +288,12 @@ def test_pb2_goes_where_the_score_rises_most():
                 parents=np.arange(12),
                 restart=nobody,
                 hyperparameters=values,
-                score=score,
+                selection_score=score,
                 best=score,
             )
         )
-    standing = Played([], past, 0.0).standing()
-    proposal = PB2(population=12, quantile=0.25).propose(space, standing, rng)
+    state = Played([], past, 0.0).population_state()
+    proposal = PB2(population=12, quantile=0.25).propose(space, state, rng)
     losers = proposal.parents != np.arange(12)
     assert losers.sum() == 3
     places = np.stack([space[n].to_unit(v[losers]) for n, v in proposal.hyperparameters.items()])
@@ -395,10 +395,10 @@ def test_jobs_share_a_study(tmp_path):
 
 def test_a_search_to_compare_with_knows_of_no_other(tmp_path):
     shared = Optuna(journal=tmp_path / "study.log", shared=True)
-    repeated = Repeated(strategy=shared, executions=2)
-    assert not shared.alone().shared
-    assert repeated.alone() == Repeated(strategy=Optuna(), executions=2)
-    assert PBT().alone() == PBT()
+    repeated = Replicated(strategy=shared, executions=2)
+    assert not shared.isolated().shared
+    assert repeated.isolated() == Replicated(strategy=Optuna(), executions=2)
+    assert PBT().isolated() == PBT()
 
 
 def test_jobs_that_run_at_once_write_one_study(tmp_path):
@@ -428,7 +428,7 @@ def test_trials_are_judged_by_the_mean_of_their_executions():
     noise = np.tile([3.0, -1.0, -4.0, 2.0], 5)
     space = Space(dropout=uniform(0.0, 0.5))
     plain = PBT(population=5, rounds=6, epochs_per_round=1, quantile=0.4)
-    repeated = Repeated(strategy=plain, executions=each)
+    repeated = Replicated(strategy=plain, executions=each)
     assert (repeated.population, repeated.rounds, repeated.epochs_per_round) == (20, 6, 1)
     expected = play(plain, space, static(lambda v: v["dropout"]), seed=4)
     found = play(repeated, space, static(lambda v: v["dropout"] + noise), seed=4)
@@ -442,15 +442,15 @@ def test_trials_are_judged_by_the_mean_of_their_executions():
 
 
 def test_the_spread_counts_as_much_as_asked():
-    strategy = Repeated(strategy=Random(population=3), executions=3, caution=2.0)
+    strategy = Replicated(strategy=Random(population=3), executions=3, std_penalty=2.0)
     scores = np.array([1.0, 2, 3, 2, 2, 2, 9, 9, -np.inf])
     expected = [2.0 - 2.0 * np.std([1, 2, 3], ddof=1), 2.0, np.nan]
     np.testing.assert_allclose(strategy.by_trial(scores), expected)
     # One of three without a best epoch may have had no luck; of two of them that is not likely.
-    merit = strategy.merit(np.array([*scores, 5.0, -np.inf, -np.inf]))
-    np.testing.assert_allclose(merit, np.repeat([expected[0], 2.0, 9.0, -np.inf], 3))
-    with pytest.raises(InputError, match=r"Repeated\(executions=1\): must be at least 2"):
-        Repeated(executions=1)
+    found = strategy.trial_scores(np.array([*scores, 5.0, -np.inf, -np.inf]))
+    np.testing.assert_allclose(found, np.repeat([expected[0], 2.0, 9.0, -np.inf], 3))
+    with pytest.raises(InputError, match=r"Replicated\(executions=1\): must be at least 2"):
+        Replicated(executions=1)
 
 
 # ---- grid, halving, evolution -------------------------------------------------------------------
@@ -493,7 +493,7 @@ def test_halving_judges_at_its_rungs():
             lengths += age[each.restart].tolist()
             quality += before.hyperparameters["quality"][each.restart].tolist()
     count = np.bincount(lengths)
-    # About one of three goes on at each judgement.
+    # About one of three goes on at each comparison.
     assert 0.2 < (count[3] + count[9]) / count[[1, 3, 9]].sum() < 0.45
     assert count[9] >= 3
     done = np.array(lengths) == 9
@@ -544,8 +544,11 @@ def test_generations_descend_from_survivors():
     ("make", "message"),
     [
         (lambda: PBT(exploit="tournement"), r"choose 'truncation' or 'tournament'"),
-        (lambda: PBT(slow=1.0), r"PBT\(slow=1.0\): must be at least 0 and below 1"),
-        (lambda: PBT(ready=0), r"PBT\(ready=0\): must be at least 1"),
+        (
+            lambda: PBT(slow_fraction=1.0),
+            r"PBT\(slow_fraction=1.0\): must be at least 0 and below 1",
+        ),
+        (lambda: PBT(min_rounds=0), r"PBT\(min_rounds=0\): must be at least 1"),
         (lambda: PBT(perturbation={"a": 2.0}), r"must be above 0 and at most 1"),
         (lambda: PB2(memory=0), r"PB2\(memory=0\): must be above 0"),
         (lambda: Grid(points=0), r"Grid\(points=0\): must be at least 1"),

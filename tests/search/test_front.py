@@ -13,10 +13,10 @@ from difftune.objectives import AUC, MultiObjective, Significance
 from difftune.search import (
     PBT,
     Evolution,
+    FixedSchedule,
     Optuna,
     Random,
-    Repeated,
-    Replay,
+    Replicated,
     Space,
     front,
     log_uniform,
@@ -182,8 +182,8 @@ def test_a_resumed_search_keeps_the_same(tmp_path):
 @pytest.mark.parametrize(
     "strategy",
     [
-        Replay(population=4, rounds=2, epochs_per_round=1, schedule={}),
-        Repeated(strategy=Random(population=2, rounds=2, epochs_per_round=1), executions=2),
+        FixedSchedule(population=4, rounds=2, epochs_per_round=1, schedule={}),
+        Replicated(strategy=Random(population=2, rounds=2, epochs_per_round=1), executions=2),
     ],
     ids=["replay", "repeated"],
 )

@@ -9,7 +9,7 @@ from difftune.data import FeatureTransform
 from difftune.models import MLP
 from difftune.objectives import CrossEntropy
 from difftune.search import PBT, Random, Space, log_uniform, run_search, uniform
-from difftune.training import Blueprint, Columns, Population, training_weights
+from difftune.training import Columns, ModuleDef, Population, training_weights
 from tests import shared_data
 
 FIXED = {"signal_weight": 1.0}
@@ -43,7 +43,7 @@ def population() -> Population:
         )
 
     return Population(
-        blueprint=Blueprint(MLP(hidden=(16,)), inputs=30, outputs=1),
+        module_def=ModuleDef(MLP(hidden=(16,)), inputs=30, outputs=1),
         objective=CrossEntropy(),
         train=split(training),
         validation=split(~training),

@@ -10,13 +10,13 @@ from difftune.errors import InputError
 from difftune.models import MLP
 from difftune.search import (
     PBT,
+    FixedSchedule,
     Halving,
+    PopulationState,
     Proposal,
     Random,
-    Replay,
     SearchError,
     Space,
-    Standing,
     Strategy,
     choice,
     integer,
@@ -24,7 +24,7 @@ from difftune.search import (
     run_search,
     uniform,
 )
-from difftune.training import Blueprint, Checkpoints, Judgement
+from difftune.training import Checkpoints, ModuleDef, SelectionRule
 from tests.training import scripted, toy
 from tests.training.scripted import NAMES, VALIDATION
 
@@ -37,14 +37,14 @@ class Told(Strategy):
 
     proposals: tuple[Proposal, ...]
     # Not part of what a search is defined by.
-    seen: list[Standing] = field(default_factory=list, compare=False)
+    seen: list[PopulationState] = field(default_factory=list, compare=False)
 
     def start(self, space, rng):
         return self.proposals[0]
 
-    def propose(self, space, standing, rng):
-        self.seen.append(standing)
-        return self.proposals[standing.round]
+    def propose(self, space, state, rng):
+        self.seen.append(state)
+        return self.proposals[state.round]
 
 
 def told(*rounds, epochs: int = 2) -> Told:
@@ -80,15 +80,15 @@ def test_every_round_follows_its_proposal():
     result = run(strategy, on_round=progress.append)
     history = result.history
 
-    # After the first round the standing is that of the tables' second epoch.
+    # After the first round the population state is that of the tables' second epoch.
     first, second = strategy.seen
-    np.testing.assert_array_equal(first.score, VALIDATION[:, 1])
+    np.testing.assert_array_equal(first.selection_score, VALIDATION[:, 1])
     assert first.eligible.tolist() == [name != "never fits" for name in NAMES]
     assert (first.round, second.round) == (1, 2)
     np.testing.assert_array_equal(first.hyperparameters["script"], SLOTS)
     # In the second each goes on where its parent stood; who began afresh is at its start.
     expected = [4, 2.5, 5, 4, np.nan, 3, 2, 5]
-    np.testing.assert_array_equal(second.score, expected)
+    np.testing.assert_array_equal(second.selection_score, expected)
     # In one of its two epochs 5 ("overtrains") was allowed, in the other far from it.
     assert second.overtraining[5] > 1
     assert second.eligible.tolist() == [True, True, True, True, False, False, True, True]
@@ -120,8 +120,8 @@ def test_every_round_follows_its_proposal():
 
     assert [(p.round, p.rounds) for p in progress] == [(1, 3), (2, 3), (3, 3)]
     assert [p.best for p in progress] == [5.0, 6.0, 7.0]
-    assert [p.merit for p in progress] == [5.0, 6.0, 7.0]
-    assert "best merit 7 (score 7)" in str(progress[-1])
+    assert [p.selection_score for p in progress] == [5.0, 6.0, 7.0]
+    assert "best selection score 7 (score 7)" in str(progress[-1])
     assert [p.diverged for p in progress] == [0, 1, 1]
     assert [p.running for p in progress] == [7, 6, 6]
     # Events of the members that trained: of 32 events, by all but those that were out.
@@ -182,7 +182,7 @@ def test_pbt_never_copies_the_ineligible():
 class Paired(Told):
     """Members 0 and 1, 2 and 3, ... are one trial: its worse execution counts."""
 
-    def merit(self, score):
+    def selection_score(self, score):
         return np.repeat(np.min(np.reshape(score, (-1, 2)), axis=1), 2)
 
 
@@ -204,7 +204,7 @@ def test_trials_are_kept_and_chosen_as_a_whole():
 class Lenient(Paired):
     """The mean of those that were allowed; trials of which both were come first."""
 
-    def merit(self, score):
+    def selection_score(self, score):
         pairs = np.reshape(score, (-1, 2))
         able = np.isfinite(pairs)
         mean = np.where(able, pairs, 0).sum(axis=1) / np.maximum(able.sum(axis=1), 1)
@@ -224,7 +224,7 @@ def test_a_trial_with_all_executions_comes_before_a_better_one_without():
     result = run(strategy, on_round=progress.append)
     assert result.best.score[:4].tolist() == [5.0, -np.inf, 2.0, 2.0]
     assert result.winner in (2, 3)
-    assert (progress[0].best, progress[0].merit) == (2.0, 2.0)
+    assert (progress[0].best, progress[0].selection_score) == (2.0, 2.0)
     # A whole trial replaces one that is not, and not the other way round.
     second = [4, 4, 2, never, 2, never, 2, never]
     afresh = [0, 1, 2, 3]
@@ -338,7 +338,9 @@ def test_the_schedule_follows_the_clock_of_the_member():
 
 def test_a_replay_is_resumed_too(tmp_path, undisturbed):
     """Its hyperparameters are in no space."""
-    strategy = Replay(population=4, rounds=3, epochs_per_round=1, schedule=undisturbed.schedule)
+    strategy = FixedSchedule(
+        population=4, rounds=3, epochs_per_round=1, schedule=undisturbed.schedule
+    )
 
     def on_round(progress):
         if progress.round == 1:
@@ -368,7 +370,7 @@ def test_what_cannot_be_searched_is_refused():
 
 def test_the_shape_of_a_network_goes_with_its_weights():
     model = MLP(hidden=(8, 8))
-    population = toy.population(blueprint=Blueprint(model, inputs=4, outputs=1), members=8)
+    population = toy.population(module_def=ModuleDef(model, inputs=4, outputs=1), members=8)
     space = Space(width_1=integer(2, 8), depth=integer(1, 2), learning_rate=log_uniform(1e-4, 0.1))
     strategy = PBT(population=8, rounds=4, epochs_per_round=1, quantile=0.5, resample=0.5)
     history = run_search(population, strategy, space).history
@@ -385,9 +387,9 @@ def test_the_shape_of_a_network_goes_with_its_weights():
 
 
 @pytest.mark.parametrize("sigmas", [0, 2])
-def test_the_merit_is_that_of_the_weights_and_not_of_the_slot(tmp_path, sigmas):
+def test_the_selection_score_is_that_of_the_weights_and_not_of_the_slot(tmp_path, sigmas):
     """It comes with them from the parent, begins anew with new ones, and survives a resumption."""
-    population = toy.shared(judgement=Judgement(sigmas=sigmas, memory=0.7))
+    population = toy.shared(selection_rule=SelectionRule(n_sigma=sigmas, ema_decay=0.7))
 
     def on_round(progress):
         if progress.round == 2:
@@ -405,14 +407,14 @@ def test_the_merit_is_that_of_the_weights_and_not_of_the_slot(tmp_path, sigmas):
                 memory = [list(memory[parent]) for parent in history.parents[round_number]]
             memory = [[*past, own] for past, own in zip(memory, score, strict=True)]
             expected = [np.average(m, weights=0.7 ** np.arange(len(m))[::-1]) for m in memory]
-            np.testing.assert_allclose(history.merit[number], expected, rtol=1e-5)
+            np.testing.assert_allclose(history.selection_score[number], expected, rtol=1e-5)
     else:
-        assert np.all(history.merit[0] < history.score[0])
-    # The network is the one of the largest merit that was allowed.
-    allowed = np.where(history.overtraining <= 1.0, history.merit, -np.inf)
+        assert np.all(history.selection_score[0] < history.score[0])
+    # The network is the one of the largest selection score that was allowed.
+    allowed = np.where(history.overtraining <= 1.0, history.selection_score, -np.inf)
     row, slot = np.unravel_index(np.argmax(allowed), allowed.shape)
     best = result.best
-    assert best.merit[result.winner] == allowed[row, slot]
+    assert best.selection_score[result.winner] == allowed[row, slot]
     assert best.score[result.winner] == history.score[row, slot]
     with pytest.raises(Interrupt):
         run_search(

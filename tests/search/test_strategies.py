@@ -3,7 +3,16 @@ import pytest
 from scipy import stats
 
 from difftune.errors import InputError
-from difftune.search import PBT, Random, Replay, Space, Standing, choice, log_uniform, uniform
+from difftune.search import (
+    PBT,
+    FixedSchedule,
+    PopulationState,
+    Random,
+    Space,
+    choice,
+    log_uniform,
+    uniform,
+)
 
 SPACE = Space(
     learning_rate=log_uniform(1e-4, 1e-2), dropout=uniform(0.0, 0.5), batch_size=choice(1, 2, 3)
@@ -15,11 +24,11 @@ def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def standing(scores, eligible=None, number: int = 1) -> Standing:
+def state(scores, eligible=None, number: int = 1) -> PopulationState:
     members = len(scores)
-    return Standing(
+    return PopulationState(
         round=number,
-        score=np.array(scores, np.float32),
+        selection_score=np.array(scores, np.float32),
         eligible=np.ones(members, bool) if eligible is None else np.array(eligible, bool),
         hyperparameters=SPACE.sample(rng(99), members),
     )
@@ -45,7 +54,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_pbt_replaces_losers_by_winners(case):
     scores, eligible, winners, losers = CASES[case]
-    before = standing(scores, eligible)
+    before = state(scores, eligible)
     members = len(scores)
     chosen = set()
     for seed in range(40):
@@ -67,7 +76,7 @@ def test_pbt_replaces_losers_by_winners(case):
 def test_pbt_copies_every_winner_equally_often():
     scores, *_ = CASES["plain"]
     parents = [
-        pbt(8).propose(SPACE, standing(scores), rng(seed)).parents[[2, 5]] for seed in range(500)
+        pbt(8).propose(SPACE, state(scores), rng(seed)).parents[[2, 5]] for seed in range(500)
     ]
     counts = [np.sum(np.equal(parents, winner)) for winner in (1, 4)]
     assert sum(counts) == 1000
@@ -76,7 +85,7 @@ def test_pbt_copies_every_winner_equally_often():
 
 def test_pbt_draws_anew_with_the_probability_of_resample():
     scores, *_ = CASES["plain"]
-    before = standing(scores)
+    before = state(scores)
     for resample in (0.3, 1.0):
         strategy = pbt(8, resample=resample, quantile=0.5)
         proposals = [strategy.propose(SPACE, before, rng(seed)) for seed in range(400)]
@@ -94,7 +103,7 @@ def test_pbt_draws_anew_with_the_probability_of_resample():
 
 
 def test_pbt_begins_afresh_where_nobody_is_eligible():
-    before = standing([5, 8, 1, NAN], [0, 0, 0, 0])
+    before = state([5, 8, 1, NAN], [0, 0, 0, 0])
     proposal = pbt(4).propose(SPACE, before, rng())
     assert proposal.restart.all()
     np.testing.assert_array_equal(proposal.parents, np.arange(4))
@@ -107,14 +116,14 @@ def test_pbt_begins_afresh_where_nobody_is_eligible():
 
 @pytest.mark.parametrize("eligible", [[1], [0]])
 def test_pbt_of_one_member_goes_on(eligible):
-    before = standing([3.0], eligible)
+    before = state([3.0], eligible)
     proposal = pbt(1).propose(SPACE, before, rng())
     assert (proposal.parents.tolist(), proposal.restart.tolist()) == ([0], [False])
     assert proposal.hyperparameters == before.hyperparameters
 
 
-def test_pbt_leaves_the_standing_alone_and_follows_the_generator():
-    before, same = standing([1, 2, 3, 4]), standing([1, 2, 3, 4])
+def test_pbt_leaves_the_state_alone_and_follows_the_generator():
+    before, same = state([1, 2, 3, 4]), state([1, 2, 3, 4])
     first, again, other = (pbt(4).propose(SPACE, before, rng(seed)) for seed in (0, 0, 3))
     for name, values in same.hyperparameters.items():
         np.testing.assert_array_equal(before.hyperparameters[name], values)
@@ -133,7 +142,7 @@ def test_the_first_round_is_drawn_from_the_space(strategy):
 
 
 def test_random_search_goes_on():
-    before = standing([1, NAN, 3, 4], [1, 0, 1, 0])
+    before = state([1, NAN, 3, 4], [1, 0, 1, 0])
     proposal = Random(population=4).propose(SPACE, before, rng())
     np.testing.assert_array_equal(proposal.parents, np.arange(4))
     assert not proposal.restart.any()
@@ -143,12 +152,12 @@ def test_random_search_goes_on():
 
 def test_replay_follows_the_schedule_and_keeps_the_last():
     schedule = {"dropout": np.array([0.1, 0.2, 0.3]), "l2": np.array([1.0, 0.5, 0.25])}
-    strategy = Replay(population=2, rounds=5, schedule=schedule)
+    strategy = FixedSchedule(population=2, rounds=5, schedule=schedule)
     proposals = [strategy.start(Space(), rng())]
     for number in range(1, 5):
-        before = Standing(
+        before = PopulationState(
             round=number,
-            score=np.array([1.0, NAN]),
+            selection_score=np.array([1.0, NAN]),
             eligible=np.array([True, False]),
             hyperparameters=proposals[-1].hyperparameters,
         )
@@ -171,7 +180,10 @@ def test_replay_follows_the_schedule_and_keeps_the_last():
         (lambda: PBT(resample=-0.1), r"PBT\(resample=-0.1\)"),
         (lambda: Random(population=0), r"Random\(population=0\): must be at least 1"),
         (lambda: PBT(rounds=0), r"PBT\(rounds=0\)"),
-        (lambda: Replay(epochs_per_round=0, schedule={}), r"Replay\(epochs_per_round=0\)"),
+        (
+            lambda: FixedSchedule(epochs_per_round=0, schedule={}),
+            r"FixedSchedule\(epochs_per_round=0\)",
+        ),
     ],
 )
 def test_errors_name_value_and_remedy(make, message):

@@ -7,7 +7,7 @@ import pytest
 
 from difftune.models import MLP
 from difftune.selection import expected_gradients, input_gradients, integrated_gradients
-from difftune.training import Blueprint
+from difftune.training import ModuleDef
 
 RNG = np.random.default_rng(3)
 SLOPE = jnp.asarray(RNG.normal(size=4), jnp.float32)
@@ -42,11 +42,11 @@ def test_of_a_quadratic_score_are_those_of_the_midpoint(steps):
 # The gradient of a network of rectifiers jumps, and a sum over n points errs by 1 / n.
 @pytest.mark.parametrize(("activation", "steps"), [("tanh", 50), ("relu", 2000)])
 def test_of_a_network_are_complete(activation, steps):
-    blueprint = Blueprint(MLP(hidden=(32, 32), activation=activation), inputs=4, outputs=1)
-    weights = blueprint.init(jax.random.key(1))
+    module_def = ModuleDef(MLP(hidden=(32, 32), activation=activation), inputs=4, outputs=1)
+    weights = module_def.init(jax.random.key(1))
 
     def score(x):
-        return blueprint.evaluate(weights, {}, x)
+        return module_def.evaluate(weights, {}, x)
 
     found = integrated_gradients(score, X, BASE, steps=steps)
     difference = score(X) - score(BASE)

@@ -175,7 +175,7 @@ def test_everything_has_a_value_and_an_uncertainty(found):
         assert np.all(np.isfinite(ranking.value))
         assert np.all(ranking.uncertainty >= 0)
         assert sorted(ranking.rank) == list(range(1, 8))
-    assert found.findings.duplicates == (("shift", "copy"),)
+    assert found.issues.duplicates == (("shift", "copy"),)
     assert found.correlation[0, 4] == pytest.approx(1.0)
     assert found.order("separation")[0] in ("shift", "copy")
     # A linear score cannot know what matters together alone; of two copies it may use one.

@@ -38,7 +38,7 @@ for row, (_, changes) in zip(TRAINING, SCRIPTS.values(), strict=True):
         row[column] = value
 
 
-class Clock(Objective):
+class EpochClock(Objective):
     """Progress minus the steps made before; NaN at the third step of training if `bad` is set."""
 
     def init(self, key):
@@ -75,8 +75,8 @@ GIVEN = {
 @functools.cache
 def population() -> Population:
     return Population(
-        blueprint=toy.blueprint(hidden=()),
-        objective=Clock(),
+        module_def=toy.module_def(hidden=()),
+        objective=EpochClock(),
         train=events(-1.0),
         validation=events(1.0),
         members=8,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from difftune.training import describe, use_cpu_cores
-from difftune.training.devices import host_array, member_devices, place, seats
+from difftune.training.devices import host_array, member_devices, place, slot_assignment
 
 
 def trained_on(devices: int, folder: Path) -> list[np.ndarray]:
@@ -42,22 +42,22 @@ def test_many_devices_give_the_numbers_of_one(tmp_path, on_one, devices):
 
 def dealt(running: list[int], devices: int, *, one_by_one: bool) -> np.ndarray:
     """Members, a row a device."""
-    found = seats(np.array(running, bool), devices, one_by_one=one_by_one)
+    found = slot_assignment(np.array(running, bool), devices, one_by_one=one_by_one)
     return found.reshape(devices, -1)
 
 
 def test_members_that_train_are_dealt_out_evenly():
-    # Ten members on three devices: two of the twelve seats are left over.
+    # Ten members on three devices: two of the twelve slots are left over.
     everybody = dealt([1] * 10, 3, one_by_one=True)
     assert sorted(everybody.ravel()) == [*range(10), 10, 10]
-    # Were they to keep their seats, the first device would have all the work.
+    # Were they to keep their slots, the first device would have all the work.
     some = dealt([1, 1, 1, 1, 0, 0, 0, 0], 2, one_by_one=True)
     assert sorted(some.ravel()) == list(range(8))
     assert np.sum(some < 4, axis=1).tolist() == [2, 2]
 
 
 def test_side_by_side_there_are_seats_for_who_is_left():
-    # As many seats as members, until half of them are enough.
+    # As many slots as members, until half of them are enough.
     for running, devices, left in (
         ([1] * 5 + [0] * 3, 1, range(8)),
         ([0] * 4 + [1] * 4, 1, [4, 5, 6, 7]),

@@ -21,7 +21,7 @@ def history() -> History:
         validation_loss=nothing,
         hard_loss=nothing,
         score=nothing,
-        merit=nothing,
+        selection_score=nothing,
         train_score=nothing,
         hyperparameters={"rate": RATE, "twice": 2 * RATE},
         parents=PARENTS,

@@ -4,7 +4,7 @@ import pytest
 
 from difftune.errors import InputError
 from difftune.training import DEFAULTS
-from difftune.training.hyperparameters import Recorder, check_known, complete
+from difftune.training.hyperparameters import UsageTracker, check_known, complete
 
 
 def test_what_is_given_replaces_the_defaults():
@@ -32,13 +32,13 @@ def test_what_belongs_together():
 
 
 def test_recorder_knows_what_was_asked_for():
-    recorder = Recorder({name: jnp.float32(1.0) for name in ("a", "b", "c")})
-    assert recorder["a"] == 1.0
-    assert recorder.get("absent", 5.0) == 5.0
-    assert "b" in recorder
-    assert recorder.read == {"a", "b", "absent"}
+    tracker = UsageTracker({name: jnp.float32(1.0) for name in ("a", "b", "c")})
+    assert tracker["a"] == 1.0
+    assert tracker.get("absent", 5.0) == 5.0
+    assert "b" in tracker
+    assert tracker.read == {"a", "b", "absent"}
     with pytest.raises(InputError, match=r"'aa' .*neither searched nor given.*Did you mean"):
-        recorder["aa"]
+        tracker["aa"]
 
 
 def test_what_nothing_reads_is_refused_with_the_nearest_name():

@@ -21,7 +21,7 @@ from difftune.objectives import (
     Variation,
     Varied,
 )
-from difftune.training.jackknife import counted, with_error
+from difftune.training.jackknife import counted, infinitesimal_jackknife
 
 
 def sample(seed=0, events=4000, yields=(2000.0, 500.0, 60.0)):
@@ -52,7 +52,7 @@ def error_of(metric, logit, batch):
             value = metric(logit, batch, {}, {})
             return value, value
 
-        return with_error(score, batch)
+        return infinitesimal_jackknife(score, batch)
 
     value, beside, error = found(jnp.asarray(logit), batch)
     assert value == beside

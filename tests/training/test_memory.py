@@ -140,11 +140,11 @@ def test_training_in_parts_is_training(tmp_path, on_disk):
 
 def plain(state, data, rates):
     """A pass of Adam over the events in their order, in batches of 64, for each member."""
-    blueprint = toy.blueprint()
+    module_def = toy.module_def()
 
     def loss(parameters, buffers, batch):
         features, label, weight = batch
-        logits = blueprint.evaluate(buffers._replace(parameters=parameters), {}, features)
+        logits = module_def.evaluate(buffers._replace(parameters=parameters), {}, features)
         return jnp.mean(weight * optax.sigmoid_binary_cross_entropy(logits, label))
 
     def steps(weights, moments, rate):

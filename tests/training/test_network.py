@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from scipy.special import expit, softmax
 
+from difftune.analysis.split import Split
+from difftune.analysis.tuning import Task
 from difftune.data import Events, FeatureTransform, Process, read
 from difftune.errors import InputError
 from difftune.models import MLP
-from difftune.training import Blueprint, Ensemble, TrainedNetwork
+from difftune.training import Ensemble, ModuleDef, TrainedNetwork
 from difftune.training import network as network_module
-from difftune.workflow.split import Split
-from difftune.workflow.tuning import Task
 from tests.data.files import columns, write_root
-from tests.training.test_blueprint import Own
+from tests.training.test_module_def import Own
 
 NAMES = ("pt", "eta", "mass")
 
@@ -35,10 +35,10 @@ def events() -> Events:
 
 def make(model, events: Events, outputs: int = 1) -> TrainedNetwork:
     transform = FeatureTransform.fit(events.features, indicators=True)
-    blueprint = Blueprint(model, inputs=4, outputs=outputs)
+    module_def = ModuleDef(model, inputs=4, outputs=outputs)
     return TrainedNetwork(
-        blueprint=blueprint,
-        weights=blueprint.init(jax.random.key(2)),
+        module_def=module_def,
+        weights=module_def.init(jax.random.key(2)),
         hyperparameters={"dropout": 0.30000001192092896, "slope": 2.5},
         transform=transform,
         feature_names=NAMES,
@@ -76,7 +76,7 @@ def test_score_goes_through_the_transform(events, perceptron, monkeypatch):
 
 def test_multiclass_score_is_the_probability_of_signal(events, own):
     features = own.transform(events.features)
-    logits = own.blueprint.evaluate_jit(own.weights, {"slope": np.float32(2.5)}, features)
+    logits = own.module_def.evaluate_jit(own.weights, {"slope": np.float32(2.5)}, features)
     expected = softmax(np.asarray(logits, np.float64), axis=1)[:, 0]
     np.testing.assert_allclose(own.score(events), expected, rtol=1e-4)
 
@@ -136,11 +136,11 @@ def test_load_refuses_what_does_not_fit(tmp_path, perceptron, own):
 
 
 def test_an_ensemble_is_the_mean_of_its_networks(tmp_path, events, own):
-    weights = (own.blueprint.init(jax.random.key(seed)) for seed in range(3))
+    weights = (own.module_def.init(jax.random.key(seed)) for seed in range(3))
     networks = [replace(own, weights=each) for each in weights]
     ensemble = Ensemble(networks)
     logits = [
-        own.blueprint.evaluate_jit(
+        own.module_def.evaluate_jit(
             each.weights, {"slope": np.float32(2.5)}, own.transform(events.features)
         )
         for each in networks
@@ -177,10 +177,10 @@ def test_what_reading_called_missing_is_missing_for_the_network(tmp_path):
         missing={"jet_pt": -999},
     )
     task = Task(split=Split(events=read_events, validation_folds=(3,), test_folds=(4,)))
-    blueprint = Blueprint(MLP(hidden=(5,)), inputs=2, outputs=1)
+    module_def = ModuleDef(MLP(hidden=(5,)), inputs=2, outputs=1)
     network = TrainedNetwork(
-        blueprint=blueprint,
-        weights=blueprint.init(jax.random.key(2)),
+        module_def=module_def,
+        weights=module_def.init(jax.random.key(2)),
         hyperparameters={},
         transform=task.transform,
         feature_names=("x", "jet_pt"),

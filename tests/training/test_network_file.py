@@ -19,17 +19,17 @@ from hypothesis import strategies as st
 from difftune.data import FeatureTransform
 from difftune.errors import InputError
 from difftune.models import MLP
-from difftune.training import Blueprint, Ensemble, TrainedNetwork
+from difftune.training import Ensemble, ModuleDef, TrainedNetwork
 
 FUZZ = settings(max_examples=120, derandomize=True, deadline=None, database=None)
 
 
 def made(key: int = 0, **model) -> TrainedNetwork:
-    blueprint = Blueprint(MLP(hidden=(4, 3), **model), inputs=3, outputs=1)
+    module_def = ModuleDef(MLP(hidden=(4, 3), **model), inputs=3, outputs=1)
     numbers = np.asarray([1.5, -2.0], np.float32)
     return TrainedNetwork(
-        blueprint=blueprint,
-        weights=blueprint.init(jax.random.key(key)),
+        module_def=module_def,
+        weights=module_def.init(jax.random.key(key)),
         hyperparameters={"dropout": 0.25},
         transform=FeatureTransform(
             center=numbers,
@@ -68,7 +68,7 @@ def loaded(files: dict[str, bytes]) -> TrainedNetwork | str:
 
 def everything(network: TrainedNetwork) -> list[bytes]:
     leaves = jax.tree.leaves((network.weights, network.transform, network.hyperparameters))
-    names = repr((network.feature_names, network.signal_process, network.blueprint.model))
+    names = repr((network.feature_names, network.signal_process, network.module_def.model))
     return [names.encode(), *(np.asarray(leaf).tobytes() for leaf in leaves)]
 
 

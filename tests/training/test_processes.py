@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from difftune.errors import InputError
-from difftune.training import Alone, Processes, connect
+from difftune.training import Processes, SingleProcess, connect
 from difftune.training.packing import Damaged
 from difftune.training.processes import launched
 from tests.training import process_worker
@@ -176,7 +176,7 @@ def test_who_is_launched():
 
 
 def test_alone_is_the_default_and_an_unknown_engine_is_refused():
-    assert isinstance(connect("none"), Alone)
+    assert isinstance(connect("none"), SingleProcess)
     with pytest.raises(InputError, match="choose one of auto, jax, mpi, none"):
         connect("gloo")
 

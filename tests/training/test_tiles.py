@@ -12,7 +12,7 @@ from difftune.objectives import (
     Focal,
     MeanSquaredError,
 )
-from difftune.training import Blueprint
+from difftune.training import ModuleDef
 from difftune.training.chunks import tiles
 from difftune.training.devices import tile_of
 from tests.training import toy
@@ -32,14 +32,17 @@ def trained(monkeypatch, tile, **options):
     "options",
     [
         {},
-        {"blueprint": toy.blueprint((8, 8)), "objective": 2.0 * CrossEntropy() + Focal(gamma=1.5)},
+        {
+            "module_def": toy.module_def((8, 8)),
+            "objective": 2.0 * CrossEntropy() + Focal(gamma=1.5),
+        },
         {"objective": MeanSquaredError()},
         {
             "objective": CategoricalCrossEntropy(),
-            "blueprint": toy.blueprint(outputs=len(toy.SIGNAL)),
+            "module_def": toy.module_def(outputs=len(toy.SIGNAL)),
         },
         {
-            "blueprint": Blueprint(
+            "module_def": ModuleDef(
                 Alternatives(models=[MLP(hidden=(8,)), MLP(hidden=(6, 6), normalisation="layer")]),
                 inputs=4,
                 outputs=1,
@@ -64,7 +67,7 @@ def test_parts_are_the_whole_dropout_included(monkeypatch, options):
     "options",
     [
         {"objective": AsimovLLR()},
-        {"blueprint": Blueprint(MLP(hidden=(8,), normalisation="batch"), inputs=4, outputs=1)},
+        {"module_def": ModuleDef(MLP(hidden=(8,), normalisation="batch"), inputs=4, outputs=1)},
     ],
     ids=["no mean over events", "batch normalisation"],
 )

@@ -9,9 +9,9 @@ import numpy as np
 from difftune.models import MLP
 from difftune.objectives import CrossEntropy
 from difftune.training import (
-    Blueprint,
     Columns,
     Epochs,
+    ModuleDef,
     Population,
     ScoreGap,
     batch_at,
@@ -51,14 +51,14 @@ def batches(data: Columns, size: int, *, seed: int, epoch: int) -> Any:
 
 
 @functools.cache
-def blueprint(hidden: tuple[int, ...] = (8,), outputs: int = 1) -> Blueprint:
-    return Blueprint(MLP(hidden=hidden), inputs=4, outputs=outputs)
+def module_def(hidden: tuple[int, ...] = (8,), outputs: int = 1) -> ModuleDef:
+    return ModuleDef(MLP(hidden=hidden), inputs=4, outputs=outputs)
 
 
 def population(**options: Any) -> Population:
     """Four members, sixteen steps an epoch."""
     defaults = {
-        "blueprint": blueprint(),
+        "module_def": module_def(),
         "objective": CrossEntropy(),
         "train": columns(1024),
         "validation": columns(512),

@@ -36,7 +36,8 @@ def score_against_condition(
 
     Args:
         history: The record of the search.
-        best: Epoch and member of the chosen network; by default that of the largest merit.
+        best: Epoch and member of the chosen network; by default that of the largest selection
+            score.
         score_name: Title of the vertical axis.
         label: What stands above the figure.
 

@@ -45,7 +45,8 @@ def hyperparameter_history(
 
     Args:
         history: The record of the search.
-        best: Epoch and member of the chosen network; by default that of the largest merit.
+        best: Epoch and member of the chosen network; by default that of the largest selection
+            score.
         score_name: Title of the colour bar.
         per_page: Panels a figure.
         label: What stands above each figure.

@@ -42,7 +42,8 @@ def loss_history(
 
     Args:
         history: The record of the training.
-        best: Epoch and member of the chosen network; by default that of the largest merit.
+        best: Epoch and member of the chosen network; by default that of the largest selection
+            score.
         score_name: Title of the score's axis.
         label: What stands above the figure.
     """

@@ -9,7 +9,7 @@ from difftune.report import (
     variable_importance,
 )
 from difftune.report.plots.correlations import cluster_order
-from difftune.selection import Findings, Importance, Ranking, Selection, Step
+from difftune.selection import DataIssues, Importance, Ranking, Selection, Step
 from tests.report.readable import assert_readable, texts
 
 NAMES = tuple(f"jet_pt_of_number_{i}" for i in range(12))
@@ -25,7 +25,7 @@ IMPORTANCE = Importance(
     methods={"conditional gate": ranking(0), "leave one out": ranking(1)},
     correlation=np.eye(12),
     variables=NAMES,
-    findings=Findings((NAMES[3],), ((NAMES[0], NAMES[5]),)),
+    issues=DataIssues((NAMES[3],), ((NAMES[0], NAMES[5]),)),
 )
 
 

@@ -1,0 +1,161 @@
+"""What users give for a job, as what is plainly meant: forms of the arguments of its calls."""
+
+import logging
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from difftune.analysis.split import Split, as_folds
+from difftune.arguments import said, several, whole
+from difftune.data.requested import as_events
+from difftune.errors import InputError
+from difftune.histfactory import FreeNormalisation, Luminosity, NormalisationUncertainty
+from difftune.models.given import as_model
+from difftune.objectives.named import as_loss, as_metric
+from difftune.search import Space
+from difftune.search.named import as_strategy
+from difftune.seeds import checked
+from difftune.training import given as training
+from difftune.training.ensemble import Ensemble
+from difftune.training.network import TrainedNetwork
+
+logger = logging.getLogger("difftune")
+
+
+def as_sample(given: Any) -> Any:
+    """Events, or a split of them."""
+    split = getattr(given, "split", None)
+    if isinstance(given, Split):
+        return given
+    return split if isinstance(split, Split) else as_events(given)
+
+
+def as_split(given: Any) -> Split:
+    """A split; events are split as `tune` does by default, which is said.
+
+    Raises:
+        InputError: For anything else.
+    """
+    split = as_sample(given)
+    if isinstance(split, Split):
+        return split
+    split = Split(events=split)
+    logger.warning(
+        "events are split as tune does by default: fold(s) %s validate, %s test. If the networks "
+        "were trained with other folds, give the `split` of what tune returned.",
+        *(", ".join(map(str, folds)) for folds in (split.validation_folds, split.test_folds)),
+    )
+    return split
+
+
+def as_network(given: Any) -> TrainedNetwork | Ensemble:
+    """A network: that of what `tune` returned; several are an `Ensemble`.
+
+    Raises:
+        InputError: For anything else.
+    """
+    if isinstance(given, TrainedNetwork | Ensemble):
+        return given
+    own = getattr(given, "network", None)
+    if isinstance(own, TrainedNetwork | Ensemble):
+        return own
+    if isinstance(given, list | tuple) and given:
+        each = [as_network(one) for one in given]
+        apart = [n.networks if isinstance(n, Ensemble) else (n,) for n in each]
+        return Ensemble(tuple(network for networks in apart for network in networks))
+    if isinstance(given, str | os.PathLike):
+        raise InputError(
+            f"network = {given!r} is a path: read it with dt.TrainedNetwork.load({given!r})."
+        )
+    hint = ""
+    if isinstance(given, Split) or hasattr(given, "feature_names"):
+        hint = " The network comes first, then the events: measure(network, split)."
+    raise InputError(
+        f"network = {said(given)} is no trained network; give `network` of what tune "
+        f"returned.{hint}"
+    )
+
+
+def as_score(given: Any) -> Any:
+    """A function of events that gives scores; a network has one."""
+    if isinstance(given, list | tuple) or not callable(given):
+        return as_network(given).score
+    return given
+
+
+def as_luminosity(given: Any) -> Luminosity | None:
+    """An uncertainty of the luminosity, which may be its number."""
+    if given is None or isinstance(given, Luminosity):
+        return given
+    if isinstance(given, int | float) and not isinstance(given, bool):
+        return Luminosity(float(given))
+    raise InputError(f"luminosity = {said(given)}: give Luminosity(0.0083), or 0.0083.")
+
+
+def as_folder(given: Any) -> Path | None:
+    """A path; a text is one."""
+    if given is None:
+        return None
+    if not isinstance(given, str | os.PathLike):
+        raise InputError(f'{said(given)} is no path of a folder; write checkpoints="runs/first".')
+    return Path(given)
+
+
+def as_callback(given: Any) -> Any:
+    """A function of the progress."""
+    if given is not None and not callable(given):
+        raise InputError(
+            f"on_round={said(given)} cannot be called; give a function of a Progress: print."
+        )
+    return given
+
+
+def _uncertainties(given: Any, what: str, kind: type, example: str) -> tuple[Any, ...]:
+    return () if given is None else several(given, kind, what, example)
+
+
+TASK: dict[str, Any] = {
+    **training.FORMS,
+    "split": as_split,
+    "model": as_model,
+    "objective": as_loss,
+    "metric": as_metric,
+    "fixed": training.as_hyperparameters,
+    "chunk": training.as_count("chunk"),
+    "selection_rule": training.as_selection_rule,
+    "processes": training.as_processes,
+}
+"""Of `Task`."""
+TUNE: dict[str, Any] = {
+    **{name: form for name, form in TASK.items() if name not in ("split", "fixed")},
+    "events": as_sample,
+    "space": Space.of,
+    "search": as_strategy,
+    "seed": partial(checked, who="tune"),
+    "hyperparameters": training.as_hyperparameters,
+    "validation_folds": partial(as_folds, what="validation_folds"),
+    "test_folds": partial(as_folds, what="test_folds"),
+    "checkpoints": as_folder,
+    "on_round": as_callback,
+}
+"""Of `tune`."""
+MEASURE: dict[str, Any] = {
+    "network": as_network,
+    "split": as_split,
+    "bins": lambda given: whole(given, f"measure(bins={said(given)})", least=1),
+    "normalisation": partial(
+        _uncertainties,
+        what="normalisation",
+        kind=NormalisationUncertainty,
+        example='NormalisationUncertainty("xsec_ttbar", 0.06, processes=("ttbar",))',
+    ),
+    "luminosity": as_luminosity,
+    "free": partial(
+        _uncertainties,
+        what="free",
+        kind=FreeNormalisation,
+        example='FreeNormalisation("ttbar_norm", ("ttbar",))',
+    ),
+}
+"""Of `measure`."""

@@ -1,0 +1,210 @@
+"""Measuring a network: bins, templates, workspace, fit, on events that training did not see."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from difftune.analysis.given import MEASURE, as_network, as_score, as_split
+from difftune.analysis.split import Split
+from difftune.arguments import takes
+from difftune.data import Events
+from difftune.histfactory import (
+    FreeNormalisation,
+    Luminosity,
+    Model,
+    NormalisationUncertainty,
+    build_workspace,
+)
+from difftune.histograms import Histogram, Template, Templates, choose_edges, histogram, symmetrised
+from difftune.inference import asimov_significance, expected_significance
+from difftune.training import Ensemble, TrainedNetwork
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """What an analysis with a network is worth.
+
+    Attributes:
+        templates: Hard-binned test events, nominal and varied.
+        workspace: The pyhf workspace made of them.
+        stat_only: Expected discovery significance of the templates without any uncertainty.
+        expected: The same from the fit with all uncertainties.
+    """
+
+    templates: Templates
+    workspace: dict[str, Any]
+    stat_only: float
+    expected: float
+
+    @property
+    def uncertainties(self) -> str:
+        """What `expected` takes into account, for a heading: systematics, where there are any.
+
+        The statistics of the simulation (staterror) are none, nor is the signal strength.
+        """
+        poi = self.workspace["measurements"][0]["config"]["poi"]
+        kinds = {
+            modifier["type"]
+            for channel in self.workspace["channels"]
+            for sample in channel["samples"]
+            for modifier in sample["modifiers"]
+            if modifier["name"] != poi
+        }
+        if kinds - {"staterror"}:
+            return "with systematics"
+        return "with simulation statistics" if kinds else "without uncertainties"
+
+    @property
+    def data(self) -> str:
+        """What the workspace observes, in words."""
+        return "Asimov data" if self.templates.data is None else "observed data"
+
+
+@takes(network=as_network, split=as_split)
+def chosen_edges(
+    network: TrainedNetwork | Ensemble, split: Split, **options
+) -> Float[np.ndarray, " edges"]:
+    """Bin edges from training and validation events; the test events have no say.
+
+    Args:
+        network: Gives the scores.
+        split: Gives the events.
+        **options: Of `difftune.histograms.choose_edges`.
+    """
+    events = split.part(*split.train_folds, *split.validation_folds)
+    return choose_edges(network.score(events), events.weight, events.label == 1, **options)
+
+
+@takes(score=as_score, split=as_split)
+def fill_templates(
+    score: Callable[[Events], Float[np.ndarray, " events"]],
+    split: Split,
+    edges: Float[np.ndarray, " edges"],
+    *,
+    channel: str = "signal_region",
+) -> Templates:
+    """Templates of the test events, for every process and variation.
+
+    Args:
+        score: Scores events in [0, 1]: `TrainedNetwork.score`, or any function of events.
+        split: Gives the events; the test events stand for the full yields.
+        edges: Bin edges.
+        channel: Name of the region.
+    """
+    test = split.test
+    nominal = _by_process(score, test, edges)
+    variations: dict[str, dict[str, tuple[Histogram, Histogram]]] = {name: {} for name in nominal}
+    for systematic in test.variations:
+        up = _by_process(score, _require(test.varied(systematic, "up")), edges)
+        varied_down = test.varied(systematic, "down")
+        down = None if varied_down is None else _by_process(score, varied_down, edges)
+        for name in test.variations[systematic].processes:
+            if name not in nominal:
+                continue
+            high = up.get(name, Histogram.empty(edges))
+            if down is None:
+                low = symmetrised(nominal[name], high)
+            else:
+                low = down.get(name, Histogram.empty(edges))
+            variations[name][systematic] = (high, low)
+    observed = split.events.observed
+    data = None
+    if len(observed):
+        data = histogram(score(observed), observed.weight, edges)
+    return Templates(
+        channel=channel,
+        edges=np.asarray(edges, np.float64),
+        processes={
+            name: Template(nominal=nominal[name], variations=variations[name]) for name in nominal
+        },
+        signal=test.names("signal"),
+        data=data,
+    )
+
+
+def _require(events: Events | None) -> Events:
+    assert events is not None, "every variation has an upward side"
+    return events
+
+
+def _by_process(score, events: Events, edges) -> dict[str, Histogram]:
+    """One histogram a process that has events."""
+    scores = score(events)
+    found = {}
+    for index, process in enumerate(events.processes):
+        mine = np.asarray(events.process) == index
+        if mine.any():
+            found[process.name] = histogram(scores[mine], events.weight[mine], edges)
+    return found
+
+
+def check_model(split: Split, *, channel: str, **nuisances: Any) -> None:
+    """Builds the statistical model in a single bin, to refuse what cannot be one.
+
+    Args:
+        split: Gives the events.
+        channel: Name of the region.
+        **nuisances: As in `measure`.
+
+    Raises:
+        InputError: When names clash or are unknown.
+    """
+
+    def middle(events: Events) -> Float[np.ndarray, " events"]:
+        return np.full(len(events), 0.5)
+
+    templates = fill_templates(middle, split, np.asarray([0.0, 1.0]), channel=channel)
+    build_workspace([templates], **nuisances)
+
+
+@takes(**MEASURE)
+def measure(
+    network: TrainedNetwork | Ensemble,
+    split: Split,
+    *,
+    channel: str = "signal_region",
+    bins: int = 15,
+    min_background: float = 10.0,
+    max_mc_uncertainty: float = 0.15,
+    poi: str = "mu",
+    normalisation: Sequence[NormalisationUncertainty] = (),
+    luminosity: Luminosity | None = None,
+    free: Sequence[FreeNormalisation] = (),
+) -> Measurement:
+    """Bins, fills and fits the test events with a network.
+
+    Args:
+        network: Gives the discriminant: a network, several, or what `tune` returned.
+        split: Gives the events: `Tuned.split`, or what `tune` returned. Events are split as `tune`
+            does by default.
+        channel: Name of the region.
+        bins: Largest number of bins.
+        min_background: Least expected background in a bin.
+        max_mc_uncertainty: Largest relative statistical uncertainty of a bin's background.
+        poi: Name of the parameter of interest.
+        normalisation: Uncertainties of yields, besides the variations of the events.
+        luminosity: Uncertainty of the luminosity.
+        free: Yields that the fit determines.
+    """
+    edges = chosen_edges(
+        network,
+        split,
+        bins=bins,
+        min_background=min_background,
+        max_mc_uncertainty=max_mc_uncertainty,
+    )
+    templates = fill_templates(network.score, split, edges, channel=channel)
+    workspace = build_workspace(
+        [templates], poi=poi, normalisation=normalisation, luminosity=luminosity, free=free
+    )
+    signal = templates.total("signal").sumw
+    background = templates.total("background").sumw
+    return Measurement(
+        templates=templates,
+        workspace=workspace,
+        stat_only=float(asimov_significance(signal, background)),
+        expected=expected_significance(Model.from_spec(workspace)).expected,
+    )

@@ -1,0 +1,81 @@
+"""Progress of a search, for a person and for a program."""
+
+import contextlib
+import json
+import logging
+import sys
+import time
+from pathlib import Path
+
+from difftune.report import to_json
+from difftune.search import Progress
+
+logger = logging.getLogger("difftune")
+
+
+class LogFile(logging.FileHandler):
+    """The log of a run; what cannot be written any more is said once, and the run goes on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Called where a line could not be written."""
+        error = sys.exc_info()[1]
+        logger.removeHandler(self)
+        logger.warning(
+            "%s cannot be written any more (%s); the run goes on without it.",
+            *(self.baseFilename, error),
+        )
+
+    def close(self) -> None:
+        """Closes the file, also where what is left cannot be written: that has been said."""
+        with contextlib.suppress(OSError):
+            super().close()
+
+
+class RoundLog:
+    """Progress of a search as lines for a person, and as JSON lines for a program.
+
+    Args:
+        stage: What is trained.
+        path: File that the JSON lines are added to, if any.
+    """
+
+    def __init__(self, stage: str, path: Path | None = None):
+        self.stage, self.path = stage, path
+        self._spent: list[float] = []
+        self._failed = False
+
+    def __call__(self, progress: Progress) -> None:
+        """Writes one round."""
+        self._spent.append(progress.seconds)
+        # The first round compiles, so the others tell how long the rest will take.
+        typical = self._spent[-1] if len(self._spent) == 1 else min(self._spent[-3:])
+        left = typical * (progress.rounds - progress.round)
+        minutes = time.strftime("%M:%S", time.gmtime(left))
+        logger.info("%s: %s  %s left", self.stage, progress, minutes)
+        if self.path is None:
+            return
+        row = {
+            "stage": self.stage,
+            "round": progress.round,
+            "rounds": progress.rounds,
+            "best": progress.best,
+            "selection_score": progress.selection_score,
+            "scores": progress.score,
+            "running": progress.running,
+            "diverged": progress.diverged,
+            "seconds": round(progress.seconds, 3),
+            "events_per_second": round(progress.events_per_second),
+        }
+        # One line; what is not finite is null.
+        line = json.dumps(json.loads(to_json(row))) + "\n"
+        try:
+            with self.path.open("a") as file:
+                file.write(line)
+        except OSError as error:
+            if not self._failed:
+                logger.warning(
+                    "%s cannot be written (%s); the search goes on, and says this once. Make room, "
+                    "or its checkpoints cannot be written either.",
+                    *(self.path, error),
+                )
+            self._failed = True

@@ -1,0 +1,205 @@
+"""Tables of the analysis file on what is measured: events, processes, uncertainties, the fit."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from difftune.job.section import Count, Name, Positive, Section
+
+
+class Data(Section):
+    """Where the events are and which columns they have."""
+
+    files: str | list[str] | None = None
+    """Paths, globs or addresses (`root://...`) of the files of all samples that name none
+    themselves; paths are seen from the folder of the analysis file. ROOT, Parquet or CSV."""
+    features: Annotated[list[str], Field(min_length=1)]
+    """Inputs of the network: columns, or names of `derived` ones."""
+    weight: str = "1"
+    """Expression for the weight of a simulated event, in expected events: the weights of a
+    sample add up to its expected yield."""
+    event_number: str | list[str] | None = None
+    """Column (or expression) that tells events apart; its value modulo `folds` is the
+    fold. Or a list of columns that do so together, as `["run", "lumi", "event"]`. Without it the
+    running number in the sample decides, and systematics of the type `tree` are refused."""
+    duplicates: Literal["warn", "refuse", "allow"] = "warn"
+    """What happens where a sample has events more than once, such as copies of a file: events of
+    equal `event_number`, or without one of equal features and weight."""
+    selection: str | None = None
+    """Expression that all events fulfil."""
+    derived: dict[str, str] = {}
+    """Further columns by name, as expressions; they may use each other."""
+    missing: float | list[float] | dict[str, float | list[float]] | None = None
+    """The value or values that mean "missing", such as -999; `nan` is one only if given. For all
+    columns, or as a table by column, in which `"*"` stands for all others:
+    `{"*" = -999, charge = []}`."""
+    impute: Literal["median", "mean"] | float = "median"
+    """What the network gets in the place of a missing value: the median or mean of the
+    training events, or a number."""
+    missing_indicators: bool = False
+    """Whether the network also gets, for each feature with missing values, a column
+    that is 1 where it is missing."""
+    folds: Annotated[int, Field(ge=3)] = 5
+    """How many folds the events are split into."""
+    validation_folds: Annotated[list[int], Field(min_length=1)] = [3]
+    """Folds that choices rest on: scores, early stopping, hyperparameters."""
+    test_folds: Annotated[list[int], Field(min_length=1)] = [4]
+    """Folds that the result rests on."""
+
+    @field_validator("missing", mode="before")
+    @classmethod
+    def _check_missing(cls, value: Any) -> Any:
+        values = value.values() if isinstance(value, dict) else [value]
+        numbers = [n for one in values for n in (one if isinstance(one, list) else [one])]
+        if value is not None and not all(type(number) in (int, float) for number in numbers):
+            raise ValueError(
+                f"{value!r} is neither a number, nor a list of numbers, nor a table of these by "
+                "column, as in { charge = -9 } (nan is a number)"
+            )
+        return value
+
+    @field_validator("event_number", mode="before")
+    @classmethod
+    def _check_event_number(cls, value: Any) -> Any:
+        names = value if isinstance(value, list) else [value]
+        if value is not None and not (names and all(isinstance(name, str) for name in names)):
+            raise ValueError(
+                f"{value!r} is neither the name of a column nor a list of names, as in "
+                '["run", "event"]'
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _check_folds(self) -> "Data":
+        held_out = self.validation_folds + self.test_folds
+        if len(set(held_out)) < len(held_out):
+            raise ValueError("validation_folds and test_folds must not share a fold")
+        if wrong := [fold for fold in held_out if not 0 <= fold < self.folds]:
+            raise ValueError(f"fold {wrong[0]} does not exist: folds go from 0 to {self.folds - 1}")
+        if len(held_out) == self.folds:
+            raise ValueError("no fold is left to train on")
+        return self
+
+    @property
+    def train_folds(self) -> list[int]:
+        """The folds that are neither validation nor test."""
+        held_out = {*self.validation_folds, *self.test_folds}
+        return [fold for fold in range(self.folds) if fold not in held_out]
+
+
+class Sample(Section):
+    """One process."""
+
+    name: Name
+    """Its name in tables, templates and the workspace."""
+    role: Literal["signal", "background", "data"] = "background"
+    """What it is. `data` are observed events: they are fitted, and play no role in the training."""
+    files: str | list[str] | None = None
+    """Its files, where they are not those of `[data]`."""
+    tree: str | None = None
+    """Name of its tree (ROOT only); may be left out if the files hold just one."""
+    selection: str | None = None
+    """Expression that its events fulfil, besides the common selection."""
+    weight: str | None = None
+    """Expression for its weight, in the place of the common one. Data have the weight 1 unless
+    one is given here."""
+
+
+class WeightSystematic(Section):
+    """Another weight for the same events."""
+
+    name: Name
+    """Name of the uncertainty."""
+    type: Literal["weight"]
+    """`weight`."""
+    up: str
+    """Expression that takes the place of the whole weight; `{weight}` stands for the nominal one,
+    as in `"{weight} * btag_up"`."""
+    down: str | None = None
+    """The same for the other direction; without it, `up` is mirrored."""
+    samples: list[str] | None = None
+    """Samples that it applies to; all simulated ones by default."""
+
+
+class TreeSystematic(Section):
+    """Another tree, or other files; `{tree}` stands for the nominal tree."""
+
+    name: Name
+    """Name of the uncertainty."""
+    type: Literal["tree"]
+    """`tree`."""
+    up: str = "{tree}"
+    """Name of the varied tree; `{tree}` stands for the nominal tree of the sample."""
+    down: str | None = None
+    """The same for the other direction; without it and `files_down`, `up` is mirrored."""
+    files_up: str | list[str] | None = None
+    """Files that hold the varied events, where they are not the nominal ones."""
+    files_down: str | list[str] | None = None
+    """The same for the other direction."""
+    samples: list[str] | None = None
+    """Samples that it applies to; all simulated ones by default."""
+
+
+class FeatureSystematic(Section):
+    """Other branches in the place of features."""
+
+    name: Name
+    """Name of the uncertainty."""
+    type: Literal["features"]
+    """`features`."""
+    up: dict[str, str]
+    """For each varied column the column or expression that takes its place; selection, weight and
+    derived columns follow."""
+    down: dict[str, str] | None = None
+    """The same for the other direction; without it, `up` is mirrored."""
+    samples: list[str] | None = None
+    """Samples that it applies to; all simulated ones by default."""
+
+
+class NormalisationSystematic(Section):
+    """A relative uncertainty of a yield: 0.06 is 6 %."""
+
+    name: Name
+    """Name of the uncertainty."""
+    type: Literal["normalisation"]
+    """`normalisation`."""
+    up: Annotated[float, Field(gt=-1.0)]
+    """Relative change of the yield at plus one standard deviation: 0.06 is 6 %."""
+    down: Annotated[float, Field(gt=-1.0)] | None = None
+    """The same at minus one standard deviation; `-up` if not given."""
+    samples: Annotated[list[str], Field(min_length=1)]
+    """Samples that it applies to."""
+
+
+Systematic = Annotated[
+    WeightSystematic | TreeSystematic | FeatureSystematic | NormalisationSystematic,
+    Field(discriminator="type"),
+]
+
+
+class NormFactor(Section):
+    """A yield that the fit determines."""
+
+    name: Name
+    """Name of the parameter."""
+    samples: Annotated[list[str], Field(min_length=1)]
+    """Samples whose yields it scales."""
+    bounds: Annotated[list[float], Field(min_length=2, max_length=2)] = [0.0, 10.0]
+    """Range in the fit; must contain 1."""
+
+
+class Fit(Section):
+    """The statistical model and its bins."""
+
+    region: Name = "signal_region"
+    """Name of the region: the channel of the workspace."""
+    poi: Name = "mu"
+    """Name of the parameter of interest, the strength of all signal samples."""
+    luminosity_uncertainty: Positive | None = None
+    """Relative uncertainty of the luminosity, of all samples; none by default."""
+    bins: Count = 15
+    """Largest number of bins."""
+    min_background: Annotated[float, Field(ge=0.0)] = 10.0
+    """Least expected background of a bin, in events."""
+    max_mc_uncertainty: Positive = 0.15
+    """Largest relative statistical uncertainty of the simulated background of a bin."""

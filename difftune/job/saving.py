@@ -1,0 +1,136 @@
+"""Writes what a run found into its run directory."""
+
+import csv
+import io
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from difftune.analysis import Measurement
+from difftune.job.outcome import Outcome
+from difftune.job.rundir import write, write_json
+from difftune.training import History
+
+logger = logging.getLogger("difftune")
+
+
+def save(outcome: Outcome, folder: Path) -> None:
+    """Writes everything that was found; what cannot be written costs nothing of the rest."""
+
+    def report() -> None:
+        # Late, since it brings matplotlib.
+        from difftune.job.report import write_report
+
+        write_report(outcome, folder)
+
+    templates, places = outcome.measurement.templates, folder / "templates"
+    # The numbers first: the report can be drawn again from them.
+    for what, writes in (
+        ("results.json", lambda: write_json(folder / "results.json", results(outcome))),
+        ("network", lambda: outcome.network.save(folder / "network")),
+        (
+            "workspace.json",
+            lambda: write_json(folder / "workspace.json", outcome.measurement.workspace),
+        ),
+        ("templates.json", lambda: write_json(places / "templates.json", templates.to_dict())),
+        ("templates.root", lambda: templates.write_root(places / "templates.root")),
+        (
+            "history.csv",
+            lambda: write(folder / "history.csv", history_csv(outcome.tuned.result.history)),
+        ),
+        ("report.html", report),
+    ):
+        try:
+            writes()
+        # A full disk; a name that somebody's library has no picture or place for.
+        except (OSError, ValueError) as error:
+            logger.error(
+                "%s of the run in %s could not be written: %s. The rest is there; make room, and "
+                "run again with --resume, which trains nothing anew.",
+                *(what, folder, error),
+            )
+
+
+def results(outcome: Outcome) -> dict[str, Any]:
+    """The fitted numbers, for JSON."""
+
+    def significances(measurements: Sequence[Measurement]) -> dict[str, list[float]]:
+        return {
+            "stat_only": [m.stat_only for m in measurements],
+            "expected": [m.expected for m in measurements],
+        }
+
+    result = outcome.fit
+    return {
+        "significance": {
+            "default": significances(outcome.default_measurements),
+            "tuned": significances(outcome.tuned_measurements),
+        },
+        "cls": {
+            "poi": 1.0,
+            "observed": float(outcome.cls.observed),
+            "expected": outcome.cls.expected.tolist(),
+        },
+        "fit": {
+            "names": list(result.names),
+            "values": [float(v) for v in result.values],
+            "uncertainties": [float(v) for v in result.uncertainties],
+            "correlation": np.asarray(result.correlation).tolist(),
+            "twice_nll": float(result.twice_nll),
+        },
+        "ranking": [asdict(rank) for rank in outcome.tuned.ranking],
+        "schedule": {k: v.tolist() for k, v in outcome.tuned.result.schedule.items()},
+        "seconds": outcome.seconds,
+    }
+
+
+def history_csv(history: History) -> str:
+    """One row an epoch and member: losses, scores, hyperparameters, parent."""
+    measured = {
+        name: getattr(history, name)
+        for name in (
+            "loss",
+            "validation_loss",
+            "hard_loss",
+            "score",
+            "selection_score",
+            "train_score",
+        )
+    }
+    for number, name in enumerate(history.score_names):
+        assert history.scores is not None, "it has names"
+        measured[name] = history.scores[..., number]
+    from difftune.report.tables import as_text
+
+    names = sorted(history.hyperparameters)
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(
+        [
+            "epoch",
+            "round",
+            "member",
+            *map(as_text, measured),
+            "parent",
+            "restart",
+            *map(as_text, names),
+        ]
+    )
+    for row, (epoch, number) in enumerate(zip(history.epoch, history.round, strict=True)):
+        for member in range(history.score.shape[1]):
+            table.writerow(
+                [
+                    epoch,
+                    number,
+                    member,
+                    *(f"{values[row, member]:.7g}" for values in measured.values()),
+                    history.parents[number, member],
+                    int(history.restart[number, member]),
+                    *(f"{history.hyperparameters[name][number, member]:.7g}" for name in names),
+                ]
+            )
+    return text.getvalue()

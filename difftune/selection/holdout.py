@@ -1,0 +1,148 @@
+"""What sets of variables are worth on events that nobody has seen."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from difftune.errors import InputError
+from difftune.objectives import Batch, Significance, signal_probability
+from difftune.objectives.base import Function
+from difftune.selection.study import Study, Trainer
+from difftune.training import Columns, ModuleDef, Snapshot, columns
+from difftune.training.batches import as_batch
+from difftune.training.member import all_features, apart, masked
+
+# Trainings of their own: neither those that chose nor those that the choice was made between.
+_FRESH = "test events"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ScoreShapes:
+    """Scores of one network on its training events and on test events.
+
+    `dt.report.score_distributions(**vars(shapes))` draws them.
+
+    Attributes:
+        train_score: Signal probability of training events, `[train]`.
+        train_weight: Their physics weights.
+        train_signal: True for signal.
+        test_score: Of test events, `[test]`.
+        test_weight: Their physics weights.
+        test_signal: True for signal.
+    """
+
+    train_score: Float[np.ndarray, " train"]
+    train_weight: Float[np.ndarray, " train"]
+    train_signal: Bool[np.ndarray, " train"]
+    test_score: Float[np.ndarray, " test"]
+    test_weight: Float[np.ndarray, " test"]
+    test_signal: Bool[np.ndarray, " test"]
+
+
+def score_shapes(study: Study, kept: Bool[np.ndarray, "sets units"]) -> list[ScoreShapes]:
+    """Score distributions in training and test with each set of variables.
+
+    Of one network for each set, which is trained anew, with the seed and the fold that are the
+    first of `on_test_events`.
+
+    Args:
+        study: Events, network and training.
+        kept: Units that each set holds.
+
+    Raises:
+        InputError: When the study has no test folds.
+    """
+    test = _unseen(study)._replace(variations={})
+    study = replace(study, seeds=1)
+    networks = Trainer(study, len(kept))(np.asarray(kept, bool), stream=_FRESH)
+    train = study.columns
+    assert train.fold is not None
+    mine = np.asarray(train.fold) != 0
+    train = train._replace(variations={})
+    score = jax.jit(_probability, static_argnums=0)
+
+    def parts(best: Snapshot) -> Iterator[np.ndarray]:
+        for data, rows in ((train, mine), (test, slice(None))):
+            batch = as_batch(data, np.arange(len(data.weight)), 1.0)
+            probability = score(study.module_def, best, jax.tree.map(np.asarray, batch))
+            yield from (np.asarray(probability)[rows], np.asarray(data.weight)[rows])
+            yield (np.asarray(data.label) == 1)[rows]
+
+    folds = networks.score.shape[-1]
+    names = ScoreShapes.__dataclass_fields__
+    return [
+        ScoreShapes(
+            **dict(
+                zip(
+                    names,
+                    parts(jax.tree.map(lambda leaf, i=i: leaf[i], networks.best)),
+                    strict=True,
+                )
+            )
+        )
+        for i in range(0, len(kept) * folds, folds)
+    ]
+
+
+def _probability(module_def: ModuleDef, best: Snapshot, batch: Batch) -> Array:
+    own = masked(batch, best.inputs)
+    logits = module_def.evaluate(best.weights, best.hyperparameters, own.features)
+    return signal_probability(logits, own)
+
+
+def _unseen(study: Study) -> Columns:
+    """The test events.
+
+    Raises:
+        InputError: When there are none.
+    """
+    if not study.test_folds:
+        raise InputError("Study(test_folds=()): there are no test events to judge by.")
+    events = study.events.in_folds(tuple(study.test_folds)).simulated
+    return columns(events, study.events.yields(), study.transform, negative=study.negative_weights)
+
+
+def on_test_events(
+    study: Study,
+    kept: Bool[np.ndarray, "sets units"],
+    *,
+    metric: Function | None = None,
+    seeds: int | None = None,
+) -> Float[np.ndarray, "sets seeds folds"]:
+    """Scores of sets of variables on the test folds, for the result.
+
+    The networks are trained anew, with seeds that were used for nothing else, for each seed and
+    each fold to be left out; those of equal seed and fold may be compared in pairs.
+
+    Args:
+        study: Events, network and training.
+        kept: Units that each set holds.
+        metric: The score; larger is better. Stat-only significance by default.
+        seeds: How many; those of the study by default.
+
+    Raises:
+        InputError: When the study has no test folds.
+    """
+    data = _unseen(study)
+    study = replace(study, seeds=seeds or study.seeds)
+    networks = Trainer(study, len(kept))(np.asarray(kept, bool), stream=_FRESH)
+    judge = metric or Significance()
+    if not getattr(judge, "varied", False):
+        data = data._replace(variations={})
+    batch = jax.tree.map(np.asarray, as_batch(data, np.arange(len(data.weight)), 1.0))
+
+    @jax.jit
+    def score(best, batch):
+        own = masked(batch, best.inputs)
+        logits = study.module_def.evaluate(best.weights, best.hyperparameters, all_features(own))
+        return judge(*apart(logits, own), best.hyperparameters, best.objective)
+
+    found = [
+        score(jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf)[i], networks.best), batch)
+        for i in range(networks.score.size)
+    ]
+    return np.asarray(found).reshape(networks.score.shape)

@@ -1,0 +1,253 @@
+"""The whole chain on a small part of the single-top sample, through the command line."""
+
+import html.parser
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pyhf
+import pytest
+import uproot
+
+from difftune.job import build, load
+from difftune.training import Ensemble, TrainedNetwork
+from tests.job.small import write_small
+
+# The tests' own process must not fix the number of devices of the runs.
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "PYTHONPATH")}
+ENVIRONMENT["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
+COMMAND = [sys.executable, "-c", "from difftune.cli import main; main()"]
+
+
+def difftune(*arguments, **options):
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT,
+        cwd=Path(__file__).parents[2],
+        **options,
+    )
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory) -> Path:
+    return write_small(tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture(scope="module")
+def finished(config):
+    folder = config.parent / "finished"
+    result = difftune("run", config, "--output", folder, timeout=500)
+    assert result.returncode == 0, result.stderr
+    return folder, result
+
+
+def test_run_directory_is_complete(finished):
+    folder, result = finished
+    for name in (
+        "config.json",
+        "environment.json",
+        "log.txt",
+        "progress.jsonl",
+        "history.csv",
+        "network/network.npz",
+        "network/network.json",
+        "templates/templates.root",
+        "templates/templates.json",
+        "workspace.json",
+        "results.json",
+        "report.html",
+        "tables/yields.tex",
+    ):
+        assert (folder / name).stat().st_size > 0, name
+    for name in ("signal_region", "score", "roc", "history", "correlations", "pulls"):
+        for kind in ("pdf", "png", "json"):
+            assert (folder / "plots" / f"{name}.{kind}").stat().st_size > 0, name
+    assert "cross-entropy, default settings" in result.stdout
+    assert "search: round 3/3" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_three_processes_of_mpirun_give_what_one_gives(finished, config):
+    """More than there are default networks, each on a core; mpirun itself is not needed for it."""
+    folder, here = config.parent / "three", sorted(os.sched_getaffinity(0))
+    started = []
+    for rank in range(3):
+        told = {
+            "OMPI_MCA_orte_hnp_uri": f"{os.getpid() * 4096}.0;tcp://127.0.0.1:1",
+            "OMPI_COMM_WORLD_SIZE": "3",
+            "OMPI_COMM_WORLD_RANK": str(rank),
+            "OMPI_COMM_WORLD_LOCAL_RANK": str(rank),
+        }
+        command = ["taskset", "-c", str(here[rank % len(here)]), *COMMAND]
+        process = subprocess.Popen(
+            [*command, "run", config, "--output", folder],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=ENVIRONMENT | told,
+            cwd=Path(__file__).parents[2],
+        )
+        started.append(process)
+    said = [process.communicate(timeout=500)[0] for process in started]
+    assert [process.returncode for process in started] == [0, 0, 0], said
+    assert "wrote" in said[0]
+    assert "wrote" not in said[1] + said[2]
+    # The tests' programs are not optimised, and round differently on one device and on two.
+    one, three = (TrainedNetwork.load(each / "network") for each in (finished[0], folder))
+    for a, b in zip(jax.tree.leaves(one.weights), jax.tree.leaves(three.weights), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+    one, three = (
+        json.loads((each / "results.json").read_text())["significance"]["default"]["stat_only"]
+        for each in (finished[0], folder)
+    )
+    assert one == pytest.approx(three, rel=0.02)
+
+
+def test_history_has_every_member_and_epoch(finished):
+    folder, _ = finished
+    table = np.genfromtxt(folder / "history.csv", delimiter=",", names=True)
+    assert len(table) == 4 * 3
+    assert set(table["member"]) == {0, 1, 2, 3}
+    assert np.all(table["learning_rate"] >= 1e-3 * (1 - 1e-6))
+
+
+@pytest.fixture(scope="module")
+def averaged(config):
+    """One trial, trained on all folds that are not for the test."""
+    folder = config.parent / "averaged"
+    wanted = ("population=1", "rounds=1", "cross_validation=true", "ensemble=true")
+    options = [part for each in wanted for part in ("--set", f"search.{each}")]
+    result = difftune("run", config, "--output", folder, *options, timeout=500)
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+def _check_templates(folder: Path, network, config: Path) -> None:
+    events = build.events(load(config))
+    test = events.in_folds([4])
+    with uproot.open(folder / "templates" / "templates.root") as file:
+        for index, name in enumerate(("tchannel", "ttbar", "wjets")):
+            stored = file[f"signal_region/{name}/nominal"]
+            mine = np.asarray(test.process) == index
+            full = np.asarray(events.weight, np.float64)[np.asarray(events.process) == index].sum()
+            weight = np.asarray(test.weight, np.float64)[mine]
+            weight *= full / weight.sum()
+            score = network.score(test)[mine]
+            sumw, _ = np.histogram(score, stored.axis().edges(), weights=weight)
+            sumw2, _ = np.histogram(score, stored.axis().edges(), weights=weight**2)
+            np.testing.assert_allclose(stored.values(), sumw, rtol=1e-5)
+            np.testing.assert_allclose(stored.variances(), sumw2, rtol=1e-5)
+
+
+def test_templates_are_hard_histograms_of_the_test_fold(finished, config):
+    folder, _ = finished
+    _check_templates(folder, TrainedNetwork.load(folder / "network"), config)
+
+
+def test_an_ensemble_makes_the_templates_together(averaged, config):
+    network = Ensemble.load(averaged / "network")
+    assert len(network.networks) == 4
+    _check_templates(averaged, network, config)
+    assert "the mean of 4 trainings of the trial" in (averaged / "report.html").read_text()
+
+
+def test_pyhf_command_line_gives_the_reported_cls(finished):
+    folder, _ = finished
+    reported = json.loads((folder / "results.json").read_text())["cls"]
+    command = [str(Path(sys.executable).with_name("pyhf")), "cls", "--optimizer", "minuit"]
+    # At its default tolerance Minuit is off by some permille in the tails.
+    command += ["--optconf", "tolerance=0.01"]
+    out = subprocess.run(
+        [*command, str(folder / "workspace.json")], capture_output=True, text=True, check=True
+    )
+    found = json.loads(out.stdout)
+    np.testing.assert_allclose(found["CLs_exp"], reported["expected"], rtol=2e-3, atol=1e-12)
+    np.testing.assert_allclose(found["CLs_obs"], reported["observed"], rtol=2e-3)
+    workspace = pyhf.Workspace(json.loads((folder / "workspace.json").read_text()))
+    kinds = {kind for _, kind in workspace.model().config.modifiers}
+    assert kinds == {"normfactor", "normsys", "histosys", "staterror", "lumi"}
+
+
+class _Links(html.parser.HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.links, self.images = [], 0
+
+    def handle_starttag(self, tag, attrs):
+        self.images += tag == "img"
+        self.links += [v for k, v in attrs if k in ("src", "href") and v]
+
+
+def test_report_is_self_contained(finished):
+    folder, _ = finished
+    page = _Links()
+    page.feed((folder / "report.html").read_text())
+    assert page.images >= 8
+    assert all(link.startswith(("data:image/png;base64,", "#")) for link in page.links)
+
+
+def _numbers(folder: Path) -> dict:
+    results = json.loads((folder / "results.json").read_text())
+    results.pop("seconds")
+    return results
+
+
+def test_same_seed_same_numbers_and_kill_and_resume(finished, config):
+    """One more run, killed as soon as the first checkpoint is there, then resumed."""
+    folder = config.parent / "killed"
+    process = subprocess.Popen(
+        [*COMMAND, "run", str(config), "--output", str(folder)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=ENVIRONMENT,
+        cwd=Path(__file__).parents[2],
+    )
+    progress, deadline = folder / "progress.jsonl", time.monotonic() + 300
+    while not (progress.exists() and progress.stat().st_size) and time.monotonic() < deadline:
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (folder / "results.json").exists()
+
+    refused = difftune("run", config, "--output", folder, timeout=120)
+    assert refused.returncode == 2
+    assert "--resume" in refused.stderr
+
+    changed = difftune(
+        "run", config, "--output", folder, "--resume", "--set", "general.seed=2", timeout=120
+    )
+    assert changed.returncode == 2
+    assert "general.seed" in changed.stderr
+
+    resumed = difftune("run", config, "--output", folder, "--resume", timeout=500)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resumed after round" in resumed.stderr
+    assert _numbers(folder) == _numbers(finished[0])
+    assert (folder / "history.csv").read_text() == (finished[0] / "history.csv").read_text()
+
+
+def test_check_reads_everything_and_trains_nothing(config):
+    result = difftune("check", config, timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert "tchannel" in result.stdout
+    assert "variations: btag, jes" in result.stdout
+
+
+def test_progress_and_results_are_strict_json(finished):
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    folder, _ = finished
+    lines = (folder / "progress.jsonl").read_text().splitlines()
+    rows = [json.loads(line, parse_constant=refuse) for line in lines]
+    assert [r["round"] for r in rows if r["stage"] == "search"] == [1, 2, 3]
+    json.loads((folder / "results.json").read_text(), parse_constant=refuse)
