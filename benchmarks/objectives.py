@@ -25,6 +25,7 @@ from difftune.objectives import (
 )
 from difftune.training import Columns, Epochs, ModuleDef, ScoreGap, adam, training_weights
 from difftune.training.hyperparameters import complete
+from difftune.training.member import MemberTrainer
 from difftune.training.state import (
     EpochClock,
     MemberInputs,
