@@ -26,7 +26,7 @@ from benchmarks.table import Row
 def task(count: int):
     """What is trained, and its two scores."""
     import difftune as dt
-    from difftune.objectives import FitModel, FitScore, PoiUncertainty, Robustness, Significance
+    from difftune.objectives import FitModel, MetricOf, PoiUncertainty, Robustness, Significance
 
     trained = FitModel(bins=8, bandwidth=(0.1, 0.02), mc_statistics=False)
     judged = FitModel(bins=10, bandwidth=(1e-3, 1e-3), mc_statistics=False)
@@ -39,7 +39,9 @@ def task(count: int):
         metric=dt.objectives.MultiObjective(
             {
                 "significance": Significance(bins=10),
-                "robustness": FitScore(objective=Robustness(model=judged, parameters=("scale",))),
+                "robustness": MetricOf(
+                    objective=Robustness(model=judged, parameters=("scale",)), power=1.0
+                ),
             }
         ),
     )

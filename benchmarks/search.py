@@ -293,15 +293,13 @@ def _judge(tuned, events):
     import jax
     import jax.numpy as jnp
 
+    from difftune.objectives import as_metric
     from difftune.training import columns
     from difftune.training.batches import as_batch
 
     prepared = columns(events, tuned.split.full_yields, tuned.task.transform)
     batch = jax.tree.map(jnp.asarray, as_batch(prepared, np.arange(len(prepared.weight)), 1.0))
-    metric = tuned.task.metric
-    if bind := getattr(metric, "bound_to", None):
-        metric = bind(events.processes)
-    return metric, batch
+    return as_metric(tuned.task.metric).bound_to(events.processes), batch
 
 
 def compare(problem: Problem) -> list[Row]:

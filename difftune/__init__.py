@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     )
     from difftune.errors import DifftuneError, InputError
     from difftune.models import Hyperparameter
-    from difftune.objectives import Batch, Objective
+    from difftune.objectives import Batch, Metric, Objective
     from difftune.search import (
         Space,
         category,
@@ -76,6 +76,7 @@ _NAMES = {
     "read": "data",
     "Hyperparameter": "models",
     "Batch": "objectives",
+    "Metric": "objectives",
     "Objective": "objectives",
     "Space": "search",
     "category": "search",

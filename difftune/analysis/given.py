@@ -12,7 +12,7 @@ from difftune.data.requested import as_events
 from difftune.errors import InputError
 from difftune.histfactory import FreeNormalisation, Luminosity, NormalisationUncertainty
 from difftune.models.given import as_model
-from difftune.objectives.named import as_loss, as_metric
+from difftune.objectives.named import metric_from, objective_from
 from difftune.search import Space
 from difftune.search.named import as_strategy
 from difftune.seeds import checked
@@ -119,8 +119,8 @@ TASK: dict[str, Any] = {
     **training.FORMS,
     "split": as_split,
     "model": as_model,
-    "objective": as_loss,
-    "metric": as_metric,
+    "objective": objective_from,
+    "metric": metric_from,
     "fixed": training.as_hyperparameters,
     "chunk": training.as_count("chunk"),
     "selection_rule": training.as_selection_rule,

@@ -18,7 +18,7 @@ from difftune.arguments import takes
 from difftune.data import Events, FeatureTransform
 from difftune.errors import InputError
 from difftune.models import MLP, Model
-from difftune.objectives import CrossEntropy, Objective, Significance, as_objective
+from difftune.objectives import CrossEntropy, Objective, Significance, as_metric, as_objective
 from difftune.objectives.base import logits_of
 from difftune.search import (
     PBT,
@@ -155,9 +155,8 @@ class Task:
         sizes = self.batch_sizes(space)
         outputs = logits_of(self.objective.outputs, len(self.split.events.processes))
         full, processes = self.split.full_yields, self.split.events.processes
-        bind = getattr(self.metric, "bound_to", None)
-        metric = self.metric if bind is None else bind(processes)
-        varied = self.objective.varied or getattr(metric, "varied", False)
+        metric = as_metric(self.metric).bound_to(processes)
+        varied = self.objective.varied or metric.varied
 
         def prepared(events: Events, *, fold: bool = False):
             negative = self.negative_weights

@@ -25,7 +25,8 @@ from difftune.job.trained_sections import Range
 from difftune.models import MLP, Model
 from difftune.objectives import (
     FitModel,
-    FitScore,
+    Metric,
+    MetricOf,
     MultiObjective,
     Objective,
     Robustness,
@@ -216,7 +217,7 @@ def objective(config: Config) -> Objective:
     return total
 
 
-def metric(config: Config) -> Any:
+def metric(config: Config) -> Metric:
     """The validation score, or several."""
     section = config.training
     names: list[str] = [section.score] if isinstance(section.score, str) else [*section.score]
@@ -234,14 +235,14 @@ def metric(config: Config) -> Any:
     return MultiObjective(scores) if len(scores) > 1 else scores[names[0]]
 
 
-def _score(name: str, config: Config) -> Any:
+def _score(name: str, config: Config) -> Metric:
     section = config.training
     if name in FIT_SCORES:
         kind, power = FIT_SCORES[name]
         more = {key: value for key, value in nuisances(config).items() if key != "poi"}
         filled = FitModel(bins=max(section.score_bins, 2), bandwidth=(NARROW, NARROW), **more)
         own = {"parameters": section.robust_against} if kind is Robustness else {}
-        return FitScore(objective=kind(model=filled, **own), power=power)
+        return MetricOf(objective=kind(model=filled, **own), power=power)
     cls = METRICS[name]
     given = {"bins": section.score_bins, "min_signal_efficiency": section.min_signal_efficiency}
     known = inspect.signature(cls).parameters

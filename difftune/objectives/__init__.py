@@ -6,12 +6,11 @@ plain name and the loss ends in `Loss`: `AUC` and `AUCLoss`, `Separation` and `S
 
 from difftune.objectives.adversarial import Adversarial
 from difftune.objectives.asimov import AsimovLLR
-from difftune.objectives.base import Objective, Scaled, Sum, as_objective
+from difftune.objectives.base import Metric, Objective, Scaled, Sum, as_objective
 from difftune.objectives.batch import Batch, Variation, Varied, signal_probability
 from difftune.objectives.counting import AMSLoss, SOverRootB
 from difftune.objectives.cross_entropy import CategoricalCrossEntropy, CrossEntropy
 from difftune.objectives.distance_correlation import DistanceCorrelation
-from difftune.objectives.fit_metrics import FitScore
 from difftune.objectives.fit_model import FitModel
 from difftune.objectives.focal import Focal
 from difftune.objectives.histogram_variation import HistogramVariation
@@ -22,6 +21,7 @@ from difftune.objectives.nuisance_correlation import NuisanceCorrelation
 from difftune.objectives.ranking import AUC, CutAMS, CutSignificance
 from difftune.objectives.regions import Regions
 from difftune.objectives.roc_auc import AUCLoss
+from difftune.objectives.scores import MetricOf, MultiObjective, as_metric, geometric_mean
 from difftune.objectives.separation import SeparationLoss
 from difftune.objectives.through_fit import (
     DiscoverySignificance,
@@ -32,7 +32,6 @@ from difftune.objectives.through_fit import (
     Robustness,
     ThroughFit,
 )
-from difftune.objectives.tradeoff import MultiObjective, geometric_mean
 
 __all__ = [
     "AUC",
@@ -51,10 +50,11 @@ __all__ = [
     "ExpectedLimit",
     "FisherInformation",
     "FitModel",
-    "FitScore",
     "Focal",
     "HistogramVariation",
     "MeanSquaredError",
+    "Metric",
+    "MetricOf",
     "MultiObjective",
     "NeosLoss",
     "NuisanceCorrelation",
@@ -71,6 +71,7 @@ __all__ = [
     "ThroughFit",
     "Variation",
     "Varied",
+    "as_metric",
     "as_objective",
     "geometric_mean",
     "loss_from_model",

@@ -1,9 +1,9 @@
-"""The form of an objective, and how objectives compose."""
+"""The form of an objective and that of a metric, and how objectives compose."""
 
 import abc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -29,15 +29,23 @@ class Objective(abc.ABC):
     ask for a multi-class network.
     """
 
-    outputs: ClassVar[Outputs] = "binary"
-    """What the network gives: one logit an event, one for each process, or so many."""
+    @property
+    def outputs(self) -> Outputs:
+        """What the network gives: one logit an event, one for each process, or so many."""
+        return "binary"
 
-    varied: ClassVar[bool] = False
-    """Whether it wants the systematic variations of the events."""
+    @property
+    def varied(self) -> bool:
+        """Whether it wants the systematic variations of the events."""
+        return False
 
-    mean_over_events: ClassVar[bool] = False
-    """Whether the loss of a batch is the mean of the losses of its equal parts, so that the
-    training may look at them one after the other; variations are not for such a loss."""
+    @property
+    def mean_over_events(self) -> bool:
+        """Whether the loss of a batch is the mean of the losses of its equal parts.
+
+        The training may then look at them one after the other; variations are not for such a loss.
+        """
+        return False
 
     @abc.abstractmethod
     def __call__(
@@ -121,6 +129,51 @@ class Objective(abc.ABC):
     __rmul__ = __mul__
 
 
+class Metric(abc.ABC):
+    """A score that networks are compared by, of the form of an objective; larger is better.
+
+    It needs no gradient by the scores; one by the weights of the events gives its statistical
+    error. A plain function with the signature of `__call__` is a metric too. Inherit to see
+    systematic variations or the processes of the events, or to give several scores.
+    """
+
+    @property
+    def varied(self) -> bool:
+        """Whether it wants the systematic variations of the events."""
+        return False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the scores are called, where there are several; empty for a single one."""
+        return ()
+
+    @abc.abstractmethod
+    def __call__(
+        self,
+        scores: Float[Array, " events"] | Float[Array, "events classes"],
+        batch: Batch,
+        hyperparameters: Mapping[str, Array],
+        parameters: PyTree,
+    ) -> Float[Array, "*scores"]:
+        """The score of one member, or all of `names`.
+
+        Args:
+            scores: Logits of the network.
+            batch: The events that they are of.
+            hyperparameters: This member's values.
+            parameters: Of the objective that the member minimises.
+        """
+
+    def bound_to(self, processes: Sequence[Process]) -> "Metric":
+        """The metric for events of these processes (by default itself).
+
+        Args:
+            processes: In the order of the batch's process index.
+        """
+        del processes
+        return self
+
+
 @dataclass(frozen=True)
 class UserObjective(Objective):
     """A user's own function as an objective.
@@ -178,7 +231,7 @@ class Scaled(Objective):
         return Scaled(self.objective.with_variations(variations), self.factor)
 
     def scale_updates(self, updates, hyperparameters):
-        """As of what is scaled."""
+        """The step of what is scaled."""
         return self.objective.scale_updates(updates, hyperparameters)
 
     def hard_limit(self):
@@ -186,17 +239,17 @@ class Scaled(Objective):
         return Scaled(self.objective.hard_limit(), self.factor)
 
     @property
-    def outputs(self) -> Outputs:  # type: ignore[override]
+    def outputs(self) -> Outputs:
         """What the network gives."""
         return self.objective.outputs
 
     @property
-    def mean_over_events(self) -> bool:  # type: ignore[override]
-        """As of what is scaled."""
+    def mean_over_events(self) -> bool:
+        """Whether what is scaled is such a mean."""
         return self.objective.mean_over_events
 
     @property
-    def varied(self) -> bool:  # type: ignore[override]
+    def varied(self) -> bool:
         """Whether what is scaled wants variations."""
         return self.objective.varied
 
@@ -252,17 +305,17 @@ class Sum(Objective):
         return Sum(tuple(term.hard_limit() for term in self.terms))
 
     @property
-    def outputs(self) -> Outputs:  # type: ignore[override]
+    def outputs(self) -> Outputs:
         """What the network gives."""
         return self.terms[0].outputs
 
     @property
-    def mean_over_events(self) -> bool:  # type: ignore[override]
+    def mean_over_events(self) -> bool:
         """Whether all terms are."""
         return all(term.mean_over_events for term in self.terms)
 
     @property
-    def varied(self) -> bool:  # type: ignore[override]
+    def varied(self) -> bool:
         """Whether a term wants variations."""
         return any(term.varied for term in self.terms)
 
@@ -283,13 +336,16 @@ def as_objective(objective: Any) -> Objective:
     """The objective itself, that of a class without brackets, or a user's function made one.
 
     Raises:
-        InputError: When it cannot be called with four arguments.
+        InputError: For a metric, and for what cannot be called with four arguments.
     """
-    if isinstance(objective, Objective):
-        return objective
     objective = made(objective, "objective")
     if isinstance(objective, Objective):
         return objective
+    if isinstance(objective, Metric):
+        raise InputError(
+            f"objective={type(objective).__name__}(...) is a score, of which larger is better, and "
+            "a loss is minimised: take a loss such as AsimovLLR, and give this as metric=."
+        )
     if not callable(objective):
         raise InputError(
             f"objective={said(objective)} cannot be called; give an objective of "

@@ -12,6 +12,7 @@ from difftune.arguments import takes
 from difftune.errors import InputError
 from difftune.histograms import yields
 from difftune.inference.asimov import asimov_significance
+from difftune.objectives.base import Metric
 from difftune.objectives.batch import signal_probability
 from difftune.objectives.separation import separation_power
 
@@ -34,7 +35,7 @@ def quantile_edges(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Bins:
+class _Bins(Metric):
     """Bins of equal shares of the class-balanced sample.
 
     Args:

@@ -1,17 +1,15 @@
 """Losses and scores by name, and what users write for one, as what is plainly meant."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from difftune.arguments import called_with, made, said
 from difftune.errors import InputError, nearest
 from difftune.objectives.adversarial import Adversarial
 from difftune.objectives.asimov import AsimovLLR
-from difftune.objectives.base import ARGUMENTS, FORM, Objective, as_objective
+from difftune.objectives.base import Metric, Objective, as_objective
 from difftune.objectives.counting import AMSLoss, SOverRootB
 from difftune.objectives.cross_entropy import CategoricalCrossEntropy, CrossEntropy
 from difftune.objectives.distance_correlation import DistanceCorrelation
-from difftune.objectives.fit_metrics import FitScore
 from difftune.objectives.focal import Focal
 from difftune.objectives.histogram_variation import HistogramVariation
 from difftune.objectives.mean_squared_error import MeanSquaredError
@@ -19,6 +17,7 @@ from difftune.objectives.metrics import Separation, Significance
 from difftune.objectives.nuisance_correlation import NuisanceCorrelation
 from difftune.objectives.ranking import AUC, CutAMS, CutSignificance
 from difftune.objectives.roc_auc import AUCLoss
+from difftune.objectives.scores import MultiObjective, as_metric
 from difftune.objectives.separation import SeparationLoss
 from difftune.objectives.through_fit import (
     DiscoverySignificance,
@@ -28,7 +27,6 @@ from difftune.objectives.through_fit import (
     Robustness,
     ThroughFit,
 )
-from difftune.objectives.tradeoff import MultiObjective
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "cross_entropy": CrossEntropy,
@@ -51,7 +49,7 @@ THROUGH_FIT: dict[str, type[ThroughFit]] = {
     "discovery_significance": DiscoverySignificance,
     "expected_limit": ExpectedLimit,
 }
-METRICS: dict[str, Callable[..., Any]] = {
+METRICS: dict[str, type[Metric]] = {
     "significance": Significance,
     "separation": Separation,
     "roc_area": AUC,
@@ -64,11 +62,9 @@ FIT_SCORES: dict[str, tuple[type[ThroughFit], float]] = {
     "limit_strength": (ExpectedLimit, 1.0),
     "robustness": (Robustness, 1.0),
 }
-SCORES: tuple[Any, ...] = (*METRICS.values(), FitScore, MultiObjective)
-LOSSES: tuple[Any, ...] = (*OBJECTIVES.values(), *THROUGH_FIT.values())
 
 
-def as_loss(given: Any) -> Objective:
+def objective_from(given: Any) -> Objective:
     """An objective: by name, of a class without brackets, or cross-entropy for None.
 
     Raises:
@@ -84,17 +80,11 @@ def as_loss(given: Any) -> Objective:
                 f"{', '.join(every)}, or give an objective of difftune.objectives."
             )
         given = every[given]
-    given = made(given, "objective")
-    if isinstance(given, SCORES):
-        raise InputError(
-            f"objective={type(given).__name__}(...) is a score, of which larger is better, and a "
-            "loss is minimised: take a loss such as AsimovLLR, and give this as metric=."
-        )
     return as_objective(given)
 
 
-def as_metric(given: Any) -> Any:
-    """A score by name or of a class without brackets; several make a `MultiObjective`.
+def metric_from(given: Any) -> Metric:
+    """A metric: by name, or as `as_metric` takes it; several make a `MultiObjective`.
 
     Raises:
         InputError: For a loss, and for what is no score.
@@ -104,7 +94,7 @@ def as_metric(given: Any) -> Any:
     if isinstance(given, list | tuple) and all(isinstance(name, str) for name in given):
         given = {name: name for name in given}
     if isinstance(given, Mapping):
-        return MultiObjective({str(name): as_metric(score) for name, score in given.items()})
+        return MultiObjective({str(name): metric_from(score) for name, score in given.items()})
     if isinstance(given, str):
         if given not in METRICS:
             raise InputError(
@@ -112,18 +102,4 @@ def as_metric(given: Any) -> Any:
                 f"{', '.join(METRICS)}, or give a score of difftune.objectives."
             )
         given = METRICS[given]
-    given = made(given, "metric")
-    if isinstance(given, LOSSES):
-        name = type(given).__name__
-        raise InputError(
-            f"metric={name}(...) is a loss, and of a score larger is better: write "
-            f"metric=-1.0 * {name}(...)."
-        )
-    if not callable(given):
-        raise InputError(
-            f"metric={said(given)} cannot be called; give a score such as "
-            f"difftune.objectives.Significance(), or a function {FORM}."
-        )
-    if not isinstance(given, (Objective, *SCORES)):
-        called_with(given, ARGUMENTS, "metric", FORM)
-    return given
+    return as_metric(given)

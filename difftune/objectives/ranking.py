@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float
 from difftune.arguments import takes
 from difftune.errors import InputError
 from difftune.inference.asimov import asimov_significance
+from difftune.objectives.base import Metric
 from difftune.objectives.batch import Batch
 from difftune.objectives.counting import squared_ams
 from difftune.objectives.discriminant import signal_logit
@@ -43,7 +44,7 @@ def passed(scores: Array, batch: Batch) -> Passed:
 
 @takes()
 @dataclass(frozen=True, kw_only=True)
-class AUC:
+class AUC(Metric):
     """Area under the ROC curve with physics weights; larger is better.
 
     Exact: the weighted fraction of (signal, background) pairs that the score orders rightly, ties
@@ -68,7 +69,7 @@ class AUC:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _CutScan:
+class _CutScan(Metric):
     """The best of all cuts on the score that keep enough signal.
 
     Args:

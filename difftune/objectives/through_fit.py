@@ -63,7 +63,7 @@ class ThroughFit(Objective):
         return self.model.init(key)
 
     @property
-    def outputs(self) -> Outputs:  # type: ignore[override]
+    def outputs(self) -> Outputs:
         """A score, or one logit a region."""
         return self.model.outputs
 
@@ -135,9 +135,9 @@ class FisherInformation(ThroughFit):
 class Robustness(ThroughFit):
     """Minus the logarithm of σ(μ) if some nuisance parameters were known, over σ(μ).
 
-    The ratio, which `FitScore` of this gives, is 1 where they do not matter, and falls to 0 where
-    they are all that matters. The square of what is missing to 1 is the square of their joint
-    impact over that of σ(μ).
+    The ratio, which `MetricOf` gives with `power=1.0`, is 1 where they do not matter, and falls to
+    0 where they are all that matters. The square of what is missing to 1 is the square of their
+    joint impact over that of σ(μ).
 
     Args:
         model: The statistical model.

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from difftune.errors import DifftuneError, InputError
+from difftune.objectives import as_metric
 from difftune.search import front
 from difftune.search.proposal import Proposal, Strategy
 from difftune.search.record import Record
@@ -132,7 +133,7 @@ def run_search(
             f"the strategy wants {strategy.population} members, the population has {members}: "
             "give both the same number."
         )
-    several = tuple(getattr(population.metric, "names", ()))
+    several = as_metric(population.metric).names
     constant = {name: np.full(members, float(value)) for name, value in (fixed or {}).items()}
     first = _settled(strategy.start(space, _stream(population, 0)), space)
     population.check(set(first.hyperparameters) | set(constant))

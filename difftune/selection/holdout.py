@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from difftune.errors import InputError
-from difftune.objectives import Batch, Significance, signal_probability
+from difftune.objectives import Batch, Metric, signal_probability
 from difftune.objectives.base import Function
+from difftune.objectives.named import metric_from
 from difftune.selection.study import Study, Trainer
 from difftune.training import Columns, ModuleDef, Snapshot, columns
 from difftune.training.batches import as_batch
@@ -110,7 +111,7 @@ def on_test_events(
     study: Study,
     kept: Bool[np.ndarray, "sets units"],
     *,
-    metric: Function | None = None,
+    metric: Metric | Function | None = None,
     seeds: int | None = None,
 ) -> Float[np.ndarray, "sets seeds folds"]:
     """Scores of sets of variables on the test folds, for the result.
@@ -130,8 +131,8 @@ def on_test_events(
     data = _unseen(study)
     study = replace(study, seeds=seeds or study.seeds)
     networks = Trainer(study, len(kept))(np.asarray(kept, bool), stream=_FRESH)
-    judge = metric or Significance()
-    if not getattr(judge, "varied", False):
+    judge = metric_from(metric)
+    if not judge.varied:
         data = data._replace(variations={})
     batch = jax.tree.map(np.asarray, as_batch(data, np.arange(len(data.weight)), 1.0))
 

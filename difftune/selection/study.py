@@ -17,9 +17,9 @@ from difftune.data.requested import as_events
 from difftune.errors import InputError
 from difftune.models import MLP, Model
 from difftune.models.given import as_model
-from difftune.objectives import CrossEntropy, Objective, as_objective
+from difftune.objectives import CrossEntropy, Metric, MetricOf, Objective, as_objective
 from difftune.objectives.base import Function, logits_of
-from difftune.objectives.named import as_loss, as_metric
+from difftune.objectives.named import metric_from, objective_from
 from difftune.seeds import checked, derived
 from difftune.selection.variables import DataIssues, Units
 from difftune.training import (
@@ -41,22 +41,6 @@ from difftune.training.optimizers import Optimizer
 from difftune.training.sample import NegativeWeights
 
 logger = logging.getLogger("difftune")
-
-
-@dataclass(frozen=True)
-class Minus:
-    """An objective as a score: larger is better."""
-
-    objective: Objective
-
-    @property
-    def varied(self) -> bool:
-        """Whether the objective wants variations."""
-        return self.objective.varied
-
-    def __call__(self, scores, batch, hyperparameters, parameters):
-        """Minus the loss."""
-        return -self.objective(scores, batch, hyperparameters, parameters)
 
 
 def as_events_of(given: Any) -> Events:
@@ -97,8 +81,8 @@ def as_groups(given: Any) -> dict[str, tuple[str, ...]]:
     **FORMS,
     events=as_events_of,
     model=as_model,
-    objective=as_loss,
-    metric=lambda given: None if given is None else as_metric(given),
+    objective=objective_from,
+    metric=lambda given: None if given is None else metric_from(given),
     hyperparameters=as_hyperparameters,
     test_folds=as_test_folds,
     groups=as_groups,
@@ -125,7 +109,7 @@ class Study:
         seeds: Trainings for each fold; the same start values and batches for all sets of variables.
         test_folds: Folds that are kept for the result.
         groups: Variables that are kept or left out together, by the name of the group.
-        overtraining: Condition for weights to be kept; none by default, since a constraint that
+        overtraining: AnyCondition for weights to be kept; none by default, since a constraint that
             some sets meet and others do not hides what the variables do.
         negative_weights: Treatment of negative weights in the training.
         optimizer: Makes the optimizer.
@@ -141,7 +125,7 @@ class Study:
     events: Events
     model: Model = field(default_factory=MLP)
     objective: Objective | Function = field(default_factory=CrossEntropy)
-    metric: Function | None = None
+    metric: Metric | Function | None = None
     hyperparameters: Mapping[str, float] = field(default_factory=dict)
     epochs: int = 20
     batch_size: int = 1024
@@ -248,7 +232,7 @@ class Study:
             replicas=replicas,
             batch_size=self.batch_size,
             patience=self.patience,
-            metric=self.metric or Minus(self.bound),
+            metric=self.metric or MetricOf(objective=self.bound),
             overtraining=self.overtraining,
             optimizer=self.optimizer,
             seed=self.seed,

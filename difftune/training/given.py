@@ -7,7 +7,7 @@ from typing import Any
 from difftune.arguments import called_with, is_number, made, mapping, number, said, whole
 from difftune.errors import InputError
 from difftune.training.optimizers import KINDS, adam, optimizer
-from difftune.training.overtraining import AllOf, Condition, ScoreGap
+from difftune.training.overtraining import as_condition
 from difftune.training.processes import Processes, SingleProcess
 from difftune.training.selection_rule import SelectionRule
 
@@ -33,31 +33,6 @@ def as_optimizer(given: Any) -> Any:
             f"{', '.join(KINDS)}."
         )
     called_with(given, ("hyperparameters",), "optimizer", example)
-    return given
-
-
-def as_condition(given: Any) -> Any:
-    """A condition on overtraining; a number is the limit of a `ScoreGap`, several hold together.
-
-    Raises:
-        InputError: For what is no condition.
-    """
-    if given is None:
-        return ScoreGap()
-    if is_number(given):
-        return ScoreGap(limit=float(given))
-    if isinstance(given, list | tuple) and given:
-        return AllOf([as_condition(one) for one in given])
-    given = made(given, "overtraining")
-    if isinstance(given, Condition):
-        return given
-    example = "a function (train_score, validation_score) -> bool"
-    if not callable(given):
-        raise InputError(
-            f"overtraining={said(given)} is no condition; give one such as ScoreGap(limit=0.1), or "
-            f"{example}."
-        )
-    called_with(given, ("train_score", "validation_score"), "overtraining", example)
     return given
 
 

@@ -10,16 +10,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from difftune.models.dropout import FIRST_ROW
-from difftune.objectives import Batch, Objective
-from difftune.objectives.base import Function
+from difftune.objectives import Batch, Metric, Objective, geometric_mean
 from difftune.objectives.batch import Column, changed, signal_probability
-from difftune.objectives.tradeoff import geometric_mean
 from difftune.training.batches import Part, batch_at
 from difftune.training.chunks import in_chunks, mean_over_tiles, tiles
 from difftune.training.jackknife import counted, infinitesimal_jackknife
 from difftune.training.module_def import ModuleDef, Weights
 from difftune.training.optimizers import Optimizer
-from difftune.training.overtraining import AnyCondition, Evidence, Scored, excess
+from difftune.training.overtraining import Condition, Evidence, Scored
 from difftune.training.replicas import bootstrap_count
 from difftune.training.schedules import rate_factor
 from difftune.training.selection_rule import AS_SCORED, SelectionRule
@@ -47,8 +45,8 @@ class MemberTrainer:
 
     module_def: ModuleDef
     objective: Objective
-    metric: Function
-    overtraining: AnyCondition
+    metric: Metric
+    overtraining: Condition
     optimizer: Optimizer
     patience: int
     sizes: Sequence[int]
@@ -66,7 +64,7 @@ class MemberTrainer:
 
     def _several(self, value: float) -> Array | None:
         """A value for each score, if the metric gives several."""
-        names = getattr(self.metric, "names", ())
+        names = self.metric.names
         return jnp.full(len(names), value, jnp.float32) if names else None
 
     def start(self, own: MemberInputs) -> Member:
@@ -168,7 +166,7 @@ class MemberTrainer:
 
         running = jnp.isfinite(score) & jnp.isfinite(validation_loss)
         status = jnp.where(running, RUNNING, SCORE_NOT_FINITE)
-        beyond = excess(self.overtraining, evidence)
+        beyond = self.overtraining.excess(evidence).astype(jnp.float32)
         eligible = running & (beyond <= 1.0)
         selection_score, trend = self.selection_rule.after(member.trend, score, error)
         better = eligible & (selection_score > member.best.selection_score)
@@ -394,14 +392,13 @@ class MemberTrainer:
             measured = self.metric(scores, batch, hyperparameters, member.objective)
             return geometric_mean(measured), measured
 
-        wanted = getattr(self.overtraining, "wants_errors", False)
-        if wanted or self.selection_rule.wants_errors:
+        if self.overtraining.wants_errors or self.selection_rule.wants_errors:
             value, measured, error = infinitesimal_jackknife(score, batch)
         else:
             (value, measured), error = score(batch), None
         several = measured if jnp.ndim(measured) else None
         scored = None
-        if getattr(self.overtraining, "sees_events", False):
+        if self.overtraining.sees_events:
             weight, label = jnp.asarray(batch.weight), jnp.asarray(batch.label)
             scored = Scored(signal_probability(scores, batch), weight, label)
         return loss, value, several, error, hard_loss, scored

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.scipy.special import gammaincc
 from jaxtyping import Array, Bool, Float, Int
 
-from difftune.arguments import takes
+from difftune.arguments import called_with, is_number, made, said, takes
 from difftune.errors import InputError
 
 
@@ -71,10 +71,15 @@ class OvertrainingCondition(Protocol):
 class Condition(abc.ABC):
     """A condition that sees all the evidence."""
 
-    sees_events: ClassVar[bool] = False
-    """Whether it wants the scored events, not only figures."""
-    wants_errors: ClassVar[bool] = False
-    """Whether it wants the statistical errors of the scores, which cost their gradients."""
+    @property
+    def sees_events(self) -> bool:
+        """Whether it wants the scored events, not only figures."""
+        return False
+
+    @property
+    def wants_errors(self) -> bool:
+        """Whether it wants the statistical errors of the scores, which cost their gradients."""
+        return False
 
     @abc.abstractmethod
     def excess(self, evidence: Evidence) -> Float[Array, ""]:
@@ -84,12 +89,16 @@ class Condition(abc.ABC):
 AnyCondition = Condition | OvertrainingCondition
 
 
-def excess(condition: AnyCondition, evidence: Evidence) -> Float[Array, ""]:
-    """The measure of any condition: that of a plain function is 0 or 2."""
-    if isinstance(condition, Condition):
-        return condition.excess(evidence).astype(jnp.float32)
-    fits = condition(evidence.train_score, evidence.validation_score)
-    return jnp.where(fits, 0.0, 2.0)
+@dataclass(frozen=True)
+class UserCondition(Condition):
+    """A user's own function of both scores as a condition, met or not."""
+
+    function: OvertrainingCondition
+
+    def excess(self, evidence):
+        """0 where it is met, else 2."""
+        fits = self.function(evidence.train_score, evidence.validation_score)
+        return jnp.where(fits, 0.0, 2.0)
 
 
 @takes()
@@ -125,7 +134,7 @@ class ScoreGap(Condition):
             )
 
     @property
-    def wants_errors(self) -> bool:  # type: ignore[override]
+    def wants_errors(self) -> bool:
         """Whether errors matter."""
         return self.sigmas > 0.0 and math.isfinite(self.limit)
 
@@ -284,7 +293,7 @@ class AllOf(Condition):
         InputError: Without any.
     """
 
-    conditions: Sequence[Any]
+    conditions: Sequence[AnyCondition]
 
     def __post_init__(self):
         object.__setattr__(self, "conditions", tuple(self.conditions))
@@ -292,18 +301,50 @@ class AllOf(Condition):
             raise InputError("AllOf(()): give at least one condition.")
 
     @property
-    def sees_events(self) -> bool:  # type: ignore[override]
-        """Whether one of them does."""
-        return any(getattr(each, "sees_events", False) for each in self.conditions)
+    def _each(self) -> list[Condition]:
+        return [as_condition(each) for each in self.conditions]
 
     @property
-    def wants_errors(self) -> bool:  # type: ignore[override]
+    def sees_events(self) -> bool:
         """Whether one of them does."""
-        return any(getattr(each, "wants_errors", False) for each in self.conditions)
+        return any(each.sees_events for each in self._each)
+
+    @property
+    def wants_errors(self) -> bool:
+        """Whether one of them does."""
+        return any(each.wants_errors for each in self._each)
 
     def excess(self, evidence):
         """The largest measure."""
-        return jnp.max(jnp.stack([excess(each, evidence) for each in self.conditions]))
+        each = [condition.excess(evidence) for condition in self._each]
+        return jnp.max(jnp.stack([value.astype(jnp.float32) for value in each]))
+
+
+def as_condition(given: Any) -> Condition:
+    """A condition on overtraining; a number is the limit of a `ScoreGap`, several hold together.
+
+    A plain function is made one.
+
+    Raises:
+        InputError: For what is no condition.
+    """
+    if given is None:
+        return ScoreGap()
+    if is_number(given):
+        return ScoreGap(limit=float(given))
+    if isinstance(given, list | tuple) and given:
+        return AllOf([as_condition(one) for one in given])
+    given = made(given, "overtraining")
+    if isinstance(given, Condition):
+        return given
+    example = "a function (train_score, validation_score) -> bool"
+    if not callable(given):
+        raise InputError(
+            f"overtraining={said(given)} is no condition; give one such as ScoreGap(limit=0.1), or "
+            f"{example}."
+        )
+    called_with(given, ("train_score", "validation_score"), "overtraining", example)
+    return UserCondition(given)
 
 
 def _positive(condition: Any, name: str, meaning: str) -> None:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from difftune.errors import InputError
 from difftune.forks import refuse_fork
-from difftune.objectives import Batch, Objective, Significance
+from difftune.objectives import Batch, Metric, Objective, Significance, as_metric
 from difftune.objectives.base import Function, logits_of
 from difftune.training.batches import Epochs, Part, as_batch, evaluation_samples, folds_of
 from difftune.training.devices import (
@@ -29,7 +29,7 @@ from difftune.training.member import MemberTrainer
 from difftune.training.memory import Program, ahead, device_memory
 from difftune.training.module_def import ModuleDef, Weights, fitting
 from difftune.training.optimizers import Optimizer, adam
-from difftune.training.overtraining import AnyCondition, ScoreGap
+from difftune.training.overtraining import AnyCondition, ScoreGap, as_condition
 from difftune.training.processes import Processes, SingleProcess
 from difftune.training.replicas import Replicas
 from difftune.training.sample import Columns, check_same_variations
@@ -94,7 +94,7 @@ class Population:
     replicas: Replicas = field(default_factory=Replicas)
     batch_size: int | Sequence[int] = 1024
     patience: int = 10
-    metric: Function = field(default_factory=Significance)
+    metric: Metric | Function = field(default_factory=Significance)
     overtraining: AnyCondition = field(default_factory=ScoreGap)
     selection_rule: SelectionRule = AS_SCORED
     optimizer: Optimizer = adam
@@ -166,7 +166,7 @@ class Population:
 
     @property
     def _varied(self) -> bool:
-        return self.objective.varied or getattr(self.metric, "varied", False)
+        return self.objective.varied or as_metric(self.metric).varied
 
     @cached_property
     def _memory(self) -> int | None:
@@ -182,8 +182,8 @@ class Population:
         return MemberTrainer(
             module_def=self.module_def,
             objective=self.objective.with_variations(sorted(self._judged.variations)),
-            metric=self.metric,
-            overtraining=self.overtraining,
+            metric=as_metric(self.metric),
+            overtraining=as_condition(self.overtraining),
             selection_rule=self.selection_rule,
             optimizer=self.optimizer,
             patience=self.patience,

@@ -8,8 +8,14 @@ from difftune.objectives import (
     AsimovLLR,
     CategoricalCrossEntropy,
     CrossEntropy,
+    HistogramVariation,
+    MetricOf,
+    MultiObjective,
     Objective,
+    Significance,
+    as_metric,
     as_objective,
+    geometric_mean,
 )
 from tests.objectives.samples import NONE, batch, logits
 
@@ -86,6 +92,42 @@ def test_a_users_function_is_an_objective():
     assert as_objective(CrossEntropy()) == CrossEntropy()
 
 
+def score(metric, **hyperparameters) -> float:
+    values = {name: jnp.float32(v) for name, v in hyperparameters.items()}
+    return float(as_metric(metric)(S, B, values, NONE))
+
+
+def test_a_users_function_is_a_metric():
+    metric = as_metric(brier)
+    assert score(metric) == pytest.approx(BRIER, rel=1e-5)
+    assert (metric.names, metric.varied) == ((), False)
+    assert metric.bound_to(()) is metric
+    assert as_metric(Significance) == Significance()
+
+
+def test_minus_a_loss_is_a_metric():
+    assert as_metric(-1.0 * CrossEntropy()) == MetricOf(objective=CrossEntropy())
+    assert score(-1.0 * CrossEntropy()) == -CE
+    assert score(-2.0 * CrossEntropy()) == pytest.approx(-2 * CE)
+    # It is the member's own loss; the natural scale of a logarithm is one yardstick for all.
+    smooth = value(CrossEntropy(), label_smoothing=0.3)
+    assert score(-1.0 * CrossEntropy(), label_smoothing=0.3) == -smooth
+    root = MetricOf(objective=CrossEntropy(), power=0.5)
+    assert score(root, label_smoothing=0.3) == pytest.approx(np.exp(-CE / 2))
+    assert as_metric(-1.0 * HistogramVariation()).varied
+
+
+def test_several_scores_have_a_geometric_mean():
+    both = MultiObjective({"one": brier, "two": -1.0 * AsimovLLR(form="linear")})
+    assert both.names == ("one", "two")
+    values = both(S, B, NONE, NONE)
+    expected = BRIER, np.exp(-LLR)
+    np.testing.assert_allclose(values, expected, rtol=1e-5)
+    mean = np.sqrt(expected[0] * expected[1])
+    assert float(geometric_mean(values)) == pytest.approx(mean, rel=1e-5)
+    assert MultiObjective({"one": brier, "two": -1.0 * HistogramVariation()}).varied
+
+
 def test_jit_and_vmap_change_nothing():
     objective = as_objective(brier) + CrossEntropy() * "weight"
 
@@ -105,6 +147,14 @@ def test_outputs_follow_the_terms():
 
 
 def test_errors():
+    with pytest.raises(InputError, match=r"is a loss.*metric=-1.0 \* CrossEntropy"):
+        as_metric(CrossEntropy())
+    with pytest.raises(InputError, match=r"is a loss.*metric=-1.0 \* Scaled"):
+        as_metric(0.5 * CrossEntropy())
+    with pytest.raises(InputError, match=r"objective=Significance.*larger is better"):
+        CrossEntropy() + Significance()
+    with pytest.raises(InputError, match="metric=3 cannot be called"):
+        as_metric(3)
     with pytest.raises(InputError, match=r"cannot be added.*binary.*processes"):
         CrossEntropy() + CategoricalCrossEntropy()
     with pytest.raises(InputError, match=r"returned an array \[60\].*mean or a sum"):

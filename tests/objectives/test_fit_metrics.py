@@ -7,7 +7,7 @@ from difftune.objectives import (
     DiscoverySignificance,
     ExpectedLimit,
     FitModel,
-    FitScore,
+    MetricOf,
     PoiUncertainty,
 )
 
@@ -36,9 +36,9 @@ def sample():
     return logits, batch, signal, background
 
 
-def value(objective, sample, **options):
+def value(objective, sample, *, power=1.0):
     logits, batch, *_ = sample
-    metric = FitScore(objective=objective(model=FitModel(**NARROW)), **options)
+    metric = MetricOf(objective=objective(model=FitModel(**NARROW)), power=power)
     # A bandwidth of the member must not change the yardstick.
     return float(metric(logits, batch, {"bandwidth": jnp.float32(100.0)}, {}))
 

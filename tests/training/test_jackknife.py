@@ -15,7 +15,7 @@ from difftune.objectives import (
     CutSignificance,
     DiscoverySignificance,
     FitModel,
-    FitScore,
+    MetricOf,
     Separation,
     Significance,
     Variation,
@@ -153,7 +153,7 @@ def test_a_score_from_the_fit_with_variations_against_a_bootstrap():
     # Without the statistics of the simulation, which see an event that counts twice as one of twice
     # the weight.
     model = FitModel(bins=5, bandwidth=(1e-3, 1e-3), mc_statistics=False)
-    metric = FitScore(objective=DiscoverySignificance(model=model), power=0.5)
+    metric = MetricOf(objective=DiscoverySignificance(model=model), power=0.5)
     agrees_with_a_bootstrap(metric, logit, batch)
 
 

@@ -10,7 +10,7 @@ import pytest
 from difftune.data import Events, FeatureTransform, Process
 from difftune.errors import InputError
 from difftune.histfactory import NormalisationUncertainty
-from difftune.objectives import FitModel, Objective, PoiUncertainty, Variation, Varied
+from difftune.objectives import FitModel, Metric, Objective, PoiUncertainty, Variation, Varied
 from difftune.training import Replicas, columns
 from difftune.training.batches import as_batch, stratified_order
 from difftune.training.replicas import bootstrap_count
@@ -47,6 +47,15 @@ class Seen(Objective):
             + 4 * jnp.sum(generator.down.weight * nominal)
             + 8 * jnp.sum(batch.weight * jax.nn.sigmoid(scale.up.scores))
         )
+
+
+class Judge(Metric):
+    """The same as a metric."""
+
+    varied: ClassVar[bool] = True
+
+    def __call__(self, scores, batch, hyperparameters, parameters):
+        return Seen()(scores, batch, hyperparameters, parameters)
 
 
 def by_hand(scores, shifted, data, rows=slice(None), factor=1.0):
@@ -137,7 +146,7 @@ def test_who_wants_none_trains_as_if_there_were_none():
 
 def test_a_metric_may_want_variations_that_the_loss_does_not():
     """Steps are as without variations; both scores are those of a count by hand."""
-    judged = toy.population(metric=Seen(), train=TRAIN, validation=VALIDATION)
+    judged = toy.population(metric=Judge(), train=TRAIN, validation=VALIDATION)
     state, found = judged.run(given(4), epochs=1)
     plain, expected = toy.shared().run(given(4), epochs=1)
     np.testing.assert_array_equal(found.loss, expected.loss)
@@ -173,7 +182,7 @@ def test_a_loss_may_want_variations_that_the_metric_does_not():
 
 def test_folds_serve_a_metric_that_alone_wants_variations():
     population = toy.population(
-        metric=Seen(),
+        metric=Judge(),
         train=TRAIN._replace(fold=np.arange(1024, dtype=np.int32) % 3),
         validation=None,
         members=3,
@@ -200,7 +209,8 @@ def another_form(data):
     ],
 )
 def test_both_samples_have_the_same_variations(wanted, train, validation, words):
-    options = {wanted: Seen(), "train": train, "validation": validation}
+    seen = {"objective": Seen, "metric": Judge}[wanted]
+    options = {wanted: seen(), "train": train, "validation": validation}
     with pytest.raises(InputError, match=words):
         toy.population(**options)
     # Who counts none does not mind.
