@@ -14,7 +14,6 @@ from difftune.training import (
     ScoreGap,
     ShapeChi2,
     ShapeKS,
-    overtraining,
 )
 
 
@@ -155,8 +154,8 @@ def test_all_conditions_must_be_met():
     assert gaps.excess(evidence(losses=(0.4, 0.5))) > 1.0
     # A function of two scores is one, too.
     strict = AllOf([lambda train, validation: train <= validation, LossGap(limit=0.1)])
-    assert overtraining.excess(strict, evidence(scores=(5.1, 5.0))) > 1.0
-    assert overtraining.excess(strict, evidence(scores=(4.9, 5.0))) <= 1.0
+    assert strict.excess(evidence(scores=(5.1, 5.0))) > 1.0
+    assert strict.excess(evidence(scores=(4.9, 5.0))) <= 1.0
 
 
 @pytest.mark.parametrize(
