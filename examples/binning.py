@@ -109,7 +109,7 @@ def all_edges(events, most, constraints):
         found["greedy merging"][len(edges) - 1] = edges
         edges = binning.transformation_d(cells, bins - 0.25 * bins, 0.25 * bins, constraints)
         found["transformation D"][len(edges) - 1] = edges
-        edges = dt.histograms.choose_edges(
+        edges = binning.choose_edges(
             events.score,
             events.weight,
             events.signal,

@@ -8,6 +8,7 @@ from typing import Any
 
 from difftune.analysis.split import Split, as_folds
 from difftune.arguments import said, several, whole
+from difftune.binning import as_binning
 from difftune.data.requested import as_events
 from difftune.errors import InputError
 from difftune.histfactory import FreeNormalisation, Luminosity, NormalisationUncertainty
@@ -143,6 +144,7 @@ TUNE: dict[str, Any] = {
 MEASURE: dict[str, Any] = {
     "network": as_network,
     "split": as_split,
+    "binning": as_binning,
     "bins": lambda given: whole(given, f"measure(bins={said(given)})", least=1),
     "normalisation": partial(
         _uncertainties,

@@ -9,8 +9,10 @@ from jaxtyping import Float
 
 from difftune.analysis.given import MEASURE, as_network, as_score, as_split
 from difftune.analysis.split import Split
-from difftune.arguments import takes
-from difftune.data import Events
+from difftune.arguments import said, takes
+from difftune.binning import EqualSignal, Scored, as_binning
+from difftune.data import Events, VariedWeights
+from difftune.errors import InputError
 from difftune.histfactory import (
     FreeNormalisation,
     Luminosity,
@@ -18,7 +20,7 @@ from difftune.histfactory import (
     NormalisationUncertainty,
     build_workspace,
 )
-from difftune.histograms import Histogram, Template, Templates, choose_edges, histogram, symmetrised
+from difftune.histograms import Histogram, Template, Templates, histogram, symmetrised
 from difftune.inference import asimov_significance, expected_significance
 from difftune.training import Ensemble, TrainedNetwork
 
@@ -65,17 +67,47 @@ class Measurement:
 
 @takes(network=as_network, split=as_split)
 def chosen_edges(
-    network: TrainedNetwork | Ensemble, split: Split, **options
+    network: TrainedNetwork | Ensemble, split: Split, *, binning: Any = None
 ) -> Float[np.ndarray, " edges"]:
     """Bin edges from training and validation events; the test events have no say.
 
     Args:
         network: Gives the scores.
         split: Gives the events.
-        **options: Of `difftune.histograms.choose_edges`.
+        binning: How they are chosen, as in `measure`.
     """
+    rule = as_binning(binning)
     events = split.part(*split.train_folds, *split.validation_folds)
-    return choose_edges(network.score(events), events.weight, events.label == 1, **options)
+    scores = network.score(events)
+    return rule(
+        scores,
+        events.weight,
+        events.label == 1,
+        variations=_varied(network, events, scores) if rule.varied else None,
+        trained=network.edges,
+    )
+
+
+def _varied(network: TrainedNetwork | Ensemble, events: Events, scores) -> dict[str, Scored]:
+    """All events under the upward side of each variation; what it does not touch is nominal.
+
+    The upward side alone, since a figure of merit takes each for a nuisance parameter of its own.
+    """
+    signal, found = np.asarray(events.label == 1), {}
+    nominal = Scored(scores, np.asarray(events.weight), signal)
+    for name, variation in events.variations.items():
+        if isinstance(variation, VariedWeights):
+            found[name] = Scored(scores, np.asarray(variation.up), signal)
+            continue
+        touched = [p.name in variation.processes for p in events.processes]
+        rest = ~np.array(touched)[events.process]
+        up = variation.up
+        found[name] = Scored(
+            np.concatenate([nominal.score[rest], network.score(up)]),
+            np.concatenate([nominal.weight[rest], up.weight]),
+            np.concatenate([signal[rest], up.label == 1]),
+        )
+    return found
 
 
 @takes(score=as_score, split=as_split)
@@ -166,9 +198,10 @@ def measure(
     split: Split,
     *,
     channel: str = "signal_region",
-    bins: int = 15,
-    min_background: float = 10.0,
-    max_mc_uncertainty: float = 0.15,
+    binning: Any = None,
+    bins: int | None = None,
+    min_background: float | None = None,
+    max_mc_uncertainty: float | None = None,
     poi: str = "mu",
     normalisation: Sequence[NormalisationUncertainty] = (),
     luminosity: Luminosity | None = None,
@@ -181,21 +214,36 @@ def measure(
         split: Gives the events: `Tuned.split`, or what `tune` returned. Events are split as `tune`
             does by default.
         channel: Name of the region.
-        bins: Largest number of bins.
+        binning: How the edges are chosen, on training and validation events: a rule such as
+            `difftune.binning.Exact(bins=12)` or its name, the edges themselves, or a function
+            `(scores, weight, signal) -> edges`. By default `difftune.binning.EqualSignal()`.
+        bins: Short form of `binning=EqualSignal(bins=...)`, as the next two.
         min_background: Least expected background in a bin.
         max_mc_uncertainty: Largest relative statistical uncertainty of a bin's background.
         poi: Name of the parameter of interest.
         normalisation: Uncertainties of yields, besides the variations of the events.
         luminosity: Uncertainty of the luminosity.
         free: Yields that the fit determines.
+
+    Raises:
+        InputError: For a binning and its short form at once, a network without the trained edges
+            that are asked for, or events that no edges can come from.
     """
-    edges = chosen_edges(
-        network,
-        split,
-        bins=bins,
-        min_background=min_background,
-        max_mc_uncertainty=max_mc_uncertainty,
-    )
+    short: dict[str, Any] = {
+        "bins": bins,
+        "min_background": min_background,
+        "max_mc_uncertainty": max_mc_uncertainty,
+    }
+    asked = {name: value for name, value in short.items() if value is not None}
+    if binning is not None and asked:
+        name, value = next(iter(asked.items()))
+        raise InputError(
+            f"measure(binning={said(binning)}, {name}={value}): {name} is that of the default "
+            f"binning; give it to yours, as in binning=Exact({name}={value})."
+        )
+    if binning is None:
+        binning = EqualSignal(**asked)
+    edges = chosen_edges(network, split, binning=binning)
     templates = fill_templates(network.score, split, edges, channel=channel)
     workspace = build_workspace(
         [templates], poi=poi, normalisation=normalisation, luminosity=luminosity, free=free

@@ -468,6 +468,7 @@ class Tuned:
             self.task.transform,
             feature_names=self.split.events.feature_names,
             signal_process=self.task.signal_process,
+            objective=self.task.objective,
         )
 
 

@@ -4,26 +4,46 @@ from difftune.binning.baselines import equidistant_edges, transformation_d
 from difftune.binning.brute import brute_force_edges
 from difftune.binning.cells import Cells
 from difftune.binning.constraints import Constraints
+from difftune.binning.edges import choose_edges, quantile_edges
 from difftune.binning.exact import exact_edges
 from difftune.binning.figures import Additive, Asimov, FigureOfMerit, Profiled
 from difftune.binning.gradient import gradient_edges
 from difftune.binning.greedy import greedy_edges
-from difftune.binning.learned import LearnedEdges
+from difftune.binning.learned import LearnedEdges, learned_in, trained_edges
 from difftune.binning.optimise import Binning, optimise_edges
+from difftune.binning.rules import (
+    RULES,
+    BinningRule,
+    EqualSignal,
+    Exact,
+    GivenEdges,
+    Gradient,
+    Learned,
+    UserBinning,
+    as_binning,
+)
 from difftune.binning.yields import Scored, Yields, binned
-from difftune.histograms import choose_edges
 
 __all__ = [
+    "RULES",
     "Additive",
     "Asimov",
     "Binning",
+    "BinningRule",
     "Cells",
     "Constraints",
+    "EqualSignal",
+    "Exact",
     "FigureOfMerit",
+    "GivenEdges",
+    "Gradient",
+    "Learned",
     "LearnedEdges",
     "Profiled",
     "Scored",
+    "UserBinning",
     "Yields",
+    "as_binning",
     "binned",
     "brute_force_edges",
     "choose_edges",
@@ -31,6 +51,9 @@ __all__ = [
     "exact_edges",
     "gradient_edges",
     "greedy_edges",
+    "learned_in",
     "optimise_edges",
+    "quantile_edges",
+    "trained_edges",
     "transformation_d",
 ]

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from difftune.binning.edges import separating_edges, with_ends
 from difftune.binning.yields import Scored, Yields, binned
 from difftune.errors import InputError
-from difftune.histograms.edges import separating_edges, with_ends
 
 # Differences of running sums are exact to rounding; what is below this part of all is empty.
 _NOISE = 1e-11

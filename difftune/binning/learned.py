@@ -1,12 +1,13 @@
 """Edges as trainable parameters: ordered and in range whatever the parameters are."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from difftune.arguments import takes
 from difftune.errors import InputError
@@ -97,3 +98,34 @@ class LearnedEdges:
         inner = self.low + (self.high - self.low) * jnp.cumsum(widths[:-1])
         ends = jnp.asarray([self.low, self.high], inner.dtype)
         return jnp.concatenate([ends[:1], inner, ends[1:]])
+
+
+def trained_edges(objective: Any, parameters: PyTree) -> tuple[float, ...] | None:
+    """The edges that an objective has trained; None unless it trains just one set of them.
+
+    Args:
+        objective: Has `LearnedEdges` somewhere among its fields.
+        parameters: Of the objective, trained.
+    """
+    shapes = list(learned_in(objective))
+    values = [each for each in jax.tree.leaves(parameters, is_leaf=_is_edges) if _is_edges(each)]
+    if len(shapes) != 1 or len(values) != 1:
+        return None
+    return tuple(np.asarray(shapes[0](values[0]), np.float64).tolist())
+
+
+def learned_in(objective: Any) -> Iterator[LearnedEdges]:
+    """All edges that an objective trains, wherever they are in it."""
+    if isinstance(objective, LearnedEdges):
+        yield objective
+    elif isinstance(objective, tuple | list):
+        for part in objective:
+            yield from learned_in(part)
+    elif is_dataclass(objective) and not isinstance(objective, type):
+        for field in fields(objective):
+            yield from learned_in(getattr(objective, field.name))
+
+
+def _is_edges(parameters: Any) -> bool:
+    """Whether these are what `LearnedEdges.init` makes."""
+    return isinstance(parameters, dict) and set(parameters) == {"log_widths"}

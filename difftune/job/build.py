@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from difftune.binning import LearnedEdges
+from difftune.binning import RULES, BinningRule, Learned, LearnedEdges, as_binning, learned_in
 from difftune.data import (
     Events,
     FeatureVariation,
@@ -337,6 +337,59 @@ def _repeated(strategy: Strategy, config: Config) -> Strategy:
     return Replicated(
         strategy=strategy, executions=executions, std_penalty=section.std_penalty, folds=folds
     )
+
+
+def binning(config: Config) -> BinningRule:
+    """How the bin edges are chosen.
+
+    Raises:
+        InputError: It is unknown, a key does not belong to it, or no edges will have been trained.
+    """
+    section = config.fit
+    given: Any = section.binning
+    what = f"fit.binning = {given!r}"
+    # The defaults are those of the classes; a file that was written back names them all.
+    options = {
+        name: value
+        for name in ("bins", "min_background", "max_mc_uncertainty")
+        if (value := getattr(section, name)) != type(section).model_fields[name].default
+    }
+    if isinstance(given, str):
+        if ":" in given:
+            given = import_object(given, "fit.binning")
+        elif given not in RULES:
+            raise InputError(
+                f"{what} is unknown.{nearest(given, RULES)} Choose one of {', '.join(RULES)}, or "
+                "give edges, or your own as file.py:name."
+            )
+        else:
+            given = RULES[given]
+    known = inspect.signature(given).parameters if inspect.isclass(given) else {}
+    for option in options:
+        if option not in known:
+            raise InputError(f"fit.{option} does not belong to {what}; leave it out.")
+    try:
+        rule = as_binning(given(**options) if inspect.isclass(given) else given)
+    except InputError as error:
+        raise InputError(f"{what}: {error}") from None
+    if isinstance(rule, Learned):
+        _check_learned(config)
+    return rule
+
+
+def _check_learned(config: Config) -> None:
+    """Refuses a training after which there is no one set of trained edges."""
+    count = len(list(learned_in(objective(config))))
+    if count != 1:
+        raise InputError(
+            f"fit.binning = 'learned': {count or 'no'} terms of the objective train edges, and one "
+            "must: give learned_edges = true to one of [[objective]] that has bins."
+        )
+    if config.search.ensemble:
+        raise InputError(
+            "fit.binning = 'learned': each network of an ensemble has edges of its own; take "
+            "search.ensemble = false, or another binning."
+        )
 
 
 def nuisances(config: Config) -> dict[str, Any]:

@@ -163,6 +163,8 @@ def _absolute(config: Config, folder: Path) -> Config:
             if key in systematic:
                 systematic[key] = files(systematic[key])
     raw["model"]["module"] = module(raw["model"]["module"])
+    if isinstance(raw["fit"]["binning"], str):
+        raw["fit"]["binning"] = module(raw["fit"]["binning"])
     for objective in raw["objective"]:
         objective["name"] = module(objective["name"])
     return Config.model_validate(raw)

@@ -197,6 +197,13 @@ class Fit(Section):
     """Name of the parameter of interest, the strength of all signal samples."""
     luminosity_uncertainty: Positive | None = None
     """Relative uncertainty of the luminosity, of all samples; none by default."""
+    binning: str | list[float] = "equal_signal"
+    """How bin edges are chosen, on training and validation events: `equal_signal`, `exact` (the
+    largest expected significance), `gradient` (the smallest uncertainty of the signal strength,
+    with the variations), `learned` (those that were trained with the network by a term with
+    `learned_edges`; the networks to compare with get `equal_signal`), or the edges themselves. Or a
+    function of one's own, as `file.py:name`, called with scores, weights and whether an event is
+    signal."""
     bins: Count = 15
     """Largest number of bins."""
     min_background: Annotated[float, Field(ge=0.0)] = 10.0

@@ -12,6 +12,7 @@ from difftune.analysis.measurement import Measurement, check_model, measure
 from difftune.analysis.progress import RoundLog
 from difftune.analysis.split import Split
 from difftune.analysis.tuning import Task, Tuned
+from difftune.binning import BinningRule, EqualSignal, Learned
 from difftune.data import Events
 from difftune.histfactory import Model
 from difftune.inference import fit, hypotest
@@ -95,15 +96,13 @@ def run(
         nuisances = build.nuisances(config)
         logger.info("measuring %d networks on the test events", seeds + config.comparison.searches)
 
-        def measured(network) -> Measurement:
+        binning = build.binning(config)
+        # Cross-entropy trains no edges.
+        plain = EqualSignal() if isinstance(binning, Learned) else binning
+
+        def measured(network, binning: BinningRule = binning) -> Measurement:
             return measure(
-                network,
-                tuned.split,
-                channel=config.fit.region,
-                bins=config.fit.bins,
-                min_background=config.fit.min_background,
-                max_mc_uncertainty=config.fit.max_mc_uncertainty,
-                **nuisances,
+                network, tuned.split, channel=config.fit.region, binning=binning, **nuisances
             )
 
         def chosen(search: Tuned) -> TrainedNetwork | Ensemble:
@@ -120,7 +119,7 @@ def run(
             default=default,
             measurement=measurement,
             repeated_measurements=tuple(measured(chosen(other)) for other in repeated),
-            default_measurements=tuple(measured(network) for network in default.networks),
+            default_measurements=tuple(measured(network, plain) for network in default.networks),
             fit=fit(model),
             cls=hypotest(1.0, model),
             seconds=time.monotonic() - began,
@@ -145,6 +144,7 @@ def _prepared(config: Config, processes: Processes) -> tuple[Events, Task]:
     model, objective = build.model(config), build.objective(config)
     space, strategy = build.space(config), build.strategy(config)
     nuisances = build.nuisances(config)
+    build.binning(config)
     events = build.events(config)
     task = Task(
         split=Split(

@@ -48,6 +48,11 @@ class Ensemble:
         """Columns that it wants, in this order."""
         return self.networks[0].feature_names
 
+    @property
+    def edges(self) -> tuple[float, ...] | None:
+        """Bin edges that were trained with it: only a single network can have some."""
+        return self.networks[0].edges if len(self.networks) == 1 else None
+
     def score(
         self, events: Events | Float[np.ndarray, "events variables"]
     ) -> Float[np.ndarray, " events"]:

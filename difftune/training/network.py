@@ -11,6 +11,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Float
 
+from difftune.binning import trained_edges
 from difftune.data import Events, FeatureTransform
 from difftune.errors import InputError
 from difftune.models import MLP, Model
@@ -42,6 +43,7 @@ class TrainedNetwork:
         transform: Of the features, learned on training events.
         feature_names: Columns that it wants, in this order.
         signal_process: 1 for each process that is signal, `[processes]`.
+        edges: Bin edges that its objective trained with it, if it did.
     """
 
     module_def: ModuleDef
@@ -50,6 +52,7 @@ class TrainedNetwork:
     transform: FeatureTransform
     feature_names: tuple[str, ...]
     signal_process: tuple[float, ...]
+    edges: tuple[float, ...] | None = None
 
     @classmethod
     def from_snapshot(
@@ -61,8 +64,18 @@ class TrainedNetwork:
         *,
         feature_names: tuple[str, ...],
         signal_process: tuple[float, ...],
+        objective: Any = None,
     ) -> "TrainedNetwork":
         """The best network of one member of a population.
+
+        Args:
+            snapshot: The best state of each member.
+            slot: Which member.
+            module_def: Structure of the network.
+            transform: Of the features.
+            feature_names: Of the events.
+            signal_process: 1 for each process that is signal.
+            objective: What it was trained with, which may have trained bin edges.
 
         Raises:
             InputError: When it was trained with some of its inputs left out.
@@ -80,6 +93,7 @@ class TrainedNetwork:
             transform=transform,
             feature_names=feature_names,
             signal_process=signal_process,
+            edges=trained_edges(objective, own.objective),
         )
 
     def score(
@@ -135,6 +149,8 @@ class TrainedNetwork:
             "hyperparameters": self.hyperparameters,
             "transform": self.transform.to_dict(),
         }
+        if self.edges is not None:
+            facts["edges"] = self.edges
         arrays = {name: np.asarray(leaf[...]) for name, leaf in _named(self.weights)}
         write_network(Path(folder), facts, arrays)
 
@@ -173,6 +189,7 @@ class TrainedNetwork:
             transform=transform,
             feature_names=tuple(facts["feature_names"]),
             signal_process=tuple(map(float, facts["signal_process"])),
+            edges=tuple(map(float, facts["edges"])) if facts.get("edges") else None,
         )
 
 

@@ -10,6 +10,7 @@ import math
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,6 +62,7 @@ class _Facts(BaseModel):
     signal_process: Annotated[list[Share], Field(min_length=1)]
     hyperparameters: dict[str, NotNaN]
     transform: _Transform
+    edges: Annotated[list[Number], Field(min_length=2)] | None = None
     digest: str | None = None
 
 
@@ -97,6 +99,12 @@ def read_facts(path: Path) -> dict[str, Any]:
         raise InputError(
             f"{path}: transform.indicators {str(indicators)[:60]} are not ascending numbers below "
             f"{len(names)}, that of the feature_names. Save the network again."
+        )
+    edges = content.get("edges") or []
+    if any(low >= high for low, high in pairwise(edges)):
+        raise InputError(
+            f"{path}: edges {str(edges)[:60]} do not increase. Save the network again, or take "
+            "another copy."
         )
     # In float32, as they are used.
     with np.errstate(over="ignore"):

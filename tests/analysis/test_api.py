@@ -84,6 +84,72 @@ def test_stat_only_significance_is_that_of_the_templates(tuned):
     np.testing.assert_allclose(result.stat_only, expected, rtol=1e-5)
 
 
+def test_measure_takes_any_way_of_choosing_edges(tuned):
+    """It sees training and validation events, with the yields of all, and nothing of the test."""
+    network, split = tuned.network, tuned.split
+    events = split.part("train", "validation")
+    columns = network.score(events), events.weight, events.label == 1
+
+    def edges(**options):
+        return dt.measure(network, split, **options).templates.edges
+
+    np.testing.assert_array_equal(edges(bins=4), dt.binning.choose_edges(*columns, bins=4))
+    np.testing.assert_array_equal(edges(), edges(binning="equal_signal"))
+    np.testing.assert_array_equal(edges(binning=[0, 0.25, 1]), [0, 0.25, 1])
+    seen = []
+
+    def own(scores, weight, signal):
+        seen.append((scores, weight, signal))
+        return [0, 0.5, 1]
+
+    np.testing.assert_array_equal(edges(binning=own), [0, 0.5, 1])
+    for given, expected in zip(seen[0], columns, strict=True):
+        np.testing.assert_array_equal(given, expected)
+
+
+def test_exact_bins_see_the_upward_side_of_each_variation(tuned):
+    network, split = tuned.network, tuned.split
+    events = split.part("train", "validation")
+    score, signal = network.score(events), events.label == 1
+    jes = events.varied("jes", "up")
+    # All processes have a varied tree.
+    assert set(np.unique(jes.process)) == {0, 1, 2}
+    varied = {
+        "btag": dt.binning.Scored(score, events.variations["btag"].up, signal),
+        "jes": dt.binning.Scored(network.score(jes), jes.weight, jes.label == 1),
+    }
+    expected = dt.binning.optimise_edges(
+        score, events.weight, signal, bins=4, variations=varied
+    ).edges
+    found = dt.measure(network, split, binning=dt.binning.Exact(bins=4)).templates.edges
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_learned_edges_come_with_the_network(events, tuned, tmp_path):
+    learned = dt.binning.LearnedEdges(bins=4)
+    objective = dt.objectives.CrossEntropy() + 0.1 * dt.objectives.AsimovLLR(bins=learned)
+    trained = dt.tune(
+        events,
+        model=dt.models.MLP(hidden=(4,)),
+        objective=objective,
+        search=dt.search.Random(population=1, rounds=1, epochs_per_round=2),
+        overtraining=dt.training.ScoreGap(limit=np.inf),
+        batch_size=128,
+    )
+    best = trained.result.best.objective[1]["edges"]
+    expected = learned({"log_widths": best["log_widths"][0]})
+    result = dt.measure(trained.network, trained.split, binning=dt.binning.Learned())
+    np.testing.assert_array_equal(result.templates.edges, expected)
+    assert not np.array_equal(expected, np.linspace(0, 1, 5))
+    trained.network.save(tmp_path / "network")
+    again = dt.TrainedNetwork.load(tmp_path / "network")
+    assert again.edges == trained.network.edges == tuple(expected.tolist())
+    assert dt.Ensemble([again]).edges == again.edges
+    for without in (tuned.network, dt.Ensemble([again, again])):
+        with pytest.raises(InputError, match="no edges were trained with this network"):
+            dt.measure(without, tuned.split, binning="learned")
+
+
 def test_schedule_is_trained_again_from_other_start_values(tuned):
     again = tuned.retrain(2)
     schedule = tuned.result.schedule["learning_rate"]

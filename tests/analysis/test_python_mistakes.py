@@ -157,6 +157,13 @@ CASES = {
     "dt.measure(network, split, bins='ten')": "'ten' is no whole number",
     "dt.measure(network, split, bins=0)": "at least 1",
     "dt.measure(network, split, min_background='10')": "'10' is no number",
+    "dt.measure(network, split, bins=3, binning='exact')": (
+        r"bins is that of the default binning; give it to yours, as in binning=Exact\(bins=3\)"
+    ),
+    "dt.measure(network, split, binning='exat')": "Did you mean 'exact'",
+    "dt.measure(network, split, binning=[1, 0])": "each larger than the one before",
+    "dt.measure(network, split, binning=lambda scores: [0, 1])": "is called with",
+    "dt.measure(network, split, binning='learned')": "no edges were trained with this network",
     "dt.measure(network, split, normalisation=['xsec'])": r"write NormalisationUncertainty\(",
     "dt.measure(network, split, luminosity='1%')": r"give Luminosity\(0.0083\), or 0.0083",
     "dt.measure(network, split, lumi=0.01)": "no such argument.*luminosity",
@@ -203,7 +210,7 @@ from pathlib import Path
 import jax, jax.numpy as jnp, numpy as np, optax
 from flax import nnx
 import difftune as dt
-from difftune.job import tuning
+from difftune.analysis import tuning
 
 rng = np.random.default_rng(0)
 PROCESSES = [dt.Process(name="s", role="signal"), dt.Process(name="b")]
@@ -251,8 +258,8 @@ def many(scores, batch, hyperparameters, parameters):
 
 module_def = dt.training.ModuleDef(dt.models.MLP(hidden=2), inputs=3, outputs=1)
 network = dt.TrainedNetwork(
-    module_def=module definition,
-    weights=module definition.init(jax.random.key(0)),
+    module_def=module_def,
+    weights=module_def.init(jax.random.key(0)),
     hyperparameters={},
     transform=dt.data.FeatureTransform.fit(events.features, events.weight),
     feature_names=events.feature_names,

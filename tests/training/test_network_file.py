@@ -241,6 +241,18 @@ def test_hyperparameters_may_be_without_limit(tmp_path):
         TrainedNetwork.load(tmp_path)
 
 
+def test_trained_edges_are_kept_and_must_increase(tmp_path):
+    network = replace(made(), edges=(0.0, 0.25, 1.0))
+    network.save(tmp_path)
+    assert TrainedNetwork.load(tmp_path).edges == network.edges
+    path = tmp_path / "network.json"
+    facts = json.loads(path.read_text())
+    for edges, said in (([0.0, 0.0, 1.0], "do not increase"), ([0.0], "edges: ")):
+        path.write_text(json.dumps(facts | {"edges": edges}))
+        with pytest.raises(InputError, match=said):
+            TrainedNetwork.load(tmp_path)
+
+
 def test_an_ensemble_that_promises_more_than_there_is(tmp_path):
     Ensemble([made(), made(1)]).save(tmp_path)
     assert len(Ensemble.load(tmp_path).networks) == 2

@@ -4,8 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from difftune.binning import choose_edges, quantile_edges
 from difftune.errors import InputError
-from difftune.histograms import choose_edges, histogram, quantile_edges, yields
+from difftune.histograms import histogram, yields
 
 
 @pytest.fixture
