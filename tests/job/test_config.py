@@ -248,7 +248,7 @@ WRONG = {
     ),
     "unknown key without a neighbour": (
         minimal(fit={"zzz": 3}),
-        r"unknown key 'fit.zzz'. Known here: bins, ",
+        r"unknown key 'fit.zzz'. Known here: binning, bins, ",
     ),
     "unknown key in a list": (
         samples(rol="signal"),
