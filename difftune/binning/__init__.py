@@ -1,14 +1,19 @@
 """Choice of bin edges: what a binning is judged by, what it must fulfil, and how it is found."""
 
-from difftune.binning.baselines import equidistant_edges, transformation_d
-from difftune.binning.brute import brute_force_edges
 from difftune.binning.cells import Cells
-from difftune.binning.constraints import Constraints
-from difftune.binning.edges import choose_edges, quantile_edges
-from difftune.binning.exact import exact_edges
-from difftune.binning.figures import Additive, Asimov, FigureOfMerit, Profiled
+from difftune.binning.edges import choose_edges, equidistant_edges, quantile_edges, transformation_d
+from difftune.binning.exact import brute_force_edges, exact_edges, greedy_edges
+from difftune.binning.figures import (
+    Additive,
+    Asimov,
+    Constraints,
+    FigureOfMerit,
+    Profiled,
+    Scored,
+    Yields,
+    binned,
+)
 from difftune.binning.gradient import gradient_edges
-from difftune.binning.greedy import greedy_edges
 from difftune.binning.learned import LearnedEdges, learned_in, trained_edges
 from difftune.binning.optimise import Binning, optimise_edges
 from difftune.binning.rules import (
@@ -22,7 +27,6 @@ from difftune.binning.rules import (
     UserBinning,
     as_binning,
 )
-from difftune.binning.yields import Scored, Yields, binned
 
 __all__ = [
     "RULES",

@@ -1,14 +1,14 @@
-"""Events summed over fine cells: all that a search for edges has to look at."""
+"""Events summed over fine cells: all that a search for edges looks at, and judges binnings by."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from difftune.binning.edges import separating_edges, with_ends
-from difftune.binning.yields import Scored, Yields, binned
+from difftune.binning.figures import Constraints, FigureOfMerit, Scored, Yields, binned
 from difftune.errors import InputError
 
 # Differences of running sums are exact to rounding; what is below this part of all is empty.
@@ -142,3 +142,71 @@ def _interleaved(yields: Yields) -> list[np.ndarray]:
     nominal = [np.asarray(part) for part in yields[:4]]
     pairs = zip(yields.varied_signal, yields.varied_background, strict=True)
     return nominal + [np.asarray(part) for pair in pairs for part in pair]
+
+
+def separating_edges(
+    values: Float[np.ndarray, "events"],
+) -> tuple[Float[np.ndarray, "borders"], np.ndarray]:
+    """All edges that separate two values, and the sorted index of the last event below each.
+
+    An edge is a float32 number where one fits between, so that float32 code on a device and
+    float64 code on the host put every event into the same bin.
+    """
+    ordered = np.sort(values, kind="stable")
+    last = np.flatnonzero(np.diff(ordered) > 0)
+    lower, upper = ordered[last], ordered[last + 1]
+    middle = (0.5 * (lower + upper)).astype(np.float32).astype(np.float64)
+    return np.where((lower < middle) & (middle <= upper), middle, upper), last
+
+
+def with_ends(
+    inner: Float[np.ndarray, "inner"], values: Float[np.ndarray, "events"]
+) -> Float[np.ndarray, "edges"]:
+    """Adds outer edges that span the values and [0, 1]."""
+    low, high = min(0.0, values.min()), max(1.0, values.max())
+    if len(inner) and inner[-1] >= high:
+        high = np.nextafter(np.float32(inner[-1]), np.float32(np.inf))
+    return np.concatenate([[low], inner, [high]]).astype(np.float64)
+
+
+Judge = Callable[
+    [Int[np.ndarray, "binnings edges"]],
+    tuple[Float[np.ndarray, " binnings"], Float[np.ndarray, " binnings"]],
+]
+
+
+def judge(cells: Cells, figure: FigureOfMerit, constraints: Constraints) -> Judge:
+    """A function of edges (indices, one binning a row): figure and summed shortfall of each.
+
+    A figure that is not a number counts as minus infinity. It is compiled for each shape that it
+    is called with, and expects float64.
+
+    Args:
+        cells: The cells.
+        figure: The figure of merit.
+        constraints: What every bin must have.
+    """
+
+    def one(edges: Int[Array, " edges"]) -> tuple[Array, Array]:
+        yields = cells.between(edges[:-1], edges[1:])
+        value = jnp.asarray(figure(yields))
+        if value.ndim:
+            raise InputError(
+                f"The figure of merit {figure!r} returned an array {list(value.shape)}; a figure "
+                "of merit is one number for the bins of one binning: take a sum."
+            )
+        return jnp.where(jnp.isnan(value), -jnp.inf, value), constraints.shortfall(yields).sum()
+
+    compiled = jax.jit(jax.vmap(one))
+
+    def judged(edges: Int[np.ndarray, "binnings edges"]) -> tuple[np.ndarray, np.ndarray]:
+        value, short = compiled(edges)
+        return np.asarray(value), np.asarray(short)
+
+    return judged
+
+
+def best(value: Float[np.ndarray, " n"], short: Float[np.ndarray, " n"]) -> int:
+    """Index of the largest figure among those with the least shortfall."""
+    least = short <= short.min() + 1e-12
+    return int(np.argmax(np.where(least, value, -np.inf)))

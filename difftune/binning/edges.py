@@ -1,14 +1,18 @@
-"""Choice of bin edges from scores; a thing of training and validation events only."""
+"""Edges that look at no figure of merit: equal signal, quantiles, and what analyses use."""
 
 import logging
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jax import Array
-from jaxtyping import Bool, Float
+from jaxtyping import Array, Bool, Float
 
 from difftune.arguments import takes
+from difftune.binning.cells import Cells, separating_edges, with_ends
+from difftune.binning.figures import Constraints
 from difftune.errors import InputError
+from difftune.histfactory.precision import in_float64
 
 logger = logging.getLogger("difftune")
 
@@ -189,26 +193,64 @@ def checked(
     return values, weights
 
 
-def separating_edges(
-    values: Float[np.ndarray, "events"],
-) -> tuple[Float[np.ndarray, "borders"], np.ndarray]:
-    """All edges that separate two values, and the sorted index of the last event below each.
+NONE = Constraints(min_background=0.0, max_mc_uncertainty=float("inf"))
 
-    An edge is a float32 number where one fits between, so that float32 code on a device and
-    float64 code on the host put every event into the same bin.
+
+def equidistant_edges(cells: Cells, bins: int) -> Float[np.ndarray, " edges"]:
+    """Bins of equal width over the range of the cells.
+
+    Args:
+        cells: The cells.
+        bins: Number of bins.
     """
-    ordered = np.sort(values, kind="stable")
-    last = np.flatnonzero(np.diff(ordered) > 0)
-    lower, upper = ordered[last], ordered[last + 1]
-    middle = (0.5 * (lower + upper)).astype(np.float32).astype(np.float64)
-    return np.where((lower < middle) & (middle <= upper), middle, upper), last
+    if bins < 1:
+        raise InputError(f"bins={bins} must be at least 1.")
+    return np.linspace(cells.edges[0], cells.edges[-1], bins + 1)
 
 
-def with_ends(
-    inner: Float[np.ndarray, "inner"], values: Float[np.ndarray, "events"]
-) -> Float[np.ndarray, "edges"]:
-    """Adds outer edges that span the values and [0, 1]."""
-    low, high = min(0.0, values.min()), max(1.0, values.max())
-    if len(inner) and inner[-1] >= high:
-        high = np.nextafter(np.float32(inner[-1]), np.float32(np.inf))
-    return np.concatenate([[low], inner, [high]]).astype(np.float64)
+@in_float64
+def transformation_d(
+    cells: Cells,
+    signal_bins: float,
+    background_bins: float,
+    constraints: Constraints = NONE,
+) -> Float[np.ndarray, " edges"]:
+    """The transformation D of ATLAS fits (`TransfoD` of TRExFitter).
+
+    From the signal-like end, a bin is closed as soon as `z_s n_s / N_s + z_b n_b / N_b` of its
+    signal and background (out of all) exceeds 1. There are about `z_s + z_b` bins; `z_s` makes the
+    signal flat, `z_b` the background. A rest below 1/2 joins its neighbour.
+
+    Args:
+        cells: The cells; the edges are among theirs.
+        signal_bins: `z_s`.
+        background_bins: `z_b`.
+        constraints: A bin is closed only if it meets these.
+
+    Raises:
+        InputError: A number that is negative, or both 0.
+    """
+    if min(signal_bins, background_bins) < 0 or signal_bins + background_bins <= 0:
+        raise InputError(
+            f"transformation_d(signal_bins={signal_bins}, background_bins={background_bins}): give "
+            "two numbers of bins that are not negative, at least one positive; 5 and 5 are usual."
+        )
+    shares = np.array([signal_bins, background_bins]) / cells.sums[:2, -1]
+    low = np.arange(len(cells))
+
+    @jax.jit
+    def below(top: Array) -> tuple[Array, Array]:
+        """Of a bin from any edge up to this one: what it has reached, and whether it may close."""
+        yields = cells.between(low, jnp.full_like(low, top))
+        return shares @ jnp.stack([yields.signal, yields.background]), constraints.met(yields)
+
+    chosen = [len(cells)]
+    while chosen[-1] > 0:
+        reached, met = (np.asarray(each)[: chosen[-1]] for each in below(chosen[-1]))
+        closed = (reached > 1 - 1e-9) & met
+        if not closed.any():
+            if len(chosen) > 1 and not (reached[0] >= 0.5 and met[0]):
+                chosen.pop()
+            break
+        chosen.append(int(np.flatnonzero(closed)[-1]))
+    return cells.edges[np.unique([0, *chosen])]

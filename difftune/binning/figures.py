@@ -7,16 +7,167 @@ by gradient descent.
 """
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Bool, Float
 
 from difftune.arguments import takes
-from difftune.binning.yields import Yields
 from difftune.errors import InputError
+from difftune.histograms import histogram
 from difftune.inference.asimov import asimov_llr
+
+Column = Array | np.ndarray
+
+
+class Yields(NamedTuple):
+    """Sums over the events of each bin; leading axes are other binnings.
+
+    Attributes:
+        signal: Expected signal, `Σw`.
+        background: Expected background, `Σw`.
+        signal_variance: Variance of the simulated signal, `Σw²`.
+        background_variance: Variance of the simulated background, `Σw²`.
+        varied_signal: Expected signal under each systematic variation, in their order.
+        varied_background: Expected background, likewise.
+    """
+
+    signal: Float[Column, "*batch bins"]
+    background: Float[Column, "*batch bins"]
+    signal_variance: Float[Column, "*batch bins"]
+    background_variance: Float[Column, "*batch bins"]
+    varied_signal: Float[Column, "variations *batch bins"]
+    varied_background: Float[Column, "variations *batch bins"]
+
+    @classmethod
+    def of_rows(cls, rows: Float[Column, "rows *batch bins"]) -> "Yields":
+        """From one array: the four nominal rows, then signal and background of each variation."""
+        return cls(rows[0], rows[1], rows[2], rows[3], rows[4::2], rows[5::2])
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """Events with a score of any origin.
+
+    Args:
+        score: Whatever is binned; larger is more signal-like, in any range.
+        weight: Physics weights, scaled to the full expected yield; may be negative.
+        signal: Whether an event is signal; the others are background.
+
+    Raises:
+        InputError: The columns differ in length, hold NaN or infinities, or have no events.
+    """
+
+    score: Float[np.ndarray, "_"]
+    weight: Float[np.ndarray, "_"]
+    signal: Bool[np.ndarray, "_"]
+
+    def __post_init__(self) -> None:
+        """In float64, checked."""
+        for name, kind in (("score", np.float64), ("weight", np.float64), ("signal", np.bool_)):
+            object.__setattr__(self, name, np.asarray(getattr(self, name), kind))
+        lengths = {name: len(getattr(self, name)) for name in ("score", "weight", "signal")}
+        if len(set(lengths.values())) > 1:
+            raise InputError(f"The columns differ in length: {lengths}. Give one entry an event.")
+        if not len(self.score):
+            raise InputError("A binning cannot be chosen from 0 events: loosen the selection.")
+        for name in ("score", "weight"):
+            bad = ~np.isfinite(getattr(self, name))
+            if bad.any():
+                raise InputError(
+                    f"{name} is infinite or NaN for {bad.sum()} of {len(bad)} events: remove these "
+                    "events or repair their input."
+                )
+
+    def __getitem__(self, chosen: np.ndarray) -> "Scored":
+        """Some of the events, by a mask or by indices."""
+        return Scored(self.score[chosen], self.weight[chosen], self.signal[chosen])
+
+
+def binned(
+    edges: Float[Column, " edges"],
+    nominal: Scored,
+    variations: Mapping[str, Scored] | None = None,
+) -> Yields:
+    """Yields of the events in hard bins, in float64.
+
+    Args:
+        edges: Bin edges; what lies outside is counted in the outer bins.
+        nominal: The events.
+        variations: Events of each systematic variation, by its name.
+    """
+    rows = []
+    for events in (nominal, *(variations or {}).values()):
+        split = (events.signal, ~events.signal)
+        filled = [histogram(events.score[m], events.weight[m], edges) for m in split]
+        rows += [each.sumw for each in filled]
+        if events is nominal:
+            rows += [each.sumw2 for each in filled]
+    return Yields.of_rows(np.stack(rows))
+
+
+@takes()
+@dataclass(frozen=True)
+class Constraints:
+    """Conditions on the background of each bin, nominal and under every variation.
+
+    The background is always positive, in the nominal and in each variation: a template with an
+    empty bin has no logarithm.
+
+    Args:
+        min_background: Least expected background, in events; also under each variation if
+            `of_variations`. Asymptotic formulae want some.
+        max_mc_uncertainty: Largest relative statistical uncertainty of the simulated background,
+            `sqrt(Σw²) / Σw`; infinite for none.
+        of_variations: Whether the variations must reach `min_background` too.
+
+    Raises:
+        InputError: A bound that nothing or everything meets.
+    """
+
+    min_background: float = 10.0
+    max_mc_uncertainty: float = 0.15
+    of_variations: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_background < float("inf"):
+            raise InputError(
+                f"Constraints(min_background={self.min_background}) is a number of events from 0."
+            )
+        if not self.max_mc_uncertainty > 0:
+            raise InputError(
+                f"Constraints(max_mc_uncertainty={self.max_mc_uncertainty}) must be positive: 0.15 "
+                "is 15 %, infinity is no condition."
+            )
+
+    def shortfall(self, yields: Yields) -> Float[Array, "*bins"]:
+        """How far each bin is from meeting the conditions: 0 where it does, differentiable.
+
+        Each condition contributes its relative shortfall.
+        """
+        background = jnp.asarray(yields.background)
+        # Where nothing is asked for, anything above rounding counts as filled.
+        least = max(self.min_background, 1e-9)
+        short = jnp.maximum(1 - background / least, 0.0)
+        if self.max_mc_uncertainty < float("inf"):
+            allowed = jnp.square(self.max_mc_uncertainty * jnp.maximum(background, 0.0))
+            variance = jnp.asarray(yields.background_variance)
+            # Between 0 and 1, with a slope wherever it is not 0.
+            filled = variance + allowed > 0
+            excess = jnp.maximum(variance - allowed, 0.0) / jnp.where(filled, variance + allowed, 1)
+            short = short + excess
+        least = least if self.of_variations else 1e-9
+        varied = jnp.maximum(1 - jnp.asarray(yields.varied_background) / least, 0.0)
+        # An empty bin of a tiny floor must not outweigh all else.
+        return short + jnp.sum(jnp.minimum(varied, 1.0), axis=0)
+
+    def met(self, yields: Yields) -> Bool[Array, "*bins"]:
+        """Whether each bin meets all conditions."""
+        return self.shortfall(yields) <= 0
+
 
 FigureOfMerit = Callable[[Yields], Array]
 

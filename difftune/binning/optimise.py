@@ -12,12 +12,18 @@ from jaxtyping import Bool, Float, Int
 
 from difftune.arguments import said, takes, whole
 from difftune.binning.cells import Cells
-from difftune.binning.constraints import Constraints
 from difftune.binning.edges import as_signal
 from difftune.binning.exact import exact_edges
-from difftune.binning.figures import Additive, Asimov, FigureOfMerit
+from difftune.binning.figures import (
+    Additive,
+    Asimov,
+    Constraints,
+    FigureOfMerit,
+    Scored,
+    Yields,
+    binned,
+)
 from difftune.binning.gradient import gradient_edges
-from difftune.binning.yields import Scored, Yields, binned
 from difftune.errors import InputError
 from difftune.histfactory.precision import in_float64
 

@@ -14,11 +14,9 @@ from jax import Array
 from jaxtyping import Bool, Float
 
 from difftune.arguments import called_with, made, said, takes, whole
-from difftune.binning.constraints import Constraints
 from difftune.binning.edges import choose_edges
-from difftune.binning.figures import Additive, Asimov, FigureOfMerit, Profiled
+from difftune.binning.figures import Additive, Asimov, Constraints, FigureOfMerit, Profiled, Scored
 from difftune.binning.optimise import optimise_edges
-from difftune.binning.yields import Scored
 from difftune.errors import InputError, nearest
 
 ARGUMENTS = ("scores", "weight", "signal")
@@ -98,19 +96,7 @@ class EqualSignal(BinningRule):
 
 @dataclass(frozen=True, kw_only=True)
 class _Optimised(BinningRule):
-    """Edges that maximise a figure of merit: `optimise_edges`.
-
-    Args:
-        bins: Number of bins (fewer where the constraints want it), or numbers to choose from.
-        min_background: Least expected background of a bin, in events.
-        max_mc_uncertainty: Largest relative statistical uncertainty of a bin's simulated
-            background.
-        figure_of_merit: What is maximised.
-        candidates: Number of cells that edges are chosen from.
-        folds: Number of folds that decide on the number of bins.
-        tolerance: Relative loss of the figure of merit that fewer bins are worth.
-        seed: Of the folds and the starts of the descents.
-    """
+    """Edges that maximise a figure of merit, found by `optimise_edges` with its options."""
 
     bins: int | tuple[int, ...] = 15
     min_background: float = 10.0
