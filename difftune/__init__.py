@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         selection,
         training,
     )
-    from difftune.analysis import Tuned, measure, tune
+    from difftune.analysis import Tuned, measure, train, tune
     from difftune.data import (
         Events,
         FeatureVariation,
@@ -47,7 +47,13 @@ if TYPE_CHECKING:
         uniform,
         when,
     )
-    from difftune.training import Ensemble, TrainedNetwork, use_compilation_cache, use_cpu_cores
+    from difftune.training import (
+        Ensemble,
+        Recipe,
+        TrainedNetwork,
+        use_compilation_cache,
+        use_cpu_cores,
+    )
 
 _MODULES = (
     "binning",
@@ -87,11 +93,13 @@ _NAMES = {
     "uniform": "search",
     "when": "search",
     "Ensemble": "training",
+    "Recipe": "training",
     "TrainedNetwork": "training",
     "use_compilation_cache": "training",
     "use_cpu_cores": "training",
     "Tuned": "analysis",
     "measure": "analysis",
+    "train": "analysis",
     "tune": "analysis",
 }
 

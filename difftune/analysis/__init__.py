@@ -1,17 +1,22 @@
-"""The verbs of an analysis: split the events, tune networks, measure what they are worth."""
+"""The verbs of an analysis: split events, train and tune networks, measure their worth."""
+"""
 
 from difftune.analysis.measurement import Measurement, chosen_edges, fill_templates, measure
+from difftune.analysis.preparation import Preparation
 from difftune.analysis.split import Split
-from difftune.analysis.tuning import Rank, Task, Tuned, tune
+from difftune.analysis.tuned import Rank, Tuned, search_networks
+from difftune.analysis.tuning import train, tune
 
 __all__ = [
     "Measurement",
+    "Preparation",
     "Rank",
     "Split",
-    "Task",
     "Tuned",
     "chosen_edges",
     "fill_templates",
     "measure",
+    "search_networks",
+    "train",
     "tune",
 ]

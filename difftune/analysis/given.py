@@ -12,14 +12,13 @@ from difftune.binning import as_binning
 from difftune.data.requested import as_events
 from difftune.errors import InputError
 from difftune.histfactory import FreeNormalisation, Luminosity, NormalisationUncertainty
-from difftune.models.given import as_model
-from difftune.objectives.named import metric_from, objective_from
 from difftune.search import Space
 from difftune.search.named import as_strategy
 from difftune.seeds import checked
 from difftune.training import given as training
 from difftune.training.ensemble import Ensemble
 from difftune.training.network import TrainedNetwork
+from difftune.training.recipe import as_recipe
 
 logger = logging.getLogger("difftune")
 
@@ -116,29 +115,23 @@ def _uncertainties(given: Any, what: str, kind: type, example: str) -> tuple[Any
     return () if given is None else several(given, kind, what, example)
 
 
-TASK: dict[str, Any] = {
-    **training.FORMS,
-    "split": as_split,
-    "model": as_model,
-    "objective": objective_from,
-    "metric": metric_from,
-    "fixed": training.as_hyperparameters,
-    "chunk": training.as_count("chunk"),
-    "selection_rule": training.as_selection_rule,
-    "processes": training.as_processes,
-}
-"""Of `Task`."""
-TUNE: dict[str, Any] = {
-    **{name: form for name, form in TASK.items() if name not in ("split", "fixed")},
+TRAIN: dict[str, Any] = {
     "events": as_sample,
-    "space": Space.of,
-    "search": as_strategy,
-    "seed": partial(checked, who="tune"),
-    "hyperparameters": training.as_hyperparameters,
+    "recipe": as_recipe,
+    "seed": partial(checked, who="train"),
+    "epochs": training.as_count("epochs"),
     "validation_folds": partial(as_folds, what="validation_folds"),
     "test_folds": partial(as_folds, what="test_folds"),
+}
+"""Of `train`."""
+TUNE: dict[str, Any] = {
+    **{name: form for name, form in TRAIN.items() if name != "epochs"},
+    "seed": partial(checked, who="tune"),
+    "space": Space.of,
+    "search": as_strategy,
     "checkpoints": as_folder,
     "on_round": as_callback,
+    "processes": training.as_processes,
 }
 """Of `tune`."""
 MEASURE: dict[str, Any] = {

@@ -47,6 +47,7 @@ from difftune.training import (
     AllOf,
     Condition,
     LossGap,
+    Recipe,
     ScoreGap,
     SelectionRule,
     ShapeChi2,
@@ -268,6 +269,26 @@ def selection_rule(config: Config) -> SelectionRule:
     """What epochs and members are compared by."""
     section = config.training
     return SelectionRule(n_sigma=section.score_sigmas, ema_decay=section.score_memory)
+
+
+def recipe(config: Config) -> Recipe:
+    """How a network is trained."""
+    section = config.training
+    return Recipe(
+        model=model(config),
+        objective=objective(config),
+        metric=metric(config),
+        hyperparameters=config.hyperparameters,
+        optimizer=optimizer(config),
+        batch_size=section.batch_size,
+        chunk=section.chunk,
+        patience=section.patience,
+        overtraining=overtraining(config),
+        selection_rule=selection_rule(config),
+        negative_weights=section.negative_weights,
+        impute=config.data.impute,
+        missing_indicators=config.data.missing_indicators,
+    )
 
 
 def dimension(section: Range) -> Dimension:

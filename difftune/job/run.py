@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from difftune.analysis import Preparation, Tuned, search_networks
 from difftune.analysis.measurement import Measurement, check_model, measure
 from difftune.analysis.progress import RoundLog
 from difftune.analysis.split import Split
-from difftune.analysis.tuning import Task, Tuned
 from difftune.binning import BinningRule, EqualSignal, Learned
 from difftune.data import Events
 from difftune.histfactory import Model
@@ -52,22 +52,23 @@ def run(
     processes = processes or SingleProcess()
     first = processes.rank == 0
 
-    def prepared() -> tuple[Events, Task]:
+    def prepared() -> tuple[Events, Preparation]:
         if first:
             check_folder(folder, config, resume=resume)
         return _prepared(config, processes)
 
-    events, task = processes.agreed(prepared)
+    events, preparation = processes.agreed(prepared)
     if processes.size > 1:
         # Where they were given different things, nothing that follows would fit together.
-        processes.same(_definition(config, task))
+        processes.same(_definition(config, preparation))
     with ExitStack() as stack:
         # Only now: a run that is refused leaves nothing behind.
         run_folder = open_run(folder, config, resume=resume) if first else nullcontext()
         processes.agreed(lambda: stack.enter_context(run_folder))
         logger.info("%s", describe_events(events))
 
-        tuned = task.search(
+        tuned = search_networks(
+            preparation,
             build.strategy(config),
             build.space(config),
             seed=config.general.seed,
@@ -76,7 +77,8 @@ def run(
         )
         seeds = config.comparison.seeds
         repeated = tuple(
-            task.search(
+            search_networks(
+                preparation,
                 tuned.strategy.isolated(),
                 tuned.space,
                 seed=derived(config.general.seed, "search", number),
@@ -129,58 +131,46 @@ def run(
         return outcome
 
 
-def _definition(config: Config, task: Task) -> Definition:
+def _definition(config: Config, preparation: Preparation) -> Definition:
     """What all processes of a run must have in common."""
     settings = config.model_dump()
     for key in MAY_CHANGE:
         section, name = key.split(".")
         settings[section].pop(name)
-    return {"configuration": describe(settings), "events": task.definition, **surroundings()}
+    return {"configuration": describe(settings), "events": preparation.definition, **surroundings()}
 
 
-def _prepared(config: Config, processes: Processes) -> tuple[Events, Task]:
+def _prepared(config: Config, processes: Processes) -> tuple[Events, Preparation]:
     """The events and what to do with them, after every check that needs no training."""
     # What can be wrong with the configuration alone shows before a file is touched.
-    model, objective = build.model(config), build.objective(config)
+    recipe = build.recipe(config)
     space, strategy = build.space(config), build.strategy(config)
     nuisances = build.nuisances(config)
     build.binning(config)
     events = build.events(config)
-    task = Task(
+    preparation = Preparation(
         split=Split(
             events=events,
             validation_folds=tuple(config.data.validation_folds),
             test_folds=tuple(config.data.test_folds),
         ),
-        model=model,
-        objective=objective,
-        fixed=config.hyperparameters,
-        batch_size=config.training.batch_size,
-        patience=config.training.patience,
-        metric=build.metric(config),
-        overtraining=build.overtraining(config),
-        selection_rule=build.selection_rule(config),
-        chunk=config.training.chunk,
-        negative_weights=config.training.negative_weights,
-        optimizer=build.optimizer(config),
-        impute=config.data.impute,
-        missing_indicators=config.data.missing_indicators,
+        recipe=recipe,
         processes=processes,
     )
-    task.check(strategy, space, seed=config.general.seed)
-    check_model(task.split, channel=config.fit.region, **nuisances)
-    return events, task
+    preparation.check(strategy, space, seed=config.general.seed)
+    check_model(preparation.split, channel=config.fit.region, **nuisances)
+    return events, preparation
 
 
 def _default(tuned: Tuned, seeds: int, folder: Path, processes: Processes) -> Tuned:
     """The network to compare with: cross-entropy, and every setting as it is by default."""
-    task = replace(
-        tuned.task,
+    preparation = tuned.preparation
+    recipe = replace(
+        preparation.recipe,
         model=MLP(),
         objective=CrossEntropy(),
-        fixed={},
+        hyperparameters={},
         batch_size=1024,
-        processes=processes,
     )
     strategy = FixedSchedule(
         population=seeds,
@@ -188,7 +178,8 @@ def _default(tuned: Tuned, seeds: int, folder: Path, processes: Processes) -> Tu
         epochs_per_round=tuned.strategy.epochs_per_round,
         schedule={},
     )
-    return task.search(
+    return search_networks(
+        replace(preparation, recipe=recipe, processes=processes),
         strategy,
         Space(),
         # Other start values than any of the searches has.

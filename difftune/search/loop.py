@@ -96,7 +96,6 @@ def run_search(
     strategy: Strategy,
     space: Space,
     *,
-    fixed: Mapping[str, int | float] | None = None,
     checkpoints: Checkpoints | None = None,
     on_round: Callable[[Progress], None] | None = None,
     events: Mapping[str, Any] | None = None,
@@ -109,7 +108,6 @@ def run_search(
         population: Trains the members.
         strategy: Proposes who trains next with what.
         space: What the strategy may propose.
-        fixed: Hyperparameters that stay as they are, one number for all members.
         checkpoints: Where to leave a checkpoint after each round, and to resume from; of several
             processes only the first one's count.
         on_round: Called after each round, in the first process.
@@ -133,19 +131,18 @@ def run_search(
             f"the strategy wants {strategy.population} members, the population has {members}: "
             "give both the same number."
         )
-    several = as_metric(population.metric).names
-    constant = {name: np.full(members, float(value)) for name, value in (fixed or {}).items()}
+    several = population.recipe.metric.names
     first = _settled(strategy.start(space, _stream(population, 0)), space)
-    population.check(set(first.hyperparameters) | set(constant))
+    population.check(set(first.hyperparameters))
 
     if checkpoints is not None or population.processes.size > 1:
-        defined = definition(population, strategy, space, fixed or {}, events)
+        defined = definition(population, strategy, space, events)
         population.processes.same(defined)
         checkpoints = None if checkpoints is None else checkpoints.of(defined)
     log, start = Record(), 0
     state: Member | None = None
     kept: Snapshot | None = None
-    found = _found(population, checkpoints, constant | first.hyperparameters)
+    found = _found(population, checkpoints, first.hyperparameters)
     if found is not None:
         start, (state, kept), past = found
         log = Record.of(past)
@@ -155,13 +152,13 @@ def run_search(
         began = time.monotonic()
         if state is None:
             proposal = first
-            values = constant | proposal.hyperparameters
+            values = proposal.hyperparameters
             state = population.init(values)
         else:
             rng = _stream(population, number)
             proposal = _settled(strategy.propose(space, log.population_state(), rng), space)
             proposal = _with_inheritance(proposal, log.values(), population.module_def.inherited)
-            values = constant | proposal.hyperparameters
+            values = proposal.hyperparameters
             state = population.inherit(
                 state, proposal.parents, proposal.restart, values, generation=number
             )
@@ -173,13 +170,15 @@ def run_search(
         whole = strategy.training_rounds >= rounds
         begun = None if whole else log.begun
         length = min(strategy.training_rounds, rounds) * epochs
-        trained = 0
-        for _ in range(epochs):
-            trained += int(np.sum(np.asarray(state.status) == RUNNING))
-            state, record = population.epoch(
-                state, values, epoch=log.length, epochs=length, begun=begun
-            )
-            log.epoch(number, jax.device_get(record))
+        running, trained = int(np.sum(np.asarray(state.status) == RUNNING)), 0
+        own = range(log.length, log.length + epochs)
+        for after, record in population.train_epochs(
+            state, values, own, length=length, begun=begun
+        ):
+            state = after
+            trained += running
+            running = int(np.sum(np.asarray(state.status) == RUNNING))
+            log.epoch(number, record)
         log.end()
         state = population.collected(state)
         if several and strategy.keeps_front:
@@ -216,7 +215,6 @@ def definition(
     population: Population,
     strategy: Strategy,
     space: Space,
-    fixed: Mapping[str, int | float],
     events: Mapping[str, Any] | None = None,
 ) -> Definition:
     """What a search is defined by: all that its numbers depend on, and nothing else.
@@ -228,7 +226,6 @@ def definition(
         population: As for `run_search`.
         strategy: As for `run_search`.
         space: As for `run_search`.
-        fixed: As for `run_search`.
         events: As for `run_search`.
     """
     if events is None:
@@ -240,15 +237,17 @@ def definition(
         "strategy": describe(strategy),
         # In their order, since random numbers are drawn in it.
         "space": {"order": list(space), **describe(dict(space))},
-        "hyperparameters": describe({name: float(value) for name, value in fixed.items()}),
+        "hyperparameters": describe({n: float(value) for n, value in population.fixed.items()}),
         "model": describe(population.module_def.model),
         **{
-            name: describe(getattr(population, name))
+            name: describe(getattr(population.recipe, name))
             for name in (
                 *("objective", "metric", "optimizer", "overtraining", "selection_rule"),
-                *("sizes", "patience", "replicas"),
+                "patience",
             )
         },
+        "sizes": describe(population.sizes),
+        "replicas": describe(population.replicas),
         **surroundings(),
     }
 

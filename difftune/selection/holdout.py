@@ -13,7 +13,7 @@ from difftune.objectives import Batch, Metric, signal_probability
 from difftune.objectives.base import Function
 from difftune.objectives.named import metric_from
 from difftune.selection.study import Study, Trainer
-from difftune.training import Columns, ModuleDef, Snapshot, columns
+from difftune.training import Columns, ModuleDef, Snapshot
 from difftune.training.batches import as_batch
 from difftune.training.member import all_features, apart, masked
 
@@ -104,7 +104,7 @@ def _unseen(study: Study) -> Columns:
     if not study.test_folds:
         raise InputError("Study(test_folds=()): there are no test events to judge by.")
     events = study.events.in_folds(tuple(study.test_folds)).simulated
-    return columns(events, study.events.yields(), study.transform, negative=study.negative_weights)
+    return study.recipe.columns(events, study.events.yields(), study.transform, varied=True)
 
 
 def on_test_events(

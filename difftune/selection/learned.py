@@ -53,14 +53,14 @@ def learn_gates(study: Study, penalties: Sequence[float]) -> LearnedGates:
     """
     if not len(penalties) or min(penalties) < 0:
         raise InputError(f"learn_gates(penalties={list(penalties)}): give some, none below 0.")
-    gated = replace(study, model=Gated(model=study.model))
+    recipe = replace(study.recipe, model=Gated(model=study.recipe.model))
+    gated = replace(study, recipe=recipe)
     everything = np.ones((len(penalties), gated.columns.features.shape[1]), bool)
     replicas = Replicas.crossed(inputs=everything, seeds=study.seeds, folds=study.folds)
     members = len(penalties) * study.trainings
     population = gated.population(replicas, members)
-    given = {name: np.full(members, v, np.float32) for name, v in study.hyperparameters.items()}
-    given["gate_penalty"] = np.repeat(np.asarray(penalties, np.float32), study.trainings)
-    state, _ = population.run(given, epochs=study.epochs)
+    penalty = np.repeat(np.asarray(penalties, np.float32), study.trainings)
+    state, _ = population.run({"gate_penalty": penalty}, epochs=study.epochs)
     state = jax.device_get(state)
     leaves = nnx.to_flat_state(state.weights.parameters)
     (log_alpha,) = (leaf[...] for path, leaf in leaves if path[-1] == "log_alpha")

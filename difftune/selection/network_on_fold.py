@@ -172,11 +172,11 @@ class Evaluator:
         which = which or EventFilter()
         which.check(study)
         other = None if objective is None else as_objective(objective)
-        asked = study.bound if other is None else other.bound_to(study.events.processes)
-        if asked.outputs != study.bound.outputs:
+        asked = study.bound.objective if other is None else other.bound_to(study.events.processes)
+        if asked.outputs != study.bound.objective.outputs:
             raise InputError(
                 f"objective={objective!r} wants a network with other outputs than "
-                f"{study.bound!r} has trained."
+                f"{study.bound.objective!r} has trained."
             )
         parameters = asked.init(jax.random.key(study.seed))
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -15,30 +15,27 @@ from difftune.arguments import is_number, mapping, said, takes, texts, whole
 from difftune.data import Events, FeatureTransform
 from difftune.data.requested import as_events
 from difftune.errors import InputError
-from difftune.models import MLP, Model
-from difftune.models.given import as_model
-from difftune.objectives import CrossEntropy, Metric, MetricOf, Objective, as_objective
-from difftune.objectives.base import Function, logits_of
-from difftune.objectives.named import metric_from, objective_from
+from difftune.objectives import Metric, MetricOf
+from difftune.objectives.base import Function
+from difftune.objectives.named import metric_from
 from difftune.seeds import checked, derived
 from difftune.selection.variables import DataIssues, Units
 from difftune.training import (
+    AS_SCORED,
     RUNNING,
     STOPPED,
     AnyCondition,
     Columns,
     ModuleDef,
     Population,
+    Recipe,
     Replicas,
     ScoreGap,
     Snapshot,
-    adam,
-    columns,
     diverged,
 )
-from difftune.training.given import FORMS, as_hyperparameters
-from difftune.training.optimizers import Optimizer
-from difftune.training.sample import NegativeWeights
+from difftune.training.overtraining import as_condition
+from difftune.training.recipe import as_recipe
 
 logger = logging.getLogger("difftune")
 
@@ -57,7 +54,7 @@ def as_study(given: Any) -> "Study":
     if isinstance(given, Study):
         return given
     raise InputError(
-        f"study = {said(given)}: give Study(events=events, model=..., objective=...), which says "
+        f"study = {said(given)}: give Study(events, recipe), which says "
         "what variables are judged with."
     )
 
@@ -78,43 +75,35 @@ def as_groups(given: Any) -> dict[str, tuple[str, ...]]:
 
 
 @takes(
-    **FORMS,
     events=as_events_of,
-    model=as_model,
-    objective=objective_from,
+    recipe=as_recipe,
     metric=lambda given: None if given is None else metric_from(given),
-    hyperparameters=as_hyperparameters,
+    overtraining=as_condition,
     test_folds=as_test_folds,
     groups=as_groups,
     seed=partial(checked, who="Study"),
 )
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Study:
-    """Events, network and training with which variables are compared.
+    """A recipe with the events, folds and seeds with which variables are compared.
 
     Each set of variables is trained once for each fold and each seed: validated on the fold,
     trained on the others. All of them are one population (`Replicas`). Nobody sees the test folds.
+    Early stopping and the epoch that is kept follow the score of each epoch itself, not the
+    recipe's selection rule: the mean over folds and seeds takes the luck out.
 
     Attributes:
         events: The events; observed ones are not used.
-        model: Makes the network.
-        objective: What is minimised.
+        recipe: How each network is trained; the default recipe if None.
         metric: What sets of variables are compared by, of the form of an objective; larger is
             better. None: minus the objective, on validation events. It has less noise than a
             significance.
-        hyperparameters: Of all trainings.
+        overtraining: Condition for weights to be kept; none by default, since a constraint that
+            some sets meet and others do not hides what the variables do.
         epochs: Length of a training, where it does not stop early.
-        batch_size: Events a batch.
-        patience: Epochs without a better score until a training stops.
         seeds: Trainings for each fold; the same start values and batches for all sets of variables.
         test_folds: Folds that are kept for the result.
         groups: Variables that are kept or left out together, by the name of the group.
-        overtraining: AnyCondition for weights to be kept; none by default, since a constraint that
-            some sets meet and others do not hides what the variables do.
-        negative_weights: Treatment of negative weights in the training.
-        optimizer: Makes the optimizer.
-        impute: What replaces missing values.
-        missing_indicators: Whether the network also learns which values were missing.
         seed: Decides everything random.
 
     Raises:
@@ -123,25 +112,18 @@ class Study:
     """
 
     events: Events
-    model: Model = field(default_factory=MLP)
-    objective: Objective | Function = field(default_factory=CrossEntropy)
+    recipe: Recipe = field(default_factory=Recipe)
+    _: KW_ONLY
     metric: Metric | Function | None = None
-    hyperparameters: Mapping[str, float] = field(default_factory=dict)
+    overtraining: AnyCondition = field(default_factory=lambda: ScoreGap(limit=float("inf")))
     epochs: int = 20
-    batch_size: int = 1024
-    patience: int = 5
     seeds: int = 2
     test_folds: Sequence[int] = (4,)
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    overtraining: AnyCondition = field(default_factory=lambda: ScoreGap(limit=float("inf")))
-    negative_weights: NegativeWeights = "keep"
-    optimizer: Optimizer = adam
-    impute: str | float = "median"
-    missing_indicators: bool = False
     seed: int = 1
 
     def __post_init__(self):
-        for name in ("epochs", "batch_size", "patience", "seeds"):
+        for name in ("epochs", "seeds"):
             if getattr(self, name) < 1:
                 raise InputError(f"Study({name}={getattr(self, name)}): must be at least 1.")
         unknown = set(self.test_folds) - set(range(self.events.folds))
@@ -180,13 +162,7 @@ class Study:
 
         It knows no labels, so that one for all folds tells none of them about another.
         """
-        return FeatureTransform.fit(
-            self.seen.features,
-            self.seen.weight,
-            impute=self.impute,
-            indicators=self.missing_indicators,
-            names=self.seen.feature_names,
-        )
+        return self.recipe.transform(self.seen)
 
     @cached_property
     def units(self) -> Units:
@@ -200,41 +176,37 @@ class Study:
         return DataIssues.of(self.columns.features[:, : len(names)], names)
 
     @cached_property
-    def bound(self) -> Objective:
-        """The objective for the processes of these events."""
-        return as_objective(self.objective).bound_to(self.events.processes)
+    def bound(self) -> Recipe:
+        """The recipe for the processes of these events, with the metric of the study."""
+        recipe = replace(
+            self.recipe,
+            metric=self.metric or self.recipe.metric,
+            overtraining=self.overtraining,
+            selection_rule=AS_SCORED,
+        ).bound_to(self.events.processes)
+        return recipe if self.metric else replace(recipe, metric=MetricOf(objective=recipe.objective))
 
     @cached_property
     def columns(self) -> Columns:
         """What all trainings see, with folds."""
-        return columns(
-            self.seen,
-            self.events.yields(),
-            self.transform,
-            negative=self.negative_weights,
-            fold=True,
+        # With variations, since an objective that is asked about later may count them.
+        return self.recipe.columns(
+            self.seen, self.events.yields(), self.transform, fold=True, varied=True
         )
 
     @cached_property
     def module_def(self) -> ModuleDef:
         """The network of all variables."""
-        outputs = logits_of(self.bound.outputs, len(self.events.processes))
-        return ModuleDef(self.model, inputs=self.columns.features.shape[1], outputs=outputs)
+        return self.bound.module_def(self.columns)
 
     def population(self, replicas: Replicas, members: int) -> Population:
         """A population of this study."""
         return Population(
-            module_def=self.module_def,
-            objective=self.bound,
+            recipe=self.bound,
             train=self.columns,
             validation=None,
             members=members,
             replicas=replicas,
-            batch_size=self.batch_size,
-            patience=self.patience,
-            metric=self.metric or MetricOf(objective=self.bound),
-            overtraining=self.overtraining,
-            optimizer=self.optimizer,
             seed=self.seed,
         )
 
@@ -298,23 +270,19 @@ class Trainer:
             inputs=study.units.mask(filled), seeds=study.seeds, folds=study.folds
         )
         members = self.most * study.trainings
-        given = {
-            name: np.full(members, value, np.float32)
-            for name, value in study.hyperparameters.items()
-        }
         if self._population is None:
             self._population = study.population(replicas, members)
-            self._population.check(set(given))
+            self._population.check(set())
         seed = study.seed if stream is None else derived(study.seed, stream)
         other = None if seed == self._population.seed else seed
         self._population = self._population.again(replicas=replicas, seed=other)
         population = self._population
-        state = population.init(given)
+        state = population.init({})
         out = np.arange(members) >= count * study.trainings
         status = np.where(out, np.int32(STOPPED), np.int32(RUNNING))
         state = state._replace(status=jnp.asarray(status))
-        for epoch in range(study.epochs):
-            state, _ = population.epoch(state, given, epoch=epoch, epochs=study.epochs)
+        for after, _ in population.train_epochs(state, {}, range(study.epochs)):
+            state = after
             if not np.any(np.asarray(state.status) == RUNNING):
                 break
         best = jax.tree.map(lambda leaf: np.asarray(leaf)[~out], jax.device_get(state.best))

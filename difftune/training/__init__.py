@@ -26,6 +26,7 @@ from difftune.training.overtraining import (
 )
 from difftune.training.population import Population
 from difftune.training.processes import Processes, SingleProcess, connect
+from difftune.training.recipe import Recipe
 from difftune.training.replicas import Replicas
 from difftune.training.sample import Columns, columns, training_weights
 from difftune.training.schedules import SCHEDULES
@@ -65,6 +66,7 @@ __all__ = [
     "OvertrainingCondition",
     "Population",
     "Processes",
+    "Recipe",
     "Replicas",
     "ScoreGap",
     "Scored",

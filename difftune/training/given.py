@@ -6,6 +6,8 @@ from typing import Any
 
 from difftune.arguments import called_with, is_number, made, mapping, number, said, whole
 from difftune.errors import InputError
+from difftune.models.given import as_model
+from difftune.objectives.named import metric_from, objective_from
 from difftune.training.optimizers import KINDS, adam, optimizer
 from difftune.training.overtraining import as_condition
 from difftune.training.processes import Processes, SingleProcess
@@ -110,10 +112,16 @@ def as_batch_size(given: Any) -> Any:
     raise InputError(f"batch_size={said(given)}: must be a whole number of events, 1 or more.")
 
 
-FORMS = {
+RECIPE: dict[str, Any] = {
+    "model": as_model,
+    "objective": objective_from,
+    "metric": metric_from,
+    "hyperparameters": as_hyperparameters,
     "optimizer": as_optimizer,
-    "overtraining": as_condition,
     "batch_size": as_batch_size,
+    "chunk": as_count("chunk"),
     "patience": as_count("patience"),
+    "overtraining": as_condition,
+    "selection_rule": as_selection_rule,
 }
-"""Of whoever trains."""
+"""Of `Recipe`."""

@@ -1,7 +1,7 @@
 """The population: many networks, each with its own hyperparameters, in one compiled program."""
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
@@ -12,8 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from difftune.errors import InputError
 from difftune.forks import refuse_fork
-from difftune.objectives import Batch, Metric, Objective, Significance, as_metric
-from difftune.objectives.base import Function, logits_of
+from difftune.objectives import Batch
 from difftune.training.batches import Epochs, Part, as_batch, evaluation_samples, folds_of
 from difftune.training.devices import (
     host_array,
@@ -28,12 +27,10 @@ from difftune.training.hyperparameters import UsageTracker, Values, check_known,
 from difftune.training.member import MemberTrainer
 from difftune.training.memory import Program, ahead, device_memory
 from difftune.training.module_def import ModuleDef, Weights, fitting
-from difftune.training.optimizers import Optimizer, adam
-from difftune.training.overtraining import AnyCondition, ScoreGap, as_condition
 from difftune.training.processes import Processes, SingleProcess
+from difftune.training.recipe import Recipe
 from difftune.training.replicas import Replicas
 from difftune.training.sample import Columns, check_same_variations
-from difftune.training.selection_rule import AS_SCORED, SelectionRule
 from difftune.training.state import (
     RUNNING,
     STOPPED,
@@ -49,73 +46,41 @@ from difftune.training.traced import users_code
 
 @dataclass(frozen=True, kw_only=True)
 class Population:
-    """How a population trains: everything but the numbers that training changes.
+    """How a population trains: a recipe with events and members, but not what training changes.
 
     Args:
-        module_def: The network.
-        objective: What each member minimises.
+        recipe: How each member is trained, for the processes of these events (`Recipe.bound_to`).
         train: Training events.
         validation: Events that scores, early stopping and the choice of the best epoch rest on;
             None where the replicas have folds.
         members: Size of the population.
         replicas: What each member sees of events and inputs, where that differs.
-        batch_size: Events a batch; or all sizes among which the hyperparameter `batch_size`
-            chooses, the first being its default. An epoch is a pass over the events whatever the
-            size.
-        patience: Epochs without a larger selection score after which a member stops.
-        metric: The validation score, of the form of an objective; larger is better.
-        overtraining: Weights that do not meet it are never kept as a member's best, and the
-            member is not eligible to be copied.
-        selection_rule: What epochs and members are compared by; the score as it is by default.
-        optimizer: Makes an optax optimizer of a member's hyperparameters.
         seed: Decides start values, batches and dropout, together with the slot of a member.
         memory: Bytes that the training may take on a device; None asks the device. Members that do
             not fit side by side train in groups, one after the other.
-        chunk: Events that the network keeps activations of at a time, where a batch has more; None
-            for whole batches. The gradient is that of the whole batch, which may hold all training
-            events, and costs one forward pass more.
         part: Training events that are on a device at a time; None for all, or as many as fit. The
             others come while these are being trained on, from memory or from disk (`store`).
         processes: Those that share the members; all do the same with a population of the same
             arguments. From `difftune.training.connect`.
 
     Raises:
-        InputError: When the network has another number of outputs than the objective wants, for
-            batches that cannot be made, when events and replicas do not fit together, when
-            training and validation events have not the same variations where these count, or for
-            more processes than members.
+        InputError: When events and replicas do not fit together, when training and validation
+            events have not the same variations where these count, or for more processes than
+            members.
     """
 
-    module_def: ModuleDef
-    objective: Objective
+    recipe: Recipe
     train: Columns
     validation: Columns | None
     members: int
     replicas: Replicas = field(default_factory=Replicas)
-    batch_size: int | Sequence[int] = 1024
-    patience: int = 10
-    metric: Metric | Function = field(default_factory=Significance)
-    overtraining: AnyCondition = field(default_factory=ScoreGap)
-    selection_rule: SelectionRule = AS_SCORED
-    optimizer: Optimizer = adam
     seed: int = 0
     memory: int | None = None
     part: int | None = None
-    chunk: int | None = None
     processes: Processes = field(default_factory=SingleProcess)
 
     def __post_init__(self):
         refuse_fork()
-        outputs = self.objective.outputs
-        wanted = logits_of(outputs, len(self.train.signal_process))
-        if self.module_def.outputs != wanted:
-            meaning = {"binary": "one for signal", "processes": "one for each process"}
-            raise InputError(
-                f"ModuleDef(outputs={self.module_def.outputs}) does not fit {self.objective}, "
-                f"which wants {wanted}: {meaning.get(str(outputs), 'one for each region')}."
-            )
-        if not self.sizes or min(self.sizes) < 1:
-            raise InputError(f"batch_size={self.batch_size}: every size must be at least 1.")
         self.replicas.check(self.members, self.module_def.inputs, folds_of(self.train))
         if (self.validation is None) != (self.replicas.fold is not None):
             raise InputError(
@@ -124,11 +89,14 @@ class Population:
             )
         if self.part is not None and self.part < 1:
             raise InputError(f"Population(part={self.part}): give at least one event.")
-        if self.chunk is not None and self.chunk < 1:
-            raise InputError(f"Population(chunk={self.chunk}): give at least one event.")
-        if self._varied and self.validation is not None:
+        if self.recipe.varied and self.validation is not None:
             check_same_variations(self.train, self.validation)
         _ = self._epochs, self._own
+
+    @cached_property
+    def module_def(self) -> ModuleDef:
+        """The network of each member."""
+        return self.recipe.module_def(self.train)
 
     @cached_property
     def _own(self) -> Int[np.ndarray, " own"]:
@@ -138,8 +106,8 @@ class Population:
     @cached_property
     def sizes(self) -> tuple[int, ...]:
         """Batch sizes that there are: the default first, none larger than the training events."""
-        given = (self.batch_size,) if isinstance(self.batch_size, int) else self.batch_size
-        return tuple(dict.fromkeys(min(size, len(self.train.weight)) for size in given))
+        events = len(self.train.weight)
+        return tuple(dict.fromkeys(min(int(size), events) for size in self.recipe.batch_sizes))
 
     @cached_property
     def _epochs(self) -> Epochs:
@@ -156,17 +124,13 @@ class Population:
     def _seen(self) -> Columns:
         """Training events as the steps see them: variations cost, so only if the loss has them."""
         judged = self._judged
-        return judged if self.objective.varied else judged._replace(variations={})
+        return judged if self.recipe.objective.varied else judged._replace(variations={})
 
     @cached_property
     def _judged(self) -> Columns:
         """Training events as the validation sees them: with folds and variations if these count."""
         seen = self.train if self.replicas.fold is not None else self.train._replace(fold=None)
-        return seen if self._varied else seen._replace(variations={})
-
-    @property
-    def _varied(self) -> bool:
-        return self.objective.varied or as_metric(self.metric).varied
+        return seen if self.recipe.varied else seen._replace(variations={})
 
     @cached_property
     def _memory(self) -> int | None:
@@ -179,16 +143,17 @@ class Population:
 
     @cached_property
     def _training(self) -> MemberTrainer:
+        recipe = self.recipe
         return MemberTrainer(
             module_def=self.module_def,
-            objective=self.objective.with_variations(sorted(self._judged.variations)),
-            metric=as_metric(self.metric),
-            overtraining=as_condition(self.overtraining),
-            selection_rule=self.selection_rule,
-            optimizer=self.optimizer,
-            patience=self.patience,
+            objective=recipe.objective.with_variations(sorted(self._judged.variations)),
+            metric=recipe.metric,
+            overtraining=recipe.overtraining,
+            selection_rule=recipe.selection_rule,
+            optimizer=recipe.optimizer,
+            patience=recipe.patience,
             sizes=self.sizes,
-            chunk=self.chunk,
+            chunk=recipe.chunk,
             tile=tile_of(self.devices),
         )
 
@@ -228,7 +193,7 @@ class Population:
     def _evaluation(self) -> Batch | tuple[Batch, Batch]:
         """Validation events, and a sample of training events of that size, on the devices."""
         validation = self.validation
-        if validation is not None and not self._varied:
+        if validation is not None and not self.recipe.varied:
             validation = validation._replace(variations={})
         samples = evaluation_samples(self._judged, validation, seed=self.seed)
         if samples[0].weight.shape == samples[1].weight.shape:
@@ -279,23 +244,37 @@ class Population:
         return jax.vmap(partial(jax.random.fold_in, key))(jnp.asarray(seeds))
 
     def hyperparameters(self, given: Values) -> dict[str, Float[Array, " members"]]:
-        """All hyperparameters, `[members]` each: what is given, else the defaults.
+        """All hyperparameters, `[members]` each: given ones, those of the recipe, else defaults.
 
         Raises:
             InputError: For a batch size that there is not, or one of two values that belong
                 together.
         """
+        fixed = {n: np.full(self.members, float(v)) for n, v in self.fixed.items()}
+        given = {**fixed, **given}
         if "batch_size" in given:
             events = len(self.train.weight)
             given = {**given, "batch_size": np.minimum(given["batch_size"], events)}
         return complete(given, self.members, sizes=self.sizes)
 
+    @property
+    def fixed(self) -> dict[str, float]:
+        """Hyperparameters of the recipe; of several batch sizes the default."""
+        values = dict(self.recipe.hyperparameters)
+        if "batch_size" in values:
+            values["batch_size"] = self.recipe.batch_sizes[0]
+        return values
+
     def check(self, names: set[str]) -> None:
         """Traces one step without running it, to refuse hyperparameters that nothing reads.
+
+        Args:
+            names: Hyperparameters that will be given, besides those of the recipe.
 
         Raises:
             InputError: Naming the hyperparameter, and the nearest that exists.
         """
+        names = names | set(self.recipe.hyperparameters)
         values = {name: jnp.float32(1.0) for name in complete({}, 1, sizes=self.sizes)}
         tracker = UsageTracker(values | {name: jnp.float32(1.0) for name in names})
         rows = np.arange(min(len(self.train.weight), 8))
@@ -354,7 +333,7 @@ class Population:
             seed=self.seed if seed is None else seed,
             replicas=self.replicas if replicas is None else replicas,
         )
-        same = ["_training", "_start", "_train", "_finish", "_scores"]
+        same = ["module_def", "_training", "_start", "_train", "_finish", "_scores"]
         if train is None and seed is None:
             same += ["_seen", "_judged", "_epochs", "_evaluation"]
         if result.sizes == self.sizes:
@@ -480,6 +459,36 @@ class Population:
         record, status = self.processes.merged(known, self.members)
         return state._replace(record=record, status=status), record
 
+    def train_epochs(
+        self,
+        state: Member,
+        hyperparameters: Values,
+        epochs: range,
+        *,
+        length: int | None = None,
+        begun: Int[np.ndarray, " members"] | None = None,
+    ) -> Iterator[tuple[Member, EpochRecord]]:
+        """Trains epoch by epoch, with hyperparameters that stay as they are.
+
+        Args:
+            state: The population; its arrays are used up.
+            hyperparameters: Values given, `[members]` each.
+            epochs: Numbers of the epochs.
+            length: Epochs of a whole training, for schedules and annealing; by default these end
+                with the last one.
+            begun: Epoch in which the training of each member began; None if all began with the
+                first.
+
+        Yields:
+            After each epoch the population, and the record on the host.
+        """
+        length = epochs.stop if length is None else length
+        for epoch in epochs:
+            state, record = self.epoch(
+                state, hyperparameters, epoch=epoch, epochs=length, begun=begun
+            )
+            yield state, jax.device_get(record)
+
     def collected(self, state: Member) -> Member:
         """The population on the host, each member as the process that trains it has it.
 
@@ -511,9 +520,9 @@ class Population:
         state, records = self.init(hyperparameters), []
         if start is not None:
             state = state._replace(weights=fitting(start, state.weights))
-        for epoch in range(epochs):
-            state, record = self.epoch(state, hyperparameters, epoch=epoch, epochs=epochs)
-            records.append(jax.device_get(record))
+        for after, record in self.train_epochs(state, hyperparameters, range(epochs)):
+            state = after
+            records.append(record)
             if not np.any(np.asarray(state.status) == RUNNING):
                 break
         return self.collected(state), jax.tree.map(lambda *each: np.stack(each), *records)

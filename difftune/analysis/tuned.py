@@ -1,0 +1,304 @@
+"""What tuning gives: networks, their ranking, and the search that found them."""
+
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from difftune.analysis.interruption import explained
+from difftune.analysis.preparation import Preparation
+from difftune.analysis.split import Split
+from difftune.errors import InputError
+from difftune.search import (
+    FixedSchedule,
+    Progress,
+    Replicated,
+    SearchResult,
+    Space,
+    Strategy,
+    run_search,
+)
+from difftune.search.front import dominated
+from difftune.seeds import derived
+from difftune.training import RUNNING, STATUS, Checkpoints, ModuleDef, Population, TrainedNetwork
+from difftune.training.checkpoint import rounds_kept
+
+logger = logging.getLogger("difftune")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rank:
+    """A network's place: its number, validation score, epoch, and hyperparameters then.
+
+    Of several scores, `score` is the geometric mean of `scores`. `selection_score` is what it was
+    compared by (`difftune.training.SelectionRule`). `status` is that of its member in this epoch;
+    where no epoch was ever allowed, that of the slot at the end (`Tuned.result.history.status` has
+    these).
+    """
+
+    member: int
+    score: float
+    selection_score: float
+    epoch: int
+    status: str
+    hyperparameters: dict[str, float]
+    scores: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuned:
+    """What tuning gives.
+
+    Attributes:
+        preparation: The events and the recipe.
+        strategy: How the search went about it.
+        space: What it could choose from.
+        module_def: Structure of the networks.
+        result: History and best snapshots.
+        seed: Seed of the run.
+    """
+
+    preparation: Preparation
+    strategy: Strategy
+    space: Space
+    module_def: ModuleDef
+    result: SearchResult
+    seed: int
+
+    @property
+    def split(self) -> Split:
+        """The events by purpose."""
+        return self.preparation.split
+
+    @property
+    def networks(self) -> list[TrainedNetwork]:
+        """The best network of each member, but those of which no epoch was allowed (`missing`).
+
+        That of a certain member is `choosing(member).network`.
+        """
+        able = np.flatnonzero(np.isfinite(self.result.best.score))
+        return [self._network(slot) for slot in able.tolist()]
+
+    @property
+    def missing(self) -> tuple[int, ...]:
+        """Members without a network: no epoch of theirs ever met the overtraining condition."""
+        return tuple(np.flatnonzero(~np.isfinite(self.result.best.score)).tolist())
+
+    @property
+    def network(self) -> TrainedNetwork:
+        """The network with the largest selection score."""
+        return self._network(self.result.winner)
+
+    @property
+    def trial(self) -> list[TrainedNetwork]:
+        """The networks of the trial with the largest selection score, for a
+        `difftune.training.Ensemble`.
+
+        With `Replicated` these are its executions; else there is one. A trial of which each
+        execution has a network comes before all others. Where there is no such trial, those of
+        `missing` are not among them.
+        """
+        missing = self.missing
+        return [self._network(number) for number in self.executions if number not in missing]
+
+    @property
+    def executions(self) -> range:
+        """Members of the trial with the largest selection score: its executions with `Replicated`,
+        else one.
+        """
+        each = self.strategy.executions if isinstance(self.strategy, Replicated) else 1
+        first = self.result.winner // each * each
+        return range(first, first + each)
+
+    def _say_what_is_missing(self) -> None:
+        """Warns of networks that somebody who asked for several does not get."""
+        asked = self.executions if isinstance(self.strategy, Replicated) else range(0)
+        if isinstance(self.strategy, FixedSchedule):
+            asked = range(self.strategy.population)
+        lacking = sorted(set(asked) & set(self.missing))
+        if lacking:
+            logger.warning(
+                "%d of %d trainings never met the overtraining condition and have no network: "
+                "members %s. Relax the condition, or give more training events.",
+                len(lacking),
+                len(asked),
+                ", ".join(map(str, lacking)),
+            )
+
+    @property
+    def ranking(self) -> list[Rank]:
+        """The members by selection score, the best first."""
+        order = np.argsort(-np.asarray(self.result.best.selection_score), kind="stable")
+        return [self._rank(number) for number in order.tolist()]
+
+    @property
+    def pareto_front(self) -> list[Rank]:
+        """The networks that no other one beats in all validation scores, by the first of them.
+
+        Of a single score this is the best one.
+        """
+        best = self.result.best
+        several = best.score[:, None] if best.scores is None else best.scores
+        able = np.flatnonzero(np.isfinite(best.score))
+        foremost = able[~dominated(np.asarray(several)[able])]
+        order = foremost[np.argsort(-np.asarray(several)[foremost, 0], kind="stable")]
+        return [self._rank(number) for number in order.tolist()]
+
+    def choosing(self, member: int) -> "Tuned":
+        """The same search with another network chosen, such as one of the front.
+
+        Args:
+            member: Its number, `Rank.member`.
+
+        Raises:
+            InputError: There is none that may be chosen.
+        """
+        score = self.result.best.score
+        if not 0 <= member < len(score) or not np.isfinite(score[member]):
+            raise InputError(
+                f"choosing({member}): no network of this number may be chosen; take the `member` "
+                "of one in `ranking` or `pareto_front`."
+            )
+        return replace(self, result=replace(self.result, winner=member))
+
+    def _rank(self, number: int) -> Rank:
+        best, history = self.result.best, self.result.history
+        several = () if best.scores is None else best.scores[number].tolist()
+        kept = np.isfinite(best.score[number])
+        return Rank(
+            member=number,
+            score=float(best.score[number]),
+            selection_score=float(best.selection_score[number]),
+            epoch=int(best.epoch[number]),
+            # A network is kept of an epoch in which its member trained; what became of the slot
+            # later is not said of it.
+            status=STATUS[RUNNING] if kept else history.status[int(best.slot[number])],
+            hyperparameters={
+                name: float(values[number])
+                for name, values in best.hyperparameters.items()
+                if name in history.hyperparameters
+            },
+            scores=dict(zip(history.score_names, several, strict=True)),
+        )
+
+    def retrain(
+        self,
+        seeds: int,
+        *,
+        folder: Path | None = None,
+        on_round: Callable[[Progress], None] | None = None,
+    ) -> "Tuned":
+        """Trains the winner's schedule of hyperparameters again, from other start values.
+
+        The spread of the results is the part that chance has in a single one.
+
+        Args:
+            seeds: How many times, as one population.
+            folder: Where to leave checkpoints.
+            on_round: Called after each round.
+        """
+        schedule = self.result.schedule
+        strategy = FixedSchedule(
+            population=seeds,
+            rounds=self.strategy.training_rounds,
+            epochs_per_round=self.strategy.epochs_per_round,
+            schedule=schedule,
+        )
+        recipe = self.preparation.recipe
+        fixed = {n: v for n, v in recipe.hyperparameters.items() if n not in schedule}
+        sizes = schedule.get("batch_size", self.preparation.batch_sizes(self.space))
+        sizes = tuple(dict.fromkeys(int(size) for size in sizes))
+        recipe = replace(recipe, hyperparameters=fixed, batch_size=sizes)
+        with explained_search(folder):
+            return search_networks(
+                replace(self.preparation, recipe=recipe),
+                strategy,
+                Space(),
+                seed=derived(self.seed, "retrain"),
+                folder=folder,
+                on_round=on_round,
+            )
+
+    def _network(self, slot: int) -> TrainedNetwork:
+        return TrainedNetwork.from_snapshot(
+            self.result.best,
+            slot,
+            self.module_def,
+            self.preparation.transform,
+            feature_names=self.split.events.feature_names,
+            signal_process=self.preparation.signal_process,
+            objective=self.preparation.recipe.objective,
+        )
+
+
+def search_networks(
+    preparation: Preparation,
+    strategy: Strategy,
+    space: Space,
+    *,
+    seed: int,
+    folder: Path | None = None,
+    on_round: Callable[[Progress], None] | None = None,
+) -> Tuned:
+    """Runs a strategy on prepared events.
+
+    Args:
+        preparation: The events and the recipe.
+        strategy: Proposes who trains next with what.
+        space: What the strategy may propose.
+        seed: Decides everything random.
+        folder: Where to leave checkpoints, and to resume from.
+        on_round: Called after each round.
+
+    Raises:
+        InputError: As `tune`.
+    """
+    processes = preparation.processes
+    first = processes.rank == 0
+
+    def checked() -> tuple[Population, Checkpoints | None]:
+        preparation.check(strategy, space, seed=seed)
+        kept = Checkpoints(folder) if folder and first else None
+        return preparation.population(strategy, seed, space), kept
+
+    population, checkpoints = processes.agreed(checked)
+    known = checkpoints is None and processes.size == 1
+    result = run_search(
+        population,
+        strategy,
+        space,
+        checkpoints=checkpoints,
+        on_round=on_round,
+        events=None if known else preparation.definition,
+    )
+    tuned = Tuned(
+        preparation=preparation,
+        strategy=strategy,
+        space=space,
+        module_def=population.module_def,
+        result=result,
+        seed=seed,
+    )
+    if first:
+        tuned._say_what_is_missing()
+    return tuned
+
+
+def explained_search(folder: Path | None) -> AbstractContextManager[None]:
+    """Says what is kept where a search with checkpoints is interrupted."""
+    if folder is None:
+        return nullcontext()
+
+    def kept() -> str:
+        rounds = rounds_kept(folder)
+        if not rounds:
+            return f"No round had ended, so there is no checkpoint in {folder} yet."
+        return (
+            f"The rounds up to {rounds} are kept in {folder}; the same call with the same folder "
+            "goes on from there."
+        )
+
+    return explained(kept)

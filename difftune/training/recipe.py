@@ -1,0 +1,174 @@
+"""How a network is trained, said once: of it populations, tuning and studies are made."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from difftune.arguments import made, said, takes
+from difftune.data import Events, FeatureTransform, Process
+from difftune.errors import InputError
+from difftune.models import MLP, Model
+from difftune.objectives import CrossEntropy, Metric, Objective, Significance
+from difftune.objectives.base import logits_of
+from difftune.training.given import RECIPE
+from difftune.training.module_def import ModuleDef
+from difftune.training.negative import NegativeWeights
+from difftune.training.optimizers import Optimizer, adam
+from difftune.training.overtraining import Condition, ScoreGap
+from difftune.training.sample import Columns, columns
+from difftune.training.selection_rule import SelectionRule
+
+
+@takes(**RECIPE)
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that defines how a network is trained, but events, search and chance.
+
+    Attributes:
+        model: Makes the network: `difftune.models.MLP(...)`, or a Flax module class.
+        objective: What each member minimises: one of `difftune.objectives`, a sum of them, or a
+            function `(scores, batch, hyperparameters, parameters) -> scalar`; built-in ones also
+            by the name that they have in the analysis file.
+        metric: Validation score, of the form of an objective; larger is better. The stat-only
+            Asimov significance by default. With a `MultiObjective` of several, `Tuned.pareto_front`
+            has the networks that no other one beats in all.
+        hyperparameters: Values that no search chooses, by name, the same for all members.
+        optimizer: Makes an optax optimizer from a member's hyperparameters; or the name of a kind,
+            or of several among which each member has its own (`difftune.training.optimizer`).
+        batch_size: Events per batch; as many as there are, or more, for all of them in one. Or all
+            sizes among which the hyperparameter `batch_size` chooses, the first being its default.
+            An epoch is one pass over the events whatever the size.
+        chunk: Events that the network keeps activations of at a time, where a batch has more; None
+            for whole batches. The gradient is that of the whole batch, which may hold all training
+            events, and costs one more forward pass.
+        patience: Epochs without a larger selection score after which a member stops.
+        overtraining: Condition on training and validation score. Weights that do not meet it are
+            never kept as a member's best, and the member is not eligible to be copied.
+        selection_rule: What epochs and members are compared by: the validation score less two
+            standard errors, averaged over about three epochs, by default.
+        negative_weights: `"keep"`, `"absolute"` or `"resample"`, in the training only
+            (`difftune.training.treated_weights`).
+        impute: What replaces missing values: `"median"`, `"mean"` or a number.
+        missing_indicators: Whether the network also learns which values were missing.
+
+    Raises:
+        InputError: When a value is not what is asked for.
+    """
+
+    model: Model = field(default_factory=MLP)
+    objective: Objective = field(default_factory=CrossEntropy)
+    metric: Metric = field(default_factory=Significance)
+    hyperparameters: Mapping[str, float] = field(default_factory=dict)
+    optimizer: Optimizer = adam
+    batch_size: int | tuple[int, ...] = 1024
+    chunk: int | None = None
+    patience: int = 10
+    overtraining: Condition = field(default_factory=ScoreGap)
+    selection_rule: SelectionRule = field(default_factory=SelectionRule)
+    negative_weights: NegativeWeights = "keep"
+    impute: str | float = "median"
+    missing_indicators: bool = False
+
+    def __post_init__(self):
+        for size in self.batch_sizes:
+            if size < 1 or size != int(size):
+                raise InputError(
+                    f"batch_size={size:g}: must be a whole number of events, 1 or more."
+                )
+        for name in ("chunk", "patience"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"Recipe({name}={value}): must be at least 1.")
+
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        """All sizes of batches that may occur, the default first."""
+        given: Any = self.hyperparameters.get("batch_size", self.batch_size)
+        return tuple(given) if isinstance(given, Sequence) else (given,)
+
+    @property
+    def varied(self) -> bool:
+        """Whether the objective or the metric counts systematic variations."""
+        return self.objective.varied or self.metric.varied
+
+    def bound_to(self, processes: Sequence[Process]) -> "Recipe":
+        """The recipe for events of these processes, whose names objective and metric may want.
+
+        Args:
+            processes: In the order of the events' process index.
+        """
+        return replace(
+            self,
+            objective=self.objective.bound_to(processes),
+            metric=self.metric.bound_to(processes),
+        )
+
+    def transform(self, events: Events) -> FeatureTransform:
+        """The transform of the features, learned on training events.
+
+        Args:
+            events: The training events.
+        """
+        return FeatureTransform.fit(
+            events.features,
+            events.weight,
+            impute=self.impute,
+            indicators=self.missing_indicators,
+            names=events.feature_names,
+            sentinels=[dict(events.sentinels).get(name, ()) for name in events.feature_names],
+        )
+
+    def columns(
+        self,
+        events: Events,
+        full_yields: Float[np.ndarray, " processes"],
+        transform: FeatureTransform,
+        *,
+        fold: bool = False,
+        varied: bool | None = None,
+    ) -> Columns:
+        """Events as the training wants them; see `difftune.training.columns`.
+
+        Args:
+            events: The events, without data.
+            full_yields: Expected yield of each process over all splits.
+            transform: Learned on training events.
+            fold: Whether to keep the folds of the events, numbered anew from 0.
+            varied: Whether to keep the systematic variations; by default if these count.
+        """
+        return columns(
+            events,
+            full_yields,
+            transform,
+            negative=self.negative_weights,
+            varied=self.varied if varied is None else varied,
+            fold=fold,
+        )
+
+    def module_def(self, train: Columns) -> ModuleDef:
+        """The network, with the inputs that the events have and the outputs that are wanted.
+
+        Args:
+            train: Events to train on.
+        """
+        return ModuleDef(
+            self.model,
+            inputs=train.features.shape[1],
+            outputs=logits_of(self.objective.outputs, len(train.signal_process)),
+        )
+
+
+def as_recipe(given: Any) -> Recipe:
+    """A recipe; the default one for None."""
+    given = made(given, "recipe")
+    if given is None:
+        return Recipe()
+    if not isinstance(given, Recipe):
+        raise InputError(
+            f"recipe = {said(given)}: give Recipe(model=..., objective=...), which says how a "
+            "network is trained; or its parts by name."
+        )
+    return given
