@@ -22,7 +22,7 @@ from difftune.histfactory.filling import Yields
 from difftune.job import build, load
 from difftune.objectives import AsimovLLR, Batch, CrossEntropy, FitModel, PoiUncertainty
 from difftune.objectives.base import Objective
-from difftune.training import Columns, ModuleDef, Population, ScoreGap, columns
+from difftune.training import AS_SCORED, Columns, Population, Recipe, ScoreGap, columns
 from difftune.training.batches import as_batch, stratified_order
 from difftune.training.member import all_features, apart
 
@@ -44,16 +44,16 @@ def single_top(*, one_in: int = 1) -> tuple[Columns, Columns, Split]:
 
 def network(train: Columns, validation: Columns, epochs: int):
     """Of cross-entropy: its parameters, and scores as a function of them and of features."""
-    module_def = ModuleDef(
-        dt.models.MLP(hidden=(32, 32)), inputs=train.features.shape[1], outputs=1
-    )
     population = Population(
-        module_def=module_def,
-        objective=CrossEntropy(),
+        recipe=Recipe(
+            model=dt.models.MLP(hidden=(32, 32)),
+            objective=CrossEntropy(),
+            overtraining=ScoreGap(limit=1e9),
+            selection_rule=AS_SCORED,
+        ),
         train=train,
         validation=validation,
         members=1,
-        overtraining=ScoreGap(limit=1e9),
     )
     state, _ = population.run({"learning_rate": np.array([3e-3])}, epochs=epochs)
     weights = jax.tree.map(lambda leaf: leaf[0], jax.device_get(state.weights))
@@ -61,7 +61,7 @@ def network(train: Columns, validation: Columns, epochs: int):
 
     def scores(parameters, features):
         own = weights._replace(parameters=parameters)
-        return module_def.evaluate(own, hyperparameters, features)
+        return population.module_def.evaluate(own, hyperparameters, features)
 
     return weights.parameters, scores
 

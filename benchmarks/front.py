@@ -30,19 +30,21 @@ def task(count: int):
 
     trained = FitModel(bins=8, bandwidth=(0.1, 0.02), mc_statistics=False)
     judged = FitModel(bins=10, bandwidth=(1e-3, 1e-3), mc_statistics=False)
-    return dt.analysis.Task(
+    return dt.analysis.Preparation(
         split=dt.analysis.Split(events=gaussians(count)),
-        model=dt.models.MLP(hidden=(32, 32)),
-        objective=dt.objectives.CrossEntropy() + "fit" * PoiUncertainty(model=trained),
-        batch_size=2000,
-        patience=10_000,
-        metric=dt.objectives.MultiObjective(
-            {
-                "significance": Significance(bins=10),
-                "robustness": MetricOf(
-                    objective=Robustness(model=judged, parameters=("scale",)), power=1.0
-                ),
-            }
+        recipe=dt.Recipe(
+            model=dt.models.MLP(hidden=(32, 32)),
+            objective=dt.objectives.CrossEntropy() + "fit" * PoiUncertainty(model=trained),
+            batch_size=2000,
+            patience=10_000,
+            metric=dt.objectives.MultiObjective(
+                {
+                    "significance": Significance(bins=10),
+                    "robustness": MetricOf(
+                        objective=Robustness(model=judged, parameters=("scale",)), power=1.0
+                    ),
+                }
+            ),
         ),
     )
 
@@ -102,7 +104,7 @@ def run(*, quick: bool) -> list[Row]:
         for name, strategy in strategies.items():
             found: dict[str, list[float]] = {}
             for seed in range(1, seeds + 1):
-                tuned = job.search(strategy, space, seed=seed)
+                tuned = dt.analysis.search_networks(job, strategy, space, seed=seed)
                 front = tuned.pareto_front
                 promised = np.array([list(rank.scores.values()) for rank in front])
                 held = np.array([measure(tuned, rank.member) for rank in front])

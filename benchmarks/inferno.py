@@ -33,7 +33,15 @@ from difftune.objectives import (
     Variation,
     Varied,
 )
-from difftune.training import Columns, ModuleDef, Population, Replicas, ScoreGap, use_cpu_cores
+from difftune.training import (
+    AS_SCORED,
+    Columns,
+    Population,
+    Recipe,
+    Replicas,
+    ScoreGap,
+    use_cpu_cores,
+)
 
 SIGNAL, BACKGROUND, RATE = 50.0, 1000.0, 3.0
 WIDTHS = {"r": 0.4, "lambda": 1.0}
@@ -198,18 +206,20 @@ class Samples:
 def trained(samples: Samples, size: Size, objective, metric, shapes, **hyperparameters):
     """Logits of the test events by all starts, `[starts, events, ...]`, in parts."""
     sets = [columns(*part, samples.scale, shapes) for part in (samples.train, samples.validation)]
-    outputs = objective.outputs if isinstance(objective.outputs, int) else 1
     population = Population(
-        module_def=ModuleDef(MLP(hidden=(64, 64), activation="gelu"), inputs=3, outputs=outputs),
-        objective=objective,
+        recipe=Recipe(
+            model=MLP(hidden=(64, 64), activation="gelu"),
+            objective=objective,
+            batch_size=size.batch,
+            patience=size.epochs,
+            metric=metric,
+            overtraining=ScoreGap(limit=float("inf")),
+            selection_rule=AS_SCORED,
+        ),
         train=sets[0],
         validation=sets[1],
         members=size.starts,
         replicas=Replicas.crossed(seeds=size.starts),
-        batch_size=size.batch,
-        patience=size.epochs,
-        metric=metric,
-        overtraining=ScoreGap(limit=float("inf")),
     )
     given = {"schedule": 1.0, "learning_rate": 1e-2, **hyperparameters}
     values = {name: np.full(size.starts, value) for name, value in given.items()}

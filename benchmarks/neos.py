@@ -38,7 +38,7 @@ from difftune.objectives import (
     Varied,
     loss_from_model,
 )
-from difftune.training import Columns, ModuleDef, Population, Replicas, ScoreGap
+from difftune.training import AS_SCORED, Columns, ModuleDef, Population, Recipe, Replicas, ScoreGap
 from difftune.training.batches import as_batch
 
 CENTERS = {"signal": (-1, 1), "background": (1, -1), "up": (2.5, 2), "down": (-2.5, -1.5)}
@@ -86,15 +86,18 @@ def objective(*bandwidth: float) -> ExpectedCLs:
 def population(starts: int, hidden: int, count: int, batch: int) -> Population:
     """Members that differ in their seeds."""
     return Population(
-        module_def=ModuleDef(MLP(hidden=(hidden, hidden)), inputs=2, outputs=1),
-        objective=objective(0.1, 0.02),
+        recipe=Recipe(
+            model=MLP(hidden=(hidden, hidden)),
+            objective=objective(0.1, 0.02),
+            batch_size=batch,
+            metric=-1.0 * objective(1e-3, 1e-3),
+            overtraining=ScoreGap(limit=float("inf")),
+            selection_rule=AS_SCORED,
+        ),
         train=columns(blobs(count, 1)),
         validation=columns(blobs(count // 10, 2)),
         members=starts,
         replicas=Replicas.crossed(seeds=starts),
-        batch_size=batch,
-        metric=-1.0 * objective(1e-3, 1e-3),
-        overtraining=ScoreGap(limit=float("inf")),
     )
 
 

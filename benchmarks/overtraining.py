@@ -84,25 +84,27 @@ def _trained(events: Any, number: int, searches: int, size: Size) -> Iterator[Fi
     import jax
 
     import difftune as dt
-    from difftune.training import ModuleDef, Population, ScoreGap, columns
+    from difftune.training import AS_SCORED, Population, Recipe, ScoreGap, columns
 
     job = search.task(events)
     inside = events.in_folds((*job.split.train_folds, *job.split.validation_folds)).simulated
     full = job.split.full_yields
     parts = [columns(part, full, job.transform) for part in _dealt(inside, number)]
     train, validation, _ = parts
-    module_def = ModuleDef(job.model, inputs=train.features.shape[1], outputs=1)
     population = Population(
-        module_def=module_def,
-        objective=job.objective,
+        recipe=Recipe(
+            model=job.recipe.model,
+            objective=job.recipe.objective,
+            batch_size=job.recipe.batch_size,
+            patience=size.epochs + 1,
+            overtraining=ScoreGap(limit=float("inf")),
+            selection_rule=AS_SCORED,
+        ),
         train=train,
         validation=validation,
         members=size.members,
-        batch_size=job.batch_size,
-        patience=size.epochs + 1,
-        overtraining=ScoreGap(limit=float("inf")),
     )
-    measure, samples = _measure(module_def, job.objective), _samples(*parts, full)
+    measure, samples = _measure(population.module_def, job.recipe.objective), _samples(*parts, full)
     strategy = dt.search.Random(population=size.members, rounds=1, epochs_per_round=size.epochs)
     for seed in range(searches):
         rng = np.random.default_rng([number, seed])

@@ -133,11 +133,13 @@ def main_job(events, size: Size) -> Problem:
     import difftune as dt
 
     config = dt.job.load(SINGLE_TOP)
-    job = replace(
-        task(events),
+    job = task(events)
+    recipe = replace(
+        job.recipe,
         model=dt.job.build.model(config),
         batch_size=config.training.batch_size,
     )
+    job = replace(job, recipe=recipe)
     if size.as_published:
         size = replace(
             size,
@@ -202,12 +204,14 @@ def task(events):
     """What is trained: the network and the loss are the same for everybody."""
     import difftune as dt
 
-    return dt.analysis.Task(
+    return dt.analysis.Preparation(
         split=dt.analysis.Split(events=events),
-        model=dt.models.MLP(hidden=(32, 32)),
-        batch_size=256,
-        # Everybody makes all steps that it may.
-        patience=10_000,
+        recipe=dt.Recipe(
+            model=dt.models.MLP(hidden=(32, 32)),
+            batch_size=256,
+            # Everybody makes all steps that it may.
+            patience=10_000,
+        ),
     )
 
 
@@ -293,13 +297,12 @@ def _judge(tuned, events):
     import jax
     import jax.numpy as jnp
 
-    from difftune.objectives import as_metric
     from difftune.training import columns
     from difftune.training.batches import as_batch
 
-    prepared = columns(events, tuned.split.full_yields, tuned.task.transform)
+    prepared = columns(events, tuned.split.full_yields, tuned.preparation.transform)
     batch = jax.tree.map(jnp.asarray, as_batch(prepared, np.arange(len(prepared.weight)), 1.0))
-    return as_metric(tuned.task.metric).bound_to(events.processes), batch
+    return tuned.preparation.recipe.metric.bound_to(events.processes), batch
 
 
 def compare(problem: Problem) -> list[Row]:
@@ -322,7 +325,7 @@ def compare(problem: Problem) -> list[Row]:
     for seed in range(1, size.seeds + 1):
         for kind, strategy in strategies(size).items():
             began = time.perf_counter()
-            tuned = job.search(wrapped(strategy), problem.space, seed=seed)
+            tuned = dt.analysis.search_networks(job, wrapped(strategy), problem.space, seed=seed)
             seconds.setdefault(kind, []).append(time.perf_counter() - began)
             # The networks of the chosen trial, but such as were never allowed.
             first = tuned.result.winner // max(folds, 1) * max(folds, 1)
@@ -344,7 +347,8 @@ def compare(problem: Problem) -> list[Row]:
                 f"{seconds[kind][-1]:.0f} s",
                 file=sys.stderr,
             )
-    default = job.search(
+    default = dt.analysis.search_networks(
+        job,
         dt.search.FixedSchedule(
             population=size.seeds,
             rounds=1,
@@ -428,7 +432,7 @@ jax.config.update("jax_compilation_cache_dir", cache)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 job = search.task(search.some(dt.job.build.events(
     dt.job.load(search.SINGLE_TOP).model_copy(update={"systematics": []})), events))
-tuned = job.search(
+tuned = dt.analysis.search_networks(job,
     dt.search.PBT(population=4, rounds=30, epochs_per_round=1, quantile=0.5),
     search.space(), seed=7, folder=folder, on_round=lambda p: print("round", flush=True))
 history, best = tuned.result.history, tuned.result.best

@@ -118,15 +118,14 @@ def single_top(*, quick: bool, **more) -> selection.Study:
     events = build.events(job.load(ROOT / "examples" / "single_top" / "single_top.toml"))
     if quick:
         events = events.select(np.arange(len(events)) % 12 == 0)
-    options = {"batch_size": 512 if quick else 2048, "epochs": 10, "seeds": 4, "patience": 10}
-    # Other trainings than those that the gates were developed with.
-    options["seed"] = 7
-    return selection.Study(
-        events=events,
+    recipe = dt.Recipe(
         model=dt.models.MLP(hidden=(32, 32)),
         hyperparameters={"learning_rate": 4e-3},
-        **options | (FAST if quick else {}) | more,
+        batch_size=512 if quick else 2048,
     )
+    # Other trainings than those that the gates were developed with.
+    options = {"epochs": 10, "seeds": 4, "seed": 7}
+    return selection.Study(events, recipe, **options | (FAST if quick else {}) | more)
 
 
 def higgsml(*, one_in: int = 1) -> selection.Study:
@@ -143,13 +142,15 @@ def higgsml(*, one_in: int = 1) -> selection.Study:
         processes=[dt.Process(name="signal", role="signal"), dt.Process(name="background")],
     )
     return selection.Study(
-        events=events.select(np.arange(len(events)) % one_in == 0),
-        model=dt.models.MLP(hidden=(32, 32)),
-        hyperparameters={"learning_rate": 2e-3},
-        batch_size=512,
+        events.select(np.arange(len(events)) % one_in == 0),
+        dt.Recipe(
+            model=dt.models.MLP(hidden=(32, 32)),
+            hyperparameters={"learning_rate": 2e-3},
+            batch_size=512,
+            patience=15,
+        ),
         epochs=15,
         seeds=4,
-        patience=15,
         seed=7,
     )
 

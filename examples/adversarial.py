@@ -22,7 +22,7 @@ from systematics_aware import hard, scored, sides, single_top
 from difftune.inference import asimov_significance
 from difftune.models import MLP
 from difftune.objectives import Adversarial, CrossEntropy
-from difftune.training import ModuleDef, Population, Replicas, ScoreGap
+from difftune.training import AS_SCORED, Population, Recipe, Replicas, ScoreGap
 
 STRENGTHS = np.array([0.0, 3.0, 10.0, 30.0, 100.0, 300.0])
 BINS = 12
@@ -33,23 +33,24 @@ def trained(analysis, *, seeds, epochs):
     """All strengths with all seeds, as one population; the networks of the last epoch."""
     members = len(STRENGTHS) * seeds
     population = Population(
-        module_def=ModuleDef(
-            MLP(hidden=(64, 64)), inputs=analysis.train.features.shape[1], outputs=1
-        ),
-        objective=CrossEntropy()
-        + Adversarial(
-            strength="lambda",
-            learning_rate="adversary_rate",
-            variations=["jes"],
-            among="background",
+        recipe=Recipe(
+            model=MLP(hidden=(64, 64)),
+            objective=CrossEntropy()
+            + Adversarial(
+                strength="lambda",
+                learning_rate="adversary_rate",
+                variations=["jes"],
+                among="background",
+            ),
+            batch_size=1024,
+            patience=epochs,
+            overtraining=ScoreGap(limit=1.0),
+            selection_rule=AS_SCORED,
         ),
         train=analysis.train,
         validation=analysis.validation,
         members=members,
         replicas=Replicas(seed=np.tile(np.arange(seeds), len(STRENGTHS))),
-        batch_size=1024,
-        patience=epochs,
-        overtraining=ScoreGap(limit=1.0),
         seed=1,
     )
     given = {

@@ -23,7 +23,7 @@ from difftune.analysis.split import Split
 from difftune.data import FeatureTransform
 from difftune.job import build, load
 from difftune.objectives import AUC, CrossEntropy, Significance
-from difftune.training import ModuleDef, Population, ScoreGap, boosted, columns
+from difftune.training import AS_SCORED, Population, Recipe, ScoreGap, boosted, columns
 from difftune.training.batches import as_batch
 
 CONFIG = Path(__file__).parent / "single_top" / "single_top.toml"
@@ -43,15 +43,16 @@ def single_top(one_in):
 def curves(train, validation, *, seeds, rounds):
     """Figures of both trainings, `[seeds, rounds]` each, and scores at the end."""
     first = Population(
-        module_def=ModuleDef(
-            dt.models.MLP(hidden=(64, 64)), inputs=train.features.shape[1], outputs=1
+        recipe=Recipe(
+            model=dt.models.MLP(hidden=(64, 64)),
+            objective=CrossEntropy(),
+            overtraining=ScoreGap(limit=1e9),
+            patience=10**6,
+            selection_rule=AS_SCORED,
         ),
-        objective=CrossEntropy(),
         train=train._replace(variations={}),
         validation=validation._replace(variations={}),
         members=1,
-        overtraining=ScoreGap(limit=1e9),
-        patience=10**6,
     )
     given = {"learning_rate": np.array([1e-3])}
     everything = as_batch(validation, np.arange(len(validation.weight)), 1.0)

@@ -15,7 +15,7 @@ import numpy as np
 
 import difftune as dt
 from difftune.objectives import CrossEntropy, FitModel, PoiUncertainty, Regions, Variation, Varied
-from difftune.training import Columns, ModuleDef, Population, ScoreGap
+from difftune.training import AS_SCORED, Columns, Population, Recipe, ScoreGap
 
 SIGNAL, BACKGROUND = 50.0, 1000.0
 
@@ -75,19 +75,20 @@ def objective(regions, *, hard=False):
     return PoiUncertainty(model=model)
 
 
-def train(loss, metric, outputs, *, events, epochs, batch, rate):
+def train(loss, metric, *, events, epochs, batch, rate):
     """Two starts side by side."""
     population = Population(
-        module_def=ModuleDef(
-            dt.models.MLP(hidden=(64, 64), activation="gelu"), inputs=3, outputs=outputs
+        recipe=Recipe(
+            model=dt.models.MLP(hidden=(64, 64), activation="gelu"),
+            objective=loss,
+            batch_size=batch,
+            metric=metric,
+            overtraining=ScoreGap(limit=float("inf")),
+            selection_rule=AS_SCORED,
         ),
-        objective=loss,
         train=columns(events, 1),
         validation=columns(events // 10, 2),
         members=2,
-        batch_size=batch,
-        metric=metric,
-        overtraining=ScoreGap(limit=float("inf")),
     )
     state, _ = population.run(
         {"learning_rate": np.full(2, rate), "schedule": np.ones(2)}, epochs=epochs
@@ -95,7 +96,7 @@ def train(loss, metric, outputs, *, events, epochs, batch, rate):
     return lambda x: np.asarray(population.scores(state.best, scaled(x)))
 
 
-# %% SelectionRule
+# %% What the regions are worth
 def uncertainty(region, x, signal):
     """Of the number of signal events, from Fisher's information on the counts."""
     n = region.max() + 1
@@ -119,7 +120,7 @@ if __name__ == "__main__":
     x, signal = draw(100_000 if given.quick else 1_000_000, 3)
 
     probability = train(
-        CrossEntropy(), dt.objectives.Significance(), 1, batch=2000, rate=1e-3, **size
+        CrossEntropy(), dt.objectives.Significance(), batch=2000, rate=1e-3, **size
     )(x)
     for logit in probability:
         bins = np.minimum(10 / (1 + np.exp(-logit)), 9).astype(int)
@@ -128,7 +129,7 @@ if __name__ == "__main__":
     hard = objective(given.regions, hard=True)
     # Large batches estimate the information better.
     size |= {"batch": 2000 if given.quick else 10_000, "rate": 1e-2}
-    regions = train(objective(given.regions), -1.0 * hard, given.regions, **size)(x)
+    regions = train(objective(given.regions), -1.0 * hard, **size)(x)
     for logits in regions:
         found = uncertainty(logits.argmax(axis=1), x, signal)
         print(f"{given.regions} learned regions: sigma(s) = {found:.2f}")

@@ -26,9 +26,10 @@ from difftune.data import FeatureTransform, Process
 from difftune.histograms.roc import auc
 from difftune.objectives import AUC, CrossEntropy
 from difftune.training import (
+    AS_SCORED,
     Columns,
-    ModuleDef,
     Population,
+    Recipe,
     ScoreGap,
     columns,
     training_weights,
@@ -49,17 +50,18 @@ def trained(datasets, validation, *, epochs):
     for name, train in datasets.items():
         if first is None:
             first = Population(
-                module_def=ModuleDef(
-                    dt.models.MLP(hidden=(32, 32)), inputs=train.features.shape[1], outputs=1
+                recipe=Recipe(
+                    model=dt.models.MLP(hidden=(32, 32)),
+                    objective=CrossEntropy(),
+                    batch_size=256,
+                    overtraining=ScoreGap(limit=1e9),
+                    metric=AUC(),
+                    patience=10**6,
+                    selection_rule=AS_SCORED,
                 ),
-                objective=CrossEntropy(),
                 train=train,
                 validation=validation,
                 members=SEEDS,
-                batch_size=256,
-                overtraining=ScoreGap(limit=1e9),
-                metric=AUC(),
-                patience=10**6,
             )
         population = first.again(train=train)
         state, _ = population.run({"learning_rate": np.full(SEEDS, 3e-3)}, epochs=epochs)

@@ -32,7 +32,7 @@ from difftune.inference import asimov_significance
 from difftune.inference.expected import asimov_at, covariance, likelihood_ratio_at
 from difftune.job import build
 from difftune.models import MLP
-from difftune.training import ModuleDef, Population, Replicas, ScoreGap, columns
+from difftune.training import AS_SCORED, Population, Replicas, ScoreGap, columns
 from difftune.training.batches import as_batch
 from difftune.training.member import (
     all_features,
@@ -193,24 +193,22 @@ def recipes(analysis, *, epochs, more=10):
 def trained(analysis, recipe, *, seeds, hidden=(64, 64), seed=1, start=None):
     """A population of seeds, and its best networks by the precision on validation events."""
     outputs = recipe.objective.outputs
-    logits = outputs if isinstance(outputs, int) else 1
     population = Population(
-        module_def=ModuleDef(
-            MLP(hidden=hidden, activation=recipe.activation),
-            inputs=analysis.train.features.shape[1],
-            outputs=logits,
+        recipe=Recipe(
+            model=MLP(hidden=hidden, activation=recipe.activation),
+            objective=recipe.objective,
+            batch_size=recipe.batch_size,
+            chunk=8192,
+            patience=recipe.epochs,
+            metric=analysis.metric(outputs),
+            # σ(μ) hangs on the statistics of the simulation: half a sample is another measurement.
+            overtraining=ScoreGap(limit=1.0, sigmas=0),
+            selection_rule=AS_SCORED,
         ),
-        objective=recipe.objective,
         train=analysis.train,
         validation=analysis.validation,
         members=seeds,
         replicas=Replicas.crossed(seeds=seeds),
-        batch_size=recipe.batch_size,
-        chunk=8192,
-        patience=recipe.epochs,
-        metric=analysis.metric(outputs),
-        # σ(μ) hangs on the statistics of the simulation: half a sample is another measurement.
-        overtraining=ScoreGap(limit=1.0, sigmas=0),
         seed=seed,
     )
     given = {"learning_rate": recipe.learning_rate, **(recipe.hyperparameters or {})}
@@ -306,7 +304,7 @@ def optimised_edges(analysis, scores):
 
 def measured(analysis, population, best, *, optimised=True):
     """What each member is worth on test events, and the kind of edges that it got."""
-    optimised = optimised and population.objective.outputs == "binary"
+    optimised = optimised and population.recipe.objective.outputs == "binary"
     on_train, on_validation, on_test = (
         scored(population, best, data)
         for data in (analysis.train, analysis.validation, analysis.test)

@@ -32,12 +32,13 @@ def study(*, full, one_in=4):
     if not full:
         events = events.select(np.arange(len(events)) % one_in == 0)
     return selection.Study(
-        events=events,
-        model=dt.models.MLP(hidden=(32, 32)),
-        hyperparameters={"learning_rate": 4e-3},
+        events,
+        dt.Recipe(
+            model=dt.models.MLP(hidden=(32, 32)),
+            hyperparameters={"learning_rate": 4e-3},
+            batch_size=2048 if full else 1024,
+        ),
         epochs=10 if full else 5,
-        batch_size=2048 if full else 1024,
-        patience=10,
         seeds=2 if full else 1,
     )
 

@@ -12,7 +12,7 @@ import difftune as dt
 from benchmarks.peers import task
 from difftune.models import MLP
 from difftune.objectives import CrossEntropy
-from difftune.training import RUNNING, ModuleDef, Population, ScoreGap
+from difftune.training import AS_SCORED, RUNNING, Population, Recipe, ScoreGap
 from difftune.training.devices import use_cpu_cores
 from difftune.training.optimizers import adam, optimizer
 from difftune.training.sample import Columns
@@ -64,15 +64,18 @@ def population(
         activation=task.ACTIVATIONS if general else "relu",
     )
     return Population(
-        module_def=ModuleDef(network, inputs=task.INPUTS, outputs=1),
-        objective=CrossEntropy(),
+        recipe=Recipe(
+            model=network,
+            objective=CrossEntropy(),
+            batch_size=batch if isinstance(batch, int) else tuple(batch),
+            optimizer=optimizer(*task.OPTIMIZERS) if general else adam,
+            patience=PATIENCE,
+            overtraining=ScoreGap(limit=float("inf")),
+            selection_rule=AS_SCORED,
+        ),
         train=columns(events),
         validation=columns(validation, seed=1),
         members=members,
-        batch_size=batch if isinstance(batch, int) else tuple(batch),
-        optimizer=optimizer(*task.OPTIMIZERS) if general else adam,
-        patience=PATIENCE,
-        overtraining=ScoreGap(limit=float("inf")),
     )
 
 

@@ -53,11 +53,9 @@ def ours(events: int, epochs: int, batch: int, trainings: int, *, together: bool
             feature_names=[f"x{i}" for i in range(task.INPUTS)],
             processes=[dt.Process(name="s", role="signal"), dt.Process(name="b")],
         ),
-        model=dt.models.MLP(hidden=(64, 64)),
+        recipe=dt.Recipe(model=dt.models.MLP(hidden=(64, 64)), batch_size=batch, patience=1000),
         epochs=epochs,
-        batch_size=batch,
         seeds=1,
-        patience=1000,
         test_folds=(),
     )
     _ = study.columns

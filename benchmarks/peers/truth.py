@@ -50,12 +50,14 @@ class Case:
     def study(self, **more: Any) -> selection.Study:
         """How it is trained."""
         options = {
-            "model": dt.models.MLP(hidden=(24, 24)),
-            "hyperparameters": {"learning_rate": 1e-2},
+            "recipe": dt.Recipe(
+                model=dt.models.MLP(hidden=(24, 24)),
+                hyperparameters={"learning_rate": 1e-2},
+                batch_size=200,
+                patience=20,
+            ),
             "epochs": 20,
-            "batch_size": 200,
             "seeds": 2,
-            "patience": 20,
             "test_folds": (),
         }
         return selection.Study(events=self.events, **options | dict(self.options or {}) | more)

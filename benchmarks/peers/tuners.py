@@ -73,8 +73,8 @@ def _population(order: Order, fold: np.ndarray) -> Any:
     import difftune as dt
     from difftune.training import (
         Columns,
-        ModuleDef,
         Population,
+        Recipe,
         Replicas,
         ScoreGap,
         SelectionRule,
@@ -96,19 +96,21 @@ def _population(order: Order, fold: np.ndarray) -> Any:
     )
     network = dt.models.MLP(hidden=order.hidden)
     return Population(
-        module_def=ModuleDef(network, inputs=train.features.shape[1], outputs=1),
-        objective=dt.objectives.CrossEntropy(),
+        recipe=Recipe(
+            model=network,
+            objective=dt.objectives.CrossEntropy(),
+            batch_size=order.batch,
+            # All steps are made, and every epoch may be chosen: as by the peers. But which one
+            # is, is difftune's to say: by its default, as the peers do by theirs.
+            selection_rule=SelectionRule(),
+            patience=order.rounds * order.epochs + 1,
+            metric=dt.objectives.Significance(bins=contest.BINS),
+            overtraining=ScoreGap(limit=float("inf")),
+        ),
         train=train,
         validation=None,
         members=len(fold),
         replicas=Replicas(fold=fold),
-        batch_size=order.batch,
-        # All steps are made, and every epoch may be chosen: as by the peers. But which one is, is
-        # difftune's to say: by its default, as the peers do by theirs.
-        selection_rule=SelectionRule(),
-        patience=order.rounds * order.epochs + 1,
-        metric=dt.objectives.Significance(bins=contest.BINS),
-        overtraining=ScoreGap(limit=float("inf")),
     )
 
 

@@ -1,5 +1,4 @@
 """The verbs of an analysis: split events, train and tune networks, measure their worth."""
-"""
 
 from difftune.analysis.measurement import Measurement, chosen_edges, fill_templates, measure
 from difftune.analysis.preparation import Preparation

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from difftune.errors import DifftuneError, InputError
-from difftune.objectives import as_metric
 from difftune.search import front
 from difftune.search.proposal import Proposal, Strategy
 from difftune.search.record import Record

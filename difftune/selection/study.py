@@ -184,7 +184,9 @@ class Study:
             overtraining=self.overtraining,
             selection_rule=AS_SCORED,
         ).bound_to(self.events.processes)
-        return recipe if self.metric else replace(recipe, metric=MetricOf(objective=recipe.objective))
+        return (
+            recipe if self.metric else replace(recipe, metric=MetricOf(objective=recipe.objective))
+        )
 
     @cached_property
     def columns(self) -> Columns:

@@ -204,7 +204,7 @@ def test_training_sees_varied_trees_if_the_objective_wants_them(events):
         seed=3,
     )
     assert set(tuned.ranking[0].hyperparameters) == {"lambda", "learning_rate", "adversary_rate"}
-    population = tuned.task.population(dt.search.PBT(population=2), 3, tuned.space)
+    population = tuned.preparation.population(dt.search.PBT(population=2), 3, tuned.space)
     assert set(population.train.variations) == {"btag", "jes"}
     assert population.train.variations["jes"].down.features is not None
     # The events that only enter are rows too, in training and validation events alike.
@@ -213,7 +213,7 @@ def test_training_sees_varied_trees_if_the_objective_wants_them(events):
         (tuned.split.validation, population.validation),
     ):
         assert len(columns.weight) == len(dt.data.paired(part)) > len(part)
-    plain = dt.analysis.Task(split=tuned.split).population(
+    plain = dt.analysis.Preparation(split=tuned.split).population(
         dt.search.PBT(population=2), 3, dt.Space()
     )
     assert len(plain.train.weight) == len(tuned.split.train)

@@ -169,7 +169,10 @@ CASES = {
     "dt.measure(network, split, lumi=0.01)": "no such argument.*luminosity",
     # ---- selection and binning
     "dt.selection.Study(events='f.root')": "is a path",
-    "dt.selection.Study(events=events, objective=two)": "is called with",
+    "dt.selection.Study(events, dt.Recipe(objective=two))": "is called with",
+    "dt.selection.Study(events, dt.models.MLP)": "give Recipe",
+    "dt.Recipe(modle=dt.models.MLP)": "Did you mean 'model'",
+    "dt.train(events, hiden=3)": "train knows",
     "dt.selection.Study(events=events, groups={'a': 3})": "give names",
     "dt.selection.Study(events=events, epoch=3)": "Did you mean 'epochs'",
     "dt.selection.eliminate(events)": r"give Study\(events=events",
@@ -199,7 +202,8 @@ CASES = {
     "same(split.part('test').weight, split.test.weight)": TAKEN,
     "same(split.part('training').weight, split.train.weight)": TAKEN,
     "same(dt.analysis.fill_templates(network, split, EDGES).edges, EDGES)": TAKEN,
-    "dt.selection.Study(events=split, model=dt.models.MLP, test_folds=4, objective='focal')": TAKEN,
+    "dt.selection.Study(split, dt.Recipe(model=dt.models.MLP, objective='focal'),"
+    " test_folds=4)": TAKEN,
     "same(edges(SIGNAL.astype(int)), edges(SIGNAL))": TAKEN,
     "same(dt.WeightVariation('a', 'w', processes='tt').processes, ('tt',))": TAKEN,
 }

@@ -14,13 +14,13 @@ import pytest
 
 import difftune as dt
 from difftune.analysis.interruption import Terminated, explained
+from difftune.analysis.preparation import Preparation
 from difftune.analysis.split import Split
-from difftune.analysis.tuning import Task
 from difftune.errors import InputError
 from difftune.objectives import Focal
 from difftune.search import PBT, Random
 from difftune.search.loop import definition
-from difftune.training import ScoreGap
+from difftune.training import Recipe, ScoreGap
 from difftune.training.fingerprint import differences
 
 NAMES = ("pt", "eta", "mass")
@@ -61,7 +61,7 @@ OPTIONS = {
     "seed": 1,
     "overtraining": ScoreGap(limit=np.inf),
 }
-TASK = {name: OPTIONS[name] for name in ("model", "batch_size", "overtraining")}
+RECIPE = {name: OPTIONS[name] for name in ("model", "batch_size", "overtraining")}
 
 
 def tune(folder, events=None, **options):
@@ -116,10 +116,11 @@ def test_another_search_is_refused_with_what_differs(stopped, events, options, s
 
 def defined(strategy=SEARCH, seed=1, space=OPTIONS["space"], fixed=None, **options):
     """What a search of the same options is defined by."""
-    split = Split(events=options.pop("events", sample()))
-    task = Task(**({"split": split} | TASK | options))
-    population = task.population(strategy, seed, space)
-    return definition(population, strategy, space, fixed or {}, task.definition)
+    split = options.pop("split", None) or Split(events=options.pop("events", sample()))
+    recipe = Recipe(**(RECIPE | {"hyperparameters": fixed or {}} | options))
+    preparation = Preparation(split=split, recipe=recipe)
+    population = preparation.population(strategy, seed, space)
+    return definition(population, strategy, space, preparation.definition)
 
 
 def test_everything_that_defines_a_search_counts():

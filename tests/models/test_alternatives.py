@@ -54,12 +54,12 @@ def test_each_member_trains_as_the_network_alone(monkeypatch, together):
         monkeypatch.setattr(
             f"difftune.training.{module}.runs_one_by_one", lambda devices: not together
         )
-    everybody = toy.population(module_def=module_def(Alternatives(models=MODELS)))
+    everybody = toy.population(model=Alternatives(models=MODELS))
     begin = jax.device_get(everybody.init(GIVEN))
     end, records = toy.train(everybody, GIVEN, 1)
     for slot, chosen in enumerate(CHOSEN.astype(int)):
         both = everybody.module_def
-        alone = toy.population(module_def=module_def(MODELS[chosen]))
+        alone = toy.population(model=MODELS[chosen])
         # The same start values and keys in each slot, and nothing else.
         given = {"learning_rate": GIVEN["learning_rate"]}
         state = alone.init(given)

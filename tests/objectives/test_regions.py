@@ -26,7 +26,7 @@ from difftune.objectives import (
     Varied,
     signal_probability,
 )
-from difftune.training import Columns, ModuleDef, Population, ScoreGap
+from difftune.training import AS_SCORED, Columns, Population, Recipe, ScoreGap
 from tests.objectives.samples import NONE, logits
 
 REGIONS, EVENTS = 4, 200
@@ -265,20 +265,23 @@ def test_a_population_learns_regions_that_see_the_nuisance():
         bins = {"regions": regions, "hard": hard}
         return PoiUncertainty(model=model(**bins, normalisation=(), unconstrained=("place",)))
 
-    def population(objective, outputs, metric):
+    def population(objective, metric):
         return Population(
-            module_def=ModuleDef(MLP(hidden=(16,)), inputs=2, outputs=outputs),
-            objective=objective,
+            recipe=Recipe(
+                model=MLP(hidden=(16,)),
+                objective=objective,
+                batch_size=1000,
+                metric=metric,
+                overtraining=ScoreGap(limit=float("inf")),
+                selection_rule=AS_SCORED,
+            ),
             train=training(8000, 1),
             validation=training(4000, 2),
             members=2,
-            batch_size=1000,
-            metric=metric,
-            overtraining=ScoreGap(limit=float("inf")),
         )
 
     given = {"learning_rate": np.array([0.02, 0.02])}
-    members = population(objective(), regions, -1.0 * objective(hard=True))
+    members = population(objective(), -1.0 * objective(hard=True))
     state, _ = members.run(given, epochs=6)
     x, label = shifted(100_000, 3)
     found = np.asarray(members.scores(state.best, x)).argmax(axis=-1)
@@ -300,15 +303,14 @@ def test_a_population_learns_regions_that_see_the_nuisance():
     assert max(uncertainty(region) for region in found) < 0.95 * plain
 
 
-def wrong_network():
-    return Population(
-        module_def=ModuleDef(MLP(hidden=(4,)), inputs=2, outputs=3),
-        objective=PoiUncertainty(model=model()),
+def test_the_network_has_an_output_for_each_region():
+    population = Population(
+        recipe=Recipe(objective=PoiUncertainty(model=model()), batch_size=50),
         train=training(100, 1),
         validation=training(100, 2),
         members=1,
-        batch_size=50,
     )
+    assert population.module_def.outputs == REGIONS
 
 
 def probability():
@@ -332,7 +334,6 @@ def probability():
             lambda: model(unconstrained=("plaec",)).filling(sample(jnp.float32)[1]),
             "no variation 'plaec'.*'place'",
         ),
-        (wrong_network, "outputs=3.*wants 4: one for each region"),
         (probability, "4 outputs has no signal probability for 2 processes.*metric"),
     ],
 )

@@ -9,7 +9,7 @@ from difftune.data import FeatureTransform
 from difftune.models import MLP
 from difftune.objectives import CrossEntropy
 from difftune.search import PBT, Random, Space, log_uniform, run_search, uniform
-from difftune.training import Columns, ModuleDef, Population, training_weights
+from difftune.training import AS_SCORED, Columns, Population, Recipe, training_weights
 from tests import shared_data
 
 FIXED = {"signal_weight": 1.0}
@@ -43,12 +43,15 @@ def population() -> Population:
         )
 
     return Population(
-        module_def=ModuleDef(MLP(hidden=(16,)), inputs=30, outputs=1),
-        objective=CrossEntropy(),
+        recipe=Recipe(
+            model=MLP(hidden=(16,)),
+            objective=CrossEntropy(),
+            batch_size=512,
+            selection_rule=AS_SCORED,
+        ),
         train=split(training),
         validation=split(~training),
         members=8,
-        batch_size=512,
     )
 
 
@@ -57,7 +60,7 @@ def test_pbt_improves_on_its_start_and_on_a_bad_default(population):
     space = Space(learning_rate=log_uniform(1e-5, 3e-2), signal_weight=uniform(0.5, 2.0))
     best = []
     tuned = run_search(population, PBT(**size), space, on_round=lambda p: best.append(p.best))
-    default = run_search(population, Random(**size), Space(), fixed=FIXED | {"learning_rate": 1e-5})
+    default = run_search(bad, Random(**size), Space())
     score = np.max(tuned.best.score)
     # All weights together are a counting experiment: what no classifier at all would give.
     data = population.validation

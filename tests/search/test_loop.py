@@ -24,7 +24,7 @@ from difftune.search import (
     run_search,
     uniform,
 )
-from difftune.training import Checkpoints, ModuleDef, SelectionRule
+from difftune.training import Checkpoints, SelectionRule
 from tests.training import scripted, toy
 from tests.training.scripted import NAMES, VALIDATION
 
@@ -61,8 +61,7 @@ def told(*rounds, epochs: int = 2) -> Told:
 
 
 def run(strategy, **options):
-    fixed = {"bad": 0.0}
-    return run_search(scripted.population(), strategy, Space(), fixed=fixed, **options)
+    return run_search(scripted.population(bad=0.0), strategy, Space(), **options)
 
 
 THREE_ROUNDS = [
@@ -164,7 +163,7 @@ def test_a_search_without_any_eligible_member_says_so():
 def test_pbt_never_copies_the_ineligible():
     space = Space(script=choice(*range(8)))
     strategy = PBT(population=8, rounds=6, epochs_per_round=1, quantile=0.4)
-    result = run_search(scripted.population(), strategy, space, fixed={"bad": 0})
+    result = run_search(scripted.population(bad=0), strategy, space)
     history = result.history
     copied = 0
     for number in range(1, 6):
@@ -300,13 +299,13 @@ def undisturbed():
 def test_trainings_that_begin_in_any_round_are_resumed_too(tmp_path):
     """Their clocks and what was kept of their slots come from the history."""
     strategy = Halving(population=4, rounds=4, epochs_per_round=1, factor=2, longest=2)
-    fixed = {"schedule": 1.0}
+    population = toy.population(hyperparameters={"schedule": 1.0})
 
     def on_round(progress):
         if progress.round == 2:
             raise Interrupt
 
-    plain = run_search(toy.shared(), strategy, SPACE, fixed=fixed)
+    plain = run_search(population, strategy, SPACE)
     history = plain.history
     assert np.any(history.restart[1:])
     # What is kept of a slot is the best of all that were in it.
@@ -314,12 +313,10 @@ def test_trainings_that_begin_in_any_round_are_resumed_too(tmp_path):
     np.testing.assert_array_equal(plain.best.score, kept)
     with pytest.raises(Interrupt):
         run_search(
-            *(toy.shared(), strategy, SPACE),
-            **{"fixed": fixed, "checkpoints": Checkpoints(tmp_path), "on_round": on_round},
+            *(population, strategy, SPACE),
+            **{"checkpoints": Checkpoints(tmp_path), "on_round": on_round},
         )
-    resumed = run_search(
-        toy.shared(), strategy, SPACE, fixed=fixed, checkpoints=Checkpoints(tmp_path)
-    )
+    resumed = run_search(population, strategy, SPACE, checkpoints=Checkpoints(tmp_path))
     assert_same(plain, resumed)
 
 
@@ -363,14 +360,14 @@ def test_what_cannot_be_searched_is_refused():
     with pytest.raises(InputError, match=r"'learning_rat' is read by nothing.*'learning_rate'"):
         run_search(toy.shared(), strategy, Space(learning_rat=uniform(0, 1)))
     with pytest.raises(InputError, match=r"'droput' is read by nothing.*'dropout'"):
-        run_search(toy.shared(), strategy, SPACE, fixed={"droput": 0.1})
+        run_search(toy.population(hyperparameters={"droput": 0.1}), strategy, SPACE)
     with pytest.raises(InputError, match=r"wants 4 members, the population has 8"):
         run(strategy)
 
 
 def test_the_shape_of_a_network_goes_with_its_weights():
     model = MLP(hidden=(8, 8))
-    population = toy.population(module_def=ModuleDef(model, inputs=4, outputs=1), members=8)
+    population = toy.population(model=model, members=8)
     space = Space(width_1=integer(2, 8), depth=integer(1, 2), learning_rate=log_uniform(1e-4, 0.1))
     strategy = PBT(population=8, rounds=4, epochs_per_round=1, quantile=0.5, resample=0.5)
     history = run_search(population, strategy, space).history

@@ -1,6 +1,7 @@
 """Events whose true variables are known."""
 
 import functools
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -49,13 +50,17 @@ def events(columns: dict[str, np.ndarray], signal: np.ndarray, rng: Any, **more:
 
 def study(given: dt.Events | None = None, **options: Any) -> dt.selection.Study:
     """A study that is trained in a second."""
-    defaults = {
-        "events": known() if given is None else given,
+    options = {
         "model": dt.models.MLP(hidden=(16,)),
         "hyperparameters": {"learning_rate": 3e-2},
-        "epochs": 10,
         "batch_size": 100,
+        "patience": 5,
+        "epochs": 10,
         "seeds": 1,
         "test_folds": (3,),
-    }
-    return dt.selection.Study(**defaults | options)
+    } | options
+    parts = {f.name: options.pop(f.name) for f in fields(dt.Recipe) if f.name in options}
+    # A study has a metric and a condition of its own.
+    own = {name: parts.pop(name) for name in ("metric", "overtraining") if name in parts}
+    events = known() if given is None else given
+    return dt.selection.Study(events, dt.Recipe(**parts), **own, **options)

@@ -10,7 +10,7 @@ import numpy as np
 
 from difftune.models import MLP
 from difftune.objectives import AsimovLLR, CrossEntropy
-from difftune.training import STOPPED, ModuleDef
+from difftune.training import STOPPED
 from difftune.training.devices import use_cpu_cores
 from tests.training import toy
 
@@ -42,7 +42,7 @@ def one_drops_out():
 def all_that_a_search_sets(objective):
     """Batches that are taken in parts, and members that differ in everything."""
     population = toy.population(
-        module_def=ModuleDef(MLP(hidden=(64, 64)), inputs=4, outputs=1),
+        model=MLP(hidden=(64, 64)),
         objective=objective,
         train=toy.columns(4096),
         batch_size=(1024, 256),

@@ -15,6 +15,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from difftune.models import MLP
 from difftune.search import PBT, Space, log_uniform, run_search, uniform
 from difftune.training import Checkpoints, connect
 from difftune.training.devices import use_cpu_cores
@@ -38,7 +39,7 @@ def search(processes, folder: Path | None, on_round=None):
     population = toy.population(
         members=STRATEGY.population,
         processes=processes,
-        module_def=toy.module_def((128, 128)),
+        model=MLP(hidden=(128, 128)),
         train=toy.columns(512),
         batch_size=256,
         patience=100,

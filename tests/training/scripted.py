@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from difftune.models import MLP
 from difftune.objectives import Objective
-from difftune.training import Columns, Population, ScoreGap
+from difftune.training import AS_SCORED, Columns, Population, Recipe, ScoreGap
 from tests.training import toy
 
 NAN = float("nan")
@@ -38,7 +39,7 @@ for row, (_, changes) in zip(TRAINING, SCRIPTS.values(), strict=True):
         row[column] = value
 
 
-class EpochClock(Objective):
+class Ticks(Objective):
     """Progress minus the steps made before; NaN at the third step of training if `bad` is set."""
 
     def init(self, key):
@@ -73,16 +74,20 @@ GIVEN = {
 
 
 @functools.cache
-def population() -> Population:
+def population(**hyperparameters: float) -> Population:
     return Population(
-        module_def=toy.module_def(hidden=()),
-        objective=EpochClock(),
+        recipe=Recipe(
+            model=MLP(hidden=()),
+            hyperparameters=hyperparameters,
+            objective=Ticks(),
+            batch_size=32,
+            patience=PATIENCE,
+            metric=Table(),
+            overtraining=ScoreGap(limit=0.1, sigmas=0),
+            optimizer=lambda h: optax.sgd(1.0),
+            selection_rule=AS_SCORED,
+        ),
         train=events(-1.0),
         validation=events(1.0),
         members=8,
-        batch_size=32,
-        patience=PATIENCE,
-        metric=Table(),
-        overtraining=ScoreGap(limit=0.1, sigmas=0),
-        optimizer=lambda h: optax.sgd(1.0),
     )

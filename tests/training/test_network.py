@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.special import expit, softmax
 
+from difftune.analysis.preparation import Preparation
 from difftune.analysis.split import Split
-from difftune.analysis.tuning import Task
 from difftune.data import Events, FeatureTransform, Process, read
 from difftune.errors import InputError
 from difftune.models import MLP
@@ -176,13 +176,15 @@ def test_what_reading_called_missing_is_missing_for_the_network(tmp_path):
         event_number="event",
         missing={"jet_pt": -999},
     )
-    task = Task(split=Split(events=read_events, validation_folds=(3,), test_folds=(4,)))
+    preparation = Preparation(
+        split=Split(events=read_events, validation_folds=(3,), test_folds=(4,))
+    )
     module_def = ModuleDef(MLP(hidden=(5,)), inputs=2, outputs=1)
     network = TrainedNetwork(
         module_def=module_def,
         weights=module_def.init(jax.random.key(2)),
         hyperparameters={},
-        transform=task.transform,
+        transform=preparation.transform,
         feature_names=("x", "jet_pt"),
         signal_process=(1.0, 0.0),
     )

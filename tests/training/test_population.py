@@ -9,7 +9,7 @@ import pytest
 from difftune.errors import InputError
 from difftune.models import MLP
 from difftune.objectives import CategoricalCrossEntropy, CrossEntropy
-from difftune.training import STOPPED, ModuleDef, optimizer
+from difftune.training import STOPPED, optimizer
 from difftune.training import devices as devices_module
 from difftune.training import population as population_module
 from difftune.training.state import (
@@ -268,8 +268,7 @@ def of_all_shapes():
     given["learning_rate"] = np.full(len(SHAPES), 1e-2)
     given["l2"] = np.full(len(SHAPES), 1e-3)
     recipe = MLP(hidden=(8, 8), activation=("relu", "tanh"), normalisation="layer")
-    module_def = ModuleDef(recipe, inputs=4, outputs=1)
-    population = toy.population(members=len(SHAPES), module_def=module_def)
+    population = toy.population(members=len(SHAPES), model=recipe)
     population.check(set(given))
     return recipe, *toy.train(population, given, EPOCHS)
 
@@ -281,8 +280,7 @@ def test_a_small_network_is_the_one_that_is_trained_alone(of_all_shapes, slot):
     if slot:
         assert own.hidden != (8, 8) or own.activation != "relu"
     # Alone, in its own shape and slot: whoever is beside it is of that shape too.
-    module_def = ModuleDef(own, inputs=4, outputs=1)
-    population = toy.population(members=len(SHAPES), module_def=module_def)
+    population = toy.population(members=len(SHAPES), model=own)
     given = {"learning_rate": np.full(len(SHAPES), 1e-2), "l2": np.full(len(SHAPES), 1e-3)}
     _, alone = toy.train(population, given, EPOCHS)
     # An event that changes its bin moves the score.
@@ -343,7 +341,7 @@ def test_a_diverging_member_is_set_aside_and_harms_nobody(alone):
 
 
 def test_a_users_network_trains():
-    population = toy.population(module_def=ModuleDef(Own, inputs=4, outputs=1), members=2)
+    population = toy.population(model=Own, members=2)
     given = {"learning_rate": np.array([1e-2, 0.0]), "slope": np.array([1.0, 0.5])}
     population.check(set(given))
     state, records = toy.train(population, given, 4)
@@ -379,11 +377,9 @@ def test_unknown_and_missing_hyperparameters_are_refused():
         population.check({"learning_rate"})
 
 
-def test_outputs_must_fit_the_objective():
-    with pytest.raises(InputError, match=r"outputs=1.*wants 3: one for each process"):
-        toy.population(objective=CategoricalCrossEntropy())
-    with pytest.raises(InputError, match=r"outputs=3.*wants 1: one for signal"):
-        toy.population(module_def=toy.module_def(outputs=3))
+def test_the_network_has_the_outputs_that_the_objective_wants():
+    assert toy.population().module_def.outputs == 1
+    assert toy.population(objective=CategoricalCrossEntropy()).module_def.outputs == 3
 
 
 def test_training_goes_on_from_given_weights():
@@ -400,7 +396,7 @@ def test_training_goes_on_from_given_weights():
 
 def test_weights_of_other_networks_are_refused():
     rates = {"learning_rate": np.full(4, 1e-2)}
-    others, _ = toy.population(module_def=toy.module_def((5,))).run(rates, epochs=1)
+    others, _ = toy.population(model=MLP(hidden=(5,))).run(rates, epochs=1)
     with pytest.raises(
         InputError, match=r"start weights of other networks: .* is \(4, 5.*where the population has"
     ):

@@ -11,7 +11,7 @@ from scipy.stats import poisson
 from difftune.data import FeatureTransform
 from difftune.errors import InputError
 from difftune.models import MLP
-from difftune.training import Epochs, ModuleDef, Replicas, TrainedNetwork, optimizer
+from difftune.training import Epochs, Replicas, TrainedNetwork, optimizer
 from difftune.training.batches import evaluation_samples
 from difftune.training.replicas import bootstrap_count
 from tests.training import toy
@@ -120,14 +120,14 @@ def test_without_an_input_is_the_network_without_the_column(normalisation):
         Replicas(inputs=keep[None], seed=np.array([0])),
         train=DATA._replace(fold=None),
         validation=toy.columns(512),
-        module_def=ModuleDef(model, inputs=4, outputs=1),
+        model=model,
     )
     fewer = toy.population(
         train=DATA._replace(fold=None, features=DATA.features[:, keep]),
         validation=toy.columns(512)._replace(features=toy.columns(512).features[:, keep]),
         members=1,
         batch_size=50,
-        module_def=ModuleDef(model, inputs=3, outputs=1),
+        model=model,
     )
     some, _ = masked.run(rates(1), epochs=2)
     other, _ = fewer.run(rates(1), epochs=2)

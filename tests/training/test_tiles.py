@@ -12,7 +12,6 @@ from difftune.objectives import (
     Focal,
     MeanSquaredError,
 )
-from difftune.training import ModuleDef
 from difftune.training.chunks import tiles
 from difftune.training.devices import tile_of
 from tests.training import toy
@@ -33,19 +32,16 @@ def trained(monkeypatch, tile, **options):
     [
         {},
         {
-            "module_def": toy.module_def((8, 8)),
+            "model": MLP(hidden=(8, 8)),
             "objective": 2.0 * CrossEntropy() + Focal(gamma=1.5),
         },
         {"objective": MeanSquaredError()},
         {
             "objective": CategoricalCrossEntropy(),
-            "module_def": toy.module_def(outputs=len(toy.SIGNAL)),
         },
         {
-            "module_def": ModuleDef(
-                Alternatives(models=[MLP(hidden=(8,)), MLP(hidden=(6, 6), normalisation="layer")]),
-                inputs=4,
-                outputs=1,
+            "model": Alternatives(
+                models=[MLP(hidden=(8,)), MLP(hidden=(6, 6), normalisation="layer")]
             )
         },
     ],
@@ -67,7 +63,7 @@ def test_parts_are_the_whole_dropout_included(monkeypatch, options):
     "options",
     [
         {"objective": AsimovLLR()},
-        {"module_def": ModuleDef(MLP(hidden=(8,), normalisation="batch"), inputs=4, outputs=1)},
+        {"model": MLP(hidden=(8,), normalisation="batch")},
     ],
     ids=["no mean over events", "batch normalisation"],
 )

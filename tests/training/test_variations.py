@@ -176,7 +176,7 @@ def test_a_loss_may_want_variations_that_the_metric_does_not():
     for slot in range(4):
         weights = jax.tree.map(lambda leaf, slot=slot: leaf[slot], state.weights)
         scores = jnp.asarray(logits(population, weights, VALIDATION.features))
-        expected = population.metric(scores, batch, {}, {})
+        expected = population.recipe.metric(scores, batch, {}, {})
         assert found.score[1, slot] == pytest.approx(float(expected), rel=1e-4)
 
 

@@ -1,18 +1,20 @@
 """A small classification problem, quick to train on."""
 
 import functools
+from dataclasses import fields
 from typing import Any
 
 import jax
 import numpy as np
 
 from difftune.models import MLP
-from difftune.objectives import CrossEntropy
 from difftune.training import (
+    AS_SCORED,
     Columns,
     Epochs,
     ModuleDef,
     Population,
+    Recipe,
     ScoreGap,
     batch_at,
     training_weights,
@@ -58,16 +60,18 @@ def module_def(hidden: tuple[int, ...] = (8,), outputs: int = 1) -> ModuleDef:
 def population(**options: Any) -> Population:
     """Four members, sixteen steps an epoch."""
     defaults = {
-        "module_def": module_def(),
-        "objective": CrossEntropy(),
+        "model": MLP(hidden=(8,)),
+        "batch_size": 64,
+        "overtraining": ScoreGap(limit=1.0, sigmas=0),
+        "selection_rule": AS_SCORED,
         "train": columns(1024),
         "validation": columns(512),
         "members": 4,
-        "batch_size": 64,
-        "overtraining": ScoreGap(limit=1.0, sigmas=0),
         "seed": 5,
     }
-    return Population(**defaults | options)
+    options = defaults | options
+    parts = {f.name: options.pop(f.name) for f in fields(Recipe) if f.name in options}
+    return Population(recipe=Recipe(**parts), **options)
 
 
 shared = functools.cache(population)
