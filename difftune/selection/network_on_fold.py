@@ -179,12 +179,14 @@ class Evaluator:
                 f"{study.bound.objective!r} has trained."
             )
         parameters = asked.init(jax.random.key(study.seed))
+        # Made here: what is made within a trace must not outlive it.
+        module_def = study.module_def
 
         @jax.jit
         def one(best, batch, *arrays):
             batch = masked(batch, best.inputs)
             view = NetworkOnFold(
-                module_def=study.module_def,
+                module_def=module_def,
                 weights=best.weights,
                 hyperparameters=best.hyperparameters,
                 batch=batch,
