@@ -16,7 +16,6 @@ from difftune.data import Events, FeatureTransform
 from difftune.data.requested import as_events
 from difftune.errors import InputError
 from difftune.objectives import Metric, MetricOf
-from difftune.objectives.base import Function
 from difftune.objectives.named import metric_from
 from difftune.seeds import checked, derived
 from difftune.selection.variables import DataIssues, Units
@@ -24,8 +23,8 @@ from difftune.training import (
     AS_SCORED,
     RUNNING,
     STOPPED,
-    AnyCondition,
     Columns,
+    Condition,
     ModuleDef,
     Population,
     Recipe,
@@ -114,8 +113,8 @@ class Study:
     events: Events
     recipe: Recipe = field(default_factory=Recipe)
     _: KW_ONLY
-    metric: Metric | Function | None = None
-    overtraining: AnyCondition = field(default_factory=lambda: ScoreGap(limit=float("inf")))
+    metric: Metric | None = None
+    overtraining: Condition = field(default_factory=lambda: ScoreGap(limit=float("inf")))
     epochs: int = 20
     seeds: int = 2
     test_folds: Sequence[int] = (4,)
