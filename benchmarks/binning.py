@@ -36,7 +36,7 @@ from difftune.binning import (
     optimise_edges,
     transformation_d,
 )
-from difftune.inference.asimov import asimov_llr
+from difftune.inference.expected import asimov_llr
 
 MEANS = {
     "signal": (1.5, -1.0, -1.0),

@@ -18,9 +18,9 @@ import pyhf
 import difftune as dt
 from benchmarks.peers.arena import say
 from benchmarks.table import Row
-from difftune.inference.host import FEW
 from difftune.inference.hypotest import pseudo_data
 from difftune.inference.problems import limits, make_problem
+from difftune.precision import FEW
 
 WORKSPACES = Path(__file__).resolve().parents[2] / "shared" / "data" / "workspaces"
 LARGE = ("ttZ_4l", "ttbar_ljets_xsec", "susy-2019-08_1Lbb_C1N2_Wh_hbb_900_250")

@@ -27,7 +27,6 @@ from benchmarks.table import Row
 from difftune.binning import LearnedEdges
 from difftune.errors import InputError
 from difftune.histfactory import Model, build_workspace
-from difftune.histfactory.precision import float64_region
 from difftune.histograms import Template, Templates, histogram
 from difftune.models import MLP
 from difftune.objectives import (
@@ -38,6 +37,7 @@ from difftune.objectives import (
     Varied,
     loss_from_model,
 )
+from difftune.precision import float64_region
 from difftune.training import AS_SCORED, Columns, ModuleDef, Population, Recipe, Replicas, ScoreGap
 from difftune.training.batches import as_batch
 

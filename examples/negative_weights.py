@@ -23,7 +23,7 @@ from scipy.stats import norm
 import difftune as dt
 from difftune.analysis.split import Split
 from difftune.data import FeatureTransform, Process
-from difftune.histograms.roc import auc
+from difftune.histograms.compare import auc
 from difftune.objectives import AUC, CrossEntropy
 from difftune.training import (
     AS_SCORED,

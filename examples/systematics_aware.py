@@ -27,11 +27,11 @@ from difftune import binning, job, objectives
 from difftune.analysis import Split
 from difftune.data import FeatureTransform
 from difftune.histfactory.filling import Yields
-from difftune.histfactory.precision import in_float64
 from difftune.inference import asimov_significance
 from difftune.inference.expected import asimov_at, covariance, likelihood_ratio_at
 from difftune.job import build
 from difftune.models import MLP
+from difftune.precision import in_float64
 from difftune.training import AS_SCORED, Population, Replicas, ScoreGap, columns
 from difftune.training.batches import as_batch
 from difftune.training.member import (

@@ -25,7 +25,7 @@ LAYERS = [
     ["histfactory"],
     ["histograms", "models", "data"],
     ["seeds"],
-    ["arguments", "files", "forks"],
+    ["arguments", "files", "forks", "precision"],
     ["errors"],
 ]
 DEPTH = {name: depth for depth, names in enumerate(LAYERS) for name in names}
@@ -80,7 +80,7 @@ def test_the_package_is_where_we_look():
     """And has the folders that the layers name, so that the test above has something to check."""
     folders = {file.parent.name for file in PACKAGE.glob("*/__init__.py")}
     assert {"search", "training", "objectives", "data", "analysis", "job"} <= folders
-    modules = {"__main__", "cli", "seeds", "arguments", "files", "forks", "errors"}
+    modules = {"__main__", "cli", "seeds", "arguments", "files", "forks", "precision", "errors"}
     assert folders | modules >= set(DEPTH)
     tree = ast.parse((PACKAGE / "search" / "loop.py").read_text())
     assert "training" in {layer for _, layer in imported(tree, ("difftune", "search", "loop.py"))}

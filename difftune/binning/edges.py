@@ -12,7 +12,7 @@ from difftune.arguments import takes
 from difftune.binning.cells import Cells, separating_edges, with_ends
 from difftune.binning.figures import Constraints
 from difftune.errors import InputError
-from difftune.histfactory.precision import in_float64
+from difftune.precision import in_float64
 
 logger = logging.getLogger("difftune")
 

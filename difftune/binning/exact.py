@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from difftune.binning.cells import Cells, best, judge
 from difftune.binning.figures import Additive, Constraints, FigureOfMerit
 from difftune.errors import InputError
-from difftune.histfactory.precision import in_float64
+from difftune.precision import in_float64
 
 # Pairs at a time: some MB for each row of the yields.
 _CHUNK = 1 << 16

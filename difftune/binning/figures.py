@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float
 from difftune.arguments import takes
 from difftune.errors import InputError
 from difftune.histograms import histogram
-from difftune.inference.asimov import asimov_llr
+from difftune.inference import asimov_llr
 
 Column = Array | np.ndarray
 

@@ -9,8 +9,8 @@ from jaxtyping import Array, Float, Int
 from difftune.binning.cells import Cells, Judge, best, distinct, judge
 from difftune.binning.figures import Constraints, FigureOfMerit, Yields
 from difftune.binning.learned import LearnedEdges
-from difftune.histfactory.precision import in_float64
 from difftune.histograms import soft_histogram
+from difftune.precision import in_float64
 
 _SWEEPS = 200
 

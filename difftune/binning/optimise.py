@@ -25,7 +25,7 @@ from difftune.binning.figures import (
 )
 from difftune.binning.gradient import gradient_edges
 from difftune.errors import InputError
-from difftune.histfactory.precision import in_float64
+from difftune.precision import in_float64
 
 logger = logging.getLogger("difftune")
 

@@ -1,15 +1,19 @@
 """HistFactory models: any pyhf spec as a differentiable pytree, and templates as a workspace."""
 
-from difftune.histfactory.config import Config
+from difftune.histfactory.arrays import AnyArray as AnyArray
+from difftune.histfactory.compile import FROM_MEASUREMENT as FROM_MEASUREMENT
 from difftune.histfactory.model import Model
-from difftune.histfactory.stack import stack
-from difftune.histfactory.uncertainties import (
+from difftune.histfactory.sources import patched as patched
+from difftune.histfactory.sources import read_source as read_source
+from difftune.histfactory.structure import Config
+from difftune.histfactory.structure import Structure as Structure
+from difftune.histfactory.variants import stack, without_constraints
+from difftune.histfactory.workspace import (
     FreeNormalisation,
     Luminosity,
     NormalisationUncertainty,
+    build_workspace,
 )
-from difftune.histfactory.unconstrained import without_constraints
-from difftune.histfactory.workspace import build_workspace
 
 __all__ = [
     "Config",

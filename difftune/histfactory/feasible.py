@@ -16,8 +16,8 @@ from scipy.optimize import minimize
 from difftune.errors import InputError
 from difftune.histfactory import arrays as xp
 from difftune.histfactory.arrays import AnyArray as Array
-from difftune.histfactory.precision import in_float64
 from difftune.histfactory.structure import Structure
+from difftune.precision import in_float64
 
 logger = logging.getLogger("difftune")
 

@@ -20,12 +20,10 @@ from difftune.histfactory.compile import (
     FROM_MEASUREMENT,
     compile_spec,
 )
-from difftune.histfactory.config import Config
 from difftune.histfactory.feasible import start_of_fits
-from difftune.histfactory.patches import patched
-from difftune.histfactory.precision import in_numpy, traced
-from difftune.histfactory.sources import read_source
-from difftune.histfactory.structure import Key, Structure
+from difftune.histfactory.sources import patched, read_source
+from difftune.histfactory.structure import Config, Key, Structure
+from difftune.precision import in_numpy, traced
 
 
 def _in_one_piece(function: Any) -> Any:

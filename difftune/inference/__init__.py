@@ -1,12 +1,24 @@
 """Expected significance, fits, CLs, limits and impacts; differentiable, and in batches."""
 
-from difftune.inference.asimov import asimov_llr, asimov_significance
+from difftune.inference.expected import Asimov as Asimov
+from difftune.inference.expected import asimov_at as asimov_at
+from difftune.inference.expected import asimov_llr, asimov_significance
+from difftune.inference.expected import covariance as covariance
+from difftune.inference.expected import likelihood_ratio_at as likelihood_ratio_at
+from difftune.inference.expected import median_limit as median_limit
+from difftune.inference.expected import variance_where_known as variance_where_known
 from difftune.inference.fits import FitResult, Significance, fit
 from difftune.inference.hypotest import HypoTest, expected_significance, hypotest
+from difftune.inference.hypotest import root as root
 from difftune.inference.impacts import Impacts, impacts
 from difftune.inference.limits import UpperLimit, upper_limit
+from difftune.inference.minima import at_value as at_value
+from difftune.inference.minima import envelope as envelope
 from difftune.inference.problems import FitError
 from difftune.inference.solver import Status
+from difftune.inference.solver import deviance as deviance
+from difftune.inference.solver import expand as expand
+from difftune.inference.solver import minimise as minimise
 
 __all__ = [
     "FitError",

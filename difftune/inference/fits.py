@@ -7,13 +7,10 @@ import numpy as np
 from jaxtyping import Float
 
 from difftune.errors import InputError, nearest
-from difftune.histfactory import Model
+from difftune.histfactory import AnyArray as Array
+from difftune.histfactory import Model, Structure
 from difftune.histfactory import arrays as xp
 from difftune.histfactory import rates as likelihood
-from difftune.histfactory.arrays import AnyArray as Array
-from difftune.histfactory.precision import in_numpy, traced
-from difftune.histfactory.structure import Structure
-from difftune.inference.host import compiled_if_many
 from difftune.inference.minima import best_fit
 from difftune.inference.problems import (
     Bounds,
@@ -26,6 +23,7 @@ from difftune.inference.problems import (
     report,
 )
 from difftune.inference.solver import Problem, Status, expand
+from difftune.precision import compiled_if_many, in_numpy, traced
 
 logger = logging.getLogger("difftune")
 

@@ -10,14 +10,11 @@ import numpy as np
 from jaxtyping import Float, Inexact, Int
 
 from difftune.errors import InputError
-from difftune.histfactory import Model
+from difftune.histfactory import AnyArray as Array
+from difftune.histfactory import Model, Structure
 from difftune.histfactory import arrays as xp
 from difftune.histfactory import rates as likelihood
-from difftune.histfactory.arrays import AnyArray as Array
-from difftune.histfactory.precision import in_float64, traced
-from difftune.histfactory.structure import Structure
 from difftune.inference.fits import Significance
-from difftune.inference.host import compiled_if_many
 from difftune.inference.minima import at_value, envelope, implicit, in_batches, lower, minima, worst
 from difftune.inference.problems import (
     Bounds,
@@ -40,6 +37,7 @@ from difftune.inference.tested import (
     tested_values,
     warn_of_bounds,
 )
+from difftune.precision import compiled_if_many, in_float64, traced
 
 logger = logging.getLogger("difftune")
 

@@ -8,15 +8,15 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from difftune.errors import InputError
+from difftune.histfactory import AnyArray as Array
 from difftune.histfactory import Model
 from difftune.histfactory import arrays as xp
-from difftune.histfactory.arrays import AnyArray as Array
 from difftune.inference.fits import FitResult, fitted
-from difftune.inference.host import compiled_if_many
 from difftune.inference.minima import at_value, in_batches
 from difftune.inference.problems import Bounds, FitError, Fixed, Limits, make_problem, poi_index
 from difftune.inference.solver import MESSAGES, Status, minimise
 from difftune.inference.tested import tested_limits
+from difftune.precision import compiled_if_many
 
 logger = logging.getLogger("difftune")
 

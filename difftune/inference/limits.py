@@ -7,11 +7,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from difftune.errors import InputError
-from difftune.histfactory import Model
+from difftune.histfactory import AnyArray as Array
+from difftune.histfactory import Model, Structure
 from difftune.histfactory import arrays as xp
-from difftune.histfactory.arrays import AnyArray as Array
-from difftune.histfactory.structure import Structure
-from difftune.inference.host import compiled_if_many
 from difftune.inference.hypotest import SIGMAS, asimov_problem, log_p_values, root
 from difftune.inference.minima import at_value, envelope, minima, worst
 from difftune.inference.problems import Bounds, Fixed, Limits, over, poi_index, report
@@ -24,6 +22,7 @@ from difftune.inference.tested import (
     tested_limits,
     warn_of_bounds,
 )
+from difftune.precision import compiled_if_many
 
 _STEPS = 40
 

@@ -7,9 +7,9 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from difftune.histfactory import AnyArray as Array
+from difftune.histfactory import Structure
 from difftune.histfactory import arrays as xp
-from difftune.histfactory.arrays import AnyArray as Array
-from difftune.histfactory.structure import Structure
 from difftune.inference.solver import (
     WALL,
     Minimum,

@@ -9,14 +9,13 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from difftune.errors import DifftuneError, InputError
-from difftune.histfactory import Model
+from difftune.histfactory import AnyArray as Array
+from difftune.histfactory import Model, Structure
 from difftune.histfactory import arrays as xp
 from difftune.histfactory import rates as likelihood
-from difftune.histfactory.arrays import AnyArray as Array
-from difftune.histfactory.precision import traced
-from difftune.histfactory.structure import Structure
 from difftune.inference.minima import in_batches
 from difftune.inference.solver import MESSAGES, Problem, Status
+from difftune.precision import traced
 
 # Not narrower: what is wrong is an InputError, whatever it is.
 Bounds = Any

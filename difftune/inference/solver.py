@@ -15,16 +15,16 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from difftune.histfactory import AnyArray as Array
+from difftune.histfactory import Structure
 from difftune.histfactory import arrays as xp
-from difftune.histfactory.arrays import AnyArray as Array
-from difftune.histfactory.poisson import excess
 from difftune.histfactory.rates import (
     Terms,
+    excess,
     expected_auxiliary,
     rates,
     slopes,
 )
-from difftune.histfactory.structure import Structure
 
 Parameters = Float[Array, " parameters"]
 

@@ -17,13 +17,12 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from difftune.errors import InputError
-from difftune.histfactory import Model
+from difftune.histfactory import AnyArray as Array
+from difftune.histfactory import Model, Structure
 from difftune.histfactory import arrays as xp
-from difftune.histfactory.arrays import AnyArray as Array
-from difftune.histfactory.precision import traced
-from difftune.histfactory.structure import Structure
 from difftune.inference.problems import Bounds, Fixed, Limits, limits, poi_index
 from difftune.inference.solver import Minimum, Problem, Status
+from difftune.precision import traced
 
 logger = logging.getLogger("difftune")
 

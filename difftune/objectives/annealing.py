@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from difftune.errors import InputError
-from difftune.histograms.soft import KERNELS
+from difftune.histograms import KERNELS
 from difftune.objectives.batch import Batch
 
 # A width next to nothing, for what is to be hard.

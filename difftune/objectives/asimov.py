@@ -8,7 +8,7 @@ import numpy as np
 
 from difftune.arguments import takes
 from difftune.errors import InputError
-from difftune.inference.asimov import asimov_llr
+from difftune.inference import asimov_llr
 from difftune.objectives.edges import number_of
 from difftune.objectives.soft_yields import Counting
 

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 
 from difftune.arguments import takes
 from difftune.errors import InputError
-from difftune.inference.asimov import asimov_llr
+from difftune.inference import asimov_llr
 from difftune.objectives.soft_yields import Counting
 
 

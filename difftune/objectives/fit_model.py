@@ -14,18 +14,18 @@ from difftune.arguments import takes
 from difftune.data import Process
 from difftune.errors import InputError, nearest
 from difftune.histfactory import (
+    FROM_MEASUREMENT,
     FreeNormalisation,
     Luminosity,
     Model,
     NormalisationUncertainty,
     build_workspace,
+    patched,
+    read_source,
     without_constraints,
 )
-from difftune.histfactory.compile import FROM_MEASUREMENT
 from difftune.histfactory.filling import Filling, Yields, dummy_templates, filling, symmetrised
-from difftune.histfactory.patches import patched
-from difftune.histfactory.sources import read_source
-from difftune.histograms.soft import in_blocks, soft_histogram
+from difftune.histograms import in_blocks, soft_histogram
 from difftune.objectives.annealing import HARD, annealed, check_kernel, start_and_end
 from difftune.objectives.base import Outputs
 from difftune.objectives.batch import Batch, Varied, signal_probability

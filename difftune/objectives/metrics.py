@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from difftune.arguments import takes
 from difftune.errors import InputError
 from difftune.histograms import yields
-from difftune.inference.asimov import asimov_significance
+from difftune.inference import asimov_significance
 from difftune.objectives.base import Metric
 from difftune.objectives.batch import signal_probability
 from difftune.objectives.separation import separation_power

@@ -20,13 +20,19 @@ from jaxtyping import Float
 from difftune.arguments import takes
 from difftune.errors import InputError
 from difftune.histfactory import Model
-from difftune.histfactory.precision import in_float64
-from difftune.inference.expected import Asimov, covariance
-from difftune.inference.hypotest import root
-from difftune.inference.minima import at_value, envelope
+from difftune.inference import (
+    Asimov,
+    at_value,
+    covariance,
+    deviance,
+    envelope,
+    expand,
+    minimise,
+    root,
+)
 from difftune.inference.problems import check_steps, limits, make_problem, poi_index
-from difftune.inference.solver import deviance, expand, minimise
 from difftune.objectives.through_fit import ThroughFit
+from difftune.precision import in_float64
 
 INSTALL = "pip install 'difftune[neos]' && pip install --no-deps neos==0.3.0"
 """neos asks for a package `sklearn`, which no longer is one, so it is installed by itself."""

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 
 from difftune.arguments import takes
 from difftune.errors import InputError
-from difftune.inference.asimov import asimov_significance
+from difftune.inference import asimov_significance
 from difftune.objectives.base import Metric
 from difftune.objectives.batch import Batch
 from difftune.objectives.counting import squared_ams

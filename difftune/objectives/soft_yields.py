@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from difftune.arguments import takes
 from difftune.errors import InputError
-from difftune.histograms.soft import in_blocks, soft_histogram
+from difftune.histograms import in_blocks, soft_histogram
 from difftune.objectives.annealing import HARD, annealed, check_kernel, start_and_end
 from difftune.objectives.base import Objective
 from difftune.objectives.batch import Batch, signal_probability

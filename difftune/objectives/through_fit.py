@@ -16,17 +16,17 @@ from jaxtyping import Array, Float
 from difftune.arguments import takes
 from difftune.errors import InputError
 from difftune.histfactory import Model
-from difftune.histfactory.precision import float64_region
-from difftune.inference.expected import (
+from difftune.inference import (
     asimov_at,
     covariance,
     likelihood_ratio_at,
     median_limit,
+    root,
     variance_where_known,
 )
-from difftune.inference.hypotest import root
 from difftune.objectives.base import Objective, Outputs
 from difftune.objectives.fit_model import FitModel
+from difftune.precision import float64_region
 
 # Below it a variance is that of nothing; it keeps logarithms finite.
 _LEAST = 1e-12

@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from difftune.histograms import Templates
-from difftune.histograms.compare import effective_count
+from difftune.histograms import Templates, effective_count
 from difftune.report.lineage import best_network
 from difftune.report.style import signed
 from difftune.report.tables import Cell, Measured, Table

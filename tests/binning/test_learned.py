@@ -12,7 +12,7 @@ from jax.test_util import check_grads
 from difftune.binning import Asimov, Cells, LearnedEdges, exact_edges
 from difftune.errors import InputError
 from difftune.histograms import soft_histogram
-from difftune.inference.asimov import asimov_llr
+from difftune.inference.expected import asimov_llr
 from difftune.objectives import AsimovLLR, Objective
 from difftune.objectives.batch import signal_probability
 from tests.binning.samples import FREE, asimov, events

@@ -10,7 +10,7 @@ from scipy.stats import poisson
 
 from difftune.errors import InputError
 from difftune.histfactory import Model
-from difftune.histfactory.poisson import excess, log_probability
+from difftune.histfactory.rates import excess, log_probability
 from difftune.inference import fit
 from tests.inference.on_off import workspace
 

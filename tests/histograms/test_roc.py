@@ -6,7 +6,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.metrics import roc_curve as sklearn_roc_curve
 
 from difftune.errors import InputError
-from difftune.histograms.roc import auc, roc_curve
+from difftune.histograms.compare import auc, roc_curve
 
 
 def sample(events=500, seed=1, digits=6):

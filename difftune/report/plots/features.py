@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from difftune.histograms.hard import histogram
+from difftune.histograms import histogram
 from difftune.report.draw import band, steps
 from difftune.report.panels import panel_grid
 from difftune.report.style import (

@@ -3,8 +3,7 @@
 import numpy as np
 from jaxtyping import Bool, Float, Num
 
-from difftune.histograms.compare import weighted_ks
-from difftune.histograms.hard import Histogram, histogram
+from difftune.histograms import Histogram, histogram, weighted_ks
 from difftune.report.draw import band, divided, points, steps
 from difftune.report.panels import legend_with_room, ratio_figure, ratio_range
 from difftune.report.scales import log_scale

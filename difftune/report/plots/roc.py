@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from difftune.histograms.roc import auc, roc_curve
+from difftune.histograms import auc, roc_curve
 from difftune.report.panels import legend_with_room, ratio_figure
 from difftune.report.scales import free_top, log_scale
 from difftune.report.style import (

@@ -19,7 +19,7 @@ from difftune.inference import (
     impacts,
     upper_limit,
 )
-from difftune.inference.host import FEW
+from difftune.precision import FEW
 from tests import shared_data
 from tests.histfactory import specs
 from tests.histfactory.specs import factors, modifier, sample, templates
