@@ -5,24 +5,26 @@ plain name and the loss ends in `Loss`: `AUC` and `AUCLoss`, `Separation` and `S
 """
 
 from difftune.objectives.adversarial import Adversarial
-from difftune.objectives.asimov import AsimovLLR
 from difftune.objectives.base import Metric, Objective, Scaled, Sum, as_objective
 from difftune.objectives.batch import Batch, Variation, Varied, signal_probability
-from difftune.objectives.counting import AMSLoss, SOverRootB
-from difftune.objectives.cross_entropy import CategoricalCrossEntropy, CrossEntropy
-from difftune.objectives.distance_correlation import DistanceCorrelation
+from difftune.objectives.binned import Separation, SeparationLoss, Significance
+from difftune.objectives.bins import Regions
+from difftune.objectives.counting import AMSLoss, AsimovLLR, SOverRootB
+from difftune.objectives.decorrelation import (
+    DistanceCorrelation,
+    HistogramVariation,
+    NuisanceCorrelation,
+)
 from difftune.objectives.fit_model import FitModel
-from difftune.objectives.focal import Focal
-from difftune.objectives.histogram_variation import HistogramVariation
-from difftune.objectives.mean_squared_error import MeanSquaredError
-from difftune.objectives.metrics import Separation, Significance
 from difftune.objectives.neos import NeosLoss, loss_from_model
-from difftune.objectives.nuisance_correlation import NuisanceCorrelation
-from difftune.objectives.ranking import AUC, CutAMS, CutSignificance
-from difftune.objectives.regions import Regions
-from difftune.objectives.roc_auc import AUCLoss
+from difftune.objectives.pointwise import (
+    CategoricalCrossEntropy,
+    CrossEntropy,
+    Focal,
+    MeanSquaredError,
+)
+from difftune.objectives.ranking import AUC, AUCLoss, CutAMS, CutSignificance
 from difftune.objectives.scores import MetricOf, MultiObjective, as_metric, geometric_mean
-from difftune.objectives.separation import SeparationLoss
 from difftune.objectives.through_fit import (
     DiscoverySignificance,
     ExpectedCLs,

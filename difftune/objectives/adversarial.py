@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import ClassVar, get_args
+from dataclasses import dataclass
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -11,16 +11,32 @@ from jaxtyping import Array, Float, PyTree
 
 from difftune.arguments import takes
 from difftune.errors import InputError
-from difftune.objectives.base import Objective
-from difftune.objectives.batch import Varied
-from difftune.objectives.discriminant import signal_logit
-from difftune.objectives.reversal import reversed_gradient
-from difftune.objectives.varied import Among, chosen, of_class, varied_scores
+from difftune.objectives.batch import in_direction, signal_logit
+from difftune.objectives.decorrelation import OnVariations, of_class
+
+T = TypeVar("T", bound=PyTree)
+
+
+def reversed_gradient(values: T, strength: float | Array) -> T:
+    """The values themselves, whose gradient is turned round and scaled (arXiv 1409.7495).
+
+    What is minimised behind them is then maximised before them.
+
+    Args:
+        values: Arrays.
+        strength: Factor, the λ of the loss `L_f - λ L_r`.
+    """
+
+    def each(x: Array) -> Array:
+        # The bracket is 0: the value is exactly x.
+        return jax.lax.stop_gradient(x) - strength * (x - jax.lax.stop_gradient(x))
+
+    return jax.tree.map(each, values)
 
 
 @takes()
 @dataclass(frozen=True, kw_only=True)
-class Adversarial(Objective):
+class Adversarial(OnVariations):
     """The adversarial network of arXiv 1611.01046, as a term to be added to a classifier's loss.
 
     A second network, the adversary, gets the score alone and learns to tell for each variation
@@ -48,33 +64,19 @@ class Adversarial(Objective):
             training begins, for a variation that the events do not have.
     """
 
-    varied: ClassVar[bool] = True
-
     strength: float | str = 1.0
     learning_rate: float | str | None = None
-    variations: Sequence[str] | None = None
-    among: str = "all"
     hidden: Sequence[int] = (32, 32)
 
     def __post_init__(self):
-        for name in ("variations", "hidden"):
-            value = getattr(self, name)
-            if value is not None:
-                object.__setattr__(self, name, tuple(value))
-        if self.among not in get_args(Among):
-            raise InputError(
-                f"Adversarial(among={self.among!r}): choose 'all', 'signal' or 'background'."
-            )
+        super().__post_init__()
+        object.__setattr__(self, "hidden", tuple(self.hidden))
         for name in ("strength", "learning_rate"):
             value = getattr(self, name)
             if not isinstance(value, str | None) and not 0 <= value < math.inf:
                 raise InputError(f"Adversarial({name}={value}): give a positive number.")
         if not self.hidden or min(self.hidden) < 1:
             raise InputError(f"Adversarial(hidden={self.hidden}): give the width of each layer.")
-
-    def with_variations(self, variations):
-        """The adversary of these variations, unless some were chosen."""
-        return replace(self, variations=chosen("Adversarial", self.variations, variations))
 
     def init(self, key):
         """Weights of the adversary."""
@@ -117,13 +119,12 @@ class Adversarial(Objective):
         found = jnp.zeros((), scores.dtype)
         for place, name in enumerate(self.variations or ()):
             variation = batch.variations[name]
-            samples = [Varied(), variation.up, *([variation.down] if variation.down else [])]
+            samples = [None, variation.up, *([variation.down] if variation.down else [])]
             losses = []
             for kind, sample in enumerate(samples):
-                own = nominal if sample.features is None else logits(varied_scores(name, sample))
+                own, weight = in_direction(name, sample, scores, batch)
                 # A sample that a one-sided variation does not have is no answer.
-                answers = own[:, place, : len(samples)]
-                weight = batch.weight if sample.weight is None else sample.weight
+                answers = (nominal if own is scores else logits(own))[:, place, : len(samples)]
                 losses.append(_mean(-jax.nn.log_softmax(answers)[:, kind], mine * jnp.abs(weight)))
             found = found + math.log(len(samples)) - sum(losses) / len(samples)
         # The adversary minimises its loss: this is the value, with the gradient of minus it.

@@ -1,9 +1,10 @@
-"""What an objective sees besides the scores."""
+"""What an objective sees: a batch, its variations, and the discriminant that scores are."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
@@ -81,7 +82,8 @@ class Batch:
     @property
     def varied_features(self) -> list[Float[Column, "*stack events inputs"]]:
         """Network inputs of all variations that have their own, whose scores `scored` takes."""
-        return [each.features for each in self._directions() if each.features is not None]
+        sides = [side for _, side in self.directions() if side is not None]
+        return [side.features for side in sides if side.features is not None]
 
     def scored(self, scores: list[Array]) -> "Batch":
         """The batch with the scores of `varied_features`, in their order."""
@@ -98,11 +100,24 @@ class Batch:
             },
         )
 
-    def _directions(self) -> Iterator[Varied]:
-        for _, variation in sorted(self.variations.items()):
-            yield variation.up
-            if variation.down is not None:
-                yield variation.down
+    def directions(self) -> Iterator[tuple[str, Varied | None]]:
+        """Up and down of each variation in turn, by name; None for what a one-sided one lacks."""
+        for name, variation in sorted(self.variations.items()):
+            yield name, variation.up
+            yield name, variation.down
+
+    def counted(self, count: Float[Array, " events"]) -> "Batch":
+        """The batch with each event as often as it counts, in all its variations."""
+        return replace(
+            self,
+            weight=self.weight * count,
+            training_weight=self.training_weight * count,
+            variations=changed(
+                self.variations,
+                weight=lambda column: column * count,
+                features=lambda column: column,
+            ),
+        )
 
 
 def changed(
@@ -155,3 +170,46 @@ def signal_probability(
             "them: -1.0 * PoiUncertainty(model=FitModel(bins=Regions(..., hard=True)))."
         )
     return jax.nn.softmax(scores, axis=-1) @ batch.signal_process
+
+
+def signal_logit(
+    scores: Float[Array, " events"] | Float[Array, "events classes"], batch: Batch
+) -> Float[Array, " events"]:
+    """The logit of `signal_probability`: the same order, without ties where that is 0 or 1.
+
+    Args:
+        scores: Logits: `[events]` of a binary network, or `[events, processes]` of a multi-class
+            one.
+        batch: Tells which processes are signal.
+    """
+    if scores.ndim == 1:
+        return scores
+    signal = batch.signal_process.astype(scores.dtype)
+    return jax.nn.logsumexp(scores, axis=-1, b=signal) - jax.nn.logsumexp(
+        scores, axis=-1, b=1.0 - signal
+    )
+
+
+def in_direction(
+    name: str, side: Varied | None, scores: Float[Array, "..."], batch: Batch
+) -> tuple[Float[Array, "..."], Float[Column, " events"]]:
+    """Scores and weights of the events in one direction of a variation.
+
+    Args:
+        name: Of the variation.
+        side: The direction; None is the nominal one.
+        scores: Nominal scores, which are returned themselves where the direction has no others.
+        batch: The nominal batch.
+
+    Raises:
+        InputError: The direction has features of its own, and nobody has put in their scores.
+    """
+    if side is None:
+        return scores, batch.weight
+    if side.features is not None and side.scores is None:
+        raise InputError(
+            f"The variation {name!r} of the batch has other features and no scores: put them in "
+            "with batch.scored(...)."
+        )
+    own = scores if side.scores is None else jnp.asarray(side.scores)
+    return own, batch.weight if side.weight is None else side.weight

@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -26,11 +26,20 @@ from difftune.histfactory import (
 )
 from difftune.histfactory.filling import Filling, Yields, dummy_templates, filling, symmetrised
 from difftune.histograms import in_blocks, soft_histogram
-from difftune.objectives.annealing import HARD, annealed, check_kernel, start_and_end
 from difftune.objectives.base import Outputs
-from difftune.objectives.batch import Batch, Varied, signal_probability
-from difftune.objectives.edges import Bins, check_bins, edges_of, number_of, start_edges
-from difftune.objectives.regions import Regions
+from difftune.objectives.batch import Batch, in_direction, signal_probability
+from difftune.objectives.bins import (
+    HARD,
+    Bins,
+    Regions,
+    annealed,
+    check_bins,
+    check_kernel,
+    edges_of,
+    number_of,
+    start_and_end,
+    start_edges,
+)
 
 CHANNEL = "region"
 
@@ -261,22 +270,17 @@ class FitModel:
         rows: list[Any] = [batch.weight, float(self.mc_statistics) * jnp.square(batch.weight)]
         moved: list[Any] = []
         places: list[tuple[list[Any], int] | None] = []
-        for name, varied in _directions(batch):
-            if varied is None:
+        for name, side in batch.directions():
+            if side is None:
                 places.append(None)
                 continue
-            weight = batch.weight if varied.weight is None else varied.weight
-            if varied.scores is not None:
-                places.append((moved, len(moved)))
-                moved.append((varied.scores, weight))
-            elif varied.features is None:
+            varied, weight = in_direction(name, side, scores, batch)
+            if varied is scores:
                 places.append((rows, len(rows)))
                 rows.append(weight)
             else:
-                raise InputError(
-                    f"The variation {name!r} of the batch has other features and no scores: put "
-                    "them in with batch.scored(...)."
-                )
+                places.append((moved, len(moved)))
+                moved.append((varied, weight))
         own = filled(scores, jnp.stack(rows))
         if moved:
             others, weights = (jnp.stack(parts) for parts in zip(*moved, strict=True))
@@ -329,13 +333,6 @@ class _Workspace:
     samples: tuple[tuple[str, str], ...]
     measurement: str | None
     poi: str | None
-
-
-def _directions(batch: Batch) -> Iterator[tuple[str, Varied | None]]:
-    """Up and down of each variation in turn, by name."""
-    for name, variation in sorted(batch.variations.items()):
-        yield name, variation.up
-        yield name, variation.down
 
 
 @functools.lru_cache

@@ -5,20 +5,22 @@ from typing import Any
 
 from difftune.errors import InputError, nearest
 from difftune.objectives.adversarial import Adversarial
-from difftune.objectives.asimov import AsimovLLR
 from difftune.objectives.base import Metric, Objective, as_objective
-from difftune.objectives.counting import AMSLoss, SOverRootB
-from difftune.objectives.cross_entropy import CategoricalCrossEntropy, CrossEntropy
-from difftune.objectives.distance_correlation import DistanceCorrelation
-from difftune.objectives.focal import Focal
-from difftune.objectives.histogram_variation import HistogramVariation
-from difftune.objectives.mean_squared_error import MeanSquaredError
-from difftune.objectives.metrics import Separation, Significance
-from difftune.objectives.nuisance_correlation import NuisanceCorrelation
-from difftune.objectives.ranking import AUC, CutAMS, CutSignificance
-from difftune.objectives.roc_auc import AUCLoss
+from difftune.objectives.binned import Separation, SeparationLoss, Significance
+from difftune.objectives.counting import AMSLoss, AsimovLLR, SOverRootB
+from difftune.objectives.decorrelation import (
+    DistanceCorrelation,
+    HistogramVariation,
+    NuisanceCorrelation,
+)
+from difftune.objectives.pointwise import (
+    CategoricalCrossEntropy,
+    CrossEntropy,
+    Focal,
+    MeanSquaredError,
+)
+from difftune.objectives.ranking import AUC, AUCLoss, CutAMS, CutSignificance
 from difftune.objectives.scores import MultiObjective, as_metric
-from difftune.objectives.separation import SeparationLoss
 from difftune.objectives.through_fit import (
     DiscoverySignificance,
     ExpectedCLs,

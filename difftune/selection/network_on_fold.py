@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, PyTree
 from difftune.errors import InputError, nearest
 from difftune.objectives import Batch, Objective, as_objective, signal_probability
 from difftune.objectives.base import Function
+from difftune.objectives.batch import signal_logit
 from difftune.selection.study import Networks, Study
 from difftune.training import ModuleDef, Weights
 from difftune.training.batches import evaluation_samples
@@ -55,17 +56,14 @@ class NetworkOnFold:
         logits = self.logits(features)
         if logits.ndim == 1:
             return logits
-        signal = jnp.asarray(self.batch.signal_process) > 0
-        if logits.shape[-1] != signal.shape[-1]:
+        processes = self.batch.signal_process.shape[-1]
+        if logits.shape[-1] != processes:
             raise InputError(
-                f"the network has {logits.shape[-1]} outputs that are not the {signal.shape[-1]} "
+                f"the network has {logits.shape[-1]} outputs that are not the {processes} "
                 "processes, and so no signal probability: ask by 'gate', 'conditional gate', "
                 "'slope', 'permutation' or 'leave one out'."
             )
-        lowest = jnp.finfo(logits.dtype).min
-        parts = [jnp.where(which, logits, lowest) for which in (signal, ~signal)]
-        above, below = (jax.nn.logsumexp(part, axis=-1) for part in parts)
-        return above - below
+        return signal_logit(logits, self.batch)
 
     def loss(self, scores: Array, replica: Array | int = 0) -> Float[Array, ""]:
         """The objective of scores of all rows.
@@ -77,14 +75,7 @@ class NetworkOnFold:
         own, batch = apart(scores, self.batch)
         number = jnp.asarray(replica)
         count = bootstrap_count(number, jnp.arange(own.shape[0]))
-        batch = replace(
-            batch,
-            weight=batch.weight * count,
-            training_weight=batch.training_weight * count,
-            variations={
-                name: _weighted(variation, count) for name, variation in batch.variations.items()
-            },
-        )
+        batch = batch.counted(count)
         return self.objective(own, batch, self.hyperparameters, self.parameters)
 
     def mean(self, values: Float[Array, "rows *more"]) -> Float[Array, "*more"]:
@@ -92,17 +83,6 @@ class NetworkOnFold:
         count = self.batch.weight.shape[0]
         weight = jnp.abs(self.batch.training_weight) * self.chosen[:count]
         return jnp.tensordot(weight, values[:count], 1) / jnp.maximum(jnp.sum(weight), 1e-12)
-
-
-def _weighted(variation, count):
-    """A variation whose events count so many times; scores stay."""
-
-    def direction(varied):
-        return replace(varied, weight=None if varied.weight is None else varied.weight * count)
-
-    return replace(
-        variation, up=direction(variation.up), down=variation.down and direction(variation.down)
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

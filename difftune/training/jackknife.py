@@ -1,29 +1,14 @@
 """By how much a score fluctuates with the events that it is computed from."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from difftune.errors import InputError
 from difftune.objectives import Batch
-from difftune.objectives.batch import Column, changed
-
-
-def counted(batch: Batch, count: Float[Array, " events"]) -> Batch:
-    """The batch with each event as often as it counts, in all its variations."""
-    return replace(
-        batch,
-        weight=batch.weight * count,
-        training_weight=batch.training_weight * count,
-        variations=changed(
-            batch.variations,
-            weight=lambda column: column * count,
-            features=lambda column: column,
-        ),
-    )
+from difftune.objectives.batch import Column
 
 
 def infinitesimal_jackknife(
@@ -51,7 +36,7 @@ def infinitesimal_jackknife(
     weight = jnp.asarray(batch.weight)
 
     def of(count: Array) -> tuple[Array, Array]:
-        return score(counted(batch, count))
+        return score(batch.counted(count))
 
     try:
         value, slope, beside = _differentiated(of, jnp.ones_like(weight))

@@ -14,7 +14,7 @@ from difftune.objectives import Batch, Metric, Objective, geometric_mean
 from difftune.objectives.batch import Column, changed, signal_probability
 from difftune.training.batches import Part, batch_at
 from difftune.training.chunks import in_chunks, mean_over_tiles, tiles
-from difftune.training.jackknife import counted, infinitesimal_jackknife
+from difftune.training.jackknife import infinitesimal_jackknife
 from difftune.training.module_def import ModuleDef, Weights
 from difftune.training.optimizers import Optimizer
 from difftune.training.overtraining import Condition, Evidence, Scored
@@ -280,7 +280,7 @@ class MemberTrainer:
         if own.bootstrap is None:
             return batch
         number = jax.lax.dynamic_slice_in_dim(part.number, start, batch.weight.shape[0])
-        return counted(batch, bootstrap_count(own.bootstrap, number))
+        return batch.counted(bootstrap_count(own.bootstrap, number))
 
     def step(self, hyperparameters, rate, carry, inputs: tuple[Batch, Array]):
         """One step of the optimizer."""

@@ -7,7 +7,7 @@ from scipy.stats import norm
 
 from difftune.errors import InputError
 from difftune.objectives import DistanceCorrelation
-from difftune.objectives.distance_correlation import distance_correlation
+from difftune.objectives.decorrelation import distance_correlation
 from tests.objectives.samples import batch, evaluate, logits
 
 

@@ -9,7 +9,7 @@ from scipy.stats import energy_distance
 
 from difftune.errors import InputError
 from difftune.objectives import NuisanceCorrelation, Variation, Varied
-from difftune.objectives.nuisance_correlation import two_sample_correlation
+from difftune.objectives.decorrelation import two_sample_correlation
 from tests.objectives.samples import NONE, batch, logits
 from tests.objectives.test_adversarial import with_variations
 from tests.objectives.test_distance_correlation import numpy_dcor

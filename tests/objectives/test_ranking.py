@@ -7,7 +7,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from difftune.errors import InputError
 from difftune.objectives import AUC, CutAMS, CutSignificance, Separation, Significance
-from difftune.objectives.metrics import quantile_edges
+from difftune.objectives.binned import quantile_edges
 from tests.objectives.samples import NONE, batch, evaluate, logits
 
 METRICS = {

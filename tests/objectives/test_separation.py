@@ -5,7 +5,7 @@ import pytest
 from scipy.special import expit
 
 from difftune.objectives import SeparationLoss
-from difftune.objectives.separation import separation_power
+from difftune.objectives.binned import separation_power
 from tests.objectives.samples import batch, evaluate, logits
 
 

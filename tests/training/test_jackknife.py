@@ -21,7 +21,7 @@ from difftune.objectives import (
     Variation,
     Varied,
 )
-from difftune.training.jackknife import counted, infinitesimal_jackknife
+from difftune.training.jackknife import infinitesimal_jackknife
 
 
 def sample(seed=0, events=4000, yields=(2000.0, 500.0, 60.0)):
@@ -120,7 +120,7 @@ def agrees_with_a_bootstrap(metric, logit, batch) -> None:
     def resampled(rows, weight):
         # As often as it was drawn, in the order of the sample.
         count = np.bincount(rows, weight / np.asarray(batch.weight, float)[rows], len(logit))
-        return float(score(logit, counted(batch, jnp.asarray(count, jnp.float32))))
+        return float(score(logit, batch.counted(jnp.asarray(count, jnp.float32))))
 
     value, error = error_of(metric, logit, batch)
     assert value == pytest.approx(float(score(logit, batch)), rel=1e-4)
