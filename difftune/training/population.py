@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from difftune.errors import InputError
 from difftune.forks import refuse_fork
 from difftune.objectives import Batch
-from difftune.training.batches import Epochs, Part, as_batch, evaluation_samples, folds_of
+from difftune.training.batches import Epochs, as_batch, evaluation_samples, folds_of
 from difftune.training.devices import (
     host_array,
     member_devices,
@@ -25,9 +25,10 @@ from difftune.training.devices import (
 )
 from difftune.training.hyperparameters import UsageTracker, Values, check_known, complete
 from difftune.training.member import MemberTrainer
-from difftune.training.memory import Program, ahead, device_memory
+from difftune.training.memory import ahead, device_memory
 from difftune.training.module_def import ModuleDef, Weights, fitting
 from difftune.training.processes import Processes, SingleProcess
+from difftune.training.programs import Programs
 from difftune.training.recipe import Recipe
 from difftune.training.replicas import Replicas
 from difftune.training.sample import Columns, check_same_variations
@@ -142,9 +143,10 @@ class Population:
         return member_devices(len(self._own))
 
     @cached_property
-    def _training(self) -> MemberTrainer:
+    def programs(self) -> Programs:
+        """What is compiled; populations that differ in data and chance alone share it (`again`)."""
         recipe = self.recipe
-        return MemberTrainer(
+        trainer = MemberTrainer(
             module_def=self.module_def,
             objective=recipe.objective.with_variations(sorted(self._judged.variations)),
             metric=recipe.metric,
@@ -156,38 +158,7 @@ class Population:
             chunk=recipe.chunk,
             tile=tile_of(self.devices),
         )
-
-    def _program(self, name: str, function, *, donate: bool = False) -> Program:
-        return Program(
-            name=name, function=function, devices=self.devices, memory=self._memory, donate=donate
-        )
-
-    @cached_property
-    def _start(self) -> Program:
-        return self._program("start", lambda _, own, __: self._training.start(own))
-
-    @cached_property
-    def _train(self) -> Program:
-        def train(member: Member, own: MemberInputs, shared: tuple[Part, EpochClock]) -> Member:
-            return self._training.train(member, own, *shared)
-
-        return self._program("training", train, donate=True)
-
-    @cached_property
-    def _finish(self) -> Program:
-        def finish(member: Member, own: MemberInputs, shared: tuple) -> Member:
-            return self._training.finish(member, own, *shared)
-
-        return self._program("validation", finish, donate=True)
-
-    @cached_property
-    def _scores(self) -> Program:
-        def member_scores(_, snapshot: Snapshot, features) -> Array:
-            if snapshot.inputs is not None:
-                features = features * snapshot.inputs
-            return self.module_def.evaluate(snapshot.weights, snapshot.hyperparameters, features)
-
-        return self._program("scores", member_scores)
+        return Programs(trainer=trainer, devices=self.devices, memory=self._memory)
 
     @cached_property
     def _evaluation(self) -> Batch | tuple[Batch, Batch]:
@@ -287,12 +258,12 @@ class Population:
 
         def one_step(_):
             own = MemberInputs(tracker, jax.random.key(0), jnp.int32(0))
-            member = self._training.start(own)
+            member = self.programs.trainer.start(own)
             random = self.module_def.random_state(own.key)
             state = (member.weights, member.objective, member.optimizer)
             done = jnp.float32(0.0)
-            self._training.step(tracker, member.rate, (state, random), (batch, done))
-            self._training.evaluate(member, own, judged)
+            self.programs.trainer.step(tracker, member.rate, (state, random), (batch, done))
+            self.programs.trainer.evaluate(member, own, judged)
             return 0
 
         with users_code("the training (objective, metric, optimizer, condition or network)"):
@@ -333,11 +304,14 @@ class Population:
             seed=self.seed if seed is None else seed,
             replicas=self.replicas if replicas is None else replicas,
         )
-        same = ["module_def", "_training", "_start", "_train", "_finish", "_scores"]
+        kind = type(self)
+        shared = [kind.module_def, kind.programs] if result.sizes == self.sizes else []
         if train is None and seed is None:
-            same += ["_seen", "_judged", "_epochs", "_evaluation"]
-        if result.sizes == self.sizes:
-            result.__dict__.update({name: getattr(self, name) for name in same})
+            shared += [kind._seen, kind._judged, kind._epochs, kind._evaluation]
+        for each in shared:
+            # Where a cached property keeps its value.
+            name = each.attrname  # type: ignore[attr-defined]
+            result.__dict__[name] = getattr(self, name)
         return result
 
     def init(self, hyperparameters: Values, *, generation: int = 0) -> Member:
@@ -348,7 +322,7 @@ class Population:
             generation: Another number gives other start values.
         """
         own = self._identity(hyperparameters, self._keys(0, generation))
-        state = self._start(None, self._by_slot(own, self._all_slots), None)
+        state = self.programs.start(None, self._by_slot(own, self._all_slots), None)
         return jax.tree.map(lambda leaf: leaf[: self.members], state)
 
     @numbers_as_they_come()
@@ -425,12 +399,12 @@ class Population:
                 # Dropout must not begin anew in each part.
                 keys = self._keys(1, epoch, number) if number else own.key
                 placed = self._by_slot(own._replace(key=keys), order)
-                state = self._train(state, placed, (part, clock))
+                state = self.programs.train(state, placed, (part, clock))
             # What was trained on goes before the validation takes memory of its own.
             jax.block_until_ready(state)
             del part
             gc.collect(0)
-            return self._finish(state, self._by_slot(own, order), (evaluation, clock))
+            return self.programs.finish(state, self._by_slot(own, order), (evaluation, clock))
 
         running = np.asarray(state.status) == RUNNING
         alone = self.processes.size == 1
@@ -538,7 +512,7 @@ class Population:
         Returns:
             `[members, events]`, or `[members, events, classes]` of multi-class networks.
         """
-        scores = self._scores(
+        scores = self.programs.scores(
             None,
             self._by_slot(snapshot, self._all_slots),
             self._everywhere(jnp.asarray(features, jnp.float32)),

@@ -25,7 +25,7 @@ CASES = {
         r"tune\(strategy=...\): there is no such argument.*search"
     ),
     "dt.tune(events, serach='pbt')": "Did you mean 'search'",
-    "dt.tune(events, dt.models.MLP())": "too many positional arguments: only events",
+    "dt.tune(events, dt.models.MLP())": "or its parts by name",
     'dt.tune(events, search="pbtt")': "search='pbtt' is unknown. Did you mean 'pbt'.*evolution",
     "dt.tune(events, search=16)": r"search=16 is no strategy; give one such as PBT\(population=16",
     "dt.tune(events, search=dt.search.FixedSchedule)": (
@@ -175,9 +175,9 @@ CASES = {
     "dt.train(events, hiden=3)": "train knows",
     "dt.selection.Study(events=events, groups={'a': 3})": "give names",
     "dt.selection.Study(events=events, epoch=3)": "Did you mean 'epochs'",
-    "dt.selection.eliminate(events)": r"give Study\(events=events",
-    "dt.selection.train(events)": r"give Study\(events=events",
-    "dt.selection.importance(events)": r"give Study\(events=events",
+    "dt.selection.eliminate(events)": r"give Study\(events, recipe",
+    "dt.selection.train(events)": r"give Study\(events, recipe",
+    "dt.selection.importance(events)": r"give Study\(events, recipe",
     "dt.selection.importance(study, methods='gatee')": "Did you mean 'gate'",
     "dt.binning.choose_edges(SCORE, WEIGHT, np.array([3, 5]))": (
         "give for each event whether it is signal"
@@ -214,7 +214,7 @@ from pathlib import Path
 import jax, jax.numpy as jnp, numpy as np, optax
 from flax import nnx
 import difftune as dt
-from difftune.analysis import tuning
+from difftune.analysis import tuned
 
 rng = np.random.default_rng(0)
 PROCESSES = [dt.Process(name="s", role="signal"), dt.Process(name="b")]
@@ -277,13 +277,13 @@ def check(given=events, **options):
     # Everything that tune does before it trains.
     def no_training(*args, **kwargs):
         raise Stop
-    kept, tuning.run_search = tuning.run_search, no_training
+    kept, tuned.run_search = tuned.run_search, no_training
     try:
         dt.tune(given, **{"batch_size": 16} | options)
     except Stop:
         return
     finally:
-        tuning.run_search = kept
+        tuned.run_search = kept
     raise AssertionError("not reached")
 
 def same(one, other):

@@ -27,7 +27,7 @@ def test_a_state_goes_on_with_other_weights_in_the_same_programs():
     again = first.again()
     heavier = first.train.training_weight * np.where(first.train.label == 1, 5.0, 0.2)
     other = first.again(train=first.train._replace(training_weight=heavier.astype(np.float32)))
-    assert other._train is again._train is first._train
+    assert other.programs is again.programs is first.programs
     scores = []
     for population in (again, other):
         # What is trained is used up.

@@ -97,5 +97,5 @@ def test_a_population_trains_on_all_events_in_chunks():
 
 
 def test_a_chunk_without_events_is_refused():
-    with pytest.raises(InputError, match=r"chunk=0.*at least one event"):
+    with pytest.raises(InputError, match=r"chunk=0: must be at least 1"):
         toy.population(chunk=0)
