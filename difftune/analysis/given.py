@@ -9,7 +9,7 @@ from typing import Any
 from difftune.analysis.split import Split, as_folds
 from difftune.arguments import said, several, whole
 from difftune.binning import as_binning
-from difftune.data.requested import as_events
+from difftune.data import as_events
 from difftune.errors import InputError
 from difftune.histfactory import FreeNormalisation, Luminosity, NormalisationUncertainty
 from difftune.search import Space

@@ -9,8 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from difftune.arguments import is_number, said, takes, whole
-from difftune.data import Events
-from difftune.data.requested import as_events
+from difftune.data import Events, as_events
 from difftune.errors import InputError, nearest
 
 PARTS = ("train", "validation", "test")

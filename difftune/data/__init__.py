@@ -2,7 +2,9 @@
 
 from difftune.data.check import check_events
 from difftune.data.events import Events, Process, VariedSample, VariedWeights
+from difftune.data.events import register as register
 from difftune.data.pairing import paired
+from difftune.data.read import as_events as as_events
 from difftune.data.read import read
 from difftune.data.transform import FeatureTransform
 from difftune.data.variations import (

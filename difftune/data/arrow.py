@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet
 
 from difftune.data.compiling import Kind
-from difftune.data.table import Chunk, Table
+from difftune.data.names import Chunk, Table
 from difftune.errors import InputError
 
 DAMAGED = "If it is one, it is damaged or cut short: copy it again."

@@ -1,7 +1,7 @@
-"""Names that expressions can use in one table: its columns, derived and replaced ones."""
+"""Tables whose columns are read in chunks, and the names that expressions can use in one."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 
@@ -9,9 +9,41 @@ import numpy as np
 
 from difftune.data.compiling import Code, Kind
 from difftune.data.expressions import Expression, parse
-from difftune.data.missing import Missing
-from difftune.data.table import Table
+from difftune.data.transform import Missing
 from difftune.errors import InputError, nearest
+
+Chunk = tuple[int, dict[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """One tree or file: what its metadata tell, and how its columns are read.
+
+    Attributes:
+        file: Path or address.
+        tree: Name of the tree; None for Parquet and CSV.
+        kinds: Kind of each column, by name.
+        rows: How many rows there are; None where only reading tells (CSV).
+        read: Given names of columns and rows a chunk, yields chunks: the number of the first row,
+            and the columns as arrays of numbers, bools, or bytes (texts in UTF-8).
+    """
+
+    file: str
+    tree: str | None
+    kinds: Mapping[str, Kind]
+    rows: int | None
+    read: Callable[[Sequence[str], int], Iterator[Chunk]] = field(repr=False)
+
+    @property
+    def place(self) -> str:
+        """How messages name it: `file` or `file:tree`."""
+        return self.file if self.tree is None else f"{self.file}:{self.tree}"
+
+    @property
+    def noun(self) -> str:
+        """What its columns are called."""
+        return "column" if self.tree is None else "branch"
+
 
 _DEEP = 100
 

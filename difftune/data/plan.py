@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 
 from difftune.data.events import Process
 from difftune.data.expressions import Expression, column, parse
-from difftune.data.missing import Missing
-from difftune.data.names import Names
+from difftune.data.names import Names, Table
 from difftune.data.program import UNTOUCHED, Program, WeightKey
 from difftune.data.sources import open_table, resolve
-from difftune.data.table import Table
+from difftune.data.transform import Missing
 from difftune.data.variations import (
     Direction,
     FeatureVariation,

@@ -8,7 +8,7 @@ import numpy as np
 import uproot
 
 from difftune.data.compiling import Kind
-from difftune.data.table import Chunk, Table
+from difftune.data.names import Chunk, Table
 from difftune.errors import InputError, nearest
 
 _CLASSES = ("TTree", "TNtuple", "TNtupleD", "ROOT::RNTuple")

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from difftune.data.names import Table
 from difftune.data.root import open_root
-from difftune.data.table import Table
 from difftune.data.variations import Files
 from difftune.errors import InputError
 

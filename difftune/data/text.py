@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from difftune.data.arrow import DAMAGED, columns_of, kind_of
-from difftune.data.table import Chunk, Table
+from difftune.data.names import Chunk, Table
 from difftune.errors import InputError
 
 _PEEK = 1 << 20

@@ -11,7 +11,7 @@ import numpy as np
 import pyhf
 from jaxtyping import Float, Num
 
-from difftune.data.pytree import register
+from difftune.data import register
 from difftune.errors import InputError, nearest
 from difftune.histfactory import arrays as xp
 from difftune.histfactory import rates

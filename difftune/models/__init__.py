@@ -1,11 +1,10 @@
 """Flax networks, and how a search reaches into them."""
 
-from difftune.models.activation import ACTIVATIONS
-from difftune.models.alternatives import Alternatives
-from difftune.models.dropout import Dropout, hash_uniform
-from difftune.models.gated import Gated, open_probability
-from difftune.models.hyperparameter import Hyperparameter, fill
 from difftune.models.mlp import MLP, Model, Network
+from difftune.models.mlp import as_model as as_model
+from difftune.models.parts import ACTIVATIONS, Dropout, Hyperparameter, fill, hash_uniform
+from difftune.models.parts import FIRST_ROW as FIRST_ROW
+from difftune.models.wrappers import Alternatives, Gated, open_probability
 
 __all__ = [
     "ACTIVATIONS",

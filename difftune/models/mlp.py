@@ -1,23 +1,95 @@
 """The multilayer perceptron, and what any model must be able to do."""
 
-from collections.abc import Callable, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from difftune.arguments import takes
+from difftune.arguments import called_with, is_number, made, said, takes, whole
 from difftune.errors import InputError, nearest
-from difftune.models.activation import ACTIVATIONS, chosen_activation
-from difftune.models.dropout import Dropout
-from difftune.models.given import MLP_FORMS
-from difftune.models.hyperparameter import Hyperparameter
-from difftune.models.start import lecun_normal
+from difftune.models.parts import (
+    ACTIVATIONS,
+    Dropout,
+    Hyperparameter,
+    chosen_activation,
+    lecun_normal,
+)
+
+EXAMPLE = "MLP(hidden=(64, 64))"
+
+
+def as_hidden(given: Any) -> tuple[int, ...]:
+    """Widths of hidden layers, of which there may be one alone."""
+    if is_number(given):
+        given = (given,)
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise InputError(f"MLP(hidden={said(given)}): give widths of layers, as in {EXAMPLE}.")
+    return tuple(whole(width, f"MLP(hidden=...): {said(width)}") for width in given)
+
+
+def as_activation(given: Any) -> Any:
+    """An activation, or several, by name; a function of JAX has one."""
+    if isinstance(given, str):
+        return given
+    if callable(given):
+        return getattr(given, "__name__", repr(given))
+    if isinstance(given, Iterable):
+        return tuple(as_activation(one) for one in given)
+    raise InputError(f'MLP(activation={said(given)}): give a name, as in activation="relu".')
+
+
+def as_probability(given: Any) -> float:
+    """A number; the range is checked by who wants it."""
+    if not is_number(given):
+        raise InputError(f"MLP(dropout={said(given)}): give a number, at least 0 and below 1.")
+    return float(given)
+
+
+def as_model(given: Any) -> Any:
+    """A recipe of networks: that of a class without brackets, or `MLP()` for None.
+
+    Raises:
+        InputError: For what makes no network.
+    """
+    if given is None:
+        return MLP()
+    wanted = f"give a model such as {EXAMPLE}, or a class of a Flax module (flax.nnx)"
+    if isinstance(given, nnx.Module):
+        name = type(given).__name__
+        raise InputError(
+            f"model={name}(...): this is one network, and each member has its own; give the class "
+            f"model={name}, or a function (inputs, outputs, *, rngs) that makes it."
+        )
+    if inspect.isclass(given) and not issubclass(given, nnx.Module):
+        if "nn.Module" in str(given.__mro__) or given.__module__.startswith("flax.linen"):
+            raise InputError(f"model={given.__name__} is no module of flax.nnx; {wanted}.")
+        given = made(given, "model")
+    if not callable(given):
+        hint = ""
+        if is_number(given) or (isinstance(given, list | tuple) and all(map(is_number, given))):
+            widths = tuple(given) if isinstance(given, list | tuple) else (given,)
+            hint = f" For these widths write MLP(hidden={widths})."
+        raise InputError(f"model={said(given)} makes no network; {wanted}.{hint}")
+    if not isinstance(given, MLP):
+        example = "a class with __init__(self, inputs, outputs, *, rngs)"
+        called_with(given, ("inputs", "outputs", "*", "rngs"), "model", example)
+    return given
+
+
+MLP_FORMS = {
+    "hidden": as_hidden,
+    "activation": as_activation,
+    "dropout": as_probability,
+}
+"""Of `MLP`."""
+
 
 NORMALISATIONS = {"none": None, "batch": nnx.BatchNorm, "layer": nnx.LayerNorm}
 
@@ -40,7 +112,7 @@ Count = int | Int[Array, ""]
 """A number of units or layers: an `int` where it is known while tracing."""
 
 
-def whole(value: Array, low: int, high: int) -> Count:
+def rounded(value: Array, low: int, high: int) -> Count:
     """A hyperparameter as a whole number from `low` to `high`.
 
     One that no member sets is known while tracing. It stays an `int`, so that a network which
@@ -94,8 +166,8 @@ class Network(nnx.Module):
     def _live(self) -> tuple[list[Count], Count]:
         """Units in use of the input and of each hidden layer, and the number of these in use."""
         inputs, *hidden = self.sizes
-        units = [whole(width[...], 1, n) for width, n in zip(self.width, hidden, strict=True)]
-        depth = len(hidden) if self.depth is None else whole(self.depth[...], 1, len(hidden))
+        units = [rounded(width[...], 1, n) for width, n in zip(self.width, hidden, strict=True)]
+        depth = len(hidden) if self.depth is None else rounded(self.depth[...], 1, len(hidden))
         return [inputs, *units], depth
 
     def start_weights(self, rngs: nnx.Rngs, inputs: Float[Array, " inputs"] | None = None) -> None:
@@ -132,7 +204,7 @@ class Network(nnx.Module):
     def _activate(self, x: Float[Array, "events units"]) -> Float[Array, "events units"]:
         if self.choice is None:
             return ACTIVATIONS[self.activations[0]](x)
-        index = whole(self.choice[...], 0, len(self.activations) - 1)
+        index = rounded(self.choice[...], 0, len(self.activations) - 1)
         if isinstance(index, int):
             return ACTIVATIONS[self.activations[index]](x)
         return chosen_activation(self.activations)(index, x)

@@ -12,8 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from difftune.arguments import is_number, mapping, said, takes, texts, whole
-from difftune.data import Events, FeatureTransform
-from difftune.data.requested import as_events
+from difftune.data import Events, FeatureTransform, as_events
 from difftune.errors import InputError
 from difftune.objectives import Metric, MetricOf
 from difftune.objectives.named import metric_from

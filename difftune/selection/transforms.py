@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
-from difftune.data import Events
-from difftune.data.events import VariedWeights
+from difftune.data import Events, VariedWeights
 from difftune.errors import InputError, nearest
 from difftune.selection.elimination import difference
 from difftune.selection.study import Study, train

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from difftune.models.dropout import FIRST_ROW
+from difftune.models import FIRST_ROW
 from difftune.objectives import Batch, Metric, Objective, geometric_mean
 from difftune.objectives.batch import Column, changed, signal_probability
 from difftune.training.batches import Part, batch_at

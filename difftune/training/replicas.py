@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from difftune.errors import InputError
-from difftune.models.dropout import hash_uniform
+from difftune.models import hash_uniform
 
 # Probabilities that a Poisson number of mean 1 is at most 0, 1, 2, ...: float32 knows no more.
 _POISSON = np.cumsum(np.exp(-1.0) / np.cumprod([1.0, *range(1, 10)]))

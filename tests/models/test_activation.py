@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from difftune.models import ACTIVATIONS, MLP
-from difftune.models.activation import chosen_activation
+from difftune.models.parts import chosen_activation
 from difftune.training import ModuleDef
 
 NAMES = tuple(sorted(ACTIVATIONS))

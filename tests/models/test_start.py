@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from difftune.models.start import lecun_normal
+from difftune.models.parts import lecun_normal
 
 SHAPE = (300, 200)
 COUNT = SHAPE[0] * SHAPE[1]

@@ -1,5 +1,6 @@
-"""Gates on the inputs of a network that are learned with it."""
+"""Networks around others: gates on the inputs, and a choice among architectures."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
@@ -7,10 +8,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from difftune.arguments import takes
 from difftune.errors import InputError
-from difftune.models.dropout import hash_uniform
-from difftune.models.hyperparameter import Hyperparameter
-from difftune.models.mlp import Model
+from difftune.models.mlp import Model, rounded
+from difftune.models.parts import Hyperparameter, hash_uniform
 
 # Of the paper: temperature, and the interval that the gate is stretched to.
 _BETA, _GAMMA, _ZETA = 2 / 3, -0.1, 1.1
@@ -113,3 +114,66 @@ class Gated:
         """Makes the network; `inputs` features in, `outputs` logits out."""
         network = self.model(inputs, outputs, rngs=rngs)
         return GatedNetwork(network, inputs, penalty=self.penalty, start=self.start, rngs=rngs)
+
+
+class Either(nnx.Module):
+    """All of the networks, of which one is used; the weights of the others get no gradient."""
+
+    def __init__(self, networks: Sequence[nnx.Module]):
+        self.networks = nnx.List(networks)
+        self.choice = Hyperparameter.named("model", 0, inherited=True)
+
+    def start_weights(self, rngs: nnx.Rngs, inputs: Float[Array, " inputs"] | None = None) -> None:
+        """Lets those draw theirs that can, from the same key each.
+
+        Args:
+            rngs: Source of one key (its stream `params`).
+            inputs: Not 0 for each input that is used; None for all.
+        """
+        key = rngs.params()
+        for network in self.networks:
+            if hasattr(network, "start_weights"):
+                network.start_weights(nnx.Rngs(key), inputs)
+
+    def __call__(self, x: Float[Array, "events inputs"]) -> Float[Array, "events outputs"]:
+        """Logits of the network that is chosen."""
+        index = rounded(self.choice[...], 0, len(self.networks) - 1)
+        if isinstance(index, int):
+            return self.networks[index](x)
+        branches = [lambda networks, x, i=i: networks[i](x) for i in range(len(self.networks))]
+        return nnx.switch(index, branches, self.networks, jnp.asarray(x))
+
+
+@takes()
+@dataclass(frozen=True, kw_only=True)
+class Alternatives:
+    """A recipe for one of several networks, to be searched as the hyperparameter `"model"`.
+
+    It is the place in `models`, from 0 (the default); a member that takes over weights takes it
+    over too. On a CPU a member costs what its own network costs; side by side on an accelerator it
+    costs what all of them do, so a few networks are better searched one after the other there.
+
+    Hyperparameters of one name mean the same in all of the networks that have them.
+
+    Args:
+        models: Recipes, such as `MLP(...)`, and Flax module classes.
+
+    Raises:
+        InputError: For fewer than two.
+    """
+
+    models: Sequence[Model]
+
+    def __post_init__(self):
+        object.__setattr__(self, "models", tuple(self.models))
+        if len(self.models) < 2:
+            raise InputError(f"Alternatives(models={self.models}): give at least two.")
+
+    @property
+    def event_by_event(self) -> bool:
+        """Whether in none of them an event knows of the others."""
+        return all(getattr(model, "event_by_event", False) for model in self.models)
+
+    def __call__(self, inputs: int, outputs: int, *, rngs: nnx.Rngs) -> Either:
+        """Makes all of them; `inputs` features in, `outputs` logits out."""
+        return Either([model(inputs, outputs, rngs=rngs) for model in self.models])
