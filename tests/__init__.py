@@ -1,11 +1,30 @@
 """Tests. Most of their time is that of the compiler, so it gets less to do, before JAX is there."""
 
 import os
+import subprocess
+import sys
 import tempfile
 
-# What the compiler would gain in programs that run for moments it has long lost. Whoever wants the
-# programs of users sets XLA_FLAGS.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# What the compiler would gain in programs that run for moments it has long lost.
+_LEVEL = "--xla_backend_optimization_level=0"
+# Fused loops written in the simple way, and a program in one piece instead of one per thread.
+_SIMPLE = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+
+
+def _starts(flags: str) -> bool:
+    """Whether the installed XLA knows the flags: it ends a process with others."""
+    return not subprocess.run(
+        [sys.executable, "-c", "import jax; jax.devices()"],
+        env=os.environ | {"XLA_FLAGS": flags},
+        capture_output=True,
+    ).returncode
+
+
+# Whoever wants the programs of users sets XLA_FLAGS. Workers and subprocesses inherit it.
+if "XLA_FLAGS" not in os.environ:
+    os.environ["XLA_FLAGS"] = f"{_LEVEL} {_SIMPLE}" if _starts(f"{_LEVEL} {_SIMPLE}") else _LEVEL
+# As it is before a test makes a device of each core.
+XLA_FLAGS = os.environ["XLA_FLAGS"]
 # What one test or its subprocess has compiled, the others find. The first process makes the folder.
 CACHE = None if "JAX_COMPILATION_CACHE_DIR" in os.environ else tempfile.mkdtemp()
 if CACHE is not None:

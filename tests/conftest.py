@@ -1,12 +1,19 @@
 """What holds for all tests."""
 
+import gc
+import logging
 import os
 import shutil
+from pathlib import Path
 
 import jax
 import pytest
 
-from tests import CACHE
+from tests import CACHE, XLA_FLAGS
+
+# Linux allows a process 65 530.
+_MAPS = Path("/proc/self/maps")
+_MOST_MAPS = 30_000
 
 
 def pytest_configure():
@@ -22,12 +29,28 @@ def pytest_unconfigure():
         shutil.rmtree(CACHE, ignore_errors=True)
 
 
+def pytest_collection_finish():
+    """What is imported stays; looking through it again and again, for garbage, takes time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _room_for_programs():
-    """Forgets compiled programs after each module.
+    """Forgets compiled programs when there are many.
 
-    Each of them maps memory, and Linux allows a process some 65 000 maps: the thousand programs of
-    all tests would be more than that, at which XLA ends with a segmentation fault.
+    Each of them maps memory, and at more maps than Linux allows a process, XLA ends with a
+    segmentation fault. Other than that, the modules share what is compiled.
     """
     yield
-    jax.clear_caches()
+    if not _MAPS.exists() or _MAPS.read_bytes().count(b"\n") > _MOST_MAPS:
+        jax.clear_caches()
+
+
+@pytest.fixture(autouse=True)
+def _as_in_a_fresh_process(monkeypatch):
+    """Undoes what the command line sets for its process, when a test before ran it in ours."""
+    monkeypatch.setattr(logging.getLogger("difftune"), "propagate", True)
+    # It is part of the key under which the programs are kept.
+    monkeypatch.setenv("XLA_FLAGS", XLA_FLAGS)

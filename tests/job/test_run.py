@@ -17,11 +17,12 @@ import uproot
 
 from difftune.job import build, load
 from difftune.training import Ensemble, TrainedNetwork
+from tests import XLA_FLAGS
 from tests.job.small import write_small
 
 # The tests' own process must not fix the number of devices of the runs.
-ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "PYTHONPATH")}
-ENVIRONMENT["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+ENVIRONMENT["XLA_FLAGS"] = XLA_FLAGS
 COMMAND = [sys.executable, "-c", "from difftune.cli import main; main()"]
 
 
