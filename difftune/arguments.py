@@ -7,11 +7,18 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from types import UnionType
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le
 
 from difftune.errors import InputError, nearest
 
 T = TypeVar("T")
+Count = Annotated[int, Ge(1)]
+Positive = Annotated[float, Gt(0)]
+NotNegative = Annotated[float, Ge(0)]
+Fraction = Annotated[float, Ge(0), Le(1)]
+Share = Annotated[float, Gt(0), Le(1)]
 LARGEST = 3.4028235e38
 """Of a float32, as which hyperparameters and events are computed with."""
 
@@ -78,7 +85,9 @@ def _numbers(who: str, signature: inspect.Signature) -> dict[str, Callable[[Any]
     found = {}
     for name, parameter in signature.parameters.items():
         given = parameter.annotation
-        kinds = get_args(given) if isinstance(given, UnionType) else (given,)
+        kinds = get_args(given) if get_origin(given) in (Union, UnionType) else (given,)
+        # Limits are for the analysis file; a class says in its own words what it cannot be.
+        kinds = tuple(get_args(k)[0] if get_origin(k) is Annotated else k for k in kinds)
         optional = type(None) in kinds
         kinds = tuple(kind for kind in kinds if kind is not type(None))
         single = parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)

@@ -4,6 +4,7 @@ import importlib
 import json
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -14,8 +15,9 @@ from pydantic_core import PydanticUndefined
 
 ROOT = Path(__file__).resolve().parents[1]
 FIELDS = re.compile(r"^<!-- keys: (\w+) -->$", re.MULTILINE)
+CHOICES = re.compile(r"^<!-- choices: (\w+) -->$", re.MULTILINE)
 MATH = re.compile(r"^```math\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-NAMES = {str: "text", int: "integer", float: "number", bool: "`true` or `false`"}
+NAMES = {Any: "any", str: "text", int: "integer", float: "number", bool: "`true` or `false`"}
 SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 
 
@@ -28,6 +30,7 @@ def on_config(config: Any) -> None:
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Fills in tables and formulas before a page is rendered."""
     markdown = FIELDS.sub(lambda match: table(match[1]), markdown)
+    markdown = CHOICES.sub(lambda match: choices(match[1]), markdown)
     return MATH.sub(lambda match: _mathml(match[1]), markdown)
 
 
@@ -38,8 +41,31 @@ def table(section: str) -> str:
         section: Name of a model in `difftune.job`.
     """
     model: type[BaseModel] = getattr(importlib.import_module("difftune.job"), section)
+    return _table(model.model_fields)
+
+
+def choices(name: str) -> str:
+    """What a table of the analysis file may be of, each with its options, from the classes.
+
+    Args:
+        name: A key of `difftune.job.config.CHOICES`.
+    """
+    choice = importlib.import_module("difftune.job.config").CHOICES[name]
+    # Names of one class, such as `tpe` and `gp`, have one table.
+    alike: dict[tuple[str, str], list[str]] = {}
+    for each in choice.registry:
+        section = choice.section(each)
+        own = {k: v for k, v in section.model_fields.items() if k not in choice.base.model_fields}
+        rows = _table(own) if own else "No options of its own."
+        alike.setdefault((section.__doc__ or "", rows), []).append(f"`{each}`")
+    return "\n\n".join(
+        f"**{', '.join(names)}**: {summary}\n\n{rows}" for (summary, rows), names in alike.items()
+    )
+
+
+def _table(keys: Mapping[str, FieldInfo]) -> str:
     rows = ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
-    for name, field in model.model_fields.items():
+    for name, field in keys.items():
         meaning = " ".join((field.description or "").split())
         cells = (f"`{name}`", kind(_whole(field)), _default(field), meaning)
         rows.append(f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |")
@@ -60,6 +86,8 @@ def kind(annotation: Any) -> str:
         return f"list of {_plural(kind(arguments[0]))}"
     if origin is dict:
         return f"table of {_plural(kind(arguments[1]))}"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "table"
     return NAMES[annotation]
 
 

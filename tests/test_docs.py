@@ -209,7 +209,7 @@ def test_every_example_of_the_analysis_file_is_understood():
     for block in blocks("analysis-file.md", "toml"):
         whole |= tomllib.loads(block)
     found = job.from_dict(whole)
-    assert found.model_dump().keys() == config.Config.model_fields.keys()
+    assert found.model_dump().keys() == job.Config.model_fields.keys()
     assert len(whole) >= 7
     dt.job.build.objective(found)
     dt.job.build.space(found)
@@ -238,7 +238,7 @@ def sections() -> dict[str, type]:
     """All sections that an analysis file may have."""
     return {
         name: cls
-        for name, cls in vars(config).items()
+        for name, cls in vars(job).items()
         if isinstance(cls, type) and issubclass(cls, BaseModel)
     }
 
@@ -254,11 +254,12 @@ def test_every_key_is_described(hooks):
             if name != "Config":
                 assert f"| `{key}` | " in filled
     assert "<!-- keys" not in filled
+    assert "<!-- choices" not in filled
 
 
 def test_types_are_told_in_words(hooks):
     assert hooks.kind(str | list[str] | None) == "text or list of texts"
-    assert hooks.kind(config.section.Fraction) == "number ≥ 0, ≤ 1"
+    assert hooks.kind(job.schema.Fraction) == "number ≥ 0, ≤ 1"
     assert '| `role` | `signal` or `background` or `data` | `"background"` |' in hooks.table(
         "Sample"
     )
@@ -268,7 +269,7 @@ def test_types_are_told_in_words(hooks):
 @pytest.mark.parametrize("module", dt._MODULES)
 def test_api_pages_hold_every_public_name(module):
     page = (DOCS / "api" / f"{module}.md").read_text()
-    if module == "config":
+    if module == "job":
         return
     assert f"::: difftune.{module}\n" in page
     # A function of the name of its module is hidden by it, and must be named itself.

@@ -24,7 +24,7 @@ LAYERS = [
     ["inference"],
     ["histfactory"],
     ["histograms", "models", "data"],
-    ["seeds"],
+    ["seeds", "registry"],
     ["arguments", "files", "forks", "precision"],
     ["errors"],
 ]
@@ -80,7 +80,8 @@ def test_the_package_is_where_we_look():
     """And has the folders that the layers name, so that the test above has something to check."""
     folders = {file.parent.name for file in PACKAGE.glob("*/__init__.py")}
     assert {"search", "training", "objectives", "data", "analysis", "job"} <= folders
-    modules = {"__main__", "cli", "seeds", "arguments", "files", "forks", "precision", "errors"}
+    modules = {"__main__", "cli", "seeds", "registry", "arguments"}
+    modules |= {"files", "forks", "precision", "errors"}
     assert folders | modules >= set(DEPTH)
     tree = ast.parse((PACKAGE / "search" / "loop.py").read_text())
     assert "training" in {layer for _, layer in imported(tree, ("difftune", "search", "loop.py"))}

@@ -13,11 +13,12 @@ import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float
 
-from difftune.arguments import called_with, made, said, takes, whole
+from difftune.arguments import Count, NotNegative, Positive, called_with, made, said, takes, whole
 from difftune.binning.edges import choose_edges
 from difftune.binning.figures import Additive, Asimov, Constraints, FigureOfMerit, Profiled, Scored
 from difftune.binning.optimise import optimise_edges
-from difftune.errors import InputError, nearest
+from difftune.errors import InputError
+from difftune.registry import Registry
 
 ARGUMENTS = ("scores", "weight", "signal")
 FORM = f"({', '.join(ARGUMENTS)}) -> edges"
@@ -77,9 +78,9 @@ class EqualSignal(BinningRule):
             background.
     """
 
-    bins: int = 15
-    min_background: float = 10.0
-    max_mc_uncertainty: float = 0.15
+    bins: Count = 15
+    min_background: NotNegative = 10.0
+    max_mc_uncertainty: Positive = 0.15
 
     def __call__(self, scores, weight, signal, *, variations=None, trained=None):
         """The edges."""
@@ -98,13 +99,13 @@ class EqualSignal(BinningRule):
 class _Optimised(BinningRule):
     """Edges that maximise a figure of merit, found by `optimise_edges` with its options."""
 
-    bins: int | tuple[int, ...] = 15
-    min_background: float = 10.0
-    max_mc_uncertainty: float = 0.15
+    bins: Count | tuple[Count, ...] = 15
+    min_background: NotNegative = 10.0
+    max_mc_uncertainty: Positive = 0.15
     figure_of_merit: FigureOfMerit = field(default_factory=Asimov)
-    candidates: int = 1000
-    folds: int = 2
-    tolerance: float = 0.01
+    candidates: Count = 1000
+    folds: Count = 2
+    tolerance: NotNegative = 0.01
     seed: int = 0
 
     varied: ClassVar[bool] = True
@@ -268,12 +269,12 @@ class UserBinning(BinningRule):
         return _checked(found, f"binning={said(self.function)} returned {said(found)}")
 
 
-RULES: dict[str, type[BinningRule]] = {
-    "equal_signal": EqualSignal,
-    "exact": Exact,
-    "gradient": Gradient,
-    "learned": Learned,
-}
+RULES = Registry(
+    "binning",
+    f"edges, {EXAMPLE}, or a function {FORM}",
+    {"equal_signal": EqualSignal, "exact": Exact, "gradient": Gradient, "learned": Learned},
+)
+"""By the name that they have in the analysis file."""
 
 
 def as_binning(given: Any) -> BinningRule:
@@ -287,12 +288,7 @@ def as_binning(given: Any) -> BinningRule:
     if given is None:
         return EqualSignal()
     if isinstance(given, str):
-        if given not in RULES:
-            raise InputError(
-                f"binning={given!r} is unknown.{nearest(given, RULES)} Choose one of "
-                f"{', '.join(RULES)}, or give edges, {EXAMPLE}, or a function {FORM}."
-            )
-        given = RULES[given]
+        given = RULES.named(given, "binning")
     given = made(given, "binning")
     if isinstance(given, BinningRule):
         return given

@@ -1,8 +1,21 @@
 """The job: an analysis file in, a run directory with the whole analysis out."""
 
-from difftune.job.config import Config, General
+from difftune.job.config import (
+    Comparison,
+    Condition,
+    Config,
+    General,
+    Metric,
+    Model,
+    Objective,
+    Optimizer,
+    Range,
+    Search,
+    Training,
+)
 from difftune.job.loading import from_dict, load
 from difftune.job.measured_sections import (
+    Binning,
     Data,
     FeatureSystematic,
     Fit,
@@ -14,19 +27,22 @@ from difftune.job.measured_sections import (
 )
 from difftune.job.outcome import Outcome
 from difftune.job.run import check, run
-from difftune.job.trained_sections import Comparison, Model, Objective, Range, Search, Training
 
 __all__ = [
+    "Binning",
     "Comparison",
+    "Condition",
     "Config",
     "Data",
     "FeatureSystematic",
     "Fit",
     "General",
+    "Metric",
     "Model",
     "NormFactor",
     "NormalisationSystematic",
     "Objective",
+    "Optimizer",
     "Outcome",
     "Range",
     "Sample",

@@ -3,12 +3,18 @@
 import importlib
 import importlib.util
 import inspect
+import logging
 import sys
 from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from difftune.binning import RULES, BinningRule, Learned, LearnedEdges, as_binning, learned_in
+from flax import nnx
+
+from difftune.binning import BinningRule, Learned, LearnedEdges, as_binning, learned_in
 from difftune.data import (
     Events,
     FeatureVariation,
@@ -19,30 +25,28 @@ from difftune.data import (
 )
 from difftune.errors import InputError, nearest
 from difftune.histfactory import FreeNormalisation, Luminosity, NormalisationUncertainty
-from difftune.job.config import Config
-from difftune.job.trained_sections import Objective as ObjectiveSection
-from difftune.job.trained_sections import Range
-from difftune.models import MLP, Model
-from difftune.objectives import (
-    FitModel,
-    Metric,
-    MetricOf,
-    MultiObjective,
-    Objective,
-    Robustness,
-    as_objective,
+from difftune.job.config import (
+    BINNING,
+    CONDITION,
+    METRIC,
+    MODEL,
+    OBJECTIVE,
+    OPTIMIZER,
+    SEARCH,
+    Config,
+    Range,
 )
-from difftune.objectives.named import FIT_SCORES, METRICS, OBJECTIVES, THROUGH_FIT
-from difftune.search import (
-    Dimension,
-    Optuna,
-    Replicated,
-    Space,
-    Strategy,
-    when,
-)
+from difftune.job.config import Metric as MetricSection
+from difftune.job.config import Model as ModelSection
+from difftune.job.loading import checked
+from difftune.job.schema import Choice, Section, section_of
+from difftune.models import Model
+from difftune.models.mlp import as_model
+from difftune.objectives import Metric, MultiObjective, Objective, as_metric, as_objective
+from difftune.registry import Entry
+from difftune.search import Dimension, Replicated, Space, Strategy, when
 from difftune.search.kinds import KINDS
-from difftune.search.named import STRATEGIES
+from difftune.search.named import as_strategy
 from difftune.training import (
     AllOf,
     Condition,
@@ -53,11 +57,49 @@ from difftune.training import (
     ShapeChi2,
     ShapeKS,
 )
-from difftune.training import optimizer as kinds_of_optimizer
+from difftune.training.given import as_optimizer
 from difftune.training.optimizers import Optimizer
+from difftune.training.overtraining import as_condition
 
-NARROW = 1e-3
-"""Width of the kernel where bins are to be all but hard."""
+logger = logging.getLogger("difftune")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What an analysis file says, as objects of the library: made once, and handed on.
+
+    Attributes:
+        config: The file.
+        recipe: How a network is trained.
+        strategy: Who proposes hyperparameters.
+        space: What they may be.
+        binning: How bin edges are chosen.
+        nuisances: What the statistical model has besides templates: arguments of `measure`.
+    """
+
+    config: Config
+    recipe: Recipe
+    strategy: Strategy
+    space: Space
+    binning: BinningRule
+    nuisances: Mapping[str, Any]
+
+
+def job(config: Config) -> Job:
+    """Makes everything that an analysis file says, but for the events.
+
+    Raises:
+        InputError: For whatever is wrong with the configuration alone.
+    """
+    return Job(
+        config=config,
+        recipe=recipe(config),
+        strategy=strategy(config),
+        space=space(config),
+        binning=binning(config),
+        nuisances=nuisances(config),
+    )
 
 
 def events(config: Config, progress=None) -> Events:
@@ -135,82 +177,122 @@ def import_object(spec: str, what: str) -> Any:
     return getattr(module, name)
 
 
+def built(
+    section: Section | str,
+    choice: Choice,
+    config: Config,
+    place: str,
+    form: Callable[[Any], T],
+    *,
+    beside: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> T:
+    """The object that a section of the analysis file says.
+
+    Args:
+        section: The section, or only its name.
+        choice: What it is one of.
+        config: The whole file.
+        place: Where it stands there, for messages: `"objective.0"`.
+        form: Makes of what there is what is wanted, or refuses it.
+        beside: Options that stand beside the section, of the same name; its class must know them.
+        more: Options that the file gives elsewhere, for a class that knows them.
+
+    Raises:
+        InputError: For a class of one's own that there is not, options that it does not know, and
+            whatever the class refuses.
+    """
+    where = place if isinstance(section, str) else f"{place}.{choice.key}"
+    table = choice.read({choice.key: section}) if isinstance(section, str) else section
+    name, given = getattr(table, choice.key), table.options(choice.base)
+    if name in choice.registry:
+        entry = choice.registry.entry(name)
+    else:
+        found = import_object(name, where)
+        if not inspect.isclass(found):
+            for option in (*given, *(beside or ())):
+                raise InputError(f"{place}.{option}: {name} is no class, and has no options.")
+            return _formed(form, lambda: found, place)
+        entry = Entry(found)
+        given = own_options(entry, given, choice, name, place)
+    if given.pop("learned_edges", False):
+        given["bins"] = LearnedEdges(bins=given.get("bins", entry.options["bins"].default))
+    if isinstance(given.get("feature"), str):
+        given["feature"] = _number_of(given["feature"], config, f"{place}.feature")
+    known = entry.options
+    for option in beside or ():
+        if option not in known or not isinstance(section, str):
+            raise InputError(
+                f"{place.rpartition('.')[0]}.{option} does not belong to {place} = {name!r}; "
+                "leave it out."
+            )
+    given |= dict(beside or {}) | {k: v for k, v in more.items() if k in known}
+    return _formed(form, lambda: entry(**given), place)
+
+
+def _formed(form: Callable[[Any], T], make: Callable[[], Any], place: str) -> T:
+    """What is wanted, or an error that says where it was asked for."""
+    try:
+        return form(make())
+    except InputError as error:
+        raise InputError(f"{place}: {error}") from None
+
+
+def own_options(
+    entry: Entry, given: dict[str, Any], choice: Choice, name: str, place: str
+) -> dict[str, Any]:
+    """Options of a class of one's own, checked against its arguments and their types."""
+    raw = {choice.key: name} | {k: list(v) if isinstance(v, tuple) else v for k, v in given.items()}
+    section = checked(section_of(entry, choice.base, name), raw, str, place.split("."))
+    return {k: v for k, v in section.options(choice.base).items() if k in given}
+
+
+def _number_of(feature: str, config: Config, where: str) -> int:
+    features = config.data.features
+    if feature not in features:
+        raise InputError(
+            f"{where} = {feature!r} is none of data.features.{nearest(feature, features)}"
+        )
+    return features.index(feature)
+
+
 def model(config: Config) -> Model:
     """The network's recipe."""
     section = config.model
-    if section.module is not None:
-        return import_object(section.module, "model.module")
-    activation = section.activation
-    return MLP(
-        hidden=tuple(section.hidden),
-        activation=activation if isinstance(activation, str) else tuple(activation),
-        normalisation=section.normalisation,
-        dropout=section.dropout,
-    )
+    assert section.module is not None, "the schema puts the default there"
+    if section.module in MODEL.registry:
+        return built(section, MODEL, config, "model", as_model)
+    found, given = import_object(section.module, "model.module"), section.options(ModelSection)
+    # What a network is called with is no option.
+    entry = Entry(found, fixed=dict.fromkeys(("inputs", "outputs", "rngs")))
+    unread = [key for key in given if key not in entry.options and MODEL.names_with(key)]
+    if unread:
+        logger.warning(
+            "model.%s has no effect: %s has no such option.",
+            ", model.".join(unread),
+            section.module,
+        )
+    given = {key: value for key, value in given.items() if key not in unread}
+    given = own_options(entry, given, MODEL, section.module, "model")
+    if inspect.isclass(found) and not issubclass(found, nnx.Module):
+        return as_model(found(**given))
+    return partial(found, **given) if given else found
 
 
 def optimizer(config: Config) -> Optimizer:
     """The optimizer, or those among which each member has its own."""
     given = config.training.optimizer
-    return kinds_of_optimizer(*([given] if isinstance(given, str) else given))
-
-
-# What an analysis file says of the statistical model; the rest is that of the measurement.
-FIT_OPTIONS = ("bins", "bandwidth", "kernel", "straight_through", "mc_statistics")
-
-
-def _term(section: ObjectiveSection, config: Config) -> Objective:
-    options, features = section.options, config.data.features
-    learned = options.pop("learned_edges", False)
-    if section.feature is not None:
-        if section.feature not in features:
-            raise InputError(
-                f"objective.feature = {section.feature!r} is none of data.features."
-                f"{nearest(section.feature, features)}"
-            )
-        options["feature"] = features.index(section.feature)
-    if ":" in section.name:
-        found = import_object(section.name, "objective.name")
-        made: Any = found(**options) if inspect.isclass(found) else found
-        return as_objective(made)
-    every = OBJECTIVES | THROUGH_FIT
-    if section.name not in every:
-        raise InputError(
-            f"objective.name = {section.name!r} is unknown."
-            f"{nearest(section.name, every)} Choose one of {', '.join(every)}, or give "
-            "your own as file.py:name."
-        )
-    cls: type = FitModel if section.name in THROUGH_FIT else OBJECTIVES[section.name]
-    known = {
-        name: parameter
-        for name, parameter in inspect.signature(cls).parameters.items()
-        if cls is not FitModel or name in FIT_OPTIONS
-    }
-    if learned:
-        if "bins" not in known:
-            raise InputError(f"objective.learned_edges: {section.name!r} has no bins.")
-        options["bins"] = LearnedEdges(bins=options.get("bins", known["bins"].default))
-    for option in options:
-        if option not in known:
-            raise InputError(
-                f"objective.{option} does not belong to {section.name!r}, which knows "
-                f"{', '.join(known) or 'no options'}."
-            )
-    for option, parameter in known.items():
-        if parameter.default is parameter.empty and option not in options:
-            raise InputError(f"objective.{option} must be given for {section.name!r}.")
-    if section.name in THROUGH_FIT:
-        # The uncertainties are those of the measurement.
-        more = {name: value for name, value in nuisances(config).items() if name != "poi"}
-        return THROUGH_FIT[section.name](model=FitModel(**options, **more))
-    return cls(**options)
+    if isinstance(given, list) or given in OPTIMIZER.registry:
+        return as_optimizer(given)
+    return built(given, OPTIMIZER, config, "training.optimizer", as_optimizer)
 
 
 def objective(config: Config) -> Objective:
     """The loss: the sum of the scaled terms."""
     terms = []
-    for section in config.objective:
-        term = _term(section, config)
+    for number, section in enumerate(config.objective):
+        place = f"objective.{number}"
+        term = built(section, OBJECTIVE, config, place, as_objective, **_measured(config))
         terms.append(term if section.scale == 1.0 else term * section.scale)
     total = terms[0]
     for term in terms[1:]:
@@ -218,36 +300,46 @@ def objective(config: Config) -> Objective:
     return total
 
 
+def _measured(config: Config) -> dict[str, Any]:
+    """The uncertainties of the measurement, for what is a function of its statistical model."""
+    return {name: value for name, value in nuisances(config).items() if name != "poi"}
+
+
 def metric(config: Config) -> Metric:
     """The validation score, or several."""
     section = config.training
-    names: list[str] = [section.score] if isinstance(section.score, str) else [*section.score]
+    given = section.score if isinstance(section.score, list) else [section.score]
+    names = [one if isinstance(one, str) else one.name for one in given]
     if doubled := [name for name, count in Counter(names).items() if count > 1]:
         raise InputError(f"training.score names {doubled[0]!r} more than once.")
-    if section.robust_against and "robustness" not in names:
+    known = [METRIC.registry.entry(name).options for name in names if name in METRIC.registry]
+    if section.robust_against and not any("parameters" in own for own in known):
         raise InputError("training.robust_against: the score is not robustness.")
-    cuts = {"cut_significance", "cut_ams"}
-    if section.min_signal_efficiency is not None and not cuts & set(names):
+    cut = "min_signal_efficiency"
+    if section.min_signal_efficiency is not None and not any(cut in own for own in known):
         raise InputError(
             f"training.min_signal_efficiency does not belong to the score {' or '.join(names)!r}, "
             "which has no cut: take cut_significance or cut_ams."
         )
-    scores = {name: _score(name, config) for name in names}
-    return MultiObjective(scores) if len(scores) > 1 else scores[names[0]]
+    scores = {
+        name.rpartition(":")[2]: _score(one, config) for name, one in zip(names, given, strict=True)
+    }
+    return MultiObjective(scores) if len(scores) > 1 else next(iter(scores.values()))
 
 
-def _score(name: str, config: Config) -> Metric:
+def _score(given: str | MetricSection, config: Config) -> Metric:
+    """One validation score; options of one that is no table stand beside it."""
     section = config.training
-    if name in FIT_SCORES:
-        kind, power = FIT_SCORES[name]
-        more = {key: value for key, value in nuisances(config).items() if key != "poi"}
-        filled = FitModel(bins=max(section.score_bins, 2), bandwidth=(NARROW, NARROW), **more)
-        own = {"parameters": section.robust_against} if kind is Robustness else {}
-        return MetricOf(objective=kind(model=filled, **own), power=power)
-    cls = METRICS[name]
-    given = {"bins": section.score_bins, "min_signal_efficiency": section.min_signal_efficiency}
-    known = inspect.signature(cls).parameters
-    return cls(**{k: v for k, v in given.items() if k in known and v is not None})
+    if isinstance(given, str) and given in METRIC.registry:
+        known = METRIC.registry.entry(given).options
+        beside: dict[str, Any] = {
+            "bins": max(section.score_bins, 2 if "mc_statistics" in known else 1),
+            "parameters": section.robust_against,
+        }
+        if section.min_signal_efficiency is not None:
+            beside["min_signal_efficiency"] = section.min_signal_efficiency
+        given = METRIC.read({"name": given} | {k: v for k, v in beside.items() if k in known})
+    return built(given, METRIC, config, "training.score", as_metric, **_measured(config))
 
 
 def overtraining(config: Config) -> Condition:
@@ -262,6 +354,9 @@ def overtraining(config: Config) -> Condition:
         asked.append(ShapeKS(p_value=section.min_ks))
     if section.min_chi2 is not None:
         asked.append(ShapeChi2(p_value=section.min_chi2))
+    for number, one in enumerate(section.overtraining):
+        place = f"training.overtraining.{number}"
+        asked.append(built(one, CONDITION, config, place, as_condition))
     return asked[0] if len(asked) == 1 else AllOf(asked)
 
 
@@ -313,27 +408,11 @@ def space(config: Config) -> Space:
 
 
 def strategy(config: Config) -> Strategy:
-    """The search strategy.
-
-    Raises:
-        InputError: For an option of another strategy.
-    """
+    """The search strategy."""
     section = config.search
-    cls, options = STRATEGIES[section.strategy], section.options
-    known = set(inspect.signature(cls).parameters) - {"sampler", "study"}
-    for option in options:
-        if option not in known:
-            mine = sorted(known & set(type(section).model_fields))
-            raise InputError(
-                f"search.{option} does not belong to {section.strategy!r}, which knows "
-                f"{', '.join(mine)}."
-            )
-    if cls is Optuna:
-        options["sampler"] = section.strategy
-        if "journal" in options:
-            options["journal"] = Path(options["journal"])
     size = section.model_dump(include={"population", "rounds", "epochs_per_round"})
-    return _repeated(cls(**size, **options), config)
+    found = built(section, SEARCH, config, "search", as_strategy, **size)
+    return _repeated(replace(found, **size), config)
 
 
 def _repeated(strategy: Strategy, config: Config) -> Strategy:
@@ -367,32 +446,18 @@ def binning(config: Config) -> BinningRule:
         InputError: It is unknown, a key does not belong to it, or no edges will have been trained.
     """
     section = config.fit
-    given: Any = section.binning
-    what = f"fit.binning = {given!r}"
-    # The defaults are those of the classes; a file that was written back names them all.
-    options = {
+    given = section.binning
+    # A file that was written back names the defaults, too.
+    beside = {
         name: value
         for name in ("bins", "min_background", "max_mc_uncertainty")
         if (value := getattr(section, name)) != type(section).model_fields[name].default
     }
-    if isinstance(given, str):
-        if ":" in given:
-            given = import_object(given, "fit.binning")
-        elif given not in RULES:
-            raise InputError(
-                f"{what} is unknown.{nearest(given, RULES)} Choose one of {', '.join(RULES)}, or "
-                "give edges, or your own as file.py:name."
-            )
-        else:
-            given = RULES[given]
-    known = inspect.signature(given).parameters if inspect.isclass(given) else {}
-    for option in options:
-        if option not in known:
-            raise InputError(f"fit.{option} does not belong to {what}; leave it out.")
-    try:
-        rule = as_binning(given(**options) if inspect.isclass(given) else given)
-    except InputError as error:
-        raise InputError(f"{what}: {error}") from None
+    if isinstance(given, list):
+        for option in beside:
+            raise InputError(f"fit.{option} does not belong to edges that are given; leave it out.")
+        return as_binning(given)
+    rule = built(given, BINNING, config, "fit.binning", as_binning, beside=beside)
     if isinstance(rule, Learned):
         _check_learned(config)
     return rule

@@ -1,13 +1,17 @@
-"""The whole analysis file."""
+"""The whole analysis file: what is tuned and how, and what is measured."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from difftune.errors import nearest
-from difftune.job.measured_sections import Data, Fit, NormFactor, Sample, Systematic
-from difftune.job.section import Section
-from difftune.job.trained_sections import Comparison, Model, Objective, Range, Search, Training
+from difftune.job.measured_sections import BINNING, Data, Fit, NormFactor, Sample, Systematic
+from difftune.job.schema import Choice, Count, Fraction, NotNegative, Positive, Section
+from difftune.models.mlp import MODELS
+from difftune.objectives.named import METRICS, OBJECTIVES
+from difftune.search.named import STRATEGIES
+from difftune.training.optimizers import OPTIMIZERS
+from difftune.training.overtraining import CONDITIONS
 
 
 class General(Section):
@@ -25,6 +29,210 @@ class General(Section):
     """Decides everything random: start values, batches, dropout and the search."""
 
 
+class Model(Section):
+    """The network: difftune's MLP, or a class of one's own with its options."""
+
+    module: str | None = None
+    """`mlp`, or a network of one's own: `file.py:name` (seen from the folder of the analysis file)
+    or `package.module:name` of a Flax module, or of a recipe that makes one. Keys that it does not
+    know, but `mlp` does, have no effect."""
+
+
+MODEL = Choice(MODELS, Model, key="module", default="mlp")
+
+
+class Objective(Section):
+    """One term of the loss: a built-in one by name, or one of one's own with its options."""
+
+    name: str
+    """One of the names below; or one of one's own as `file.py:name` or `package.module:name`."""
+    scale: float | str = 1.0
+    """Factor of this term: a number, or the name of a hyperparameter."""
+
+
+OBJECTIVE = Choice(OBJECTIVES, Objective)
+
+
+class Metric(Section):
+    """A validation score with its options."""
+
+    name: str
+    """One of the names below; or one of one's own as `file.py:name` or `package.module:name`."""
+
+
+METRIC = Choice(METRICS, Metric, bare=True, least=2)
+
+
+class Optimizer(Section):
+    """An optimizer of one's own with its options."""
+
+    name: str
+    """`file.py:name` or `package.module:name`."""
+
+
+OPTIMIZER = Choice(OPTIMIZERS, Optimizer, bare=True, least=1)
+
+
+class Condition(Section):
+    """A condition that a network must meet to be chosen."""
+
+    name: str
+    """One of the names below; or one of one's own as `file.py:name` or `package.module:name`."""
+
+
+CONDITION = Choice(CONDITIONS, Condition, bare=True)
+
+
+class Training(Section):
+    """How each member trains."""
+
+    batch_size: Count = 1024
+    """Events of a batch. The hyperparameter of this name takes its place."""
+    chunk: Count | None = None
+    """Events that the network keeps activations of at a time, where a batch has more (it may hold
+    all events); without it, whole batches."""
+    optimizer: Annotated[str | Optimizer | list[str], OPTIMIZER] = "adam"
+    """`adam`, `adamw`, `sgd` or `rmsprop`; of a list of them the hyperparameter `optimizer` is the
+    number, from 0. Or one of one's own as `file.py:name`, of which a table gives the options:
+    `{ name = "file.py:name", decay = 0.9 }`."""
+    patience: Count = 10
+    """Epochs without a larger selection score until a member stops."""
+    negative_weights: Literal["keep", "absolute", "resample"] = "keep"
+    """Treatment of negative weights in the loss: `keep` them, take their `absolute` values, or
+    `resample` the weights of neighbours such that none is negative and local yields stay. The
+    physics weights of scores and templates are never changed."""
+    max_overtraining: Positive = 0.1
+    """By which fraction the score may be better on training than on validation events;
+    `inf` allows any."""
+    overtraining_sigmas: Annotated[float, Field(ge=0.0)] = 1.0
+    """By how many statistical standard errors it may be better on top of that. They follow from the
+    number of events."""
+    score_sigmas: Annotated[float, Field(ge=0.0)] = 2.0
+    """How many statistical standard errors are taken off the score before epochs and members are
+    compared, so that none wins by the luck of few events."""
+    score_memory: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.7
+    """What an epoch counts relative to the next one when they are compared: 0 compares each epoch
+    by itself, 0.7 averages over about three."""
+    max_loss_gap: Positive | None = None
+    """By which fraction the loss may be larger on validation than on training events."""
+    min_ks: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    """Least p-value of the weighted Kolmogorov-Smirnov test of the score, training against
+    validation, of signal and of background."""
+    min_chi2: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    """The same of the chi-square test of 20 bins."""
+    overtraining: list[Annotated[str | Condition, CONDITION]] = []
+    """Further conditions that a network must meet to be chosen: names, tables with their options,
+    or conditions of one's own as `file.py:name`."""
+    score: Annotated[str | Metric | list[str | Metric], METRIC] = "significance"
+    """The validation score: Asimov significance or separation power in bins of equal shares, area
+    under the ROC curve, Asimov significance or AMS above the best cut; and from the fit with its
+    uncertainties, in equidistant bins, expected significance, 1 / σ(μ), 1 / expected limit and
+    `robustness`, which is σ(μ) if nuisance parameters were known over σ(μ). A table gives its
+    options, as in `{ name = "cut_significance", background_uncertainty = 0.1 }`; one of one's own
+    is `file.py:name`. Of a list, networks that no other one beats in all are kept ([Pareto
+    front](search.md#two-scores-that-compete)), and the one with the largest geometric mean is
+    chosen."""
+    robust_against: list[str] = []
+    """Names of the nuisance parameters (systematics, norm factors, `lumi`) that `robustness` is
+    about; without any, all of them and the statistical uncertainty of the simulation."""
+    score_bins: Count = 10
+    """Bins of the validation score, where that is no table (`significance`, `separation`, from the
+    fit)."""
+    min_signal_efficiency: Fraction | None = None
+    """Least fraction of the signal that passes the cut; 0.25 (`cut_significance`) or 0
+    (`cut_ams`)."""
+
+
+class Search(Section):
+    """The strategy and its size."""
+
+    strategy: str = "pbt"
+    """[Which one when](search.md): population-based training (`pbt`, `pb2`), `random`, `grid`,
+    `halving` (with `brackets`: Hyperband), Bayesian (`tpe`, `gp`), `evolution`, `cmaes`; or one of
+    one's own as `file.py:name`."""
+    population: Count = 16
+    """Number of members that train side by side."""
+    rounds: Count = 10
+    """Number of rounds."""
+    epochs_per_round: Count = 4
+    """Epochs that a member trains between two proposals."""
+    executions: Annotated[int, Field(ge=2)] | None = None
+    """Trainings of each trial with other seeds, whose mean score counts; 1 if not given. The
+    members that train are so many times the population."""
+    std_penalty: NotNegative = 0.0
+    """Standard deviations over the executions that are taken off the mean."""
+    cross_validation: bool = False
+    """Whether each trial is trained once for each fold that is not for the test, and validated on
+    that; in the place of `executions` and of the validation folds."""
+    ensemble: bool = False
+    """Whether the network of the run is the mean of all executions of the best trial, instead of
+    the best one of them."""
+
+
+SEARCH = Choice(STRATEGIES, Search, key="strategy", default="pbt")
+
+
+class Range(Section):
+    """What a hyperparameter may be: exactly one of the first six."""
+
+    uniform: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
+    """Even between two bounds."""
+    log_uniform: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
+    """Even in the logarithm between two positive bounds."""
+    integer: Annotated[list[int], Field(min_length=2, max_length=2)] | None = None
+    """A whole number between two bounds, both included."""
+    log_integer: Annotated[list[int], Field(min_length=2, max_length=2)] | None = None
+    """The same evenly in the logarithm, from 1 on."""
+    choice: Annotated[list[str] | list[float], Field(min_length=1)] | None = None
+    """One of these numbers, in a meaningful order: neighbours are tried. Names have no order: of
+    them it is a category."""
+    category: Annotated[list[str] | list[float], Field(min_length=1)] | None = None
+    """One of these numbers without an order; or of names, which stand for 0, 1, 2, ..."""
+    when: (
+        Annotated[
+            dict[str, float | str | list[float] | list[str]], Field(min_length=1, max_length=1)
+        ]
+        | None
+    ) = None
+    """Condition under which it counts: another hyperparameter, and the value or values that it
+    must have, of a category also by name. Elsewhere it is the middle of its range."""
+
+    @model_validator(mode="after")
+    def _check_one(self) -> "Range":
+        if len(self.kinds) != 1:
+            raise ValueError(
+                "give exactly one of uniform, log_uniform, integer, log_integer, choice, category"
+            )
+        return self
+
+    @property
+    def kinds(self) -> dict[str, list]:
+        """The kind with its numbers."""
+        return self.model_dump(exclude={"when"}, exclude_none=True)
+
+
+class Comparison(Section):
+    """The default network that the tuned one is set against, and how often each is made."""
+
+    seeds: Annotated[int, Field(ge=2)] = 6
+    """With how many seeds the default network is trained."""
+    searches: Annotated[int, Field(ge=2)] = 3
+    """How many times the whole search is made, with other seeds: the spread of what comes out is
+    the uncertainty of tuning. The first search gives the network of the run."""
+
+
+CHOICES = {
+    "binning": BINNING,
+    "condition": CONDITION,
+    "model": MODEL,
+    "objective": OBJECTIVE,
+    "optimizer": OPTIMIZER,
+    "score": METRIC,
+    "strategy": SEARCH,
+}
+"""All tables that are made from classes."""
+
+
 class Config(Section):
     """A whole analysis."""
 
@@ -40,15 +248,17 @@ class Config(Section):
     """Yields that the fit determines."""
     fit: Fit = Fit()
     """The statistical model."""
-    model: Model = Model()
+    model: Annotated[Model, MODEL] = Field(default_factory=lambda: MODEL.read({}))
     """The network."""
-    objective: Annotated[list[Objective], Field(min_length=1)] = [Objective(name="cross_entropy")]
+    objective: Annotated[list[Annotated[Objective, OBJECTIVE]], Field(min_length=1)] = Field(
+        default_factory=lambda: [OBJECTIVE.read({"name": "cross_entropy"})]
+    )
     """Terms of the loss, which are added."""
     training: Training = Training()
     """How a member trains."""
     hyperparameters: dict[str, float] = {}
     """Values of hyperparameters that are not searched."""
-    search: Search = Search()
+    search: Annotated[Search, SEARCH] = Field(default_factory=lambda: SEARCH.read({}))
     """The strategy."""
     space: dict[str, Range] = {}
     """What each searched hyperparameter may be."""

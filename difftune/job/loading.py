@@ -3,14 +3,24 @@
 import json
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from difftune.errors import InputError, nearest
 from difftune.job.config import Config
+from difftune.job.schema import Choice, Section
+
+T = TypeVar("T", bound=Section)
+RENAMED = {
+    "boldness": "ucb_beta",
+    "caution": "std_penalty",
+    "ready": "min_rounds",
+    "slow": "slow_fraction",
+}
+"""Keys that had another name, with that of today."""
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Config:
@@ -51,10 +61,30 @@ def from_dict(raw: Mapping[str, Any], *, source: str = "configuration") -> Confi
     Raises:
         InputError: Listing everything that is wrong.
     """
+    return checked(Config, raw, lambda said: f"{source}: {said}")
+
+
+def checked(
+    model: type[T],
+    raw: Mapping[str, Any],
+    line: Callable[[str], str],
+    place: Sequence[int | str] = (),
+) -> T:
+    """A section from what a file says of it.
+
+    Args:
+        model: The section.
+        raw: What the file says.
+        line: Makes a line of the message from what is wrong.
+        place: Where it stands in the file.
+
+    Raises:
+        InputError: Listing everything that is wrong.
+    """
     try:
-        return Config.model_validate(raw)
+        return model.model_validate(raw)
     except ValidationError as error:
-        lines = [f"{source}: {_explain(entry, raw)}" for entry in error.errors()]
+        lines = [line(_explain(entry, model, raw, place)) for entry in error.errors()]
         raise InputError("\n".join(dict.fromkeys(lines))) from None
 
 
@@ -75,70 +105,68 @@ def _apply(raw: dict[str, Any], override: str) -> None:
     raw[last] = parsed
 
 
-def _explain(entry: Mapping[str, Any], raw: Mapping[str, Any]) -> str:
+def _explain(
+    entry: Mapping[str, Any], model: Any, raw: Mapping[str, Any], start: Sequence[int | str]
+) -> str:
     """One error of pydantic in the words of the analysis file."""
-    where = _place(entry["loc"])
-    place = ".".join(str(part) for part in where) or "file"
-    kind = entry["type"]
+    # Without the names of the alternatives that pydantic tried.
+    where = [p for p in entry["loc"] if str(p) not in ("str", "float", "int") and "[" not in str(p)]
+    place = ".".join(str(part) for part in (*start, *where)) or "file"
+    kind, given = entry["type"], entry["input"]
     if kind == "extra_forbidden":
-        known = _keys_at(Config, where[:-1], raw)
-        return (
-            f"unknown key {place!r}.{nearest(str(where[-1]), known)} "
-            f"Known here: {', '.join(sorted(known))}."
-        )
+        return _unknown_key(place, str(where[-1]), *_section_at(model, where[:-1], raw))
     if kind == "missing":
         return f"{place} is missing; it must be given."
+    if kind == "missing_name":
+        return f"{place} {entry['msg']}."
+    if kind == "unknown_name":
+        return f"{place} = {given!r} {entry['msg']}."
     if kind == "value_error":
         reason = entry["ctx"]["error"]
         said = str(reason).rstrip(".")
         end = "" if said.endswith("?") else "."
         return f"{place}: {said}{end}" if where else f"{said}{end}"
-    if kind in ("union_tag_not_found", "union_tag_invalid"):
-        given = entry.get("ctx", {}).get("tag")
-        kinds = ("weight", "tree", "features", "normalisation")
-        hint = nearest(str(given), kinds)
-        return f"{place}.type = {given!r}: must be one of {', '.join(kinds)}.{hint}"
     hint = ""
     if kind == "literal_error":
-        hint = nearest(str(entry["input"]), re.findall(r"'([^']*)'", entry["ctx"]["expected"]))
-    return f"{place} = {entry['input']!r}: {entry['msg'].rstrip('.')}.{hint}"
+        hint = nearest(str(given), re.findall(r"'([^']*)'", entry["ctx"]["expected"]))
+    return f"{place} = {given!r}: {entry['msg'].rstrip('.')}.{hint}"
 
 
-def _place(location: Sequence[int | str]) -> list[int | str]:
-    """Where in the file: the location without the names of the alternatives that pydantic tried."""
-    tagged = location[:1] == ("systematics",) and len(location) > 2
-    kept = [part for i, part in enumerate(location) if not (tagged and i == 2)]
-    return [part for part in kept if str(part) not in ("str", "float") and "[" not in str(part)]
+def _unknown_key(place: str, key: str, model: type[Section], choice: Choice | None, name: str):
+    known = sorted(model.model_fields)
+    hint = nearest(key, known)
+    others = choice.names_with(key) if choice is not None else []
+    if key in RENAMED and RENAMED[key] in known:
+        hint = f" It is called {RENAMED[key]!r} now."
+    elif others:
+        many = ", ..." if len(others) > 3 else ""
+        hint = f" It belongs to {', '.join(others[:3])}{many}, and not to {name}."
+    return f"unknown key {place!r}.{hint} Known here: {', '.join(known)}."
 
 
-def _keys_at(model: type[BaseModel], where: Sequence[Any], raw: Any) -> set[str]:
-    """The keys that a section may have."""
-    if not where:
-        return set(model.model_fields)
-    section, *rest = where
-    annotation = model.model_fields[str(section)].annotation
-    value = raw[section]
-    while rest and isinstance(rest[0], int | str) and not _is_section(annotation):
-        value, rest = value[rest[0]], rest[1:]
-        annotation = get_args(annotation)[-1]
-    return _section_keys(annotation, rest, value)
-
-
-def _is_section(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
-
-
-def _section_keys(annotation: Any, rest: Sequence[Any], value: Any) -> set[str]:
-    if _is_section(annotation):
-        return _keys_at(annotation, rest, value)
-    # A systematic: the section is one of several, told apart by its type.
-    options = [kind for part in get_args(annotation) for kind in (get_args(part) or (part,))]
-    for option in options:
-        if _is_section(option) and get_args(option.model_fields["type"].annotation) == (
-            value.get("type"),
-        ):
-            return _keys_at(option, rest, value)
-    return set()
+def _section_at(
+    annotation: Any, where: Sequence[int | str], value: Any
+) -> tuple[type[Section], Choice | None, str]:
+    """The section at a place of the file, and the choice and name that it is of."""
+    choice: Choice | None = None
+    name: Any = ""
+    for part in get_args(annotation)[1:] if get_origin(annotation) is Annotated else ():
+        if isinstance(part, Choice) and not isinstance(value, list):
+            choice, name = part, value.get(part.key) or part.default
+            annotation = part.section(name)
+        elif isinstance(part, Choice):
+            annotation = list[Annotated[Any, part]]
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        if not where:
+            return annotation, choice, name
+        field = annotation.model_fields[str(where[0])]
+        inner = (
+            Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+        )
+        return _section_at(inner, where[1:], value[where[0]])
+    # A list of sections, or a table of them by name.
+    inner = annotation if get_origin(annotation) is not Annotated else get_args(annotation)[0]
+    return _section_at(get_args(inner)[-1], where[1:], value[where[0]])
 
 
 def _absolute(config: Config, folder: Path) -> Config:
@@ -151,8 +179,15 @@ def _absolute(config: Config, folder: Path) -> Config:
             return [files(one) for one in value]
         return value if "://" in value else str(folder / Path(value).expanduser())
 
-    def module(value):
-        return str(folder / Path(value).expanduser()) if value and ".py:" in value else value
+    def own(value):
+        """Files of one's own classes, wherever they stand."""
+        if isinstance(value, dict):
+            return {key: own(each) for key, each in value.items()}
+        if isinstance(value, list):
+            return [own(each) for each in value]
+        if isinstance(value, str) and re.fullmatch(r".+\.py:\w+", value):
+            return str(folder / Path(value).expanduser())
+        return value
 
     raw = config.model_dump()
     raw["data"]["files"] = files(raw["data"]["files"])
@@ -162,9 +197,6 @@ def _absolute(config: Config, folder: Path) -> Config:
         for key in ("files_up", "files_down"):
             if key in systematic:
                 systematic[key] = files(systematic[key])
-    raw["model"]["module"] = module(raw["model"]["module"])
-    if isinstance(raw["fit"]["binning"], str):
-        raw["fit"]["binning"] = module(raw["fit"]["binning"])
-    for objective in raw["objective"]:
-        objective["name"] = module(objective["name"])
+    for section in ("fit", "model", "objective", "training", "search"):
+        raw[section] = own(raw[section])
     return Config.model_validate(raw)

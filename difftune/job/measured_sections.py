@@ -4,7 +4,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from difftune.job.section import Count, Name, Positive, Section
+from difftune.binning import RULES
+from difftune.job.schema import Choice, Count, Name, Positive, Section
+from difftune.registry import Registry
 
 
 class Data(Section):
@@ -105,11 +107,18 @@ class Sample(Section):
     one is given here."""
 
 
-class WeightSystematic(Section):
-    """Another weight for the same events."""
+class Varied(Section):
+    """An uncertainty, of the type that it names."""
 
     name: Name
     """Name of the uncertainty."""
+    type: str
+    """`weight`, `tree`, `features` or `normalisation`."""
+
+
+class WeightSystematic(Varied):
+    """Another weight for the same events."""
+
     type: Literal["weight"]
     """`weight`."""
     up: str
@@ -121,11 +130,9 @@ class WeightSystematic(Section):
     """Samples that it applies to; all simulated ones by default."""
 
 
-class TreeSystematic(Section):
+class TreeSystematic(Varied):
     """Another tree, or other files; `{tree}` stands for the nominal tree."""
 
-    name: Name
-    """Name of the uncertainty."""
     type: Literal["tree"]
     """`tree`."""
     up: str = "{tree}"
@@ -140,11 +147,9 @@ class TreeSystematic(Section):
     """Samples that it applies to; all simulated ones by default."""
 
 
-class FeatureSystematic(Section):
+class FeatureSystematic(Varied):
     """Other branches in the place of features."""
 
-    name: Name
-    """Name of the uncertainty."""
     type: Literal["features"]
     """`features`."""
     up: dict[str, str]
@@ -156,11 +161,9 @@ class FeatureSystematic(Section):
     """Samples that it applies to; all simulated ones by default."""
 
 
-class NormalisationSystematic(Section):
+class NormalisationSystematic(Varied):
     """A relative uncertainty of a yield: 0.06 is 6 %."""
 
-    name: Name
-    """Name of the uncertainty."""
     type: Literal["normalisation"]
     """`normalisation`."""
     up: Annotated[float, Field(gt=-1.0)]
@@ -171,9 +174,19 @@ class NormalisationSystematic(Section):
     """Samples that it applies to."""
 
 
+SYSTEMATICS = Registry(
+    "systematic",
+    "",
+    {
+        "weight": WeightSystematic,
+        "tree": TreeSystematic,
+        "features": FeatureSystematic,
+        "normalisation": NormalisationSystematic,
+    },
+)
 Systematic = Annotated[
     WeightSystematic | TreeSystematic | FeatureSystematic | NormalisationSystematic,
-    Field(discriminator="type"),
+    Choice(SYSTEMATICS, Varied, key="type", own=False),
 ]
 
 
@@ -188,6 +201,16 @@ class NormFactor(Section):
     """Range in the fit; must contain 1."""
 
 
+class Binning(Section):
+    """A way of choosing bin edges with its options."""
+
+    name: str
+    """One of the names below; or one of one's own as `file.py:name` or `package.module:name`."""
+
+
+BINNING = Choice(RULES, Binning, bare=True, least=2, element=float)
+
+
 class Fit(Section):
     """The statistical model and its bins."""
 
@@ -197,13 +220,13 @@ class Fit(Section):
     """Name of the parameter of interest, the strength of all signal samples."""
     luminosity_uncertainty: Positive | None = None
     """Relative uncertainty of the luminosity, of all samples; none by default."""
-    binning: str | list[float] = "equal_signal"
+    binning: Annotated[str | Binning | list[float], BINNING] = "equal_signal"
     """How bin edges are chosen, on training and validation events: `equal_signal`, `exact` (the
     largest expected significance), `gradient` (the smallest uncertainty of the signal strength,
     with the variations), `learned` (those that were trained with the network by a term with
     `learned_edges`; the networks to compare with get `equal_signal`), or the edges themselves. Or a
     function of one's own, as `file.py:name`, called with scores, weights and whether an event is
-    signal."""
+    signal. A table gives more options, as in `{ name = "exact", bins = 12, candidates = 500 }`."""
     bins: Count = 15
     """Largest number of bins."""
     min_background: Annotated[float, Field(ge=0.0)] = 10.0

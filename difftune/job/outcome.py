@@ -7,6 +7,7 @@ import numpy as np
 
 from difftune.analysis import Measurement, Tuned
 from difftune.inference import FitResult, HypoTest
+from difftune.job.build import Job
 from difftune.job.config import Config
 from difftune.training import Ensemble, TrainedNetwork
 
@@ -16,7 +17,7 @@ class Outcome:
     """Everything that a run found.
 
     Attributes:
-        config: The resolved configuration.
+        job: What the analysis file said.
         tuned: The search and its networks.
         network: That of this run: the best one, or the ensemble of the best trial.
         repeated: The same search with other seeds.
@@ -29,7 +30,7 @@ class Outcome:
         seconds: How long it took.
     """
 
-    config: Config
+    job: Job
     tuned: Tuned
     network: TrainedNetwork | Ensemble
     repeated: tuple[Tuned, ...]
@@ -40,6 +41,11 @@ class Outcome:
     fit: FitResult
     cls: HypoTest
     seconds: float
+
+    @property
+    def config(self) -> Config:
+        """The resolved configuration."""
+        return self.job.config
 
     @property
     def tuned_measurements(self) -> tuple[Measurement, ...]:

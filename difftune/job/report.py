@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from difftune import report
-from difftune.job import build
 from difftune.job.outcome import Outcome
 from difftune.job.rundir import write
 from difftune.report import Block, Picture, PlotFigure, Section, Text
@@ -265,7 +264,7 @@ def _network(outcome: Outcome, plots: _Plots, label) -> Section:
 
 def _region(outcome: Outcome, plots: _Plots, tables: _Tables, label) -> Section:
     templates = outcome.measurement.templates
-    normalisation = build.nuisances(outcome.config)["normalisation"]
+    normalisation = outcome.job.nuisances["normalisation"]
     varied = report.systematic_variations(templates, label=label)
     hidden = report.negligible(templates, varied)
     note = f"Negligible, and not shown: {', '.join(hidden)}." if hidden else "None is negligible."

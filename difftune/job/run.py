@@ -16,7 +16,9 @@ from difftune.binning import BinningRule, EqualSignal, Learned
 from difftune.data import Events
 from difftune.histfactory import Model
 from difftune.inference import fit, hypotest
-from difftune.job import Config, build
+from difftune.job import build
+from difftune.job.build import Job
+from difftune.job.config import Config
 from difftune.job.outcome import Outcome
 from difftune.job.rundir import MAY_CHANGE, check_folder, open_run
 from difftune.job.saving import save
@@ -52,12 +54,12 @@ def run(
     processes = processes or SingleProcess()
     first = processes.rank == 0
 
-    def prepared() -> tuple[Events, Preparation]:
+    def prepared() -> tuple[Job, Preparation]:
         if first:
             check_folder(folder, config, resume=resume)
         return _prepared(config, processes)
 
-    events, preparation = processes.agreed(prepared)
+    job, preparation = processes.agreed(prepared)
     if processes.size > 1:
         # Where they were given different things, nothing that follows would fit together.
         processes.same(_definition(config, preparation))
@@ -65,12 +67,12 @@ def run(
         # Only now: a run that is refused leaves nothing behind.
         run_folder = open_run(folder, config, resume=resume) if first else nullcontext()
         processes.agreed(lambda: stack.enter_context(run_folder))
-        logger.info("%s", describe_events(events))
+        logger.info("%s", describe_events(preparation.split.events))
 
         tuned = search_networks(
             preparation,
-            build.strategy(config),
-            build.space(config),
+            job.strategy,
+            job.space,
             seed=config.general.seed,
             folder=folder / "checkpoints" / "search",
             on_round=RoundLog("search", folder / "progress.jsonl"),
@@ -95,16 +97,14 @@ def run(
         if not first:
             return None
 
-        nuisances = build.nuisances(config)
         logger.info("measuring %d networks on the test events", seeds + config.comparison.searches)
 
-        binning = build.binning(config)
         # Cross-entropy trains no edges.
-        plain = EqualSignal() if isinstance(binning, Learned) else binning
+        plain = EqualSignal() if isinstance(job.binning, Learned) else job.binning
 
-        def measured(network, binning: BinningRule = binning) -> Measurement:
+        def measured(network, binning: BinningRule = job.binning) -> Measurement:
             return measure(
-                network, tuned.split, channel=config.fit.region, binning=binning, **nuisances
+                network, tuned.split, channel=config.fit.region, binning=binning, **job.nuisances
             )
 
         def chosen(search: Tuned) -> TrainedNetwork | Ensemble:
@@ -114,7 +114,7 @@ def run(
         measurement = measured(network)
         model = Model.from_spec(measurement.workspace)
         outcome = Outcome(
-            config=config,
+            job=job,
             tuned=tuned,
             network=network,
             repeated=repeated,
@@ -140,26 +140,22 @@ def _definition(config: Config, preparation: Preparation) -> Definition:
     return {"configuration": describe(settings), "events": preparation.definition, **surroundings()}
 
 
-def _prepared(config: Config, processes: Processes) -> tuple[Events, Preparation]:
-    """The events and what to do with them, after every check that needs no training."""
+def _prepared(config: Config, processes: Processes) -> tuple[Job, Preparation]:
+    """What to do, and the events to do it with, after every check that needs no training."""
     # What can be wrong with the configuration alone shows before a file is touched.
-    recipe = build.recipe(config)
-    space, strategy = build.space(config), build.strategy(config)
-    nuisances = build.nuisances(config)
-    build.binning(config)
-    events = build.events(config)
+    job = build.job(config)
     preparation = Preparation(
         split=Split(
-            events=events,
+            events=build.events(config),
             validation_folds=tuple(config.data.validation_folds),
             test_folds=tuple(config.data.test_folds),
         ),
-        recipe=recipe,
+        recipe=job.recipe,
         processes=processes,
     )
-    preparation.check(strategy, space, seed=config.general.seed)
-    check_model(preparation.split, channel=config.fit.region, **nuisances)
-    return events, preparation
+    preparation.check(job.strategy, job.space, seed=config.general.seed)
+    check_model(preparation.split, channel=config.fit.region, **job.nuisances)
+    return job, preparation
 
 
 def _default(tuned: Tuned, seeds: int, folder: Path, processes: Processes) -> Tuned:
@@ -195,8 +191,8 @@ def check(config: Config) -> str:
     Returns:
         A table of the events that were read.
     """
-    events, _ = _prepared(config, SingleProcess())
-    return describe_events(events)
+    _, preparation = _prepared(config, SingleProcess())
+    return describe_events(preparation.split.events)
 
 
 def describe_events(events: Events) -> str:

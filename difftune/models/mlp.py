@@ -5,13 +5,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
-from typing import Any, Protocol, runtime_checkable
+from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Ge, Lt
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from difftune.arguments import Count as Width
 from difftune.arguments import called_with, is_number, made, said, takes, whole
 from difftune.errors import InputError, nearest
 from difftune.models.parts import (
@@ -21,6 +23,7 @@ from difftune.models.parts import (
     chosen_activation,
     lecun_normal,
 )
+from difftune.registry import Registry
 
 EXAMPLE = "MLP(hidden=(64, 64))"
 
@@ -263,7 +266,8 @@ class MLP:
 
     Args:
         hidden: Width of each hidden layer, the largest where it is searched.
-        activation: One of `difftune.models.ACTIVATIONS`, or several to choose from.
+        activation: `"relu"`, `"elu"`, `"gelu"`, `"leaky_relu"`, `"selu"`, `"silu"`, `"softplus"` or
+            `"tanh"`; or several, of which the hyperparameter `"activation"` is the number, from 0.
         normalisation: `"none"`, `"batch"` or `"layer"`, before each activation.
         dropout: Default probability to drop a hidden unit, in [0, 1).
 
@@ -272,10 +276,10 @@ class MLP:
             activations that is empty or names one twice, or a dropout outside [0, 1).
     """
 
-    hidden: Sequence[int] = (64, 64)
+    hidden: Sequence[Width] = (64, 64)
     activation: str | Sequence[str] = "relu"
-    normalisation: str = "none"
-    dropout: int | float = 0.0
+    normalisation: Literal["none", "batch", "layer"] = "none"
+    dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
 
     def __post_init__(self):
         object.__setattr__(self, "hidden", tuple(self.hidden))
@@ -337,3 +341,7 @@ class MLP:
             dropout=self.dropout,
             rngs=rngs,
         )
+
+
+MODELS = Registry("model", "a model such as MLP(hidden=(64, 64))", {"mlp": MLP})
+"""By the name that they have in the analysis file."""

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from difftune.arguments import takes
+from difftune.arguments import Count, NotNegative, takes
 from difftune.errors import InputError
 from difftune.objectives.batch import in_direction, signal_logit
 from difftune.objectives.decorrelation import OnVariations, of_class
@@ -64,9 +64,9 @@ class Adversarial(OnVariations):
             training begins, for a variation that the events do not have.
     """
 
-    strength: float | str = 1.0
-    learning_rate: float | str | None = None
-    hidden: Sequence[int] = (32, 32)
+    strength: NotNegative | str = 1.0
+    learning_rate: NotNegative | str | None = None
+    hidden: Sequence[Count] = (32, 32)
 
     def __post_init__(self):
         super().__post_init__()

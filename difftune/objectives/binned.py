@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from difftune.arguments import takes
+from difftune.arguments import Count, Positive, takes
 from difftune.errors import InputError
 from difftune.histograms import in_blocks, soft_histogram, yields
 from difftune.inference import asimov_significance
@@ -15,6 +15,7 @@ from difftune.objectives.batch import Batch, signal_probability
 from difftune.objectives.bins import (
     HARD,
     Bins,
+    Kernel,
     annealed,
     check_bins,
     check_kernel,
@@ -45,8 +46,8 @@ class Binned(Objective):
     """
 
     bins: Bins = 20
-    bandwidth: Sequence[float] = (0.05, 0.01)
-    kernel: str = "logistic"
+    bandwidth: Sequence[Positive] = (0.05, 0.01)
+    kernel: Kernel = "logistic"
     straight_through: bool = False
 
     def __post_init__(self):
@@ -123,7 +124,7 @@ class BinnedMetric(Metric):
         InputError: For less than one bin.
     """
 
-    bins: int = 10
+    bins: Count = 10
 
     def __post_init__(self):
         if self.bins < 1:

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Ge
 from jaxtyping import Array, Float, PyTree
 
 from difftune.arguments import said, takes
@@ -129,7 +130,8 @@ class Regions:
         return jax.nn.softmax(scores * (1.0 / temperature.astype(scores.dtype)), axis=-1)
 
 
-Bins = int | LearnedEdges | Regions
+Kernel = Literal["logistic", "normal", "softmax"]
+Bins = Annotated[int, Ge(2)] | LearnedEdges | Regions
 """So many equidistant bins on [0, 1], bins whose edges are parameters of the objective, or regions.
 
 Regions are for objectives that ask the network for as many outputs.

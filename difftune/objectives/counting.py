@@ -4,14 +4,15 @@ import abc
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Gt, Lt
 from jaxtyping import Array, Float
 
-from difftune.arguments import takes
+from difftune.arguments import NotNegative, Positive, takes
 from difftune.errors import InputError
 from difftune.inference import asimov_llr
 from difftune.objectives.batch import signal_probability
@@ -53,9 +54,9 @@ class Counting(Binned):
             (0, 1), an unknown form or kind of regions.
     """
 
-    form: str = "log"
-    regions: str = "bins"
-    cut: float = 0.5
+    form: Form = "log"
+    regions: Counted = "bins"
+    cut: Annotated[float, Gt(0), Lt(1)] = 0.5
     train_cut: bool = True
 
     def __post_init__(self):
@@ -163,7 +164,7 @@ class AsimovLLR(Counting):
             uncertainties than of regions.
     """
 
-    background_uncertainty: float | Sequence[float] = 0.0
+    background_uncertainty: NotNegative | Sequence[NotNegative] = 0.0
     absolute_uncertainty: bool = False
 
     def __post_init__(self):
@@ -226,7 +227,7 @@ class SOverRootB(Counting):
         InputError: For an unknown noise, and as `AsimovLLR`.
     """
 
-    noise: str = "s+b"
+    noise: Literal["s+b", "b"] = "s+b"
 
     def __post_init__(self):
         super().__post_init__()
@@ -290,8 +291,8 @@ class AMSLoss(Counting):
         InputError: For a regularisation that is not positive, and as `AsimovLLR`.
     """
 
-    regions: str = "cut"
-    regularisation: float = 10.0
+    regions: Counted = "cut"
+    regularisation: Positive = 10.0
 
     def __post_init__(self):
         super().__post_init__()

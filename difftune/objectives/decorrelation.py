@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, get_args
+from typing import Annotated, ClassVar, Literal, get_args
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Ge
 from jaxtyping import Array, Float
 
-from difftune.arguments import takes
+from difftune.arguments import Count, takes
 from difftune.errors import InputError, nearest
 from difftune.objectives.base import Objective
 from difftune.objectives.batch import Batch, in_direction, signal_probability
@@ -66,7 +67,7 @@ class OnVariations(Objective):
     varied: ClassVar[bool] = True
 
     variations: Sequence[str] | None = None
-    among: str = "all"
+    among: Among = "all"
 
     def __post_init__(self):
         if self.variations is not None:
@@ -112,8 +113,8 @@ class DistanceCorrelation(Objective):
             that the batch does not have.
     """
 
-    feature: int
-    rows: int = 1024
+    feature: Annotated[int, Ge(0)]
+    rows: Count = 1024
 
     def __post_init__(self):
         if self.feature < 0:

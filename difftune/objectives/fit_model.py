@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from difftune.arguments import takes
+from difftune.arguments import NotNegative, Positive, takes
 from difftune.data import Process
 from difftune.errors import InputError, nearest
 from difftune.histfactory import (
@@ -31,6 +31,7 @@ from difftune.objectives.batch import Batch, in_direction, signal_probability
 from difftune.objectives.bins import (
     HARD,
     Bins,
+    Kernel,
     Regions,
     annealed,
     check_bins,
@@ -88,14 +89,14 @@ class FitModel:
     """
 
     bins: Bins = 10
-    bandwidth: Sequence[float] = (0.05, 0.01)
-    kernel: str = "logistic"
+    bandwidth: Sequence[Positive] = (0.05, 0.01)
+    kernel: Kernel = "logistic"
     straight_through: bool = False
     normalisation: Sequence[NormalisationUncertainty] = ()
     luminosity: Luminosity | None = None
     free: Sequence[FreeNormalisation] = ()
     unconstrained: Sequence[str] = ()
-    mc_statistics: bool | float = True
+    mc_statistics: bool | NotNegative = True
     processes: Sequence[Process] = ()
     _workspace: "_Workspace | None" = field(default=None, repr=False)
 

@@ -1,9 +1,9 @@
 """Losses and scores by name, and what users write for one, as what is plainly meant."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
-from difftune.errors import InputError, nearest
 from difftune.objectives.adversarial import Adversarial
 from difftune.objectives.base import Metric, Objective, as_objective
 from difftune.objectives.binned import Separation, SeparationLoss, Significance
@@ -20,7 +20,7 @@ from difftune.objectives.pointwise import (
     MeanSquaredError,
 )
 from difftune.objectives.ranking import AUC, AUCLoss, CutAMS, CutSignificance
-from difftune.objectives.scores import MultiObjective, as_metric
+from difftune.objectives.scores import MetricOf, MultiObjective, as_metric
 from difftune.objectives.through_fit import (
     DiscoverySignificance,
     ExpectedCLs,
@@ -29,41 +29,66 @@ from difftune.objectives.through_fit import (
     Robustness,
     ThroughFit,
 )
+from difftune.registry import Entry, Registry
 
-OBJECTIVES: dict[str, type[Objective]] = {
-    "cross_entropy": CrossEntropy,
-    "categorical_cross_entropy": CategoricalCrossEntropy,
-    "focal": Focal,
-    "mean_squared_error": MeanSquaredError,
-    "roc_auc": AUCLoss,
-    "separation_power": SeparationLoss,
-    "asimov_llr": AsimovLLR,
-    "s_over_root_b": SOverRootB,
-    "ams": AMSLoss,
-    "distance_correlation": DistanceCorrelation,
-    "adversarial": Adversarial,
-    "histogram_variation": HistogramVariation,
-    "nuisance_correlation": NuisanceCorrelation,
-}
-THROUGH_FIT: dict[str, type[ThroughFit]] = {
-    "poi_uncertainty": PoiUncertainty,
-    "expected_cls": ExpectedCLs,
-    "discovery_significance": DiscoverySignificance,
-    "expected_limit": ExpectedLimit,
-}
-METRICS: dict[str, type[Metric]] = {
-    "significance": Significance,
-    "separation": Separation,
-    "roc_area": AUC,
-    "cut_significance": CutSignificance,
-    "cut_ams": CutAMS,
-}
-FIT_SCORES: dict[str, tuple[type[ThroughFit], float]] = {
-    "discovery_significance": (DiscoverySignificance, 0.5),
-    "poi_precision": (PoiUncertainty, 1.0),
-    "limit_strength": (ExpectedLimit, 1.0),
-    "robustness": (Robustness, 1.0),
-}
+OBJECTIVES = Registry(
+    "objective",
+    "an objective of difftune.objectives",
+    {
+        "cross_entropy": CrossEntropy,
+        "categorical_cross_entropy": CategoricalCrossEntropy,
+        "focal": Focal,
+        "mean_squared_error": MeanSquaredError,
+        "roc_auc": AUCLoss,
+        "separation_power": SeparationLoss,
+        "asimov_llr": AsimovLLR,
+        "s_over_root_b": SOverRootB,
+        "ams": AMSLoss,
+        "distance_correlation": DistanceCorrelation,
+        "adversarial": Adversarial,
+        "histogram_variation": HistogramVariation,
+        "nuisance_correlation": NuisanceCorrelation,
+        "poi_uncertainty": PoiUncertainty,
+        "expected_cls": ExpectedCLs,
+        "discovery_significance": DiscoverySignificance,
+        "expected_limit": ExpectedLimit,
+    },
+)
+NARROW = 1e-3
+"""Width of the kernel where bins are to be all but hard."""
+
+
+def _metric_of(loss: Objective, power: float) -> MetricOf:
+    return MetricOf(objective=loss, power=power)
+
+
+def _of_fit(loss: type[ThroughFit], power: float, says: str, **fixed: Any) -> Entry:
+    """The metric that a loss through the fit is, in hard bins and in natural units."""
+    hard = {"bandwidth": (NARROW, NARROW), "kernel": "logistic", "straight_through": False}
+    return Entry(loss, fixed=hard | fixed, then=partial(_metric_of, power=power), says=says)
+
+
+METRICS = Registry(
+    "metric",
+    "a score of difftune.objectives",
+    {
+        "significance": Significance,
+        "separation": Separation,
+        "roc_area": AUC,
+        "cut_significance": CutSignificance,
+        "cut_ams": CutAMS,
+        "discovery_significance": _of_fit(
+            DiscoverySignificance, 0.5, "Expected significance, uncertainties included.", form="log"
+        ),
+        "poi_precision": _of_fit(
+            PoiUncertainty, 1.0, "1 / σ(μ), all nuisance parameters profiled."
+        ),
+        "limit_strength": _of_fit(ExpectedLimit, 1.0, "1 / the expected upper limit on μ."),
+        "robustness": _of_fit(
+            Robustness, 1.0, "σ(μ) if nuisance parameters were known, over σ(μ)."
+        ),
+    },
+)
 
 
 def objective_from(given: Any) -> Objective:
@@ -74,14 +99,8 @@ def objective_from(given: Any) -> Objective:
     """
     if given is None:
         return CrossEntropy()
-    every = OBJECTIVES | THROUGH_FIT
     if isinstance(given, str):
-        if given not in every:
-            raise InputError(
-                f"objective={given!r} is unknown.{nearest(given, every)} Choose one of "
-                f"{', '.join(every)}, or give an objective of difftune.objectives."
-            )
-        given = every[given]
+        given = OBJECTIVES.named(given, "objective")
     return as_objective(given)
 
 
@@ -98,10 +117,5 @@ def metric_from(given: Any) -> Metric:
     if isinstance(given, Mapping):
         return MultiObjective({str(name): metric_from(score) for name, score in given.items()})
     if isinstance(given, str):
-        if given not in METRICS:
-            raise InputError(
-                f"metric={given!r} is unknown.{nearest(given, METRICS)} Choose one of "
-                f"{', '.join(METRICS)}, or give a score of difftune.objectives."
-            )
-        given = METRICS[given]
+        given = METRICS.named(given, "metric")
     return as_metric(given)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from difftune.arguments import takes
+from difftune.arguments import NotNegative, takes
 from difftune.errors import InputError
 from difftune.objectives.base import Objective, Outputs
 
@@ -74,7 +74,7 @@ class Focal(Objective):
 
     mean_over_events: ClassVar[bool] = True
 
-    gamma: float = 2.0
+    gamma: NotNegative = 2.0
 
     def __post_init__(self):
         if not self.gamma >= 0.0:

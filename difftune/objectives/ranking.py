@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from difftune.arguments import takes
+from difftune.arguments import Fraction, NotNegative, Positive, takes
 from difftune.errors import InputError
 from difftune.inference import asimov_significance
 from difftune.objectives.base import Metric, Objective
@@ -81,7 +81,7 @@ class _CutScan(Metric):
         InputError: For an efficiency outside of [0, 1].
     """
 
-    min_signal_efficiency: float = 0.25
+    min_signal_efficiency: Fraction = 0.25
 
     def __post_init__(self):
         if not 0.0 <= self.min_signal_efficiency <= 1.0:
@@ -121,7 +121,7 @@ class CutSignificance(_CutScan):
         InputError: For an efficiency outside of [0, 1] or a negative uncertainty.
     """
 
-    background_uncertainty: float = 0.0
+    background_uncertainty: NotNegative = 0.0
 
     def __post_init__(self):
         super().__post_init__()
@@ -155,8 +155,8 @@ class CutAMS(_CutScan):
         InputError: For an efficiency outside of [0, 1] or a regularisation that is not positive.
     """
 
-    min_signal_efficiency: float = 0.0
-    regularisation: float = 10.0
+    min_signal_efficiency: Fraction = 0.0
+    regularisation: Positive = 10.0
 
     def __post_init__(self):
         super().__post_init__()
@@ -202,7 +202,7 @@ class AUCLoss(Objective):
         InputError: For a temperature that is not positive.
     """
 
-    temperature: Sequence[float] = (1.0, 0.2)
+    temperature: Sequence[Positive] = (1.0, 0.2)
 
     def __post_init__(self):
         pair = start_and_end(self.temperature, "AUCLoss(temperature")

@@ -7,13 +7,14 @@ histogram, the histograms in a HistFactory model, and the gradient through the f
 import abc
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import jax.numpy as jnp
+from annotated_types import Ge, Gt, Lt
 from jax.scipy.special import log_ndtr, ndtri
 from jaxtyping import Array, Float
 
-from difftune.arguments import takes
+from difftune.arguments import Count, takes
 from difftune.errors import InputError
 from difftune.histfactory import Model
 from difftune.inference import (
@@ -25,6 +26,7 @@ from difftune.inference import (
     variance_where_known,
 )
 from difftune.objectives.base import Objective, Outputs
+from difftune.objectives.counting import Form
 from difftune.objectives.fit_model import FitModel
 from difftune.precision import float64_region
 
@@ -173,7 +175,7 @@ class _Fitted(ThroughFit):
             the tested strength by far.
     """
 
-    steps: int = 4
+    steps: Count = 4
 
     def __post_init__(self):
         if self.steps < 1:
@@ -220,7 +222,7 @@ class DiscoverySignificance(_Fitted):
         InputError: For an unknown form.
     """
 
-    form: str = "log"
+    form: Form = "log"
 
     def __post_init__(self):
         super().__post_init__()
@@ -254,8 +256,8 @@ class ExpectedLimit(_Fitted):
         InputError: For a level that is none.
     """
 
-    level: float = 0.05
-    rounds: int = 3
+    level: Annotated[float, Gt(0), Lt(1)] = 0.05
+    rounds: Annotated[int, Ge(0)] = 3
 
     def __post_init__(self):
         super().__post_init__()

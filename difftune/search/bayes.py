@@ -25,7 +25,7 @@ from difftune.search.space import Space
 SAMPLERS = ("tpe", "gp", "random")
 
 
-@takes()
+@takes(journal=lambda given: None if given is None else Path(given))
 @dataclass(frozen=True, kw_only=True)
 class Optuna(Strategy):
     """A sampler of Optuna asks for a population at a time; each member is trained anew.

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from difftune.arguments import takes
+from difftune.arguments import Positive, takes
 from difftune.errors import InputError
 from difftune.search.proposal import PopulationState, Proposal, Round, Strategy, fresh
 from difftune.search.space import Space
@@ -30,7 +30,7 @@ class CMAES(Strategy):
             one.
     """
 
-    sigma: float = 0.3
+    sigma: Positive = 0.3
 
     def __post_init__(self):
         super().__post_init__()

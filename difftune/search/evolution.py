@@ -1,10 +1,12 @@
 """Evolution: selection, duplication and mutation over generations of trainings."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge
 
-from difftune.arguments import takes
+from difftune.arguments import Count, Fraction, Share, takes
 from difftune.errors import InputError
 from difftune.search.proposal import PopulationState, Proposal, Strategy, fresh
 from difftune.search.space import Space
@@ -36,14 +38,14 @@ class Evolution(Strategy):
         InputError: For a value out of range.
     """
 
-    population: int = 30
-    rounds: int = 10
-    survivors: float = 0.3
-    elite: int = 1
-    mutation: float = 0.3
-    perturbation: float = 0.1
-    resample: float = 0.2
-    crossover: float = 0.0
+    population: Count = 30
+    rounds: Count = 10
+    survivors: Share = 0.3
+    elite: Annotated[int, Ge(0)] = 1
+    mutation: Fraction = 0.3
+    perturbation: Share = 0.1
+    resample: Fraction = 0.2
+    crossover: Fraction = 0.0
     inherit: bool = False
 
     def __post_init__(self):

@@ -9,7 +9,7 @@ from typing import cast
 
 import numpy as np
 
-from difftune.arguments import takes
+from difftune.arguments import Count, takes
 from difftune.errors import InputError, nearest
 from difftune.search.dimensions import Conditional
 from difftune.search.proposal import PopulationState, Proposal, Strategy, fresh
@@ -37,7 +37,7 @@ class Grid(Strategy):
             trainings.
     """
 
-    points: int | Mapping[str, int] = 3
+    points: Count | Mapping[str, Count] = 3
 
     def __post_init__(self):
         super().__post_init__()

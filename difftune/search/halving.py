@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge
 from jaxtyping import Int
 
-from difftune.arguments import takes
+from difftune.arguments import Count, takes
 from difftune.errors import InputError
 from difftune.search.proposal import PopulationState, Proposal, Strategy, fresh
 from difftune.search.space import Space
@@ -36,9 +38,9 @@ class Halving(Strategy):
         InputError: For a number out of range.
     """
 
-    factor: int = 3
-    longest: int | None = None
-    brackets: int = 1
+    factor: Annotated[int, Ge(2)] = 3
+    longest: Count | None = None
+    brackets: Count = 1
 
     def __post_init__(self):
         super().__post_init__()

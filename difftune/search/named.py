@@ -3,8 +3,9 @@
 from typing import Any
 
 from difftune.arguments import made, said
-from difftune.errors import InputError, nearest
-from difftune.search.bayes import SAMPLERS, Optuna
+from difftune.errors import InputError
+from difftune.registry import Entry, Registry
+from difftune.search.bayes import Optuna
 from difftune.search.cmaes import CMAES
 from difftune.search.evolution import Evolution
 from difftune.search.grid import Grid
@@ -14,17 +15,21 @@ from difftune.search.pbt import PBT
 from difftune.search.proposal import Strategy
 from difftune.search.random import Random
 
-STRATEGIES: dict[str, type[Strategy]] = {
-    "pbt": PBT,
-    "pb2": PB2,
-    "random": Random,
-    "grid": Grid,
-    "halving": Halving,
-    "tpe": Optuna,
-    "gp": Optuna,
-    "evolution": Evolution,
-    "cmaes": CMAES,
-}
+STRATEGIES = Registry(
+    "strategy",
+    "a strategy such as PBT(population=16)",
+    {
+        "pbt": PBT,
+        "pb2": PB2,
+        "random": Random,
+        "grid": Grid,
+        "halving": Halving,
+        "tpe": Entry(Optuna, fixed={"sampler": "tpe"}),
+        "gp": Entry(Optuna, fixed={"sampler": "gp"}),
+        "evolution": Evolution,
+        "cmaes": CMAES,
+    },
+)
 
 
 def as_strategy(given: Any) -> Strategy:
@@ -38,13 +43,7 @@ def as_strategy(given: Any) -> Strategy:
     if given is None:
         return PBT()
     if isinstance(given, str):
-        name = given.lower()
-        if name not in STRATEGIES:
-            raise InputError(
-                f"search={given!r} is unknown.{nearest(name, STRATEGIES)} Choose one of "
-                f"{', '.join(STRATEGIES)}, or give a strategy such as PBT(population=16)."
-            )
-        return Optuna(sampler=name) if name in SAMPLERS[:2] else STRATEGIES[name]()
+        return STRATEGIES.named(given.lower(), "search")
     given = made(given, "search")
     if not isinstance(given, Strategy):
         raise InputError(

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.optimize import minimize
 
-from difftune.arguments import takes
+from difftune.arguments import Count, Positive, takes
 from difftune.errors import InputError
 from difftune.search.pbt import EACH, PBT, Exploited
 from difftune.search.proposal import PopulationState
@@ -113,7 +113,7 @@ class PB2(PBT):
     before are going to find out. With few members this explores better than random steps.
 
     Args:
-        boldness: Standard deviations that are added to the mean.
+        ucb_beta: Standard deviations that are added to the mean.
         memory: Observations that the model is fitted to, the latest.
         candidates: Random places among which the best is taken, besides neighbours of what the
             winner has.
@@ -122,9 +122,9 @@ class PB2(PBT):
         InputError: As `PBT`, and for a number that is not positive.
     """
 
-    ucb_beta: float = 1.0
-    memory: int = 100
-    candidates: int = 500
+    ucb_beta: Positive = 1.0
+    memory: Count = 100
+    candidates: Count = 500
 
     def __post_init__(self):
         super().__post_init__()

@@ -1,14 +1,15 @@
 """Population-based training (arXiv 1711.09846)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
+from annotated_types import Ge, Gt, Le, Lt
 from jaxtyping import Bool, Float, Int
 
-from difftune.arguments import each_number, takes
+from difftune.arguments import Count, Fraction, Share, each_number, takes
 from difftune.errors import InputError, nearest
 from difftune.search.proposal import PopulationState, Proposal, Strategy, fresh
 from difftune.search.space import Space
@@ -65,13 +66,13 @@ class PBT(Strategy):
         InputError: For a value out of range.
     """
 
-    exploit: str = "truncation"
-    quantile: float = 0.25
-    perturbation: Each = field(default=0.1)
-    resample: Each = field(default=0.1)
-    min_rounds: int = 1
-    slow_fraction: float = 0.0
-    slow_interval: int = 4
+    exploit: Literal["truncation", "tournament"] = "truncation"
+    quantile: Annotated[float, Gt(0), Le(0.5)] = 0.25
+    perturbation: Share | Mapping[str, Share] = 0.1
+    resample: Fraction | Mapping[str, Fraction] = 0.1
+    min_rounds: Count = 1
+    slow_fraction: Annotated[float, Ge(0), Lt(1)] = 0.0
+    slow_interval: Count = 4
 
     def __post_init__(self):
         super().__post_init__()

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from difftune.arguments import Count
 from difftune.errors import InputError
 from difftune.search import front
 from difftune.search.space import Space
@@ -123,9 +124,9 @@ class Strategy(abc.ABC):
     """Whether of several scores the networks next to the Pareto front are kept, whatever their
     slots; else the best of each slot."""
 
-    population: int = 16
-    rounds: int = 10
-    epochs_per_round: int = 4
+    population: Count = 16
+    rounds: Count = 10
+    epochs_per_round: Count = 4
 
     def __post_init__(self):
         for name in ("population", "rounds", "epochs_per_round"):

@@ -35,13 +35,13 @@ class Replicated(Strategy):
     Args:
         strategy: Who proposes.
         executions: Trainings of each trial.
-        caution: Standard deviations over the executions that are taken off the mean.
+        std_penalty: Standard deviations over the executions that are taken off the mean.
         folds: Whether the executions are validated on different folds, each trained on all others
             (k-fold cross-validation), instead of differing in their seeds. `executions` is then the
             number of folds that are not test folds.
 
     Raises:
-        InputError: For less than two executions, or a negative caution.
+        InputError: For less than two executions, or a negative penalty.
     """
 
     # The executions of a trial stay side by side.

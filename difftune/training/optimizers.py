@@ -1,6 +1,7 @@
 """Optimizers whose kind may differ from member to member."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -9,6 +10,7 @@ import optax
 from jaxtyping import Array, PyTree
 
 from difftune.errors import InputError, nearest
+from difftune.registry import Registry
 
 Optimizer = Callable[[Mapping[str, Array]], optax.GradientTransformation]
 """Makes an optax optimizer of one member's hyperparameters."""
@@ -119,3 +121,9 @@ def optimizer(*kinds: str) -> Optimizer:
 
 
 adam = optimizer("adam")
+OPTIMIZERS = Registry(
+    "optimizer",
+    "a function of hyperparameters that makes an optimizer of optax",
+    {kind: partial(optimizer, kind) for kind in KINDS},
+)
+"""By the name that they have in the analysis file."""

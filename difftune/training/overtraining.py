@@ -8,14 +8,16 @@ import abc
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Annotated, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import jax.numpy as jnp
+from annotated_types import Ge, Gt, Lt
 from jax.scipy.special import gammaincc
 from jaxtyping import Array, Bool, Float, Int
 
-from difftune.arguments import called_with, is_number, made, said, takes
+from difftune.arguments import NotNegative, Positive, called_with, is_number, made, said, takes
 from difftune.errors import InputError
+from difftune.registry import Registry
 
 
 class Scored(NamedTuple):
@@ -118,8 +120,8 @@ class ScoreGap(Condition):
         InputError: For a limit that is not positive, or negative sigmas.
     """
 
-    limit: int | float = 0.1
-    sigmas: int | float = 1.0
+    limit: Positive = 0.1
+    sigmas: NotNegative = 1.0
 
     def __post_init__(self):
         _positive(
@@ -167,7 +169,7 @@ class LossGap(Condition):
         InputError: For a limit that is not positive.
     """
 
-    limit: int | float = 0.1
+    limit: Positive = 0.1
 
     def __post_init__(self):
         _positive(self, "limit", "0.1 allows a loss 10 % larger on validation events")
@@ -192,7 +194,7 @@ class _ShapeTest(Condition):
 
     sees_events: ClassVar[bool] = True
 
-    p_value: float = 0.01
+    p_value: Annotated[float, Gt(0), Lt(1)] = 0.01
 
     def __post_init__(self):
         if not 0.0 < self.p_value < 1.0:
@@ -255,7 +257,7 @@ class ShapeChi2(_ShapeTest):
         bins: Number of equidistant bins.
     """
 
-    bins: int = 20
+    bins: Annotated[int, Ge(2)] = 20
 
     def __post_init__(self):
         super().__post_init__()
@@ -345,6 +347,14 @@ def as_condition(given: Any) -> Condition:
         )
     called_with(given, ("train_score", "validation_score"), "overtraining", example)
     return UserCondition(given)
+
+
+CONDITIONS = Registry(
+    "condition",
+    "a condition such as ScoreGap(limit=0.1)",
+    {"score_gap": ScoreGap, "loss_gap": LossGap, "ks": ShapeKS, "chi2": ShapeChi2},
+)
+"""By the name that they have in the analysis file."""
 
 
 def _positive(condition: Any, name: str, meaning: str) -> None:

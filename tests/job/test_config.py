@@ -303,11 +303,11 @@ WRONG = {
     ),
     "unknown type of systematic": (
         systematic(type="wight"),
-        r"systematics.0.type = 'wight': must be one of weight, tree, .*Did you mean 'weight'\?",
+        r"systematics.0.type = 'wight' is unknown. Did you mean 'weight'\? Choose .* weight, tree",
     ),
     "systematic without a type": (
         minimal(systematics=[{"name": "isr", "up": "w"}]),
-        r"systematics.0.type = None: must be one of weight, tree, features, normalisation",
+        r"systematics.0.type is missing. Choose one of weight, tree, features, normalisation\.",
     ),
     "missing section": ({"samples": minimal()["samples"]}, r"data is missing; it must be given"),
     "missing key": (minimal(data={}), r"data.features is missing; it must be given"),

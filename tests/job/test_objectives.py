@@ -1,7 +1,5 @@
 """Objectives by their names in the analysis file."""
 
-import inspect
-
 import jax
 import jax.numpy as jnp
 import pytest
@@ -10,7 +8,6 @@ from difftune import objectives
 from difftune.binning import LearnedEdges
 from difftune.errors import InputError
 from difftune.histfactory import Luminosity
-from difftune.job import Objective as Section
 from difftune.job import build, from_dict
 from tests.objectives.samples import NONE, batch, logits
 
@@ -94,13 +91,6 @@ def test_a_term_is_the_object_with_its_options(given, expected):
     assert build.objective(configuration(given)) == expected
 
 
-def test_every_name_has_its_description_and_every_option_its_key():
-    described = Section.model_fields["name"].description
-    for name, cls in build.OBJECTIVES.items():
-        assert f"`{name}`" in described
-        assert set(inspect.signature(cls).parameters) <= set(Section.model_fields)
-
-
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
@@ -130,11 +120,14 @@ def test_a_sum_of_many_terms_trains_its_cut():
     ("given", "message"),
     [
         ({"name": "roc_au"}, "Did you mean 'roc_auc'"),
-        ({"name": "focal", "bins": 3}, "objective.bins does not belong to 'focal', which knows g"),
-        ({"name": "distance_correlation"}, "objective.feature must be given for 'distance_c"),
+        (
+            {"name": "focal", "bins": 3},
+            "objective.0.bins'. It belongs to separation_power, .* not to focal. .*: gamma, name",
+        ),
+        ({"name": "distance_correlation"}, "objective.0.feature is missing; it must be given"),
         (
             {"name": "distance_correlation", "feature": "mas"},
-            "objective.feature = 'mas' is none of data.features. Did you mean 'mass'",
+            "objective.0.feature = 'mas' is none of data.features. Did you mean 'mass'",
         ),
         ({"name": "ams", "cut": 1.0}, "objective.0.cut = 1.0: .*less than 1"),
         ({"name": "asimov_llr", "regions": "bin"}, "'bins', 'cut' or 'probability'"),
@@ -179,10 +172,13 @@ def test_through_the_fit_with_the_uncertainties_of_the_measurement():
     [
         (
             {"name": "poi_uncertainty", "form": "log"},
-            "form does not belong .* bins, bandwidth, kernel",
+            "'objective.0.form'. It belongs to asimov_llr.* not to poi_uncertainty. .* bins",
         ),
-        ({"name": "cross_entropy", "learned_edges": True}, "'cross_entropy' has no bins"),
-        ({"name": "poi_uncertainy"}, "poi_uncertainty"),
+        (
+            {"name": "cross_entropy", "learned_edges": True},
+            "learned_edges'. It belongs to separation_power, .* not to cross_entropy",
+        ),
+        ({"name": "poi_uncertainy"}, "objective.0.name = .* Did you mean 'poi_uncertainty'"),
     ],
 )
 def test_what_does_not_fit_through_the_fit_is_refused(given, message):

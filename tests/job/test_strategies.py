@@ -59,7 +59,9 @@ def test_a_strategy_is_what_the_file_says(section, expected):
 
 
 def test_options_of_another_strategy_are_refused():
-    with pytest.raises(InputError, match=r"search.sigma does not belong to 'pbt', .*quantile"):
+    with pytest.raises(
+        InputError, match=r"'search.sigma'. It belongs to cmaes, and not to pbt. .*quantile"
+    ):
         build.strategy(search(sigma=0.1))
 
 
