@@ -1,12 +1,15 @@
 """Input variables: how much each matters, and which to keep."""
 
 from difftune.selection.attribution import (
+    correlation,
     expected_gradients,
     input_gradients,
     integrated_gradients,
+    mutual_information,
+    separation,
 )
-from difftune.selection.baselines import correlation, mutual_information, separation
 from difftune.selection.elimination import Selection, Step, eliminate, forward
+from difftune.selection.gates import LearnedGates, TemplateShift, learn_gates
 from difftune.selection.holdout import ScoreShapes, on_test_events, score_shapes
 from difftune.selection.importance import (
     METHODS,
@@ -15,8 +18,6 @@ from difftune.selection.importance import (
     importance,
     leave_one_out,
 )
-from difftune.selection.learned import LearnedGates, learn_gates
-from difftune.selection.shift import TemplateShift
 from difftune.selection.study import Networks, Study, train
 from difftune.selection.transforms import (
     Change,

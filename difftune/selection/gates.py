@@ -12,15 +12,29 @@ the conditional one given the other variables, which leaves them their correlati
 The slope dJ/dg at the open gate is what the objective loses to first order. A network that is
 trained to the end for J has no slope: closing a gate is scaling weights of its first layer, and in
 these J is stationary. What it then loses is of second order, and in the closed gate.
+
+Gates can also be learned, so that selection and network are trained together. `TemplateShift` is an
+objective to ask gates about: how far a systematic moves the templates.
 """
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from difftune.arguments import takes
+from difftune.errors import InputError, nearest
+from difftune.histograms import soft_histogram
+from difftune.models import Gated, open_probability
+from difftune.objectives import Objective, signal_probability
 from difftune.selection.network_on_fold import NetworkOnFold
 from difftune.selection.study import Study
+from difftune.training import Replicas, diverged
 
 # Of the linear regression, where inputs have variance 1: so much of a variable is not told by the
 # others however well they know it, as a network that is trained for a while does not learn
@@ -196,3 +210,110 @@ def closing(
     gradient = jax.grad(view.loss)(scores)
     slope = jnp.tensordot(change, gradient, gradient.ndim)
     return {"loss": jax.lax.map(of_replica, replicas), "slope": slope}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LearnedGates:
+    """Gates learned for several penalties.
+
+    Attributes:
+        names: Variables and groups.
+        penalty: Cost of an open gate, in units of the objective, `[penalties]`.
+        probability: That the gate of a unit is open: the largest of its inputs, mean over seeds
+            and folds, `[penalties, units]`.
+        score: Validation score, `[penalties, seeds, folds]`; NaN where a training diverged.
+    """
+
+    names: tuple[str, ...]
+    penalty: Float[np.ndarray, " penalties"]
+    probability: Float[np.ndarray, "penalties units"]
+    score: Float[np.ndarray, "penalties seeds folds"]
+
+    def chosen(self, number: int) -> tuple[str, ...]:
+        """Units whose gates are rather open than closed, for one of the penalties."""
+        kept = self.probability[number] > 0.5
+        return tuple(name for name, k in zip(self.names, kept, strict=True) if k)
+
+
+def learn_gates(study: Study, penalties: Sequence[float]) -> LearnedGates:
+    """Trains networks with hard-concrete gates (arXiv 1712.01312), for several penalties at once.
+
+    The gates are those of the last epoch, not of the best: a gate takes its time to close, and the
+    best score is that of open ones.
+
+    Args:
+        study: Events, network and training.
+        penalties: What an open gate costs, in units of the objective.
+
+    Raises:
+        InputError: For a penalty below 0, or none at all.
+    """
+    if not len(penalties) or min(penalties) < 0:
+        raise InputError(f"learn_gates(penalties={list(penalties)}): give some, none below 0.")
+    recipe = replace(study.recipe, model=Gated(model=study.recipe.model))
+    gated = replace(study, recipe=recipe)
+    everything = np.ones((len(penalties), gated.columns.features.shape[1]), bool)
+    replicas = Replicas.crossed(inputs=everything, seeds=study.seeds, folds=study.folds)
+    members = len(penalties) * study.trainings
+    population = gated.population(replicas, members)
+    penalty = np.repeat(np.asarray(penalties, np.float32), study.trainings)
+    state, _ = population.run({"gate_penalty": penalty}, epochs=study.epochs)
+    state = jax.device_get(state)
+    leaves = nnx.to_flat_state(state.weights.parameters)
+    (log_alpha,) = (leaf[...] for path, leaf in leaves if path[-1] == "log_alpha")
+    probability = np.asarray(open_probability(jnp.asarray(log_alpha)))
+    shape = (len(penalties), study.trainings, -1)
+    of_inputs = probability.reshape(shape)[..., None, :]
+    of_units = np.max(np.where(study.units.inputs, of_inputs, 0.0), axis=-1)
+    score = np.where(diverged(np.asarray(state.status)), np.nan, state.best.score)
+    return LearnedGates(
+        names=study.units.names,
+        penalty=np.asarray(penalties, float),
+        probability=of_units.mean(axis=1),
+        score=score.reshape(len(penalties), study.seeds, study.folds),
+    )
+
+
+@takes()
+@dataclass(frozen=True, kw_only=True)
+class TemplateShift(Objective):
+    """Minus the shift of the score's histogram by a systematic, in standard deviations squared.
+
+    `-sum_i (u_i - n_i)^2 / n_i` of the expected events up and nominal: the χ² that a measurement
+    would have. A variable that brings the systematic in has a positive importance by this: when its
+    gate is closed, the shift is lost.
+
+    Args:
+        variation: Name of the systematic.
+        bins: Equidistant bins of the score.
+        bandwidth: Width of the kernel in units of the score.
+
+    Raises:
+        InputError: When called for events without this variation.
+    """
+
+    varied: ClassVar[bool] = True
+
+    variation: str
+    bins: int = 10
+    bandwidth: float = 0.02
+
+    def __call__(self, scores, batch, hyperparameters, parameters):
+        """Minus the squared shift."""
+        if self.variation not in batch.variations:
+            raise InputError(
+                f"TemplateShift(variation={self.variation!r}): the events have no such variation "
+                f"of the same events.{nearest(self.variation, batch.variations)} "
+                f"Known: {', '.join(batch.variations) or 'none'}."
+            )
+        up = batch.variations[self.variation].up
+        edges = jnp.linspace(0.0, 1.0, self.bins + 1)
+        own = signal_probability(scores, batch)
+        other = own if up.scores is None else signal_probability(jnp.asarray(up.scores), batch)
+        weight = batch.weight if up.weight is None else up.weight
+
+        def filled(score, weight):
+            return soft_histogram(score, weight, edges, bandwidth=self.bandwidth)
+
+        nominal, varied = filled(own, batch.weight), filled(other, jnp.asarray(weight))
+        return -jnp.sum((varied - nominal) ** 2 / jnp.maximum(nominal, 1e-3))

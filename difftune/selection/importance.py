@@ -14,7 +14,7 @@ from difftune.arguments import made, takes, texts
 from difftune.errors import InputError, nearest
 from difftune.objectives import Objective
 from difftune.objectives.base import Function
-from difftune.selection import baselines, gates
+from difftune.selection import attribution, gates
 from difftune.selection.attribution import (
     expected_gradients,
     input_gradients,
@@ -41,10 +41,10 @@ METHODS: Mapping[str, str] = {
 
 DEFAULT = tuple(name for name in METHODS if name != "leave one out")
 ALONE: Mapping[str, Callable[..., float]] = {
-    "separation": baselines.separation,
-    "mutual information": baselines.mutual_information,
+    "separation": attribution.separation,
+    "mutual information": attribution.mutual_information,
     "correlation": lambda values, weight, label: float(
-        abs(baselines.correlation(np.stack([values, label], axis=1), weight)[0, 1])
+        abs(attribution.correlation(np.stack([values, label], axis=1), weight)[0, 1])
     ),
 }
 
@@ -173,7 +173,7 @@ def importance(
     return Importance(
         names=study.units.names,
         methods={name: found[name] for name in methods},
-        correlation=baselines.correlation(data.features[:, : len(names)], data.training_weight),
+        correlation=attribution.correlation(data.features[:, : len(names)], data.training_weight),
         variables=names,
         issues=study.issues,
     )
