@@ -10,19 +10,16 @@ from dataclasses import asdict
 from pathlib import Path
 
 import benchmarks
-from benchmarks.peers.arena import COMPILED
-from benchmarks.table import text
+from benchmarks.common.running import COMPILED
+from benchmarks.common.table import text
 
-NAMES = sorted(
-    module.name
-    for module in pkgutil.iter_modules(benchmarks.__path__)
-    if not module.ispkg and module.name not in ("__main__", "table")
-)
+# Packages are what they share, and their peers.
+MODULES = [module.name for module in pkgutil.iter_modules(benchmarks.__path__) if not module.ispkg]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("name", choices=NAMES)
+    parser.add_argument("name", choices=sorted(set(MODULES) - {"__main__"}))
     parser.add_argument("--quick", action="store_true", help="a smoke run at reduced size")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows there")
     options = parser.parse_args()

@@ -9,21 +9,19 @@ figures contain besides: random rows of each epoch, validation, the choice of th
 Peers that are not installed (`pip install 'difftune[bench]'`) are left out, and named.
 """
 
-import importlib.util
-import json
-import statistics
-import subprocess
-import sys
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from benchmarks.peers import arena, task
-from benchmarks.peers.arena import Contestant, Stage, compete, ratios, say, spread
-from benchmarks.table import Row
+from benchmarks.common import running
+from benchmarks.common.running import clocked, devices, in_turns, installed, say, sizes
+from benchmarks.common.table import Row, median, named, ratio
+from benchmarks.peers import task
+from benchmarks.peers.arena import Contestant, Stage, best, compete
+
+BATCHES = (1024, 256)
 
 # What members can differ in, from even numbers in [0, 1) to values. A new hyperparameter of the
 # engine gets a line here, and its mask in `peers/naive.py`.
@@ -53,113 +51,39 @@ EVERYTHING: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "activation": lambda u: np.floor(len(task.ACTIVATIONS) * u),
 }
 
-BATCHES = (1024, 256)
 # One device with the threads of all cores: what JAX does when it is told nothing.
-ONE_DEVICE = {"XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
-ONE_THREAD = {
-    "XLA_FLAGS": "--xla_force_host_platform_device_count=1 --xla_cpu_multi_thread_eigen=false"
-}
+ONE_DEVICE = devices(1, threads=True)
 
-
-@dataclass(frozen=True, kw_only=True)
-class Size:
-    """How much is done.
-
-    Attributes:
-        repeats: Turns of every contestant.
-        least: Seconds of a measurement, at least.
-        batches: Events of a batch.
-        events: Training events.
-        few: Training events of what would take too long with all.
-        general: Training events of members that differ in everything.
-        wide: Training events of the network of width 256.
-        validation: Validation events of difftune.
-        populations: Sizes of population.
-        main: The population that the requirements speak of.
-        dropout: The population that dropout is timed with.
-        huge: The largest population; on few events.
-        mapped: Models at once in `torch.func`; on few events.
-        forms: Of PyTorch, one model after the other.
-        functional: Of `torch.func`.
-        squares: Sizes of the matrices whose product is the peak.
-        job: Options of a whole search.
-        jobs: Turns of whole searches.
-        rounds: Of the search whose compilations are counted.
-    """
-
-    repeats: int
-    least: float
-    batches: tuple[int, ...]
-    events: int
-    few: int
-    general: int
-    wide: int
-    validation: int
-    populations: tuple[int, ...]
-    main: int
-    dropout: int
-    huge: int
-    mapped: tuple[int, ...]
-    forms: tuple[str, ...]
-    functional: tuple[str, ...]
-    squares: tuple[int, ...]
-    job: dict[str, Any]
-    jobs: int
-    rounds: int
-
-
-FULL = Size(
-    repeats=3,
-    least=2.0,
-    batches=BATCHES,
-    events=100_000,
-    few=25_000,
-    general=50_000,
-    wide=12_500,
-    validation=2_000,
-    populations=(1, 8, 32, 128),
-    main=128,
-    dropout=32,
-    huge=512,
-    mapped=(32, 128),
-    forms=("eager", "fused", "compiled loss", "compiled step"),
-    functional=("eager", "compiled"),
-    squares=(1024, 2048, 3072, 4096),
-    job={"members": 8, "rounds": 4, "epochs": 4, "events": 100_000},
-    jobs=3,
-    rounds=8,
-)
-QUICK = Size(
-    repeats=1,
-    least=0.0,
-    batches=(256,),
-    events=2_000,
-    few=1_000,
-    general=1_000,
-    wide=1_000,
-    validation=500,
-    populations=(4,),
-    main=4,
-    dropout=4,
-    huge=8,
-    mapped=(4,),
-    forms=("eager", "fused"),
-    functional=("eager",),
-    squares=(256, 512),
-    job={"members": 4, "rounds": 2, "epochs": 1, "events": 1_000},
-    jobs=1,
-    rounds=3,
-)
-
-
-def installed(name: str) -> bool:
-    """Whether a package is there, without importing it."""
-    return importlib.util.find_spec(name) is not None
+UNIT = "million events·members/s"
 
 
 def run(*, quick: bool) -> list[Row]:
     """All rows; `quick` is tiny, and leaves out what PyTorch compiles."""
-    size = QUICK if quick else FULL
+    size = sizes(
+        quick,
+        repeats=(3, 1),  # turns of every contestant
+        least=(2.0, 0.0),  # seconds of a measurement
+        batches=(BATCHES, (256,)),
+        events=(100_000, 2_000),
+        few=(25_000, 1_000),  # events of what would take too long with all
+        general=(50_000, 1_000),  # events of members that differ in everything
+        wide=(12_500, 1_000),  # events of the network of width 256
+        validation=(2_000, 500),
+        populations=((1, 8, 32, 128), (4,)),
+        main=(128, 4),  # the population that the requirements speak of
+        dropout=(32, 4),  # the one that dropout is timed with
+        huge=(512, 8),  # the largest one, on few events
+        mapped=((32, 128), (4,)),  # models at once in `torch.func`, on few events
+        forms=(("eager", "fused", "compiled loss", "compiled step"), ("eager", "fused")),
+        functional=(("eager", "compiled"), ("eager",)),  # forms of `torch.func`
+        squares=([1024, 2048, 3072, 4096], [256, 512]),  # matrices whose product is the peak
+        job=(  # a whole search
+            {"members": 8, "rounds": 4, "epochs": 4, "events": 100_000},
+            {"members": 4, "rounds": 2, "epochs": 1, "events": 1_000},
+        ),
+        jobs=(3, 1),  # turns of it
+        rounds=(8, 3),  # of the search whose compilations are counted
+    )
     failures: dict[str, str] = {}
     rows = []
     for batch in size.batches:
@@ -168,26 +92,16 @@ def run(*, quick: bool) -> list[Row]:
         rows += part(size, failures)
     rows += _jobs(size)
     missing = [name for name in ("torch", "keras", "ray") if not installed(name)]
-    rows.append(_named("peers that are not installed", missing))
-    rows.append(_named("peers that failed", [f"{k}: {v}" for k, v in failures.items()]))
+    rows.append(named("peers that are not installed", missing))
+    rows.append(named("peers that failed", [f"{k}: {v}" for k, v in failures.items()]))
     return rows
 
 
-def _named(what: str, names: list[str]) -> Row:
-    note = f"({'; '.join(names)})" if names else ""
-    return Row(what=what, required="", measured=len(names), spread=note)
-
-
-# ---- contestants -------------------------------------------------------------------------------
+# ---- contestants ---------------------------------------------------------------------------------
 
 
 def values_of(names: list[str], members: int) -> dict[str, list[float]]:
-    """Hyperparameters in which all members differ.
-
-    Args:
-        names: Of the hyperparameters.
-        members: Size of the population.
-    """
+    """Hyperparameters in which all members differ."""
     draw = np.random.default_rng(11)
     even = (np.arange(members) + 0.5) / members
     return {name: EVERYTHING[name](draw.permutation(even)).tolist() for name in names}
@@ -200,238 +114,159 @@ def equal(members: int, **more: float) -> dict[str, list[float]]:
 
 
 def difftune(
-    stage: Stage,
-    size: Size,
-    name: str,
-    *,
-    members: int,
-    batch: int | list[int],
-    events: int,
-    width: int = 64,
-    dropout: float = 0.0,
-    values: dict[str, list[float]] | None = None,
-    general: bool = False,
+    group: list, name: str, members: int, batch: int | list[int], events: int, **options: Any
 ) -> Contestant:
-    """A population of difftune, on all cores."""
-    values = values or equal(members)
-    options = {
-        "kind": "train",
-        "members": members,
-        "batch": batch,
-        "events": events,
-        "validation": size.validation,
-        "width": width,
-        "dropout": dropout,
-        "values": values,
-        "general": general,
-    }
-    sizes = [batch] * members if isinstance(batch, int) else values["batch_size"]
-    work = sum(task.trained_events(events, int(own)) for own in sizes)
-    return Contestant(f"difftune, {name}", stage.group("ours"), options, work, True)
+    """A population of difftune; `options` are those of `peers.ours.population`, and `values`."""
+    options |= {"members": members, "batch": batch, "events": events}
+    values = options.setdefault("values", equal(members))
+    own = [batch] * members if isinstance(batch, int) else values["batch_size"]
+    work = sum(task.trained_events(events, int(size)) for size in own)
+    return Contestant(f"difftune, {name}", group, options, work, True)
 
 
-def layouts(cores: int) -> list[tuple[str, int, int]]:
+def layouts() -> list[tuple[str, int, int]]:
     """Ways to use all cores: in words, number of processes, threads of each."""
+    cores = running.cores()
     if cores == 1:
         return [("1 thread", 1, 1)]
     return [(f"1 process of {cores} threads", 1, cores), (f"{cores} processes of 1", cores, 1)]
 
 
-def one_model_peers(stage: Stage, size: Size, batch: int) -> list[Contestant]:
+def one_model_peers(stage: Stage, size: SimpleNamespace, batch: int) -> list[Contestant]:
     """PyTorch and Keras, one model after the other in each process."""
     work = task.trained_events(size.events, batch)
     options = {"batch": batch, "events": size.events, "width": 64}
     found = []
-    for words, count, threads in layouts(arena.cores()):
-        limits = arena.threads(threads)
-        if installed("torch"):
+    for words, count, threads in layouts():
+        limits = running.threads(threads)
+        for form in size.forms if installed("torch") else ():
             group = stage.group("pytorch", count=count, **limits)
-            found += [
-                Contestant(f"PyTorch {form}, {words}", group, options | {"form": form}, work)
-                for form in size.forms
-            ]
+            name = f"PyTorch {form}, {words}"
+            found.append(Contestant(name, group, options | {"form": form}, work))
         for backend in ("jax", "torch"):
-            if installed("keras") and installed(backend):
-                flags = ONE_THREAD if threads == 1 else ONE_DEVICE
-                more = limits | flags | {"KERAS_BACKEND": backend}
+            if installed("keras", backend):
+                more = limits | devices(1, threads=threads > 1) | {"KERAS_BACKEND": backend}
                 group = stage.group("keras_fit", count=count, **more)
                 found.append(Contestant(f"Keras on {backend}, {words}", group, options, work))
     return found
 
 
-def mapped_peers(stage: Stage, size: Size, batch: int) -> dict[int, list[Contestant]]:
-    """`torch.func`, by the number of models at once; models are shared out over processes."""
-    found: dict[int, list[Contestant]] = {models: [] for models in size.mapped}
-    for words, count, threads in layouts(arena.cores()) if installed("torch") else ():
-        group = stage.group("pytorch", count=count, **arena.threads(threads))
+def mapped_peers(
+    stage: Stage, size: SimpleNamespace, batch: int
+) -> list[tuple[int, str, Contestant]]:
+    """`torch.func`, with its number of models at once, which processes share, and its form."""
+    found = []
+    for words, count, threads in layouts() if installed("torch") else ():
+        group = stage.group("pytorch", count=count, **running.threads(threads))
         for models in size.mapped:
-            if models % count:
-                continue
-            options = {"members": models // count, "batch": batch, "events": size.few, "width": 64}
-            work = options["members"] * task.trained_events(size.few, batch)
-            found[models] += [
-                Contestant(
-                    f"torch.func {form}, {models} models, {words}",
-                    group,
-                    options | {"form": f"torch.func {form}"},
-                    work,
-                )
-                for form in size.functional
-            ]
+            for form in size.functional if models % count == 0 else ():
+                own = {"members": models // count, "form": f"torch.func {form}", "batch": batch}
+                own |= {"events": size.few, "width": 64}
+                work = own["members"] * task.trained_events(size.few, batch)
+                name = f"torch.func {form}, {models} models, {words}"
+                found.append((models, form, Contestant(name, group, own, work)))
     return found
 
 
-# ---- what is measured --------------------------------------------------------------------------
+# ---- what is measured ----------------------------------------------------------------------------
 
 
-def _best(peers: list[Contestant]) -> Contestant:
-    return max(peers, key=lambda peer: peer.rate)
+def rate(what: str, one: Contestant, note: str = "") -> Row:
+    """Events times members a second."""
+    return median(f"{what}, {UNIT}", [rate / 1e6 for rate in one.rates], note=note)
 
 
-def _against(
-    what: str,
-    upper: Contestant,
-    lower: Contestant,
-    *,
-    required: str = "",
-    note: str = "",
+def against(
+    what: str, upper: Contestant, lower: Contestant, required: str = "", *, peer: bool = False
 ) -> Row:
-    """How many times as fast `upper` is as `lower`: the ratio of two that took turns.
-
-    Args:
-        what: Is measured.
-        upper: Whose rate is the numerator.
-        lower: Whose rate is the denominator.
-        required: The bound.
-        note: What else to say.
-    """
-    ratio, words = ratios(upper.rates, lower.rates)
-    return Row(what=what, required=required, measured=ratio, spread=f"{words} {note}".strip())
+    """How many times as fast `upper` is as `lower`, a peer perhaps, with which it took turns."""
+    note = f"({lower.name})" if peer else ""
+    return ratio(what, upper.rates, lower.rates, required, note=note)
 
 
-def _competition(size: Size, batch: int, failures: dict[str, str]) -> list[Row]:
+def _competition(size: SimpleNamespace, batch: int, failures: dict[str, str]) -> list[Row]:
     """Rates of all, and what they are to each other and to the machine's peak."""
     say(f"batch {batch}: the competition")
-
-    def ours(members: int, events: int, words: str = "", **options: Any) -> Contestant:
-        name = f"{members} members{words}" + (f", {events} events" if events < size.events else "")
-        return difftune(stage, size, name, members=members, batch=batch, events=events, **options)
-
-    squares = {"kind": "peak", "sizes": list(size.squares)}
+    where, main = f"batch {batch}:", size.main
     with Stage() as stage:
+        group = stage.group("ours")
+
+        def ours(members: int, events: int, words: str = "", **options: Any) -> Contestant:
+            few = f", {events} events" if events < size.events else ""
+            options["validation"] = size.validation
+            return difftune(
+                group, f"{members} members{words}{few}", members, batch, events, **options
+            )
+
         populations = {members: ours(members, size.events) for members in size.populations}
-        dropout = ours(
-            size.dropout,
-            size.events,
-            " with dropout 0.2",
-            dropout=0.2,
-            values=equal(size.dropout, dropout=0.2),
-        )
+        values = equal(size.dropout, dropout=0.2)
+        dropout = ours(size.dropout, size.events, " with dropout 0.2", dropout=0.2, values=values)
         # On as many events as the largest, and as `torch.func`, so that times and losses compare.
-        few = ours(size.main, size.few)
-        huge = ours(size.huge, size.few)
-        wide = ours(size.main, size.wide, " of width 256", width=256)
+        few, huge = ours(main, size.few), ours(size.huge, size.few)
+        wide = ours(main, size.wide, " of width 256", width=256)
+        squares = {"kind": "peak", "sizes": size.squares}
         peaks = [
-            Contestant(f"matrix products, {words}", group, squares, essential=True)
-            for words, group in (
+            Contestant(f"matrix products, {words}", processes, squares, essential=True)
+            for words, processes in (
                 ("many threads", stage.group("naive", **ONE_DEVICE)),
-                ("a device a core", stage.group("ours")),
+                ("a device a core", group),
             )
         ]
         single, mapped = one_model_peers(stage, size, batch), mapped_peers(stage, size, batch)
-        took_part = compete(
-            [
-                *populations.values(),
-                *(wide, *peaks),
-                *(dropout, few, huge),
-                *single,
-                *(one for ones in mapped.values() for one in ones),
-            ],
-            repeats=size.repeats,
-            least=size.least,
-            failures=failures,
-        )
+        everybody = [*populations.values(), wide, *peaks, dropout, few, huge]
+        everybody += [*single, *(one for *_, one in mapped)]
+        took_part = compete(everybody, repeats=size.repeats, least=size.least, failures=failures)
     single = [one for one in single if one in took_part]
-    mapped = {m: [one for one in ones if one in took_part] for m, ones in mapped.items()}
-    main = populations[size.main]
-    rows = [
-        Row(
-            what=f"batch {batch}: {one.name}, million events·members/s",
-            required="",
-            measured=one.rate / 1e6,
-            spread=spread([rate / 1e6 for rate in one.rates]),
-        )
-        for one in took_part
-        if one not in peaks
-    ]
-    rows += _against_peers(size, batch, {**populations, size.huge: huge}, single, mapped)
-    rows += _losses(batch, main, single, few, [one for ones in mapped.values() for one in ones])
-    rows += _peak(size, batch, peaks, {64: main, 256: wide})
-    what = f"batch {batch}: {size.dropout} members with dropout 0.2 / without, time"
-    rows.append(_against(what, populations[size.dropout], dropout, required="<= 1.25"))
-    times = size.huge // size.main
-    what = f"batch {batch}: {size.huge} members / {times} x {size.main}, {size.few} events, time"
-    # Of rates, which have the members in them already.
-    rows.append(_against(what, few, huge, required="<= 1.1"))
-    return rows
-
-
-def _against_peers(
-    size: Size,
-    batch: int,
-    ours: dict[int, Contestant],
-    single: list[Contestant],
-    mapped: dict[int, list[Contestant]],
-) -> list[Row]:
-    """Populations of each size against the fastest peers."""
-    rows = []
-    for members, one in ours.items() if single else ():
-        best = _best(single)
-        required = {1024: ">= 3", 256: ">= 4"}[batch] if members == size.main else ""
-        what = f"batch {batch}: {one.name} / best of PyTorch and Keras, one by one"
-        rows.append(_against(what, one, best, required=required, note=f"({best.name})"))
+    mapped = [entry for entry in mapped if entry[-1] in took_part]
+    rows = [rate(f"{where} {one.name}", one) for one in took_part if one not in peaks]
+    populations[size.huge] = huge
+    full = populations[main]
+    for members, one in populations.items() if single else ():
+        required = {1024: ">= 3", 256: ">= 4"}[batch] if members == main else ""
+        what = f"{where} {one.name} / best of PyTorch and Keras, one by one"
+        rows.append(against(what, one, best(single), required, peer=True))
     # Each kind of peer too: what is ordinary in one library is rare in another.
-    for kind in dict.fromkeys(peer.name.split(",")[0] for peer in single):
-        best = _best([peer for peer in single if peer.name.split(",")[0] == kind])
-        what = f"batch {batch}: {ours[size.main].name} / {kind}"
-        rows.append(_against(what, ours[size.main], best, note=f"({best.name})"))
-    for models, peers in mapped.items():
-        for how in ("eager", "compiled"):
-            some = [peer for peer in peers if how in peer.name]
-            if some:
-                best = _best(some)
-                required = ">= 1.5" if how == "compiled" and models == size.main else ""
-                what = f"batch {batch}: {ours[models].name} / torch.func {how}"
-                note = f"({best.name})"
-                rows.append(_against(what, ours[models], best, required=required, note=note))
-    return rows
-
-
-def _losses(
-    batch: int,
-    full: Contestant,
-    single: list[Contestant],
-    short: Contestant,
-    mapped: list[Contestant],
-) -> list[Row]:
-    """How far the peers' losses are from ours: whether all do the same work."""
-    rows = []
-    for what, judge, peers in (("one by one", full, single), ("torch.func", short, mapped)):
+    kinds: dict[str, list[Contestant]] = {}
+    for peer in single:
+        kinds.setdefault(peer.name.split(",")[0], []).append(peer)
+    for kind, peers in kinds.items():
+        rows.append(against(f"{where} {full.name} / {kind}", full, best(peers), peer=True))
+    forms: dict[tuple[int, str], list[Contestant]] = {}
+    for models, form, peer in mapped:
+        forms.setdefault((models, form), []).append(peer)
+    for (models, form), peers in forms.items():
+        one = populations[models]
+        required = ">= 1.5" if form == "compiled" and models == main else ""
+        what = f"{where} {one.name} / torch.func {form}"
+        rows.append(against(what, one, best(peers), required, peer=True))
+    # Whether all do the same work.
+    for what, judge, peers in (
+        ("one by one", full, single),
+        ("torch.func", few, [one for *_, one in mapped]),
+    ):
         if peers:
-            worst = max(peers, key=lambda peer: abs(peer.value / judge.value - 1.0))
+            away = {abs(peer.value / judge.value - 1.0): peer for peer in peers}
+            worst = away[max(away)]
             note = f"({worst.value:.4f} of {worst.name}, ours {judge.value:.4f})"
-            rows.append(
-                Row(
-                    what=f"batch {batch}: loss of the second epoch, {what}, furthest from ours, %",
-                    required="<= 5",
-                    measured=100.0 * abs(worst.value / judge.value - 1.0),
-                    spread=note,
-                )
-            )
+            what = f"{where} loss of the second epoch, {what}, furthest from ours, %"
+            rows.append(Row(what, 100.0 * max(away), "<= 5", note))
+    peak = [max(pair) for pair in zip(*(one.values for one in peaks), strict=True)]
+    what = f"{where} peak of the float32 matrix product, all cores, Gflop/s"
+    rows.append(median(what, [value / 1e9 for value in peak]))
+    for width, one, bound in ((64, full, ">= 0.55"), (256, wide, ">= 0.7")):
+        done = [rate * task.flops(width) for rate in one.rates]
+        what = f"{where} {main} members, width {width}, fraction of the peak"
+        # The requirement is of the larger batch, which is the default of a population.
+        rows.append(ratio(what, done, peak, bound if batch == max(BATCHES) else ""))
+    what = f"{where} {size.dropout} members with dropout 0.2 / without, time"
+    rows.append(against(what, populations[size.dropout], dropout, "<= 1.25"))
+    what = f"{where} {size.huge} members / {size.huge // main} x {main}, {size.few} events, time"
+    # Of rates, which have the members in them already.
+    rows.append(against(what, few, huge, "<= 1.1"))
     return rows
 
 
-def _generality(size: Size, failures: dict[str, str]) -> list[Row]:
+def _generality(size: SimpleNamespace, failures: dict[str, str]) -> list[Row]:
     """What it costs that members differ in everything, in difftune and in the naive form.
 
     Half of the members have the one batch size, half the other, so their time is compared with the
@@ -439,36 +274,21 @@ def _generality(size: Size, failures: dict[str, str]) -> list[Row]:
     """
     say("the price of generality")
     members, events = size.main, size.general
-    everything = values_of(list(EVERYTHING), members)
-    alone = values_of(["learning_rate"], members)
+    everything, alone = (values_of(n, members) for n in (list(EVERYTHING), ["learning_rate"]))
+    differ = f"{members} members that differ in"
     with Stage() as stage:
-        plain = [
-            difftune(
-                stage,
-                size,
-                f"{members} members that differ in the learning rate, batch {batch}",
-                members=members,
-                batch=batch,
-                events=events,
-                values=alone,
-            )
-            for batch in BATCHES
-        ]
-        general = difftune(
-            stage,
-            size,
-            f"{members} members that differ in everything",
-            members=members,
-            batch=list(BATCHES),
-            events=events,
-            values=everything,
-            general=True,
-        )
-        options = {"kind": "train", "members": members, "batch": max(BATCHES), "events": events}
+
+        def ours(words: str, batch: int | list[int], **options: Any) -> Contestant:
+            options["validation"] = size.validation
+            name = f"{differ} {words}"
+            return difftune(stage.group("ours"), name, members, batch, events, **options)
+
+        plain = [ours(f"the learning rate, batch {b}", b, values=alone) for b in BATCHES]
+        general = ours("everything", list(BATCHES), values=everything, general=True)
+        options = {"members": members, "batch": max(BATCHES), "events": events}
         options |= {"width": 64, "values": everything}
         # Events that a mask hides are worked on, but train nobody.
-        steps = task.batches(events, max(BATCHES))
-        trained = steps * sum(int(size) for size in everything["batch_size"])
+        trained = task.batches(events, max(BATCHES)) * int(sum(everything["batch_size"]))
         naive = [
             Contestant(f"naive vmap, {words}", group, options, trained)
             for words, group in (
@@ -476,128 +296,67 @@ def _generality(size: Size, failures: dict[str, str]) -> list[Row]:
                 ("a device a core", stage.group("naive")),
             )
         ]
-        took_part = compete(
-            [*plain, general, *naive], repeats=size.repeats, least=size.least, failures=failures
-        )
+        everybody = [*plain, general, *naive]
+        took_part = compete(everybody, repeats=size.repeats, least=size.least, failures=failures)
     means = [sum(pair) / 2.0 for pair in zip(*(one.seconds for one in plain), strict=True)]
-    price, words = ratios(general.seconds, means)
     what = f"{members} members: differ in everything / in the learning rate alone, time"
-    rows = [Row(what=what, required="<= 1.6", measured=price, spread=words)]
+    rows = [ratio(what, general.seconds, means, "<= 1.6")]
     if naive := [one for one in naive if one in took_part]:
-        best = _best(naive)
-        what = f"{members} members that differ in everything: difftune / naive vmap"
-        rows.append(_against(what, general, best, required=">= 6", note=f"({best.name})"))
-        rows += [
-            Row(
-                what=f"{members} members that differ in everything: {one.name}, "
-                "million events·members/s",
-                required="",
-                measured=one.rate / 1e6,
-                spread=spread([rate / 1e6 for rate in one.rates]),
-            )
-            for one in (general, *naive)
-        ]
+        what = f"{differ} everything: difftune / naive vmap"
+        rows.append(against(what, general, best(naive), ">= 6", peer=True))
+        rows += [rate(f"{differ} everything: {one.name}", one) for one in (general, *naive)]
     for one in (*plain, general):
-        what = f"{one.name}: compile an epoch, s"
-        rows.append(Row(what=what, required="<= 10", measured=one.first - one.time))
+        rows.append(Row(f"{one.name}: compile an epoch, s", one.first - one.time, "<= 10"))
     return rows
 
 
-def _peak(
-    size: Size, batch: int, peaks: list[Contestant], ours: dict[int, Contestant]
-) -> list[Row]:
-    """The fraction of the machine's float32 matrix product that training reaches, by width."""
-    best = [max(pair) for pair in zip(*(one.values for one in peaks), strict=True)]
-    rows = [
-        Row(
-            what=f"batch {batch}: peak of the float32 matrix product, all cores, Gflop/s",
-            required="",
-            measured=statistics.median(best) / 1e9,
-            spread=spread([value / 1e9 for value in best]),
-        )
-    ]
-    for width, bound in ((64, ">= 0.55"), (256, ">= 0.7")):
-        done = [rate * task.flops(width) for rate in ours[width].rates]
-        fraction, words = ratios(done, best)
-        what = f"batch {batch}: {size.main} members, width {width}, fraction of the peak"
-        # The requirement is of the larger batch, which is the default of a population.
-        required = bound if batch == max(BATCHES) else ""
-        rows.append(Row(what=what, required=required, measured=fraction, spread=words))
-    return rows
-
-
-def _growth(size: Size, failures: dict[str, str]) -> list[Row]:
+def _growth(size: SimpleNamespace, failures: dict[str, str]) -> list[Row]:
     """Whether ten times the events take ten times as long."""
     say("growth")
+    few, many = size.events, 10 * size.events
     with Stage() as stage:
-        few, many = (
-            difftune(stage, size, f"{count} events", members=8, batch=max(BATCHES), events=count)
-            for count in (size.events, 10 * size.events)
-        )
-        compete([few, many], repeats=size.repeats, least=size.least, failures=failures)
-    what = f"8 members: {10 * size.events} events / 10 x {size.events}, time"
-    ratio, words = ratios(many.seconds, few.seconds, times=10.0)
-    return [Row(what=what, required="<= 1.1", measured=ratio, spread=words)]
+        two = [
+            difftune(
+                stage.group("ours"), f"{n} events", 8, max(BATCHES), n, validation=size.validation
+            )
+            for n in (few, many)
+        ]
+        compete(two, repeats=size.repeats, least=size.least, failures=failures)
+    ten = [10.0 * seconds for seconds in two[0].seconds]
+    return [ratio(f"8 members: {many} events / 10 x {few}, time", two[1].seconds, ten, "<= 1.1")]
 
 
-def _compilations(size: Size, failures: dict[str, str]) -> list[Row]:
+def _compilations(size: SimpleNamespace, failures: dict[str, str]) -> list[Row]:
     """Whether a later round of a search compiles anything."""
     say("compilations")
-    options = {
-        "kind": "recompiled",
-        "rounds": size.rounds,
-        "members": 8,
-        "batch": max(BATCHES),
-        "events": size.few,
-        "validation": size.validation,
-        "width": 64,
-        "dropout": 0.1,
-    }
+    options = {"kind": "recompiled", "rounds": size.rounds, "members": 8, "events": size.few}
+    options |= {"validation": size.validation, "dropout": 0.1}
     with Stage() as stage:
         one = Contestant("compilations", stage.group("ours"), options, essential=True)
         compete([one], repeats=1, least=0.0, failures=failures)
     what = f"programs compiled in rounds 3 to {size.rounds} of a search with PBT"
-    return [Row(what=what, required="<= 0", measured=one.value)]
+    return [Row(what, one.value, "<= 0")]
 
 
-def _jobs(size: Size) -> list[Row]:
+def _jobs(size: SimpleNamespace) -> list[Row]:
     """A whole search, from the start of a process to its end, against Ray Tune."""
     say("whole jobs")
-    options = size.job | {
-        "batch": max(BATCHES),
-        "validation": size.validation,
-        "width": 64,
-        "dropout": 0.1,
-    }
-    who = ["difftune", *(["ray"] if installed("ray") and installed("torch") else [])]
-    seconds: dict[str, list[float]] = {name: [] for name in who}
-    for turn in range(size.jobs):
-        for name in who:
-            command = [sys.executable, "-m", "benchmarks.peers.jobs", name, json.dumps(options)]
-            # Ray would send statistics of its use.
-            variables = {"RAY_USAGE_STATS_ENABLED": "0"}
-            began = time.perf_counter()
-            subprocess.run(
-                command,
-                check=True,
-                stdout=subprocess.DEVNULL,
-                cwd=arena.ROOT,
-                env=arena.environment(**variables),
-            )
-            seconds[name].append(time.perf_counter() - began)
-        say(f"turn {turn + 1} of {size.jobs}")
+    options = size.job | {"batch": max(BATCHES), "validation": size.validation}
+
+    def whole(function: str, **more: Any) -> Callable[[], float]:
+        # Ray would send statistics of its use.
+        quiet = {"RAY_USAGE_STATS_ENABLED": "0"}
+        return lambda: clocked(lambda: running.call(function, variables=quiet, **options, **more))[
+            1
+        ]
+
+    who = {"difftune": whole("benchmarks.peers.ours:job", dropout=0.1)}
+    if installed("ray", "torch"):
+        who["ray"] = whole("benchmarks.peers.ray_tune:job")
+    seconds = in_turns(who, size.jobs)
     job = "PBT, {members} members, {rounds} rounds of {epochs} epochs, whole job".format(**size.job)
-    rows = [
-        Row(
-            what=f"{job}: {name}, s",
-            required="",
-            measured=statistics.median(times),
-            spread=spread(times),
-        )
-        for name, times in seconds.items()
-    ]
+    rows = [median(f"{job}: {name}, s", times) for name, times in seconds.items()]
     if "ray" in seconds:
-        ratio, words = ratios(seconds["ray"], seconds["difftune"])
         what = f"{job}: Ray Tune with PyTorch / difftune"
-        rows.append(Row(what=what, required=">= 8", measured=ratio, spread=words))
+        rows.append(ratio(what, seconds["ray"], seconds["difftune"], ">= 8"))
     return rows

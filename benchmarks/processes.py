@@ -7,135 +7,79 @@ scores after each epoch and of all members after each round.
 """
 
 import hashlib
-import json
 import os
 import socket
 import statistics
-import subprocess
-import sys
 import time
-from dataclasses import dataclass
+from typing import Any
 
-from benchmarks.peers import arena
-from benchmarks.table import Row
-
-
-@dataclass(frozen=True, kw_only=True)
-class Size:
-    """How much is done: processes, members, rounds, epochs a round, events, turns."""
-
-    processes: tuple[int, ...] = (1, 2, 4)
-    members: int = 32
-    rounds: int = 6
-    epochs: int = 2
-    events: int = 50_000
-    turns: int = 3
-
-
-QUICK = Size(processes=(1, 2), members=4, rounds=3, epochs=1, events=2_000, turns=1)
+from benchmarks.common import running
+from benchmarks.common.table import Row, median, ratio
 
 
 def run(*, quick: bool) -> list[Row]:
     """Seconds of a round by the number of processes, and what of it is exchange."""
-    size = QUICK if quick else Size()
-    seconds: dict[int, list[float]] = {count: [] for count in size.processes}
+    counts, turns = ((1, 2), 1) if quick else ((1, 2, 4), 3)
     results = set()
-    for turn in range(size.turns):
-        for count in size.processes:
-            found = together(count, size)
-            seconds[count].append(statistics.median(found[0]["rounds"][2:]))
-            results |= {each["result"] for each in found}
-            arena.say(f"turn {turn + 1}, {count} processes: {seconds[count][-1]:.3f} s a round")
-    first = seconds[size.processes[0]]
+
+    def round_of(count: int) -> float:
+        found = together(count, quick=quick)
+        results.update(each["result"] for each in found)
+        return statistics.median(found[0]["rounds"][2:])
+
+    seconds = running.in_turns({n: (lambda n=n: round_of(n)) for n in counts}, turns)
     rows = []
     for count, times in seconds.items():
-        ratio, words = arena.ratios(first, times)
-        crowded = " (more than cores)" if count > arena.cores() else ""
-        rows += [
-            Row(
-                what=f"{count} processes{crowded}: a round, s",
-                required="",
-                measured=statistics.median(times),
-                spread=arena.spread(times),
-            ),
-            Row(
-                what=f"{count} processes{crowded}: as fast as one, times",
-                required="" if crowded or count == 1 else f">= {0.8 * count:g}",
-                measured=ratio,
-                spread=words,
-            ),
-        ]
-    what = f"different results among {size.turns} turns of {list(size.processes)} processes"
-    rows.append(Row(what=what, required="<= 1", measured=len(results)))
-    return rows
+        crowded = " (more than cores)" if count > running.cores() else ""
+        bound = "" if crowded or count == 1 else f">= {0.8 * count:g}"
+        who = f"{count} processes{crowded}"
+        rows.append(median(f"{who}: a round, s", times))
+        rows.append(ratio(f"{who}: as fast as one, times", seconds[counts[0]], times, bound))
+    what = f"different results among {turns} turns of {list(counts)} processes"
+    return [*rows, Row(what, len(results), "<= 1")]
 
 
-def together(count: int, size: Size) -> list[dict]:
-    """Runs the search in so many processes; what each of them prints."""
+def together(count: int, *, quick: bool) -> list[dict]:
+    """Runs the search in so many processes; what each of them found."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
-    flags = "--xla_force_host_platform_device_count=1 --xla_cpu_multi_thread_eigen=false"
-    order = {"count": count, "address": address} | vars(size)
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.processes", json.dumps(order | {"rank": rank})],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=arena.ROOT,
-            # A thread for the core that it has.
-            env=arena.environment(XLA_FLAGS=flags, PJRT_NPROC="1"),
-        )
+    # A thread for the core that it has.
+    variables = running.devices(1, threads=False) | {"PJRT_NPROC": "1"}
+    size = {"members": 4, "rounds": 3, "epochs": 1, "events": 2_000}
+    if not quick:
+        size = {"members": 32, "rounds": 6, "epochs": 2, "events": 50_000}
+    function, where = "benchmarks.processes:search", {"count": count, "address": address}
+    children = [
+        running.Child(function, variables=variables, rank=rank, **where, **size)
         for rank in range(count)
     ]
-    said = [process.communicate() for process in started]
-    for process, (_, error) in zip(started, said, strict=True):
-        if process.returncode:
-            raise RuntimeError(f"a process ended with {process.returncode}: {error[-500:]}")
-    return [json.loads(out.splitlines()[-1]) for out, _ in said]
+    return [child.result() for child in children]
 
 
-def child(order: dict) -> None:
+def search(
+    *, rank: int, count: int, address: str, rounds: int, epochs: int, **options: Any
+) -> None:
     """One of the processes, bound to a core: XLA alone would take more, whatever its flags say."""
     if hasattr(os, "sched_setaffinity"):
         usable = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {usable[order["rank"] % len(usable)]})
+        os.sched_setaffinity(0, {usable[rank % len(usable)]})
     import jax
     import numpy as np
 
-    if order["count"] > 1:
-        jax.distributed.initialize(order["address"], order["count"], order["rank"])
-    from dataclasses import replace
-
+    if count > 1:
+        jax.distributed.initialize(address, count, rank)
     from benchmarks.peers import ours
     from difftune.training import connect
 
-    processes = connect("jax" if order["count"] > 1 else "none")
-    population = ours.population(
-        members=order["members"],
-        batch=1024,
-        events=order["events"],
-        validation=2_000,
-        width=64,
-        dropout=0.1,
-    )
-    population = replace(population, processes=processes)
+    processes = connect("jax" if count > 1 else "none")
+    population = ours.population(dropout=0.1, processes=processes, **options)
     # The first process alone hears of rounds.
     marks = [time.perf_counter()]
     found = ours.search(
-        population,
-        order["rounds"],
-        order["epochs"],
-        on_round=lambda _: marks.append(time.perf_counter()),
+        population, rounds, epochs, on_round=lambda _: marks.append(time.perf_counter())
     )
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(found.best)]
     name = hashlib.sha256(b"".join(leaf.tobytes() for leaf in leaves)).hexdigest()
-    print(json.dumps({"rounds": np.diff(marks).tolist(), "result": name}), flush=True)
-
-
-if __name__ == "__main__":
-    child(json.loads(sys.argv[1]))
     # What `jax.distributed` waits for at the end has nothing to do with the search.
-    sys.stdout.flush()
-    os._exit(0)
+    running.leave({"rounds": np.diff(marks).tolist(), "result": name})

@@ -4,14 +4,14 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.table import Row
+from benchmarks.common.running import ROOT, clocked
+from benchmarks.common.table import Row
 
-CONFIG = Path(__file__).parents[1] / "examples" / "single_top" / "single_top.toml"
+CONFIG = ROOT / "examples" / "single_top" / "single_top.toml"
 REDUCED = ("search.population=2", "search.rounds=2", "search.epochs_per_round=1")
 REDUCED += ("comparison.seeds=2", "comparison.searches=2")
 
@@ -24,27 +24,18 @@ def run(*, quick: bool) -> list[Row]:
         command += ["--output", str(output), "--quiet"]
         for change in REDUCED if quick else ():
             command += ["--set", change]
-        began = time.perf_counter()
-        subprocess.run(command, check=True)
-        seconds = time.perf_counter() - began
+        _, seconds = clocked(lambda: subprocess.run(command, check=True))
         found = json.loads((output / "results.json").read_text())["significance"]
-
-    def compare(kind: str) -> tuple[float, float]:
-        """Ratio of the mean significances, tuned over default, and its standard error."""
-        tuned, default = (np.asarray(found[n][kind]) for n in ("tuned", "default"))
-        relative = [np.std(x, ddof=1) / np.mean(x) / np.sqrt(len(x)) for x in (tuned, default)]
-        ratio = np.mean(tuned) / np.mean(default)
-        return float(ratio), float(ratio * np.hypot(*relative))
-
-    rows = [Row(what="whole job, s", required="<= 600", measured=seconds)]
+    rows = [Row("whole job, s", seconds, "<= 600")]
     for kind, name in (("stat_only", "stat-only"), ("expected", "with systematics")):
-        ratio, error = compare(kind)
-        rows.append(
-            Row(
-                what=f"Z tuned / Z default, {name}",
-                required="",
-                measured=ratio,
-                spread=f"± {error:.4f}",
-            )
-        )
+        # Of the mean significances, with its standard error.
+        tuned, default = (np.asarray(found[n][kind]) for n in ("tuned", "default"))
+        ratio = np.mean(tuned) / np.mean(default)
+        error = ratio * np.hypot(*(relative_error(x) for x in (tuned, default)))
+        rows.append(Row(f"Z tuned / Z default, {name}", float(ratio), "", f"± {error:.4f}"))
     return rows
+
+
+def relative_error(values: np.ndarray) -> float:
+    """Of the mean."""
+    return float(np.std(values, ddof=1) / np.mean(values) / np.sqrt(len(values)))

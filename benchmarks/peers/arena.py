@@ -1,135 +1,53 @@
 """Contestants in processes of their own, run in turn."""
 
+import importlib
 import json
 import math
-import os
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+import traceback
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
-
-COMPILED = (
-    "JAX_COMPILATION_CACHE_DIR",
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS",
-    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES",
-)
-"""Environment variables that tell JAX where compiled programs are kept."""
+from benchmarks.common import running
+from benchmarks.common.running import Child, Failed, say
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    available = getattr(os, "sched_getaffinity", None)
-    return len(available(0)) if available else os.cpu_count() or 1
-
-
-def environment(**variables: str) -> dict[str, str]:
-    """That of a contestant: this repository, no settings of ours, and what it asks for.
-
-    What is compiled already counts in a smoke run alone: `python -m benchmarks` forgets it else.
+def serve(module: str) -> None:
+    """Makes and runs contestants on orders from stdin; for a process of its own.
 
     Args:
-        variables: Set as they are.
+        module: Of this package, with a function `make(**options)`, which returns a function: given
+            a count of units (epochs, models), it does the work and returns one number, a loss where
+            it trains.
     """
-    clean = {
-        name: value
-        for name, value in os.environ.items()
-        if name in COMPILED or not name.startswith(("XLA_", "JAX_", "OMP_"))
-    }
-    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    return clean | {"PYTHONPATH": path, "JAX_PLATFORMS": "cpu"} | variables
-
-
-@contextmanager
-def compiled_once() -> Iterator[str]:
-    """A folder of compiled programs: for what differs in numbers alone, one serves all.
-
-    The folder that JAX was told of, or one that is removed at the end.
-    """
-    import jax
-
-    told = jax.config.jax_compilation_cache_dir
-    with nullcontext(told) if told else tempfile.TemporaryDirectory() as folder:
-        jax.config.update("jax_compilation_cache_dir", folder)
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-        yield folder
-
-
-def threads(count: int) -> dict[str, str]:
-    """Variables that give the thread pools of a process this size."""
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    return dict.fromkeys(names, str(count))
-
-
-def say(text: str) -> None:
-    """Progress, for whoever watches: the whole takes long."""
-    print(f"[{time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)
-
-
-class Failed(Exception):
-    """A contestant could not do what it was told."""
-
-
-class Process:
-    """One process that waits for orders. It rests while others run."""
-
-    def __init__(self, module: str, variables: dict[str, str]):
-        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (close() closes it)
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.peers.worker", module],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.log,
-            text=True,
-            cwd=ROOT,
-            env=environment(**variables),
-        )
-
-    def tell(self, order: dict[str, Any]) -> None:
-        """Gives an order and does not wait."""
-        assert self.process.stdin is not None
+    contestants: dict[str, Callable[[int], float]] = {}
+    for line in sys.stdin:
+        order = json.loads(line)
         try:
-            self.process.stdin.write(json.dumps(order) + "\n")
-            self.process.stdin.flush()
-        except BrokenPipeError:
-            raise Failed(f"the process is gone: {self._last_words()}") from None
-
-    def hear(self) -> dict[str, Any]:
-        """Waits for the answer."""
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            raise Failed(f"the process ended: {self._last_words()}")
-        answer = json.loads(line)
-        if "error" in answer:
-            raise Failed(answer["error"])
-        return answer
-
-    def _last_words(self) -> str:
-        self.log.seek(0)
-        return self.log.read()[-300:].strip().replace("\n", " | ")
-
-    def close(self) -> None:
-        """Ends the process."""
-        self.process.kill()
-        self.process.wait()
-        for stream in (self.process.stdin, self.process.stdout, self.log):
-            if stream is not None:
-                stream.close()
+            if "make" in order:
+                make = importlib.import_module(f"benchmarks.peers.{module}").make
+                contestants[order["make"]] = make(**order["options"])
+                order = {"run": order["make"], "count": 1}
+            value, began = 0.0, time.perf_counter()
+            if "drop" in order:
+                contestants.pop(order["drop"], None)
+            else:
+                value = float(contestants[order["run"]](order["count"]))
+            running.answer({"seconds": time.perf_counter() - began, "value": value})
+        except Exception as error:
+            traceback.print_exc()
+            words = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+            running.answer({"error": words})
 
 
 class Stage:
     """The processes of some contestants, started when they are asked for, ended at the exit."""
 
     def __init__(self) -> None:
-        self.groups: dict[str, list[Process]] = {}
+        self.groups: dict[str, list[Child]] = {}
 
     def __enter__(self) -> "Stage":
         return self
@@ -139,7 +57,7 @@ class Stage:
             for process in group:
                 process.close()
 
-    def group(self, module: str, *, count: int = 1, **variables: str) -> list[Process]:
+    def group(self, module: str, *, count: int = 1, **variables: str) -> list[Child]:
         """Processes of a module of this package; the same ones for the same question.
 
         Args:
@@ -149,7 +67,10 @@ class Stage:
         """
         key = repr((module, count, sorted(variables.items())))
         if key not in self.groups:
-            self.groups[key] = [Process(module, variables) for _ in range(count)]
+            self.groups[key] = [
+                Child("benchmarks.peers.arena:serve", variables=variables, module=module)
+                for _ in range(count)
+            ]
         return self.groups[key]
 
 
@@ -172,7 +93,7 @@ class Contestant:
     """
 
     name: str
-    processes: list[Process]
+    processes: list[Child]
     options: dict[str, Any]
     events: float = 0.0
     essential: bool = False
@@ -182,37 +103,37 @@ class Contestant:
     seconds: list[float] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
 
-    def _all(self, order: dict[str, Any]) -> tuple[float, list[dict[str, Any]]]:
+    def _all(self, order: dict[str, Any]) -> tuple[float, list[float], list[float]]:
+        """Seconds of an order, those of each process, and what each found."""
         began = time.perf_counter()
         for process in self.processes:
             process.tell(order)
-        answers, errors = [], []
-        for process in self.processes:
-            # All must be heard, or an answer is left over for the next question.
-            try:
-                answers.append(process.hear())
-            except Failed as error:
-                errors.append(error)
-        if errors:
-            raise errors[0]
-        return time.perf_counter() - began, answers
+        # All must be heard, or an answer is left over for the next question.
+        answers = [process.hear() for process in self.processes]
+        took = time.perf_counter() - began
+        for answer in answers:
+            if "error" in answer:
+                raise Failed(answer["error"])
+        return took, *([answer[what] for answer in answers] for what in ("seconds", "value"))
 
     def prepare(self, least: float) -> None:
         """Makes it, compiles it, and finds how many units take `least` seconds."""
-        _, answers = self._all({"make": self.name, "options": self.options})
-        self.first = max(answer["seconds"] for answer in answers)
-        warm, answers = self._all({"run": self.name, "count": 1})
-        self.value = _mean(answers)
+        _, firsts, _ = self._all({"make": self.name, "options": self.options})
+        self.first = max(firsts)
+        warm, _, values = self._all({"run": self.name, "count": 1})
+        self.value = statistics.fmean(values)
         self.count = max(1, math.ceil(least / warm))
+        say(f"ready: {self.name} (first {self.first:.1f} s)")
 
     def measure(self) -> None:
         """Takes its time once."""
-        seconds, answers = self._all({"run": self.name, "count": self.count})
-        self.seconds.append(seconds / self.count)
-        self.values.append(_mean(answers))
+        took, _, values = self._all({"run": self.name, "count": self.count})
+        self.seconds.append(took / self.count)
+        self.values.append(statistics.fmean(values))
 
     def drop(self) -> None:
         """Frees its memory."""
+        say(f"{self.name}: {self.time:.3f} s a unit")
         self._all({"drop": self.name})
 
     @property
@@ -229,10 +150,6 @@ class Contestant:
     def rate(self) -> float:
         """The median of `rates`."""
         return statistics.median(self.rates)
-
-
-def _mean(answers: list[dict[str, Any]]) -> float:
-    return statistics.fmean(answer["value"] for answer in answers)
 
 
 def compete(
@@ -262,32 +179,14 @@ def compete(
                 ready.remove(one)
                 say(f"FAILED {one.name}: {error}")
 
-    def prepare(one: Contestant) -> None:
-        one.prepare(least)
-        say(f"ready: {one.name} (first {one.first:.1f} s)")
-
-    each(prepare)
+    each(lambda one: one.prepare(least))
     for turn in range(repeats):
         each(Contestant.measure)
         say(f"turn {turn + 1} of {repeats}")
-    for one in ready:
-        say(f"{one.name}: {one.time:.3f} s a unit")
-        one.drop()
+    each(Contestant.drop)
     return ready
 
 
-def ratios(upper: list[float], lower: list[float], *, times: float = 1.0) -> tuple[float, str]:
-    """Median and spread of the ratios within each turn.
-
-    Args:
-        upper: Numerators.
-        lower: Denominators.
-        times: Multiplies the denominators.
-    """
-    found = [a / (times * b) for a, b in zip(upper, lower, strict=True)]
-    return statistics.median(found), spread(found)
-
-
-def spread(found: list[float]) -> str:
-    """The range of several measurements, in words."""
-    return f"({min(found):.3g} to {max(found):.3g})"
+def best(peers: Iterable[Contestant]) -> Contestant:
+    """The fastest."""
+    return max(peers, key=lambda peer: peer.rate)

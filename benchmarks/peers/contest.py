@@ -6,6 +6,7 @@ always on disk, and what it has done is written down as it does it.
 
 import math
 import os
+import pickle
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -73,20 +74,13 @@ class Order:
 
 def store(path: Path, train: Events, validation: Events) -> None:
     """Writes the events that contestants may see."""
-    parts = {"train": train, "validation": validation}
-    columns = {f"{p}/{n}": c for p, part in parts.items() for n, c in part._asdict().items()}
-    np.savez(path, **columns)
+    path.write_bytes(pickle.dumps((train, validation)))
 
 
 @cache
 def events(path: str) -> tuple[Events, Events]:
     """Training and validation events of a file; read once in a process."""
-    with np.load(path) as found:
-        train, validation = (
-            Events(*(found[f"{part}/{name}"] for name in Events._fields))
-            for part in ("train", "validation")
-        )
-    return train, validation
+    return pickle.loads(Path(path).read_bytes())
 
 
 def significance(score: np.ndarray, of: Events) -> float:
@@ -121,13 +115,8 @@ class Network(NamedTuple):
 
     score: float
     layers: list[np.ndarray]
-    own_selection_score: float | None = None
+    selection_score: float
     others: tuple[list[np.ndarray], ...] = ()
-
-    @property
-    def selection_score(self) -> float:
-        """What a contestant compares its networks by."""
-        return self.score if self.own_selection_score is None else self.own_selection_score
 
     def logits(self, features: np.ndarray) -> np.ndarray:
         """Logits of events, of this network alone."""
@@ -156,8 +145,8 @@ class Keeper:
     """The best network of this process, on disk."""
 
     def __init__(self, folder: str):
-        self.path = Path(folder) / f"{os.getpid()}.npz"
-        self.selection_score = self.score = -np.inf
+        self.path = Path(folder) / f"{os.getpid()}.network"
+        self.selection_score = -np.inf
 
     def offer(self, network: Network) -> None:
         """Replaces the network on disk by one that is better."""
@@ -165,17 +154,9 @@ class Keeper:
             return
         # Whoever is killed in the middle leaves the old one.
         beside = self.path.with_suffix(".part")
-        with beside.open("wb") as file:
-            every = (part for layers in (network.layers, *network.others) for part in layers)
-            np.savez(
-                file,
-                *every,
-                score=network.score,
-                selection_score=network.selection_score,
-                depth=len(network.layers),
-            )
+        beside.write_bytes(pickle.dumps(network))
         beside.replace(self.path)
-        self.selection_score, self.score = network.selection_score, network.score
+        self.selection_score = network.selection_score
 
 
 @cache
@@ -207,15 +188,5 @@ def done(folder: Path) -> tuple[int, int]:
 
 def chosen(folder: Path) -> Network | None:
     """The best network that a contestant has left, by its own reckoning."""
-    found = []
-    for path in folder.glob("*.npz"):
-        with np.load(path) as stored:
-            every = [stored[f"arr_{i}"] for i in range(len(stored.files) - 3)]
-            depth = int(stored["depth"])
-            own, *others = (every[i : i + depth] for i in range(0, len(every), depth))
-            found.append(
-                Network(
-                    float(stored["score"]), own, float(stored["selection_score"]), tuple(others)
-                )
-            )
+    found = [pickle.loads(path.read_bytes()) for path in folder.glob("*.network")]
     return max(found, key=lambda network: network.selection_score, default=None)

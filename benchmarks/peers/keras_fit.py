@@ -10,36 +10,20 @@ from benchmarks.peers import task
 
 def make(*, batch: int, events: int, width: int) -> Callable[[int], float]:
     """A contestant: epochs of a model; returns the mean loss of the last of them."""
-    data = task.events(events)
-    used = task.trained_events(events, batch)
-    x, y, w = (a[:used] for a in (data.features, data.label.astype("float32"), data.balanced))
-    model = keras.Sequential(
-        [
-            keras.layers.Input((task.INPUTS,)),
-            keras.layers.Dense(width, activation="relu"),
-            keras.layers.Dense(width, activation="relu"),
-            keras.layers.Dense(1),
-        ]
-    )
+    x, y, w = task.trained_columns(events, batch)
+    hidden = [keras.layers.Dense(width, activation="relu") for _ in range(2)]
+    model = keras.Sequential([keras.layers.Input((task.INPUTS,)), *hidden, keras.layers.Dense(1)])
     for layer, kernel in zip(model.layers, task.start_weights(width, 0), strict=True):
         layer.set_weights([kernel, np.zeros(kernel.shape[1], np.float32)])
+    adam = {"beta_1": task.BETA1, "beta_2": task.BETA2, "epsilon": task.EPSILON}
     model.compile(
-        optimizer=keras.optimizers.Adam(
-            task.LEARNING_RATE, beta_1=task.BETA1, beta_2=task.BETA2, epsilon=task.EPSILON
-        ),
+        optimizer=keras.optimizers.Adam(task.LEARNING_RATE, **adam),
         loss=keras.losses.BinaryCrossentropy(from_logits=True),
     )
+    options = {"batch_size": min(batch, events), "shuffle": False, "verbose": 0}
 
     def run(count: int) -> float:
-        history = model.fit(
-            x,
-            y[:, None],
-            sample_weight=w,
-            batch_size=min(batch, events),
-            epochs=count,
-            shuffle=False,
-            verbose=0,
-        )
+        history = model.fit(x, y[:, None], sample_weight=w, epochs=count, **options)
         return history.history["loss"][-1]
 
     return run

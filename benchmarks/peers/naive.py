@@ -7,6 +7,7 @@ the reduction of the learning rate on a plateau. A smaller batch is a mask over 
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -19,28 +20,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from benchmarks.peers import ours, task
 from difftune.training.schedules import rate_factor
 
-NEUTRAL = {
-    "learning_rate": task.LEARNING_RATE,
-    "schedule": 0.0,
-    "optimizer": 0.0,
-    "beta1": task.BETA1,
-    "beta2": task.BETA2,
-    "epsilon": task.EPSILON,
-    "weight_decay": 0.01,
-    "momentum": 0.9,
-    "rms_decay": 0.9,
-    "gradient_clip": 1e9,
-    "l1": 0.0,
-    "l2": 0.0,
-    "signal_weight": 1.0,
-    "label_smoothing": 0.0,
-    "dropout": 0.0,
-    "width_1": 1e9,
-    "width_2": 1e9,
-    "depth": 2.0,
-    "activation": 0.0,
-    "batch_size": 1e9,
-}
+NEUTRAL = dict.fromkeys(("width_1", "width_2", "batch_size", "gradient_clip"), 1e9)
+NEUTRAL |= dict.fromkeys(("schedule", "optimizer", "l1", "l2", "label_smoothing", "dropout"), 0.0)
+NEUTRAL |= {"learning_rate": task.LEARNING_RATE, "weight_decay": 0.01, "signal_weight": 1.0}
+NEUTRAL |= {"beta1": task.BETA1, "beta2": task.BETA2, "epsilon": task.EPSILON}
+NEUTRAL |= {"momentum": 0.9, "rms_decay": 0.9, "depth": 2.0, "activation": 0.0}
 SPARED = {"plateau_factor", "plateau_patience"}
 
 Own = Mapping[str, jax.Array]
@@ -67,8 +51,8 @@ class Network(nn.Module):
         return nn.Dense(1)(x)[:, 0]
 
 
-def make(*, kind: str, **options: Any) -> Callable[[int], float]:
-    """A contestant: `"train"`, or the `"peak"` of the machine with the threads of this process."""
+def make(*, kind: str = "training", **options: Any) -> Callable[[int], float]:
+    """A contestant: training, or the `"peak"` of the machine with the threads of this process."""
     return ours.peak(**options) if kind == "peak" else training(**options)
 
 
@@ -80,13 +64,9 @@ def rules(own: Own) -> list[optax.GradientTransformation]:
 
     adam = optax.scale_by_adam(b1=own["beta1"], b2=own["beta2"], eps=own["epsilon"])
     decay = optax.add_decayed_weights(own["weight_decay"], mask=matrices)
-    kinds = {
-        "adam": adam,
-        "adamw": optax.chain(adam, decay),
-        "sgd": optax.trace(decay=own["momentum"]),
-        "rmsprop": optax.scale_by_rms(decay=own["rms_decay"], eps=own["epsilon"]),
-    }
-    return [kinds[name] for name in task.OPTIMIZERS]
+    momentum = optax.trace(decay=own["momentum"])
+    rms = optax.scale_by_rms(decay=own["rms_decay"], eps=own["epsilon"])
+    return [adam, optax.chain(adam, decay), momentum, rms]
 
 
 def sharding(members: int) -> NamedSharding:
@@ -106,18 +86,7 @@ def clipped(gradient, limit: jax.Array):
 def training(
     *, values: dict[str, list[float]], members: int, batch: int, events: int, width: int
 ) -> Callable[[int], float]:
-    """Epochs of a population; returns the mean loss of the last of them.
-
-    Args:
-        values: Hyperparameters, one value a member.
-        members: Size of the population.
-        batch: Events of the largest batch.
-        events: Training events.
-        width: Of both hidden layers.
-
-    Raises:
-        ValueError: For a hyperparameter that is not in it yet.
-    """
+    """Epochs of a population; returns the mean loss of the last of them."""
     if unknown := set(values) - set(NEUTRAL) - SPARED:
         raise ValueError(f"the naive form does not know {sorted(unknown)} yet")
     full = {name: jnp.full(members, value) for name, value in NEUTRAL.items()}
@@ -162,7 +131,7 @@ def training(
         )
         go = running & finite
         new = (optax.apply_updates(parameters, updates), [pair[1] for pair in pairs])
-        kept = jax.tree.map(lambda a, b: jnp.where(go, a, b), new, (parameters, states))
+        kept = jax.tree.map(partial(jnp.where, go), new, (parameters, states))
         return (*kept, go), loss
 
     def epoch(population, full, keys, batches):

@@ -1,6 +1,5 @@
 """difftune in the competition: the only place that drives it."""
 
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -9,90 +8,64 @@ import jax
 import numpy as np
 
 import difftune as dt
+from benchmarks.common import samples
 from benchmarks.peers import task
-from difftune.models import MLP
-from difftune.objectives import CrossEntropy
-from difftune.training import AS_SCORED, RUNNING, Population, Recipe, ScoreGap
-from difftune.training.devices import use_cpu_cores
-from difftune.training.optimizers import adam, optimizer
-from difftune.training.sample import Columns
+from difftune.training import RUNNING, Columns, Population, adam, optimizer
 
 # One device a core, unless XLA_FLAGS, as set for this process, asks for one with many threads.
-use_cpu_cores()
-
-# Nobody stops early: a member that rests would make us look fast.
-PATIENCE = 1_000_000
+dt.use_cpu_cores()
 
 
 def columns(count: int, *, seed: int = 0) -> Columns:
     """The events of the task."""
     drawn = task.events(count, seed=seed)
-    return Columns(
-        features=drawn.features,
-        process=drawn.label,
-        label=drawn.label,
-        weight=drawn.weight,
-        training_weight=drawn.balanced,
-        signal_process=np.array([0.0, 1.0], np.float32),
+    return samples.columns(
+        drawn.features, drawn.label, drawn.weight, training_weight=drawn.balanced
     )
 
 
 def population(
     *,
     members: int,
-    batch: int | list[int],
     events: int,
-    validation: int,
-    width: int,
-    dropout: float,
+    batch: int | list[int] = 1024,
+    validation: int = 2_000,
+    width: int = 64,
+    dropout: float = 0.0,
     general: bool = False,
+    **more: Any,
 ) -> Population:
     """A population for the task.
 
     Args:
         members: Its size.
-        batch: Events a batch, or all sizes to choose from.
         events: Training events.
+        batch: Events per batch, or all sizes to choose from.
         validation: Validation events.
         width: Of both hidden layers.
         dropout: Where no hyperparameter says otherwise.
         general: Whether activation and optimizer are a member's choice.
+        more: Of `Population`.
     """
-    network = MLP(
-        hidden=(width, width),
-        dropout=dropout,
-        activation=task.ACTIVATIONS if general else "relu",
-    )
+    activation = task.ACTIVATIONS if general else "relu"
     return Population(
-        recipe=Recipe(
-            model=network,
-            objective=CrossEntropy(),
+        recipe=samples.every_epoch(
+            model=dt.models.MLP(hidden=(width, width), dropout=dropout, activation=activation),
             batch_size=batch if isinstance(batch, int) else tuple(batch),
             optimizer=optimizer(*task.OPTIMIZERS) if general else adam,
-            patience=PATIENCE,
-            overtraining=ScoreGap(limit=float("inf")),
-            selection_rule=AS_SCORED,
+            # Nobody stops early: a member that rests would make us look fast.
+            patience=1_000_000,
         ),
         train=columns(events),
         validation=columns(validation, seed=1),
         members=members,
+        **more,
     )
 
 
-def make(*, kind: str, **options: Any) -> Callable[[int], float]:
-    """A contestant.
-
-    Args:
-        kind: `"train"`, `"scored"`, `"peak"`, `"stream"` or `"recompiled"`.
-        options: Of that kind.
-    """
-    kinds: dict[str, Callable[..., Callable[[int], float]]] = {
-        "train": training,
-        "scored": scored,
-        "peak": peak,
-        "stream": stream,
-        "recompiled": recompiled,
-    }
+def make(*, kind: str = "training", **options: Any) -> Callable[[int], float]:
+    """A contestant: one of the functions below, by its name."""
+    kinds = {each.__name__: each for each in (training, scored, peak, stream, recompiled)}
     return kinds[kind](**options)
 
 
@@ -122,12 +95,7 @@ def training(*, values: dict[str, list[float]], **options: Any) -> Callable[[int
 
 
 def scored(*, values: dict[str, list[float]], **options: Any) -> Callable[[int], float]:
-    """Two epochs from the start; returns the sum of the members' validation losses.
-
-    Args:
-        values: Hyperparameters, one value a member.
-        options: For `population`.
-    """
+    """Two epochs from the start; returns the sum of the members' validation losses."""
     trains = population(**options)
     arrays = {name: np.asarray(value, np.float32) for name, value in values.items()}
 
@@ -139,18 +107,16 @@ def scored(*, values: dict[str, list[float]], **options: Any) -> Callable[[int],
 
 
 def peak(*, sizes: list[int]) -> Callable[[int], float]:
-    """Matrix products in float32 on all devices at once; returns the best operations a second.
+    """Products of float32 matrices on all devices at once; returns the best operations a second.
 
     Args:
         sizes: Of the square matrices.
     """
     product = jax.jit(lambda a, b: a @ b)
+    drawn = {size: jax.random.normal(jax.random.key(size), (size, size)) for size in sizes}
     pairs = {
-        size: [
-            jax.device_put((jax.random.normal(jax.random.key(size), (size, size)),) * 2, device)
-            for device in jax.devices()
-        ]
-        for size in sizes
+        size: [jax.device_put((square, square), device) for device in jax.devices()]
+        for size, square in drawn.items()
     }
 
     def once(size: int) -> float:
@@ -158,10 +124,7 @@ def peak(*, sizes: list[int]) -> Callable[[int], float]:
         jax.block_until_ready([product(*pair) for pair in pairs[size]])
         return 2.0 * size**3 * len(pairs[size]) / (time.perf_counter() - began)
 
-    def run(count: int) -> float:
-        return max(once(size) for _ in range(2 * count) for size in sizes)
-
-    return run
+    return lambda count: max(once(size) for _ in range(2 * count) for size in sizes)
 
 
 def stream(*, floats: int) -> Callable[[int], float]:
@@ -179,10 +142,7 @@ def stream(*, floats: int) -> Callable[[int], float]:
         jax.block_until_ready(negative(array))
         return 2.0 * array.nbytes / (time.perf_counter() - began)
 
-    def run(count: int) -> float:
-        return max(once() for _ in range(10))
-
-    return run
+    return lambda count: max(once() for _ in range(10))
 
 
 def recompiled(*, rounds: int, **options: Any) -> Callable[[int], float]:
@@ -220,15 +180,12 @@ def search(
     return dt.search.run_search(
         trains,
         dt.search.PBT(population=trains.members, rounds=rounds, epochs_per_round=epochs),
-        dt.search.Space(
-            learning_rate=dt.search.log_uniform(1e-4, 1e-2), dropout=dt.search.uniform(0.0, 0.5)
-        ),
+        dt.Space(learning_rate=dt.log_uniform(1e-4, 1e-2), dropout=dt.uniform(0.0, 0.5)),
         on_round=on_round,
     )
 
 
-def job(*, rounds: int, epochs: int, **options: Any) -> None:
-    """The whole job, for a process of its own."""
+def job(*, rounds: int, epochs: int, **options: Any) -> float:
+    """The whole job, for a process of its own; the significance that it finds."""
     found = search(population(**options), rounds, epochs)
-    best = found.best.score[found.winner]
-    print(f"significance {best:.3f}", file=sys.stderr)
+    return float(found.best.score[found.winner])

@@ -1,6 +1,6 @@
 """PyTorch in the competition: one model after the other, and `torch.func` over many at once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -16,28 +16,42 @@ Batches = list[tuple[Tensor, Tensor, Tensor]]
 
 def batches(events: int, batch: int, device: str) -> Batches:
     """Contiguous slices of the events, which are in a random order: cheaper than random rows."""
-    data = task.events(events)
-    columns = (data.features, data.label.astype("float32"), data.balanced)
-    used = task.trained_events(events, batch)
-    parts = [torch.from_numpy(a[:used]).to(device).split(min(batch, events)) for a in columns]
-    return list(zip(*parts, strict=True))
+    columns = map(torch.from_numpy, task.trained_columns(events, batch))
+    return list(zip(*(a.to(device).split(min(batch, events)) for a in columns), strict=True))
 
 
-def network(width: int, *, dropout: float = 0.0, seed: int = 0) -> nn.Sequential:
+def layers(inputs: int, hidden: Sequence[int], *, dropout: bool = False) -> nn.Sequential:
+    """Hidden layers of ReLU units, and one logit."""
+    made: list[nn.Module] = []
+    for rows, columns in pairwise((inputs, *hidden)):
+        made += [nn.Linear(rows, columns), nn.ReLU(), *([nn.Dropout()] if dropout else [])]
+    return nn.Sequential(*made, nn.Linear(hidden[-1], 1))
+
+
+def parts_of(model: nn.Module, kind: type) -> list[Any]:
+    """Its layers of a kind."""
+    return [layer for layer in model.modules() if isinstance(layer, kind)]
+
+
+def network(width: int, *, dropout: bool = False, seed: int = 0) -> nn.Sequential:
     """The network of the task, with its start values."""
-    layers: list[nn.Module] = []
-    sizes = (task.INPUTS, width, width)
-    for rows, columns in pairwise(sizes):
-        layers += [nn.Linear(rows, columns), nn.ReLU()]
-        if dropout:
-            layers.append(nn.Dropout(dropout))
-    made = nn.Sequential(*layers, nn.Linear(width, 1))
-    linear = [layer for layer in made if isinstance(layer, nn.Linear)]
+    made = layers(task.INPUTS, (width, width), dropout=dropout)
+    weights = task.start_weights(width, seed)
     with torch.no_grad():
-        for layer, kernel in zip(linear, task.start_weights(width, seed), strict=True):
+        for layer, kernel in zip(parts_of(made, nn.Linear), weights, strict=True):
             layer.weight.copy_(torch.from_numpy(kernel.T.copy()))
             layer.bias.zero_()
     return made
+
+
+def set_hyperparameters(
+    model: nn.Module, optimizer: torch.optim.Optimizer, dropout: float, **groups: Any
+) -> None:
+    """Gives a model its dropout, and its optimizer what else a search decides."""
+    for group in optimizer.param_groups:
+        group.update(groups)
+    for layer in parts_of(model, nn.Dropout):
+        layer.p = dropout
 
 
 def make(*, form: str, members: int = 1, **options: Any) -> Callable[[int], float]:
@@ -89,7 +103,6 @@ def one_by_one(
         step = recorded(step, parts[0])
 
     def run(count: int) -> float:
-        total = torch.zeros((), device=device)
         for _ in range(count):
             total = torch.zeros((), device=device)
             for part in parts:
@@ -100,12 +113,7 @@ def one_by_one(
 
 
 def recorded(step: Callable[..., Tensor], part: tuple[Tensor, ...]) -> Callable[..., Tensor]:
-    """The step as a CUDA graph, which is replayed on the events that are copied into its inputs.
-
-    Args:
-        step: From the columns of a batch to its loss.
-        part: A batch.
-    """
+    """The step as a CUDA graph, which is replayed on the events that are copied into its inputs."""
     held = tuple(column.clone() for column in part)
     beside = torch.cuda.Stream()
     beside.wait_stream(torch.cuda.current_stream())
@@ -127,13 +135,7 @@ def recorded(step: Callable[..., Tensor], part: tuple[Tensor, ...]) -> Callable[
 
 
 def functional(
-    *,
-    members: int,
-    compiled: bool,
-    batch: int,
-    events: int,
-    width: int,
-    device: str = "cpu",
+    *, members: int, compiled: bool, batch: int, events: int, width: int, device: str = "cpu"
 ) -> Callable[[int], float]:
     """`torch.func.vmap` of the gradient over stacked models, and Adam by hand.
 
@@ -178,7 +180,6 @@ def functional(
     number = torch.zeros((), device=device)
 
     def run(count: int) -> float:
-        total = torch.zeros((), device=device)
         with torch.no_grad():
             for _ in range(count):
                 total = torch.zeros((), device=device)

@@ -7,7 +7,6 @@ import numpy as np
 
 INPUTS = 30
 LEARNING_RATE = 1e-3
-VALIDATION = 2_000
 # Adam's constants, the same in every library; Keras and TensorFlow would take another epsilon.
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 # What a population that differs in everything chooses from. The activations cost the same, so that
@@ -28,12 +27,7 @@ class Events(NamedTuple):
 
 
 def events(count: int, *, seed: int = 0) -> Events:
-    """Two overlapping normal distributions with weights, in a random order.
-
-    Args:
-        count: Number of events.
-        seed: Of the events; their distribution is always the same.
-    """
+    """Two overlapping normal distributions, whatever the seed, with weights; in a random order."""
     shift = 0.3 * np.random.default_rng(57).normal(size=INPUTS)
     draw = np.random.default_rng(seed)
     label = draw.random(count) < 0.3
@@ -58,6 +52,12 @@ def trained_events(count: int, batch: int) -> int:
     return batches(count, batch) * min(batch, count)
 
 
+def trained_columns(count: int, batch: int) -> list[np.ndarray]:
+    """Features, labels and weights of these, for who goes through them in slices."""
+    data, used = events(count), trained_events(count, batch)
+    return [a[:used] for a in (data.features, data.label.astype("float32"), data.balanced)]
+
+
 def start_weights(width: int, seed: int) -> list[np.ndarray]:
     """Kernels `[inputs, outputs]` as Flax draws them (arXiv 1706.02515's scale); biases are zero.
 
@@ -66,9 +66,8 @@ def start_weights(width: int, seed: int) -> list[np.ndarray]:
         seed: Of the model.
     """
     draw = np.random.default_rng([7, seed])
-    sizes = (INPUTS, width, width, 1)
     kernels = []
-    for rows, columns in pairwise(sizes):
+    for rows, columns in pairwise((INPUTS, width, width, 1)):
         normal = draw.normal(size=(rows, columns))
         while np.any(far := np.abs(normal) > 2.0):
             normal[far] = draw.normal(size=far.sum())
@@ -77,12 +76,9 @@ def start_weights(width: int, seed: int) -> list[np.ndarray]:
 
 
 def flops(width: int) -> float:
-    """Operations to train one member on one event.
+    """Operations to train one member, of two hidden layers of this width, on one event.
 
     Two for each multiplication with its addition; forwards, and twice as many backwards. The
     gradient in the features, which nobody needs, is counted as is customary.
-
-    Args:
-        width: Of both hidden layers.
     """
     return 3 * 2 * (INPUTS * width + width * width + width)

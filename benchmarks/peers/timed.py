@@ -1,19 +1,16 @@
 """Gives a contestant of `benchmarks.wall_time` its time, and takes what it has at the end of it."""
 
-import importlib.util
-import json
 import os
 import signal
 import subprocess
-import sys
-import tempfile
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO
 
-from benchmarks.peers import arena, contest
+from benchmarks.common import running
+from benchmarks.common.running import Child
+from benchmarks.peers import contest
 from benchmarks.peers.contest import Network, Order
 
 # Seconds in which a process may end by itself. What it still finds in them does not count.
@@ -26,7 +23,7 @@ class Contestant:
 
     Attributes:
         name: How it is called in the table.
-        who: How `benchmarks.peers.tuners` knows it.
+        who: Its function of `benchmarks.peers.tuners`.
         packages: That it needs.
         each_core: Whether a process is started for each core, or one that sees to all of them.
     """
@@ -35,11 +32,6 @@ class Contestant:
     who: str
     packages: tuple[str, ...] = ()
     each_core: bool = False
-
-    @property
-    def installed(self) -> bool:
-        """Whether it can take part."""
-        return all(importlib.util.find_spec(name) for name in self.packages)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,50 +60,38 @@ def found(one: Contestant, order: Order, budget: float) -> Found:
         budget: Seconds.
 
     Raises:
-        Failed: When a process broke, or there was nothing at the end.
+        running.Failed: When a process broke, or there was nothing at the end.
     """
-    folder = Path(order.folder)
-    with tempfile.TemporaryFile("w+") as log:
-        began = time.time()
-        order = replace(order, deadline=began + budget)
-        processes = _started(one, order, log)
-        try:
-            while order.left > 0.0:
-                ends = [process.poll() for process in processes]
-                # All have ended, or one is broken.
-                if None not in ends or any(ends):
-                    break
-                time.sleep(0.05)
-            seconds = time.time() - began
-            network, (trials, epochs) = contest.chosen(folder), contest.done(folder)
-            broken = any(process.poll() for process in processes)
-        finally:
-            _end(processes)
-        if broken or network is None:
-            log.seek(0)
-            words = log.read()[-500:].strip().replace("\n", " | ")
-            raise arena.Failed(f"{'broke' if broken else 'found nothing in time'}: {words}")
-    return Found(network=network, trials=trials, epochs=epochs, seconds=seconds)
-
-
-def _started(one: Contestant, order: Order, log: IO[str]) -> list[subprocess.Popen]:
+    folder, began = Path(order.folder), time.time()
+    order = replace(order, deadline=began + budget)
     # A thread for each process of a peer; difftune takes one device a core whatever this says.
     # Ray would send statistics of its use, and write all results in three formats.
-    variables = arena.threads(1)
+    variables = running.threads(1)
     variables |= {"RAY_USAGE_STATS_ENABLED": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1"}
-    command = [sys.executable, "-m", "benchmarks.peers.tuners", one.who]
-    return [
-        subprocess.Popen(
-            [*command, json.dumps(asdict(replace(order, worker=worker)))],
-            stdout=log,
-            stderr=log,
-            cwd=arena.ROOT,
-            env=arena.environment(**variables),
-            # A group of its own, so that what it has started ends with it.
-            start_new_session=True,
-        )
-        for worker in range(order.cores if one.each_core else 1)
-    ]
+    function = f"benchmarks.peers.tuners:{one.who}"
+    workers = range(order.cores if one.each_core else 1)
+    orders = [asdict(replace(order, worker=worker)) for worker in workers]
+    children = [Child(function, variables=variables, session=True, **each) for each in orders]
+    processes = [child.process for child in children]
+    try:
+        while order.left > 0.0:
+            ends = [process.poll() for process in processes]
+            # All have ended, or one is broken.
+            if None not in ends or any(ends):
+                break
+            time.sleep(0.05)
+        seconds = time.time() - began
+        network, (trials, epochs) = contest.chosen(folder), contest.done(folder)
+        broken = [child for child in children if child.process.poll()]
+    finally:
+        _end(processes)
+    if broken:
+        raise broken[0].failed("broke")
+    if network is None:
+        raise children[0].failed("found nothing in time")
+    for child in children:
+        child.close()
+    return Found(network=network, trials=trials, epochs=epochs, seconds=seconds)
 
 
 def _end(processes: list[subprocess.Popen]) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from benchmarks.peers import contest
+from benchmarks.peers import contest, pytorch
 from benchmarks.peers.contest import Network
 from benchmarks.peers.task import TRUNCATED
 
@@ -25,20 +24,16 @@ def tensors(sample: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def network(inputs: int, hidden: Sequence[int]) -> nn.Sequential:
-    """Hidden layers of ReLU units with dropout, and one logit.
+    """With dropout, and start values that are drawn as difftune's.
 
-    Start values are drawn as difftune's: with variance 1 / inputs of the layer, from a normal
-    distribution that is cut at two standard deviations; biases are zero.
+    These have variance 1 / inputs of the layer, from a normal distribution that is cut at two
+    standard deviations; biases are zero.
     """
-    layers: list[nn.Module] = []
-    for rows, columns in pairwise((inputs, *hidden)):
-        layers += [nn.Linear(rows, columns), nn.ReLU(), nn.Dropout()]
-    made = nn.Sequential(*layers, nn.Linear(hidden[-1], 1))
-    for layer in made:
-        if isinstance(layer, nn.Linear):
-            width = 1.0 / (TRUNCATED * layer.in_features**0.5)
-            nn.init.trunc_normal_(layer.weight, std=width, a=-2.0 * width, b=2.0 * width)
-            nn.init.zeros_(layer.bias)
+    made = pytorch.layers(inputs, hidden, dropout=True)
+    for layer in pytorch.parts_of(made, nn.Linear):
+        width = 1.0 / (TRUNCATED * layer.in_features**0.5)
+        nn.init.trunc_normal_(layer.weight, std=width, a=-2.0 * width, b=2.0 * width)
+        nn.init.zeros_(layer.bias)
     return made
 
 
@@ -64,12 +59,9 @@ class Training:
         if state is not None:
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
-        for group in self.optimizer.param_groups:
-            group.update(lr=values["learning_rate"], betas=(values["beta1"], 0.999))
-        for layer in self.model:
-            if isinstance(layer, nn.Dropout):
-                layer.p = values["dropout"]
-        self.linear = [layer for layer in self.model if isinstance(layer, nn.Linear)]
+        own = {"lr": values["learning_rate"], "betas": (values["beta1"], 0.999)}
+        pytorch.set_hyperparameters(self.model, self.optimizer, values["dropout"], **own)
+        self.linear = pytorch.parts_of(self.model, nn.Linear)
         self.kernels = [layer.weight for layer in self.linear]
         smoothing = values["label_smoothing"]
         smooth = label * (1.0 - smoothing) + 0.5 * smoothing
@@ -89,8 +81,8 @@ class Training:
             score = torch.sigmoid(self.model(self.others)[:, 0]).numpy()
         found = contest.significance(score, contest.events(self.order.sample)[1])
         keeper = contest.keeper(self.order.folder)
-        if found > keeper.score:
-            keeper.offer(Network(found, self._layers()))
+        if found > keeper.selection_score:
+            keeper.offer(Network(found, self._layers(), found))
         contest.note(self.order.folder, epochs=1)
         return found
 

@@ -1,13 +1,9 @@
-"""`python -m benchmarks.peers.tuners WHO ORDER`: a search that goes on until its time is over.
+"""Searches that go on until their time is over, each for processes of its own.
 
-WHO is `difftune`, `optuna` or `ray`; ORDER is a `contest.Order` as JSON. Each imports what it needs
-itself: that is part of its time.
+They get a `contest.Order` as keywords. Each imports what it needs itself: that is part of its time.
 """
 
-import json
 import random
-import sys
-import tempfile
 import time
 import zlib
 from collections.abc import Sequence
@@ -22,7 +18,7 @@ from benchmarks.peers.contest import Network, Order
 # ---- difftune ------------------------------------------------------------------------------------
 
 
-def difftune_pbt(order: Order) -> None:
+def difftune(**options: Any) -> None:
     """PBT after PBT, each from another seed; what was compiled for the first serves all.
 
     Each trial is trained once for each fold, side by side, and judged by the mean. The last search
@@ -30,7 +26,8 @@ def difftune_pbt(order: Order) -> None:
     """
     import difftune as dt
 
-    dt.training.use_cpu_cores(order.cores)
+    order = Order(**options)
+    dt.use_cpu_cores(order.cores)
     folds = int(contest.events(order.sample)[1].fold[0]) + 1
     trials = order.members // folds
     population = _population(order, np.arange(trials * folds, dtype=np.int32) % folds)
@@ -54,10 +51,7 @@ def difftune_pbt(order: Order) -> None:
         first = result.winner // folds * folds
         slots = list(range(first, first + folds))[::-1]
         if np.isfinite(result.best.score[slots]).all():
-            selection_score = float(np.mean(result.best.selection_score[slots]))
-            contest.keeper(order.folder).offer(
-                _network(result, slots, len(order.hidden), selection_score)
-            )
+            contest.keeper(order.folder).offer(_network(result, slots, len(order.hidden)))
 
     number, rounds = 0, order.rounds
     while rounds > 0:
@@ -71,50 +65,40 @@ def difftune_pbt(order: Order) -> None:
 def _population(order: Order, fold: np.ndarray) -> Any:
     """Networks that are validated on these folds, and trained on the others."""
     import difftune as dt
-    from difftune.training import (
-        Columns,
-        Population,
-        Recipe,
-        Replicas,
-        ScoreGap,
-        SelectionRule,
-    )
+    from benchmarks.common import samples
+    from difftune.training import Population, Replicas, SelectionRule
 
     every = contest.Events(*map(np.concatenate, zip(*contest.events(order.sample), strict=True)))
     # Each of the two parts has the full yield.
     last = every.fold == every.fold.max()
     share = np.where(last, last.mean(), 1.0 - last.mean())
-    train = Columns(
-        features=every.features,
-        process=every.process,
-        label=every.label,
-        weight=(every.weight * share).astype(np.float32),
-        training_weight=every.balanced,
-        # The network has one logit, and so nothing asks which processes are signal.
-        signal_process=np.zeros(int(every.process.max()) + 1, np.float32),
-        fold=every.fold,
-    )
-    network = dt.models.MLP(hidden=order.hidden)
     return Population(
-        recipe=Recipe(
-            model=network,
-            objective=dt.objectives.CrossEntropy(),
+        recipe=samples.every_epoch(
+            model=dt.models.MLP(hidden=tuple(order.hidden)),
             batch_size=order.batch,
             # All steps are made, and every epoch may be chosen: as by the peers. But which one
             # is, is difftune's to say: by its default, as the peers do by theirs.
             selection_rule=SelectionRule(),
             patience=order.rounds * order.epochs + 1,
             metric=dt.objectives.Significance(bins=contest.BINS),
-            overtraining=ScoreGap(limit=float("inf")),
         ),
-        train=train,
+        train=samples.columns(
+            every.features,
+            every.label,
+            every.weight * share,
+            process=every.process,
+            training_weight=every.balanced,
+            # The network has one logit, and so nothing asks which processes are signal.
+            signal_process=np.zeros(int(every.process.max()) + 1, np.float32),
+            fold=every.fold,
+        ),
         validation=None,
         members=len(fold),
         replicas=Replicas(fold=fold),
     )
 
 
-def _network(result: Any, slots: Sequence[int], hidden: int, selection_score: float) -> Network:
+def _network(result: Any, slots: Sequence[int], hidden: int) -> Network:
     """The best networks of the slots of a trial, and what it is worth."""
     from flax import nnx
 
@@ -123,13 +107,14 @@ def _network(result: Any, slots: Sequence[int], hidden: int, selection_score: fl
     layers = [*(f"linear/{i}" for i in range(hidden)), "output"]
     names = [f"{layer}/{part}" for layer in layers for part in ("kernel", "bias")]
     own, *others = ([found[name][slot] for name in names] for slot in slots)
+    selection_score = float(np.mean(result.best.selection_score[slots]))
     return Network(float(result.best.score[slots[0]]), own, selection_score, tuple(others))
 
 
 # ---- Optuna --------------------------------------------------------------------------------------
 
 
-def optuna_tpe(order: Order) -> None:
+def optuna(**options: Any) -> None:
     """One of the workers of a study of TPE: trial after trial, each a whole training.
 
     A trial is worth its best epoch. The one that the deadline comes upon is cut there.
@@ -141,6 +126,7 @@ def optuna_tpe(order: Order) -> None:
 
     from benchmarks.peers.trial import Training
 
+    order = Order(**options)
     torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     # Workers must not ask the same, nor begin with the same weights.
@@ -171,67 +157,35 @@ def optuna_tpe(order: Order) -> None:
 # ---- Ray Tune ------------------------------------------------------------------------------------
 
 
-def ray_pbt(order: Order) -> None:
+def ray(**options: Any) -> None:
     """PBT after PBT, each from another seed, a core for each trial; the last one is cut.
 
     Options are Ray's defaults, but that what PBT changes must stay within the space: its factors
     know of no bounds, and Adam none of a `beta1` above 1.
     """
-    import ray
-    from ray import tune
-    from ray.tune.schedulers import PopulationBasedTraining
+    from benchmarks.peers import ray_tune
 
-    space = {
-        name: (tune.loguniform if log else tune.uniform)(low, high)
-        for name, (low, high, log) in order.bounds.items()
-    }
+    order, number = Order(**options), 0
 
     def within(values: dict[str, Any]) -> dict[str, Any]:
-        clipped = {
-            name: min(max(values[name], low), high) for name, (low, high, _) in order.bounds.items()
-        }
-        return values | clipped
+        bounds = order.bounds.items()
+        return values | {name: min(max(values[name], low), high) for name, (low, high, _) in bounds}
 
-    def search(number: int, folder: str) -> None:
-        seed = 1000 * order.seed + number
-        # PBT draws from the global generators.
-        random.seed(seed)
-        np.random.seed(seed)
-        results = tune.Tuner(
-            tune.with_resources(lambda values: _trial(order, values), {"cpu": 1}),
-            param_space=space,
-            tune_config=tune.TuneConfig(
-                metric="score",
-                mode="max",
-                num_samples=order.members,
-                reuse_actors=True,
-                time_budget_s=max(order.left, 0.1),
-                scheduler=PopulationBasedTraining(
-                    time_attr="round",
-                    perturbation_interval=1,
-                    hyperparam_mutations=space,
-                    custom_explore_fn=within,
-                ),
-            ),
-            run_config=tune.RunConfig(storage_path=f"{folder}/{number}", verbose=0),
-        ).fit()
-        if results.num_errors:
-            raise SystemExit(f"{results.num_errors} trials failed: {results.errors[0]}")
-
-    # Ray's own files may still be written while the folder is deleted.
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        ray.init(
-            num_cpus=order.cores,
-            include_dashboard=False,
-            logging_level="ERROR",
-            log_to_driver=False,
-            _temp_dir=folder,
-        )
-        number = 0
+    with ray_tune.cluster() as folder:
         while order.left > 0.0:
-            search(number, folder)
+            # PBT draws from the global generators.
+            random.seed(1000 * order.seed + number)
+            np.random.seed(1000 * order.seed + number)
+            ray_tune.search(
+                lambda values: _trial(order, values),
+                order.bounds,
+                f"{folder}/{number}",
+                members=order.members,
+                target=("score", "max"),
+                explore=within,
+                time_budget_s=max(order.left, 0.1),
+            )
             number += 1
-        ray.shutdown()
 
 
 def _trial(order: Order, values: dict[str, Any]) -> None:
@@ -239,14 +193,11 @@ def _trial(order: Order, values: dict[str, Any]) -> None:
     import torch
     from ray import tune
 
+    from benchmarks.peers import ray_tune
     from benchmarks.peers.trial import Training
 
     torch.set_num_threads(1)
-    state: dict[str, Any] | None = None
-    # A paused trial goes on, and a replaced one begins, from a checkpoint.
-    if given := tune.get_checkpoint():
-        with given.as_directory() as folder:
-            state = torch.load(Path(folder) / "state.pt")
+    state = ray_tune.checkpoint()
     done = state["done"] if state else 0
     # Copies must not go the way of what they were copied from.
     own = f"{order.seed} {tune.get_context().get_trial_id()} {done}"
@@ -258,16 +209,4 @@ def _trial(order: Order, values: dict[str, Any]) -> None:
         for _ in range(order.epochs):
             score = training.epoch()
         done += 1
-        with tempfile.TemporaryDirectory() as folder:
-            torch.save(training.state | {"done": done}, Path(folder) / "state.pt")
-            kept = tune.Checkpoint.from_directory(folder)
-            tune.report({"score": score, "round": done}, checkpoint=kept)
-
-
-def main() -> None:
-    searches = {"difftune": difftune_pbt, "optuna": optuna_tpe, "ray": ray_pbt}
-    searches[sys.argv[1]](Order(**json.loads(sys.argv[2])))
-
-
-if __name__ == "__main__":
-    main()
+        ray_tune.report({"score": score, "round": done}, training.state)

@@ -1,0 +1,1 @@
+"""What all benchmarks share: the table, processes and clocks, samples."""

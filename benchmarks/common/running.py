@@ -1,0 +1,232 @@
+"""Processes and clocks. Imports nothing that would take a contestant's time."""
+
+import importlib.util
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+from typing import IO, Any
+
+ROOT = Path(__file__).parents[2]
+
+COMPILED = (
+    "JAX_COMPILATION_CACHE_DIR",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES",
+)
+"""Environment variables that tell JAX where compiled programs are kept."""
+
+
+def sizes(quick: bool, **pairs: tuple[Any, Any]) -> SimpleNamespace:
+    """How much is done: of each pair the first in full, the second in a smoke run."""
+    return SimpleNamespace(**{name: pair[quick] for name, pair in pairs.items()})
+
+
+def say(text: str) -> None:
+    """Progress, for whoever watches: the whole takes long."""
+    print(f"[{time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)
+
+
+def installed(*names: str) -> bool:
+    """Whether packages are there, without importing them."""
+    return all(importlib.util.find_spec(name) for name in names)
+
+
+def taking_part(name: str, *packages: str) -> bool:
+    """Whether a peer can take part; says so where it cannot."""
+    if there := installed(*packages):
+        return there
+    say(f"{name} is left out: {', '.join(packages)} not installed")
+    return False
+
+
+# ---- clocks --------------------------------------------------------------------------------------
+
+
+def clocked(action: Callable[[], Any]) -> tuple[Any, float]:
+    """What an action gives, and its seconds."""
+    began = time.perf_counter()
+    result = action()
+    return result, time.perf_counter() - began
+
+
+def seconds(action: Callable[[], Any], repeats: int) -> float:
+    """The median seconds of a call that leaves nothing running."""
+    return statistics.median(clocked(action)[1] for _ in range(repeats))
+
+
+def in_turns(measures: Mapping[str, Callable[[], float]], turns: int) -> dict[str, list[float]]:
+    """Figures of several that take turns, so that a slow minute of the machine hits all."""
+    found: dict[str, list[float]] = {name: [] for name in measures}
+    for turn in range(turns):
+        for name, measure in measures.items():
+            found[name].append(measure())
+        say(f"turn {turn + 1} of {turns}")
+    return found
+
+
+# ---- processes -----------------------------------------------------------------------------------
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    available = getattr(os, "sched_getaffinity", None)
+    return len(available(0)) if available else os.cpu_count() or 1
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """That of a contestant: this repository, no settings of ours, and what it asks for.
+
+    What is compiled already counts in a smoke run alone: `python -m benchmarks` forgets it else.
+    """
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if name in COMPILED or not name.startswith(("XLA_", "JAX_", "OMP_"))
+    }
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    return clean | {"PYTHONPATH": path, "JAX_PLATFORMS": "cpu"} | variables
+
+
+def threads(count: int) -> dict[str, str]:
+    """Variables that give the thread pools of a process this size."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    return dict.fromkeys(names, str(count))
+
+
+def devices(count: int, *, threads: bool) -> dict[str, str]:
+    """Variables that give JAX so many CPU devices, with threads of their own or one each."""
+    flags = f"--xla_force_host_platform_device_count={count}"
+    return {"XLA_FLAGS": flags + ("" if threads else " --xla_cpu_multi_thread_eigen=false")}
+
+
+@contextmanager
+def compiled_once() -> Iterator[str]:
+    """A folder of compiled programs: for what differs in numbers alone, one serves all.
+
+    The folder that JAX was told of, or one that is removed at the end.
+    """
+    import jax
+
+    told = jax.config.jax_compilation_cache_dir
+    with nullcontext(told) if told else tempfile.TemporaryDirectory() as folder:
+        compiled_in(folder)
+        yield folder
+
+
+def compiled_in(folder: str) -> None:
+    """Keeps the compiled programs of this process in a folder."""
+    import jax
+
+    jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+class Failed(Exception):
+    """A process could not do what it was told."""
+
+
+class Child:
+    """A fresh process that calls a function, and may be told more while it runs.
+
+    Args:
+        function: `"module:function"`, called with `options`, which must fit into JSON.
+        variables: Environment variables.
+        session: Whether it gets a group of its own, so that what it starts can end with it.
+        options: Of the function.
+    """
+
+    def __init__(
+        self,
+        function: str,
+        *,
+        variables: Mapping[str, str] | None = None,
+        session: bool = False,
+        **options: Any,
+    ):
+        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (close() closes it)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.common", function, json.dumps(options)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            text=True,
+            cwd=ROOT,
+            env=environment(**(variables or {})),
+            start_new_session=session,
+        )
+
+    def tell(self, order: Any) -> None:
+        """Gives an order and does not wait."""
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(json.dumps(order) + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            raise self.failed("is gone") from None
+
+    def hear(self) -> Any:
+        """Waits for the next answer."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise self.failed("ended")
+        return json.loads(line)
+
+    def result(self) -> Any:
+        """Waits for the end; what the function returned."""
+        out, _ = self.process.communicate()
+        if self.process.returncode:
+            raise self.failed(f"ended with {self.process.returncode}")
+        self.close()
+        return json.loads(out.splitlines()[-1])
+
+    def failed(self, how: str) -> Failed:
+        """What to raise, with the last words of the process."""
+        self.log.seek(0)
+        words = self.log.read()[-500:].strip().replace("\n", " | ")
+        return Failed(f"the process {how}: {words}")
+
+    def close(self) -> None:
+        """Ends the process."""
+        self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout, self.log):
+            if stream is not None:
+                stream.close()
+
+
+def call(function: str, *, variables: Mapping[str, str] | None = None, **options: Any) -> Any:
+    """What a function returns in a fresh process."""
+    return Child(function, variables=variables, **options).result()
+
+
+# ---- within such a process -----------------------------------------------------------------------
+
+_answers: IO[str] = sys.stdout
+
+
+def open_answers() -> None:
+    """Libraries print; the answers get a stream that nobody else knows."""
+    global _answers
+    _answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+
+def answer(value: Any) -> None:
+    """Sends a line of JSON to the process that started this one."""
+    _answers.write(json.dumps(value) + "\n")
+    _answers.flush()
+
+
+def leave(value: Any) -> None:
+    """The last answer: what a backend does at its end does not count."""
+    answer(value)
+    os._exit(0)

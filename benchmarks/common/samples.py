@@ -1,0 +1,64 @@
+"""Events, networks and populations that several benchmarks train."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+import difftune as dt
+from benchmarks.common.running import ROOT
+from difftune.training import AS_SCORED, Columns, ScoreGap
+
+HIGGSML = ROOT.parent / "shared" / "data" / "events" / "higgsml_15000.csv.gz"
+SINGLE_TOP = ROOT / "examples" / "single_top" / "single_top.toml"
+
+
+def single_top(*, varied: bool = True) -> dt.Events:
+    """The sample of the main job; its systematic variations take time to read."""
+    config = dt.job.load(SINGLE_TOP)
+    return dt.job.build.events(config if varied else config.model_copy(update={"systematics": []}))
+
+
+def higgsml() -> Mapping[str, Any]:
+    """Columns of the shared extract of the HiggsML challenge."""
+    table = np.genfromtxt(HIGGSML, delimiter=",", names=True, dtype=None, encoding="ascii")
+    names = table.dtype.names[1:31]
+    features = np.stack([table[name].astype(np.float32) for name in names], axis=1)
+    return {
+        "features": np.where(features == -999, np.nan, features),
+        "feature_names": names,
+        "signal": table["Label"] == "s",
+        "weight": table["KaggleWeight"],
+        "event_number": table["EventId"],
+    }
+
+
+def some(events: dt.Events, most: int) -> dt.Events:
+    """At most so many events, at random, for the same yields."""
+    count = len(events.weight)
+    if count <= most:
+        return events
+    mask = np.zeros(count, bool)
+    mask[np.random.default_rng(0).permutation(count)[:most]] = True
+    part = events.select(mask)
+    return part.scaled(events.yields() / part.yields())
+
+
+def columns(features: Any, label: Any, weight: Any, **more: Any) -> Columns:
+    """Events of a background and a signal as training wants them; all train alike by default."""
+    label = np.asarray(label, np.int32)
+    standard = {
+        "features": np.asarray(features, np.float32),
+        "process": label,
+        "label": label,
+        "weight": np.asarray(weight, np.float32),
+        "training_weight": np.ones(len(label), np.float32),
+        "signal_process": np.array([0.0, 1.0], np.float32),
+    }
+    return Columns(**standard | more)
+
+
+def every_epoch(**parts: Any) -> dt.Recipe:
+    """A recipe of which every epoch may be chosen, by nothing but its validation score."""
+    free = {"overtraining": ScoreGap(limit=float("inf")), "selection_rule": AS_SCORED}
+    return dt.Recipe(**free | parts)

@@ -1,0 +1,133 @@
+"""Population-based training by Ray Tune, a core for each trial, of networks of PyTorch."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from ray import tune
+from ray.tune.schedulers import PopulationBasedTraining
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from benchmarks.common import running
+from benchmarks.peers import pytorch
+
+Bounds = Mapping[str, tuple[float, float, bool]]
+"""Lowest and highest value of each hyperparameter, and whether the logarithm is even."""
+
+
+@contextmanager
+def cluster() -> Iterator[str]:
+    """Ray on all cores, and a folder for what it writes."""
+    # Ray's own files may still be written while the folder is deleted.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        quiet = {"include_dashboard": False, "logging_level": "ERROR", "log_to_driver": False}
+        ray.init(num_cpus=running.cores(), _temp_dir=folder, **quiet)
+        yield folder
+        ray.shutdown()
+
+
+def search(
+    trial: Callable[[dict[str, Any]], None],
+    bounds: Bounds,
+    folder: str,
+    *,
+    members: int,
+    target: tuple[str, str],
+    explore: Callable | None = None,
+    **more: Any,
+) -> Any:
+    """Runs PBT, and stops the process where a trial failed.
+
+    Args:
+        trial: Trains with the hyperparameters that it gets, and reports `target` and `round`.
+        bounds: Of the hyperparameters.
+        folder: For its files.
+        members: Number of trials.
+        target: What trials are compared by, and `"max"` or `"min"`.
+        explore: Corrects what PBT has changed.
+        more: Of `TuneConfig`.
+    """
+    space = {
+        name: (tune.loguniform if log else tune.uniform)(low, high)
+        for name, (low, high, log) in bounds.items()
+    }
+    metric, mode = target
+    results = tune.Tuner(
+        tune.with_resources(trial, {"cpu": 1}),
+        param_space=space,
+        tune_config=tune.TuneConfig(
+            metric=metric,
+            mode=mode,
+            num_samples=members,
+            reuse_actors=True,
+            scheduler=PopulationBasedTraining(
+                time_attr="round",
+                perturbation_interval=1,
+                hyperparam_mutations=space,
+                custom_explore_fn=explore,
+            ),
+            **more,
+        ),
+        run_config=tune.RunConfig(storage_path=folder, verbose=0),
+    ).fit()
+    if results.num_errors:
+        raise SystemExit(f"{results.num_errors} trials failed: {results.errors[0]}")
+    return results
+
+
+def checkpoint() -> dict[str, Any] | None:
+    """What a trial goes on from if it was paused, and begins with if it replaces another."""
+    if given := tune.get_checkpoint():
+        with given.as_directory() as folder:
+            return torch.load(Path(folder) / "state.pt")
+    return None
+
+
+def report(figures: Mapping[str, float], state: Mapping[str, Any]) -> None:
+    """Reports a round of a trial, with its checkpoint."""
+    with tempfile.TemporaryDirectory() as folder:
+        torch.save({**state, "done": figures["round"]}, Path(folder) / "state.pt")
+        tune.report(dict(figures), checkpoint=tune.Checkpoint.from_directory(folder))
+
+
+def job(
+    *, members: int, rounds: int, epochs: int, events: int, batch: int, validation: int
+) -> float:
+    """The whole job of `ours.job` with PyTorch's fastest plain form (fused Adam); the best loss."""
+
+    def trial(config: dict[str, Any]) -> None:
+        torch.set_num_threads(1)
+        parts = pytorch.batches(events, batch, "cpu")
+        x, y, w = pytorch.batches(validation, validation, "cpu")[0]
+        model = pytorch.network(64, dropout=True)
+        optimizer = torch.optim.Adam(model.parameters(), fused=True)
+        done = 0
+        if saved := checkpoint():
+            model.load_state_dict(saved["model"])
+            optimizer.load_state_dict(saved["optimizer"])
+            done = saved["done"]
+        pytorch.set_hyperparameters(model, optimizer, config["dropout"], lr=config["learning_rate"])
+        for number in range(done + 1, rounds + 1):
+            model.train()
+            for _ in range(epochs):
+                for features, label, weight in parts:
+                    optimizer.zero_grad(set_to_none=True)
+                    logits = model(features)[:, 0]
+                    binary_cross_entropy_with_logits(logits, label, weight=weight).backward()
+                    optimizer.step()
+            model.eval()
+            with torch.no_grad():
+                loss = float(binary_cross_entropy_with_logits(model(x)[:, 0], y, weight=w))
+            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+            report({"loss": loss, "round": number}, state)
+
+    bounds = {"learning_rate": (1e-4, 1e-2, True), "dropout": (0.0, 0.5, False)}
+    with cluster() as folder:
+        results = search(trial, bounds, f"{folder}/0", members=members, target=("loss", "min"))
+        reports = [result.metrics["round"] for result in results]
+        assert reports == [rounds] * members, reports
+        return float(results.get_best_result().metrics["loss"])
