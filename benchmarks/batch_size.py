@@ -8,53 +8,27 @@ what all events give.
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import difftune as dt
-from benchmarks.table import Row
-from difftune.analysis.split import Split
-from difftune.data import FeatureTransform
+from benchmarks.common import samples
+from benchmarks.common.table import Row
 from difftune.histfactory.filling import Yields
-from difftune.job import build, load
-from difftune.objectives import AsimovLLR, Batch, CrossEntropy, FitModel, PoiUncertainty
-from difftune.objectives.base import Objective
-from difftune.training import AS_SCORED, Columns, Population, Recipe, ScoreGap, columns
+from difftune.objectives import AsimovLLR, Batch, FitModel, Objective, PoiUncertainty
+from difftune.training import Columns, Population
 from difftune.training.batches import as_batch, stratified_order
 from difftune.training.member import all_features, apart
 
-CONFIG = Path(__file__).parents[1] / "examples" / "single_top" / "single_top.toml"
 SIZES = (512, 2048, 8192)
 BINS, BANDWIDTH = 12, (0.02, 0.02)
 
 
-def single_top(*, one_in: int = 1) -> tuple[Columns, Columns, Split]:
-    """Training and validation events of the example, one in so many, with all variations."""
-    events = build.events(load(CONFIG))
-    split = Split(events=events.select(lambda sample: sample.number % one_in == 0))
-    transform = FeatureTransform.fit(split.train.features, split.train.weight)
-    train, validation = (
-        columns(part, split.full_yields, transform) for part in (split.train, split.validation)
-    )
-    return train, validation, split
-
-
-def network(train: Columns, validation: Columns, epochs: int):
+def network(train: Columns, validation: Columns, recipe: dt.Recipe, epochs: int):
     """Of cross-entropy: its parameters, and scores as a function of them and of features."""
-    population = Population(
-        recipe=Recipe(
-            model=dt.models.MLP(hidden=(32, 32)),
-            objective=CrossEntropy(),
-            overtraining=ScoreGap(limit=1e9),
-            selection_rule=AS_SCORED,
-        ),
-        train=train,
-        validation=validation,
-        members=1,
-    )
+    population = Population(recipe=recipe, train=train, validation=validation, members=1)
     state, _ = population.run({"learning_rate": np.array([3e-3])}, epochs=epochs)
     weights = jax.tree.map(lambda leaf: leaf[0], jax.device_get(state.weights))
     hyperparameters = {n: v[0] for n, v in population.hyperparameters({}).items()}
@@ -72,12 +46,7 @@ def flat(tree) -> jax.Array:
 
 
 def through(objective: PoiUncertainty, b: Batch) -> Callable:
-    """Value and slopes of an objective in the histograms: the part that takes long to compile.
-
-    Args:
-        objective: Through the fit.
-        b: Tells the names of the variations.
-    """
+    """Value and slopes of an objective in the histograms: the part that takes long to compile."""
     fill = objective.model.filling(b)
     compiled = jax.jit(jax.value_and_grad(lambda yields: objective.of_model(fill(yields))))
 
@@ -125,18 +94,23 @@ def estimates(
 
 def run(*, quick: bool) -> list[Row]:
     """For each objective and size the excess of value, gradient's share and noise."""
-    train, validation, split = single_top(one_in=16 if quick else 1)
-    parameters, scores = network(train, validation, 1 if quick else 5)
-    processes = split.events.processes
-    model = {"bins": BINS, "bandwidth": BANDWIDTH, "processes": processes}
+    one_in, epochs, batches = (16, 1, 8) if quick else (1, 5, 32)
+    events = samples.single_top().select(lambda sample: sample.number % one_in == 0)
+    recipe = samples.every_epoch(model=dt.models.MLP(hidden=(32, 32)))
+    split = dt.analysis.Split(events=events)
+    transform = recipe.transform(split.train)
+    train, validation = (
+        recipe.columns(part, split.full_yields, transform, varied=True)
+        for part in (split.train, split.validation)
+    )
+    parameters, scores = network(train, validation, recipe, epochs)
+    model = {"bins": BINS, "bandwidth": BANDWIDTH, "processes": events.processes}
+    plain = FitModel(mc_statistics=False, **model)
     # What a figure is that -ln gives, and in which sense.
     objectives = {
         "q0 (AsimovLLR)": (AsimovLLR(bins=BINS, bandwidth=BANDWIDTH), -1.0),
         "σ(μ) (PoiUncertainty)": (PoiUncertainty(model=FitModel(**model)), 1.0),
-        "σ(μ) without mc_statistics": (
-            PoiUncertainty(model=FitModel(mc_statistics=False, **model)),
-            1.0,
-        ),
+        "σ(μ) without mc_statistics": (PoiUncertainty(model=plain), 1.0),
     }
     rows = []
     for name, (objective, sign) in list(objectives.items())[: 2 if quick else 3]:
@@ -146,16 +120,19 @@ def run(*, quick: bool) -> list[Row]:
         given = objective, fit, data, scores, parameters
         (truth,), (slope,) = estimates(*given, len(data.weight), 1)
         whole = np.exp(sign * truth)
-        rows.append(Row(what=f"{name}, all {len(data.weight)} events", required="", measured=whole))
+        rows.append(Row(f"{name}, all {len(data.weight)} events", whole))
         for size in SIZES[: 1 if quick else None]:
-            values, slopes = estimates(*given, size, 8 if quick else 32)
+            values, slopes = estimates(*given, size, batches)
             ratio = np.exp(sign * values) / whole
             share = slopes @ slope / (slope @ slope)
             noise = np.linalg.norm(slopes - slopes.mean(axis=0), axis=1) / np.linalg.norm(slope)
-            error = 100 * ratio.std(ddof=1) / np.sqrt(len(ratio))
-            text = f"± {error:.2g}; gradient along the true one {share.mean():.3f} ± "
-            text += f"{share.std(ddof=1) / np.sqrt(len(share)):.2g} of it, noise "
-            text += f"{np.sqrt(np.mean(noise**2)):.2f} times it"
+            text = f"± {100 * error(ratio):.2g}; gradient along the true one {share.mean():.3f} ± "
+            text += f"{error(share):.2g} of it, noise {np.sqrt(np.mean(noise**2)):.2f} times it"
             what = f"  excess in batches of {size}, %"
-            rows.append(Row(what=what, required="", measured=100 * (ratio.mean() - 1), spread=text))
+            rows.append(Row(what, 100 * (ratio.mean() - 1), "", text))
     return rows
+
+
+def error(values: np.ndarray) -> float:
+    """Of their mean."""
+    return float(values.std(ddof=1) / np.sqrt(len(values)))

@@ -11,7 +11,6 @@ import json
 import os
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
 import jax
@@ -19,10 +18,12 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.stats import multivariate_normal
 
-from benchmarks.table import Row
+from benchmarks.common.running import clocked
+from benchmarks.common.table import Row
 from difftune.binning import (
     Additive,
     Asimov,
+    Binning,
     Cells,
     Constraints,
     FigureOfMerit,
@@ -36,7 +37,7 @@ from difftune.binning import (
     optimise_edges,
     transformation_d,
 )
-from difftune.inference.expected import asimov_llr
+from difftune.inference import asimov_llr
 
 MEANS = {
     "signal": (1.5, -1.0, -1.0),
@@ -131,81 +132,51 @@ def run(*, quick: bool) -> list[Row]:
     theirs, ours = Theirs(), Asimov()
     rows: list[Row] = []
 
-    def both(
-        what: str, edges: np.ndarray, required: str = "", seconds: float | None = None
-    ) -> None:
+    def both(what: str, edges: np.ndarray, required: str = "", words: str = "") -> None:
         own, other = (significance(edges, sample, theirs) for sample in (events, others))
         exact = significance(edges, events, ours)
-        spread = f"(other events {other:.3f}; exact formula {exact:.3f}"
-        spread += f"; {seconds:.2f} s)" if seconds is not None else ")"
-        rows.append(Row(what=f"Z, {what}", required=required, measured=own, spread=spread))
+        spread = f"(other events {other:.3f}; exact formula {exact:.3f}{words})"
+        rows.append(Row(f"Z, {what}", own, required, spread))
+
+    def optimised(bins: int | range, constraints: Constraints, **more) -> Binning:
+        columns = events.score, events.weight, events.signal
+        options = {"figure_of_merit": theirs, "constraints": constraints} | more
+        return optimise_edges(*columns, bins=bins, **options)
 
     cells = Cells.of(events)
     for bins, stated in STATED.items():
         edges = equidistant_edges(cells, bins)
         both(f"equidistant, {bins} bins", edges)
         off = abs(significance(edges, events, theirs) - stated)
-        rows.append(Row(what="  off what gato-hep gives", required="<= 0.02", measured=off))
+        rows.append(Row("  off what gato-hep gives", off, "<= 0.02"))
     theirs_took, source = their_seconds(events, quick=quick)
-    wanted = {3: "", 5: ">= 1.65", 10: ">= 1.70"}
     for method in ("exact", "gradient"):
         seconds = 0.0
-        for bins, required in wanted.items():
-            began = time.perf_counter()
-            found = optimise_edges(
-                events.score,
-                events.weight,
-                events.signal,
-                bins=bins,
-                figure_of_merit=theirs,
-                constraints=FREE,
-                method=method,
-            )
-            took = time.perf_counter() - began
+        for bins, required in {3: "", 5: ">= 1.65", 10: ">= 1.70"}.items():
+            found, took = clocked(lambda b=bins, m=method: optimised(b, FREE, method=m))
             seconds += took
-            both(f"{method}, {bins} bins, no constraints", found.edges, required, took)
-        rows.append(
-            Row(
-                what=f"times faster than gato-hep, {method}",
-                required=">= 10",
-                measured=theirs_took / seconds,
-                spread=f"({seconds:.1f} s for the three, {source})",
-            )
-        )
+            what = f"{method}, {bins} bins, no constraints"
+            both(what, found.edges, required, f"; {took:.2f} s")
+        words = f"({seconds:.1f} s for the three, {source})"
+        what = f"times faster than gato-hep, {method}"
+        rows.append(Row(what, theirs_took / seconds, ">= 10", words))
     best = exact_edges(cells, 10, theirs, USUAL)
     for bins in (5, 10):
         if bins in best:
             both(f"exact, {bins} bins, B >= 5 and MC <= 20 %", cells.edges[best[bins]])
-        both(
-            f"greedy, {bins} bins, the same",
-            cells.edges[greedy_edges(cells, bins, theirs, USUAL)],
-        )
-        both(
-            f"transformation D, zs = {bins - 2}, zb = 2",
-            transformation_d(cells, float(bins - 2), 2.0),
-        )
-    chosen = optimise_edges(
-        events.score,
-        events.weight,
-        events.signal,
-        bins=range(1, 16),
-        figure_of_merit=theirs,
-        constraints=USUAL,
-    )
+        greedy = greedy_edges(cells, bins, theirs, USUAL)
+        both(f"greedy, {bins} bins, the same", cells.edges[greedy])
+        transformed = transformation_d(cells, float(bins - 2), 2.0)
+        both(f"transformation D, zs = {bins - 2}, zb = 2", transformed)
+    chosen = optimised(range(1, 16), USUAL)
     both(f"number of bins chosen: {chosen.bins}", chosen.edges)
     # The descent against every choice there is.
     for bins, candidates in ((3, 200), (4, 100)):
         coarse = Cells.of(events, candidates=candidates)
-        truth = brute_force_edges(coarse, bins, ours, USUAL)
-        found = gradient_edges(coarse, bins, ours, USUAL)
-        loss = 1 - significance(coarse.edges[found], events, ours) / significance(
-            coarse.edges[truth], events, ours
+        found, truth = (
+            significance(coarse.edges[choose(coarse, bins, ours, USUAL)], events, ours)
+            for choose in (gradient_edges, brute_force_edges)
         )
-        rows.append(
-            Row(
-                what=f"Z below brute force, {bins} bins of {candidates} cells, %",
-                required="<= 0.5",
-                measured=100 * loss,
-            )
-        )
+        what = f"Z below brute force, {bins} bins of {candidates} cells, %"
+        rows.append(Row(what, 100 * (1 - found / truth), "<= 0.5"))
     return rows

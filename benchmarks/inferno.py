@@ -16,15 +16,17 @@ information better than small ones do, and a large learning rate. More regions, 
 and twice the epochs gain next to nothing.
 """
 
-import time
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 
-from benchmarks.table import Row
+import difftune as dt
+from benchmarks.common import samples
+from benchmarks.common.running import clocked, sizes
+from benchmarks.common.table import Row
 from difftune.histfactory import NormalisationUncertainty
-from difftune.models import MLP
 from difftune.objectives import (
     CrossEntropy,
     FitModel,
@@ -33,15 +35,7 @@ from difftune.objectives import (
     Variation,
     Varied,
 )
-from difftune.training import (
-    AS_SCORED,
-    Columns,
-    Population,
-    Recipe,
-    Replicas,
-    ScoreGap,
-    use_cpu_cores,
-)
+from difftune.training import Columns, Population, Replicas
 
 SIGNAL, BACKGROUND, RATE = 50.0, 1000.0, 3.0
 WIDTHS = {"r": 0.4, "lambda": 1.0}
@@ -105,14 +99,7 @@ def densities(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def uncertainty(problem: Problem, s: np.ndarray, b: np.ndarray, db: dict) -> float:
-    """Of the number of signal events, profiled.
-
-    Args:
-        problem: Says what is profiled.
-        s: Signal in the regions.
-        b: Background.
-        db: Derivatives of it.
-    """
+    """Of the number of signal events, profiled, from yields in regions and derivatives of `b`."""
     rows = [s / SIGNAL, *(db[name] for name in problem.shapes)]
     known = [0.0] + [WIDTHS[name] ** -2 * problem.constrained for name in problem.shapes]
     if problem.normalisation:
@@ -152,29 +139,11 @@ def columns(x: np.ndarray, label: np.ndarray, scale: tuple, shapes: tuple[str, .
             ratio = (1 + step / RATE) * np.exp(-step * x[:, 2])
         return Varied(weight=np.where(label, each, each * ratio).astype(np.float32))
 
-    return Columns(
-        features=((x - mean) / deviation).astype(np.float32),
-        process=label.astype(np.int32),
-        label=label.astype(np.int32),
-        weight=each.astype(np.float32),
-        training_weight=np.ones(len(label), np.float32),
-        signal_process=np.array([0.0, 1.0], np.float32),
-        variations={
-            name: Variation(up=varied(name, WIDTHS[name]), down=varied(name, -WIDTHS[name]))
-            for name in shapes
-        },
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Size:
-    """How much is done."""
-
-    starts: int = 20
-    train: int = 200_000
-    test: int = 1_000_000
-    epochs: int = 30
-    batch: int = 10_000
+    variations = {
+        name: Variation(up=varied(name, WIDTHS[name]), down=varied(name, -WIDTHS[name]))
+        for name in shapes
+    }
+    return samples.columns((x - mean) / deviation, label, each, variations=variations)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,47 +154,45 @@ class Samples:
     validation: tuple[np.ndarray, np.ndarray]
     test: tuple[np.ndarray, np.ndarray]
 
-    @classmethod
-    def of(cls, size: Size) -> "Samples":
-        """Drawn."""
-        rng = np.random.default_rng(1806_04743)
-        x, label = events(size.train, rng)
-        cut = size.train // 10
-        return cls(
-            train=(x[cut:], label[cut:]),
-            validation=(x[:cut], label[:cut]),
-            test=events(size.test, rng),
-        )
-
     @property
     def scale(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of the training events."""
         return self.train[0].mean(axis=0), self.train[0].std(axis=0)
 
 
-def trained(samples: Samples, size: Size, objective, metric, shapes, **hyperparameters):
+def drawn(size: SimpleNamespace) -> Samples:
+    """All events."""
+    rng = np.random.default_rng(1806_04743)
+    x, label = events(size.train, rng)
+    cut = size.train // 10
+    return Samples(
+        train=(x[cut:], label[cut:]),
+        validation=(x[:cut], label[:cut]),
+        test=events(size.test, rng),
+    )
+
+
+def trained(own: Samples, size: SimpleNamespace, objective, metric, shapes, **hyperparameters):
     """Logits of the test events by all starts, `[starts, events, ...]`, in parts."""
-    sets = [columns(*part, samples.scale, shapes) for part in (samples.train, samples.validation)]
+    train, validation = (columns(*part, own.scale, shapes) for part in (own.train, own.validation))
     population = Population(
-        recipe=Recipe(
-            model=MLP(hidden=(64, 64), activation="gelu"),
+        recipe=samples.every_epoch(
+            model=dt.models.MLP(hidden=(64, 64), activation="gelu"),
             objective=objective,
             batch_size=size.batch,
             patience=size.epochs,
             metric=metric,
-            overtraining=ScoreGap(limit=float("inf")),
-            selection_rule=AS_SCORED,
         ),
-        train=sets[0],
-        validation=sets[1],
+        train=train,
+        validation=validation,
         members=size.starts,
         replicas=Replicas.crossed(seeds=size.starts),
     )
     given = {"schedule": 1.0, "learning_rate": 1e-2, **hyperparameters}
     values = {name: np.full(size.starts, value) for name, value in given.items()}
     state, _ = population.run(values, epochs=size.epochs)
-    mean, deviation = samples.scale
-    parts = np.array_split((samples.test[0] - mean) / deviation, max(1, size.test // 50_000))
+    mean, deviation = own.scale
+    parts = np.array_split((own.test[0] - mean) / deviation, max(1, size.test // 50_000))
     for part in parts:
         yield np.asarray(population.scores(state.best, part.astype(np.float32)))
 
@@ -233,8 +200,8 @@ def trained(samples: Samples, size: Size, objective, metric, shapes, **hyperpara
 class Counts:
     """Test events in regions, added up part by part."""
 
-    def __init__(self, samples: Samples, starts: int, regions: int):
-        x, self.label = samples.test
+    def __init__(self, own: Samples, starts: int, regions: int):
+        x, self.label = own.test
         signal = self.label == 1
         weight = np.where(signal, SIGNAL / signal.sum(), BACKGROUND / (~signal).sum())
         rows = {"s": signal, "b": ~signal} | {k: ~signal * v for k, v in slopes(x).items()}
@@ -261,30 +228,21 @@ class Counts:
         )
 
 
-def through_regions(name: str, samples: Samples, size: Size, regions: int = REGIONS) -> np.ndarray:
+def through_regions(name: str, own: Samples, size: SimpleNamespace) -> np.ndarray:
     """The uncertainties of s of all starts."""
     problem = PROBLEMS[name]
-    found = Counts(samples, size.starts, regions)
-    scores = trained(
-        samples,
-        size,
-        problem.objective(regions=regions),
-        -1.0 * problem.objective(regions=regions, hard=True),
-        problem.shapes,
-    )
-    for part in scores:
+    found = Counts(own, size.starts, REGIONS)
+    metric = -1.0 * problem.objective(regions=REGIONS, hard=True)
+    loss = problem.objective(regions=REGIONS)
+    for part in trained(own, size, loss, metric, problem.shapes):
         found.add(part.argmax(axis=-1))
     return found.uncertainties(problem)
 
 
-def classifier(samples: Samples, size: Size) -> dict[str, np.ndarray]:
+def classifier(own: Samples, size: SimpleNamespace) -> dict[str, np.ndarray]:
     """The same of a classifier with ten uniform bins."""
-    found = Counts(samples, size.starts, 10)
-
-    def score(scores, batch, hyperparameters, parameters):
-        return -CrossEntropy()(scores, batch, hyperparameters, parameters)
-
-    for part in trained(samples, size, CrossEntropy(), score, (), learning_rate=1e-3):
+    found = Counts(own, size.starts, 10)
+    for part in trained(own, size, CrossEntropy(), -1.0 * CrossEntropy(), (), learning_rate=1e-3):
         probability = np.asarray(jax.nn.sigmoid(part))
         found.add(np.minimum((10 * probability).astype(int), 9))
     return {name: found.uncertainties(problem) for name, problem in PROBLEMS.items()}
@@ -292,29 +250,31 @@ def classifier(samples: Samples, size: Size) -> dict[str, np.ndarray]:
 
 def run(*, quick: bool) -> list[Row]:
     """The table of the paper."""
-    use_cpu_cores()
-    size = Size(starts=2, train=20_000, test=20_000, epochs=2, batch=2000) if quick else Size()
-    samples = Samples.of(size)
-    rows = []
+    dt.use_cpu_cores()
+    size = sizes(
+        quick,
+        starts=(20, 2),
+        train=(200_000, 20_000),
+        test=(1_000_000, 20_000),
+        epochs=(30, 2),
+        batch=(10_000, 2000),
+    )
+    own, rows = drawn(size), []
     for name, problem in PROBLEMS.items():
         here = floor(problem)
-        rows.append(Row(what=f"{name}: floor of the densities", required="", measured=here))
-        rows.append(
-            Row(what="  off the known one", required="<= 0.02", measured=abs(here - FLOOR[name]))
-        )
+        rows.append(Row(f"{name}: floor of the densities", here))
+        rows.append(Row("  off the known one", abs(here - FLOOR[name]), "<= 0.02"))
 
     def add(what: str, values: np.ndarray, required: str, more: str = "") -> None:
         low, median, high = np.percentile(values, [16, 50, 84])
         spread = f"({low:.2f} to {high:.2f} in 68 % of {len(values)} starts{more})"
-        rows.append(Row(what=what, required=required, measured=float(median), spread=spread))
+        rows.append(Row(what, float(median), required, spread))
 
-    for name, values in classifier(samples, size).items():
+    for name, values in classifier(own, size).items():
         add(f"{name}: sigma(s), classifier, 10 uniform bins", values, "")
     # The last one has all kinds of nuisance parameters.
     for name, bound in list(BOUNDS.items())[-1 if quick else 0 :]:
-        began = time.perf_counter()
-        values = through_regions(name, samples, size)
-        took = time.perf_counter() - began
+        values, took = clocked(lambda name=name: through_regions(name, own, size))
         above = 100 * (np.median(values) / floor(PROBLEMS[name]) - 1)
         more = f"; {above:.1f} % above the floor, INFERNO {THEIRS[name]:g}; {took:.0f} s"
         add(f"{name}: sigma(s), {REGIONS} regions", values, f"<= {bound:g}", more)

@@ -12,7 +12,6 @@ today's JAX and relaxed, so its update is that of `neos.hists_from_nn` and `neos
 with difftune's fits, where neos is installed; its authors' time for one is 2.4 s.
 """
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -22,23 +21,16 @@ import numpy as np
 import optax
 import pyhf
 
-from benchmarks.peers.arena import say
-from benchmarks.table import Row
+from benchmarks.common import samples
+from benchmarks.common.running import clocked, seconds, taking_part
+from benchmarks.common.table import Row
 from difftune.binning import LearnedEdges
-from difftune.errors import InputError
 from difftune.histfactory import Model, build_workspace
 from difftune.histograms import Template, Templates, histogram
 from difftune.models import MLP
-from difftune.objectives import (
-    ExpectedCLs,
-    FitModel,
-    NeosLoss,
-    Variation,
-    Varied,
-    loss_from_model,
-)
+from difftune.objectives import ExpectedCLs, FitModel, Variation, Varied, loss_from_model
 from difftune.precision import float64_region
-from difftune.training import AS_SCORED, Columns, ModuleDef, Population, Recipe, Replicas, ScoreGap
+from difftune.training import Columns, ModuleDef, Population, Replicas
 from difftune.training.batches import as_batch
 
 CENTERS = {"signal": (-1, 1), "background": (1, -1), "up": (2.5, 2), "down": (-2.5, -1.5)}
@@ -61,19 +53,10 @@ def columns(x: dict[str, np.ndarray]) -> Columns:
     def features(background: str) -> np.ndarray:
         return np.concatenate([x["signal"], x[background]]).astype(np.float32)
 
-    return Columns(
-        features=features("background"),
-        process=label,
-        label=label,
-        weight=(np.where(label, SIGNAL, BACKGROUND) / count).astype(np.float32),
-        training_weight=np.ones(2 * count, np.float32),
-        signal_process=np.array([0.0, 1.0], np.float32),
-        variations={
-            "place": Variation(
-                up=Varied(features=features("up")), down=Varied(features=features("down"))
-            )
-        },
-    )
+    weight = np.where(label, SIGNAL, BACKGROUND) / count
+    up, down = (Varied(features=features(side)) for side in ("up", "down"))
+    variations = {"place": Variation(up=up, down=down)}
+    return samples.columns(features("background"), label, weight, variations=variations)
 
 
 def objective(*bandwidth: float) -> ExpectedCLs:
@@ -86,13 +69,11 @@ def objective(*bandwidth: float) -> ExpectedCLs:
 def population(starts: int, hidden: int, count: int, batch: int) -> Population:
     """Members that differ in their seeds."""
     return Population(
-        recipe=Recipe(
+        recipe=samples.every_epoch(
             model=MLP(hidden=(hidden, hidden)),
             objective=objective(0.1, 0.02),
             batch_size=batch,
             metric=-1.0 * objective(1e-3, 1e-3),
-            overtraining=ScoreGap(limit=float("inf")),
-            selection_rule=AS_SCORED,
         ),
         train=columns(blobs(count, 1)),
         validation=columns(blobs(count // 10, 2)),
@@ -126,12 +107,15 @@ def ours(starts: int, epochs: int, *, hidden: int, count: int, test: int) -> dic
     members = population(starts, hidden, count, BATCH)
     given = {"learning_rate": np.full(starts, 1e-3)}
     members.check(set(given))
-    state, seconds = members.init(given), []
+    state, took = members.init(given), []
     for epoch in range(epochs):
-        began = time.perf_counter()
-        state, _ = jax.block_until_ready(members.epoch(state, given, epoch=epoch, epochs=epochs))
         # The validation is part of it; the first epoch compiles.
-        seconds.append((time.perf_counter() - began) / (starts * (2 * count // BATCH)))
+        (state, _), each = clocked(
+            lambda s=state, n=epoch: jax.block_until_ready(
+                members.epoch(s, given, epoch=n, epochs=epochs)
+            )
+        )
+        took.append(each / (starts * (2 * count // BATCH)))
     best = jax.device_get(state.best)
     edges = [
         np.array(LearnedEdges(bins=4)(jax.tree.map(lambda a, i=i: a[i], best.objective)["edges"]))
@@ -149,13 +133,13 @@ def ours(starts: int, epochs: int, *, hidden: int, count: int, test: int) -> dic
         return of
 
     return {
-        "update": float(np.median(seconds[1:])),
+        "update": float(np.median(took[1:])),
         "updates": epochs * (2 * count // BATCH),
         "cls": [hard_cls(score(i), edges[i], test) for i in range(starts)],
     }
 
 
-def seconds_of(loss: Callable[[Any], jax.Array], parameters: Any, *, times: int = 3) -> float:
+def seconds_of(loss: Callable[[Any], jax.Array], parameters: Any) -> float:
     """The median time of an update by a loss, with Adam, compiled before."""
     optimizer = optax.adam(1e-3)
 
@@ -166,12 +150,12 @@ def seconds_of(loss: Callable[[Any], jax.Array], parameters: Any, *, times: int 
         return optax.apply_updates(parameters, updates), moments
 
     state = jax.block_until_ready(step((parameters, optimizer.init(parameters))))
-    seconds = []
-    for _ in range(times):
-        began = time.perf_counter()
+
+    def update() -> None:
+        nonlocal state
         state = jax.block_until_ready(step(state))
-        seconds.append(time.perf_counter() - began)
-    return float(np.median(seconds))
+
+    return seconds(update, 3)
 
 
 def whole_sample(hidden: int, count: int) -> float:
@@ -234,48 +218,22 @@ def theirs(hidden: int, count: int) -> float:
     return seconds_of(of, (module_def.init(jax.random.key(1)), jnp.linspace(0.0, 1.0, 5)))
 
 
-def installed() -> bool:
-    """Whether neos is."""
-    try:
-        NeosLoss()
-    except InputError:
-        return False
-    return True
-
-
 def run(*, quick: bool) -> list[Row]:
     """CLs and times."""
     hidden, count, test = (64, 1000, 2000) if quick else (1024, 10_000, 50_000)
     found = ours(*((1, 2) if quick else (3, 4)), hidden=hidden, count=count, test=test)
     low, median, high = np.quantile(found["cls"], [0, 0.5, 1])
     whole, update = whole_sample(hidden, count), found["update"]
-    rows = [
-        Row(
-            what="CLs in hard bins of other events, by pyhf",
-            required=f"<= {THEIR_CLS:g}",
-            measured=float(median),
-            spread=f"({low:.2g} to {high:.2g} of {len(found['cls'])} starts)",
-        ),
-        Row(
-            what=f"update with a batch of {BATCH} events, s",
-            required="",
-            measured=update,
-            spread=f"({found['updates']} updates)",
-        ),
-        Row(what=f"update with all {4 * count} events, s", required="", measured=whole),
+    took, source = THEIR_SECONDS, "stated by its authors"
+    if taking_part("neos itself", "neos"):
+        took, source = theirs(hidden, count), "in this run, with difftune's fits"
+    words = f"({low:.2g} to {high:.2g} of {len(found['cls'])} starts)"
+    bound, updates = f"<= {THEIR_CLS:g}", f"({found['updates']} updates)"
+    what = "times that an update of a batch takes less than neos'"
+    return [
+        Row("CLs in hard bins of other events, by pyhf", float(median), bound, words),
+        Row(f"update with a batch of {BATCH} events, s", update, "", updates),
+        Row(f"update with all {4 * count} events, s", whole),
+        Row("neos: update with as many, s", took, "", source),
+        Row(what, took / update, ">= 20", f"(with all events {took / whole:.2g})"),
     ]
-    seconds, source = THEIR_SECONDS, "stated by its authors"
-    if not installed():
-        say("neos itself is left out: it is not installed")
-    else:
-        seconds, source = theirs(hidden, count), "in this run, with difftune's fits"
-    rows += [
-        Row(what="neos: update with as many, s", required="", measured=seconds, spread=source),
-        Row(
-            what="times that an update of a batch takes less than neos'",
-            required=">= 20",
-            measured=seconds / update,
-            spread=f"(with all events {seconds / whole:.2g})",
-        ),
-    ]
-    return rows

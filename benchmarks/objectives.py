@@ -1,14 +1,15 @@
 """Objectives: their derivatives, and what a training step through the fit costs."""
 
 import statistics
-import time
 from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.table import Row
+from benchmarks.common import samples
+from benchmarks.common.running import clocked, in_turns
+from benchmarks.common.table import Row, median, ratio
 from difftune.models import MLP
 from difftune.objectives import (
     AsimovLLR,
@@ -26,10 +27,7 @@ from difftune.objectives import (
 from difftune.training import Columns, Epochs, ModuleDef, ScoreGap, adam, training_weights
 from difftune.training.hyperparameters import complete
 from difftune.training.member import MemberTrainer
-from difftune.training.state import (
-    EpochClock,
-    MemberInputs,
-)
+from difftune.training.state import EpochClock, MemberInputs
 from tests.objectives import every, fits
 from tests.objectives.samples import batch, logits
 
@@ -63,12 +61,8 @@ def derivatives(*, quick: bool) -> Iterator[Row]:
             found = every.alone(objective, scores, b, given, parameters)
             broken += not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
             cases += 1
-    yield Row(
-        what="losses and gradients with NaN or infinity",
-        required="<= 0",
-        measured=broken,
-        spread=f"of {cases} awkward batches",
-    )
+    what = "losses and gradients with NaN or infinity"
+    yield Row(what, broken, "<= 0", f"of {cases} awkward batches")
 
 
 def _deviation(name, objective, values, scores, b, *, step: float) -> Row:
@@ -76,7 +70,7 @@ def _deviation(name, objective, values, scores, b, *, step: float) -> Row:
     three = every.slopes(objective, b, point, every.random_direction(point), step)
     forward, reverse, numeric = (float(each) for each in three)
     worst = max(abs(forward - reverse), abs(forward - numeric)) / abs(numeric)
-    return Row(what=f"gradient off, {name}", required="<= 1e-06", measured=worst)
+    return Row(f"gradient off, {name}", worst, "<= 1e-06")
 
 
 def sample(events: int, *, moved: int = 0) -> Columns:
@@ -102,15 +96,8 @@ def sample(events: int, *, moved: int = 0) -> Columns:
             for sign in (1, -1)
         ]
         variations[f"systematic {i}"] = Variation(up=sides[0], down=sides[1])
-    return Columns(
-        features=x,
-        process=label,
-        label=label,
-        weight=weight,
-        training_weight=training_weights(weight, label),
-        signal_process=np.array([0.0, 1.0], np.float32),
-        variations=variations,
-    )
+    balanced = training_weights(weight, label)
+    return samples.columns(x, label, weight, training_weight=balanced, variations=variations)
 
 
 class Trained:
@@ -137,15 +124,14 @@ class Trained:
         self.shared = jax.device_put((part, EpochClock(jnp.int32(0), jnp.int32(100))))
         self.train = jax.jit(training.train, donate_argnums=0)
         self.member = jax.jit(training.start)(self.own)
-        began = time.perf_counter()
-        self.milliseconds()
-        self.compiled_in = time.perf_counter() - began
+        self.compiled_in = clocked(self.milliseconds)[1]
 
     def milliseconds(self) -> float:
         """Of one step, in the mean over a call."""
-        began = time.perf_counter()
-        self.member = jax.block_until_ready(self.train(self.member, self.own, *self.shared))
-        return 1e3 * (time.perf_counter() - began) / self.steps
+        self.member, took = clocked(
+            lambda: jax.block_until_ready(self.train(self.member, self.own, *self.shared))
+        )
+        return 1e3 * took / self.steps
 
 
 def costs(*, quick: bool) -> Iterator[Row]:
@@ -162,29 +148,19 @@ def costs(*, quick: bool) -> Iterator[Row]:
         through = {name: through[name] for name in ("PoiUncertainty", "AsimovLLR")}
     events = BATCH * (2 if quick else 16)
     data = sample(events)
-    contestants = {name: Trained(objective, data) for name, objective in through.items()}
-    plain = Trained(CrossEntropy(), data)
-    moved = Trained(through["PoiUncertainty"], sample(events, moved=MOVED))
-    everybody = {"": plain, **contestants, "moved": moved}
-    times: dict[str, list[float]] = {name: [] for name in everybody}
-    for _ in range(3 if quick else 9):
-        for name, each in everybody.items():
-            times[name].append(each.milliseconds())
+    trained = {name: Trained(each, data) for name, each in through.items()}
+    trained["plain"] = Trained(CrossEntropy(), data)
+    trained["moved"] = Trained(through["PoiUncertainty"], sample(events, moved=MOVED))
+    turns = 3 if quick else 9
+    times = in_turns({name: each.milliseconds for name, each in trained.items()}, turns)
 
-    def ratio(name: str) -> dict:
-        each = [own / base for own, base in zip(times[name], times[""], strict=True)]
-        spread = f"({min(each):.2f} to {max(each):.2f}; {statistics.median(times[name]):.2f} ms, "
-        spread += f"compiled in {everybody[name].compiled_in:.0f} s)"
-        return {"measured": statistics.median(each), "spread": spread}
+    def over(what: str, name: str, required: str = "") -> Row:
+        note = f"({statistics.median(times[name]):.2f} ms, "
+        note += f"compiled in {trained[name].compiled_in:.0f} s)"
+        return ratio(what, times[name], times["plain"], required, note=note)
 
-    yield Row(what=f"cross-entropy, ms a step of {BATCH} events", required="", **absolute(times))
-    for name in contestants:
-        yield Row(what=f"step of {name} / of cross-entropy", required="<= 3.0", **ratio(name))
+    yield median(f"cross-entropy, ms a step of {BATCH} events", times["plain"])
+    for name in through:
+        yield over(f"step of {name} / of cross-entropy", name, "<= 3.0")
     what = f"PoiUncertainty, {MOVED} of {NUISANCES} variations of features"
-    yield Row(what=f"{what} ({1 + 2 * MOVED} times the events)", required="", **ratio("moved"))
-
-
-def absolute(times: dict[str, list[float]]) -> dict:
-    """The figure of cross-entropy."""
-    own = times[""]
-    return {"measured": statistics.median(own), "spread": f"({min(own):.2f} to {max(own):.2f})"}
+    yield over(f"{what} ({1 + 2 * MOVED} times the events)", "moved")

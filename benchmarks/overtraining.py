@@ -10,44 +10,31 @@ search sees more, and more of it is luck. What counts is the significance on the
 what a rule chooses, and by how much validation promised more.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+import difftune as dt
 from benchmarks import search
-from benchmarks.peers.arena import compiled_once, say
-from benchmarks.table import Row
-
-
-@dataclass(frozen=True, kw_only=True)
-class Size:
-    """How much is done.
-
-    Attributes:
-        splits: How often the events of each sample are dealt out; others are left out.
-        searches: Of each split, which a rule chooses from one by one and together.
-        members: Of a search.
-        epochs: Of a training.
-        events: Of a sample, at most.
-    """
-
-    splits: Mapping[str, int]
-    searches: Mapping[str, int]
-    members: int = 16
-    epochs: int = 20
-    events: int = 1_000_000
-
-
-FULL = Size(splits={"single top": 6, "HiggsML": 16}, searches={"single top": 1, "HiggsML": 5})
-QUICK = Size(
-    splits={"single top": 1},
-    searches={"single top": 2},
-    members=2,
-    epochs=2,
-    events=3_000,
+from benchmarks.common import samples
+from benchmarks.common.running import compiled_once, say, sizes
+from benchmarks.common.table import Row
+from difftune.objectives import Significance, signal_probability
+from difftune.training import (
+    Evidence,
+    Population,
+    Scored,
+    SelectionRule,
+    ShapeChi2,
+    ShapeKS,
 )
+from difftune.training.batches import as_batch
+from difftune.training.jackknife import infinitesimal_jackknife
 
 Figures = dict[str, np.ndarray]
 """`[epochs, members]` each: score, loss and error of the score of each sample, shape tests."""
@@ -55,14 +42,21 @@ Figures = dict[str, np.ndarray]
 
 def run(*, quick: bool) -> list[Row]:
     """Both samples."""
-    import difftune as dt
-
-    size = QUICK if quick else FULL
-    dt.training.use_cpu_cores()
+    size = sizes(
+        quick,
+        # How often the events of each sample are dealt out; others are left out.
+        splits=({"single top": 6, "HiggsML": 16}, {"single top": 1}),
+        # Of each split, which a rule chooses from one by one and together.
+        searches=({"single top": 1, "HiggsML": 5}, {"single top": 2}),
+        members=(16, 2),  # of a search
+        epochs=(20, 2),  # of a training
+        events=(1_000_000, 3_000),  # of a sample, at most
+    )
+    dt.use_cpu_cores()
     rows = []
     # Splits differ in numbers alone.
     with compiled_once():
-        for name, events in search.samples(size.events, names=size.splits).items():
+        for name, events in search.events_of(size.events, names=size.splits).items():
             single, together = [], []
             for split in range(size.splits[name]):
                 found = [*_trained(events, split, size.searches[name], size)]
@@ -79,32 +73,27 @@ def run(*, quick: bool) -> list[Row]:
 # ---- networks ------------------------------------------------------------------------------------
 
 
-def _trained(events: Any, number: int, searches: int, size: Size) -> Iterator[Figures]:
+def _trained(
+    events: dt.Events, number: int, searches: int, size: SimpleNamespace
+) -> Iterator[Figures]:
     """What the networks of each search of a split are like after each epoch."""
-    import jax
-
-    import difftune as dt
-    from difftune.training import AS_SCORED, Population, Recipe, ScoreGap, columns
-
     job = search.task(events)
-    inside = events.in_folds((*job.split.train_folds, *job.split.validation_folds)).simulated
-    full = job.split.full_yields
-    parts = [columns(part, full, job.transform) for part in _dealt(inside, number)]
-    train, validation, _ = parts
+    split, recipe = job.split, job.recipe
+    inside = events.in_folds((*split.train_folds, *split.validation_folds)).simulated
+    parts = [
+        recipe.columns(part, split.full_yields, job.transform, varied=True)
+        for part in _dealt(inside, number)
+    ]
     population = Population(
-        recipe=Recipe(
-            model=job.recipe.model,
-            objective=job.recipe.objective,
-            batch_size=job.recipe.batch_size,
-            patience=size.epochs + 1,
-            overtraining=ScoreGap(limit=float("inf")),
-            selection_rule=AS_SCORED,
+        recipe=samples.every_epoch(
+            model=recipe.model, batch_size=recipe.batch_size, patience=size.epochs + 1
         ),
-        train=train,
-        validation=validation,
+        train=parts[0],
+        validation=parts[1],
         members=size.members,
     )
-    measure, samples = _measure(population.module_def, job.recipe.objective), _samples(*parts, full)
+    measure = _measure(population.module_def, recipe.objective)
+    batches = _batches(*parts, split.full_yields)
     strategy = dt.search.Random(population=size.members, rounds=1, epochs_per_round=size.epochs)
     for seed in range(searches):
         rng = np.random.default_rng([number, seed])
@@ -115,7 +104,7 @@ def _trained(events: Any, number: int, searches: int, size: Size) -> Iterator[Fi
         for epoch in range(size.epochs):
             state, _ = mine.epoch(state, values, epoch=epoch, epochs=size.epochs)
             weights = jax.device_get(state.weights)
-            found = measure((weights, mine.hyperparameters(values)), samples)
+            found = measure((weights, mine.hyperparameters(values)), batches)
             epochs.append(jax.device_get(found))
         yield {name: np.stack([each[name] for each in epochs]) for name in epochs[0]}
 
@@ -130,13 +119,8 @@ def _dealt(events: Any, number: int) -> list:
     return [events.select(part == which) for which in range(3)]
 
 
-def _samples(train: Any, validation: Any, other: Any, expected: np.ndarray) -> dict:
+def _batches(train: Any, validation: Any, other: Any, expected: np.ndarray) -> dict:
     """The batches that networks are measured on; of training as many events as of validation."""
-    import jax
-    import jax.numpy as jnp
-
-    from difftune.training.batches import as_batch
-
     # The same fraction of each process.
     rows = np.concatenate(
         [
@@ -156,13 +140,6 @@ def _samples(train: Any, validation: Any, other: Any, expected: np.ndarray) -> d
 
 def _measure(module_def: Any, objective: Any) -> Callable:
     """A compiled function of weights and hyperparameters of all networks, and of the samples."""
-    import jax
-    import jax.numpy as jnp
-
-    from difftune.objectives import Significance
-    from difftune.objectives.batch import signal_probability
-    from difftune.training import Evidence, Scored, ShapeChi2, ShapeKS
-    from difftune.training.jackknife import infinitesimal_jackknife
 
     def of_one(given: tuple, samples: dict) -> dict:
         weights, hyperparameters = given
@@ -250,8 +227,6 @@ def _if(allowed: Callable[[Figures], np.ndarray]) -> Rule:
 
 def _judged(sigmas: float, memory: float) -> Rule:
     def rule(x: Figures) -> tuple[np.ndarray, np.ndarray]:
-        from difftune.training import SelectionRule
-
         selection_rule = SelectionRule(n_sigma=sigmas, ema_decay=memory)
         trend, selection_scores = selection_rule.start, []
         for score, error in zip(x["validation"], x["validation error"], strict=True):
@@ -271,32 +246,26 @@ def _rows(where: str, pools: list[Figures]) -> list[Row]:
         for pool in pools:
             selection_score, allowed = rule(pool)
             excluded.append(1.0 - allowed.mean())
-            if not allowed.any():
-                continue
-            best = np.unravel_index(
-                np.argmax(np.where(allowed, selection_score, -np.inf)), selection_score.shape
-            )
-            found.append(pool["other"][best])
-            promised.append(pool["validation"][best])
+            if allowed.any():
+                score = np.where(allowed, selection_score, -np.inf)
+                best = np.unravel_index(np.argmax(score), score.shape)
+                found.append(pool["other"][best])
+                promised.append(pool["validation"][best])
         words = f"{np.mean(excluded):.0%} of epochs excluded"
         if not found:
-            rows.append(Row(what=f"{where}: {name}", required="", measured=0.0, spread=words))
+            rows.append(Row(f"{where}: {name}", 0.0, "", words))
             continue
         words = f"promised / found {np.mean(promised) / np.mean(found):.2f}; {words}"
         if len(found) > 1:
-            words = f"± {np.std(found, ddof=1) / len(found) ** 0.5:.3f} over {len(found)}; {words}"
+            words = f"± {_error(found):.3f} over {len(found)}; {words}"
         if plain is None:
             plain = np.array(found)
         elif len(found) == len(plain) > 1:
             change = np.array(found) / plain - 1.0
-            error = np.std(change, ddof=1) / len(change) ** 0.5
-            words += f"; {np.mean(change):+.1%} ± {error:.1%} of no condition"
-        rows.append(
-            Row(
-                what=f"{where}: {name}, Z",
-                required="",
-                measured=float(np.mean(found)),
-                spread=words,
-            )
-        )
+            words += f"; {np.mean(change):+.1%} ± {_error(change):.1%} of no condition"
+        rows.append(Row(f"{where}: {name}, Z", float(np.mean(found)), "", words))
     return rows
+
+
+def _error(values: Any) -> float:
+    return float(np.std(values, ddof=1) / len(values) ** 0.5)

@@ -7,7 +7,6 @@ import time
 import warnings
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -16,9 +15,10 @@ import numpy as np
 import pyhf
 
 import difftune as dt
-from benchmarks.table import Row, text
+from benchmarks.common.running import say
+from benchmarks.common.table import Row, text
+from benchmarks.common.workspaces import FOLDER
 
-WORKSPACES = Path(__file__).resolve().parents[2] / "shared" / "data" / "workspaces"
 QUICK = ("SH4b_50bins", "single_channel_big")
 OPTIMIZERS = {
     # Fits that do not converge take as many calls as they may.
@@ -46,9 +46,9 @@ def run(*, quick: bool) -> list[Row]:
     # Gradients of the likelihood are what makes pyhf's optimizers converge at this size.
     pyhf.set_backend("jax", OPTIMIZERS["minuit"], precision="64b")
     try:
-        if not WORKSPACES.is_dir():
-            print(f"nothing to compare: {WORKSPACES} is not on this machine", file=sys.stderr)
-        paths = [p for p in sorted(WORKSPACES.glob("*.json")) if not quick or p.stem in QUICK]
+        if not FOLDER.is_dir():
+            say(f"nothing to compare: {FOLDER} is not on this machine")
+        paths = [p for p in sorted(FOLDER.glob("*.json")) if not quick or p.stem in QUICK]
         rows = []
         # The many toys last, so that whoever is in a hurry has seen the data of all.
         for compare in (_data, partial(_toys, count=2 if quick else 50)):
@@ -91,16 +91,11 @@ def _best_fits(name: str, model: dt.histfactory.Model, judge: pyhf.Model) -> lis
             ratio = ours.uncertainties[free] / theirs
             uncertainties = float(np.maximum(uncertainties, np.abs(ratio - 1).max()))
     note = f"(pyhf failed in {failed} of {tried})"
+    what = f"{name}: uncertainties, relative to pyhf's second derivatives"
     return [
-        Row(
-            what=f"{name}: our -ln L above pyhf's", required="<= 1e-6", measured=above, spread=note
-        ),
-        Row(what=f"{name}: parameters, sigma from Minuit's", required="<= 2e-3", measured=pulls),
-        Row(
-            what=f"{name}: uncertainties, relative to pyhf's second derivatives",
-            required="<= 1e-4",
-            measured=uncertainties,
-        ),
+        Row(f"{name}: our -ln L above pyhf's", above, "<= 1e-6", note),
+        Row(f"{name}: parameters, sigma from Minuit's", pulls, "<= 2e-3"),
+        Row(what, uncertainties, "<= 1e-4"),
     ]
 
 
@@ -121,16 +116,13 @@ def _uncertainties(
     best = values[index]
     hessian = np.asarray(jax.jit(jax.hessian(nll))(best))
     if not np.isfinite(hessian).all():
-        shifts, at = np.diag(step), jax.jit(nll)
-        hessian = np.array(
-            [
-                [
-                    sum(s * t * at(best + s * x + t * y) for s in (1, -1) for t in (1, -1))
-                    for x in shifts
-                ]
-                for y in shifts
-            ]
-        ) / (4 * np.outer(step, step))
+        shifts, at, sides = np.diag(step), jax.jit(nll), ((1, 1), (1, -1), (-1, 1), (-1, -1))
+
+        def difference(x: np.ndarray, y: np.ndarray) -> jax.Array:
+            return sum(s * t * at(best + s * x + t * y) for s, t in sides)
+
+        hessian = np.array([[difference(x, y) for x in shifts] for y in shifts])
+        hessian /= 4 * np.outer(step, step)
     return np.sqrt(np.diag(np.linalg.inv(hessian)))
 
 
@@ -142,18 +134,12 @@ def _toys(name: str, model: dt.histfactory.Model, judge: pyhf.Model, *, count: i
     main, auxiliary = np.split(expected, [len(expected) - len(judge.config.auxdata)])
     sets = [judge.config.param_set(name) for name in judge.config.auxdata_order]
     poisson = np.array([one.pdf_type == "poisson" for one in sets for _ in range(one.n_parameters)])
-    widths = np.array(
-        [
-            width
-            for one in sets
-            for width in ([1.0] * one.n_parameters if one.pdf_type == "poisson" else one.width())
-        ]
+    widths = np.concatenate(
+        [np.ones(s.n_parameters) if s.pdf_type == "poisson" else s.width() for s in sets]
     )
-    fluctuated = np.where(
-        poisson,
-        draw.poisson(np.where(poisson, auxiliary, 1.0), (count, len(auxiliary))),
-        draw.normal(auxiliary, widths, (count, len(auxiliary))),
-    )
+    size = (count, len(auxiliary))
+    counts = draw.poisson(np.where(poisson, auxiliary, 1.0), size)
+    fluctuated = np.where(poisson, counts, draw.normal(auxiliary, widths, size))
     toys = np.concatenate([draw.poisson(np.maximum(main, 0), (count, len(main))), fluctuated], 1)
     ours = dt.inference.fit(model, toys.astype(float))
     good = np.isfinite(ours.twice_nll)
@@ -171,16 +157,12 @@ def _toys(name: str, model: dt.histfactory.Model, judge: pyhf.Model, *, count: i
             elif good[i]:
                 above = max(above, (float(ours.twice_nll[i]) - found.twice_nll) / 2)
                 higher += found.twice_nll - float(ours.twice_nll[i]) > 2e-6
-    note = (
-        f"(of pyhf's {2 * count} fits {higher} ended higher, {failed} failed, {negative} expect "
-        "negative yields)"
-    )
+    note = f"(of pyhf's {2 * count} fits {higher} ended higher, {failed} failed, "
+    note += f"{negative} expect negative yields)"
     what = f"{name}: {count} toys"
     return [
-        Row(
-            what=f"{what}, our -ln L above pyhf's", required="<= 1e-6", measured=above, spread=note
-        ),
-        Row(what=f"{what}, our failures", required="<= 0", measured=float(np.sum(~good))),
+        Row(f"{what}, our -ln L above pyhf's", above, "<= 1e-6", note),
+        Row(f"{what}, our failures", float(np.sum(~good)), "<= 0"),
     ]
 
 
@@ -190,27 +172,23 @@ def _cls(name: str, model: dt.histfactory.Model, judge: pyhf.Model) -> list[Row]
         return []
     ours = dt.inference.hypotest(1.0, model)
     data, start = model.data().tolist(), dt.inference.fit(model).values.tolist()
-    began = time.perf_counter()
+    options = {"init_pars": start, "return_expected_set": True}
 
-    def action() -> tuple[float, ...]:
-        observed, expected = pyhf.infer.hypotest(
-            1.0, data, judge, init_pars=start, return_expected_set=True
-        )
-        return float(observed), *(float(value) for value in expected)
+    def action() -> np.ndarray | None:
+        observed, expected = pyhf.infer.hypotest(1.0, data, judge, **options)
+        found = np.array([observed, *expected], float)
+        return found if np.isfinite(found).all() else None
 
-    theirs, tries = None, 0
-    for optimizer in OPTIMIZERS:
-        if theirs is None:
-            tries += 1
-            theirs = _tried(judge, optimizer, action)
-            if theirs is not None and not np.isfinite(theirs).all():
-                theirs = None
+    theirs, tries, began = None, 0, time.perf_counter()
+    while theirs is None and tries < len(OPTIMIZERS):
+        theirs = _tried(judge, list(OPTIMIZERS)[tries], action)
+        tries += 1
     away = np.nan
     if theirs is not None:
-        away = np.abs(np.array([ours.observed, *ours.expected]) - np.array(theirs)).max()
-    spread = f"({time.perf_counter() - began:.0f} s in pyhf; optimizers tried: {tries})"
-    what = f"{name}: CLs, largest difference"
-    return [Row(what=what, required="<= 1e-5", measured=float(away), spread=spread)]
+        away = np.abs(np.array([ours.observed, *ours.expected]) - theirs).max()
+    took = time.perf_counter() - began
+    spread = f"({took:.0f} s in pyhf; optimizers tried: {tries})"
+    return [Row(f"{name}: CLs, largest difference", float(away), "<= 1e-5", spread)]
 
 
 def _fit(judge: pyhf.Model, data: np.ndarray, optimizer: str, start: Any) -> Found | None:

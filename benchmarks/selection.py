@@ -5,18 +5,9 @@ Keras, PyTorch, Captum and shap take part where they are installed (`pip install
 absent.
 """
 
-import dataclasses
-import gzip
-import importlib.util
-import json
-import os
-import statistics
-import subprocess
-import sys
-import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -25,14 +16,12 @@ import numpy as np
 from scipy.stats import spearmanr
 
 import difftune as dt
+from benchmarks.common import running, samples
+from benchmarks.common.running import clocked, in_turns, installed, say
+from benchmarks.common.table import Row, named
 from benchmarks.peers import truth
-from benchmarks.peers.arena import say
-from benchmarks.table import Row
-from difftune import job, selection
-from difftune.job import build
+from difftune import selection
 
-ROOT = Path(__file__).parents[1]
-HIGGSML = ROOT.parent / "shared" / "data" / "events" / "higgsml_15000.csv.gz"
 FAST = {"seeds": 1, "epochs": 2}
 
 
@@ -41,28 +30,15 @@ def run(*, quick: bool) -> list[Row]:
     dt.use_cpu_cores()
     rows = [*known_truth(quick=quick), *attributions(), *round_speed(quick=quick)]
     rows += agreement("single top", single_top(quick=quick), quick=quick)
-    if HIGGSML.exists():
+    if samples.HIGGSML.exists():
         # It is the same code as for single top.
         rows += [] if quick else agreement("HiggsML", higgsml(), quick=quick)
         rows += steered(quick=quick)
     else:
-        say(f"HiggsML is left out: {HIGGSML} is not on this machine")
+        say(f"HiggsML is left out: {samples.HIGGSML} is not on this machine")
     rows += elimination(quick=quick)
     missing = [n for n in ("torch", "keras", "captum", "shap") if not installed(n)]
-    rows.append(
-        Row(
-            what="peers that are not installed",
-            required="",
-            measured=len(missing),
-            spread=f"({', '.join(missing)})" if missing else "",
-        )
-    )
-    return rows
-
-
-def installed(name: str) -> bool:
-    """Whether a package is there, without importing it."""
-    return importlib.util.find_spec(name) is not None
+    return [*rows, named("peers that are not installed", missing)]
 
 
 # ---- known truth -------------------------------------------------------------------------------
@@ -87,78 +63,56 @@ def known_truth(*, quick: bool) -> list[Row]:
             pairs.append(case.together <= set(chosen.variables))
             say(f"{name}, seed {seed}: {', '.join(chosen.variables)}")
         count = len(found)
-        rows += [
-            Row(
-                what=f"{name}: true set found, of {count}",
-                required=f">= {int(np.ceil(0.9 * count))}",
-                measured=sum(found),
-            ),
-            Row(
-                what=f"{name}: noise above a real variable by the gate, of {count}",
-                required="<= 0",
-                measured=sum(above),
-            ),
-        ]
+        bound = f">= {int(np.ceil(0.9 * count))}"
+        rows.append(Row(f"{name}: true set found, of {count}", sum(found), bound))
+        what = f"{name}: noise above a real variable by the gate, of {count}"
+        rows.append(Row(what, sum(above), "<= 0"))
         if name == "XOR":
-            rows.append(
-                Row(
-                    what=f"XOR: partners both kept, of {count}",
-                    required=f">= {count}",
-                    measured=sum(pairs),
-                )
-            )
+            rows.append(Row(f"XOR: partners both kept, of {count}", sum(pairs), f">= {count}"))
     return rows
 
 
 # ---- agreement with retraining -----------------------------------------------------------------
 
 
-def single_top(*, quick: bool, **more) -> selection.Study:
+def recipe(batch_size: int, learning_rate: float, **more: Any) -> dt.Recipe:
+    """How networks of both samples are trained."""
+    rate = {"learning_rate": learning_rate}
+    model = dt.models.MLP(hidden=(32, 32))
+    return dt.Recipe(model=model, hyperparameters=rate, batch_size=batch_size, **more)
+
+
+def one_in(events: dt.Events, number: int) -> dt.Events:
+    """One event in so many."""
+    return events.select(np.arange(len(events)) % number == 0)
+
+
+def single_top(*, quick: bool, **more: Any) -> selection.Study:
     """The sample of the README."""
-    events = build.events(job.load(ROOT / "examples" / "single_top" / "single_top.toml"))
-    if quick:
-        events = events.select(np.arange(len(events)) % 12 == 0)
-    recipe = dt.Recipe(
-        model=dt.models.MLP(hidden=(32, 32)),
-        hyperparameters={"learning_rate": 4e-3},
-        batch_size=512 if quick else 2048,
-    )
+    events = one_in(samples.single_top(), 12 if quick else 1)
     # Other trainings than those that the gates were developed with.
-    options = {"epochs": 10, "seeds": 4, "seed": 7}
-    return selection.Study(events, recipe, **options | (FAST if quick else {}) | more)
+    options = {"epochs": 10, "seeds": 4, "seed": 7} | (FAST if quick else {}) | more
+    return selection.Study(events, recipe(512 if quick else 2048, 4e-3), **options)
 
 
-def higgsml(*, one_in: int = 1) -> selection.Study:
-    """The shared extract of HiggsML, or one in so many of its events, scaled to the full yields."""
-    table = np.genfromtxt(HIGGSML, delimiter=",", skip_header=1, usecols=[*range(1, 32), 34])
-    label = np.genfromtxt(HIGGSML, delimiter=",", skip_header=1, usecols=32, dtype=str) == "s"
-    with gzip.open(HIGGSML, "rt") as file:
-        names = file.readline().split(",")[1:31]
+def higgsml(*, few: bool = False) -> selection.Study:
+    """The shared extract of HiggsML, or one in five of its events, scaled to the full yields."""
+    columns = samples.higgsml()
     events = dt.Events.from_arrays(
-        np.where(table[:, :30] == -999, np.nan, table[:, :30]),
-        np.where(label, 0, 1),
-        table[:, 31] * 250_000 / 15_000,
-        feature_names=names,
+        columns["features"],
+        np.where(columns["signal"], 0, 1),
+        columns["weight"] * 250_000 / 15_000,
+        feature_names=columns["feature_names"],
         processes=[dt.Process(name="signal", role="signal"), dt.Process(name="background")],
     )
-    return selection.Study(
-        events.select(np.arange(len(events)) % one_in == 0),
-        dt.Recipe(
-            model=dt.models.MLP(hidden=(32, 32)),
-            hyperparameters={"learning_rate": 2e-3},
-            batch_size=512,
-            patience=15,
-        ),
-        epochs=15,
-        seeds=4,
-        seed=7,
-    )
+    events = one_in(events, 5 if few else 1)
+    return selection.Study(events, recipe(512, 2e-3, patience=15), epochs=15, seeds=4, seed=7)
 
 
 def agreement(name: str, study: selection.Study, *, quick: bool) -> list[Row]:
     """Spearman's coefficient of gates and retraining, and what each costs."""
     if quick:
-        study = dataclasses.replace(study, **FAST)
+        study = replace(study, **FAST)
     networks, baseline, _ = _timed(lambda: selection.train(study))
     retrained, retraining, compiled = _timed(lambda: selection.leave_one_out(study, networks))
     matter = retrained.value > 2 * retrained.uncertainty
@@ -170,26 +124,17 @@ def agreement(name: str, study: selection.Study, *, quick: bool) -> list[Row]:
         value = found.methods[method].value
         every = spearmanr(value, retrained.value)[0]
         rank = spearmanr(value[matter], retrained.value[matter])[0] if matter.sum() > 2 else np.nan
-        bound = ">= 0.8" if method == "conditional gate" else ""
-        rows.append(
-            Row(
-                what=f"{name}: Spearman of {method} and retraining",
-                required=bound,
-                measured=float(rank),
-                spread=f"({matter.sum()} variables that matter; {every:.2f} over all)",
-            )
-        )
-        if method == "conditional gate":
-            rows.append(
-                Row(
-                    what=f"{name}: time of gates / retraining, less what compiling takes",
-                    required="<= 0.05",
-                    measured=(seconds - compiling) / (retraining - compiled),
-                    spread=f"({seconds:.1f} s and {retraining:.1f} s in all, {compiling:.1f} s and "
-                    f"{compiled:.1f} s of these to compile; {baseline:.1f} s to train the networks "
-                    "with all variables, once)",
-                )
-            )
+        required = method == "conditional gate"
+        words = f"({matter.sum()} variables that matter; {every:.2f} over all)"
+        what = f"{name}: Spearman of {method} and retraining"
+        rows.append(Row(what, float(rank), ">= 0.8" if required else "", words))
+        if required:
+            over = (seconds - compiling) / (retraining - compiled)
+            words = f"({seconds:.1f} s and {retraining:.1f} s in all, {compiling:.1f} s and "
+            words += f"{compiled:.1f} s of these to compile; {baseline:.1f} s to train the "
+            words += "networks with all variables, once)"
+            what = f"{name}: time of gates / retraining, less what compiling takes"
+            rows.append(Row(what, over, "<= 0.05", words))
     return rows
 
 
@@ -202,9 +147,7 @@ def _timed(function: Callable[[], Any]) -> tuple[Any, float, float]:
         compiling += seconds if event.startswith("/jax/core/compile") else 0.0
 
     jax.monitoring.register_event_duration_secs_listener(listener)
-    began = time.perf_counter()
-    result = function()
-    took = time.perf_counter() - began
+    result, took = clocked(function)
     jax.monitoring.unregister_event_duration_listener(listener)
     return result, took, compiling
 
@@ -215,55 +158,40 @@ def _repeated(name: str, retrained: selection.Ranking, matter: np.ndarray) -> Ro
     again = value + error * np.random.default_rng(0).normal(size=(2000, len(value)))
     found = [spearmanr(value, each)[0] for each in again] if len(value) > 2 else [np.nan]
     low, high = np.percentile(found, [16, 84])
-    return Row(
-        what=f"{name}: Spearman of retraining and a repetition of it",
-        required="",
-        measured=float(np.mean(found)),
-        spread=f"({low:.2f} to {high:.2f}, from its own uncertainties)",
-    )
+    words = f"({low:.2f} to {high:.2f}, from its own uncertainties)"
+    what = f"{name}: Spearman of retraining and a repetition of it"
+    return Row(what, float(np.mean(found)), "", words)
 
 
-# ---- speed of a round --------------------------------------------------------------------------
+# ---- speed of a round ----------------------------------------------------------------------------
 
 
 def round_speed(*, quick: bool) -> list[Row]:
     """30 variables, 5 folds: 150 trainings, of which peers make some one after the other."""
-    job = {"events": 50_000, "epochs": 10, "batch": 512}
+    size = {"events": 50_000, "epochs": 10, "batch": 512}
     if quick:
-        job = {"events": 2_000, "epochs": 1, "batch": 256}
-    turns = 1 if quick else 3
-    contestants = {"difftune": 150, "difftune, one by one": 3}
-    contestants |= {"PyTorch": 3} if installed("torch") else {}
-    contestants |= {"Keras": 3} if installed("keras") else {}
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(turns):
-        for name, trainings in contestants.items():
-            line = json.dumps(job | {"who": name, "trainings": 6 if quick else trainings})
-            command = [sys.executable, "-m", "benchmarks.peers.round", line]
-            done = subprocess.run(
-                command,
-                check=True,
-                stdout=subprocess.PIPE,
-                text=True,
-                env=os.environ | {"KERAS_BACKEND": "jax"},
-            )
-            seconds[name].append(150 * float(done.stdout.split()[-1]))
-    medians = {name: statistics.median(each) for name, each in seconds.items()}
+        size = {"events": 2_000, "epochs": 1, "batch": 256}
+
+    def whole(function: str, trainings: int, **more: bool) -> Callable[[], float]:
+        """Seconds of all trainings, by those that are made in a fresh process."""
+        options = size | {"trainings": 6 if quick else trainings} | more
+        function, variables = f"benchmarks.peers.round:{function}", {"KERAS_BACKEND": "jax"}
+        return lambda: 150 * running.call(function, variables=variables, **options)
+
+    contestants = {
+        "difftune": whole("ours", 150, together=True),
+        "difftune, one by one": whole("ours", 3, together=False),
+    }
+    for name, package in (("PyTorch", "torch"), ("Keras", "keras")):
+        if installed(package):
+            contestants[name] = whole(name.lower(), 3)
+    seconds = in_turns(contestants, 1 if quick else 3)
+    medians = {name: float(np.median(each)) for name, each in seconds.items()}
     peers = {name: value for name, value in medians.items() if name != "difftune"}
-    best = min(peers, key=lambda name: peers[name])
-    rows = [
-        Row(
-            what="a round of 150 trainings: best of the others / difftune",
-            required=">= 5",
-            measured=peers[best] / medians["difftune"],
-            spread=f"({best})",
-        )
-    ]
-    rows += [
-        Row(what=f"a round of 150 trainings, {name}, s", required="", measured=value)
-        for name, value in medians.items()
-    ]
-    return rows
+    best = min(peers, key=peers.__getitem__)
+    what = "a round of 150 trainings: best of the others / difftune"
+    rows = [Row(what, peers[best] / medians["difftune"], ">= 5", f"({best})")]
+    return rows + [Row(f"a round of 150 trainings, {n}, s", took) for n, took in medians.items()]
 
 
 # ---- a whole elimination -----------------------------------------------------------------------
@@ -272,38 +200,33 @@ def round_speed(*, quick: bool) -> list[Row]:
 def elimination(*, quick: bool) -> list[Row]:
     """On the single-top sample, steered by gradients, and what the test events say."""
     study = single_top(quick=quick, **({} if quick else {"seeds": 1}))
-    began = time.perf_counter()
-    chosen = selection.eliminate(study, candidates=4, patience=1 if quick else 6)
-    seconds = time.perf_counter() - began
+    eliminate = partial(selection.eliminate, study, candidates=4, patience=1 if quick else 6)
+    chosen, seconds = clocked(eliminate)
     kept = np.ones((2, len(study.units)), bool)
     kept[1] = [name in chosen.units for name in study.units.names]
     found = selection.on_test_events(study, kept, seeds=2 if quick else 3)
     full, reduced = found.reshape(2, -1)
-    difference = reduced - full
-    error = difference.std(ddof=1) / np.sqrt(len(difference))
+    difference, error = _difference(reduced, full)
+    variables = f"({len(chosen.variables)} of {len(study.units)} variables kept)"
+    words = f"(Z {full.mean():.3f} ± {full.std(ddof=1):.3f} with all, {reduced.mean():.3f} ± "
+    words += f"{reduced.std(ddof=1):.3f} reduced, difference {difference:+.4f} ± {error:.4f})"
+    what = "single top, test Z reduced - full, in standard deviations of a training"
     return [
-        Row(what="single top, elimination, s", required="<= 900", measured=seconds),
-        Row(
-            what="single top, trainings",
-            required="",
-            measured=chosen.trainings,
-            spread=f"({len(chosen.variables)} of {len(study.units)} variables kept)",
-        ),
-        Row(
-            what="single top, test Z reduced - full, in standard deviations of a training",
-            required=">= -1",
-            measured=float(difference.mean() / full.std(ddof=1)),
-            spread=f"(Z {full.mean():.3f} ± {full.std(ddof=1):.3f} with all, "
-            f"{reduced.mean():.3f} ± {reduced.std(ddof=1):.3f} reduced, difference "
-            f"{difference.mean():+.4f} ± {error:.4f})",
-        ),
+        Row("single top, elimination, s", seconds, "<= 900"),
+        Row("single top, trainings", chosen.trainings, "", variables),
+        Row(what, difference / float(full.std(ddof=1)), ">= -1", words),
     ]
+
+
+def _difference(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
+    """The mean difference of pairs, and its error."""
+    difference = one - other
+    return float(difference.mean()), float(difference.std(ddof=1) / np.sqrt(len(difference)))
 
 
 def steered(*, quick: bool) -> list[Row]:
     """Eliminations on HiggsML that try four candidates a round, and all: do they agree?"""
-    study = higgsml(one_in=5 if quick else 1)
-    study = dataclasses.replace(study, **FAST | ({} if quick else {"epochs": 12}))
+    study = replace(higgsml(few=quick), **FAST | ({} if quick else {"epochs": 12}))
     patience = 1 if quick else 6
     some, every = (
         selection.eliminate(study, candidates=candidates, patience=patience)
@@ -311,36 +234,25 @@ def steered(*, quick: bool) -> list[Row]:
     )
     kept = np.array([[name in each.units for name in study.units.names] for each in (some, every)])
     # Trainings that neither was chosen with.
-    fresh = dataclasses.replace(study, seed=study.seed + 1, seeds=1 if quick else 4)
+    fresh = replace(study, seed=study.seed + 1, seeds=1 if quick else 4)
     score = selection.train(fresh, np.vstack([np.ones(len(study.units)), kept]) > 0).score
     full, first, second = score.reshape(3, -1)
 
     def compared(what: str, one: np.ndarray, other: np.ndarray, required: str = "") -> Row:
-        difference = one - other
-        error = difference.std(ddof=1) / np.sqrt(len(difference))
-        words = f"(validation cross-entropy lower by {1e4 * difference.mean():.1f} ± "
-        words += f"{1e4 * error:.1f} in 10⁻⁴)"
+        difference, error = _difference(one, other)
+        words = f"(validation cross-entropy lower by {1e4 * difference:.1f} ± {1e4 * error:.1f} "
         return Row(
-            what=what, required=required, measured=float(difference.mean() / error), spread=words
+            f"HiggsML, elimination: {what}", difference / error, required, words + "in 10⁻⁴)"
         )
 
-    sizes = (
-        f"{len(some.units)} and {len(every.units)} variables, {(kept[0] & kept[1]).sum()} in both"
-    )
+    words = f"({some.trainings} and {every.trainings}; {len(some.units)} and {len(every.units)} "
+    words += f"variables, {(kept[0] & kept[1]).sum()} in both)"
+    what = "HiggsML, elimination: trainings with 4 candidates a round / with all"
+    bound = "" if quick else ">= -2"
     return [
-        Row(
-            what="HiggsML, elimination: trainings with 4 candidates a round / with all",
-            required="",
-            measured=some.trainings / every.trainings,
-            spread=f"({some.trainings} and {every.trainings}; {sizes})",
-        ),
-        compared(
-            "HiggsML, elimination: 4 candidates against all, in standard errors",
-            first,
-            second,
-            "" if quick else ">= -2",
-        ),
-        compared("HiggsML, elimination: all candidates against no elimination", second, full),
+        Row(what, some.trainings / every.trainings, "", words),
+        compared("4 candidates against all, in standard errors", first, second, bound),
+        compared("all candidates against no elimination", second, full),
     ]
 
 
@@ -357,15 +269,10 @@ def attributions() -> list[Row]:
     def score(features):
         return (jax.nn.relu(features @ kernels[0] + 0.1) @ kernels[1])[:, 0]
 
-    ours = selection.integrated_gradients(score, jnp.asarray(x), jnp.asarray(base), steps=2000)
-    error = np.abs(np.sum(ours, axis=1) - (score(x) - score(base))).max()
-    rows = [
-        Row(
-            what="integrated gradients, 2000 steps: completeness, largest error",
-            required="<= 1e-3",
-            measured=float(error),
-        )
-    ]
+    ours = partial(selection.integrated_gradients, score, jnp.asarray(x), jnp.asarray(base))
+    error = np.abs(np.sum(ours(steps=2000), axis=1) - (score(x) - score(base))).max()
+    what = "integrated gradients, 2000 steps: completeness, largest error"
+    rows = [Row(what, float(error), "<= 1e-3")]
     if not installed("torch"):
         return rows
     import torch
@@ -378,43 +285,27 @@ def attributions() -> list[Row]:
     if installed("captum"):
         from captum.attr import IntegratedGradients
 
-        theirs = IntegratedGradients(lambda f: Net()(f)[:, 0]).attribute(
-            torch.from_numpy(x), torch.from_numpy(base), n_steps=50
-        )
-        ours = selection.integrated_gradients(score, jnp.asarray(x), jnp.asarray(base), steps=50)
-        rows.append(
-            Row(
-                what="integrated gradients, 50 steps: largest difference to Captum's",
-                required="<= 1e-4",
-                measured=float(np.abs(np.asarray(ours) - theirs.numpy()).max()),
-            )
-        )
+        method = IntegratedGradients(lambda f: Net()(f)[:, 0])
+        theirs = method.attribute(torch.from_numpy(x), torch.from_numpy(base), n_steps=50)
+        away = float(np.abs(np.asarray(ours(steps=50)) - theirs.numpy()).max())
+        what = "integrated gradients, 50 steps: largest difference to Captum's"
+        rows.append(Row(what, away, "<= 1e-4"))
     if installed("shap"):
         import shap
 
         np.random.seed(0)
         sample = rng.normal(size=(300, 8)).astype(np.float32)
         explainer = shap.GradientExplainer(Net(), torch.from_numpy(sample))
-        parts = [
-            np.reshape(explainer.shap_values(torch.from_numpy(x), nsamples=200), x.shape)
-            for _ in range(12)
-        ]
-        own = [
-            np.asarray(
-                selection.expected_gradients(
-                    score, jnp.asarray(x), jnp.asarray(sample), jax.random.key(i), draws=200
-                )
-            )
-            for i in range(12)
-        ]
+        given = score, jnp.asarray(x), jnp.asarray(sample)
+        parts, own = [], []
+        for i in range(12):
+            values = explainer.shap_values(torch.from_numpy(x), nsamples=200)
+            parts.append(np.reshape(values, x.shape))
+            expected = selection.expected_gradients(*given, jax.random.key(i), draws=200)
+            own.append(np.asarray(expected))
         error = np.sqrt((np.var(parts, axis=0, ddof=1) + np.var(own, axis=0, ddof=1)) / 12)
         pull = (np.mean(parts, axis=0) - np.mean(own, axis=0)) / error
-        rows.append(
-            Row(
-                what="expected gradients: rms difference to shap's over its sampling error",
-                # Errors from 12 + 12 draws: a Student's t of 22 degrees, deviation 1.05.
-                required="<= 1.2",
-                measured=float(np.sqrt(np.mean(pull**2))),
-            )
-        )
+        what = "expected gradients: rms difference to shap's over its sampling error"
+        # Errors from 12 + 12 draws: a Student's t of 22 degrees, deviation 1.05.
+        rows.append(Row(what, float(np.sqrt(np.mean(pull**2))), "<= 1.2"))
     return rows

@@ -14,17 +14,17 @@ code is that of `examples/systematics_aware.py`.
 
 import importlib.util
 import sys
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 
-from benchmarks.table import Row
+from benchmarks.common.running import ROOT
+from benchmarks.common.table import Row
 from difftune.binning import Constraints
 from difftune.data import Events, Process
 from difftune.objectives import CrossEntropy, PoiUncertainty, Regions
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "systematics_aware.py"
+EXAMPLE = ROOT / "examples" / "systematics_aware.py"
 
 REGIONS = "through the fit: σ(μ), regions"
 
@@ -102,34 +102,25 @@ def compared(what: str, found: dict[str, list[dict]], key: str) -> list[Row]:
     rows = []
     for name, results in found.items():
         x = values(results, key)
-        spread = f"± {x.std(ddof=1):.2g} (bins: {edges_of(results)})"
-        rows.append(
-            Row(what=f"{what}, {name}", required="", measured=float(x.mean()), spread=spread)
-        )
+        # Which edges validation events preferred, and how often.
+        kinds, counts = np.unique([each["edges"] for each in results], return_counts=True)
+        edges = ", ".join(f"{n} × {kind}" for kind, n in zip(kinds, counts, strict=True))
+        spread = f"± {x.std(ddof=1):.2g} (bins: {edges})"
+        rows.append(Row(f"{what}, {name}", float(x.mean()), "", spread))
         if name == "cross-entropy":
             continue
         gain = sign * (x.mean() - plain.mean())
-        rows += [
-            Row(what="  gain, %", required="", measured=100 * gain / plain.mean()),
-            Row(
-                what="  gain in units of its spread over seeds",
-                # The best of them is what is offered.
-                required=">= 1" if name == REGIONS else "",
-                measured=gain / np.hypot(plain.std(ddof=1), x.std(ddof=1)),
-            ),
-        ]
+        # The best of them is what is offered.
+        bound = ">= 1" if name == REGIONS else ""
+        units = gain / np.hypot(plain.std(ddof=1), x.std(ddof=1))
+        rows.append(Row("  gain, %", 100 * gain / plain.mean()))
+        rows.append(Row("  gain in units of its spread over seeds", units, bound))
     return rows
 
 
 def values(found: list[dict], key: str) -> np.ndarray:
     """One figure of all seeds."""
     return np.array([each[key] for each in found])
-
-
-def edges_of(found: list[dict]) -> str:
-    """Which edges validation events preferred, and how often."""
-    kinds, counts = np.unique([each["edges"] for each in found], return_counts=True)
-    return ", ".join(f"{n} × {kind}" for kind, n in zip(kinds, counts, strict=True))
 
 
 def known_truth(code: ModuleType, *, quick: bool) -> list[Row]:
@@ -153,7 +144,7 @@ def known_truth(code: ModuleType, *, quick: bool) -> list[Row]:
     found = code.compare(analysis, recipes, seeds=seeds, hidden=(32, 32))
     true = truth()
     rows = [
-        Row(what=f"known truth: σ(μ), {what}", required="", measured=true[key])
+        Row(f"known truth: σ(μ), {what}", true[key])
         for key, what in (
             ("stat-only", "without uncertainties"),
             ("floor", "unbinned, true densities"),
@@ -162,7 +153,7 @@ def known_truth(code: ModuleType, *, quick: bool) -> list[Row]:
     ]
     rows += compared("known truth: σ(μ)", found, "sigma")
     over = values(found[REGIONS], "sigma").mean() / true["floor"]
-    return [*rows, Row(what="  over the floor", required="<= 1.03", measured=over)]
+    return [*rows, Row("  over the floor", over, "<= 1.03")]
 
 
 def single_top(code: ModuleType, *, quick: bool) -> list[Row]:
@@ -174,14 +165,13 @@ def single_top(code: ModuleType, *, quick: bool) -> list[Row]:
     chosen = ("cross-entropy", *(() if quick else ("through the fit: σ(μ)", REGIONS)))
     found = code.compare(analysis, {name: recipes[name] for name in chosen}, seeds=seeds)
     stat_only = values(found["cross-entropy"], "stat-only sigma").mean()
-    rows = [Row(what="single top: σ(μ), cross-entropy, stat-only", required="", measured=stat_only)]
+    rows = [Row("single top: σ(μ), cross-entropy, stat-only", stat_only)]
     for what, key in (("σ(μ)", "sigma"), ("Z", "significance")):
         rows += compared(f"single top: {what}", found, key)
-    base = values(found["cross-entropy"], "stat-only significance").mean()
+    worth = {name: values(each, "stat-only significance").mean() for name, each in found.items()}
     for name in list(found)[1:]:
-        worth = values(found[name], "stat-only significance").mean() / base
         what = f"single top: stat-only Z, {name} over cross-entropy"
-        rows.append(Row(what=what, required="", measured=worth))
+        rows.append(Row(what, worth[name] / worth["cross-entropy"]))
     return rows
 
 

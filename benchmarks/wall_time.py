@@ -22,54 +22,23 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
-from scipy.stats import binomtest
 
+import difftune as dt
 from benchmarks import search
-from benchmarks.peers import arena, contest, timed
-from benchmarks.peers.arena import say
+from benchmarks.common import running
+from benchmarks.common.running import say, sizes
+from benchmarks.common.table import Row, mean, named
+from benchmarks.peers import contest, timed
 from benchmarks.peers.contest import Events, Order
 from benchmarks.peers.timed import Contestant, Found
-from benchmarks.table import Row
-
-
-@dataclass(frozen=True, kw_only=True)
-class Size:
-    """How much is done.
-
-    Attributes:
-        seeds: Of the searches. A benchmark that was interrupted goes on with those that are left.
-        samples: Names of those of `benchmarks.search` to take.
-        events: Of a sample, at most.
-        budget: Seconds of a contestant.
-        members: Population of both forms of PBT.
-        rounds: Of PBT.
-        epochs: Of a round; a training has `rounds` times as many.
-    """
-
-    seeds: tuple[int, ...] = tuple(range(1, 11))
-    samples: tuple[str, ...] = ("single top", "HiggsML")
-    events: int = 1_000_000
-    budget: float = 600.0
-    members: int = 64
-    rounds: int = 10
-    epochs: int = 2
-
-
-# As many members as there are folds. Compiling, or starting Ray and importing PyTorch in its
-# processes, takes most of this.
-QUICK = Size(
-    seeds=(1,),
-    samples=("single top",),
-    events=6_000,
-    budget=40.0,
-    members=4,
-    rounds=3,
-    epochs=1,
-)
-
+from difftune.search.dimensions import LogUniform
+from difftune.training import Columns
+from difftune.training.batches import as_batch
 
 OURS = Contestant(name="difftune PBT", who="difftune")
 PEERS = (
@@ -78,7 +47,6 @@ PEERS = (
     ),
     Contestant(name="Ray Tune PBT + PyTorch", who="ray", packages=("ray", "torch")),
 )
-
 
 KINDS = {"test": "test", "alone": "test, one network", "validation": "validation"}
 
@@ -109,22 +77,28 @@ class Result:
 
 def run(*, quick: bool) -> list[Row]:
     """Both samples, all seeds."""
-    return run_size(QUICK if quick else Size())
-
-
-def run_size(size: Size) -> list[Row]:
-    """The comparison at any size, for whoever wants some of the seeds, or less time."""
-    contestants = [OURS, *(peer for peer in PEERS if peer.installed)]
+    size = sizes(
+        quick,
+        seeds=(range(1, 11), (1,)),  # of the searches
+        samples=(("single top", "HiggsML"), ("single top",)),
+        events=(1_000_000, 6_000),  # of a sample, at most
+        # Compiling, or starting Ray and importing PyTorch in its processes, takes most of 40 s.
+        budget=(600.0, 40.0),  # seconds of a contestant
+        members=(64, 4),  # population of both forms of PBT; as many at least as there are folds
+        rounds=(10, 3),  # of PBT
+        epochs=(2, 1),  # of a round; a training has `rounds` times as many
+    )
+    there = [peer for peer in PEERS if running.installed(*peer.packages)]
     results: dict[tuple[str, str], dict[int, Result]] = {}
     failures: list[str] = []
     with tempfile.TemporaryDirectory() as scratch:
         samples = _samples(size, Path(scratch))
         # All samples for each seed, so that an interrupted benchmark has as many of both.
-        for seed, sample, one in itertools.product(size.seeds, samples, contestants):
+        for seed, sample, one in itertools.product(size.seeds, samples, [OURS, *there]):
             what = f"{sample.name}, seed {seed}, {one.name}"
             try:
                 result = _result(one, sample, seed, size)
-            except arena.Failed as failure:
+            except running.Failed as failure:
                 if one is OURS:
                     raise
                 failures.append(f"{what}: {failure}")
@@ -133,18 +107,12 @@ def run_size(size: Size) -> list[Row]:
             results.setdefault((sample.name, one.name), {})[seed] = result
             say(f"{what}: {result}")
     rows = [row for sample in samples for row in _rows(sample.name, results)]
-    rows.append(_named("contestants not installed", [p.name for p in PEERS if not p.installed]))
-    rows.append(_named("searches that failed", failures))
-    return rows
+    missing = [peer.name for peer in PEERS if peer not in there]
+    rows.append(named("contestants not installed", missing))
+    return [*rows, named("searches that failed", failures)]
 
 
-def _named(what: str, names: list[str]) -> Row:
-    note = f"({'; '.join(names)})" if names else ""
-    return Row(what=what, required="", measured=len(names), spread=note)
-
-
-# ---- events and selection rule
-# ------------------------------------------------------------------------
+# ---- events and selection rule -------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,36 +128,14 @@ class Sample:
     """
 
     name: str
-    job: Any
+    job: dt.analysis.Preparation
     path: Path
-    validation: Any
-    test: Any
-
-    def order(self, size: Size, seed: int) -> Order:
-        """What a contestant is told, with a folder of its own."""
-        from difftune.search.dimensions import LogUniform
-
-        bounds = {
-            name: (float(each.low), float(each.high), isinstance(each, LogUniform))
-            for name, each in search.space().items()
-        }
-        return Order(
-            sample=str(self.path),
-            folder=tempfile.mkdtemp(dir=self.path.parent),
-            seed=seed,
-            cores=arena.cores(),
-            bounds=bounds,
-            hidden=self.job.recipe.model.hidden,
-            batch=self.job.recipe.batch_size,
-            members=size.members,
-            rounds=size.rounds,
-            epochs=size.epochs,
-        )
+    validation: Columns
+    test: Columns
 
 
-def _samples(size: Size, scratch: Path) -> list[Sample]:
+def _samples(size: SimpleNamespace, scratch: Path) -> list[Sample]:
     """The samples, with files for the contestants."""
-    from difftune.training import Columns, columns
 
     def seen(part: Columns, fold: np.ndarray) -> Events:
         return Events(
@@ -197,41 +143,47 @@ def _samples(size: Size, scratch: Path) -> list[Sample]:
         )
 
     found = []
-    everything = search.samples(size.events, names=size.samples)
-    for number, name in enumerate(everything):
-        job, path = search.task(everything[name]), scratch / f"{number}.npz"
+    for name, events in search.events_of(size.events, names=size.samples).items():
+        job, path = search.task(events), scratch / f"{len(found)}.events"
+        split = job.split
         train, validation, test = (
-            columns(part, job.split.full_yields, job.transform)
-            for part in (job.split.train, job.split.validation, job.split.test)
+            job.recipe.columns(part, split.full_yields, job.transform, varied=True)
+            for part in (split.train, split.validation, split.test)
         )
         # Numbered from 0 within each part; the validation events are the last fold.
-        fold = _folds(job.split.train)
+        fold = np.unique(split.train.fold, return_inverse=True)[1].astype(np.int32)
         last = np.full(len(validation.weight), fold.max() + 1, np.int32)
         contest.store(path, seen(train, fold), seen(validation, last))
-        sizes = ", ".join(f"{len(part.weight)}" for part in (train, validation, test))
-        say(f"{name}: {sizes} events to train, to validate, to test")
+        counts = ", ".join(f"{len(part.weight)}" for part in (train, validation, test))
+        say(f"{name}: {counts} events to train, to validate, to test")
         found.append(Sample(name=name, job=job, path=path, validation=validation, test=test))
     return found
 
 
-def _folds(events: Any) -> np.ndarray:
-    return np.unique(events.fold, return_inverse=True)[1].astype(np.int32)
-
-
 def _significance(logits: Callable[[np.ndarray], np.ndarray], events: Any) -> float:
     """What everybody is judged by."""
-    import jax.numpy as jnp
-
-    import difftune as dt
-    from difftune.training.batches import as_batch
-
     batch = as_batch(events, np.arange(len(events.weight)), 1.0)
     scores = jnp.asarray(logits(events.features))
     return float(dt.objectives.Significance(bins=contest.BINS)(scores, batch, {}, {}))
 
 
-def _result(one: Contestant, sample: Sample, seed: int, size: Size) -> Result:
-    found = timed.found(one, sample.order(size, seed), size.budget)
+def _result(one: Contestant, sample: Sample, seed: int, size: SimpleNamespace) -> Result:
+    """Gives a contestant its order, with a folder of its own, and judges what it found."""
+    space = search.space().items()
+    bounds = {n: (float(d.low), float(d.high), isinstance(d, LogUniform)) for n, d in space}
+    order = Order(
+        sample=str(sample.path),
+        folder=tempfile.mkdtemp(dir=sample.path.parent),
+        seed=seed,
+        cores=running.cores(),
+        bounds=bounds,
+        hidden=sample.job.recipe.model.hidden,
+        batch=sample.job.recipe.batch_size,
+        members=size.members,
+        rounds=size.rounds,
+        epochs=size.epochs,
+    )
+    found = timed.found(one, order, size.budget)
     network = found.network
     return Result(
         found=found,
@@ -247,56 +199,32 @@ def _result(one: Contestant, sample: Sample, seed: int, size: Size) -> Result:
 def _rows(sample: str, results: dict[tuple[str, str], dict[int, Result]]) -> list[Row]:
     """All figures of a sample."""
     mine = {name: found for (of, name), found in results.items() if of == sample}
-    rows = []
+    ours, rows = mine[OURS.name], []
     for name, theirs in mine.items():
-        if name != OURS.name:
-            rows += _duel(f"{sample}: ", mine[OURS.name], name, theirs)
+        # Of those seeds in which the peer did not fail.
+        for kind, words in KINDS.items() if name != OURS.name else ():
+            pair = [[getattr(who[seed], kind) for seed in theirs] for who in (ours, theirs)]
+            # The winner's validation score promises too much, whoever it is; the test decides.
+            bound = f">= {-(-8 * len(theirs) // 10)}" if kind == "test" else ""
+            what = f"{sample}: seeds of {len(theirs)} in which {OURS.name} beats {name}, {words}"
+            rows.append(search.wins(what, *pair, bound))
     for name, found in mine.items():
         rows += _figures(f"{sample}: {name}", list(found.values()))
     return rows
 
 
-def _duel(where: str, ours: dict[int, Result], name: str, theirs: dict[int, Result]) -> list[Row]:
-    """In how many seeds difftune is better than a peer, of those in which that did not fail."""
-    seeds = sorted(theirs)
-    rows = []
-    for kind in KINDS:
-        a, b = (np.array([getattr(who[seed], kind) for seed in seeds]) for who in (ours, theirs))
-        wins = int(np.sum(a > b))
-        chance = binomtest(wins, len(seeds)).pvalue
-        # The winner's validation score promises too much, whoever it is; the test decides.
-        required = f">= {-(-8 * len(seeds) // 10)}" if kind == "test" else ""
-        rows.append(
-            Row(
-                what=(
-                    f"{where}seeds of {len(seeds)} in which {OURS.name} beats {name}, "
-                    + KINDS[kind]
-                ),
-                required=required,
-                measured=wins,
-                spread=f"(Z ratio {search.spread(a / b)}; p = {chance:.2g})",
-            )
-        )
-    return rows
-
-
 def _figures(who: str, found: list[Result]) -> list[Row]:
     """Mean and spread of what a contestant found and did."""
-    rows = []
-    for what, values in (
-        ("test Z", [each.test for each in found]),
-        ("test Z of one network", [each.alone for each in found]),
-        ("validation Z", [each.validation for each in found]),
-        ("trials", [each.found.trials for each in found]),
-        ("epochs of one network, thousand", [each.found.epochs / 1e3 for each in found]),
-    ):
-        error = f"± {np.std(values, ddof=1):.3g} over {len(found)} seeds" if found[1:] else ""
-        mean = float(np.mean(values))
-        rows.append(Row(what=f"{who}: {what}", required="", measured=mean, spread=error))
-    longest = max(each.found.seconds for each in found)
-    rows.append(Row(what=f"{who}: longest search, s", required="", measured=longest))
+    figures = {
+        "test Z": [each.test for each in found],
+        "test Z of one network": [each.alone for each in found],
+        "validation Z": [each.validation for each in found],
+        "trials": [each.found.trials for each in found],
+        "epochs of one network, thousand": [each.found.epochs / 1e3 for each in found],
+    }
+    rows = [mean(f"{who}: {what}", values) for what, values in figures.items()]
+    rows.append(Row(f"{who}: longest search, s", max(each.found.seconds for each in found)))
     # Whether all were judged by what they chose by: rounding may move an event to another bin.
     furthest = max(abs(each.found.network.score / each.validation - 1.0) for each in found)
     what = f"{who}: its validation Z against ours, furthest, %"
-    rows.append(Row(what=what, required="<= 1", measured=100.0 * furthest))
-    return rows
+    return [*rows, Row(what, 100.0 * furthest, "<= 1")]

@@ -1,7 +1,7 @@
 """Samples of which it is known what matters."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,6 @@ import difftune as dt
 from difftune import selection
 
 EVENTS = 6_000
-PROCESSES = (dt.Process(name="signal", role="signal"), dt.Process(name="background"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +22,7 @@ class Case:
         one_of: Sets of variables of which one must be kept.
         noise: Variables that tell nothing.
         together: Variables that matter only together.
-        options: Of the study.
+        options: Of the study, and by `recipe` of the recipe.
     """
 
     events: dt.Events
@@ -31,7 +30,7 @@ class Case:
     one_of: tuple[frozenset[str], ...] = ()
     noise: frozenset[str] = frozenset()
     together: frozenset[str] = frozenset()
-    options: Mapping[str, Any] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def real(self) -> frozenset[str]:
@@ -49,28 +48,26 @@ class Case:
 
     def study(self, **more: Any) -> selection.Study:
         """How it is trained."""
-        options = {
-            "recipe": dt.Recipe(
-                model=dt.models.MLP(hidden=(24, 24)),
-                hyperparameters={"learning_rate": 1e-2},
-                batch_size=200,
-                patience=20,
-            ),
-            "epochs": 20,
-            "seeds": 2,
-            "test_folds": (),
-        }
-        return selection.Study(events=self.events, **options | dict(self.options or {}) | more)
+        recipe = dt.Recipe(
+            model=dt.models.MLP(hidden=(24, 24)),
+            hyperparameters={"learning_rate": 1e-2},
+            batch_size=200,
+            patience=20,
+        )
+        options = {"epochs": 20, "seeds": 2, "test_folds": ()} | dict(self.options)
+        recipe = replace(recipe, **options.pop("recipe", {}))
+        return selection.Study(self.events, recipe, **options | more)
 
 
-def _case(columns: Mapping[str, np.ndarray], signal: np.ndarray, **more: Any) -> Case:
-    variations = more.pop("variations", None)
+def _case(
+    columns: Mapping[str, np.ndarray], signal: np.ndarray, variations: Any = None, **more: Any
+) -> Case:
     events = dt.Events.from_arrays(
         np.stack(list(columns.values()), axis=1),
         np.where(signal, 0, 1),
         np.where(signal, 0.05, 1.0),
         feature_names=list(columns),
-        processes=PROCESSES,
+        processes=[dt.Process(name="signal", role="signal"), dt.Process(name="background")],
         folds=3,
         variations=variations,
     )
@@ -123,21 +120,17 @@ def systematic(seed: int, count: int) -> Case:
     weight = np.where(signal, 0.05, 1.0)
     shift = np.where(signal, 0.0, 0.6 * (control > 0.5))
     columns = {"mass": mass, "control": control} | noise
+    # The statistics of so few events would be all that counts.
+    model = dt.objectives.FitModel(bins=6, bandwidth=(0.05, 0.03), mc_statistics=False)
+    recipe = {"objective": dt.objectives.PoiUncertainty(model=model), "patience": 60}
+    # As large as there are: a batch is of one fold.
+    recipe["batch_size"] = count // 3
     return _case(
         columns,
         signal,
         exactly=frozenset(("mass", "control")),
         variations={"scale": (weight * (1 + shift), weight * (1 - shift))},
-        options={
-            "objective": dt.objectives.PoiUncertainty(
-                # The statistics of so few events would be all that counts.
-                model=dt.objectives.FitModel(bins=6, bandwidth=(0.05, 0.03), mc_statistics=False)
-            ),
-            # As large as there are: a batch is of one fold.
-            "batch_size": count // 3,
-            "epochs": 60,
-            "patience": 60,
-        },
+        options={"recipe": recipe, "epochs": 60},
     )
 
 
