@@ -134,10 +134,10 @@ def known_truth(code: ModuleType, *, quick: bool) -> list[Row]:
     many = {"epochs": 4 if quick else 60, "batch_size": 2048 if quick else 24_000}
     regions = analysis.model(bins=Regions(regions=analysis.bins))
     recipes = {
-        "cross-entropy": code.Recipe(
+        "cross-entropy": code.Training(
             objective=CrossEntropy(), batch_size=1024, epochs=epochs, learning_rate=2e-3
         ),
-        REGIONS: code.Recipe(
+        REGIONS: code.Training(
             objective=PoiUncertainty(model=regions), activation="gelu", learning_rate=1e-2, **many
         ),
     }

@@ -32,7 +32,7 @@ from difftune.inference.expected import asimov_at, covariance, likelihood_ratio_
 from difftune.job import build
 from difftune.models import MLP
 from difftune.precision import in_float64
-from difftune.training import AS_SCORED, Population, Replicas, ScoreGap, columns
+from difftune.training import AS_SCORED, Population, Recipe, Replicas, ScoreGap, columns
 from difftune.training.batches import as_batch
 from difftune.training.member import (
     all_features,
@@ -134,7 +134,7 @@ def single_top(*, one_in=1, bins=BINS):
 
 # %% Trainings
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Training:
     """How a population trains; `start` names the training whose weights it starts from."""
 
     objective: objectives.Objective
@@ -163,28 +163,30 @@ def recipes(analysis, *, epochs, more=10):
     model = analysis.model(bandwidth=(0.03, 0.01), **statistics)
     regions = analysis.model(bins=objectives.Regions(regions=analysis.bins), **statistics)
     return {
-        "cross-entropy": Recipe(objective=entropy, **plain),
-        "+ penalty": Recipe(
+        "cross-entropy": Training(objective=entropy, **plain),
+        "+ penalty": Training(
             objective=entropy + "lambda" * penalty, hyperparameters={"lambda": 10.0}, **plain
         ),
-        "+ adversary": Recipe(
+        "+ adversary": Training(
             objective=entropy + adversary,
             hyperparameters={"lambda": 30.0, "adversary_rate": 5e-3},
             **plain,
         ),
-        "+ distance correlation": Recipe(
+        "+ distance correlation": Training(
             objective=entropy + "lambda" * correlation, hyperparameters={"lambda": 10.0}, **plain
         ),
-        "through the fit: σ(μ)": Recipe(objective=objectives.PoiUncertainty(model=model), **tuned),
-        "through the fit: σ(μ), regions": Recipe(
+        "through the fit: σ(μ)": Training(
+            objective=objectives.PoiUncertainty(model=model), **tuned
+        ),
+        "through the fit: σ(μ), regions": Training(
             objective=objectives.PoiUncertainty(model=regions),
             activation="gelu",
             **{**whole, "epochs": 2 * more * epochs, "learning_rate": 1e-2},
         ),
-        "through the fit: Z": Recipe(
+        "through the fit: Z": Training(
             objective=objectives.DiscoverySignificance(model=model), **tuned
         ),
-        "through the fit: CLs": Recipe(
+        "through the fit: CLs": Training(
             objective=0.01 * objectives.ExpectedCLs(model=model), **tuned
         ),
     }
