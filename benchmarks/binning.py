@@ -20,23 +20,7 @@ from scipy.stats import multivariate_normal
 
 from benchmarks.common.running import clocked
 from benchmarks.common.table import Row
-from difftune.binning import (
-    Additive,
-    Asimov,
-    Binning,
-    Cells,
-    Constraints,
-    FigureOfMerit,
-    Scored,
-    binned,
-    brute_force_edges,
-    equidistant_edges,
-    exact_edges,
-    gradient_edges,
-    greedy_edges,
-    optimise_edges,
-    transformation_d,
-)
+from difftune import binning
 from difftune.inference import asimov_llr
 
 MEANS = {
@@ -55,11 +39,11 @@ SMEARING = 0.3
 STATED = {5: 1.007, 10: 1.172, 20: 1.323}
 THEIR_SECONDS = 159.0
 
-FREE = Constraints(min_background=0.0, max_mc_uncertainty=float("inf"))
-USUAL = Constraints(min_background=5.0, max_mc_uncertainty=0.2)
+FREE = binning.Constraints(min_background=0.0, max_mc_uncertainty=float("inf"))
+USUAL = binning.Constraints(min_background=5.0, max_mc_uncertainty=0.2)
 
 
-class Theirs(Additive):
+class Theirs(binning.Additive):
     """gato-hep's significance: without the higher orders where they are small."""
 
     def terms(self, yields):
@@ -74,7 +58,7 @@ class Theirs(Additive):
         return jnp.sqrt(summed)
 
 
-def toy(seed: int, *, signal: int = 100_000, background: int = 300_000) -> Scored:
+def toy(seed: int, *, signal: int = 100_000, background: int = 300_000) -> binning.Scored:
     """The events; with seed 42 they are those of gato-hep, number by number on some machines.
 
     numpy draws along singular vectors of the covariance, which LAPACK chooses by processor where
@@ -96,16 +80,16 @@ def toy(seed: int, *, signal: int = 100_000, background: int = 300_000) -> Score
     )
     process = np.repeat(np.arange(len(names)), list(counts.values()))
     weight = np.array([EXPECTED[name] / counts[name] for name in names])[process]
-    return Scored(ratio / (1 + ratio), weight, process == 0)
+    return binning.Scored(ratio / (1 + ratio), weight, process == 0)
 
 
-def significance(edges: np.ndarray, events: Scored, figure: FigureOfMerit) -> float:
+def significance(edges: np.ndarray, events: binning.Scored, figure: binning.FigureOfMerit) -> float:
     """Of hard bins."""
     with jax.enable_x64(True):
-        return float(figure(binned(edges, events)))
+        return float(figure(binning.binned(edges, events)))
 
 
-def their_seconds(events: Scored, *, quick: bool) -> tuple[float, str]:
+def their_seconds(events: binning.Scored, *, quick: bool) -> tuple[float, str]:
     """What gato-hep takes for 3, 5 and 10 bins with its 250 epochs, and where that is from."""
     python = os.environ.get("GATOHEP_PYTHON")
     if not python:
@@ -129,7 +113,7 @@ def run(*, quick: bool) -> list[Row]:
     size = {"signal": 10_000, "background": 30_000} if quick else {}
     more = size or {"signal": 300_000, "background": 3_000_000}
     events, others = toy(42, **size), toy(1042, **more)
-    theirs, ours = Theirs(), Asimov()
+    theirs, ours = Theirs(), binning.Asimov()
     rows: list[Row] = []
 
     def both(what: str, edges: np.ndarray, required: str = "", words: str = "") -> None:
@@ -138,14 +122,14 @@ def run(*, quick: bool) -> list[Row]:
         spread = f"(other events {other:.3f}; exact formula {exact:.3f}{words})"
         rows.append(Row(f"Z, {what}", own, required, spread))
 
-    def optimised(bins: int | range, constraints: Constraints, **more) -> Binning:
+    def optimised(bins: int | range, constraints: binning.Constraints, **more) -> binning.Binning:
         columns = events.score, events.weight, events.signal
         options = {"figure_of_merit": theirs, "constraints": constraints} | more
-        return optimise_edges(*columns, bins=bins, **options)
+        return binning.optimise_edges(*columns, bins=bins, **options)
 
-    cells = Cells.of(events)
+    cells = binning.Cells.of(events)
     for bins, stated in STATED.items():
-        edges = equidistant_edges(cells, bins)
+        edges = binning.equidistant_edges(cells, bins)
         both(f"equidistant, {bins} bins", edges)
         off = abs(significance(edges, events, theirs) - stated)
         rows.append(Row("  off what gato-hep gives", off, "<= 0.02"))
@@ -160,22 +144,22 @@ def run(*, quick: bool) -> list[Row]:
         words = f"({seconds:.1f} s for the three, {source})"
         what = f"times faster than gato-hep, {method}"
         rows.append(Row(what, theirs_took / seconds, ">= 10", words))
-    best = exact_edges(cells, 10, theirs, USUAL)
+    best = binning.exact_edges(cells, 10, theirs, USUAL)
     for bins in (5, 10):
         if bins in best:
             both(f"exact, {bins} bins, B >= 5 and MC <= 20 %", cells.edges[best[bins]])
-        greedy = greedy_edges(cells, bins, theirs, USUAL)
+        greedy = binning.greedy_edges(cells, bins, theirs, USUAL)
         both(f"greedy, {bins} bins, the same", cells.edges[greedy])
-        transformed = transformation_d(cells, float(bins - 2), 2.0)
+        transformed = binning.transformation_d(cells, float(bins - 2), 2.0)
         both(f"transformation D, zs = {bins - 2}, zb = 2", transformed)
     chosen = optimised(range(1, 16), USUAL)
     both(f"number of bins chosen: {chosen.bins}", chosen.edges)
     # The descent against every choice there is.
     for bins, candidates in ((3, 200), (4, 100)):
-        coarse = Cells.of(events, candidates=candidates)
+        coarse = binning.Cells.of(events, candidates=candidates)
         found, truth = (
             significance(coarse.edges[choose(coarse, bins, ours, USUAL)], events, ours)
-            for choose in (gradient_edges, brute_force_edges)
+            for choose in (binning.gradient_edges, binning.brute_force_edges)
         )
         what = f"Z below brute force, {bins} bins of {candidates} cells, %"
         rows.append(Row(what, 100 * (1 - found / truth), "<= 0.5"))

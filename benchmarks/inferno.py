@@ -17,7 +17,6 @@ and twice the epochs gain next to nothing.
 """
 
 from dataclasses import dataclass
-from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -26,15 +25,7 @@ import difftune as dt
 from benchmarks.common import samples
 from benchmarks.common.running import clocked, sizes
 from benchmarks.common.table import Row
-from difftune.histfactory import NormalisationUncertainty
-from difftune.objectives import (
-    CrossEntropy,
-    FitModel,
-    PoiUncertainty,
-    Regions,
-    Variation,
-    Varied,
-)
+from difftune.objectives import CrossEntropy, FitModel, PoiUncertainty, Regions, Variation, Varied
 from difftune.training import Columns, Population, Replicas
 
 SIGNAL, BACKGROUND, RATE = 50.0, 1000.0, 3.0
@@ -43,6 +34,9 @@ REGIONS = 32
 BOUNDS = {"B0": 15.0, "B1": 16.2, "B2": 16.4, "B3": 16.3, "B4": 17.8}
 FLOOR = {"B0": 14.71, "B1": 15.51, "B2": 15.64, "B3": 15.61, "B4": 16.89}
 THEIRS = {"B0": 15.51, "B1": 16.79, "B2": 16.95, "B3": 16.89, "B4": 18.68}
+
+Events = tuple[np.ndarray, np.ndarray]
+"""Features, and which events are signal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,17 +47,16 @@ class Problem:
     constrained: bool = False
     normalisation: bool = False
 
-    def objective(self, *, regions: int, hard: bool = False) -> PoiUncertainty:
+    def objective(self, *, hard: bool = False) -> PoiUncertainty:
         """Logarithm of the uncertainty of s, but for a constant."""
-        known = NormalisationUncertainty("b", 0.1, processes=("background",))
-        return PoiUncertainty(
-            model=FitModel(
-                bins=Regions(regions=regions, hard=hard),
-                unconstrained=() if self.constrained else self.shapes,
-                normalisation=(known,) if self.normalisation else (),
-                mc_statistics=False,
-            )
+        known = dt.histfactory.NormalisationUncertainty("b", 0.1, processes=("background",))
+        model = FitModel(
+            bins=Regions(regions=REGIONS, hard=hard),
+            unconstrained=() if self.constrained else self.shapes,
+            normalisation=(known,) if self.normalisation else (),
+            mc_statistics=False,
         )
+        return PoiUncertainty(model=model)
 
 
 PROBLEMS = {
@@ -75,8 +68,10 @@ PROBLEMS = {
 }
 
 
-# The densities, and what follows from them.
-def events(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+# ---- the densities, and what follows from them ---------------------------------------------------
+
+
+def events(count: int, rng: np.random.Generator) -> Events:
     """Half background, half signal, and which is which."""
     label = np.arange(count) % 2
     x = rng.normal(size=(count, 3))
@@ -85,17 +80,14 @@ def events(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray
     return x, label
 
 
+def weights(label: np.ndarray) -> np.ndarray:
+    """Of events, for the expected yields."""
+    return np.where(label, SIGNAL / label.sum(), BACKGROUND / (1 - label).sum())
+
+
 def slopes(x: np.ndarray) -> dict[str, np.ndarray]:
     """Derivatives of the logarithm of the background's density."""
     return {"r": (x[..., 0] - 2) / 5, "lambda": 1 / RATE - x[..., 2]}
-
-
-def densities(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of signal and background."""
-    signal = np.exp(-(x[..., 0] ** 2 + x[..., 1] ** 2) / 2 - 2 * x[..., 2]) / np.pi
-    squares = (x[..., 0] - 2) ** 2 / 5 + x[..., 1] ** 2 / 9
-    background = RATE * np.exp(-squares / 2 - RATE * x[..., 2]) / (2 * np.pi * np.sqrt(45.0))
-    return signal, background
 
 
 def uncertainty(problem: Problem, s: np.ndarray, b: np.ndarray, db: dict) -> float:
@@ -118,134 +110,92 @@ def floor(problem: Problem) -> float:
     x2, w2 = np.polynomial.laguerre.laggauss(60)
     # Twelve standard deviations of the background; exp(-2 x) with Laguerre's weights.
     x0, w0, x1, w1 = 2 + 27 * x0, 27 * w0, 36 * x1, 36 * w1
-    points = np.stack(np.meshgrid(x0, x1, x2 / 2, indexing="ij"), axis=-1)
+    x = np.stack(np.meshgrid(x0, x1, x2 / 2, indexing="ij"), axis=-1)
     weight = w0[:, None, None] * w1[:, None] * (w2 * np.exp(x2) / 2)
-    signal, background = densities(points)
+    signal = np.exp(-(x[..., 0] ** 2 + x[..., 1] ** 2) / 2 - 2 * x[..., 2]) / np.pi
+    squares = (x[..., 0] - 2) ** 2 / 5 + x[..., 1] ** 2 / 9
+    background = RATE * np.exp(-squares / 2 - RATE * x[..., 2]) / (2 * np.pi * np.sqrt(45.0))
     s, b = (SIGNAL * signal * weight).ravel(), (BACKGROUND * background * weight).ravel()
-    return uncertainty(problem, s, b, {k: v.ravel() * b for k, v in slopes(points).items()})
+    return uncertainty(problem, s, b, {k: v.ravel() * b for k, v in slopes(x).items()})
 
 
-# Training.
-def columns(x: np.ndarray, label: np.ndarray, scale: tuple, shapes: tuple[str, ...]) -> Columns:
-    """Events with the variations of the same events."""
-    mean, deviation = scale
-
-    each = np.where(label, SIGNAL, BACKGROUND) / (len(label) / 2)
-
-    def varied(name: str, step: float) -> Varied:
-        if name == "r":
-            ratio = np.exp((2 * step * (x[:, 0] - 2) - step**2) / 10)
-        else:
-            ratio = (1 + step / RATE) * np.exp(-step * x[:, 2])
-        return Varied(weight=np.where(label, each, each * ratio).astype(np.float32))
-
-    variations = {
-        name: Variation(up=varied(name, WIDTHS[name]), down=varied(name, -WIDTHS[name]))
-        for name in shapes
-    }
-    return samples.columns((x - mean) / deviation, label, each, variations=variations)
+# ---- training ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
-class Samples:
-    """The events of all that follows."""
+class Study:
+    """The events of all that follows, and trainings on them."""
 
-    train: tuple[np.ndarray, np.ndarray]
-    validation: tuple[np.ndarray, np.ndarray]
-    test: tuple[np.ndarray, np.ndarray]
+    def __init__(self, *, starts: int, train: int, test: int, epochs: int, batch: int):
+        self.starts, self.epochs, self.batch = starts, epochs, batch
+        rng, cut = np.random.default_rng(1806_04743), train // 10
+        x, label = events(train, rng)
+        self.mean, self.deviation = x[cut:].mean(axis=0), x[cut:].std(axis=0)
+        self.train, self.validation = (x[cut:], label[cut:]), (x[:cut], label[:cut])
+        self.test = events(test, rng)
 
-    @property
-    def scale(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of the training events."""
-        return self.train[0].mean(axis=0), self.train[0].std(axis=0)
+    def columns(self, x: np.ndarray, label: np.ndarray, shapes: tuple[str, ...]) -> Columns:
+        """Events with the variations of the same events."""
+        weight = np.where(label, SIGNAL, BACKGROUND) / (len(label) / 2)
 
+        def varied(name: str, step: float) -> Varied:
+            if name == "r":
+                ratio = np.exp((2 * step * (x[:, 0] - 2) - step**2) / 10)
+            else:
+                ratio = (1 + step / RATE) * np.exp(-step * x[:, 2])
+            return Varied(weight=np.where(label, weight, weight * ratio).astype(np.float32))
 
-def drawn(size: SimpleNamespace) -> Samples:
-    """All events."""
-    rng = np.random.default_rng(1806_04743)
-    x, label = events(size.train, rng)
-    cut = size.train // 10
-    return Samples(
-        train=(x[cut:], label[cut:]),
-        validation=(x[:cut], label[:cut]),
-        test=events(size.test, rng),
-    )
+        variations = {
+            name: Variation(up=varied(name, WIDTHS[name]), down=varied(name, -WIDTHS[name]))
+            for name in shapes
+        }
+        features = (x - self.mean) / self.deviation
+        return samples.columns(features, label, weight, variations=variations)
 
-
-def trained(own: Samples, size: SimpleNamespace, objective, metric, shapes, **hyperparameters):
-    """Logits of the test events by all starts, `[starts, events, ...]`, in parts."""
-    train, validation = (columns(*part, own.scale, shapes) for part in (own.train, own.validation))
-    population = Population(
-        recipe=samples.every_epoch(
-            model=dt.models.MLP(hidden=(64, 64), activation="gelu"),
-            objective=objective,
-            batch_size=size.batch,
-            patience=size.epochs,
-            metric=metric,
-        ),
-        train=train,
-        validation=validation,
-        members=size.starts,
-        replicas=Replicas.crossed(seeds=size.starts),
-    )
-    given = {"schedule": 1.0, "learning_rate": 1e-2, **hyperparameters}
-    values = {name: np.full(size.starts, value) for name, value in given.items()}
-    state, _ = population.run(values, epochs=size.epochs)
-    mean, deviation = own.scale
-    parts = np.array_split((own.test[0] - mean) / deviation, max(1, size.test // 50_000))
-    for part in parts:
-        yield np.asarray(population.scores(state.best, part.astype(np.float32)))
-
-
-class Counts:
-    """Test events in regions, added up part by part."""
-
-    def __init__(self, own: Samples, starts: int, regions: int):
-        x, self.label = own.test
-        signal = self.label == 1
-        weight = np.where(signal, SIGNAL / signal.sum(), BACKGROUND / (~signal).sum())
-        rows = {"s": signal, "b": ~signal} | {k: ~signal * v for k, v in slopes(x).items()}
-        self.rows = {name: row * weight for name, row in rows.items()}
-        self.counts = {name: np.zeros((starts, regions)) for name in rows}
-        self.seen = 0
-
-    def add(self, region: np.ndarray) -> None:
-        """The next events, `[starts, events]`."""
-        where = slice(self.seen, self.seen + region.shape[1])
-        self.seen = where.stop
-        for name, total in self.counts.items():
-            for own, chosen in zip(total, region, strict=True):
-                own += np.bincount(chosen, self.rows[name][where], len(own))
-
-    def uncertainties(self, problem: Problem) -> np.ndarray:
-        """Of each start."""
-        assert self.seen == len(self.label)
-        return np.array(
-            [
-                uncertainty(problem, s, b, {"r": r, "lambda": rate})
-                for s, b, r, rate in zip(*self.counts.values(), strict=True)
-            ]
+    def scores(self, objective, metric, shapes: tuple[str, ...] = (), rate: float = 1e-2):
+        """Logits of the test events by all starts, `[starts, events, ...]`, in parts."""
+        train, validation = (self.columns(*part, shapes) for part in (self.train, self.validation))
+        population = Population(
+            recipe=samples.every_epoch(
+                model=dt.models.MLP(hidden=(64, 64), activation="gelu"),
+                objective=objective,
+                batch_size=self.batch,
+                patience=self.epochs,
+                metric=metric,
+            ),
+            train=train,
+            validation=validation,
+            members=self.starts,
+            replicas=Replicas.crossed(seeds=self.starts),
         )
+        values = {"schedule": np.ones(self.starts), "learning_rate": np.full(self.starts, rate)}
+        state, _ = population.run(values, epochs=self.epochs)
+        x = ((self.test[0] - self.mean) / self.deviation).astype(np.float32)
+        for part in np.array_split(x, max(1, len(x) // 50_000)):
+            yield np.asarray(population.scores(state.best, part))
 
+    def uncertainties(self, problem: Problem, region: np.ndarray) -> np.ndarray:
+        """Of s, for each start by the region of each test event."""
+        x, label = self.test
+        signal, weight = label == 1, weights(label)
+        rows = {"s": signal, "b": ~signal} | {k: ~signal * v for k, v in slopes(x).items()}
 
-def through_regions(name: str, own: Samples, size: SimpleNamespace) -> np.ndarray:
-    """The uncertainties of s of all starts."""
-    problem = PROBLEMS[name]
-    found = Counts(own, size.starts, REGIONS)
-    metric = -1.0 * problem.objective(regions=REGIONS, hard=True)
-    loss = problem.objective(regions=REGIONS)
-    for part in trained(own, size, loss, metric, problem.shapes):
-        found.add(part.argmax(axis=-1))
-    return found.uncertainties(problem)
+        def of_one(own: np.ndarray) -> float:
+            counts = {k: np.bincount(own, row * weight, REGIONS) for k, row in rows.items()}
+            return uncertainty(problem, counts.pop("s"), counts.pop("b"), counts)
 
+        return np.array([of_one(own) for own in region])
 
-def classifier(own: Samples, size: SimpleNamespace) -> dict[str, np.ndarray]:
-    """The same of a classifier with ten uniform bins."""
-    found = Counts(own, size.starts, 10)
-    for part in trained(own, size, CrossEntropy(), -1.0 * CrossEntropy(), (), learning_rate=1e-3):
-        probability = np.asarray(jax.nn.sigmoid(part))
-        found.add(np.minimum((10 * probability).astype(int), 9))
-    return {name: found.uncertainties(problem) for name, problem in PROBLEMS.items()}
+    def regions(self, problem: Problem) -> np.ndarray:
+        """Of networks that are trained for them, `[starts, events]`."""
+        metric = -1.0 * problem.objective(hard=True)
+        scores = self.scores(problem.objective(), metric, problem.shapes)
+        return np.concatenate([part.argmax(axis=-1) for part in scores], axis=1)
+
+    def bins(self) -> np.ndarray:
+        """Ten uniform ones of a classifier, `[starts, events]`."""
+        scores = self.scores(CrossEntropy(), -1.0 * CrossEntropy(), rate=1e-3)
+        found = [(10 * np.asarray(jax.nn.sigmoid(part))).astype(int) for part in scores]
+        return np.minimum(np.concatenate(found, axis=1), 9)
 
 
 def run(*, quick: bool) -> list[Row]:
@@ -259,23 +209,26 @@ def run(*, quick: bool) -> list[Row]:
         epochs=(30, 2),
         batch=(10_000, 2000),
     )
-    own, rows = drawn(size), []
-    for name, problem in PROBLEMS.items():
-        here = floor(problem)
+    study, rows = Study(**vars(size)), []
+    floors = {name: floor(problem) for name, problem in PROBLEMS.items()}
+    for name, here in floors.items():
         rows.append(Row(f"{name}: floor of the densities", here))
         rows.append(Row("  off the known one", abs(here - FLOOR[name]), "<= 0.02"))
 
-    def add(what: str, values: np.ndarray, required: str, more: str = "") -> None:
+    def add(name: str, how: str, region: np.ndarray, required: str = "", more: str = "") -> None:
+        values = study.uncertainties(PROBLEMS[name], region)
         low, median, high = np.percentile(values, [16, 50, 84])
-        spread = f"({low:.2f} to {high:.2f} in 68 % of {len(values)} starts{more})"
-        rows.append(Row(what, float(median), required, spread))
+        spread = f"({low:.2f} to {high:.2f} in 68 % of {len(values)} starts"
+        if more:
+            more = f"; {100 * (median / floors[name] - 1):.1f} % above the floor, {more}"
+        rows.append(Row(f"{name}: sigma(s), {how}", float(median), required, f"{spread}{more})"))
 
-    for name, values in classifier(own, size).items():
-        add(f"{name}: sigma(s), classifier, 10 uniform bins", values, "")
+    bins = study.bins()
+    for name in PROBLEMS:
+        add(name, "classifier, 10 uniform bins", bins)
     # The last one has all kinds of nuisance parameters.
     for name, bound in list(BOUNDS.items())[-1 if quick else 0 :]:
-        values, took = clocked(lambda name=name: through_regions(name, own, size))
-        above = 100 * (np.median(values) / floor(PROBLEMS[name]) - 1)
-        more = f"; {above:.1f} % above the floor, INFERNO {THEIRS[name]:g}; {took:.0f} s"
-        add(f"{name}: sigma(s), {REGIONS} regions", values, f"<= {bound:g}", more)
+        region, took = clocked(lambda name=name: study.regions(PROBLEMS[name]))
+        more = f"INFERNO {THEIRS[name]:g}; {took:.0f} s"
+        add(name, f"{REGIONS} regions", region, f"<= {bound:g}", more)
     return rows

@@ -31,7 +31,6 @@ from difftune.models import MLP
 from difftune.objectives import ExpectedCLs, FitModel, Variation, Varied, loss_from_model
 from difftune.precision import float64_region
 from difftune.training import Columns, ModuleDef, Population, Replicas
-from difftune.training.batches import as_batch
 
 CENTERS = {"signal": (-1, 1), "background": (1, -1), "up": (2.5, 2), "down": (-2.5, -1.5)}
 SIGNAL, BACKGROUND = 20.0, 100.0
@@ -162,7 +161,7 @@ def whole_sample(hidden: int, count: int) -> float:
     """Seconds of an update of difftune that takes all events at once."""
     module_def = ModuleDef(MLP(hidden=(hidden, hidden)), inputs=2, outputs=1)
     data, loss = columns(blobs(count, 1)), objective(0.1, 0.1)
-    batch = jax.tree.map(jnp.asarray, as_batch(data, np.arange(2 * count), 0.0))
+    batch = samples.whole(data)
 
     def of(parameters: Any) -> jax.Array:
         weights, edges = parameters

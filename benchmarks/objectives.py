@@ -10,20 +10,8 @@ import numpy as np
 from benchmarks.common import samples
 from benchmarks.common.running import clocked, in_turns
 from benchmarks.common.table import Row, median, ratio
+from difftune import objectives
 from difftune.models import MLP
-from difftune.objectives import (
-    AsimovLLR,
-    CrossEntropy,
-    DiscoverySignificance,
-    ExpectedCLs,
-    ExpectedLimit,
-    FitModel,
-    Objective,
-    PoiUncertainty,
-    Significance,
-    Variation,
-    Varied,
-)
 from difftune.training import Columns, Epochs, ModuleDef, ScoreGap, adam, training_weights
 from difftune.training.hyperparameters import complete
 from difftune.training.member import MemberTrainer
@@ -76,9 +64,7 @@ def _deviation(name, objective, values, scores, b, *, step: float) -> Row:
 def sample(events: int, *, moved: int = 0) -> Columns:
     """Signal and background in thirty variables, with ten systematic variations.
 
-    Args:
-        events: How many.
-        moved: Variations that have other features, not other weights.
+    So many of them have other features, not other weights.
     """
     rng = np.random.default_rng(events)
     label = (rng.random(events) < 0.3).astype(np.int32)
@@ -90,12 +76,12 @@ def sample(events: int, *, moved: int = 0) -> Columns:
     for i in range(NUISANCES):
         tilt = 0.1 * np.tanh(x[:, i])
         sides = [
-            Varied(features=x * np.float32(1 + sign * 0.05))
+            objectives.Varied(features=x * np.float32(1 + sign * 0.05))
             if i < moved
-            else Varied(weight=weight * (1 + sign * tilt))
+            else objectives.Varied(weight=weight * (1 + sign * tilt))
             for sign in (1, -1)
         ]
-        variations[f"systematic {i}"] = Variation(up=sides[0], down=sides[1])
+        variations[f"systematic {i}"] = objectives.Variation(up=sides[0], down=sides[1])
     balanced = training_weights(weight, label)
     return samples.columns(x, label, weight, training_weight=balanced, variations=variations)
 
@@ -103,13 +89,13 @@ def sample(events: int, *, moved: int = 0) -> Columns:
 class Trained:
     """The engine's own steps of one member, many in one compiled call."""
 
-    def __init__(self, objective: Objective, data: Columns):
+    def __init__(self, objective: objectives.Objective, data: Columns):
         if not objective.varied:
             data = data._replace(variations={})
         training = MemberTrainer(
             module_def=ModuleDef(MLP(hidden=(64, 64)), inputs=INPUTS, outputs=1),
             objective=objective,
-            metric=Significance(),
+            metric=objectives.Significance(),
             overtraining=ScoreGap(),
             optimizer=adam,
             patience=1,
@@ -136,20 +122,20 @@ class Trained:
 
 def costs(*, quick: bool) -> Iterator[Row]:
     """A step of each objective over one of cross-entropy, the contestants taking turns."""
-    model = FitModel(bins=BINS)
+    model = objectives.FitModel(bins=BINS)
     through = {
-        "PoiUncertainty": PoiUncertainty(model=model),
-        "ExpectedCLs": ExpectedCLs(model=model),
-        "DiscoverySignificance": DiscoverySignificance(model=model),
-        "ExpectedLimit": ExpectedLimit(model=model),
-        "AsimovLLR": AsimovLLR(bins=BINS),
+        "PoiUncertainty": objectives.PoiUncertainty(model=model),
+        "ExpectedCLs": objectives.ExpectedCLs(model=model),
+        "DiscoverySignificance": objectives.DiscoverySignificance(model=model),
+        "ExpectedLimit": objectives.ExpectedLimit(model=model),
+        "AsimovLLR": objectives.AsimovLLR(bins=BINS),
     }
     if quick:
         through = {name: through[name] for name in ("PoiUncertainty", "AsimovLLR")}
     events = BATCH * (2 if quick else 16)
     data = sample(events)
     trained = {name: Trained(each, data) for name, each in through.items()}
-    trained["plain"] = Trained(CrossEntropy(), data)
+    trained["plain"] = Trained(objectives.CrossEntropy(), data)
     trained["moved"] = Trained(through["PoiUncertainty"], sample(events, moved=MOVED))
     turns = 3 if quick else 9
     times = in_turns({name: each.milliseconds for name, each in trained.items()}, turns)

@@ -25,14 +25,7 @@ from benchmarks.common import samples
 from benchmarks.common.running import compiled_once, say, sizes
 from benchmarks.common.table import Row
 from difftune.objectives import Significance, signal_probability
-from difftune.training import (
-    Evidence,
-    Population,
-    Scored,
-    SelectionRule,
-    ShapeChi2,
-    ShapeKS,
-)
+from difftune.training import Evidence, Population, Scored, SelectionRule, ShapeChi2, ShapeKS
 from difftune.training.batches import as_batch
 from difftune.training.jackknife import infinitesimal_jackknife
 
@@ -122,20 +115,13 @@ def _dealt(events: Any, number: int) -> list:
 def _batches(train: Any, validation: Any, other: Any, expected: np.ndarray) -> dict:
     """The batches that networks are measured on; of training as many events as of validation."""
     # The same fraction of each process.
-    rows = np.concatenate(
-        [
-            np.flatnonzero(train.process == process)[: np.sum(validation.process == process)]
-            for process in range(len(expected))
-        ]
-    )
-    some = as_batch(train, rows, 1.0)
+    counts = np.bincount(validation.process, minlength=len(expected))
+    rows = [np.flatnonzero(train.process == n)[:count] for n, count in enumerate(counts)]
+    some = as_batch(train, np.concatenate(rows), 1.0)
     scale = expected / np.bincount(some.process, some.weight, len(expected))
     some = replace(some, weight=(some.weight * scale[some.process]).astype(np.float32))
-    whole = {
-        name: as_batch(part, np.arange(len(part.weight)), 1.0)
-        for name, part in (("validation", validation), ("other", other))
-    }
-    return jax.tree.map(jnp.asarray, {"train": some} | whole)
+    whole = {"validation": samples.whole(validation), "other": samples.whole(other)}
+    return {"train": jax.tree.map(jnp.asarray, some)} | whole
 
 
 def _measure(module_def: Any, objective: Any) -> Callable:
@@ -173,81 +159,58 @@ def _joined(searches: list[Figures]) -> Figures:
 def _both_ways(found: Figures) -> list[Figures]:
     """As it is, and with the other events for validation."""
     names = {"validation": "other", "other": "validation"}
-    swapped = {
-        " ".join([names.get(first, first), *rest]): values
-        for name, values in found.items()
-        for first, *rest in [name.split()]
-    }
+    words = {name: name.split() for name in found}
+    swapped = {" ".join([names.get(n[0], n[0]), *n[1:]]): found[name] for name, n in words.items()}
     return [found, swapped]
 
 
 # ---- rules ---------------------------------------------------------------------------------------
 
-Rule = Callable[[Figures], tuple[np.ndarray, np.ndarray]]
-"""What networks and epochs are compared by, and which of them may be chosen."""
 
+def _rules(x: Figures) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """What networks and epochs are compared by, and which of them may be chosen, by rule."""
+    score, errors = x["validation"], x["validation error"]
+    gap = x["train"] / score - 1.0
+    error = np.hypot(x["train error"], errors) / score
 
-def _rules() -> dict[str, Rule]:
-    everything = {"no condition": _judged(0.0, 0.0)}
+    def judged(sigmas: float, memory: float) -> np.ndarray:
+        rule = SelectionRule(n_sigma=sigmas, ema_decay=memory)
+        trend, found = rule.start, []
+        for each in zip(score, errors, strict=True):
+            value, trend = rule.after(trend, *each)
+            found.append(np.asarray(value))
+        return np.stack(found)
+
+    every = np.ones(score.shape, bool)
+    rules = {"no condition": (judged(0.0, 0.0), every)}
     for limit in (0.05, 0.1, 0.2):
-        everything[f"score gap {limit:g}"] = _if(lambda x, y=limit: _gap(x) <= y)
+        rules[f"score gap {limit:g}"] = (score, gap <= limit)
     for sigmas in (1, 2):
-        name = f"score gap 0.1 + {sigmas} errors"
-        everything[name] = _if(lambda x, k=sigmas: _gap(x) <= 0.1 + k * _gap_error(x))
+        rules[f"score gap 0.1 + {sigmas} errors"] = (score, gap <= 0.1 + sigmas * error)
+    loss = x["train loss"]
     for limit in (0.05, 0.1, 0.2):
-        name = f"loss gap {limit:g}"
-        everything[name] = _if(
-            lambda x, y=limit: x["validation loss"] - x["train loss"] <= y * abs(x["train loss"])
-        )
+        rules[f"loss gap {limit:g}"] = (score, x["validation loss"] - loss <= limit * abs(loss))
     for kind, name in (("ShapeKS", "KS"), ("ShapeChi2", "chi2")):
+        log_p = x[f"validation {kind}"] * np.log(0.01)
         for p in (0.05, 0.001):
-            everything[f"{name} p > {p:g}"] = _if(
-                lambda x, kind=kind, p=p: x[f"validation {kind}"] * np.log(0.01) >= np.log(p)
-            )
+            rules[f"{name} p > {p:g}"] = (score, log_p >= np.log(p))
     for sigmas, memory in ((0, 0.7), (1, 0.7), (2, 0.0), (2, 0.5), (2, 0.7), (2, 0.8), (3, 0.7)):
-        everything[f"less {sigmas} errors, memory {memory:g}"] = _judged(sigmas, memory)
-
-    def default(x: Figures) -> tuple[np.ndarray, np.ndarray]:
-        return _judged(2, 0.7)(x)[0], _gap(x) <= 0.1 + _gap_error(x)
-
-    return everything | {"default: score gap 0.1 + 1 error; less 2 errors, memory 0.7": default}
-
-
-def _gap(x: Figures) -> np.ndarray:
-    return x["train"] / x["validation"] - 1.0
-
-
-def _gap_error(x: Figures) -> np.ndarray:
-    return np.hypot(x["train error"], x["validation error"]) / x["validation"]
-
-
-def _if(allowed: Callable[[Figures], np.ndarray]) -> Rule:
-    return lambda x: (x["validation"], allowed(x))
-
-
-def _judged(sigmas: float, memory: float) -> Rule:
-    def rule(x: Figures) -> tuple[np.ndarray, np.ndarray]:
-        selection_rule = SelectionRule(n_sigma=sigmas, ema_decay=memory)
-        trend, selection_scores = selection_rule.start, []
-        for score, error in zip(x["validation"], x["validation error"], strict=True):
-            selection_score, trend = selection_rule.after(trend, score, error)
-            selection_scores.append(np.asarray(selection_score))
-        return np.stack(selection_scores), np.ones(x["validation"].shape, bool)
-
-    return rule
+        rules[f"less {sigmas} errors, memory {memory:g}"] = (judged(sigmas, memory), every)
+    name = "default: score gap 0.1 + 1 error; less 2 errors, memory 0.7"
+    return rules | {name: (judged(2, 0.7), gap <= 0.1 + error)}
 
 
 def _rows(where: str, pools: list[Figures]) -> list[Row]:
     """Significance on other events of what each rule chooses from each pool."""
     rows = []
     plain: np.ndarray | None = None
-    for name, rule in _rules().items():
+    rules = [_rules(pool) for pool in pools]
+    for name in rules[0]:
         found, promised, excluded = [], [], []
-        for pool in pools:
-            selection_score, allowed = rule(pool)
+        for pool, (score, allowed) in zip(pools, (each[name] for each in rules), strict=True):
             excluded.append(1.0 - allowed.mean())
             if allowed.any():
-                score = np.where(allowed, selection_score, -np.inf)
+                score = np.where(allowed, score, -np.inf)
                 best = np.unravel_index(np.argmax(score), score.shape)
                 found.append(pool["other"][best])
                 promised.append(pool["validation"][best])

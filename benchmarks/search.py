@@ -34,7 +34,6 @@ import difftune as dt
 from benchmarks.common import running, samples
 from benchmarks.common.running import clocked, compiled_once, say, sizes, taking_part
 from benchmarks.common.table import Row, mean
-from difftune.training.batches import as_batch
 from difftune.training.member import all_features, apart
 
 # Expected background and signal of the challenge, from its documentation.
@@ -71,15 +70,7 @@ def run(*, quick: bool) -> list[Row]:
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """What is searched.
-
-    Attributes:
-        name: How it is called in the table.
-        job: The task.
-        space: What may be chosen.
-        size: How much is done.
-        folds: That each trial is validated on, one training each; 0 for the validation events.
-    """
+    """What is searched, and how much; with folds, each trial is validated on each of them."""
 
     name: str
     job: dt.analysis.Preparation
@@ -185,14 +176,9 @@ def default(
 
 
 def judge(tuned: dt.analysis.Tuned, events: dt.Events) -> Callable[[Any, int], np.ndarray]:
-    """The validation score, or several, of any network of searches of one task on other events.
+    """What gives the validation score, or several, on other events: by a search and a slot of it.
 
-    Args:
-        tuned: One of these searches.
-        events: The events.
-
-    Returns:
-        Of a search and the slot of a network.
+    One serves all searches of a task.
     """
     metric, batch = _judge(tuned, events)
     module_def = tuned.module_def
@@ -220,8 +206,7 @@ def _judge(tuned: dt.analysis.Tuned, events: dt.Events):
     """The validation metric, and these events as a batch for it."""
     job = tuned.preparation
     prepared = job.recipe.columns(events, tuned.split.full_yields, job.transform, varied=True)
-    batch = jax.tree.map(jnp.asarray, as_batch(prepared, np.arange(len(prepared.weight)), 1.0))
-    return job.recipe.metric.bound_to(events.processes), batch
+    return job.recipe.metric.bound_to(events.processes), samples.whole(prepared)
 
 
 def compare(problem: Problem) -> list[Row]:

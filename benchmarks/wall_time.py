@@ -23,14 +23,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 import difftune as dt
 from benchmarks import search
-from benchmarks.common import running
+from benchmarks.common import running, samples
 from benchmarks.common.running import say, sizes
 from benchmarks.common.table import Row, mean, named
 from benchmarks.peers import contest, timed
@@ -38,7 +37,6 @@ from benchmarks.peers.contest import Events, Order
 from benchmarks.peers.timed import Contestant, Found
 from difftune.search.dimensions import LogUniform
 from difftune.training import Columns
-from difftune.training.batches import as_batch
 
 OURS = Contestant(name="difftune PBT", who="difftune")
 PEERS = (
@@ -53,19 +51,12 @@ KINDS = {"test": "test", "alone": "test, one network", "validation": "validation
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What a contestant has found for one seed, and what that is worth.
-
-    Attributes:
-        found: Its network, with the validation score by its own reckoning, and what it did.
-        validation: The same score by ours.
-        test: Score on test events, of the average where there are several networks.
-        alone: The same of the one network that has the validation score.
-    """
+    """What a contestant has found for one seed, and what that is worth by our reckoning."""
 
     found: Found
     validation: float
-    test: float
-    alone: float
+    test: float  # of the average, where there are several networks
+    alone: float  # of the one network that has the validation score
 
     def __str__(self) -> str:
         return (
@@ -92,9 +83,9 @@ def run(*, quick: bool) -> list[Row]:
     results: dict[tuple[str, str], dict[int, Result]] = {}
     failures: list[str] = []
     with tempfile.TemporaryDirectory() as scratch:
-        samples = _samples(size, Path(scratch))
+        known = _samples(size, Path(scratch))
         # All samples for each seed, so that an interrupted benchmark has as many of both.
-        for seed, sample, one in itertools.product(size.seeds, samples, [OURS, *there]):
+        for seed, sample, one in itertools.product(size.seeds, known, [OURS, *there]):
             what = f"{sample.name}, seed {seed}, {one.name}"
             try:
                 result = _result(one, sample, seed, size)
@@ -106,7 +97,7 @@ def run(*, quick: bool) -> list[Row]:
                 continue
             results.setdefault((sample.name, one.name), {})[seed] = result
             say(f"{what}: {result}")
-    rows = [row for sample in samples for row in _rows(sample.name, results)]
+    rows = [row for sample in known for row in _rows(sample.name, results)]
     missing = [peer.name for peer in PEERS if peer not in there]
     rows.append(named("contestants not installed", missing))
     return [*rows, named("searches that failed", failures)]
@@ -117,21 +108,13 @@ def run(*, quick: bool) -> list[Row]:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """Events of which contestants see those in the file.
-
-    Attributes:
-        name: How it is called in the table.
-        job: Split, network and batches.
-        path: The file.
-        validation: What networks were chosen by.
-        test: What they are worth.
-    """
+    """Events of which contestants see those in the file."""
 
     name: str
     job: dt.analysis.Preparation
     path: Path
-    validation: Columns
-    test: Columns
+    validation: Columns  # what networks were chosen by
+    test: Columns  # what they are worth
 
 
 def _samples(size: SimpleNamespace, scratch: Path) -> list[Sample]:
@@ -160,11 +143,10 @@ def _samples(size: SimpleNamespace, scratch: Path) -> list[Sample]:
     return found
 
 
-def _significance(logits: Callable[[np.ndarray], np.ndarray], events: Any) -> float:
+def _significance(logits: Callable[[np.ndarray], np.ndarray], events: Columns) -> float:
     """What everybody is judged by."""
-    batch = as_batch(events, np.arange(len(events.weight)), 1.0)
-    scores = jnp.asarray(logits(events.features))
-    return float(dt.objectives.Significance(bins=contest.BINS)(scores, batch, {}, {}))
+    metric, scores = dt.objectives.Significance(bins=contest.BINS), logits(events.features)
+    return float(metric(jnp.asarray(scores), samples.whole(events), {}, {}))
 
 
 def _result(one: Contestant, sample: Sample, seed: int, size: SimpleNamespace) -> Result:

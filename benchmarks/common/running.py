@@ -136,11 +136,8 @@ class Failed(Exception):
 class Child:
     """A fresh process that calls a function, and may be told more while it runs.
 
-    Args:
-        function: `"module:function"`, called with `options`, which must fit into JSON.
-        variables: Environment variables.
-        session: Whether it gets a group of its own, so that what it starts can end with it.
-        options: Of the function.
+    The function is `"module:function"`, its options must fit into JSON. With `session` it gets a
+    group of its own, so that what it starts can end with it.
     """
 
     def __init__(

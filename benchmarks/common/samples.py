@@ -3,11 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 import difftune as dt
 from benchmarks.common.running import ROOT
+from difftune.objectives import Batch
 from difftune.training import AS_SCORED, Columns, ScoreGap
+from difftune.training.batches import as_batch
 
 HIGGSML = ROOT.parent / "shared" / "data" / "events" / "higgsml_15000.csv.gz"
 SINGLE_TOP = ROOT / "examples" / "single_top" / "single_top.toml"
@@ -56,6 +60,11 @@ def columns(features: Any, label: Any, weight: Any, **more: Any) -> Columns:
         "signal_process": np.array([0.0, 1.0], np.float32),
     }
     return Columns(**standard | more)
+
+
+def whole(events: Columns) -> Batch:
+    """All events as one batch, of a training that is at its end."""
+    return jax.tree.map(jnp.asarray, as_batch(events, np.arange(len(events.weight)), 1.0))
 
 
 def every_epoch(**parts: Any) -> dt.Recipe:

@@ -18,10 +18,8 @@ from benchmarks.common.running import Child, Failed, say
 def serve(module: str) -> None:
     """Makes and runs contestants on orders from stdin; for a process of its own.
 
-    Args:
-        module: Of this package, with a function `make(**options)`, which returns a function: given
-            a count of units (epochs, models), it does the work and returns one number, a loss where
-            it trains.
+    The module of this package has a function `make(**options)`, which returns a function: given a
+    count of units (epochs, models), it does the work and returns one number, a loss if it trains.
     """
     contestants: dict[str, Callable[[int], float]] = {}
     for line in sys.stdin:
@@ -58,13 +56,7 @@ class Stage:
                 process.close()
 
     def group(self, module: str, *, count: int = 1, **variables: str) -> list[Child]:
-        """Processes of a module of this package; the same ones for the same question.
-
-        Args:
-            module: Name of the module.
-            count: How many processes.
-            variables: Environment variables.
-        """
+        """Processes of a module of this package; the same ones for the same question."""
         key = repr((module, count, sorted(variables.items())))
         if key not in self.groups:
             self.groups[key] = [
@@ -76,32 +68,20 @@ class Stage:
 
 @dataclass(eq=False)
 class Contestant:
-    """Something to be timed, in one process or shared out over several.
-
-    Attributes:
-        name: How it is called in the table.
-        processes: Where it runs; each gets the whole of `options` and does `count` units.
-        options: For `make` of its module.
-        events: Event passes of one unit of one process (events times members).
-        essential: Whether nothing is worth measuring where it fails; a peer may.
-        first: Seconds of the first unit, with compilation, in the slowest process.
-        value: What the second unit returned: the mean loss of a second epoch, in which the start
-            values are forgotten. The mean over the processes.
-        count: Units of a measurement.
-        seconds: One unit, for each measurement.
-        values: What the measurements returned.
-    """
+    """Something to be timed, in one process or shared out over several."""
 
     name: str
-    processes: list[Child]
-    options: dict[str, Any]
-    events: float = 0.0
-    essential: bool = False
-    first: float = math.nan
+    processes: list[Child]  # each gets the whole of `options` and does `count` units
+    options: dict[str, Any]  # for `make` of its module
+    events: float = 0.0  # event passes (events times members) of one unit of one process
+    essential: bool = False  # whether nothing is worth measuring where it fails; a peer may
+    first: float = math.nan  # seconds of the first unit, with compilation, in the slowest process
+    # What the second unit returned: of a training the mean loss of an epoch in which the start
+    # values are forgotten. The mean over the processes.
     value: float = math.nan
-    count: int = 1
-    seconds: list[float] = field(default_factory=list)
-    values: list[float] = field(default_factory=list)
+    count: int = 1  # units of a measurement
+    seconds: list[float] = field(default_factory=list)  # of one unit, for each measurement
+    values: list[float] = field(default_factory=list)  # what the measurements returned
 
     def _all(self, order: dict[str, Any]) -> tuple[float, list[float], list[float]]:
         """Seconds of an order, those of each process, and what each found."""
@@ -157,14 +137,8 @@ def compete(
 ) -> list[Contestant]:
     """Runs all in turn, several times over, so that a slow minute of the machine hits everyone.
 
-    Args:
-        contestants: In the order of their turns.
-        repeats: How many times each is measured.
-        least: Seconds that a measurement takes at least.
-        failures: Gets the name and the reason of those that cannot take part.
-
-    Returns:
-        Those that took part.
+    A measurement takes `least` seconds at least. `failures` gets the name of those that cannot take
+    part, and why; the others are returned.
     """
     ready = list(contestants)
 

@@ -36,35 +36,20 @@ class Events(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What a contestant is told, as JSON.
+    """What a contestant is told, as JSON."""
 
-    Attributes:
-        sample: File that `store` wrote.
-        folder: Where it leaves its network, and whatever else it writes.
-        seed: Of its search.
-        cores: How many it may use.
-        bounds: Lowest and highest value of each hyperparameter, and whether the logarithm is even.
-        hidden: Units of each hidden layer.
-        batch: Events of a batch.
-        members: Population of PBT.
-        rounds: Between two of them PBT decides who goes on.
-        epochs: Of a round. A training has `rounds` times as many, whoever makes it.
-        worker: Its number, where a contestant is several processes.
-        deadline: When its time is over, in seconds since the epoch.
-    """
-
-    sample: str
-    folder: str
+    sample: str  # the file that `store` wrote
+    folder: str  # for its network, and whatever else it writes
     seed: int
     cores: int
-    bounds: Mapping[str, tuple[float, float, bool]]
-    hidden: Sequence[int]
+    bounds: Mapping[str, tuple[float, float, bool]]  # lowest, highest, in equal steps of logarithms
+    hidden: Sequence[int]  # units of each hidden layer
     batch: int
-    members: int
-    rounds: int
-    epochs: int
-    worker: int = 0
-    deadline: float = math.inf
+    members: int  # of PBT
+    rounds: int  # of PBT, between which it decides who goes on
+    epochs: int  # of a round; a training has `rounds` times as many, whoever makes it
+    worker: int = 0  # where a contestant is several processes
+    deadline: float = math.inf  # in seconds since 1970
 
     @property
     def left(self) -> float:
@@ -86,12 +71,8 @@ def events(path: str) -> tuple[Events, Events]:
 def significance(score: np.ndarray, of: Events) -> float:
     """Asimov significance without systematics in bins of equal class-balanced |weight|.
 
-    What `difftune.objectives.Significance` computes, for those who do not have it. A network whose
-    numbers are not finite has none.
-
-    Args:
-        score: Discriminant in [0, 1].
-        of: The events.
+    What `difftune.objectives.Significance` computes, for those who do not have it, here of a
+    discriminant in [0, 1]. A network whose numbers are not finite has none.
     """
     if not np.isfinite(score).all():
         return 0.0
@@ -166,13 +147,7 @@ def keeper(folder: str) -> Keeper:
 
 
 def note(folder: str, *, trials: int = 0, epochs: int = 0) -> None:
-    """Adds to what has been done.
-
-    Args:
-        folder: Of the contestant.
-        trials: Trainings begun from start values.
-        epochs: Passes of one network over the training events, with the validation.
-    """
+    """Adds what has been done: trainings begun, and epochs of one network with the validation."""
     # Short lines that are appended do not mix, whoever else writes.
     with (Path(folder) / "done").open("a") as file:
         file.write(f"{trials} {epochs}\n")

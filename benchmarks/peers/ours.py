@@ -35,18 +35,7 @@ def population(
     general: bool = False,
     **more: Any,
 ) -> Population:
-    """A population for the task.
-
-    Args:
-        members: Its size.
-        events: Training events.
-        batch: Events per batch, or all sizes to choose from.
-        validation: Validation events.
-        width: Of both hidden layers.
-        dropout: Where no hyperparameter says otherwise.
-        general: Whether activation and optimizer are a member's choice.
-        more: Of `Population`.
-    """
+    """A population for the task; in general, activation and optimizer are a member's choice."""
     activation = task.ACTIVATIONS if general else "relu"
     return Population(
         recipe=samples.every_epoch(
@@ -70,12 +59,7 @@ def make(*, kind: str = "training", **options: Any) -> Callable[[int], float]:
 
 
 def training(*, values: dict[str, list[float]], **options: Any) -> Callable[[int], float]:
-    """Epochs of a population; returns the mean loss of the last of them.
-
-    Args:
-        values: Hyperparameters, one value a member.
-        options: For `population`.
-    """
+    """Epochs of a population with these hyperparameters; returns the mean loss of the last."""
     trains = population(**options)
     arrays = {name: np.asarray(value, np.float32) for name, value in values.items()}
     trains.check(set(arrays))
@@ -107,11 +91,7 @@ def scored(*, values: dict[str, list[float]], **options: Any) -> Callable[[int],
 
 
 def peak(*, sizes: list[int]) -> Callable[[int], float]:
-    """Products of float32 matrices on all devices at once; returns the best operations a second.
-
-    Args:
-        sizes: Of the square matrices.
-    """
+    """Products of float32 squares on all devices at once; returns the best operations a second."""
     product = jax.jit(lambda a, b: a @ b)
     drawn = {size: jax.random.normal(jax.random.key(size), (size, size)) for size in sizes}
     pairs = {
@@ -128,11 +108,7 @@ def peak(*, sizes: list[int]) -> Callable[[int], float]:
 
 
 def stream(*, floats: int) -> Callable[[int], float]:
-    """Reads an array and writes another; returns the best bytes a second, both ways counted.
-
-    Args:
-        floats: Length of the array, in float32.
-    """
+    """Reads float32 and writes them; returns the best bytes a second, both ways counted."""
     array = jax.random.normal(jax.random.key(1), (floats,))
     negative = jax.jit(lambda a: -a)
     jax.block_until_ready(negative(array))
@@ -149,10 +125,6 @@ def recompiled(*, rounds: int, **options: Any) -> Callable[[int], float]:
     """A search; returns how many programs XLA compiled in its rounds after the second.
 
     The first round compiles the epoch, the second what copies members.
-
-    Args:
-        rounds: Of the search, of one epoch each.
-        options: For `population`.
     """
     compiled = 0
 

@@ -42,14 +42,8 @@ def search(
 ) -> Any:
     """Runs PBT, and stops the process where a trial failed.
 
-    Args:
-        trial: Trains with the hyperparameters that it gets, and reports `target` and `round`.
-        bounds: Of the hyperparameters.
-        folder: For its files.
-        members: Number of trials.
-        target: What trials are compared by, and `"max"` or `"min"`.
-        explore: Corrects what PBT has changed.
-        more: Of `TuneConfig`.
+    A trial trains with the hyperparameters that it gets, and reports `round` and the target, which
+    comes with `"max"` or `"min"`. `explore` corrects what PBT has changed.
     """
     space = {
         name: (tune.loguniform if log else tune.uniform)(low, high)

@@ -59,12 +59,7 @@ def trained_columns(count: int, batch: int) -> list[np.ndarray]:
 
 
 def start_weights(width: int, seed: int) -> list[np.ndarray]:
-    """Kernels `[inputs, outputs]` as Flax draws them (arXiv 1706.02515's scale); biases are zero.
-
-    Args:
-        width: Of both hidden layers.
-        seed: Of the model.
-    """
+    """Kernels `[inputs, outputs]` as Flax draws them (arXiv 1706.02515's scale), without biases."""
     draw = np.random.default_rng([7, seed])
     kernels = []
     for rows, columns in pairwise((INPUTS, width, width, 1)):

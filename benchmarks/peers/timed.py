@@ -19,49 +19,26 @@ GRACE = 15.0
 
 @dataclass(frozen=True, kw_only=True)
 class Contestant:
-    """Who takes part.
-
-    Attributes:
-        name: How it is called in the table.
-        who: Its function of `benchmarks.peers.tuners`.
-        packages: That it needs.
-        each_core: Whether a process is started for each core, or one that sees to all of them.
-    """
+    """Who takes part: a function of `benchmarks.peers.tuners`, and the packages that it needs."""
 
     name: str
     who: str
     packages: tuple[str, ...] = ()
-    each_core: bool = False
+    each_core: bool = False  # a process for each core, or one that sees to all of them
 
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What was on a contestant's disk at the end of its time.
-
-    Attributes:
-        network: Its choice.
-        trials: Trainings begun from start values.
-        epochs: Of all networks together.
-        seconds: Until its time was over, or until it ended before.
-    """
+    """What was on a contestant's disk at the end of its time, or when it ended before."""
 
     network: Network
-    trials: int
-    epochs: int
+    trials: int  # begun from start values
+    epochs: int  # of all networks together
     seconds: float
 
 
 def found(one: Contestant, order: Order, budget: float) -> Found:
-    """Starts a contestant and waits.
-
-    Args:
-        one: The contestant.
-        order: For it; with its own folder, which is empty. Worker and deadline are set here.
-        budget: Seconds.
-
-    Raises:
-        running.Failed: When a process broke, or there was nothing at the end.
-    """
+    """Starts a contestant, whose folder is empty, and waits for so many seconds."""
     folder, began = Path(order.folder), time.time()
     order = replace(order, deadline=began + budget)
     # A thread for each process of a peer; difftune takes one device a core whatever this says.

@@ -38,13 +38,7 @@ def network(inputs: int, hidden: Sequence[int]) -> nn.Sequential:
 
 
 class Training:
-    """A network and its optimizer (fused Adam) between two epochs.
-
-    Args:
-        order: Of the contestant.
-        values: Hyperparameters.
-        state: Of a training that this one goes on from.
-    """
+    """A network and its optimizer (fused Adam) between two epochs; from another's state perhaps."""
 
     def __init__(
         self,

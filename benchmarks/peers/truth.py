@@ -14,23 +14,14 @@ EVENTS = 6_000
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A sample and its truth.
-
-    Attributes:
-        events: The events.
-        exactly: Variables of which each must be kept.
-        one_of: Sets of variables of which one must be kept.
-        noise: Variables that tell nothing.
-        together: Variables that matter only together.
-        options: Of the study, and by `recipe` of the recipe.
-    """
+    """A sample and its truth."""
 
     events: dt.Events
-    exactly: frozenset[str]
-    one_of: tuple[frozenset[str], ...] = ()
-    noise: frozenset[str] = frozenset()
-    together: frozenset[str] = frozenset()
-    options: Mapping[str, Any] = field(default_factory=dict)
+    exactly: frozenset[str]  # variables of which each must be kept
+    one_of: tuple[frozenset[str], ...] = ()  # sets of which one must be kept
+    noise: frozenset[str] = frozenset()  # variables that tell nothing
+    together: frozenset[str] = frozenset()  # variables that matter only together
+    options: Mapping[str, Any] = field(default_factory=dict)  # of the study, and of its `recipe`
 
     @property
     def real(self) -> frozenset[str]:
