@@ -98,6 +98,15 @@ def test_quickstart_python(ntuples):
     assert len(names["score"]) == 1500
 
 
+def test_readme_python(ntuples):
+    names = run("../README.md")
+    assert 0 < names["result"].expected <= names["result"].stat_only
+    assert len(names["result"].templates.edges) <= 13
+    score = names["network"].score(names["events"])
+    assert score[names["events"].label == 1].mean() > score[names["events"].label == 0].mean()
+    assert names["study"].units.names == names["events"].feature_names
+
+
 def test_quickstart_file_is_the_same_analysis(ntuples):
     Path("analysis.toml").write_text("\n".join(blocks("quickstart.md", "toml")))
     found = job.load(Path("analysis.toml"))
@@ -279,3 +288,129 @@ def test_api_pages_hold_every_public_name(module):
     hidden = [name for name in names if (folder / f"{name}.py").exists()]
     for name in hidden:
         assert f"::: difftune.{module}.{name}.{name}\n" in page
+
+
+PAGES = sorted(
+    [
+        *DOCS.rglob("*.md"),
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        *(ROOT / "examples").rglob("*.md"),
+        *(ROOT / "examples" / "tutorials").glob("*.py"),
+    ]
+)
+NAME = re.compile(r"(?<![\w./\"'-])(?:dt|difftune)((?:\.[A-Za-z_]\w*)+)")
+PLACE = re.compile(r"`(\.?[\w-]+(?:/[\w.*-]+)+/?)`")
+
+
+def exists(name: str) -> bool:
+    """Whether a dotted name below the package is a module, or something in one."""
+    found, path = dt, "difftune"
+    for part in name.split("."):
+        # A function hides the module of its name.
+        holders = [found, *filter(None, [sys.modules.get(path)])]
+        path = f"{path}.{part}"
+        for holder in holders:
+            if hasattr(holder, part):
+                found = getattr(holder, part)
+                break
+        else:
+            # A field of a dataclass without a default is no attribute of the class.
+            if part in getattr(found, "__dataclass_fields__", {}):
+                return True
+            if importlib.util.find_spec(path.rpartition(".")[0]) is None:
+                return False
+            try:
+                found = importlib.import_module(path)
+            except ModuleNotFoundError:
+                return False
+    return True
+
+
+def test_what_exists_is_told_from_what_does_not():
+    for name in ("tune", "data.read.read", "training.member", "Recipe.model", "Tuned.ranking"):
+        assert exists(name), name
+    for name in ("tuned", "data.write", "training.members", "Recipe.nothing", "tune.x"):
+        assert not exists(name), name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_names_and_places_exist(page):
+    text = page.read_text()
+    missing = {name for name in NAME.findall(text) if not exists(name.removeprefix("."))}
+    assert missing == set()
+    tops = {path.name for path in ROOT.iterdir()} | {p.name for p in (ROOT / "difftune").iterdir()}
+    for place in PLACE.findall(text):
+        if place.split("/")[0] in tops:
+            found = [*ROOT.glob(place), *(ROOT / "difftune").glob(place)]
+            assert found, f"there is no {place}"
+    for name in re.findall(r"python -m benchmarks ([a-z]\w*)", text):
+        assert (ROOT / "benchmarks" / f"{name}.py").exists(), f"no benchmark {name}"
+
+
+def test_api_index_has_every_public_name(shown):
+    index = (DOCS / "api" / "index.md").read_text()
+    for name in dt.__all__:
+        assert f"`dt.{name}`" in index, name
+    filled = shown.on_page_markdown(index)
+    for folder in dt._MODULES:
+        for name in importlib.import_module(f"difftune.{folder}").__all__:
+            assert re.search(rf"\[`{name}`\]\({folder}\.md#difftune\.{folder}\.", filled), name
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What fills in the pages."""
+    monkeypatch.syspath_prepend(DOCS)
+    return importlib.import_module("shown")
+
+
+def test_pages_show_the_readme(shown):
+    home = shown.on_page_markdown((DOCS / "index.md").read_text())
+    assert "dt.Recipe(" in home
+    assert "](objectives.md#through-the-fit)" in home
+    with pytest.raises(ValueError, match="no part 'nothing'"):
+        shown.readme("nothing")
+
+
+def test_cells_run_one_after_the_other(shown, tmp_path):
+    import cells
+
+    script = tmp_path / "small.py"
+    script.write_text(
+        "# %% [markdown]\n# # Title\n#\n# Words\n\n# %%\nimport logging, sys\nx = 1\n"
+        "print('seen')\n\n# %%\nfrom matplotlib.figure import Figure\nx + 1\n\n# %%\nFigure()\n"
+    )
+    title, first, second, third = cells.run(script)
+    assert title.source == "# Title\n\nWords"
+    assert (first.output, second.output, third.output) == ("seen", "2", "")
+    assert len(third.figures) == 1
+    page = cells.markdown([title, first, second, third], "small")
+    assert page.count("```python") == 3
+    assert page.count("```text") == 2
+    assert "![small](data:image/png;base64," in page
+    with pytest.raises(ValueError, match="begins with"):
+        cells.cells("x = 1\n")
+
+
+def test_every_tutorial_has_its_page(shown):
+    scripts = {path.stem for path in (ROOT / "examples" / "tutorials").glob("*.py")}
+    shown_ones = {
+        re.search(r"<!-- tutorial: (\w+) -->", page.read_text())[1]
+        for page in (DOCS / "tutorials").glob("*.md")
+    }
+    assert scripts == shown_ones
+    assert len(scripts) == 3
+
+
+def test_the_picture_of_imports_has_no_arrow_up(shown, tmp_path, monkeypatch):
+    import imports as script
+
+    found = script.imports()
+    assert {"training", "objectives", "data", "errors"} <= set(found)
+    names = script.order(found)
+    assert names.index("job") < names.index("training") < names.index("data")
+    assert "#d32f2f" not in script.svg(found)
+    assert str(found["training"]["objectives"]) in script.text(found)
+    with pytest.raises(ValueError, match="circle"):
+        script.order({"a": script.Counter(b=1), "b": script.Counter(a=1)})
