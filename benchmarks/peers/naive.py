@@ -18,7 +18,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from benchmarks.peers import ours, task
-from difftune.training.schedules import rate_factor
+from difftune.training.optimizers import rate_factor
 
 NEUTRAL = dict.fromkeys(("width_1", "width_2", "batch_size", "gradient_clip"), 1e9)
 NEUTRAL |= dict.fromkeys(("schedule", "optimizer", "l1", "l2", "label_smoothing", "dropout"), 0.0)

@@ -32,7 +32,7 @@ class Preparation:
     recipe: Recipe = field(default_factory=Recipe)
     processes: Processes = field(default_factory=SingleProcess)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not any(self.signal_process):
             raise InputError("no process has the role 'signal'; mark at least one.")
 

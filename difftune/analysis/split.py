@@ -46,7 +46,7 @@ class Split:
     validation_folds: tuple[int, ...] = (3,)
     test_folds: tuple[int, ...] = (4,)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         held_out = self.validation_folds + self.test_folds
         if len(set(held_out)) < len(held_out) or not set(held_out) < set(range(self.events.folds)):
             raise InputError(

@@ -281,7 +281,7 @@ class MLP:
     normalisation: Literal["none", "batch", "layer"] = "none"
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", tuple(self.hidden))
         if any(width < 1 for width in self.hidden):
             raise InputError(f"MLP(hidden={self.hidden}): every width must be at least 1.")

@@ -106,7 +106,7 @@ class Gated:
     penalty: float = 1e-3
     start: float = 2.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.penalty < 0:
             raise InputError(f"Gated(penalty={self.penalty}): must not be negative.")
 

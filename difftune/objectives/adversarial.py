@@ -68,7 +68,7 @@ class Adversarial(OnVariations):
     learning_rate: NotNegative | str | None = None
     hidden: Sequence[Count] = (32, 32)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "hidden", tuple(self.hidden))
         for name in ("strength", "learning_rate"):

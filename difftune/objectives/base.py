@@ -264,7 +264,7 @@ class Sum(Objective):
 
     terms: tuple[Objective, ...]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if len({term.outputs for term in self.terms}) > 1:
             wanted = ", ".join(f"{term}: {term.outputs}" for term in self.terms)
             raise InputError(

@@ -50,7 +50,7 @@ class Binned(Objective):
     kernel: Kernel = "logistic"
     straight_through: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         name = type(self).__name__
         object.__setattr__(self, "bandwidth", start_and_end(self.bandwidth, f"{name}(bandwidth"))
         check_bins(self.bins, name)
@@ -126,7 +126,7 @@ class BinnedMetric(Metric):
 
     bins: Count = 10
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.bins < 1:
             raise InputError(f"{type(self).__name__}(bins={self.bins}): at least 1 is needed.")
 

@@ -94,7 +94,7 @@ class Regions:
     temperature: Sequence[float] = (1.0, 0.1)
     hard: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.regions < 2:
             raise InputError(f"Regions(regions={self.regions}): at least 2 are needed.")
         pair = start_and_end(self.temperature, "Regions(temperature")

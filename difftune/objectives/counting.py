@@ -59,7 +59,7 @@ class Counting(Binned):
     cut: Annotated[float, Gt(0), Lt(1)] = 0.5
     train_cut: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         name = type(self).__name__
         for option, known in (("form", get_args(Form)), ("regions", get_args(Counted))):
@@ -167,7 +167,7 @@ class AsimovLLR(Counting):
     background_uncertainty: NotNegative | Sequence[NotNegative] = 0.0
     absolute_uncertainty: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         given = self.background_uncertainty
         # A list is no key for a compiled function.
@@ -229,7 +229,7 @@ class SOverRootB(Counting):
 
     noise: Literal["s+b", "b"] = "s+b"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.noise not in ("s+b", "b"):
             raise InputError(f"SOverRootB(noise={self.noise!r}): choose 's+b' or 'b'.")
@@ -294,7 +294,7 @@ class AMSLoss(Counting):
     regions: Counted = "cut"
     regularisation: Positive = 10.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if not self.regularisation > 0.0:
             raise InputError(

@@ -69,7 +69,7 @@ class OnVariations(Objective):
     variations: Sequence[str] | None = None
     among: Among = "all"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.variations is not None:
             object.__setattr__(self, "variations", tuple(self.variations))
         if self.among not in get_args(Among):
@@ -116,7 +116,7 @@ class DistanceCorrelation(Objective):
     feature: Annotated[int, Ge(0)]
     rows: Count = 1024
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.feature < 0:
             raise InputError(
                 f"DistanceCorrelation(feature={self.feature}): give the number of a feature, "
@@ -299,7 +299,7 @@ class HistogramVariation(OnVariations, Binned):
             events; when the training begins, for a variation that the events do not have.
     """
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         Binned.__post_init__(self)
         OnVariations.__post_init__(self)
 

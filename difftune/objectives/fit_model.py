@@ -100,7 +100,7 @@ class FitModel:
     processes: Sequence[Process] = ()
     _workspace: "_Workspace | None" = field(default=None, repr=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("normalisation", "free", "processes", "unconstrained"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         check_bins(self.bins, "FitModel", regions=True)

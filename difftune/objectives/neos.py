@@ -80,7 +80,7 @@ class NeosLoss(ThroughFit):
     loss: str = "cls"
     steps: int = 6
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.loss not in LOSSES:
             raise InputError(f"NeosLoss(loss={self.loss!r}): choose one of {', '.join(LOSSES)}.")
         check_steps(self.steps)

@@ -76,7 +76,7 @@ class Focal(Objective):
 
     gamma: NotNegative = 2.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.gamma >= 0.0:
             raise InputError(f"Focal(gamma={self.gamma}): the exponent cannot be negative.")
 

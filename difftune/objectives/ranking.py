@@ -83,7 +83,7 @@ class _CutScan(Metric):
 
     min_signal_efficiency: Fraction = 0.25
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0.0 <= self.min_signal_efficiency <= 1.0:
             raise InputError(
                 f"{type(self).__name__}(min_signal_efficiency={self.min_signal_efficiency}) is a "
@@ -123,7 +123,7 @@ class CutSignificance(_CutScan):
 
     background_uncertainty: NotNegative = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if not self.background_uncertainty >= 0.0:
             raise InputError(
@@ -158,7 +158,7 @@ class CutAMS(_CutScan):
     min_signal_efficiency: Fraction = 0.0
     regularisation: Positive = 10.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if not self.regularisation > 0.0:
             raise InputError(f"CutAMS(regularisation={self.regularisation}) must be positive.")
@@ -204,7 +204,7 @@ class AUCLoss(Objective):
 
     temperature: Sequence[Positive] = (1.0, 0.2)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         pair = start_and_end(self.temperature, "AUCLoss(temperature")
         object.__setattr__(self, "temperature", pair)
 

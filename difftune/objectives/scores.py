@@ -83,7 +83,7 @@ class MultiObjective(Metric):
 
     scores: Mapping[str, Metric | Function]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not isinstance(self.scores, Mapping):
             raise InputError(
                 f"MultiObjective({said(self.scores)}): give scores by name, as in "

@@ -120,7 +120,7 @@ class FisherInformation(ThroughFit):
     parameters: Sequence[str] = ("mu",)
     strength: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "parameters", tuple(self.parameters))
         if not self.parameters:
             raise InputError("FisherInformation(parameters=()): name at least one, such as 'mu'.")
@@ -154,7 +154,7 @@ class Robustness(ThroughFit):
     parameters: Sequence[str] = ()
     strength: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "parameters", tuple(self.parameters))
 
     def of_model(self, model):
@@ -177,7 +177,7 @@ class _Fitted(ThroughFit):
 
     steps: Count = 4
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.steps < 1:
             raise InputError(f"{type(self).__name__}(steps={self.steps}): give at least 1.")
 
@@ -224,7 +224,7 @@ class DiscoverySignificance(_Fitted):
 
     form: Form = "log"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.form not in ("linear", "log"):
             raise InputError(
@@ -259,7 +259,7 @@ class ExpectedLimit(_Fitted):
     level: Annotated[float, Gt(0), Lt(1)] = 0.05
     rounds: Annotated[int, Ge(0)] = 3
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 < self.level < 1:
             raise InputError(

@@ -10,7 +10,7 @@ from matplotlib import colormaps
 
 from difftune.report.lineage import best_network, round_scores
 from difftune.report.scales import spans_decades
-from difftune.training.history import History
+from difftune.training.state import History
 
 _LEFT, _TOP, _HEIGHT, _APART = 40, 34, 260, 120
 

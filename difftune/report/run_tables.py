@@ -10,7 +10,7 @@ from difftune.report.lineage import best_network
 from difftune.report.style import signed
 from difftune.report.tables import Cell, Measured, Table
 from difftune.report.uncertainty import Normalisation, uncertainty
-from difftune.training.history import History
+from difftune.training.state import History
 
 
 def samples_table(

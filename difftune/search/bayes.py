@@ -62,7 +62,7 @@ class Optuna(Strategy):
     shared: bool = False
     inherit: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if isinstance(self.sampler, str) and self.sampler not in SAMPLERS:
             raise InputError(

@@ -32,7 +32,7 @@ class CMAES(Strategy):
 
     sigma: Positive = 0.3
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.population < 4:
             raise InputError(f"CMAES(population={self.population}): must be at least 4.")

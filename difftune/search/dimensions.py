@@ -61,7 +61,7 @@ class Uniform(Dimension):
     low: int | float
     high: int | float
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.low < self.high:
             raise InputError(f"uniform({self.low}, {self.high}): low must be below high.")
         # That of the largest numbers is no number of single precision any more.
@@ -89,7 +89,7 @@ class LogUniform(Dimension):
     low: int | float
     high: int | float
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0.0 < self.low < self.high:
             raise InputError(
                 f"log_uniform({self.low}, {self.high}): low must be positive and below high."
@@ -128,7 +128,7 @@ class Integer(Dimension):
     high: int
     log: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         kind = "log_integer" if self.log else "integer"
         if self.low > self.high:
             raise InputError(f"{kind}({self.low}, {self.high}): low must not be above high.")
@@ -204,7 +204,7 @@ class Choice(Dimension):
 
     options: tuple[int | float, ...]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "options", tuple(float(option) for option in self.options))
         if not self.options or len(set(self.options)) < len(self.options):
             raise InputError(f"choice({list(self.options)}): give different numbers, at least one.")

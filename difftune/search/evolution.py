@@ -48,7 +48,7 @@ class Evolution(Strategy):
     crossover: Fraction = 0.0
     inherit: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("survivors", "mutation", "perturbation", "resample", "crossover"):
             value, zero = getattr(self, name), name in ("mutation", "resample", "crossover")

@@ -39,7 +39,7 @@ class Grid(Strategy):
 
     points: Count | Mapping[str, Count] = 3
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if not isinstance(self.points, int | Mapping):
             raise InputError(

@@ -42,7 +42,7 @@ class Halving(Strategy):
     longest: Count | None = None
     brackets: Count = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.factor < 2:
             raise InputError(f"Halving(factor={self.factor}): must be at least 2.")

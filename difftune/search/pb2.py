@@ -126,7 +126,7 @@ class PB2(PBT):
     memory: Count = 100
     candidates: Count = 500
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("ucb_beta", "memory", "candidates"):
             if not getattr(self, name) > 0:

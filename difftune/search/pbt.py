@@ -74,7 +74,7 @@ class PBT(Strategy):
     slow_fraction: Annotated[float, Ge(0), Lt(1)] = 0.0
     slow_interval: Count = 4
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.exploit not in ("truncation", "tournament"):
             raise InputError(f"PBT(exploit={self.exploit!r}): choose 'truncation' or 'tournament'.")

@@ -128,7 +128,7 @@ class Strategy(abc.ABC):
     rounds: Count = 10
     epochs_per_round: Count = 4
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("population", "rounds", "epochs_per_round"):
             if getattr(self, name) < 1:
                 kind = type(self).__name__

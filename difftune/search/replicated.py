@@ -52,7 +52,7 @@ class Replicated(Strategy):
     std_penalty: float = 0.0
     folds: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.executions < 2:
             raise InputError(f"Replicated(executions={self.executions}): must be at least 2.")
         if not self.std_penalty >= 0.0:

@@ -120,7 +120,7 @@ class Study:
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     seed: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("epochs", "seeds"):
             if getattr(self, name) < 1:
                 raise InputError(f"Study({name}={getattr(self, name)}): must be at least 1.")

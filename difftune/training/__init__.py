@@ -1,17 +1,21 @@
 """Populations of networks: the compiled step, epochs, early stopping, checkpoints, devices."""
 
 from difftune.training.batches import Epochs, batch_at
-from difftune.training.boosting import boosted
 from difftune.training.checkpoint import Checkpoints
 from difftune.training.compiled import use_compilation_cache
 from difftune.training.devices import describe, use_cpu_cores
 from difftune.training.ensemble import Ensemble
-from difftune.training.history import History
+from difftune.training.event_weights import (
+    NegativeWeights,
+    boosted,
+    resampled,
+    training_weights,
+    treated_weights,
+)
 from difftune.training.hyperparameters import DEFAULTS
 from difftune.training.module_def import ModuleDef, Weights
-from difftune.training.negative import NegativeWeights, resampled, treated_weights
 from difftune.training.network import TrainedNetwork
-from difftune.training.optimizers import adam, optimizer
+from difftune.training.optimizers import SCHEDULES, adam, optimizer
 from difftune.training.overtraining import (
     AllOf,
     AnyCondition,
@@ -28,14 +32,14 @@ from difftune.training.population import Population
 from difftune.training.processes import Processes, SingleProcess, connect
 from difftune.training.recipe import Recipe
 from difftune.training.replicas import Replicas
-from difftune.training.sample import Columns, columns, training_weights
-from difftune.training.schedules import SCHEDULES
+from difftune.training.sample import Columns, columns
 from difftune.training.selection_rule import AS_SCORED, SelectionRule
 from difftune.training.state import (
     RUNNING,
     STATUS,
     STOPPED,
     EpochRecord,
+    History,
     Member,
     Snapshot,
     diverged,

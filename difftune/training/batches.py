@@ -140,7 +140,7 @@ class Epochs:
     seed: int
     parts: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         smallest = min(len(rows) for rows in self._folds()) // self.parts
         if max(self.sizes) > smallest:
             raise InputError(

@@ -33,7 +33,7 @@ class Ensemble:
 
     networks: Sequence[TrainedNetwork]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.networks:
             raise InputError("Ensemble: there is no network in it; give one or more.")
         for number, network in enumerate(self.networks):

@@ -16,10 +16,9 @@ from difftune.training.batches import Part, batch_at
 from difftune.training.chunks import in_chunks, mean_over_tiles, tiles
 from difftune.training.jackknife import infinitesimal_jackknife
 from difftune.training.module_def import ModuleDef, Weights
-from difftune.training.optimizers import Optimizer
+from difftune.training.optimizers import Optimizer, rate_factor
 from difftune.training.overtraining import Condition, Evidence, Scored
 from difftune.training.replicas import bootstrap_count
-from difftune.training.schedules import rate_factor
 from difftune.training.selection_rule import AS_SCORED, SelectionRule
 from difftune.training.state import (
     LOSS_NOT_FINITE,

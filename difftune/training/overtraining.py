@@ -123,7 +123,7 @@ class ScoreGap(Condition):
     limit: Positive = 0.1
     sigmas: NotNegative = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _positive(
             self,
             "limit",
@@ -171,7 +171,7 @@ class LossGap(Condition):
 
     limit: Positive = 0.1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _positive(self, "limit", "0.1 allows a loss 10 % larger on validation events")
 
     def excess(self, evidence):
@@ -196,7 +196,7 @@ class _ShapeTest(Condition):
 
     p_value: Annotated[float, Gt(0), Lt(1)] = 0.01
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0.0 < self.p_value < 1.0:
             raise InputError(
                 f"{type(self).__name__}(p_value={self.p_value}): must lie between 0 and 1."
@@ -259,7 +259,7 @@ class ShapeChi2(_ShapeTest):
 
     bins: Annotated[int, Ge(2)] = 20
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.bins < 2:
             raise InputError(f"ShapeChi2(bins={self.bins}): at least 2 are needed.")
@@ -297,7 +297,7 @@ class AllOf(Condition):
 
     conditions: Sequence[AnyCondition]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "conditions", tuple(self.conditions))
         if not self.conditions:
             raise InputError("AllOf(()): give at least one condition.")

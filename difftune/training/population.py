@@ -25,10 +25,9 @@ from difftune.training.devices import (
 )
 from difftune.training.hyperparameters import UsageTracker, Values, check_known, complete
 from difftune.training.member import MemberTrainer
-from difftune.training.memory import ahead, device_memory
 from difftune.training.module_def import ModuleDef, Weights, fitting
 from difftune.training.processes import Processes, SingleProcess
-from difftune.training.programs import Programs
+from difftune.training.programs import Programs, ahead, device_memory
 from difftune.training.recipe import Recipe
 from difftune.training.replicas import Replicas
 from difftune.training.sample import Columns, check_same_variations
@@ -80,7 +79,7 @@ class Population:
     part: int | None = None
     processes: Processes = field(default_factory=SingleProcess)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         refuse_fork()
         self.replicas.check(self.members, self.module_def.inputs, folds_of(self.train))
         if (self.validation is None) != (self.replicas.fold is not None):

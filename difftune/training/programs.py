@@ -1,16 +1,119 @@
-"""The compiled programs of a population."""
+"""The compiled programs of a population, made to fit the memory of the devices."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import jax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from difftune.training.batches import Part
+from difftune.training.devices import numbers_as_they_come, over_members, runs_one_by_one
 from difftune.training.member import MemberTrainer
-from difftune.training.memory import Program
 from difftune.training.state import EpochClock, Member, MemberInputs, Snapshot
+
+logger = logging.getLogger("difftune")
+
+_GIB = 2**30
+
+
+def device_memory(devices: Sequence[jax.Device]) -> int | None:
+    """Bytes that the smallest of the devices has; None where it does not say, as a CPU."""
+    told = [(device.memory_stats() or {}).get("bytes_limit") for device in devices]
+    known = [limit for limit in told if limit]
+    return min(known) if known else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """A function of one member, compiled for the members of a population.
+
+    Members that run side by side do so in as large groups as fit.
+
+    Args:
+        name: What it does, for messages.
+        function: `(state, own, shared) -> result`, trees of arrays of one member, and of what all
+            see.
+        devices: What the members are shared out over.
+        memory: Bytes that it may take on a device; None if there is no limit.
+        donate: Whether the arrays of the state may be used up.
+        one_by_one: Whether the members of a device run one after the other; None chooses by
+            platform.
+    """
+
+    name: str
+    function: Callable[[Any, Any, Any], Any]
+    devices: Sequence[jax.Device]
+    memory: int | None = None
+    donate: bool = False
+    one_by_one: bool | None = None
+    _compiled: dict[tuple, Callable] = field(default_factory=dict, repr=False)
+
+    @numbers_as_they_come()
+    def __call__(self, state: PyTree, own: PyTree, shared: PyTree) -> PyTree:
+        """The function of all members; state, own and result have a leading axis of slots."""
+        # Leaves alone: what a compiler says about them cannot always be put into our classes.
+        leaves, trees = zip(*map(jax.tree.flatten, (state, own, shared)), strict=True)
+        rows = leaves[1][0].shape[0] // len(self.devices)
+        if (rows, trees) not in self._compiled:
+            self._compiled[rows, trees] = self._fitting(rows, leaves, trees)
+        return self._compiled[rows, trees](*leaves)
+
+    def _in_groups_of(self, group: int | None, trees: Sequence[Any]) -> Any:
+        def each(placed: tuple[Any, Any], shared: Any) -> Any:
+            return self.function(*placed, shared)
+
+        mapped = over_members(each, self.devices, one_by_one=self.one_by_one, group=group)
+
+        def of_leaves(*leaves: list[Any]) -> Any:
+            state, own, shared = map(jax.tree.unflatten, trees, leaves)
+            return mapped((state, own), shared)
+
+        return jax.jit(of_leaves, donate_argnums=0 if self.donate else ())
+
+    def _fitting(self, rows: int, leaves: Sequence[Any], trees: Sequence[Any]) -> Any:
+        alone = self.one_by_one
+        if self.memory is None or (runs_one_by_one(self.devices) if alone is None else alone):
+            return self._in_groups_of(None, trees)
+        group, wanted = rows, None
+        while True:
+            program = self._in_groups_of(group if group < rows else None, trees)
+            needs = _bytes(program.lower(*leaves).compile().memory_analysis())
+            wanted = needs if wanted is None else wanted
+            if needs <= self.memory or group == 1:
+                break
+            group = -(-group // 2)
+        if group < rows:
+            logger.warning(
+                "%s: %d members at a time, not all %d of a device at once, which would take "
+                "%.1f of its %.1f GiB",
+                *(self.name, group, rows, wanted / _GIB, self.memory / _GIB),
+            )
+        return program
+
+
+def _bytes(analysis: Any) -> int:
+    """What a program takes at once: arguments and results, and what it works with."""
+    return (
+        analysis.argument_size_in_bytes
+        + analysis.output_size_in_bytes
+        + analysis.temp_size_in_bytes
+        - analysis.alias_size_in_bytes
+    )
+
+
+def ahead(items: Iterable[Any]) -> Iterator[Any]:
+    """The items, each made in another thread while the one before is being used."""
+    source = iter(items)
+    end = object()
+    with ThreadPoolExecutor(max_workers=1) as maker:
+        coming = maker.submit(next, source, end)
+        while (item := coming.result()) is not end:
+            coming = maker.submit(next, source, end)
+            yield item
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -13,9 +13,9 @@ from difftune.errors import InputError
 from difftune.models import MLP, Model
 from difftune.objectives import CrossEntropy, Metric, Objective, Significance
 from difftune.objectives.base import logits_of
+from difftune.training.event_weights import NegativeWeights
 from difftune.training.given import RECIPE
 from difftune.training.module_def import ModuleDef
-from difftune.training.negative import NegativeWeights
 from difftune.training.optimizers import Optimizer, adam
 from difftune.training.overtraining import Condition, ScoreGap
 from difftune.training.sample import Columns, columns
@@ -72,7 +72,7 @@ class Recipe:
     impute: str | float = "median"
     missing_indicators: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for size in self.batch_sizes:
             if size < 1 or size != int(size):
                 raise InputError(

@@ -40,7 +40,7 @@ class Replicas:
     bootstrap: Int[np.ndarray, " _"] | None = None
     seed: Int[np.ndarray, " _"] | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         lengths = {name: len(value) for name, value in self._given().items()}
         if len(set(lengths.values())) > 1:
             raise InputError(f"Replicas of different lengths, {lengths}: one entry a member.")

@@ -12,7 +12,7 @@ from difftune.data import Events, FeatureTransform, VariedSample, VariedWeights,
 from difftune.errors import InputError
 from difftune.objectives import Variation, Varied
 from difftune.objectives.batch import Column
-from difftune.training.negative import NegativeWeights, treated_weights
+from difftune.training.event_weights import NegativeWeights, training_weights, treated_weights
 
 
 class Columns(NamedTuple):
@@ -31,34 +31,6 @@ class Columns(NamedTuple):
     signal_process: Float[np.ndarray, " processes"]
     fold: Int[np.ndarray, " events"] | None = None
     variations: Mapping[str, Variation] = {}
-
-
-def training_weights(
-    weight: Float[np.ndarray, " events"],
-    label: Int[np.ndarray, " events"],
-) -> Float[np.ndarray, " events"]:
-    """Weights balanced between the classes, with mean one.
-
-    Args:
-        weight: Physics weights, or what `treated_weights` made of them.
-        label: 1 for signal, 0 for background.
-
-    Raises:
-        InputError: When signal or background has no events, or no positive total weight.
-    """
-    weight = np.asarray(weight, np.float64)
-    balanced = np.zeros_like(weight)
-    for cls, name in enumerate(("background", "signal")):
-        chosen = label == cls
-        total = weight[chosen].sum()
-        if not total > 0.0:
-            raise InputError(
-                f"the {name} to train on has {chosen.sum()} events with a total weight of "
-                f"{total:g}: it needs a positive one. Give it more events, or take the magnitude "
-                "of its weights with negative_weights='absolute'."
-            )
-        balanced[chosen] = weight[chosen] * (len(weight) / (2 * total))
-    return balanced.astype(np.float32)
 
 
 def columns(

@@ -41,7 +41,7 @@ class SelectionRule:
     n_sigma: int | float = 2.0
     ema_decay: int | float = 0.7
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not (self.n_sigma >= 0.0 and math.isfinite(self.n_sigma)):
             raise InputError(
                 f"SelectionRule(n_sigma={self.n_sigma}): must be 0 or a positive number; 2 "

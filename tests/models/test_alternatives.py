@@ -50,7 +50,7 @@ def start(both: ModuleDef, weights, index: int):
 
 @pytest.mark.parametrize("together", [False, True], ids=["one by one", "side by side"])
 def test_each_member_trains_as_the_network_alone(monkeypatch, together):
-    for module in ("devices", "memory", "population"):
+    for module in ("devices", "programs", "population"):
         monkeypatch.setattr(
             f"difftune.training.{module}.runs_one_by_one", lambda devices: not together
         )

@@ -9,7 +9,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 
 from difftune.histograms import Histogram, Template, Templates, histogram
-from difftune.training.history import History
+from difftune.training.state import History
 from tests import shared_data
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from difftune.errors import InputError
 from difftune.training import Epochs, Replicas, store, stored
-from difftune.training.memory import Program, ahead
+from difftune.training.programs import Program, ahead
 from tests.training import toy
 
 DATA = toy.columns(1024)
@@ -52,7 +52,7 @@ def test_members_that_do_not_fit_train_in_groups(caplog):
 def test_a_population_says_in_what_groups_it_trains(caplog, monkeypatch):
     # What a GPU does, on a CPU.
     monkeypatch.setattr("difftune.training.devices.runs_one_by_one", lambda devices: False)
-    monkeypatch.setattr("difftune.training.memory.runs_one_by_one", lambda devices: False)
+    monkeypatch.setattr("difftune.training.programs.runs_one_by_one", lambda devices: False)
     monkeypatch.setattr("difftune.training.population.runs_one_by_one", lambda devices: False)
     with caplog.at_level(logging.WARNING, "difftune"):
         state, records = toy.train(toy.population(memory=140_000), toy.GIVEN, 2)

@@ -16,7 +16,7 @@ from difftune.report.style import (
     set_ticks,
     styled,
 )
-from difftune.training.history import History
+from difftune.training.state import History
 
 _WIDEST = 5.0
 

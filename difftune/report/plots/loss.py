@@ -20,7 +20,7 @@ from difftune.report.style import (
     draw_label,
     styled,
 )
-from difftune.training.history import History
+from difftune.training.state import History
 
 
 @styled

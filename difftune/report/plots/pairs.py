@@ -21,7 +21,7 @@ from difftune.report.style import (
     plain,
     styled,
 )
-from difftune.training.history import History
+from difftune.training.state import History
 
 
 @styled

@@ -23,7 +23,7 @@ from difftune.report.style import (
     signed,
     styled,
 )
-from difftune.training.history import History
+from difftune.training.state import History
 
 ROUNDS = LinearSegmentedColormap.from_list("rounds", ["#dcebf7", AQUA, BLUE, "#143d66"])
 

@@ -1,4 +1,4 @@
-"""Negative weights in the training: what the loss sees in their place."""
+"""Weights of events in the training: classes balanced, negative ones treated, hard ones raised."""
 
 from collections.abc import Iterator
 from typing import Literal, get_args
@@ -12,6 +12,34 @@ NegativeWeights = Literal["keep", "absolute", "resample"]
 
 # Distances in memory at a time, and neighbours that most cells are smaller than.
 _BLOCK, _FEW = 2**24, 64
+
+
+def training_weights(
+    weight: Float[np.ndarray, " events"],
+    label: Int[np.ndarray, " events"],
+) -> Float[np.ndarray, " events"]:
+    """Weights balanced between the classes, with mean one.
+
+    Args:
+        weight: Physics weights, or what `treated_weights` made of them.
+        label: 1 for signal, 0 for background.
+
+    Raises:
+        InputError: When signal or background has no events, or no positive total weight.
+    """
+    weight = np.asarray(weight, np.float64)
+    balanced = np.zeros_like(weight)
+    for cls, name in enumerate(("background", "signal")):
+        chosen = label == cls
+        total = weight[chosen].sum()
+        if not total > 0.0:
+            raise InputError(
+                f"the {name} to train on has {chosen.sum()} events with a total weight of "
+                f"{total:g}: it needs a positive one. Give it more events, or take the magnitude "
+                "of its weights with negative_weights='absolute'."
+            )
+        balanced[chosen] = weight[chosen] * (len(weight) / (2 * total))
+    return balanced.astype(np.float32)
 
 
 def treated_weights(
@@ -106,3 +134,37 @@ def _nearest(distance: Float[np.ndarray, " events"], count: int) -> Int[np.ndarr
         return np.argsort(distance, kind="stable")
     near = np.argpartition(distance, count)[:count]
     return near[np.argsort(distance[near], kind="stable")]
+
+
+def boosted(
+    training_weight: Float[np.ndarray, " events"],
+    label: Int[np.ndarray, " events"],
+    score: Float[np.ndarray, " events"],
+    *,
+    factor: float = 1.3,
+    threshold: float = 0.4,
+) -> Float[np.ndarray, " events"]:
+    """Training weights of the next round: those of misclassified events times a factor.
+
+    A signal event is misclassified below the threshold, a background event above it. The classes
+    are balanced again afterwards. Factor and threshold are those of a single-top t-channel study;
+    AdaBoost (Freund and Schapire, J. Comput. Syst. Sci. 55 (1997) 119) takes a factor that depends
+    on the error, and keeps the networks of all rounds, where here one network is trained on.
+
+    Args:
+        training_weight: Of the round before.
+        label: 1 for signal, 0 for background.
+        score: Signal probabilities that the network gives.
+        factor: On the weights of misclassified events.
+        threshold: On the score.
+
+    Raises:
+        InputError: For a factor that is not positive, or a threshold outside of (0, 1).
+    """
+    if not factor > 0 or not 0 < threshold < 1:
+        raise InputError(
+            f"boosted(factor={factor}, threshold={threshold}): the factor is positive, and the "
+            "threshold is one on the score, between 0 and 1."
+        )
+    wrong = np.where(label == 1, score < threshold, score > threshold)
+    return training_weights(training_weight * np.where(wrong, factor, 1.0), label)
