@@ -39,7 +39,7 @@ def takes(**forms: Callable[[Any], Any]) -> Callable[[T], T]:
         signature = inspect.signature(target)  # type: ignore[arg-type]
         forms_of_all = _numbers(who, signature) | forms
 
-        def arguments(args: tuple, kwargs: dict) -> inspect.BoundArguments:
+        def arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
             bound = _bound(who, signature, args, kwargs)
             for name, form in forms_of_all.items():
                 if name in bound.arguments:
@@ -97,7 +97,7 @@ def _numbers(who: str, signature: inspect.Signature) -> dict[str, Callable[[Any]
 
 
 def _bound(
-    who: str, signature: inspect.Signature, args: tuple, kwargs: dict
+    who: str, signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> inspect.BoundArguments:
     parameters = signature.parameters.values()
     if not any(p.kind is p.VAR_KEYWORD for p in parameters):

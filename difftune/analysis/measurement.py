@@ -88,7 +88,9 @@ def chosen_edges(
     )
 
 
-def _varied(network: TrainedNetwork | Ensemble, events: Events, scores) -> dict[str, Scored]:
+def _varied(
+    network: TrainedNetwork | Ensemble, events: Events, scores: Float[np.ndarray, " events"]
+) -> dict[str, Scored]:
     """All events under the upward side of each variation; what it does not touch is nominal.
 
     The upward side alone, since a figure of merit takes each for a nuisance parameter of its own.
@@ -162,7 +164,11 @@ def _require(events: Events | None) -> Events:
     return events
 
 
-def _by_process(score, events: Events, edges) -> dict[str, Histogram]:
+def _by_process(
+    score: Callable[[Events], Float[np.ndarray, " events"]],
+    events: Events,
+    edges: Float[np.ndarray, " edges"],
+) -> dict[str, Histogram]:
     """One histogram a process that has events."""
     scores = score(events)
     found = {}

@@ -147,7 +147,7 @@ def _split(events: Events | Split, validation: Sequence[int], test: Sequence[int
     return Split(events=events, validation_folds=tuple(validation), test_folds=tuple(test))
 
 
-def _recipe(recipe: Recipe | None, parts: dict[str, Any], verb: Callable) -> Recipe:
+def _recipe(recipe: Recipe | None, parts: dict[str, Any], verb: Callable[..., Any]) -> Recipe:
     """The recipe with some of its parts replaced.
 
     Raises:

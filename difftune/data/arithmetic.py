@@ -7,6 +7,7 @@ int64, or of uint64 where int64 does not reach.
 
 import operator
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -113,7 +114,7 @@ def alike(*values: np.ndarray) -> list[np.ndarray]:
     return [v.astype(np.uint64) for v in values]
 
 
-def compare(operation: Callable, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def compare(operation: Callable[..., Any], a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """`operation` of the module operator, for texts or for numbers, which are compared exactly."""
     if a.dtype.kind in "SU":
         return np.asarray(operation(a, b))
@@ -132,12 +133,12 @@ def compare(operation: Callable, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return result
 
 
-def bitwise(operation: Callable, *values: np.ndarray) -> np.ndarray:
+def bitwise(operation: Callable[..., Any], *values: np.ndarray) -> np.ndarray:
     """`&`, `|` or `~` on the bits of integers."""
     return np.asarray(operation(*alike(*(_bits(v) for v in values))))
 
 
-def shift(operation: Callable, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def shift(operation: Callable[..., Any], a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """`<<` or `>>` on integers.
 
     Raises:

@@ -8,7 +8,7 @@ import functools
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -99,7 +99,7 @@ _UNARY: dict[type[ast.unaryop], tuple[Function, Kind | None]] = {
     ast.USub: (_numbers(arithmetic.negative), "number"),
     ast.UAdd: (number, "number"),
 }
-_COMPARE: dict[type[ast.cmpop], Callable] = {
+_COMPARE: dict[type[ast.cmpop], Callable[..., Any]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
     ast.Lt: operator.lt,

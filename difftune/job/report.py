@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from difftune import report
+from difftune.files import write
 from difftune.job.outcome import Outcome
-from difftune.job.rundir import write
 from difftune.report import Block, Picture, PlotFigure, Section, Text
 from difftune.training import Ensemble
 

@@ -19,7 +19,8 @@ from difftune.job.config import Config
 from difftune.report import to_json
 from difftune.training import describe
 from difftune.training.checkpoint import rounds_kept
-from difftune.training.fingerprint import PACKAGES, differences, listed, versions
+from difftune.training.describing import PACKAGES
+from difftune.training.fingerprint import differences, listed, versions
 
 logger = logging.getLogger("difftune")
 

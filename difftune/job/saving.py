@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from difftune.analysis import Measurement
+from difftune.files import write
 from difftune.job.outcome import Outcome
-from difftune.job.rundir import write, write_json
+from difftune.job.rundir import write_json
 from difftune.training import History
 
 logger = logging.getLogger("difftune")

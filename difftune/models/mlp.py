@@ -1,7 +1,7 @@
 """The multilayer perceptron, and what any model must be able to do."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -292,10 +292,11 @@ class MLP:
                     f"MLP(activation={self.activation}): give different activations, at least one."
                 )
         names = (self.activation,) if isinstance(self.activation, str) else self.activation
-        for value, known, what in (
+        choices: list[tuple[str, Collection[str], str]] = [
             *((name, ACTIVATIONS, "activation") for name in names),
             (self.normalisation, NORMALISATIONS, "normalisation"),
-        ):
+        ]
+        for value, known, what in choices:
             if value not in known:
                 raise InputError(
                     f"MLP({what}={value!r}) is unknown.{nearest(value, known)} "

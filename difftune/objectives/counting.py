@@ -186,7 +186,7 @@ class AsimovLLR(Counting):
 
     def squared_significance(self, signal, background):
         """The q0 of the yields."""
-        if not any(self.background_uncertainty):
+        if not np.any(self.background_uncertainty):
             return asimov_llr(signal, background)
         # The derivative of the profiled form has an intermediate s / b³, which must not overflow.
         least = float(jnp.finfo(background.dtype).tiny) ** 0.25

@@ -308,7 +308,7 @@ class HistogramVariation(OnVariations, Binned):
         edges = self.edges(parameters, scores.dtype)
         rows = {"all": slice(None), "background": slice(0, 1), "signal": slice(1, 2)}[self.among]
 
-        def filled(scores: Array, weight: Array) -> Array:
+        def filled(scores: Array, weight: Array | np.ndarray) -> Array:
             return self.histograms(scores, batch, weight, hyperparameters, edges)[rows]
 
         nominal = filled(scores, batch.weight)

@@ -92,7 +92,7 @@ class _Describer:
         return self._object(value)
 
     def _array(self, value: Any) -> Any:
-        if jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+        if jax.numpy.issubdtype(value.dtype, jax.dtypes.prng_key):
             value = jax.random.key_data(value)
         array = np.asarray(value)
         if array.size <= _FEW and array.dtype.kind in "biuf":

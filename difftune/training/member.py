@@ -350,7 +350,7 @@ class MemberTrainer:
                 return scores, tuple(streams)
 
             scores, (buffers, random) = in_chunks(
-                network, all_features(batch), (buffers, random), self.chunk
+                network, jnp.asarray(all_features(batch)), (buffers, random), self.chunk
             )
             own, scored = apart(scores, batch)
             return self.objective(own, scored, hyperparameters, objective), (buffers, random)
