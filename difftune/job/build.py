@@ -26,7 +26,6 @@ from difftune.data import (
 from difftune.errors import InputError, nearest
 from difftune.histfactory import FreeNormalisation, Luminosity, NormalisationUncertainty
 from difftune.job.config import (
-    BINNING,
     CONDITION,
     METRIC,
     MODEL,
@@ -39,6 +38,7 @@ from difftune.job.config import (
 from difftune.job.config import Metric as MetricSection
 from difftune.job.config import Model as ModelSection
 from difftune.job.loading import checked
+from difftune.job.measured_sections import BINNING
 from difftune.job.schema import Choice, Section, section_of
 from difftune.models import Model
 from difftune.models.mlp import as_model

@@ -308,7 +308,7 @@ class HistogramVariation(OnVariations, Binned):
         edges = self.edges(parameters, scores.dtype)
         rows = {"all": slice(None), "background": slice(0, 1), "signal": slice(1, 2)}[self.among]
 
-        def filled(scores: Array, weight: Array | np.ndarray) -> Array:
+        def filled(scores: Array, weight: Array) -> Array:
             return self.histograms(scores, batch, weight, hyperparameters, edges)[rows]
 
         nominal = filled(scores, batch.weight)
@@ -319,7 +319,7 @@ class HistogramVariation(OnVariations, Binned):
             variation = batch.variations[name]
             for side in (variation.up, variation.down):
                 if side is not None:
-                    moved = filled(*in_direction(name, side, scores, batch))
+                    moved = filled(*in_direction(name, side, scores, batch))  # type: ignore[arg-type]
                     changes.append((moved - nominal) * inverse)
         if not changes:
             return jnp.zeros((), scores.dtype)
