@@ -18,9 +18,14 @@ Contestants that are not installed (`pip install 'difftune[bench]'`) are left ou
 """
 
 import itertools
+import os
+import signal
+import subprocess
 import tempfile
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -32,37 +37,41 @@ from benchmarks import search
 from benchmarks.common import running, samples
 from benchmarks.common.running import say, sizes
 from benchmarks.common.table import Row, mean, named
-from benchmarks.peers import contest, timed
+from benchmarks.peers import contest
 from benchmarks.peers.contest import Events, Order
-from benchmarks.peers.timed import Contestant, Found
 from difftune.search.dimensions import LogUniform
 from difftune.training import Columns
 
-OURS = Contestant(name="difftune PBT", who="difftune")
-PEERS = (
-    Contestant(
-        name="Optuna TPE + PyTorch", who="optuna", packages=("optuna", "torch"), each_core=True
-    ),
-    Contestant(name="Ray Tune PBT + PyTorch", who="ray", packages=("ray", "torch")),
-)
-
+# Names in the table, and functions of `benchmarks.peers.tuners`.
+OURS = "difftune PBT"
+CONTESTANTS = {
+    OURS: "difftune",
+    "Optuna TPE + PyTorch": "optuna",
+    "Ray Tune PBT + PyTorch": "ray",
+}
 KINDS = {"test": "test", "alone": "test, one network", "validation": "validation"}
+
+# Seconds in which a process may end by itself. What it still finds in them does not count.
+GRACE = 15.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
     """What a contestant has found for one seed, and what that is worth by our reckoning."""
 
-    found: Found
+    own: float  # validation score, by its own reckoning
     validation: float
     test: float  # of the average, where there are several networks
     alone: float  # of the one network that has the validation score
+    trials: int  # begun from start values
+    epochs: int  # of all networks together
+    seconds: float  # until its time was over, or until it ended before
 
     def __str__(self) -> str:
         return (
-            f"test {self.test:.4f} (one network {self.alone:.4f}), "
-            f"validation {self.validation:.4f} (its own reckoning {self.found.network.score:.4f}), "
-            f"{self.found.trials} trials, {self.found.epochs} epochs, {self.found.seconds:.1f} s"
+            f"test {self.test:.4f} (one network {self.alone:.4f}), validation "
+            f"{self.validation:.4f} (its own reckoning {self.own:.4f}), "
+            f"{self.trials} trials, {self.epochs} epochs, {self.seconds:.1f} s"
         )
 
 
@@ -79,31 +88,35 @@ def run(*, quick: bool) -> list[Row]:
         rounds=(10, 3),  # of PBT
         epochs=(2, 1),  # of a round; a training has `rounds` times as many
     )
-    there = [peer for peer in PEERS if running.installed(*peer.packages)]
-    results: dict[tuple[str, str], dict[int, Result]] = {}
+    missing = [
+        name
+        for name, who in CONTESTANTS.items()
+        if name != OURS and not running.installed(who, "torch")
+    ]
+    there = [name for name in CONTESTANTS if name not in missing]
+    results: dict[str, dict[str, dict[int, Result]]] = {}
     failures: list[str] = []
     with tempfile.TemporaryDirectory() as scratch:
         known = _samples(size, Path(scratch))
         # All samples for each seed, so that an interrupted benchmark has as many of both.
-        for seed, sample, one in itertools.product(size.seeds, known, [OURS, *there]):
-            what = f"{sample.name}, seed {seed}, {one.name}"
+        for seed, sample, one in itertools.product(size.seeds, known, there):
+            what = f"{sample.name}, seed {seed}, {one}"
             try:
-                result = _result(one, sample, seed, size)
+                result = _result(CONTESTANTS[one], sample, seed, size)
             except running.Failed as failure:
-                if one is OURS:
+                if one == OURS:
                     raise
                 failures.append(f"{what}: {failure}")
                 say(f"FAILED {failures[-1]}")
                 continue
-            results.setdefault((sample.name, one.name), {})[seed] = result
+            results.setdefault(sample.name, {}).setdefault(one, {})[seed] = result
             say(f"{what}: {result}")
-    rows = [row for sample in known for row in _rows(sample.name, results)]
-    missing = [peer.name for peer in PEERS if peer not in there]
+    rows = [row for sample, found in results.items() for row in _rows(sample, found)]
     rows.append(named("contestants not installed", missing))
     return [*rows, named("searches that failed", failures)]
 
 
-# ---- events and selection rule -------------------------------------------------------------------
+# ---- events and searches -------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,64 +162,98 @@ def _significance(logits: Callable[[np.ndarray], np.ndarray], events: Columns) -
     return float(metric(jnp.asarray(scores), samples.whole(events), {}, {}))
 
 
-def _result(one: Contestant, sample: Sample, seed: int, size: SimpleNamespace) -> Result:
-    """Gives a contestant its order, with a folder of its own, and judges what it found."""
+def _result(who: str, sample: Sample, seed: int, size: SimpleNamespace) -> Result:
+    """Gives a contestant its time, in a folder of its own, and judges what is there at the end."""
     space = search.space().items()
-    bounds = {n: (float(d.low), float(d.high), isinstance(d, LogUniform)) for n, d in space}
     order = Order(
         sample=str(sample.path),
         folder=tempfile.mkdtemp(dir=sample.path.parent),
         seed=seed,
         cores=running.cores(),
-        bounds=bounds,
+        bounds={n: (float(d.low), float(d.high), isinstance(d, LogUniform)) for n, d in space},
         hidden=sample.job.recipe.model.hidden,
         batch=sample.job.recipe.batch_size,
         members=size.members,
         rounds=size.rounds,
         epochs=size.epochs,
+        deadline=time.time() + size.budget,
     )
-    found = timed.found(one, order, size.budget)
-    network = found.network
+    # A thread for each process of a peer; difftune takes one device a core whatever this says.
+    # Ray would send statistics of its use, and write all results in three formats.
+    variables = running.threads(1)
+    variables |= {"RAY_USAGE_STATS_ENABLED": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1"}
+    # Optuna needs a process for each core; the others see to all of them by themselves.
+    orders = [replace(order, worker=i) for i in range(order.cores if who == "optuna" else 1)]
+    function, options = f"benchmarks.peers.tuners:{who}", {"session": True, "variables": variables}
+    children = [running.Child(function, **options, **asdict(each)) for each in orders]
+    try:
+        while order.left > 0.0:
+            ends = [child.process.poll() for child in children]
+            # All have ended, or one is broken.
+            if None not in ends or any(ends):
+                break
+            time.sleep(0.05)
+        seconds, folder = size.budget - order.left, Path(order.folder)
+        network, (trials, epochs) = contest.chosen(folder), contest.done(folder)
+        broken = [child for child in children if child.process.poll()]
+    finally:
+        for child in children:
+            _end(child.process)
+    if broken:
+        raise broken[0].failed("broke")
+    if network is None:
+        raise children[0].failed("found nothing in time")
+    for child in children:
+        child.close()
     return Result(
-        found=found,
+        own=network.score,
         validation=_significance(network.logits, sample.validation),
         test=_significance(network.average, sample.test),
         alone=_significance(network.logits, sample.test),
+        trials=trials,
+        epochs=epochs,
+        seconds=seconds,
     )
+
+
+def _end(process: subprocess.Popen) -> None:
+    """Waits until it has ended, and sees to it: the next contestant needs the cores."""
+    for last in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE)
+        # Also what is left of the group of one that has ended.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, last)
+    process.wait()
 
 
 # ---- rows ----------------------------------------------------------------------------------------
 
 
-def _rows(sample: str, results: dict[tuple[str, str], dict[int, Result]]) -> list[Row]:
+def _rows(sample: str, results: dict[str, dict[int, Result]]) -> list[Row]:
     """All figures of a sample."""
-    mine = {name: found for (of, name), found in results.items() if of == sample}
-    ours, rows = mine[OURS.name], []
-    for name, theirs in mine.items():
+    rows = []
+    for name, theirs in results.items():
         # Of those seeds in which the peer did not fail.
-        for kind, words in KINDS.items() if name != OURS.name else ():
-            pair = [[getattr(who[seed], kind) for seed in theirs] for who in (ours, theirs)]
+        for kind, words in KINDS.items() if name != OURS else ():
+            pair = [[getattr(who[n], kind) for n in theirs] for who in (results[OURS], theirs)]
             # The winner's validation score promises too much, whoever it is; the test decides.
             bound = f">= {-(-8 * len(theirs) // 10)}" if kind == "test" else ""
-            what = f"{sample}: seeds of {len(theirs)} in which {OURS.name} beats {name}, {words}"
+            what = f"{sample}: seeds of {len(theirs)} in which {OURS} beats {name}, {words}"
             rows.append(search.wins(what, *pair, bound))
-    for name, found in mine.items():
-        rows += _figures(f"{sample}: {name}", list(found.values()))
+    for name, by_seed in results.items():
+        who, found = f"{sample}: {name}", list(by_seed.values())
+        figures = {
+            "test Z": [each.test for each in found],
+            "test Z of one network": [each.alone for each in found],
+            "validation Z": [each.validation for each in found],
+            "trials": [each.trials for each in found],
+            "epochs of one network, thousand": [each.epochs / 1e3 for each in found],
+        }
+        rows += [mean(f"{who}: {what}", values) for what, values in figures.items()]
+        rows.append(Row(f"{who}: longest search, s", max(each.seconds for each in found)))
+        # Whether all were judged by what they chose by: rounding may move an event to another bin.
+        furthest = max(abs(each.own / each.validation - 1.0) for each in found)
+        what = f"{who}: its validation Z against ours, furthest, %"
+        rows.append(Row(what, 100.0 * furthest, "<= 1"))
     return rows
-
-
-def _figures(who: str, found: list[Result]) -> list[Row]:
-    """Mean and spread of what a contestant found and did."""
-    figures = {
-        "test Z": [each.test for each in found],
-        "test Z of one network": [each.alone for each in found],
-        "validation Z": [each.validation for each in found],
-        "trials": [each.found.trials for each in found],
-        "epochs of one network, thousand": [each.found.epochs / 1e3 for each in found],
-    }
-    rows = [mean(f"{who}: {what}", values) for what, values in figures.items()]
-    rows.append(Row(f"{who}: longest search, s", max(each.found.seconds for each in found)))
-    # Whether all were judged by what they chose by: rounding may move an event to another bin.
-    furthest = max(abs(each.found.network.score / each.validation - 1.0) for each in found)
-    what = f"{who}: its validation Z against ours, furthest, %"
-    return [*rows, Row(what, 100.0 * furthest, "<= 1")]
