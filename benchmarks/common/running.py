@@ -77,8 +77,7 @@ def in_turns(measures: Mapping[str, Callable[[], float]], turns: int) -> dict[st
 
 def cores() -> int:
     """Cores that this process may use."""
-    available = getattr(os, "sched_getaffinity", None)
-    return len(available(0)) if available else os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def environment(**variables: str) -> dict[str, str]:
@@ -140,29 +139,20 @@ class Child:
     group of its own, so that what it starts can end with it.
     """
 
-    def __init__(
-        self,
-        function: str,
-        *,
-        variables: Mapping[str, str] | None = None,
-        session: bool = False,
-        **options: Any,
-    ):
+    def __init__(self, function: str, *, variables=None, session: bool = False, **options: Any):
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (close() closes it)
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self.log}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.common", function, json.dumps(options)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.log,
             text=True,
             cwd=ROOT,
             env=environment(**(variables or {})),
             start_new_session=session,
+            **pipes,
         )
 
     def tell(self, order: Any) -> None:
         """Gives an order and does not wait."""
-        assert self.process.stdin is not None
         try:
             self.process.stdin.write(json.dumps(order) + "\n")
             self.process.stdin.flush()
@@ -171,11 +161,9 @@ class Child:
 
     def hear(self) -> Any:
         """Waits for the next answer."""
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            raise self.failed("ended")
-        return json.loads(line)
+        if line := self.process.stdout.readline():
+            return json.loads(line)
+        raise self.failed("ended")
 
     def result(self) -> Any:
         """Waits for the end; what the function returned."""
@@ -196,8 +184,7 @@ class Child:
         self.process.kill()
         self.process.wait()
         for stream in (self.process.stdin, self.process.stdout, self.log):
-            if stream is not None:
-                stream.close()
+            stream.close()
 
 
 def call(function: str, *, variables: Mapping[str, str] | None = None, **options: Any) -> Any:

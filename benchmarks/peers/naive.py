@@ -76,13 +76,6 @@ def sharding(members: int) -> NamedSharding:
     return NamedSharding(Mesh(np.asarray(devices[:count]), ("member",)), PartitionSpec("member"))
 
 
-def clipped(gradient, limit: jax.Array):
-    """The gradient with a norm of `limit` at most."""
-    norm = optax.global_norm(gradient)
-    factor = jnp.where(norm > limit, limit / norm, 1.0)
-    return jax.tree.map(lambda leaf: factor * leaf, gradient)
-
-
 def training(
     *, values: dict[str, list[float]], members: int, batch: int, events: int, width: int
 ) -> Callable[[int], float]:
@@ -116,7 +109,9 @@ def training(
         (total, loss), gradient = jax.value_and_grad(loss_of, has_aux=True)(
             parameters, own, key, x, y, w
         )
-        gradient = clipped(gradient, own["gradient_clip"])
+        norm = optax.global_norm(gradient)
+        factor = jnp.where(norm > own["gradient_clip"], own["gradient_clip"] / norm, 1.0)
+        gradient = jax.tree.map(lambda leaf: factor * leaf, gradient)
         pairs = [
             rule.update(gradient, state, parameters)
             for rule, state in zip(rules(own), states, strict=True)
