@@ -18,7 +18,6 @@ import statistics
 import subprocess
 import sys
 from types import SimpleNamespace
-from typing import Any
 
 from benchmarks.common.running import say, sizes, taking_part
 from benchmarks.common.table import Row, named, ratio
@@ -72,16 +71,13 @@ def _rates(name: str, size: SimpleNamespace, failures: dict[str, str]) -> list[R
     with Stage() as stage:
         groups = {
             words: stage.group(
-                "ours",
-                JAX_PLATFORMS=f"{name},cpu",
-                JAX_DEFAULT_MATMUL_PRECISION=value,
-                **SHARED,
+                "ours", JAX_PLATFORMS=f"{name},cpu", JAX_DEFAULT_MATMUL_PRECISION=value, **SHARED
             )
             for words, value in PRECISIONS.items()
         }
         tf32 = groups["TF32"]
 
-        def ours(members: int, what: str = "", words: str = "TF32", batch: int = 1024, **more: Any):
+        def ours(members: int, what: str = "", words: str = "TF32", batch: int = 1024, **more):
             title = f"{members} members{what}, batch {batch}, {words}"
             one = difftune(groups[words], title, members, batch, size.events, **more)
             one.essential = False

@@ -4,7 +4,6 @@ import json
 import tempfile
 import time
 from collections.abc import Callable
-from typing import Any
 
 from benchmarks.common import running
 from benchmarks.common.running import clocked
@@ -16,7 +15,7 @@ MEDIUM = "57 parameters"
 SMALL = ("single_channel_big", MEDIUM)
 
 
-def spec_of(name: str) -> dict[str, Any]:
+def spec_of(name: str) -> dict:
     """The workspace of that name."""
     return medium() if name == MEDIUM else json.loads(workspace(name).read_text())
 
@@ -28,7 +27,7 @@ def ours(name: str, question: str) -> dict[str, tuple[float, float]]:
     _ = dt.histfactory.Model
     spec, found = spec_of(name), {}
 
-    def timed(what: str, action: Callable[[], Any]) -> Any:
+    def timed(what: str, action: Callable):
         began, cpu = time.perf_counter(), time.process_time()
         try:
             return action()

@@ -5,7 +5,6 @@ import statistics
 import warnings
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import cabinetry
 import jax
@@ -22,7 +21,7 @@ from difftune.inference.problems import limits, make_problem
 from difftune.precision import FEW
 
 
-def compiled(action: Callable[[], Any]) -> Callable[[], Any]:
+def compiled(action: Callable) -> Callable:
     """A question asked so often that difftune has compiled it."""
     for _ in range(FEW + 1):
         action()
@@ -94,10 +93,8 @@ def _relaxed(repeats: int) -> list[Row]:
         return []
     from relaxed import infer, mle
 
-    def fixed_poi_fit(
-        data: Any, model: Any, *, poi_value: Any, poi_name: str, init_pars: Any, bounds: Any
-    ) -> Any:
-        def objective(pars: Any, model: Any, data: Any) -> Any:
+    def fixed_poi_fit(data, model, *, poi_value, poi_name: str, init_pars, bounds):
+        def objective(pars, model, data):
             return -model.logpdf(pars={**pars, poi_name: poi_value}, data=data)
 
         found = mle._minimize(objective, model, data, init_pars, bounds)
@@ -110,21 +107,21 @@ def _relaxed(repeats: int) -> list[Row]:
 
     @jax.tree_util.register_pytree_node_class
     class Likelihood:
-        def logpdf(self, pars: Any, data: Any) -> Any:
+        def logpdf(self, pars, data):
             return model.logpdf(jnp.concatenate([pars["mu"][None], pars["gamma"]]), data)
 
-        def tree_flatten(self) -> Any:
+        def tree_flatten(self):
             return (), None
 
         @classmethod
-        def tree_unflatten(cls, *_: Any) -> Any:
+        def tree_unflatten(cls, *_):
             return cls()
 
     with jax.enable_x64(True):
         background = {"mu": jnp.zeros(()), "gamma": jnp.ones(2)}
         wide = {"mu": jnp.array([0.0, 10.0]), "gamma": jnp.array([1e-10, 10.0])}
 
-        def theirs() -> Any:
+        def theirs():
             options = {"bounds": wide, "expected_pars": background}
             asked = jnp.ones(()), jnp.asarray(asimov), Likelihood(), background
             return infer.hypotest(*asked, **options).block_until_ready()

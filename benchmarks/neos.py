@@ -101,7 +101,7 @@ def hard_cls(score: Callable[[np.ndarray], np.ndarray], edges: np.ndarray, count
     return float(pyhf.infer.hypotest(1.0, data, model, return_expected=True)[1])
 
 
-def ours(starts: int, epochs: int, *, hidden: int, count: int, test: int) -> dict[str, Any]:
+def ours(starts: int, epochs: int, *, hidden: int, count: int, test: int) -> dict:
     """Seconds an update, and the CLs of each start."""
     members = population(starts, hidden, count, BATCH)
     given = {"learning_rate": np.full(starts, 1e-3)}
@@ -138,12 +138,12 @@ def ours(starts: int, epochs: int, *, hidden: int, count: int, test: int) -> dic
     }
 
 
-def seconds_of(loss: Callable[[Any], jax.Array], parameters: Any) -> float:
+def seconds_of(loss: Callable[[Any], jax.Array], parameters) -> float:
     """The median time of an update by a loss, with Adam, compiled before."""
     optimizer = optax.adam(1e-3)
 
     @jax.jit
-    def step(state: Any) -> Any:
+    def step(state):
         parameters, moments = state
         updates, moments = optimizer.update(jax.grad(loss)(parameters), moments)
         return optax.apply_updates(parameters, updates), moments
@@ -163,7 +163,7 @@ def whole_sample(hidden: int, count: int) -> float:
     data, loss = columns(blobs(count, 1)), objective(0.1, 0.1)
     batch = samples.whole(data)
 
-    def of(parameters: Any) -> jax.Array:
+    def of(parameters) -> jax.Array:
         weights, edges = parameters
 
         def scores(features: jax.Array) -> jax.Array:
@@ -202,7 +202,7 @@ def theirs(hidden: int, count: int) -> float:
         "down": (*background, "histosys", "place", "lo_data"),
     }
 
-    def network(weights: Any, x: jax.Array) -> jax.Array:
+    def network(weights, x: jax.Array) -> jax.Array:
         return jax.nn.sigmoid(module_def.evaluate(weights, {}, x))
 
     @float64_region
@@ -210,7 +210,7 @@ def theirs(hidden: int, count: int) -> float:
         filled = model.with_numbers({keys[name]: each for name, each in hists.items()})
         return loss_from_model(filled)
 
-    def of(parameters: Any) -> jax.Array:
+    def of(parameters) -> jax.Array:
         weights, bins = parameters
         return cls(neos.hists_from_nn(weights, data, network, 0.1, bins, scale_factors=expected))
 

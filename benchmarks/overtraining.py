@@ -13,7 +13,6 @@ what a rule chooses, and by how much validation promised more.
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -102,7 +101,7 @@ def _trained(
         yield {name: np.stack([each[name] for each in epochs]) for name in epochs[0]}
 
 
-def _dealt(events: Any, number: int) -> list:
+def _dealt(events, number: int) -> list:
     """Half of the events of each process, and two quarters, at random."""
     draw, part = np.random.default_rng(number), np.zeros(len(events.weight), int)
     for process in range(len(events.processes)):
@@ -112,7 +111,7 @@ def _dealt(events: Any, number: int) -> list:
     return [events.select(part == which) for which in range(3)]
 
 
-def _batches(train: Any, validation: Any, other: Any, expected: np.ndarray) -> dict:
+def _batches(train, validation, other, expected: np.ndarray) -> dict:
     """The batches that networks are measured on; of training as many events as of validation."""
     # The same fraction of each process.
     counts = np.bincount(validation.process, minlength=len(expected))
@@ -124,7 +123,7 @@ def _batches(train: Any, validation: Any, other: Any, expected: np.ndarray) -> d
     return {"train": jax.tree.map(jnp.asarray, some)} | whole
 
 
-def _measure(module_def: Any, objective: Any) -> Callable:
+def _measure(module_def, objective) -> Callable:
     """A compiled function of weights and hyperparameters of all networks, and of the samples."""
 
     def of_one(given: tuple, samples: dict) -> dict:
@@ -230,5 +229,5 @@ def _rows(where: str, pools: list[Figures]) -> list[Row]:
     return rows
 
 
-def _error(values: Any) -> float:
+def _error(values) -> float:
     return float(np.std(values, ddof=1) / len(values) ** 0.5)

@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -191,7 +191,7 @@ def _cls(name: str, model: dt.histfactory.Model, judge: pyhf.Model) -> list[Row]
     return [Row(f"{name}: CLs, largest difference", float(away), "<= 1e-5", spread)]
 
 
-def _fit(judge: pyhf.Model, data: np.ndarray, optimizer: str, start: Any) -> Found | None:
+def _fit(judge: pyhf.Model, data: np.ndarray, optimizer: str, start) -> Found | None:
     def action() -> Found:
         values, twice_nll = pyhf.infer.mle.fit(
             data.tolist(), judge, init_pars=start, return_fitted_val=True
@@ -201,7 +201,7 @@ def _fit(judge: pyhf.Model, data: np.ndarray, optimizer: str, start: Any) -> Fou
     return _tried(judge, optimizer, action)
 
 
-def _tried(judge: pyhf.Model, optimizer: str, action: Callable[[], Any]) -> Any:
+def _tried(judge: pyhf.Model, optimizer: str, action: Callable):
     """What pyhf gives with gradients; without where they are NaN, as they are at some kinks."""
     jax_backend = pyhf.tensorlib
     # Numerical gradients of hundreds of parameters take minutes a fit.

@@ -11,7 +11,6 @@ Peers that are not installed (`pip install 'difftune[bench]'`) are left out, and
 
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 
@@ -114,7 +113,7 @@ def equal(members: int, **more: float) -> dict[str, list[float]]:
 
 
 def difftune(
-    group: list, name: str, members: int, batch: int | list[int], events: int, **options: Any
+    group: list, name: str, members: int, batch: int | list[int], events: int, **options
 ) -> Contestant:
     """A population of difftune; `options` are those of `peers.ours.population`, and `values`."""
     options |= {"members": members, "batch": batch, "events": events}
@@ -191,7 +190,7 @@ def _competition(size: SimpleNamespace, batch: int, failures: dict[str, str]) ->
     with Stage() as stage:
         group = stage.group("ours")
 
-        def ours(members: int, events: int, words: str = "", **options: Any) -> Contestant:
+        def ours(members: int, events: int, words: str = "", **options) -> Contestant:
             few = f", {events} events" if events < size.events else ""
             options["validation"] = size.validation
             return difftune(
@@ -278,7 +277,7 @@ def _generality(size: SimpleNamespace, failures: dict[str, str]) -> list[Row]:
     differ = f"{members} members that differ in"
     with Stage() as stage:
 
-        def ours(words: str, batch: int | list[int], **options: Any) -> Contestant:
+        def ours(words: str, batch: int | list[int], **options) -> Contestant:
             options["validation"] = size.validation
             name = f"{differ} {words}"
             return difftune(stage.group("ours"), name, members, batch, events, **options)
@@ -343,7 +342,7 @@ def _jobs(size: SimpleNamespace) -> list[Row]:
     say("whole jobs")
     options = size.job | {"batch": max(BATCHES), "validation": size.validation}
 
-    def whole(function: str, **more: Any) -> Callable[[], float]:
+    def whole(function: str, **more) -> Callable[[], float]:
         # Ray would send statistics of its use.
         quiet = {"RAY_USAGE_STATS_ENABLED": "0"}
         return lambda: clocked(lambda: running.call(function, variables=quiet, **options, **more))[

@@ -11,7 +11,6 @@ import os
 import socket
 import statistics
 import time
-from typing import Any
 
 from benchmarks.common import running
 from benchmarks.common.table import Row, median, ratio
@@ -57,9 +56,7 @@ def together(count: int, *, quick: bool) -> list[dict]:
     return [child.result() for child in children]
 
 
-def search(
-    *, rank: int, count: int, address: str, rounds: int, epochs: int, **options: Any
-) -> None:
+def search(*, rank: int, count: int, address: str, rounds: int, epochs: int, **options) -> None:
     """One of the processes, bound to a core: XLA alone would take more, whatever its flags say."""
     if hasattr(os, "sched_setaffinity"):
         usable = sorted(os.sched_getaffinity(0))

@@ -75,7 +75,7 @@ def known_truth(*, quick: bool) -> list[Row]:
 # ---- agreement with retraining -----------------------------------------------------------------
 
 
-def recipe(batch_size: int, learning_rate: float, **more: Any) -> dt.Recipe:
+def recipe(batch_size: int, learning_rate: float, **more) -> dt.Recipe:
     """How networks of both samples are trained."""
     rate = {"learning_rate": learning_rate}
     model = dt.models.MLP(hidden=(32, 32))
@@ -87,7 +87,7 @@ def one_in(events: dt.Events, number: int) -> dt.Events:
     return events.select(np.arange(len(events)) % number == 0)
 
 
-def single_top(*, quick: bool, **more: Any) -> selection.Study:
+def single_top(*, quick: bool, **more) -> selection.Study:
     """The sample of the README."""
     events = one_in(samples.single_top(), 12 if quick else 1)
     # Other trainings than those that the gates were developed with.
@@ -138,11 +138,11 @@ def agreement(name: str, study: selection.Study, *, quick: bool) -> list[Row]:
     return rows
 
 
-def _timed(function: Callable[[], Any]) -> tuple[Any, float, float]:
+def _timed(function: Callable) -> tuple[Any, float, float]:
     """The result, seconds, and how many of these JAX took to trace and compile."""
     compiling = 0.0
 
-    def listener(event: str, seconds: float, **_: Any) -> None:
+    def listener(event: str, seconds: float, **_) -> None:
         nonlocal compiling
         compiling += seconds if event.startswith("/jax/core/compile") else 0.0
 

@@ -44,11 +44,7 @@ from difftune.training import Columns
 
 # Names in the table, and functions of `benchmarks.peers.tuners`.
 OURS = "difftune PBT"
-CONTESTANTS = {
-    OURS: "difftune",
-    "Optuna TPE + PyTorch": "optuna",
-    "Ray Tune PBT + PyTorch": "ray",
-}
+CONTESTANTS = {OURS: "difftune", "Optuna TPE + PyTorch": "optuna", "Ray Tune PBT + PyTorch": "ray"}
 KINDS = {"test": "test", "alone": "test, one network", "validation": "validation"}
 
 # Seconds in which a process may end by itself. What it still finds in them does not count.

@@ -50,14 +50,14 @@ def taking_part(name: str, *packages: str) -> bool:
 # ---- clocks --------------------------------------------------------------------------------------
 
 
-def clocked(action: Callable[[], Any]) -> tuple[Any, float]:
+def clocked(action: Callable) -> tuple[Any, float]:
     """What an action gives, and its seconds."""
     began = time.perf_counter()
     result = action()
     return result, time.perf_counter() - began
 
 
-def seconds(action: Callable[[], Any], repeats: int) -> float:
+def seconds(action: Callable, repeats: int) -> float:
     """The median seconds of a call that leaves nothing running."""
     return statistics.median(clocked(action)[1] for _ in range(repeats))
 
@@ -139,7 +139,7 @@ class Child:
     group of its own, so that what it starts can end with it.
     """
 
-    def __init__(self, function: str, *, variables=None, session: bool = False, **options: Any):
+    def __init__(self, function: str, *, variables=None, session: bool = False, **options):
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (close() closes it)
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self.log}
         self.process = subprocess.Popen(
@@ -151,7 +151,7 @@ class Child:
             **pipes,
         )
 
-    def tell(self, order: Any) -> None:
+    def tell(self, order) -> None:
         """Gives an order and does not wait."""
         try:
             self.process.stdin.write(json.dumps(order) + "\n")
@@ -159,13 +159,13 @@ class Child:
         except BrokenPipeError:
             raise self.failed("is gone") from None
 
-    def hear(self) -> Any:
+    def hear(self):
         """Waits for the next answer."""
         if line := self.process.stdout.readline():
             return json.loads(line)
         raise self.failed("ended")
 
-    def result(self) -> Any:
+    def result(self):
         """Waits for the end; what the function returned."""
         out, _ = self.process.communicate()
         if self.process.returncode:
@@ -187,7 +187,7 @@ class Child:
             stream.close()
 
 
-def call(function: str, *, variables: Mapping[str, str] | None = None, **options: Any) -> Any:
+def call(function: str, *, variables: Mapping[str, str] | None = None, **options):
     """What a function returns in a fresh process."""
     return Child(function, variables=variables, **options).result()
 
@@ -204,13 +204,13 @@ def open_answers() -> None:
     os.dup2(2, 1)
 
 
-def answer(value: Any) -> None:
+def answer(value) -> None:
     """Sends a line of JSON to the process that started this one."""
     _answers.write(json.dumps(value) + "\n")
     _answers.flush()
 
 
-def leave(value: Any) -> None:
+def leave(value) -> None:
     """The last answer: what a backend does at its end does not count."""
     answer(value)
     os._exit(0)

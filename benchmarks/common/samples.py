@@ -1,7 +1,6 @@
 """Events, networks and populations that several benchmarks train."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +22,7 @@ def single_top(*, varied: bool = True) -> dt.Events:
     return dt.job.build.events(config if varied else config.model_copy(update={"systematics": []}))
 
 
-def higgsml() -> Mapping[str, Any]:
+def higgsml() -> Mapping:
     """Columns of the shared extract of the HiggsML challenge."""
     table = np.genfromtxt(HIGGSML, delimiter=",", names=True, dtype=None, encoding="ascii")
     names = table.dtype.names[1:31]
@@ -48,7 +47,7 @@ def some(events: dt.Events, most: int) -> dt.Events:
     return part.scaled(events.yields() / part.yields())
 
 
-def columns(features: Any, label: Any, weight: Any, **more: Any) -> Columns:
+def columns(features, label, weight, **more) -> Columns:
     """Events of a background and a signal as training wants them; all train alike by default."""
     label = np.asarray(label, np.int32)
     standard = {
@@ -67,7 +66,7 @@ def whole(events: Columns) -> Batch:
     return jax.tree.map(jnp.asarray, as_batch(events, np.arange(len(events.weight)), 1.0))
 
 
-def every_epoch(**parts: Any) -> dt.Recipe:
+def every_epoch(**parts) -> dt.Recipe:
     """A recipe of which every epoch may be chosen, by nothing but its validation score."""
     free = {"overtraining": ScoreGap(limit=float("inf")), "selection_rule": AS_SCORED}
     return dt.Recipe(**free | parts)

@@ -1,7 +1,6 @@
 """Likelihoods. Needs numpy alone: what a user imports first is measured."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,7 +17,7 @@ def workspace(name: str) -> Path:
     return FOLDER / f"{name}.json"
 
 
-def medium() -> dict[str, Any]:
+def medium() -> dict:
     """One of 3 channels with 10 bins, 4 samples and 57 parameters."""
     draw = np.random.default_rng(57)
     shape = np.linspace(1, 2, 10)
@@ -30,7 +29,7 @@ def medium() -> dict[str, Any]:
             small = 0.1 if sample == "signal" and channel != "SR" else 1.0
             nominal = small * share * size / 10 * tilt * draw.uniform(0.9, 1.1, 10)
             errors = (0.03 * nominal * draw.uniform(0.8, 1.2, 10)).tolist()
-            modifiers: list[dict[str, Any]] = [
+            modifiers: list[dict] = [
                 {"name": "lumi", "type": "lumi", "data": None},
                 {"name": f"staterror_{channel}", "type": "staterror", "data": errors},
             ]

@@ -9,7 +9,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 from benchmarks.common import running
 from benchmarks.common.running import Child, Failed, say
@@ -72,7 +71,7 @@ class Contestant:
 
     name: str
     processes: list[Child]  # each gets the whole of `options` and does `count` units
-    options: dict[str, Any]  # for `make` of its module
+    options: dict  # for `make` of its module
     events: float = 0.0  # event passes (events times members) of one unit of one process
     essential: bool = False  # whether nothing is worth measuring where it fails; a peer may
     first: float = math.nan  # seconds of the first unit, with compilation, in the slowest process
@@ -83,7 +82,7 @@ class Contestant:
     seconds: list[float] = field(default_factory=list)  # of one unit, for each measurement
     values: list[float] = field(default_factory=list)  # what the measurements returned
 
-    def _all(self, order: dict[str, Any]) -> tuple[float, list[float], list[float]]:
+    def _all(self, order: dict) -> tuple[float, list[float], list[float]]:
         """Seconds of an order, those of each process, and what each found."""
         began = time.perf_counter()
         for process in self.processes:

@@ -8,7 +8,6 @@ the reduction of the learning rate on a plateau. A smaller batch is a mask over 
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -51,7 +50,7 @@ class Network(nn.Module):
         return nn.Dense(1)(x)[:, 0]
 
 
-def make(*, kind: str = "training", **options: Any) -> Callable[[int], float]:
+def make(*, kind: str = "training", **options) -> Callable[[int], float]:
     """A contestant: training, or the `"peak"` of the machine with the threads of this process."""
     return ours.peak(**options) if kind == "peak" else training(**options)
 

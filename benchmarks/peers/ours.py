@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import numpy as np
@@ -33,7 +32,7 @@ def population(
     width: int = 64,
     dropout: float = 0.0,
     general: bool = False,
-    **more: Any,
+    **more,
 ) -> Population:
     """A population for the task; in general, activation and optimizer are a member's choice."""
     activation = task.ACTIVATIONS if general else "relu"
@@ -52,13 +51,13 @@ def population(
     )
 
 
-def make(*, kind: str = "training", **options: Any) -> Callable[[int], float]:
+def make(*, kind: str = "training", **options) -> Callable[[int], float]:
     """A contestant: one of the functions below, by its name."""
     kinds = {each.__name__: each for each in (training, scored, peak, stream, recompiled)}
     return kinds[kind](**options)
 
 
-def training(*, values: dict[str, list[float]], **options: Any) -> Callable[[int], float]:
+def training(*, values: dict[str, list[float]], **options) -> Callable[[int], float]:
     """Epochs of a population with these hyperparameters; returns the mean loss of the last."""
     trains = population(**options)
     arrays = {name: np.asarray(value, np.float32) for name, value in values.items()}
@@ -78,7 +77,7 @@ def training(*, values: dict[str, list[float]], **options: Any) -> Callable[[int
     return run
 
 
-def scored(*, values: dict[str, list[float]], **options: Any) -> Callable[[int], float]:
+def scored(*, values: dict[str, list[float]], **options) -> Callable[[int], float]:
     """Two epochs from the start; returns the sum of the members' validation losses."""
     trains = population(**options)
     arrays = {name: np.asarray(value, np.float32) for name, value in values.items()}
@@ -121,14 +120,14 @@ def stream(*, floats: int) -> Callable[[int], float]:
     return lambda count: max(once() for _ in range(10))
 
 
-def recompiled(*, rounds: int, **options: Any) -> Callable[[int], float]:
+def recompiled(*, rounds: int, **options) -> Callable[[int], float]:
     """A search; returns how many programs XLA compiled in its rounds after the second.
 
     The first round compiles the epoch, the second what copies members.
     """
     compiled = 0
 
-    def listener(event: str, *_: Any, **__: Any) -> None:
+    def listener(event: str, *_, **__) -> None:
         nonlocal compiled
         compiled += event == "/jax/core/compile/backend_compile_duration"
 
@@ -157,7 +156,7 @@ def search(
     )
 
 
-def job(*, rounds: int, epochs: int, **options: Any) -> float:
+def job(*, rounds: int, epochs: int, **options) -> float:
     """The whole job, for a process of its own; the significance that it finds."""
     found = search(population(**options), rounds, epochs)
     return float(found.best.score[found.winner])

@@ -45,7 +45,7 @@ def network(width: int, *, dropout: bool = False, seed: int = 0) -> nn.Sequentia
 
 
 def set_hyperparameters(
-    model: nn.Module, optimizer: torch.optim.Optimizer, dropout: float, **groups: Any
+    model: nn.Module, optimizer: torch.optim.Optimizer, dropout: float, **groups
 ) -> None:
     """Gives a model its dropout, and its optimizer what else a search decides."""
     for group in optimizer.param_groups:
@@ -54,7 +54,7 @@ def set_hyperparameters(
         layer.p = dropout
 
 
-def make(*, form: str, members: int = 1, **options: Any) -> Callable[[int], float]:
+def make(*, form: str, members: int = 1, **options) -> Callable[[int], float]:
     """A contestant; it returns the mean loss of the last epoch.
 
     Args:

@@ -4,7 +4,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import ray
 import torch
@@ -31,15 +30,15 @@ def cluster() -> Iterator[str]:
 
 
 def search(
-    trial: Callable[[dict[str, Any]], None],
+    trial: Callable[[dict], None],
     bounds: Bounds,
     folder: str,
     *,
     members: int,
     target: tuple[str, str],
     explore: Callable | None = None,
-    **more: Any,
-) -> Any:
+    **more,
+):
     """Runs PBT, and stops the process where a trial failed.
 
     A trial trains with the hyperparameters that it gets, and reports `round` and the target, which
@@ -73,7 +72,7 @@ def search(
     return results
 
 
-def checkpoint() -> dict[str, Any] | None:
+def checkpoint() -> dict | None:
     """What a trial goes on from if it was paused, and begins with if it replaces another."""
     if given := tune.get_checkpoint():
         with given.as_directory() as folder:
@@ -81,7 +80,7 @@ def checkpoint() -> dict[str, Any] | None:
     return None
 
 
-def report(figures: Mapping[str, float], state: Mapping[str, Any]) -> None:
+def report(figures: Mapping[str, float], state: Mapping) -> None:
     """Reports a round of a trial, with its checkpoint."""
     with tempfile.TemporaryDirectory() as folder:
         torch.save({**state, "done": figures["round"]}, Path(folder) / "state.pt")
@@ -93,7 +92,7 @@ def job(
 ) -> float:
     """The whole job of `ours.job` with PyTorch's fastest plain form (fused Adam); the best loss."""
 
-    def trial(config: dict[str, Any]) -> None:
+    def trial(config: dict) -> None:
         torch.set_num_threads(1)
         parts = pytorch.batches(events, batch, "cpu")
         x, y, w = pytorch.batches(validation, validation, "cpu")[0]

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -41,10 +40,7 @@ class Training:
     """A network and its optimizer (fused Adam) between two epochs; from another's state perhaps."""
 
     def __init__(
-        self,
-        order: contest.Order,
-        values: Mapping[str, float],
-        state: Mapping[str, Any] | None = None,
+        self, order: contest.Order, values: Mapping[str, float], state: Mapping | None = None
     ):
         self.order, self.values = order, values
         features, label, balanced, self.others = tensors(order.sample)
@@ -63,7 +59,7 @@ class Training:
         self.columns = (features, smooth, weight)
 
     @property
-    def state(self) -> dict[str, Any]:
+    def state(self) -> dict:
         """What another training can go on from."""
         return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
 

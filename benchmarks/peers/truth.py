@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
@@ -21,7 +20,7 @@ class Case:
     one_of: tuple[frozenset[str], ...] = ()  # sets of which one must be kept
     noise: frozenset[str] = frozenset()  # variables that tell nothing
     together: frozenset[str] = frozenset()  # variables that matter only together
-    options: Mapping[str, Any] = field(default_factory=dict)  # of the study, and of its `recipe`
+    options: Mapping = field(default_factory=dict)  # of the study, and of its `recipe`
 
     @property
     def real(self) -> frozenset[str]:
@@ -37,7 +36,7 @@ class Case:
             and len(rest) == len(self.one_of)
         )
 
-    def study(self, **more: Any) -> selection.Study:
+    def study(self, **more) -> selection.Study:
         """How it is trained."""
         recipe = dt.Recipe(
             model=dt.models.MLP(hidden=(24, 24)),
@@ -50,9 +49,7 @@ class Case:
         return selection.Study(self.events, recipe, **options | more)
 
 
-def _case(
-    columns: Mapping[str, np.ndarray], signal: np.ndarray, variations: Any = None, **more: Any
-) -> Case:
+def _case(columns: Mapping[str, np.ndarray], signal: np.ndarray, variations=None, **more) -> Case:
     events = dt.Events.from_arrays(
         np.stack(list(columns.values()), axis=1),
         np.where(signal, 0, 1),

@@ -8,7 +8,6 @@ import time
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from benchmarks.peers.contest import Network, Order
 # ---- difftune ------------------------------------------------------------------------------------
 
 
-def difftune(**options: Any) -> None:
+def difftune(**options) -> None:
     """PBT after PBT, each from another seed; what was compiled for the first serves all.
 
     Each trial is trained once for each fold, side by side, and judged by the mean. The last search
@@ -62,7 +61,7 @@ def difftune(**options: Any) -> None:
         number, rounds = number + 1, min(order.rounds, int(order.left / pace))
 
 
-def _population(order: Order, fold: np.ndarray) -> Any:
+def _population(order: Order, fold: np.ndarray):
     """Networks that are validated on these folds, and trained on the others."""
     import difftune as dt
     from benchmarks.common import samples
@@ -98,7 +97,7 @@ def _population(order: Order, fold: np.ndarray) -> Any:
     )
 
 
-def _network(result: Any, slots: Sequence[int], hidden: int) -> Network:
+def _network(result, slots: Sequence[int], hidden: int) -> Network:
     """The best networks of the slots of a trial, and what it is worth."""
     from flax import nnx
 
@@ -114,7 +113,7 @@ def _network(result: Any, slots: Sequence[int], hidden: int) -> Network:
 # ---- Optuna --------------------------------------------------------------------------------------
 
 
-def optuna(**options: Any) -> None:
+def optuna(**options) -> None:
     """One of the workers of a study of TPE: trial after trial, each a whole training.
 
     A trial is worth its best epoch. The one that the deadline comes upon is cut there.
@@ -157,7 +156,7 @@ def optuna(**options: Any) -> None:
 # ---- Ray Tune ------------------------------------------------------------------------------------
 
 
-def ray(**options: Any) -> None:
+def ray(**options) -> None:
     """PBT after PBT, each from another seed, a core for each trial; the last one is cut.
 
     Options are Ray's defaults, but that what PBT changes must stay within the space: its factors
@@ -167,7 +166,7 @@ def ray(**options: Any) -> None:
 
     order, number = Order(**options), 0
 
-    def within(values: dict[str, Any]) -> dict[str, Any]:
+    def within(values: dict) -> dict:
         bounds = order.bounds.items()
         return values | {name: min(max(values[name], low), high) for name, (low, high, _) in bounds}
 
@@ -188,7 +187,7 @@ def ray(**options: Any) -> None:
             number += 1
 
 
-def _trial(order: Order, values: dict[str, Any]) -> None:
+def _trial(order: Order, values: dict) -> None:
     """Trains in a process of Ray's, from the checkpoint where there is one, until it is paused."""
     import torch
     from ray import tune
