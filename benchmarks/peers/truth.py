@@ -1,6 +1,6 @@
 """Samples of which it is known what matters."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -20,7 +20,7 @@ class Case:
     one_of: tuple[frozenset[str], ...] = ()  # sets of which one must be kept
     noise: frozenset[str] = frozenset()  # variables that tell nothing
     together: frozenset[str] = frozenset()  # variables that matter only together
-    options: Mapping = field(default_factory=dict)  # of the study, and of its `recipe`
+    recipe: Mapping = field(default_factory=dict)  # what is trained in another way
 
     @property
     def real(self) -> frozenset[str]:
@@ -30,37 +30,17 @@ class Case:
     def right(self, chosen: set[str]) -> bool:
         """Whether a set is the true one."""
         rest = chosen - self.exactly
-        return (
-            self.exactly <= chosen
-            and all(len(rest & group) == 1 for group in self.one_of)
-            and len(rest) == len(self.one_of)
-        )
+        once = all(len(rest & group) == 1 for group in self.one_of)
+        return self.exactly <= chosen and once and len(rest) == len(self.one_of)
 
     def study(self, **more) -> selection.Study:
         """How it is trained."""
-        recipe = dt.Recipe(
-            model=dt.models.MLP(hidden=(24, 24)),
-            hyperparameters={"learning_rate": 1e-2},
-            batch_size=200,
-            patience=20,
-        )
-        options = {"epochs": 20, "seeds": 2, "test_folds": ()} | dict(self.options)
-        recipe = replace(recipe, **options.pop("recipe", {}))
+        rate = {"learning_rate": 1e-2}
+        model = dt.models.MLP(hidden=(24, 24))
+        recipe = dt.Recipe(model=model, hyperparameters=rate, batch_size=200, patience=20)
+        recipe = replace(recipe, **self.recipe)
+        options = {"epochs": recipe.patience, "seeds": 2, "test_folds": ()}
         return selection.Study(self.events, recipe, **options | more)
-
-
-def _case(columns: Mapping[str, np.ndarray], signal: np.ndarray, variations=None, **more) -> Case:
-    events = dt.Events.from_arrays(
-        np.stack(list(columns.values()), axis=1),
-        np.where(signal, 0, 1),
-        np.where(signal, 0.05, 1.0),
-        feature_names=list(columns),
-        processes=[dt.Process(name="signal", role="signal"), dt.Process(name="background")],
-        folds=3,
-        variations=variations,
-    )
-    noise = frozenset(name for name in columns if name.startswith("noise"))
-    return Case(events=events, noise=noise, **more)
 
 
 def _start(seed: int, count: int) -> tuple[np.random.Generator, np.ndarray, dict[str, np.ndarray]]:
@@ -69,13 +49,27 @@ def _start(seed: int, count: int) -> tuple[np.random.Generator, np.ndarray, dict
     return rng, np.arange(count) % 2 == 0, noise
 
 
+def _case(columns: dict, noise: dict, signal: np.ndarray, variations=None, **more) -> Case:
+    """By default all columns but noise must be kept."""
+    events = dt.Events.from_arrays(
+        np.stack([*columns.values(), *noise.values()], axis=1),
+        np.where(signal, 0, 1),
+        np.where(signal, 0.05, 1.0),
+        feature_names=[*columns, *noise],
+        processes=[dt.Process(name="signal", role="signal"), dt.Process(name="background")],
+        folds=3,
+        variations=variations,
+    )
+    return Case(events=events, noise=frozenset(noise), **{"exactly": frozenset(columns)} | more)
+
+
 def copies(seed: int, count: int) -> Case:
     """Two that matter, each there twice in other units, the second with a little noise."""
     rng, signal, noise = _start(seed, count)
     one, two = rng.normal(size=(2, count)) + signal * np.array([[1.0], [0.8]])
     columns = {"one": one, "one_again": 7 * one - 2, "two": two, "two_again": -two}
     groups = (frozenset(("one", "one_again")), frozenset(("two", "two_again")))
-    return _case(columns | noise, signal, exactly=frozenset(), one_of=groups)
+    return _case(columns, noise, signal, exactly=frozenset(), one_of=groups)
 
 
 def xor(seed: int, count: int) -> Case:
@@ -85,8 +79,7 @@ def xor(seed: int, count: int) -> Case:
     same = signal == (rng.random(count) < 0.8)
     second = np.abs(rng.normal(size=count)) * np.sign(first) * np.where(same, 1, -1)
     columns = {"alone": rng.normal(size=count) + 0.8 * signal, "first": first, "second": second}
-    together = frozenset(("first", "second"))
-    return _case(columns | noise, signal, exactly=frozenset(columns), together=together)
+    return _case(columns, noise, signal, together=frozenset(("first", "second")))
 
 
 def correlated(seed: int, count: int) -> Case:
@@ -96,7 +89,7 @@ def correlated(seed: int, count: int) -> Case:
     x = mixing @ rng.normal(size=(3, count))
     x[0] += 0.8 * signal
     columns = {"shifted": x[0], "partner_1": x[1], "partner_2": x[2]}
-    return _case(columns | noise, signal, exactly=frozenset(columns))
+    return _case(columns, noise, signal)
 
 
 def systematic(seed: int, count: int) -> Case:
@@ -107,24 +100,14 @@ def systematic(seed: int, count: int) -> Case:
     mass = rng.normal(size=count) + 1.2 * signal
     weight = np.where(signal, 0.05, 1.0)
     shift = np.where(signal, 0.0, 0.6 * (control > 0.5))
-    columns = {"mass": mass, "control": control} | noise
+    variations = {"scale": (weight * (1 + shift), weight * (1 - shift))}
     # The statistics of so few events would be all that counts.
     model = dt.objectives.FitModel(bins=6, bandwidth=(0.05, 0.03), mc_statistics=False)
     recipe = {"objective": dt.objectives.PoiUncertainty(model=model), "patience": 60}
     # As large as there are: a batch is of one fold.
     recipe["batch_size"] = count // 3
-    return _case(
-        columns,
-        signal,
-        exactly=frozenset(("mass", "control")),
-        variations={"scale": (weight * (1 + shift), weight * (1 - shift))},
-        options={"recipe": recipe, "epochs": 60},
-    )
+    columns = {"mass": mass, "control": control}
+    return _case(columns, noise, signal, variations, recipe=recipe)
 
 
-SAMPLES: Mapping[str, Callable[[int, int], Case]] = {
-    "copies": copies,
-    "XOR": xor,
-    "correlations": correlated,
-    "systematic": systematic,
-}
+SAMPLES = {"copies": copies, "XOR": xor, "correlations": correlated, "systematic": systematic}
