@@ -108,3 +108,30 @@ def test_what_tune_returned_stands_for_its_network_and_split(tuned, events, capl
     assert [r.getMessage()[:24] for r in caplog.records if "split" in r.getMessage()] == [
         "events are split as tune"
     ]
+
+
+def test_folds_are_numbered_without_those_of_the_test(events):
+    split = dt.analysis.Split(events=events, validation_folds=(1,), test_folds=(0,))
+    preparation = dt.analysis.Preparation(split=split, recipe=dt.Recipe(batch_size=16))
+    trials = dt.search.Random(population=1, rounds=1, epochs_per_round=1)
+    strategy = dt.search.Replicated(strategy=trials, executions=4, folds=True)
+    population = preparation.population(strategy, 1, dt.Space())
+    inside = split.part(1, 2, 3, 4).fold
+    np.testing.assert_array_equal(population.train.fold, np.asarray(inside) - 1)
+
+
+def test_train_gives_the_network_of_the_best_epoch(events, caplog):
+    recipe = dt.Recipe(model=dt.models.MLP(hidden=(4,)), batch_size=16)
+    with caplog.at_level(logging.INFO, "difftune"):
+        network = dt.train(events, recipe, epochs=3, seed=2)
+    table = next(m for m in caplog.messages if m.lstrip().startswith("epoch"))
+    assert table.count("kept") == 1
+    assert len(table.splitlines()) == 4
+    # One network of a search without a space is the same.
+    strategy = dt.search.FixedSchedule(population=1, rounds=1, epochs_per_round=3, schedule={})
+    tuned = dt.tune(events, recipe, search=strategy, seed=2)
+    np.testing.assert_array_equal(network.score(events), tuned.network.score(events))
+    np.testing.assert_array_equal(
+        dt.train(events, model=recipe.model, batch_size=16, epochs=3, seed=2).score(events),
+        network.score(events),
+    )
