@@ -19,7 +19,7 @@ _LARGEST = 2**26
 def write(path: Path, content: str | bytes) -> None:
     """Writes a file in one step, and makes folders where there are none.
 
-    Whoever reads it, also after a power cut, finds the old content or the new one.
+    A reader, also after a power cut, finds the old content or the new one.
 
     Args:
         path: The file.

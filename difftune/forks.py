@@ -30,7 +30,7 @@ def _started() -> bool:
     """Whether JAX has made its devices, and with them its threads."""
     bridge = sys.modules.get("jax._src.xla_bridge")
     told = getattr(bridge, "backends_are_initialized", None)
-    # A JAX that does not say: whoever has imported it has most likely used it.
+    # A JAX that does not say: if it is imported, it has most likely been used.
     return bridge is not None and (told is None or bool(told()))
 
 

@@ -2,7 +2,7 @@
 
     python examples/binning.py [FILE] [--tree NAME] [--score NAME] [--weight NAME] [--label NAME]
 
-FILE is a ROOT file with a tree, or a CSV file with a header; one row an event, with a score
+FILE is a ROOT file with a tree, or a CSV file with a header; one row per event, with a score
 (larger is more signal-like), a physics weight scaled to the full yield, and 1 for signal or 0 for
 background; without one, events are made up. Every other event chooses the edges, the rest judge.
 """

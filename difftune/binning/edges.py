@@ -105,7 +105,7 @@ def choose_edges(
     if not len(values) == len(weights) == len(is_signal):
         raise InputError(
             f"choose_edges: score, weight and signal have {len(values)}, {len(weights)} and "
-            f"{len(is_signal)} entries; give one an event."
+            f"{len(is_signal)} entries; give one per event."
         )
     for name, total in (("signal", weights[is_signal]), ("background", weights[~is_signal])):
         if not total.sum() > 0:

@@ -71,7 +71,7 @@ class Scored:
             object.__setattr__(self, name, np.asarray(getattr(self, name), kind))
         lengths = {name: len(getattr(self, name)) for name in ("score", "weight", "signal")}
         if len(set(lengths.values())) > 1:
-            raise InputError(f"The columns differ in length: {lengths}. Give one entry an event.")
+            raise InputError(f"The columns differ in length: {lengths}. Give one entry per event.")
         if not len(self.score):
             raise InputError("A binning cannot be chosen from 0 events: loosen the selection.")
         for name in ("score", "weight"):

@@ -73,7 +73,7 @@ class Expression:
             if kind in ("array", "other"):
                 what = "an array for each event" if kind == "array" else "neither number nor text"
                 raise self.error(
-                    f"column {name!r} holds {what}. Write a flat branch with one number an event."
+                    f"column {name!r} holds {what}. Write a flat branch with one number per event."
                 )
             return kind
 

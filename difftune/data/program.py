@@ -143,7 +143,7 @@ class Program:
                 raise InputError(
                     f"{self.who}: feature {name!r} holds {what} in {table.place} (jagged "
                     "branches and objects cannot be features). Write a flat branch with one "
-                    "number an event, such as that of the leading object."
+                    "number per event, such as that of the leading object."
                 )
 
     def _refuse_text(self, expression: Expression) -> None:

@@ -55,7 +55,7 @@ def check_numbers(spec: Spec) -> None:
         for sample in samples:
             _refuse_tiny(where, sample)
         for what, values in _arrays(channel):
-            # A shape factor has no data, a normsys two numbers; the rest has one a bin.
+            # A shape factor has no data, a normsys two numbers; the rest has one per bin.
             if len(values) != bins:
                 raise InputError(
                     f"{where}, {what}: {len(values)} bins, where the channel has {bins}. Every "

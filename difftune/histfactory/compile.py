@@ -226,7 +226,7 @@ def _poi(model: pyhf.Model, config: Spec, name: str | None, *, asked: bool) -> s
         return name
     reason = f"The parameter of interest {name!r} is no parameter of the model"
     if name in model.config.par_map:
-        reason = f"The parameter of interest {name!r} has one value a bin"
+        reason = f"The parameter of interest {name!r} has one value per bin"
     if asked:
         raise InputError(f"{reason}. Its scalar ones are {scalars}.{nearest(name, scalars)}")
     logger.warning(

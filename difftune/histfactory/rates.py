@@ -1,7 +1,7 @@
 """Expected yields and the likelihood, from a structure and a vector of numbers.
 
 Dense arrays over (variation, sample, bin), few operations, and derivatives with respect to the
-parameters by hand where automatic ones would cost a pass a parameter.
+parameters by hand where automatic ones would cost a pass per parameter.
 
 Poisson probabilities are those of counts from 0 to 1e300, without cancellation. In
 `n ln λ - λ - ln n!` the terms grow with n and their sum does not: of a count of 1e20, as the

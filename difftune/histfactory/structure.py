@@ -41,7 +41,7 @@ class Entry(NamedTuple):
 
 
 class ParameterSet(NamedTuple):
-    """Parameters that share a name: one, or one a bin.
+    """Parameters that share a name: one, or one per bin.
 
     Attributes:
         name: Its name in the spec.
@@ -206,7 +206,7 @@ class Structure:
         raise InputError(f"No parameter {name!r}.{nearest(str(name), known)}")
 
     def index(self, name: str) -> int:
-        """Index of one parameter; a name with one value a bin stands for one if there is one bin.
+        """Index of one parameter; a name with one value per bin stands for one if there is one bin.
 
         Raises:
             InputError: There is none of that name, or it stands for several.
@@ -275,7 +275,7 @@ class Config(NamedTuple):
 
     @property
     def par_names(self) -> list[str]:
-        """Names of all parameters, with the bin's index where there is one a bin."""
+        """Names of all parameters, with the bin's index where there is one per bin."""
         return list(self.structure.names)
 
     @property

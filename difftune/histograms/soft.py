@@ -34,7 +34,7 @@ def soft_histogram(
 
     Args:
         x: What is histogrammed; sets the precision of the result.
-        weight: Weights of the events; leading axes (one row a process, say) are kept.
+        weight: Weights of the events; leading axes (one row per process, say) are kept.
         edges: Bin edges, increasing.
         bandwidth: Scale of the kernel in units of `x`; towards 0 the histogram becomes hard (an
             event exactly on an edge then belongs half to each side).

@@ -57,7 +57,7 @@ def asimov_llr(
 
     A bin whose signal or background is not positive (or below 1e-15) contributes 0, in value and
     gradient: the closed form is infinite or undefined there, and such yields come from a lack of
-    events. Whoever wants a slope there raises the background to a floor first. NaN stays NaN.
+    events. To have a slope there, raise the background to a floor first. NaN stays NaN.
 
     Args:
         signal: Expected signal in each bin.

@@ -71,7 +71,7 @@ class FitResult(NamedTuple):
         """Best fit and uncertainty of one parameter.
 
         Args:
-            name: `"x"`, or `"x[0]"` of one a bin; where there is one bin `"x"` is `"x[0]"`.
+            name: `"x"`, or `"x[0]"` of one per bin; where there is one bin `"x"` is `"x[0]"`.
 
         Raises:
             InputError: There is none of that name, or it stands for several.

@@ -36,7 +36,7 @@ class Impacts(NamedTuple):
         pulls: (best fit - center) / width before the fit; NaN without constraint.
         constraints: Uncertainty after the fit over that before; NaN without constraint.
         clipped: Which of the four shifts (in the order of the attributes above) end at a bound of
-            the parameter and so are smaller, one column a parameter.
+            the parameter and so are smaller, one column per parameter.
         fit: The fit that they refer to.
     """
 

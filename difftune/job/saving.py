@@ -90,7 +90,7 @@ def results(outcome: Outcome) -> dict[str, Any]:
 
 
 def history_csv(history: History) -> str:
-    """One row an epoch and member: losses, scores, hyperparameters, parent."""
+    """One row per epoch and member: losses, scores, hyperparameters, parent."""
     measured = {
         name: getattr(history, name)
         for name in (

@@ -28,7 +28,8 @@ class Hyperparameter(nnx.Variable):
         Args:
             name: Name in the space, for example `"dropout"`.
             default: Value without a search.
-            inherited: Whether whoever takes over the weights takes over the value, as that of a
+            inherited: Whether a member that takes over the weights takes over the value, as that of
+                a
                 width: a search then tries others in members that begin afresh alone.
         """
         return cls(jnp.float32(default), hyperparameter=name, inherited=inherited)
@@ -39,7 +40,7 @@ def fill(state: nnx.State, values: Mapping[str, Any]) -> nnx.State:
 
     Args:
         state: The `Hyperparameter` variables of a network.
-        values: One scalar a hyperparameter; names that the network does not declare are ignored.
+        values: One scalar per hyperparameter; names that the network does not declare are ignored.
 
     Returns:
         The same state with the values of this member.
@@ -196,7 +197,7 @@ class Dropout(nnx.Module):
             return x
         rate = self.rate[...]
         if not isinstance(rate, jax.core.Tracer) and float(rate) == 0.0:
-            # Nobody sets it: random numbers would be drawn for nothing.
+            # Nothing sets it: random numbers would be drawn for nothing.
             return x
         seed = jax.random.key_data(self.stream()).astype(jnp.uint32)[:2]
         first = self.first_row[...].astype(jnp.uint32) * jnp.uint32(x[0].size)

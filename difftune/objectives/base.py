@@ -31,7 +31,7 @@ class Objective(abc.ABC):
 
     @property
     def outputs(self) -> Outputs:
-        """What the network gives: one logit an event, one for each process, or so many."""
+        """What the network gives: one logit per event, one for each process, or so many."""
         return "binary"
 
     @property

@@ -73,7 +73,7 @@ def check_kernel(kernel: str, name: str) -> None:
 class Regions:
     """Regions in place of bins of a score: an event is in that of the network's largest output.
 
-    The network has one logit a region. A softmax shares an event out over the regions while it is
+    The network has one logit per region. A softmax shares an event out over the regions while it is
     trained, as in INFERNO (arXiv 1806.04743), and the largest logit decides in the end. So regions
     may have any shape in the space of the inputs, and an order only by name: where a score keeps
     signal and background apart, regions also keep apart what a nuisance parameter moves.

@@ -155,7 +155,7 @@ class AsimovLLR(Counting):
         cut: The cut on the score, between 0 and 1.
         train_cut: Whether the cut is trained with the network.
         background_uncertainty: Uncertainty of the background of each region: one number for all,
-            or one a region.
+            or one per region.
         absolute_uncertainty: Whether these are events, not fractions of the background.
 
     Raises:

@@ -195,7 +195,7 @@ class FitModel:
 
     @property
     def outputs(self) -> Outputs:
-        """What the network gives: a score, or one logit a region."""
+        """What the network gives: a score, or one logit per region."""
         return self.bins.regions if isinstance(self.bins, Regions) else "binary"
 
     def edges(self, parameters: PyTree) -> Float[Array, " edges"]:

@@ -29,7 +29,7 @@ class CrossEntropy(Objective):
         """The mean weighted loss."""
         smoothing = hyperparameters.get("label_smoothing", 0.0)
         label = batch.label * (1.0 - smoothing) + 0.5 * smoothing
-        # -y ln p - (1 - y) ln(1 - p), with one exponential and one logarithm an event.
+        # -y ln p - (1 - y) ln(1 - p), with one exponential and one logarithm per event.
         losses = jnp.maximum(scores, 0.0) - label * scores + jnp.log1p(jnp.exp(-jnp.abs(scores)))
         return jnp.mean(batch.training_weight * losses)
 
@@ -37,7 +37,7 @@ class CrossEntropy(Objective):
 @takes()
 @dataclass(frozen=True, kw_only=True)
 class CategoricalCrossEntropy(Objective):
-    """Cross-entropy with one class a process, for a network with one logit a process.
+    """Cross-entropy with one class per process, for a network with one logit per process.
 
     The discriminant that is histogrammed is the summed probability of the signal processes.
     """

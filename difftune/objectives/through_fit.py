@@ -66,7 +66,7 @@ class ThroughFit(Objective):
 
     @property
     def outputs(self) -> Outputs:
-        """A score, or one logit a region."""
+        """A score, or one logit per region."""
         return self.model.outputs
 
     def bound_to(self, processes):

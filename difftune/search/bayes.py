@@ -271,6 +271,6 @@ def _package() -> Any:
         raise InputError(
             "the search by Optuna needs the package optuna: pip install 'difftune[optuna]'."
         ) from None
-    # One line a trial would drown the lines of the rounds.
+    # One line per trial would drown the lines of the rounds.
     optuna.logging.set_verbosity(logging.WARNING)
     return optuna

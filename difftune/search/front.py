@@ -1,7 +1,7 @@
 """Members that no other one beats in all scores, and how to rank the rest.
 
 As in NSGA-II (Deb et al., IEEE Trans. Evol. Comput. 6 (2002) 182), whose ranking population-based
-training with several objectives uses too (arXiv 2306.01436): first the members that nobody
+training with several objectives uses too (arXiv 2306.01436): first the members that no other one
 dominates, then those that only these dominate, and so on; within a layer first those that stand
 farthest from their neighbours.
 """
@@ -36,7 +36,7 @@ def places(scores: Float[np.ndarray, "members scores"]) -> Int[np.ndarray, " mem
 
 
 def layers(scores: Float[np.ndarray, "members scores"]) -> Int[np.ndarray, " members"]:
-    """0 for whom nobody dominates, 1 for whom only those of layer 0 do, and so on.
+    """0 for those that no other one dominates, 1 for those that only layer 0 dominates, and so on.
 
     Args:
         scores: Larger is better; finite.

@@ -38,7 +38,7 @@ class SearchError(DifftuneError):
 
 
 class Progress(NamedTuple):
-    """What a round gave, for whoever watches.
+    """What a round gave, for those who watch.
 
     `selection_score` is that of the network that is chosen so far, which is what networks are
     compared by: it only grows. `best` is the validation score of the same network, which need not.
@@ -298,7 +298,7 @@ def _foremost(new: Snapshot, old: Snapshot | None) -> Snapshot:
     if old is None:
         return jax.tree.map(np.array, new)
     pool = jax.tree.map(lambda *each: np.concatenate(each), new, old)
-    # Whoever was not bettered in this round is there twice.
+    # A member that was not bettered in this round is there twice.
     _, first = np.unique(np.stack([pool.slot, pool.epoch]), axis=1, return_index=True)
     able = first[np.isfinite(pool.score[first])]
     place = np.full(len(pool.score), len(pool.score))

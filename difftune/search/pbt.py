@@ -27,7 +27,7 @@ class Exploited(NamedTuple):
     Attributes:
         parents: Slot whose weights each member goes on from.
         losers: Slots whose member is replaced.
-        restart: Those of them that begin afresh, as nobody may be copied.
+        restart: Those of them that begin afresh, as none may be copied.
     """
 
     parents: Int[np.ndarray, " members"]

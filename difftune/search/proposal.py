@@ -186,7 +186,7 @@ def _fitness(score: np.ndarray, scores: np.ndarray | None) -> Float[np.ndarray, 
 
 
 def fresh(hyperparameters: dict[str, Float[np.ndarray, " members"]], members: int) -> Proposal:
-    """Everybody begins with new start values."""
+    """All members begin with new start values."""
     return Proposal(
         parents=np.arange(members),
         restart=np.ones(members, bool),
@@ -195,7 +195,7 @@ def fresh(hyperparameters: dict[str, Float[np.ndarray, " members"]], members: in
 
 
 def unchanged(state: PopulationState) -> Proposal:
-    """Everybody goes on as before."""
+    """All members go on as before."""
     members = len(state.selection_score)
     return Proposal(
         parents=np.arange(members),

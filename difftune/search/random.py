@@ -15,9 +15,9 @@ class Random(Strategy):
     """Independent draws, each trained to the end (Bergstra and Bengio, JMLR 13, 281)."""
 
     def start(self, space: Space, rng: np.random.Generator) -> Proposal:
-        """One draw a member."""
+        """One draw per member."""
         return fresh(space.sample(rng, self.population), self.population)
 
     def propose(self, space: Space, state: PopulationState, rng: np.random.Generator) -> Proposal:
-        """Everybody goes on."""
+        """All members go on."""
         return unchanged(state)

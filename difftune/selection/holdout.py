@@ -1,4 +1,4 @@
-"""What sets of variables are worth on events that nobody has seen."""
+"""What sets of variables are worth on events that no choice has seen."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

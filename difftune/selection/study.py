@@ -86,7 +86,7 @@ class Study:
     """A recipe with the events, folds and seeds with which variables are compared.
 
     Each set of variables is trained once for each fold and each seed: validated on the fold,
-    trained on the others. All of them are one population (`Replicas`). Nobody sees the test folds.
+    trained on the others. All of them are one population (`Replicas`). The test folds are left out.
     Early stopping and the epoch that is kept follow the score of each epoch itself, not the
     recipe's selection rule: the mean over folds and seeds takes the luck out.
 

@@ -106,7 +106,7 @@ class Part(NamedTuple):
 
     Attributes:
         events: The events, fold after fold.
-        number: Of each event, for whoever resamples them.
+        number: Of each event, where they are resampled.
         starts: For each batch size where the batches begin: one row for each fold that a member
             can be validated on, without the batches of that fold; one row if there are no folds.
         begins: Fraction of the epoch that lies before.

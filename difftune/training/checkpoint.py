@@ -32,7 +32,7 @@ def rounds_kept(folder: Path) -> int:
 
 
 class Checkpoints:
-    """A folder of checkpoints, one a round.
+    """A folder of checkpoints, one per round.
 
     A checkpoint appears under its name only when it is complete, so a process that is killed
     leaves the previous one intact. Each array has a checksum. What was found of each round stands
@@ -78,7 +78,7 @@ class Checkpoints:
         try:
             self._append()
             content = {"definition": self.definition, "history": self._last}
-            # Leaves by number: the structure is known to whoever restores.
+            # Leaves by number: the structure is known where it is restored.
             packed = pack(content, [np.asarray(leaf) for leaf in jax.tree.leaves(tree)])
             files.write(partial / _FILE, packed)
             self._aside(step)

@@ -19,7 +19,7 @@ TOGETHER = (("plateau_factor", "plateau_patience"),)
 """Hyperparameters that mean something with the other alone."""
 
 Values = Mapping[str, Float[np.ndarray | Array, " members"]]
-"""Some hyperparameters, for each one value a member."""
+"""Some hyperparameters, for each one value per member."""
 
 
 class UsageTracker(dict):
@@ -77,7 +77,7 @@ def check_known(given: Iterable[str], read: set[str]) -> None:
 def complete(
     given: Values, members: int, *, sizes: Sequence[int]
 ) -> dict[str, Float[Array, " members"]]:
-    """One value a member for every hyperparameter of the training.
+    """One value per member for every hyperparameter of the training.
 
     Args:
         given: Arrays `[members]`.

@@ -372,7 +372,7 @@ class MemberTrainer:
             every: Its logits, where they are known.
 
         Returns:
-            Loss; score; all scores if there are several; the error of the score if somebody wants
+            Loss; score; all scores if there are several; the error of the score if something wants
             it; loss in hard bins; the events if the condition sees them.
         """
         if every is None:

@@ -60,8 +60,8 @@ class ModuleDef:
 
     Args:
         model: Makes the network.
-        inputs: Features an event.
-        outputs: Logits an event.
+        inputs: Features per event.
+        outputs: Logits per event.
 
     Raises:
         InputError: When the model does not make an `nnx.Module` that maps `[events, inputs]` to

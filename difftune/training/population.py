@@ -178,7 +178,7 @@ class Population:
         return place(tree, self.devices, by_member=False)
 
     def _by_slot(self, tree: PyTree, order: Int[np.ndarray, " slots"]) -> PyTree:
-        """Members in the order of the slots; whoever has the number of members is the first."""
+        """Members in the order of the slots; a seat that is left over takes the first one."""
         if not np.array_equal(order, np.arange(self.members)):
             order = np.where(order < self.members, order, 0)
             tree = jax.tree.map(lambda leaf: leaf[order], tree)
@@ -336,8 +336,8 @@ class Population:
     ) -> Member:
         """Starts a round: each member goes on from its parent, or afresh.
 
-        The best snapshot of a slot counts no more when somebody moves in: whoever wants to keep
-        it takes it before.
+        The best snapshot of a slot counts no more when another member moves in: to keep
+        it, take it before.
 
         Args:
             state: The population at the end of the last round.
@@ -355,7 +355,7 @@ class Population:
             del fresh["best"]
             moving = jax.device_get(choose(jnp.asarray(restart), fresh, moving))
         moved = restart | (parents != np.arange(self.members))
-        # Whoever moves in is measured by what it does itself, also by early stopping.
+        # A member that moves in is measured by what it does itself, also by early stopping.
         nothing = np.float32(-np.inf)
         best = best._replace(
             score=np.where(moved, nothing, best.score),
@@ -408,7 +408,7 @@ class Population:
         running = np.asarray(state.status) == RUNNING
         alone = self.processes.size == 1
         if alone and running.all() and len(self._all_slots) == self.members:
-            # Nobody moves, so nothing passes through the host.
+            # No member moves, so nothing passes through the host.
             state = trained(self._by_slot(state, self._all_slots), self._all_slots)
             return state, state.record
         mine, alternate = self._own, runs_one_by_one(self.devices)

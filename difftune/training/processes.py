@@ -2,7 +2,7 @@
 
 Each process trains some of the members, on its own devices. How the members do is exchanged after
 each epoch, the members themselves at the end of a round. All processes make the same proposals
-from that, so nobody tells anybody what to do.
+from that, so nothing needs to be told.
 """
 
 import abc
@@ -52,7 +52,7 @@ class Processes(abc.ABC):
         """Ends this process at once, so that the others do not wait for it.
 
         Args:
-            code: What it tells whoever started it.
+            code: The exit code of the process.
         """
 
     def share(self, members: int) -> Int[np.ndarray, " own"]:
@@ -192,7 +192,7 @@ class SingleProcess(Processes):
         return own
 
     def abort(self, code=1):
-        """Nobody waits."""
+        """No process waits."""
 
 
 class JaxProcesses(Processes):
@@ -282,8 +282,8 @@ def connect(engine: str = "auto") -> Processes:
         raise InputError(f"engine {engine!r}: choose one of auto, jax, mpi, none.")
     if engine == "none" or (engine == "auto" and launched() == 1):
         return SingleProcess()
-    # XLA splits sums over events among its threads, one a core that the process may use: that must
-    # not depend on how the cores of a node are shared out, or roundings would.
+    # XLA splits sums over events among its threads, one per core that the process may use: that
+    # must not depend on how the cores of a node are shared out, or roundings would.
     os.environ.setdefault("PJRT_NPROC", str(os.cpu_count()))
     if engine == "mpi":
         return MpiProcesses()

@@ -43,7 +43,7 @@ class Replicas:
     def __post_init__(self) -> None:
         lengths = {name: len(value) for name, value in self._given().items()}
         if len(set(lengths.values())) > 1:
-            raise InputError(f"Replicas of different lengths, {lengths}: one entry a member.")
+            raise InputError(f"Replicas of different lengths, {lengths}: one entry per member.")
         if self.inputs is not None and not np.asarray(self.inputs).any(axis=1).all():
             empty = int(np.flatnonzero(~np.asarray(self.inputs).any(axis=1))[0])
             raise InputError(f"Replicas(inputs=...): member {empty} has no input left.")
@@ -64,7 +64,7 @@ class Replicas:
         seeds: int | None = None,
         folds: int | None = None,
     ) -> "Replicas":
-        """All combinations, one a member.
+        """All combinations, one per member.
 
         Args:
             inputs: Masks of the inputs.

@@ -16,7 +16,7 @@ from difftune.training.event_weights import NegativeWeights, training_weights, t
 
 
 class Columns(NamedTuple):
-    """Events as the training wants them, one row an event, all on the host.
+    """Events as the training wants them, one row per event, all on the host.
 
     `weight` sums to the full yield of each process; `training_weight` is class-balanced. `fold`,
     from 0, is wanted where members are validated on different folds. `variations` are systematic

@@ -27,7 +27,7 @@ def diverged(status: Any) -> Any:
 
 
 class Snapshot(NamedTuple):
-    """The best of a slot since somebody else or something new moved in, by selection score."""
+    """The best of a slot since another member or a new one moved in, by selection score."""
 
     weights: Weights
     objective: PyTree

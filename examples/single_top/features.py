@@ -104,7 +104,7 @@ def tag(
 
     Args:
         events: to tag.
-        uniform: one random number an event; the same one in nominal and varied events keeps their tags alike.
+        uniform: one random number per event; the same one in nominal and varied events keeps their tags alike.
 
     Returns:
         Tagged jets [events, 3]; the probability to be selected, that is the weight of the event; and for each of

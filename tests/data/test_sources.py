@@ -280,7 +280,7 @@ def test_names_that_are_latin_1(tmp_path):
 
 @pytest.mark.parametrize("file", [f"events/{name}" for name in FILES])
 def test_every_flat_branch_of_real_files_is_a_column(file):
-    """Whatever uproot itself gives as one number an event."""
+    """Whatever uproot itself gives as one number per event."""
     found = 0
     with uproot.open(path(file)) as opened:
         for name, kind in opened.classnames(cycle=False).items():

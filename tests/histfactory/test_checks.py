@@ -176,7 +176,7 @@ def test_names_that_do_not_exist():
     message = refused(spec, poi="norm_tbar")
     assert "'norm_tbar' is no parameter of the model" in message
     assert "Did you mean 'norm_ttbar'?" in message
-    assert "'stat_SR' has one value a bin" in refused(spec, poi="stat_SR")
+    assert "'stat_SR' has one value per bin" in refused(spec, poi="stat_SR")
     spec["measurements"] = []
     assert "measurement" in refused(spec)
 

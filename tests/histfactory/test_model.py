@@ -156,7 +156,7 @@ def test_parameter_of_interest():
 
 
 @pytest.mark.parametrize(
-    ("poi", "why"), [("mu_SIG", "no parameter"), ("stat_SR", "one value a bin")]
+    ("poi", "why"), [("mu_SIG", "no parameter"), ("stat_SR", "one value per bin")]
 )
 def test_without_the_parameter_of_interest(poi, why, caplog):
     spec = specs.everything()

@@ -167,7 +167,7 @@ def test_an_epoch_takes_one_copy_of_the_events():
     (part,) = epochs.parts_of(0, progress=0.0)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    # Beside it a few numbers an event, which say where it comes from.
+    # Beside it a few numbers per event, which say where it comes from.
     assert peak < size + 8 * 8 * len(many.weight)
     np.testing.assert_array_equal(part.events.features, many.features[part.number])
     assert part.events.features.ctypes.data % 64 == 0

@@ -13,7 +13,7 @@ from difftune.training.devices import host_array, member_devices, place, slot_as
 
 def trained_on(devices: int, folder: Path) -> list[np.ndarray]:
     """What comes out on so many devices, of programs compiled as users have them."""
-    # XLA sums over a batch in as many pieces as it has threads: one a core, or a device.
+    # XLA sums over a batch in as many pieces as it has threads: one per core, or a device.
     settings = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "", "PJRT_NPROC": "8"}
     target = str(folder / f"{devices}.npz")
     subprocess.run(
@@ -41,7 +41,7 @@ def test_many_devices_give_the_numbers_of_one(tmp_path, on_one, devices):
 
 
 def dealt(running: list[int], devices: int, *, one_by_one: bool) -> np.ndarray:
-    """Members, a row a device."""
+    """Members, a row per device."""
     found = slot_assignment(np.array(running, bool), devices, one_by_one=one_by_one)
     return found.reshape(devices, -1)
 

@@ -29,7 +29,7 @@ def score_against_condition(
     score_name: str = "Validation score",
     label: Label = DEFAULT_LABEL,
 ) -> PlotFigure | None:
-    """Validation score against the overtraining condition, a point a member and epoch.
+    """Validation score against the overtraining condition, a point per member and epoch.
 
     The horizontal axis is how far training and validation are apart, in units of what is allowed;
     what lies beyond 1 is excluded whatever its score. What is beyond the axis stands at its end.

@@ -35,7 +35,7 @@ def feature_distributions(
     per_page: int = 20,
     label: Label = DEFAULT_LABEL,
 ) -> list[PlotFigure]:
-    """Normalised distributions of signal and background, a small panel a feature.
+    """Normalised distributions of signal and background, a small panel per feature.
 
     The range holds the central 99 % of the events (without weights); what lies outside is counted
     in the outer bins. Events without a value are left out, and their fraction is written. A feature
@@ -47,7 +47,7 @@ def feature_distributions(
         signal: True for signal.
         feature_names: Name of each variable.
         bins: Number of bins.
-        per_page: Panels a figure, in rows of four.
+        per_page: Panels per figure, in rows of four.
         label: What stands above each figure.
 
     Returns:

@@ -48,7 +48,7 @@ def hyperparameter_history(
         best: Epoch and member of the chosen network; by default that of the largest selection
             score.
         score_name: Title of the colour bar.
-        per_page: Panels a figure.
+        per_page: Panels per figure.
         label: What stands above each figure.
 
     Returns:
@@ -151,7 +151,7 @@ def _draw_rounds(
         linewidths=0,
     )
     again = history.restart.copy()
-    again[0] = False  # in the first round everybody starts afresh
+    again[0] = False  # in the first round all start afresh
     axes.plot(
         at[again],
         values[again],

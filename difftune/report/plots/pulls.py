@@ -46,7 +46,7 @@ def pulls(
         uncertainties: Fitted uncertainties.
         centers: Values before the fit; by default 0, those of `normsys` and `histosys`.
         widths: Uncertainties before the fit; by default 1; NaN or 0 for a free parameter.
-        per_page: Parameters a figure.
+        per_page: Parameters per figure.
         note: Text above the figure's right end, in place of the label's detail.
         label: What stands above each figure.
 

@@ -37,7 +37,7 @@ def score_against_hyperparameters(
     per_page: int = 9,
     label: Label = DEFAULT_LABEL,
 ) -> list[PlotFigure]:
-    """Best validation score in a round against each hyperparameter, a point a member and round.
+    """Best validation score in a round against each hyperparameter, a point per member and round.
 
     Early rounds are light, late ones dark; the star is the chosen network. Spearman's rank
     correlation says whether there is a monotonic trend. Arrows at the bottom are scores below the
@@ -48,7 +48,7 @@ def score_against_hyperparameters(
         best: Epoch and member of the chosen network; by default that of the largest selection
             score.
         score_name: Title of the vertical axes.
-        per_page: Panels a figure.
+        per_page: Panels per figure.
         label: What stands above each figure.
 
     Returns:

@@ -49,7 +49,7 @@ def systematic_variations(
     Args:
         templates: Templates of a channel.
         minimum: Smallest relative shift, summed over the bins, that is shown.
-        per_page: Panels a figure, in rows of three.
+        per_page: Panels per figure, in rows of three.
         most: Largest number of panels at all.
         axis: Title of the horizontal axes.
         label: What stands above each figure.
