@@ -164,7 +164,7 @@ def number(value: Any, where: str, remedy: str = "give a number") -> float:
 
 
 def is_number(value: Any) -> bool:
-    """Whether this is one real number, of Python or numpy or JAX, and no truth value or text."""
+    """Whether this is one real number, of Python or numpy or JAX, and no truth value or string."""
     if isinstance(value, bool | str | bytes):
         return False
     if isinstance(value, numbers.Real):
@@ -278,7 +278,7 @@ def mapping(value: Any, where: str, example: str) -> dict[str, Any]:
         example: How it is written.
 
     Raises:
-        InputError: For anything but a mapping whose keys are texts.
+        InputError: For anything but a mapping whose keys are strings.
     """
     if not isinstance(value, Mapping):
         raise InputError(f"{where} = {said(value)}: give values by name, as in {example}.")

@@ -94,7 +94,7 @@ def as_luminosity(given: Any) -> Luminosity | None:
 
 
 def as_folder(given: Any) -> Path | None:
-    """A path; a text is one."""
+    """A path; a string is one, too."""
     if given is None:
         return None
     if not isinstance(given, str | os.PathLike):

@@ -169,7 +169,7 @@ def _by_process(
     events: Events,
     edges: Float[np.ndarray, " edges"],
 ) -> dict[str, Histogram]:
-    """One histogram a process that has events."""
+    """One histogram per process that has events."""
     scores = score(events)
     found = {}
     for index, process in enumerate(events.processes):

@@ -86,7 +86,7 @@ def kind_of(type_: pa.DataType) -> Kind:
 
 
 def columns_of(file: str, arrays: Mapping[str, pa.Array]) -> dict[str, np.ndarray]:
-    """Numbers, bools, or texts as bytes.
+    """Numbers, bools, or strings as bytes.
 
     Raises:
         InputError: A blank where a column is true or false elsewhere.

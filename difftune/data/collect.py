@@ -46,7 +46,7 @@ def collect(plan: Plan, chunk_size: str | int, progress: Progress | None) -> Col
     done = 0
     for stream in streams:
         kinds = stream.table.kinds
-        # Texts of unknown length count as 16 bytes.
+        # Strings of unknown length count as 16 bytes.
         width = sum({"string": 16, "bool": 1}.get(kinds[name], 8) for name in stream.columns)
         chunks = stream.table.read(stream.columns, rows_in(chunk_size, width))
         before = {id(job): _collected(collection, job).entries for job in stream.jobs}

@@ -280,14 +280,14 @@ def _kind_of_result(step: Step, operands: Sequence[tuple[ast.expr, Kind]]) -> Ki
         if any(texts) != all(texts):
             other = operands[texts.index(not texts[0])]
             names = f"`{source(operands[0][0])}` and `{source(other[0])}`"
-            raise Unfit(f"{names}: a text and a number cannot be compared.")
+            raise Unfit(f"{names}: a string and a number cannot be compared.")
     elif step.function is _contains:
         if not all(texts):
-            raise Unfit("contains takes two texts.")
+            raise Unfit("contains takes two strings.")
     elif any(texts):
         raise Unfit(
-            f"`{source(operands[texts.index(True)][0])}` is a text; it can only be compared with a "
-            "text, as in `label == 's'`."
+            f"`{source(operands[texts.index(True)][0])}` is a string; it can only be compared with "
+            "a string, as in `label == 's'`."
         )
     if step.kind is not None:
         return step.kind

@@ -71,7 +71,7 @@ class Expression:
         def known(name: str) -> Kind:
             kind = kind_of(name)
             if kind in ("array", "other"):
-                what = "an array for each event" if kind == "array" else "neither number nor text"
+                what = "an array for each event" if kind == "array" else "neither number nor string"
                 raise self.error(
                     f"column {name!r} holds {what}. Write a flat branch with one number per event."
                 )
@@ -120,7 +120,7 @@ def parse(text: object, where: str) -> Expression:
     """
     if not isinstance(text, str) or not text.strip():
         raise InputError(
-            f"{where}: {text!r} is not an expression, which is a text such as 'x > 1'."
+            f"{where}: {text!r} is not an expression, which is a string such as 'x > 1'."
         )
     return _parse(text, where)
 

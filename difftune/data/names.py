@@ -25,7 +25,7 @@ class Table:
         kinds: Kind of each column, by name.
         rows: How many rows there are; None where only reading tells (CSV).
         read: Given names of columns and rows a chunk, yields chunks: the number of the first row,
-            and the columns as arrays of numbers, bools, or bytes (texts in UTF-8).
+            and the columns as arrays of numbers, bools, or bytes (strings in UTF-8).
     """
 
     file: str
@@ -103,7 +103,7 @@ class Names:
 
     @functools.cached_property
     def plain(self) -> "Names":
-        """The same without replacements."""
+        """These names without replacements."""
         return Names(self.table, self.derived, {}, self.missing) if self.replaced else self
 
     def kind(self, name: str, user: Expression) -> Kind:
@@ -181,7 +181,7 @@ class Values:
 
     @functools.cached_property
     def plain(self) -> "Values":
-        """The same rows without replacements."""
+        """These rows without replacements."""
         return Values(self.names.plain, self.columns, self.entry) if self.names.replaced else self
 
     def evaluate(self, expression: Expression, *, clean: bool = False) -> np.ndarray:

@@ -135,11 +135,11 @@ class Program:
             kind = names.kind(name, column(name, f"{self.who}: feature {name!r}"))
             if kind == "string":
                 raise InputError(
-                    f"{self.who}: feature {name!r} is a text in {table.place}; features are "
+                    f"{self.who}: feature {name!r} is a string in {table.place}; features are "
                     "numbers. Derive one, as in derived = {'is_muon': \"flavour == 'mu'\"}."
                 )
             if kind not in ("number", "bool"):
-                what = "an array for each event" if kind == "array" else "neither number nor text"
+                what = "an array for each event" if kind == "array" else "neither number nor string"
                 raise InputError(
                     f"{self.who}: feature {name!r} holds {what} in {table.place} (jagged "
                     "branches and objects cannot be features). Write a flat branch with one "
@@ -148,7 +148,7 @@ class Program:
 
     def _refuse_text(self, expression: Expression) -> None:
         if self.names.code(expression).kind == "string":
-            raise expression.error("is a text; compare it, as in `label == 's'`.")
+            raise expression.error("is a string; compare it, as in `label == 's'`.")
 
     def _try(self, expressions: Sequence[Expression], needed: set[str]) -> None:
         """Evaluates on no rows, so that constants beyond all numbers are found before reading."""

@@ -178,7 +178,7 @@ def _branches(tree: Any, columns: Sequence[str], start: int, stop: int) -> dict[
 
 
 def _shown(name: str) -> str:
-    """A name as text: what is not UTF-8 in the file is read as Latin-1."""
+    """A name as a string: what is not UTF-8 in the file is read as Latin-1."""
     try:
         name.encode()
         return name

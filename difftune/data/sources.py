@@ -162,7 +162,7 @@ def rows_in(size: str | int, bytes_a_row: int) -> int:
     """Rows of a chunk.
 
     Args:
-        size: Number of rows, or a text such as "100 MB".
+        size: Number of rows, or a string such as "100 MB".
         bytes_a_row: Size of one row in memory.
     """
     if isinstance(size, int):

@@ -31,7 +31,7 @@ def as_expression(given: Any, what: str, *, needed: bool = False) -> Any:
         return repr(float(given)) if float(given) != int(given) else str(int(given))
     hint = ' Join several with " and ".' if isinstance(given, list | tuple) else ""
     raise InputError(
-        f"{what} = {said(given)}: give an expression of columns as a text, such as "
+        f"{what} = {said(given)}: give an expression of columns as a string, such as "
         f'"mtw > 50".{hint}'
     )
 
@@ -42,7 +42,7 @@ def as_names(given: Any, what: str) -> Any:
 
 
 def as_role(given: Any) -> Any:
-    """A role as a text; which ones there are the process knows."""
+    """A role as a string; which ones there are the process knows."""
     if not isinstance(given, str):
         raise InputError(f'role = {said(given)}: give "signal", "background" or "data".')
     return given
@@ -51,7 +51,7 @@ def as_role(given: Any) -> Any:
 def as_name(given: Any, what: str) -> str:
     """A name."""
     if not isinstance(given, str) or not given:
-        raise InputError(f'{what}(name={said(given)}): give a text, such as name="ttbar".')
+        raise InputError(f'{what}(name={said(given)}): give a string, such as name="ttbar".')
     return given
 
 

@@ -158,7 +158,7 @@ def is_positive(matrix: Any) -> Any:
 
 
 def stop_gradient(tree: Any) -> Any:
-    """The same numbers as constants to derivatives."""
+    """The same numbers, which derivatives take for constants."""
     return jax.tree.map(lambda leaf: jax.lax.stop_gradient(leaf) if in_jax(leaf) else leaf, tree)
 
 

@@ -277,7 +277,7 @@ class Model:
         return spec
 
     def to_pyhf(self) -> pyhf.Model:
-        """The same model for pyhf."""
+        """This model as a pyhf model."""
         spec, structure = self.spec(), self.structure
         settings = {
             "normsys": {"interpcode": structure.normsys_code},

@@ -119,7 +119,7 @@ class Training(Section):
     """Least p-value of the weighted Kolmogorov-Smirnov test of the score, training against
     validation, of signal and of background."""
     min_chi2: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
-    """The same of the chi-square test of 20 bins."""
+    """Least p-value of the chi-square test of the score in 20 bins, training against validation."""
     overtraining: list[Annotated[str | Condition, CONDITION]] = []
     """Further conditions that a network must meet to be chosen: names, tables with their options,
     or conditions of one's own as `file.py:name`."""
@@ -182,7 +182,7 @@ class Range(Section):
     integer: Annotated[list[int], Field(min_length=2, max_length=2)] | None = None
     """A whole number between two bounds, both included."""
     log_integer: Annotated[list[int], Field(min_length=2, max_length=2)] | None = None
-    """The same evenly in the logarithm, from 1 on."""
+    """A whole number between two bounds from 1 on, uniform in its logarithm."""
     choice: Annotated[list[str] | list[float], Field(min_length=1)] | None = None
     """One of these numbers, in a meaningful order: neighbours are tried. Names have no order: of
     them it is a category."""

@@ -223,11 +223,11 @@ class Scaled(Objective):
         return self.objective.init(key)
 
     def bound_to(self, processes):
-        """The same factor for what is bound."""
+        """The scaled objective, bound to these processes."""
         return Scaled(self.objective.bound_to(processes), self.factor)
 
     def with_variations(self, variations):
-        """The same factor for what sees them."""
+        """The scaled objective, with these variations."""
         return Scaled(self.objective.with_variations(variations), self.factor)
 
     def scale_updates(self, updates, hyperparameters):
@@ -235,7 +235,7 @@ class Scaled(Objective):
         return self.objective.scale_updates(updates, hyperparameters)
 
     def hard_limit(self):
-        """The same factor for what is hard."""
+        """The hard limit of the objective, scaled."""
         return Scaled(self.objective.hard_limit(), self.factor)
 
     @property

@@ -205,7 +205,7 @@ def plain(text: str, longest: int = 0) -> str:
 
 @functools.cache
 def drawable(text: str) -> bool:
-    """Whether matplotlib understands the math in a text."""
+    """Whether matplotlib understands the math in a string."""
     try:
         MathTextParser("path").parse(text)
     # The second is what deeply nested braces end in.
@@ -215,7 +215,7 @@ def drawable(text: str) -> bool:
 
 
 def harmless_math(text: str) -> bool:
-    r"""Whether LaTeX may see a text as math, because it does nothing there but appear.
+    r"""Whether LaTeX may see a string as math, because it does nothing there but appear.
 
     Matplotlib knows the commands of math and none that read, write or define (`\input`, `\write`,
     `\def`, `\csname`), so what it can draw is harmless, but for two things that it lets pass:

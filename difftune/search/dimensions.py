@@ -35,7 +35,7 @@ class Dimension(abc.ABC):
         return self.from_unit(rng.random(count))
 
     def grid(self, count: int) -> Values:
-        """So many values, evenly over the range with both ends; the middle if it is one."""
+        """`count` values, evenly over the range with both ends; the middle if it is one."""
         return self.from_unit(np.linspace(0.0, 1.0, count) if count > 1 else np.array([0.5]))
 
     def perturb(self, values: Values, scale: float, rng: np.random.Generator) -> Values:
@@ -166,7 +166,7 @@ class Integer(Dimension):
         return self.low <= value <= self.high and value == math.floor(value)
 
     def grid(self, count):
-        """So many numbers, evenly over the range with both ends; all if there are no more."""
+        """`count` numbers, evenly over the range with both ends; all if there are no more."""
         if count >= self.high - self.low + 1:
             return np.arange(self.low, self.high + 1.0)
         if count == 1:
@@ -224,7 +224,7 @@ class Choice(Dimension):
         return float(value) in self.options
 
     def grid(self, count):
-        """So many options, spread over the list; all of them if there are no more."""
+        """`count` options, spread over the list; all of them if there are no more."""
         last = len(self.options) - 1
         index = np.linspace(0, last, count) if count > 1 else np.array([last / 2])
         return np.asarray(self.options)[np.unique(index.round().astype(int))]
@@ -277,11 +277,11 @@ class Conditional(Dimension):
         return self.dimension.contains(value)
 
     def grid(self, count):
-        """Those of the dimension."""
+        """Evenly spread values of the dimension."""
         return self.dimension.grid(count)
 
     def perturb(self, values, scale, rng):
-        """Those of the dimension."""
+        """Neighbours of values in the dimension."""
         return self.dimension.perturb(values, scale, rng)
 
     @property

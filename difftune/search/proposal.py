@@ -58,7 +58,7 @@ class Round:
 
     @property
     def fitness(self) -> Float[np.ndarray, " members"]:
-        """As that of `PopulationState`, of the best epochs of the round."""
+        """Fitness of the best epochs of the round, as in `PopulationState`."""
         return _fitness(self.best, self.scores)
 
 
@@ -143,7 +143,7 @@ class Strategy(abc.ABC):
         return self.rounds
 
     def isolated(self) -> "Strategy":
-        """The same for a search that must know of no other, so that two can be compared."""
+        """This strategy for a search that must know of no other, so that two can be compared."""
         return self
 
     def trial_scores(self, score: Float[np.ndarray, " members"]) -> Float[np.ndarray, " members"]:

@@ -91,7 +91,7 @@ class Record:
 
     @classmethod
     def of(cls, rounds: Sequence[dict[str, Any]]) -> "Record":
-        """That of rounds which were written down."""
+        """The record of rounds that were written down."""
         record = cls()
         for facts in rounds:
             given: dict[str, dict[str, list[np.ndarray]]] = {

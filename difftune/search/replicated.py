@@ -69,7 +69,7 @@ class Replicated(Strategy):
 
     @property
     def training_rounds(self) -> int:
-        """That of the strategy."""
+        """Rounds of a training, as many as those of the strategy."""
         return self.strategy.training_rounds
 
     def by_trial(

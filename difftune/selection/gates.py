@@ -64,7 +64,7 @@ def marginal(study: Study, kept: Bool[np.ndarray, " units"]) -> Float[np.ndarray
 def conditional(
     study: Study, kept: Bool[np.ndarray, " units"]
 ) -> Float[np.ndarray, "table inputs"]:
-    """The same where it is drawn from its distribution given the variables of the other units.
+    """What closing a gate takes away where the variable is drawn given those of the other units.
 
     The conditional mean is that of a ridge regression, with training weights: what the first layer
     of a network that is trained without the variable can easily put in its place.

@@ -204,7 +204,7 @@ def _module(value: Any) -> str:
 
 
 def _version(value: Any) -> Definition:
-    """That of a package that is not among those that count always."""
+    """Version of the package of a value, where it is not among those that count always."""
     root = _root(value)
     version = getattr(sys.modules.get(root), "__version__", None)
     ours = root in PACKAGES or root in sys.stdlib_module_names or version is None

@@ -129,7 +129,7 @@ def _distances(
 
 
 def _nearest(distance: Float[np.ndarray, " events"], count: int) -> Int[np.ndarray, " count"]:
-    """So many events, the nearest first."""
+    """Indices of the `count` nearest events, the nearest first."""
     if count == len(distance):
         return np.argsort(distance, kind="stable")
     near = np.argpartition(distance, count)[:count]

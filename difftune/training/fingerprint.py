@@ -71,7 +71,7 @@ def _short(value: Any) -> str:
 
 
 def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
-    """Those of some packages."""
+    """Versions of packages, by name."""
     found = {}
     for name in packages:
         try:

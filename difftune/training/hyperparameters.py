@@ -46,7 +46,7 @@ class UsageTracker(dict):
         return super().get(name, default)
 
     def __or__(self, others):
-        """The same record with other values."""
+        """A copy with other values that shares the record of what was read."""
         joined = UsageTracker(dict(self) | others)
         joined.read = self.read
         return joined

@@ -116,7 +116,7 @@ class Processes(abc.ABC):
         return unpack(self.broadcast(own).tobytes())
 
     def texts(self, own: str) -> list[str]:
-        """The text of each process, for all."""
+        """The strings of all processes, on each of them."""
         raw = own.encode()
         lengths = self.gather(np.frombuffer(np.int64(len(raw)).tobytes(), np.uint8))
         counts = np.ascontiguousarray(lengths).view(np.int64)[:, 0]
@@ -208,7 +208,7 @@ class JaxProcesses(Processes):
         return np.asarray(multihost_utils.process_allgather(own)).reshape(self.size, -1)
 
     def broadcast(self, own):
-        """As a part of what all give: reductions of gloo mix up messages of different lengths."""
+        """Gathers and takes the first: reductions of gloo mix up messages of different lengths."""
         return self.gather(own)[0]
 
     def abort(self, code=1):

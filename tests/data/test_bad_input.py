@@ -188,9 +188,9 @@ def test_text_as_feature(tmp_path):
     options = {"processes": processes(tree=None, selection="x > 0")}
     options["processes"][1] = Process(name="ttbar", selection="x < 0")
     message = refused(str(tmp_path / "a.parquet"), features=["x", "label"], **options)
-    assert f"feature 'label' is a text in {tmp_path}/a.parquet" in message
+    assert f"feature 'label' is a string in {tmp_path}/a.parquet" in message
     message = refused(str(tmp_path / "a.parquet"), weight="label", **options)
-    assert "process 'higgs': weight: `label`: is a text" in message
+    assert "process 'higgs': weight: `label`: is a string" in message
 
 
 @pytest.mark.parametrize("use", [{"features": ["jets"]}, {"selection": "jets > 20"}])
