@@ -278,8 +278,6 @@ def test_types_are_told_in_words(hooks):
 @pytest.mark.parametrize("module", dt._MODULES)
 def test_api_pages_hold_every_public_name(module):
     page = (DOCS / "api" / f"{module}.md").read_text()
-    if module == "job":
-        return
     assert f"::: difftune.{module}\n" in page
     # A function of the name of its module is hidden by it, and must be named itself.
     folder = ROOT / "difftune" / module
@@ -371,6 +369,14 @@ def test_pages_show_the_readme(shown):
     assert "](objectives.md#through-the-fit)" in home
     with pytest.raises(ValueError, match="no part 'nothing'"):
         shown.readme("nothing")
+
+
+def test_architecture_has_every_folder():
+    text = (DOCS / "architecture.md").read_text()
+    (listed,) = re.findall(r"^```text\n(cli\.py .*?)^```", text, re.M | re.S)
+    found = {line.split()[0].rstrip("/") for line in listed.splitlines()}
+    there = {path.name for path in (ROOT / "difftune").iterdir() if not path.name.startswith("_")}
+    assert found == there - {"py.typed"}
 
 
 def test_cells_run_one_after_the_other(shown, tmp_path):
