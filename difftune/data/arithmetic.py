@@ -114,7 +114,7 @@ def alike(*values: np.ndarray) -> list[np.ndarray]:
     return [v.astype(np.uint64) for v in values]
 
 
-def compare(operation: Callable, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def compare(operation: Callable[..., Any], a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """`operation` of the module operator, for strings or for numbers, compared exactly."""
     if a.dtype.kind in "SU":
         return np.asarray(operation(a, b))
