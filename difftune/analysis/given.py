@@ -12,8 +12,7 @@ from difftune.binning import as_binning
 from difftune.data import as_events
 from difftune.errors import InputError
 from difftune.histfactory import FreeNormalisation, Luminosity, NormalisationUncertainty
-from difftune.search import Space
-from difftune.search.named import as_strategy
+from difftune.search import Space, as_strategy
 from difftune.seeds import checked
 from difftune.training import given as training
 from difftune.training.ensemble import Ensemble

@@ -7,11 +7,10 @@ from pydantic import Field, model_validator
 from difftune.errors import nearest
 from difftune.job.measured_sections import BINNING, Data, Fit, NormFactor, Sample, Systematic
 from difftune.job.schema import Choice, Count, Fraction, NotNegative, Positive, Section
-from difftune.models.mlp import MODELS
-from difftune.objectives.named import METRICS, OBJECTIVES
-from difftune.search.named import STRATEGIES
-from difftune.training.optimizers import OPTIMIZERS
-from difftune.training.overtraining import CONDITIONS
+from difftune.models import MODELS
+from difftune.objectives import METRICS, OBJECTIVES
+from difftune.search import STRATEGIES
+from difftune.training import CONDITIONS, OPTIMIZERS
 
 
 class General(Section):

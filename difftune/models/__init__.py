@@ -1,6 +1,7 @@
 """Flax networks, and how a search reaches into them."""
 
 from difftune.models.mlp import MLP, Model, Network
+from difftune.models.mlp import MODELS as MODELS
 from difftune.models.mlp import as_model as as_model
 from difftune.models.parts import ACTIVATIONS, Dropout, Hyperparameter, fill, hash_uniform
 from difftune.models.parts import FIRST_ROW as FIRST_ROW

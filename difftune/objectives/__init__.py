@@ -16,6 +16,10 @@ from difftune.objectives.decorrelation import (
     NuisanceCorrelation,
 )
 from difftune.objectives.fit_model import FitModel
+from difftune.objectives.named import METRICS as METRICS
+from difftune.objectives.named import OBJECTIVES as OBJECTIVES
+from difftune.objectives.named import metric_from as metric_from
+from difftune.objectives.named import objective_from as objective_from
 from difftune.objectives.neos import NeosLoss, loss_from_model
 from difftune.objectives.pointwise import (
     CategoricalCrossEntropy,

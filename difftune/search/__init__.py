@@ -7,6 +7,7 @@ from difftune.search.evolution import Evolution
 from difftune.search.fixed_schedule import FixedSchedule
 from difftune.search.grid import Grid
 from difftune.search.halving import Halving
+from difftune.search.kinds import KINDS as KINDS
 from difftune.search.kinds import (
     category,
     choice,
@@ -17,6 +18,8 @@ from difftune.search.kinds import (
     when,
 )
 from difftune.search.loop import Progress, SearchError, SearchResult, run_search
+from difftune.search.named import STRATEGIES as STRATEGIES
+from difftune.search.named import as_strategy as as_strategy
 from difftune.search.pb2 import PB2
 from difftune.search.pbt import PBT
 from difftune.search.proposal import PopulationState, Proposal, Round, Strategy, fresh, unchanged

@@ -12,10 +12,14 @@ from difftune.training.event_weights import (
     training_weights,
     treated_weights,
 )
+from difftune.training.given import as_optimizer as as_optimizer
 from difftune.training.hyperparameters import DEFAULTS
 from difftune.training.module_def import ModuleDef, Weights
 from difftune.training.network import TrainedNetwork
+from difftune.training.optimizers import OPTIMIZERS as OPTIMIZERS
 from difftune.training.optimizers import SCHEDULES, adam, optimizer
+from difftune.training.optimizers import Optimizer as Optimizer
+from difftune.training.overtraining import CONDITIONS as CONDITIONS
 from difftune.training.overtraining import (
     AllOf,
     AnyCondition,
@@ -28,6 +32,7 @@ from difftune.training.overtraining import (
     ShapeChi2,
     ShapeKS,
 )
+from difftune.training.overtraining import as_condition as as_condition
 from difftune.training.population import Population
 from difftune.training.processes import Processes, SingleProcess, connect
 from difftune.training.recipe import Recipe

@@ -7,7 +7,7 @@ from typing import Any
 from difftune.arguments import called_with, is_number, made, mapping, number, said, whole
 from difftune.errors import InputError
 from difftune.models import as_model
-from difftune.objectives.named import metric_from, objective_from
+from difftune.objectives import metric_from, objective_from
 from difftune.training.optimizers import KINDS, adam, optimizer
 from difftune.training.overtraining import as_condition
 from difftune.training.processes import Processes, SingleProcess
