@@ -70,9 +70,7 @@ def run(
 
     Started by mpirun or srun, the processes share the training; the first does the rest.
     """
-    from difftune.training.compiled import use_compilation_cache
-    from difftune.training.devices import use_cpu_cores
-    from difftune.training.processes import connect
+    from difftune.training import connect, use_compilation_cache, use_cpu_cores
 
     use_cpu_cores()
     use_compilation_cache()

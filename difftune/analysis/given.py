@@ -14,10 +14,8 @@ from difftune.errors import InputError
 from difftune.histfactory import FreeNormalisation, Luminosity, NormalisationUncertainty
 from difftune.search import Space, as_strategy
 from difftune.seeds import checked
+from difftune.training import Ensemble, TrainedNetwork, as_recipe
 from difftune.training import given as training
-from difftune.training.ensemble import Ensemble
-from difftune.training.network import TrainedNetwork
-from difftune.training.recipe import as_recipe
 
 logger = logging.getLogger("difftune")
 

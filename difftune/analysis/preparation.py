@@ -10,9 +10,8 @@ from difftune.data import FeatureTransform
 from difftune.errors import InputError
 from difftune.search import Replicated, Space, Strategy
 from difftune.search.dimensions import Choice, inner
-from difftune.training import Population, Processes, Recipe, Replicas, SingleProcess
+from difftune.training import Population, Processes, Recipe, Replicas, SingleProcess, of_events
 from difftune.training.describing import Definition, describe
-from difftune.training.fingerprint import of_events
 
 
 @dataclass(frozen=True, kw_only=True)

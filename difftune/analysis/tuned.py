@@ -23,8 +23,15 @@ from difftune.search import (
 )
 from difftune.search.front import dominated
 from difftune.seeds import derived
-from difftune.training import RUNNING, STATUS, Checkpoints, ModuleDef, Population, TrainedNetwork
-from difftune.training.checkpoint import rounds_kept
+from difftune.training import (
+    RUNNING,
+    STATUS,
+    Checkpoints,
+    ModuleDef,
+    Population,
+    TrainedNetwork,
+    rounds_kept,
+)
 
 logger = logging.getLogger("difftune")
 

@@ -56,7 +56,7 @@ class Outcome:
     def poi_text(self) -> str:
         """The fitted parameter of interest with its uncertainty."""
         # Figures start slowly, and a run has none before its end.
-        from difftune.report.tables import Measured, written
+        from difftune.report import Measured, written
 
         return written(Measured(*self.fit.parameter(self.config.fit.poi)))
 

@@ -26,9 +26,8 @@ from difftune.models import MLP
 from difftune.objectives import CrossEntropy
 from difftune.search import FixedSchedule, Space
 from difftune.seeds import derived
-from difftune.training import Ensemble, Processes, SingleProcess, TrainedNetwork
+from difftune.training import Ensemble, Processes, SingleProcess, TrainedNetwork, surroundings
 from difftune.training.describing import Definition, describe
-from difftune.training.fingerprint import surroundings
 
 logger = logging.getLogger("difftune")
 

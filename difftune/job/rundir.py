@@ -17,10 +17,7 @@ from difftune.errors import DifftuneError, InputError
 from difftune.files import write
 from difftune.job.config import Config
 from difftune.report import to_json
-from difftune.training import describe
-from difftune.training.checkpoint import rounds_kept
-from difftune.training.describing import PACKAGES
-from difftune.training.fingerprint import differences, listed, versions
+from difftune.training import PACKAGES, describe, differences, listed, rounds_kept, versions
 
 logger = logging.getLogger("difftune")
 

@@ -105,7 +105,7 @@ def history_csv(history: History) -> str:
     for number, name in enumerate(history.score_names):
         assert history.scores is not None, "it has names"
         measured[name] = history.scores[..., number]
-    from difftune.report.tables import as_text
+    from difftune.report import as_text
 
     names = sorted(history.hyperparameters)
     text = io.StringIO()

@@ -14,36 +14,32 @@ from difftune.report.html import (
 from difftune.report.lineage import best_network, line_of_descent
 from difftune.report.onnx import to_onnx, write_onnx
 from difftune.report.parallel import ParallelCoordinates
-from difftune.report.plots.condition import score_against_condition
 from difftune.report.plots.correlations import (
     clustered_correlations,
     feature_correlations,
     parameter_correlations,
 )
+from difftune.report.plots.discriminant import roc, score_distributions
 from difftune.report.plots.features import feature_distributions
-from difftune.report.plots.front import pareto_front
-from difftune.report.plots.hyperparameters import hyperparameter_history
-from difftune.report.plots.importance import variable_importance
-from difftune.report.plots.loss import loss_history
-from difftune.report.plots.overtraining import score_distributions
-from difftune.report.plots.pairs import score_against_pairs
-from difftune.report.plots.pulls import pulls
+from difftune.report.plots.front import pareto_front, score_against_condition
+from difftune.report.plots.history import hyperparameter_history, loss_history
 from difftune.report.plots.region import region
-from difftune.report.plots.roc import roc
-from difftune.report.plots.scan import score_against_hyperparameters
-from difftune.report.plots.selection import selection_path
-from difftune.report.plots.systematics import negligible, systematic_variations
+from difftune.report.plots.scan import score_against_hyperparameters, score_against_pairs
+from difftune.report.plots.selection import selection_path, variable_importance
+from difftune.report.plots.systematics import negligible, pulls, systematic_variations
 from difftune.report.run_tables import (
+    importance_table,
     members_table,
     over_seeds,
     samples_table,
+    selection_table,
     significance_table,
     yields_table,
 )
 from difftune.report.save import png, save, to_json
-from difftune.report.selection_tables import importance_table, selection_table
 from difftune.report.style import Label, PlotFigure
 from difftune.report.tables import Measured, Table, written
+from difftune.report.tables import as_text as as_text
 from difftune.report.uncertainty import Uncertainty, uncertainty
 
 __all__ = [

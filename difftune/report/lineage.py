@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float, Int
 
-from difftune.training.state import History
+from difftune.training import History
 
 
 def best_network(history: History) -> tuple[int, int]:

@@ -9,8 +9,8 @@ from jaxtyping import Float
 from matplotlib import colormaps
 
 from difftune.report.lineage import best_network, round_scores
-from difftune.report.scales import spans_decades
-from difftune.training.state import History
+from difftune.report.style import spans_decades
+from difftune.training import History
 
 _LEFT, _TOP, _HEIGHT, _APART = 40, 34, 260, 120
 

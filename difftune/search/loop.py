@@ -23,12 +23,12 @@ from difftune.training import (
     Member,
     Population,
     Snapshot,
+    choose,
     diverged,
+    numbers_as_they_come,
+    surroundings,
 )
 from difftune.training.describing import Definition, describe
-from difftune.training.devices import numbers_as_they_come
-from difftune.training.fingerprint import surroundings
-from difftune.training.state import choose
 
 logger = logging.getLogger("difftune")
 

@@ -19,9 +19,8 @@ from difftune.errors import InputError
 from difftune.selection import gates
 from difftune.selection.network_on_fold import Evaluator, unit_matrix
 from difftune.selection.study import Networks, Study, Trainer, as_study
+from difftune.training import digest, of_events, refuse_other, surroundings
 from difftune.training.describing import Definition, describe
-from difftune.training.fingerprint import of_events, refuse_other, surroundings
-from difftune.training.packing import digest
 
 logger = logging.getLogger("difftune")
 

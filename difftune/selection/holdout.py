@@ -13,9 +13,7 @@ from difftune.objectives import Batch, Metric, signal_probability
 from difftune.objectives.base import Function
 from difftune.objectives.named import metric_from
 from difftune.selection.study import Study, Trainer
-from difftune.training import Columns, ModuleDef, Snapshot
-from difftune.training.batches import as_batch
-from difftune.training.member import all_features, apart, masked
+from difftune.training import Columns, ModuleDef, Snapshot, all_features, apart, as_batch, masked
 
 # Trainings of their own: neither those that chose nor those that the choice was made between.
 _FRESH = "test events"

@@ -14,10 +14,15 @@ from difftune.objectives import Batch, Objective, as_objective, signal_probabili
 from difftune.objectives.base import Function
 from difftune.objectives.batch import signal_logit
 from difftune.selection.study import Networks, Study
-from difftune.training import ModuleDef, Weights
-from difftune.training.batches import evaluation_samples
-from difftune.training.member import all_features, apart, masked
-from difftune.training.replicas import bootstrap_count
+from difftune.training import (
+    ModuleDef,
+    Weights,
+    all_features,
+    apart,
+    bootstrap_count,
+    evaluation_samples,
+    masked,
+)
 
 
 @dataclass(frozen=True)

@@ -30,10 +30,10 @@ from difftune.training import (
     Replicas,
     ScoreGap,
     Snapshot,
+    as_condition,
+    as_recipe,
     diverged,
 )
-from difftune.training.overtraining import as_condition
-from difftune.training.recipe import as_recipe
 
 logger = logging.getLogger("difftune")
 

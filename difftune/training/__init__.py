@@ -1,9 +1,14 @@
 """Populations of networks: the compiled step, epochs, early stopping, checkpoints, devices."""
 
 from difftune.training.batches import Epochs, batch_at
+from difftune.training.batches import as_batch as as_batch
+from difftune.training.batches import evaluation_samples as evaluation_samples
 from difftune.training.checkpoint import Checkpoints
+from difftune.training.checkpoint import rounds_kept as rounds_kept
 from difftune.training.compiled import use_compilation_cache
+from difftune.training.describing import PACKAGES as PACKAGES
 from difftune.training.devices import describe, use_cpu_cores
+from difftune.training.devices import numbers_as_they_come as numbers_as_they_come
 from difftune.training.ensemble import Ensemble
 from difftune.training.event_weights import (
     NegativeWeights,
@@ -12,8 +17,17 @@ from difftune.training.event_weights import (
     training_weights,
     treated_weights,
 )
+from difftune.training.fingerprint import differences as differences
+from difftune.training.fingerprint import listed as listed
+from difftune.training.fingerprint import of_events as of_events
+from difftune.training.fingerprint import refuse_other as refuse_other
+from difftune.training.fingerprint import surroundings as surroundings
+from difftune.training.fingerprint import versions as versions
 from difftune.training.given import as_optimizer as as_optimizer
 from difftune.training.hyperparameters import DEFAULTS
+from difftune.training.member import all_features as all_features
+from difftune.training.member import apart as apart
+from difftune.training.member import masked as masked
 from difftune.training.module_def import ModuleDef, Weights
 from difftune.training.network import TrainedNetwork
 from difftune.training.optimizers import OPTIMIZERS as OPTIMIZERS
@@ -33,10 +47,13 @@ from difftune.training.overtraining import (
     ShapeKS,
 )
 from difftune.training.overtraining import as_condition as as_condition
+from difftune.training.packing import digest as digest
 from difftune.training.population import Population
 from difftune.training.processes import Processes, SingleProcess, connect
 from difftune.training.recipe import Recipe
+from difftune.training.recipe import as_recipe as as_recipe
 from difftune.training.replicas import Replicas
+from difftune.training.replicas import bootstrap_count as bootstrap_count
 from difftune.training.sample import Columns, columns
 from difftune.training.selection_rule import AS_SCORED, SelectionRule
 from difftune.training.state import (
@@ -49,6 +66,7 @@ from difftune.training.state import (
     Snapshot,
     diverged,
 )
+from difftune.training.state import choose as choose
 from difftune.training.storage import store, stored
 
 __all__ = [

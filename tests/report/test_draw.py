@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from difftune.report.draw import divided, poisson_errors
+from difftune.report.panels import divided, poisson_errors
 
 
 def test_poisson_errors_are_garwoods_interval():

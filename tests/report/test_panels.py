@@ -1,10 +1,23 @@
 import numpy as np
 import pytest
 
-from difftune.report.draw import points, steps
-from difftune.report.panels import legend_with_room, panel_grid, ratio_figure, ratio_range
-from difftune.report.scales import counting_scale, log_scale, spans_decades, value_scale
-from difftune.report.style import new_figure, set_ticks, styled
+from difftune.report.panels import (
+    legend_with_room,
+    panel_grid,
+    points,
+    ratio_figure,
+    ratio_range,
+    steps,
+)
+from difftune.report.style import (
+    counting_scale,
+    log_scale,
+    new_figure,
+    set_ticks,
+    spans_decades,
+    styled,
+    value_scale,
+)
 from tests.report.readable import assert_readable, texts
 
 EDGES = np.linspace(0, 1, 11)

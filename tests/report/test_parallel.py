@@ -17,7 +17,7 @@ from difftune.report import (
     score_against_pairs,
 )
 from difftune.report.lineage import round_scores
-from difftune.report.plots.pairs import important
+from difftune.report.plots.scan import important
 from tests.report import samples
 from tests.report.readable import assert_readable, texts
 

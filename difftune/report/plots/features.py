@@ -10,8 +10,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from difftune.histograms import histogram
-from difftune.report.draw import band, steps
-from difftune.report.panels import panel_grid
+from difftune.report.panels import band, panel_grid, steps
 from difftune.report.style import (
     BACKGROUND,
     DEFAULT_LABEL,

@@ -9,9 +9,16 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator
 
 from difftune.histograms import Templates
-from difftune.report.draw import band, divided, points, poisson_errors, steps
-from difftune.report.panels import legend_with_room, ratio_figure, ratio_range
-from difftune.report.scales import counting_scale, log_scale
+from difftune.report.panels import (
+    band,
+    divided,
+    legend_with_room,
+    points,
+    poisson_errors,
+    ratio_figure,
+    ratio_range,
+    steps,
+)
 from difftune.report.style import (
     DEFAULT_LABEL,
     INK,
@@ -19,7 +26,9 @@ from difftune.report.style import (
     STACK,
     Label,
     PlotFigure,
+    counting_scale,
     draw_label,
+    log_scale,
     plain,
     styled,
 )
