@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FIELDS = re.compile(r"^<!-- keys: (\w+) -->$", re.MULTILINE)
 CHOICES = re.compile(r"^<!-- choices: (\w+) -->$", re.MULTILINE)
 MATH = re.compile(r"^```math\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-NAMES = {Any: "any", str: "text", int: "integer", float: "number", bool: "`true` or `false`"}
+NAMES = {Any: "any", str: "string", int: "integer", float: "number", bool: "`true` or `false`"}
 SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 
 
@@ -116,7 +116,7 @@ def _limited(words: str, limits: dict[str, Any]) -> str:
 
 
 def _plural(words: str) -> str:
-    return re.sub(r"^(text|integer|number)\b", r"\1s", words)
+    return re.sub(r"^(string|integer|number)\b", r"\1s", words)
 
 
 def _default(field: FieldInfo) -> str:

@@ -267,7 +267,7 @@ def test_every_key_is_described(hooks):
 
 
 def test_types_are_told_in_words(hooks):
-    assert hooks.kind(str | list[str] | None) == "text or list of texts"
+    assert hooks.kind(str | list[str] | None) == "string or list of strings"
     assert hooks.kind(job.schema.Fraction) == "number ≥ 0, ≤ 1"
     assert '| `role` | `signal` or `background` or `data` | `"background"` |' in hooks.table(
         "Sample"
