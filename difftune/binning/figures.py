@@ -170,6 +170,7 @@ class Constraints:
 
 
 FigureOfMerit = Callable[[Yields], Array]
+"""What a binning is evaluated by: a function of its yields; larger is better."""
 
 
 class Additive(abc.ABC):

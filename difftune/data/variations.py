@@ -136,3 +136,4 @@ class FeatureVariation:
 
 
 Variation = WeightVariation | TreeVariation | FeatureVariation
+"""A systematic variation of any kind."""

@@ -98,6 +98,7 @@ ACTIVATIONS = {
     "softplus": jax.nn.softplus,
     "tanh": jax.nn.tanh,
 }
+"""Activation functions by name."""
 
 
 def _pull_back(function: Callable, x: Array, cotangent: Array) -> Array:

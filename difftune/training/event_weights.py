@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from difftune.errors import InputError
 
 NegativeWeights = Literal["keep", "absolute", "resample"]
+"""What becomes of negative weights in the training (`treated_weights`)."""
 
 # Distances in memory at a time, and neighbours that most cells are smaller than.
 _BLOCK, _FEW = 2**24, 64

@@ -121,6 +121,7 @@ def optimizer(*kinds: str) -> Optimizer:
 
 
 adam = optimizer("adam")
+"""Adam, the optimizer that is taken by default."""
 OPTIMIZERS = Registry(
     "optimizer",
     "a function of hyperparameters that makes an optimizer of optax",

@@ -89,6 +89,7 @@ class Condition(abc.ABC):
 
 
 AnyCondition = Condition | OvertrainingCondition
+"""A condition on overtraining, or a plain function of the two scores."""
 
 
 @dataclass(frozen=True)

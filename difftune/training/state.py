@@ -12,6 +12,7 @@ from difftune.training.module_def import Weights
 from difftune.training.selection_rule import Trend
 
 RUNNING, STOPPED, LOSS_NOT_FINITE, WEIGHTS_NOT_FINITE, SCORE_NOT_FINITE = range(5)
+"""Numbers of the states of a member, of which `STATUS` has the words."""
 STATUS = (
     "running",
     "stopped early",
@@ -19,6 +20,7 @@ STATUS = (
     "diverged: the weights are not finite",
     "diverged: the validation score is not finite",
 )
+"""The states of a member in words, by their numbers."""
 
 
 def diverged(status: Any) -> Any:
