@@ -93,10 +93,7 @@ class Split:
         numbers = [number for fold in folds for number in self._folds(fold)]
         if not numbers:
             raise InputError(f"split.part(): give folds, or one of {', '.join(PARTS)}.")
-        events = self.events.in_folds(numbers).simulated
-        have = events.yields()
-        factors = np.divide(self.full_yields, have, out=np.ones_like(have), where=have > 0.0)
-        return events.scaled(factors)
+        return self.events.in_folds(numbers).simulated.scaled_to(self.full_yields)
 
     def _folds(self, given: Any) -> tuple[int, ...]:
         """Numbers of folds of what a user names."""

@@ -309,6 +309,16 @@ class Events:
         varied = {name: scale(v) for name, v in self.variations.items()}
         return dataclasses.replace(self, weight=self.weight * factor, variations=varied)
 
+    def scaled_to(self, wanted: Float[np.ndarray, " processes"]) -> "Events":
+        """All weights scaled such that each process has the yield that is wanted.
+
+        A process without a yield stays as it is.
+
+        Args:
+            wanted: Expected number of events of each process.
+        """
+        return self.scaled(yield_factors(wanted, self.yields()))
+
     def varied(self, name: str, direction: Direction) -> "Events | None":
         """The alternative sample of one variation, only of the processes that it touches.
 
@@ -384,3 +394,15 @@ def _variation(events: Events, name: str, value: Any) -> VariedWeights | VariedS
         events.processes[i].name for i in np.unique(np.asarray(events.process)[changed])
     )
     return VariedWeights(up=columns[0], down=columns[1], processes=touched)  # type: ignore[arg-type]
+
+
+def yield_factors(
+    wanted: Float[np.ndarray, " processes"], have: Float[np.ndarray, " processes"]
+) -> Float[np.ndarray, " processes"]:
+    """What makes the yields that there are those that are wanted; 1 where there is none.
+
+    Args:
+        wanted: Yield of each process.
+        have: The yields that there are.
+    """
+    return np.divide(wanted, have, out=np.ones_like(have), where=have != 0.0)

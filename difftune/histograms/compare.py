@@ -1,9 +1,14 @@
-"""Weighted samples side by side: Kolmogorov-Smirnov and chi-square tests, and the ROC curve."""
+"""Weighted samples side by side: Kolmogorov-Smirnov, chi-square, separation, correlation, ROC.
+
+What a training computes on a device stands beside what is computed on the host.
+"""
 
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.scipy.special import gammaincc
 from jaxtyping import Bool, Float, Num
 from scipy.stats import chi2 as chi2_distribution
 from scipy.stats import kstwo
@@ -104,6 +109,37 @@ class _Sample:
         return self.sums[np.searchsorted(self.x, at, side="right")]
 
 
+def ks_p_value(
+    x1: Float[Array, " events1"],
+    w1: Float[Array, " events1"],
+    x2: Float[Array, " events2"],
+    w2: Float[Array, " events2"],
+) -> Float[Array, ""]:
+    """The p-value of `weighted_ks` on a device, by the series of the limit of many events.
+
+    Asymptotic, with the effective numbers of events `(sum w)² / sum w²` and Stephens' correction
+    for small ones (J. R. Stat. Soc. B 32 (1970) 115).
+
+    Args:
+        x1: Values of the first sample.
+        w1: Its weights.
+        x2: Values of the second sample.
+        w2: Its weights.
+    """
+    x = jnp.concatenate([x1, x2])
+    order = jnp.argsort(x)
+    difference = jnp.cumsum(jnp.concatenate([_shares(w1), -_shares(w2)])[order])
+    last = jnp.concatenate([jnp.diff(x[order]) != 0, jnp.ones(1, bool)])
+    distance = jnp.max(jnp.where(last, jnp.abs(difference), 0.0))
+    first, second = _effective(w1), _effective(w2)
+    root = jnp.sqrt(first * second / jnp.maximum(first + second, 1e-30))
+    scaled = (root + 0.12 + 0.11 / jnp.maximum(root, 1e-6)) * distance
+    k = jnp.arange(1, 101, dtype=x.dtype)
+    terms = (-1.0) ** (k - 1) * jnp.exp(-2.0 * (k * scaled) ** 2)
+    # The series does not converge where the p-value is 1 anyway.
+    return jnp.where(scaled < 0.3, 1.0, jnp.clip(2.0 * jnp.sum(terms), 0.0, 1.0))
+
+
 def chi2(first: Histogram, second: Histogram, *, shape: bool = False) -> Chi2:
     """Chi-square of two weighted histograms, with the statistical uncertainties of both.
 
@@ -132,6 +168,111 @@ def chi2(first: Histogram, second: Histogram, *, shape: bool = False) -> Chi2:
     ndof = max(int(np.sum(used)) - int(shape), 0)
     pvalue = float(chi2_distribution.sf(statistic, ndof)) if ndof else 1.0
     return Chi2(statistic, ndof, pvalue)
+
+
+def chi2_p_value(
+    first: tuple[Float[Array, " events1"], Float[Array, " events1"]],
+    second: tuple[Float[Array, " events2"], Float[Array, " events2"]],
+    *,
+    bins: int,
+) -> Float[Array, ""]:
+    """The p-value of `chi2(shape=True)` on a device, in equidistant bins on [0, 1].
+
+    Args:
+        first: Values and weights of one sample.
+        second: The same of the other.
+        bins: Number of bins.
+    """
+
+    def filled(x: Array, weight: Array) -> tuple[Array, Array]:
+        """Shares and their variances."""
+        share = _shares(weight)
+        index = jnp.clip((x * bins).astype(int), 0, bins - 1)
+        empty = jnp.zeros(bins, x.dtype)
+        return empty.at[index].add(share), empty.at[index].add(share**2)
+
+    one, other = filled(*first), filled(*second)
+    variance = one[1] + other[1]
+    used = variance > 0
+    difference = jnp.where(used, one[0] - other[0], 0.0)
+    statistic = jnp.sum(difference**2 / jnp.where(used, variance, 1.0))
+    degrees = jnp.sum(used) - 1
+    p = gammaincc(jnp.maximum(degrees, 1) / 2.0, statistic / 2.0)
+    return jnp.where(degrees > 0, p, 1.0)
+
+
+def _shares(weight: Float[Array, " events"]) -> Float[Array, " events"]:
+    total = jnp.sum(weight)
+    return weight / jnp.where(total == 0.0, 1.0, total)
+
+
+def _effective(weight: Float[Array, " events"]) -> Float[Array, ""]:
+    squares = jnp.sum(weight**2)
+    return jnp.sum(weight) ** 2 / jnp.where(squares == 0.0, 1.0, squares)
+
+
+def separation(signal: Float[np.ndarray, " bins"], background: Float[np.ndarray, " bins"]) -> float:
+    """TMVA's separation of two normalised shapes, `sum((s - b)**2 / (s + b)) / 2`: 0 to 1."""
+    both = signal + background
+    difference = (signal - background) ** 2
+    return 0.5 * float(np.sum(np.divide(difference, both, out=np.zeros_like(both), where=both > 0)))
+
+
+def separation_power(
+    signal: Float[Array, " bins"], background: Float[Array, " bins"]
+) -> Float[Array, ""]:
+    """Half of the triangular discrimination, `1/2 sum_i (s_i - b_i)^2 / (s_i + b_i)`.
+
+    Both are normalised first. It is 0 where the two have the same shape and 1 where they do not
+    overlap. A bin whose sum of weights is negative counts as empty, so that the result stays in
+    [0, 1]; if all bins of a class are empty it is 0, in value and gradient.
+
+    Args:
+        signal: Sums of weights in each bin.
+        background: The same of the background.
+    """
+    least = float(jnp.finfo(signal.dtype).tiny) ** 0.4
+    s, b = (_normalised(x, least) for x in (signal, background))
+    filled = ~(s + b <= least)
+    difference = jnp.where(filled, s - b, 0.0)
+    separation = 0.5 * jnp.sum(difference**2 / jnp.where(filled, s + b, 1.0))
+    # Without one of the classes there is nothing to separate.
+    return jnp.where((jnp.sum(s) == 0.0) | (jnp.sum(b) == 0.0), 0.0, separation)
+
+
+def _normalised(x: Float[Array, " bins"], least: float) -> Float[Array, " bins"]:
+    """Positive parts as shares of their sum; zeros where that is not above `least`."""
+    positive = jnp.where(x <= 0.0, 0.0, x)
+    total = jnp.sum(positive)
+    empty = total <= least
+    return jnp.where(empty, 0.0, positive) / jnp.where(empty, 1.0, total)
+
+
+def weighted_correlation(
+    values: Float[np.ndarray, "events variables"], weight: Float[np.ndarray, " events"]
+) -> Float[np.ndarray, "variables variables"]:
+    """Linear correlation of weighted columns; each pair from the events where both are finite.
+
+    Args:
+        values: Columns; NaN is missing.
+        weight: Weights; may be negative.
+
+    Returns:
+        Correlations; NaN where a variance is not positive (constant column, cancelling weights).
+    """
+    x = np.asarray(values, np.float64)
+    w = np.asarray(weight, np.float64)[:, None]
+    present = np.isfinite(x).astype(np.float64)
+    # Shifted columns: the differences of moments below would lose digits far from zero.
+    count = np.maximum(present.sum(axis=0), 1)
+    x = np.where(present > 0, x - np.nansum(np.where(present > 0, x, 0.0), axis=0) / count, 0.0)
+    total = present.T @ (w * present)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = (w * x).T @ present / total  # of row's variable where column's is present
+        square = (w * x**2).T @ present / total - mean**2
+        product = x.T @ (w * x) / total - mean * mean.T
+        scale = np.sqrt(np.where(square > 1e-14, square, np.nan))
+        return np.clip(product / (scale * scale.T), -1.0, 1.0)
 
 
 class RocCurve(NamedTuple):

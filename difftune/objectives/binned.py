@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from difftune.arguments import Count, Positive, takes
 from difftune.errors import InputError
-from difftune.histograms import in_blocks, soft_histogram, yields
+from difftune.histograms import in_blocks, separation_power, soft_histogram, yields
 from difftune.inference import asimov_significance
 from difftune.objectives.base import Metric, Objective
 from difftune.objectives.batch import Batch, signal_probability
@@ -96,10 +96,12 @@ class Binned(Objective):
         return edges_of(self.bins, parameters, dtype)
 
 
-def quantile_edges(
+def equal_share_edges(
     score: Float[Array, " events"], weight: Float[Array, " events"], *, bins: int
 ) -> Float[Array, " edges"]:
     """Edges between bins of equal |weight|, on the device.
+
+    `difftune.binning.quantile_edges` is for the host, and shares out the weights as they are.
 
     Args:
         score: Discriminant in [0, 1].
@@ -133,7 +135,7 @@ class BinnedMetric(Metric):
     def histograms(self, scores, batch) -> Float[Array, "2 bins"]:
         """Expected background and signal in the bins."""
         score = signal_probability(scores, batch)
-        edges = quantile_edges(score, batch.training_weight, bins=self.bins)
+        edges = equal_share_edges(score, batch.training_weight, bins=self.bins)
         classes = jnp.stack([1 - batch.label, batch.label])
         return yields(score, batch.weight * classes, edges)
 
@@ -174,36 +176,6 @@ class Separation(BinnedMetric):
         """The separation power."""
         background, signal = self.histograms(scores, batch)
         return separation_power(signal, background)
-
-
-def separation_power(
-    signal: Float[Array, " bins"], background: Float[Array, " bins"]
-) -> Float[Array, ""]:
-    """Half of the triangular discrimination, `1/2 sum_i (s_i - b_i)^2 / (s_i + b_i)`.
-
-    Both are normalised first. It is 0 where the two have the same shape and 1 where they do not
-    overlap. A bin whose sum of weights is negative counts as empty, so that the result stays in
-    [0, 1]; if all bins of a class are empty it is 0, in value and gradient.
-
-    Args:
-        signal: Sums of weights in each bin.
-        background: The same of the background.
-    """
-    least = float(jnp.finfo(signal.dtype).tiny) ** 0.4
-    s, b = (_normalised(x, least) for x in (signal, background))
-    filled = ~(s + b <= least)
-    difference = jnp.where(filled, s - b, 0.0)
-    separation = 0.5 * jnp.sum(difference**2 / jnp.where(filled, s + b, 1.0))
-    # Without one of the classes there is nothing to separate.
-    return jnp.where((jnp.sum(s) == 0.0) | (jnp.sum(b) == 0.0), 0.0, separation)
-
-
-def _normalised(x: Float[Array, " bins"], least: float) -> Float[Array, " bins"]:
-    """Positive parts as shares of their sum; zeros where that is not above `least`."""
-    positive = jnp.where(x <= 0.0, 0.0, x)
-    total = jnp.sum(positive)
-    empty = total <= least
-    return jnp.where(empty, 0.0, positive) / jnp.where(empty, 1.0, total)
 
 
 @takes()

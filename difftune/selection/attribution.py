@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from difftune import histograms
+
 Score = Callable[[Array], Array]
 """From features `[events, inputs]` to scores `[events]`, each of its own event alone."""
 
@@ -118,8 +120,7 @@ def separation(
 ) -> float:
     """Separation power, `1/2 sum_i (s_i - b_i)^2 / (s_i + b_i)`, from 0 to 1."""
     background, signal = shares(values, weight, label, bins=bins)
-    both = signal + background
-    return float(0.5 * np.sum((signal - background) ** 2 / np.where(both > 0, both, 1.0)))
+    return histograms.separation(signal, background)
 
 
 def mutual_information(
@@ -140,14 +141,6 @@ def correlation(
     features: Float[np.ndarray, "events inputs"], weight: Column
 ) -> Float[np.ndarray, "inputs inputs"]:
     """Linear correlations of weighted columns; 0 for a column that is constant."""
-    weight = np.abs(np.asarray(weight, np.float64))
-    weight = weight / weight.sum()
-    x = np.asarray(features, np.float64)
-    x = x - weight @ x
-    covariance = x.T @ (weight[:, None] * x)
-    sigma = np.sqrt(np.diag(covariance))
-    constant = sigma < 1e-6
-    scale = np.where(constant, np.inf, sigma)
-    found = covariance / np.outer(scale, scale)
+    found = np.nan_to_num(histograms.weighted_correlation(features, np.abs(weight)))
     np.fill_diagonal(found, 1.0)
     return found

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from difftune.errors import InputError, nearest
+from difftune.histograms import weighted_correlation
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -112,11 +113,8 @@ class DataIssues:
     ) -> "DataIssues":
         """Looks at standardised variables, each with missing values filled."""
         x = np.asarray(standardised, np.float64)
-        x = x - x.mean(axis=0)
-        norm = np.sqrt(np.mean(x**2, axis=0))
-        constant = norm < 1e-6
-        unit = x / np.where(constant, 1.0, norm)
-        correlation = unit.T @ unit / len(x)
+        constant = np.std(x, axis=0) < 1e-6
+        correlation = weighted_correlation(x, np.ones(len(x)))
         # float32 rounds a copy in other units of measurement to about this.
         same = np.triu(np.abs(correlation) > 1 - 1e-9, 1)
         pairs = [(names[i], names[j]) for i, j in zip(*np.nonzero(same), strict=True)]

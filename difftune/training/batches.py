@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from difftune.data.events import yield_factors
 from difftune.errors import InputError
 from difftune.objectives import Batch
 from difftune.objectives.batch import Column, changed
@@ -254,7 +255,7 @@ def _whole(data: Columns, rows: Int[np.ndarray, " some"], length: int) -> Batch:
     processes = len(data.signal_process)
     full = np.bincount(data.process, data.weight, processes)
     have = np.bincount(data.process[rows], data.weight[rows], processes)
-    scale = np.divide(full, have, out=np.zeros_like(full), where=have != 0)
+    scale = yield_factors(full, have)
     weight = data.weight[rows] * scale[batch.process]
     # Mean one over the padded sample, each class with half of it.
     balanced = np.zeros(len(rows))

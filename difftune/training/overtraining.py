@@ -12,11 +12,11 @@ from typing import Annotated, Any, ClassVar, NamedTuple, Protocol, runtime_check
 
 import jax.numpy as jnp
 from annotated_types import Ge, Gt, Lt
-from jax.scipy.special import gammaincc
 from jaxtyping import Array, Bool, Float, Int
 
 from difftune.arguments import NotNegative, Positive, called_with, is_number, made, said, takes
 from difftune.errors import InputError
+from difftune.histograms import chi2_p_value, ks_p_value
 from difftune.registry import Registry
 
 
@@ -233,19 +233,7 @@ class ShapeKS(_ShapeTest):
 
     def p_value_of(self, train, validation):
         """The p-value of the largest distance."""
-        score = jnp.concatenate([train.score, validation.score])
-        order = jnp.argsort(score)
-        shares = [_shares(train.weight), -_shares(validation.weight)]
-        difference = jnp.cumsum(jnp.concatenate(shares)[order])
-        last = jnp.concatenate([jnp.diff(score[order]) != 0, jnp.ones(1, bool)])
-        distance = jnp.max(jnp.where(last, jnp.abs(difference), 0.0))
-        first, second = _effective(train.weight), _effective(validation.weight)
-        root = jnp.sqrt(first * second / jnp.maximum(first + second, 1e-30))
-        scaled = (root + 0.12 + 0.11 / jnp.maximum(root, 1e-6)) * distance
-        k = jnp.arange(1, 101, dtype=score.dtype)
-        terms = (-1.0) ** (k - 1) * jnp.exp(-2.0 * (k * scaled) ** 2)
-        # The series does not converge where the p-value is 1 anyway.
-        return jnp.where(scaled < 0.3, 1.0, jnp.clip(2.0 * jnp.sum(terms), 0.0, 1.0))
+        return ks_p_value(train.score, train.weight, validation.score, validation.weight)
 
 
 @takes()
@@ -267,21 +255,8 @@ class ShapeChi2(_ShapeTest):
 
     def p_value_of(self, train, validation):
         """The p-value of the chi-square."""
-        first, second = self._histogram(train), self._histogram(validation)
-        variance = first[1] + second[1]
-        used = variance > 0
-        difference = jnp.where(used, first[0] - second[0], 0.0)
-        statistic = jnp.sum(difference**2 / jnp.where(used, variance, 1.0))
-        degrees = jnp.sum(used) - 1
-        p = gammaincc(jnp.maximum(degrees, 1) / 2.0, statistic / 2.0)
-        return jnp.where(degrees > 0, p, 1.0)
-
-    def _histogram(self, sample: Scored) -> tuple[Array, Array]:
-        """Shares and their variances."""
-        share = _shares(sample.weight)
-        index = jnp.clip((sample.score * self.bins).astype(int), 0, self.bins - 1)
-        empty = jnp.zeros(self.bins, sample.score.dtype)
-        return empty.at[index].add(share), empty.at[index].add(share**2)
+        samples = ((each.score, each.weight) for each in (train, validation))
+        return chi2_p_value(*samples, bins=self.bins)
 
 
 @takes()
@@ -371,13 +346,3 @@ def _measured(gap: Array, allowed: Array, fits: Array) -> Array:
     ratio = jnp.where(jnp.isfinite(ratio), jnp.maximum(ratio, 0.0), 0.0)
     above = jnp.nextafter(jnp.float32(1.0), jnp.float32(2.0))
     return jnp.where(fits, jnp.minimum(ratio, 1.0), jnp.maximum(ratio, above))
-
-
-def _shares(weight: Array) -> Array:
-    total = jnp.sum(weight)
-    return weight / jnp.where(total == 0.0, 1.0, total)
-
-
-def _effective(weight: Array) -> Array:
-    squares = jnp.sum(weight**2)
-    return jnp.sum(weight) ** 2 / jnp.where(squares == 0.0, 1.0, squares)

@@ -54,8 +54,7 @@ def columns(
             nominal one, which adds rows of nominal weight 0: the events that only they hold.
     """
     events = paired(events) if varied else replace(events, variations={})
-    have = events.yields()
-    events = events.scaled(np.divide(full_yields, have, out=np.ones_like(have), where=have != 0.0))
+    events = events.scaled_to(full_yields)
     weight, label = np.asarray(events.weight, np.float32), np.asarray(events.label, np.int32)
     features = np.asarray(transform(events.features), np.float32)
     process = np.asarray(events.process, np.int32)

@@ -132,6 +132,13 @@ def test_scaled_multiplies_nominal_and_varied_weights():
         np.testing.assert_allclose(scaled.varied(name, "up").yields(), expected, rtol=1e-6)
 
 
+def test_scaled_to_gives_each_process_its_yield():
+    """A negative one too, as of an interference; what has none stays without."""
+    events = sample().scaled(np.array([1.0, -2.0, 0.0]))
+    wanted = np.array([30.0, -7.0, 5.0])
+    np.testing.assert_allclose(events.scaled_to(wanted).yields(), [30.0, -7.0, 0.0], rtol=1e-6)
+
+
 def test_events_are_a_pytree_of_their_arrays():
     events = varied_sample()
     leaves = jax.tree.leaves(events)

@@ -7,7 +7,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from difftune.errors import InputError
 from difftune.objectives import AUC, CutAMS, CutSignificance, Separation, Significance
-from difftune.objectives.binned import quantile_edges
+from difftune.objectives.binned import equal_share_edges
 from tests.objectives.samples import NONE, batch, evaluate, logits
 
 METRICS = {
@@ -113,7 +113,7 @@ def test_the_least_efficiency_keeps_the_cut_from_a_fluctuation():
 def test_separation_is_that_of_numpys_histogram():
     b, scores = batch(300, weight=POSITIVE), logits(300) + batch(300).label
     weight, label = columns(b)
-    edges = np.asarray(quantile_edges(jax.nn.sigmoid(scores), b.training_weight, bins=10))
+    edges = np.asarray(equal_share_edges(jax.nn.sigmoid(scores), b.training_weight, bins=10))
     score = np.asarray(jax.nn.sigmoid(scores))
     s, background = (
         np.histogram(score[label == c], edges, weights=weight[label == c])[0] for c in (1, 0)

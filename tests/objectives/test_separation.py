@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
+from difftune.histograms.compare import separation_power
 from difftune.objectives import SeparationLoss
-from difftune.objectives.binned import separation_power
 from tests.objectives.samples import batch, evaluate, logits
 
 

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
+from difftune.histograms import weighted_correlation
 from difftune.report.panels import color_bar
 from difftune.report.style import (
     DEFAULT_LABEL,
@@ -21,33 +22,6 @@ from difftune.report.style import (
 )
 
 LARGEST_WRITTEN = 16
-
-
-def weighted_correlation(
-    values: Float[np.ndarray, "events variables"], weight: Float[np.ndarray, " events"]
-) -> Float[np.ndarray, "variables variables"]:
-    """Linear correlation of weighted columns; each pair from the events where both are finite.
-
-    Args:
-        values: Columns; NaN is missing.
-        weight: Weights; may be negative.
-
-    Returns:
-        Correlations; NaN where a variance is not positive (constant column, cancelling weights).
-    """
-    x = np.asarray(values, np.float64)
-    w = np.asarray(weight, np.float64)[:, None]
-    present = np.isfinite(x).astype(np.float64)
-    # Shifted columns: the differences of moments below would lose digits far from zero.
-    count = np.maximum(present.sum(axis=0), 1)
-    x = np.where(present > 0, x - np.nansum(np.where(present > 0, x, 0.0), axis=0) / count, 0.0)
-    total = present.T @ (w * present)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean = (w * x).T @ present / total  # of row's variable where column's is present
-        square = (w * x**2).T @ present / total - mean**2
-        product = x.T @ (w * x) / total - mean * mean.T
-        scale = np.sqrt(np.where(square > 1e-14, square, np.nan))
-        return np.clip(product / (scale * scale.T), -1.0, 1.0)
 
 
 @styled

@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from difftune.histograms import histogram
+from difftune.histograms import histogram, separation
 from difftune.report.panels import band, panel_grid, steps
 from difftune.report.style import (
     BACKGROUND,
@@ -139,10 +139,3 @@ def _panel(
         text += f"\n{100 * missing:.0f} % missing"
     axes.text(0.96, 0.94, text, transform=axes.transAxes, ha="right", va="top", fontsize=8)
     return numbers
-
-
-def separation(signal: Float[np.ndarray, " bins"], background: Float[np.ndarray, " bins"]) -> float:
-    """TMVA's separation of two normalised shapes, `sum((s - b)**2 / (s + b)) / 2`: 0 to 1."""
-    both = signal + background
-    difference = (signal - background) ** 2
-    return 0.5 * float(np.sum(np.divide(difference, both, out=np.zeros_like(both), where=both > 0)))

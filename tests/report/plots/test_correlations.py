@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from difftune.histograms.compare import weighted_correlation
 from difftune.report import feature_correlations, parameter_correlations
-from difftune.report.plots.correlations import weighted_correlation
 from tests.report import samples
 from tests.report.readable import assert_readable, texts
 

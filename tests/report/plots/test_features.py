@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from difftune.histograms.compare import separation
 from difftune.report import feature_distributions
-from difftune.report.plots.features import feature_edges, separation
+from difftune.report.plots.features import feature_edges
 from tests.report import samples
 from tests.report.readable import assert_readable, texts
 
