@@ -3,6 +3,7 @@
 from difftune.data.check import check_events
 from difftune.data.events import Events, Process, VariedSample, VariedWeights
 from difftune.data.events import register as register
+from difftune.data.events import yield_factors as yield_factors
 from difftune.data.pairing import paired
 from difftune.data.read import as_events as as_events
 from difftune.data.read import read

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from difftune.data.events import yield_factors
+from difftune.data import yield_factors
 from difftune.errors import InputError
 from difftune.objectives import Batch
 from difftune.objectives.batch import Column, changed
