@@ -99,51 +99,42 @@ class Network(NamedTuple):
     selection_score: float
     others: tuple[list[np.ndarray], ...] = ()
 
-    def logits(self, features: np.ndarray) -> np.ndarray:
-        """Logits of events, of this network alone."""
-        return _logits(self.layers, features)
+    def logits(self, features: np.ndarray, layers: list[np.ndarray] | None = None) -> np.ndarray:
+        """Logits of events, of this network alone or of one of the others."""
+        layers = layers or self.layers
+        *hidden, (kernel, bias) = zip(layers[::2], layers[1::2], strict=True)
+        x = features
+        for own, offset in hidden:
+            x = np.maximum(x @ own + offset, 0.0)
+        return (x @ kernel + bias)[:, 0]
 
     def average(self, features: np.ndarray) -> np.ndarray:
         """The logit of the mean discriminant of this network and the others."""
         if not self.others:
             return self.logits(features)
-        every = [_logits(layers, features) for layers in (self.layers, *self.others)]
+        every = [self.logits(features, layers) for layers in (self.layers, *self.others)]
         # The same as of the mean of 1 / (1 + exp(-x)), but does not overflow.
         with_signal = np.logaddexp.reduce([-np.logaddexp(0.0, -x) for x in every])
         without = np.logaddexp.reduce([-np.logaddexp(0.0, x) for x in every])
         return with_signal - without
 
 
-def _logits(layers: list[np.ndarray], features: np.ndarray) -> np.ndarray:
-    *hidden, (kernel, bias) = zip(layers[::2], layers[1::2], strict=True)
-    x = features
-    for own, offset in hidden:
-        x = np.maximum(x @ own + offset, 0.0)
-    return (x @ kernel + bias)[:, 0]
+_kept: dict[str, float] = {}
 
 
-class Keeper:
-    """The best network of this process, on disk."""
-
-    def __init__(self, folder: str):
-        self.path = Path(folder) / f"{os.getpid()}.network"
-        self.selection_score = -np.inf
-
-    def offer(self, network: Network) -> None:
-        """Replaces the network on disk by one that is better."""
-        if not network.selection_score > self.selection_score:
-            return
-        # Whoever is killed in the middle leaves the old one.
-        beside = self.path.with_suffix(".part")
-        beside.write_bytes(pickle.dumps(network))
-        beside.replace(self.path)
-        self.selection_score = network.selection_score
+def better(folder: str, selection_score: float) -> bool:
+    """Whether a network is worth more than what this process has kept."""
+    return selection_score > _kept.get(folder, -np.inf)
 
 
-@cache
-def keeper(folder: str) -> Keeper:
-    """That of this process, however many trainings it makes."""
-    return Keeper(folder)
+def keep(folder: str, network: Network) -> None:
+    """Replaces the network of this process on disk."""
+    path = Path(folder) / f"{os.getpid()}.network"
+    # Whoever is killed in the middle leaves the old one.
+    beside = path.with_suffix(".part")
+    beside.write_bytes(pickle.dumps(network))
+    beside.replace(path)
+    _kept[folder] = network.selection_score
 
 
 def note(folder: str, *, trials: int = 0, epochs: int = 0) -> None:

@@ -70,9 +70,10 @@ class Training:
         with torch.no_grad():
             score = torch.sigmoid(self.model(self.others)[:, 0]).numpy()
         found = contest.significance(score, contest.events(self.order.sample)[1])
-        keeper = contest.keeper(self.order.folder)
-        if found > keeper.selection_score:
-            keeper.offer(Network(found, self._layers(), found))
+        if contest.better(self.order.folder, found):
+            parts = [part for layer in self.linear for part in (layer.weight.T, layer.bias)]
+            layers = [part.detach().numpy().copy() for part in parts]
+            contest.keep(self.order.folder, Network(found, layers, found))
         contest.note(self.order.folder, epochs=1)
         return found
 
@@ -94,7 +95,3 @@ class Training:
         signs = torch._foreach_sign(self.kernels)
         torch._foreach_add_(gradients, signs, alpha=self.values["l1"])
         torch._foreach_add_(gradients, self.kernels, alpha=2.0 * self.values["l2"])
-
-    def _layers(self) -> list[np.ndarray]:
-        parts = (part for layer in self.linear for part in (layer.weight.T, layer.bias))
-        return [part.detach().numpy().copy() for part in parts]

@@ -49,8 +49,10 @@ def difftune(**options) -> None:
         # All networks of the best trial, in front the one that is validated as those of the peers.
         first = result.winner // folds * folds
         slots = list(range(first, first + folds))[::-1]
-        if np.isfinite(result.best.score[slots]).all():
-            contest.keeper(order.folder).offer(_network(result, slots, len(order.hidden)))
+        found = _network(result, slots, len(order.hidden))
+        finite = np.isfinite(result.best.score[slots]).all()
+        if finite and contest.better(order.folder, found.selection_score):
+            contest.keep(order.folder, found)
 
     number, rounds = 0, order.rounds
     while rounds > 0:
