@@ -12,19 +12,13 @@ code is that of `examples/systematics_aware.py`.
 2. *The single-top sample* that comes with difftune, with all uncertainties of its analysis file.
 """
 
-import importlib.util
-import sys
-from types import ModuleType
-
 import numpy as np
 
-from benchmarks.common.running import ROOT
 from benchmarks.common.table import Row
 from difftune.binning import Constraints
 from difftune.data import Events, Process
 from difftune.objectives import CrossEntropy, PoiUncertainty, Regions
-
-EXAMPLE = ROOT / "examples" / "systematics_aware.py"
+from examples import systematics_aware as example
 
 REGIONS = "through the fit: σ(μ), regions"
 
@@ -32,17 +26,6 @@ EXPECTED = {"signal": 1000.0, "background": 10_000.0}
 MEANS = {"signal": np.array([1.0, 1.0]), "background": np.array([0.0, 0.0])}
 SHIFT = 0.3
 """By how much one standard deviation of the nuisance parameter moves the first variable."""
-
-
-def example() -> ModuleType:
-    """The example, whose functions make both studies."""
-    spec = importlib.util.spec_from_file_location(EXAMPLE.stem, EXAMPLE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[EXAMPLE.stem] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def gaussians(simulated: int, seed: int = 0) -> Events:
@@ -123,10 +106,10 @@ def values(found: list[dict], key: str) -> np.ndarray:
     return np.array([each[key] for each in found])
 
 
-def known_truth(code: ModuleType, *, quick: bool) -> list[Row]:
+def known_truth(*, quick: bool) -> list[Row]:
     """The Gaussians."""
     seeds, epochs = (2, 2) if quick else (10, 15)
-    analysis = code.Analysis(
+    analysis = example.Analysis(
         gaussians(4_000 if quick else 60_000),
         {"mc_statistics": False},
         constraints=Constraints(10.0, 0.2),
@@ -134,14 +117,14 @@ def known_truth(code: ModuleType, *, quick: bool) -> list[Row]:
     many = {"epochs": 4 if quick else 60, "batch_size": 2048 if quick else 24_000}
     regions = analysis.model(bins=Regions(regions=analysis.bins))
     recipes = {
-        "cross-entropy": code.Training(
+        "cross-entropy": example.Training(
             objective=CrossEntropy(), batch_size=1024, epochs=epochs, learning_rate=2e-3
         ),
-        REGIONS: code.Training(
+        REGIONS: example.Training(
             objective=PoiUncertainty(model=regions), activation="gelu", learning_rate=1e-2, **many
         ),
     }
-    found = code.compare(analysis, recipes, seeds=seeds, hidden=(32, 32))
+    found = example.compare(analysis, recipes, seeds=seeds, hidden=(32, 32))
     true = truth()
     rows = [
         Row(f"known truth: σ(μ), {what}", true[key])
@@ -156,14 +139,14 @@ def known_truth(code: ModuleType, *, quick: bool) -> list[Row]:
     return [*rows, Row("  over the floor", over, "<= 1.03")]
 
 
-def single_top(code: ModuleType, *, quick: bool) -> list[Row]:
+def single_top(*, quick: bool) -> list[Row]:
     """The shipped sample."""
     seeds, epochs = (2, 1) if quick else (10, 12)
-    analysis = code.single_top(one_in=8, bins=4) if quick else code.single_top()
-    recipes = code.recipes(analysis, epochs=epochs)
+    analysis = example.single_top(one_in=8, bins=4) if quick else example.single_top()
+    recipes = example.recipes(analysis, epochs=epochs)
     # What trains through the fit, a smoke run has seen with the Gaussians.
     chosen = ("cross-entropy", *(() if quick else ("through the fit: σ(μ)", REGIONS)))
-    found = code.compare(analysis, {name: recipes[name] for name in chosen}, seeds=seeds)
+    found = example.compare(analysis, {name: recipes[name] for name in chosen}, seeds=seeds)
     stat_only = values(found["cross-entropy"], "stat-only sigma").mean()
     rows = [Row("single top: σ(μ), cross-entropy, stat-only", stat_only)]
     for what, key in (("σ(μ)", "sigma"), ("Z", "significance")):
@@ -177,5 +160,4 @@ def single_top(code: ModuleType, *, quick: bool) -> list[Row]:
 
 def run(*, quick: bool) -> list[Row]:
     """Both studies."""
-    code = example()
-    return known_truth(code, quick=quick) + single_top(code, quick=quick)
+    return known_truth(quick=quick) + single_top(quick=quick)
