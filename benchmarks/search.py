@@ -85,18 +85,14 @@ def problems(size: SimpleNamespace) -> Iterator[Problem]:
     job = task(found["single top"])
     yield Problem(name="single top", job=job, space=space(), size=size)
     config = dt.job.load(samples.SINGLE_TOP)
-    published = {}
-    if size.as_published:
-        own = config.search
-        published = {"members": own.population, "rounds": own.rounds}
-        published["epochs"] = own.epochs_per_round
     model, batch = dt.job.build.model(config), config.training.batch_size
-    yield Problem(
-        name="single top, main job",
-        job=replace(job, recipe=replace(job.recipe, model=model, batch_size=batch)),
-        space=dt.job.build.space(config),
-        size=SimpleNamespace(**vars(size) | published),
-    )
+    published = replace(job, recipe=replace(job.recipe, model=model, batch_size=batch))
+    length = SimpleNamespace(**vars(size))
+    if size.as_published:
+        length.members, length.rounds = config.search.population, config.search.rounds
+        length.epochs = config.search.epochs_per_round
+    name, own = "single top, main job", dt.job.build.space(config)
+    yield Problem(name=name, job=published, space=own, size=length)
     if "HiggsML" in found:
         # Its validation events are too few to choose by.
         job = task(found["HiggsML"])
@@ -226,9 +222,7 @@ def compare(problem: Problem) -> list[Row]:
             )
             # The networks of the chosen trial, but such as were never allowed.
             best = tuned.result.best
-            first = tuned.result.winner // max(folds, 1) * max(folds, 1)
-            every = range(first, first + max(folds, 1))
-            chosen = [slot for slot in every if np.isfinite(best.score[slot])]
+            chosen = [slot for slot in tuned.executions if np.isfinite(best.score[slot])]
             measure = measure or judge(tuned, job.split.test)
             figures = {
                 "selection_score": np.mean(best.selection_score[chosen]),
