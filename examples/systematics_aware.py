@@ -13,7 +13,6 @@ import argparse
 import functools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -44,23 +43,6 @@ QUICK = ("cross-entropy", "through the fit: σ(μ)")
 
 
 # %% The analysis: events, uncertainties, and what a set of templates is worth
-@dataclass(frozen=True, kw_only=True)
-class Precision(objectives.Objective):
-    """1 / σ(μ) of the fit, in bins that are hard but for a hundredth of their width."""
-
-    varied: ClassVar[bool] = True
-    loss: objectives.ThroughFit
-
-    @property
-    def outputs(self):
-        """Those of the loss."""
-        return self.loss.outputs
-
-    def __call__(self, scores, batch, hyperparameters, parameters):
-        """The precision."""
-        return jnp.exp(-self.loss(scores, batch, {}, {}))
-
-
 class Analysis:
     """Events by purpose, with all variations in the same rows, and the model of the fit."""
 
@@ -91,7 +73,7 @@ class Analysis:
         model = self.model(bandwidth=(width, width))
         if isinstance(outputs, int):
             model = self.model(bins=objectives.Regions(regions=outputs, hard=True))
-        return Precision(loss=objectives.PoiUncertainty(model=model))
+        return objectives.MetricOf(objective=objectives.PoiUncertainty(model=model), power=1.0)
 
     @functools.cached_property
     def _worth(self):
