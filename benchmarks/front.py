@@ -87,7 +87,7 @@ def run(*, quick: bool) -> list[Row]:
                 say(f"{name}, seed {seed}: {len(front)} networks")
                 covered = area(held / [best, 1.0])
                 areas.setdefault(name, []).append(covered)
-                beaten = np.mean(dt.search.front.dominated(held))
+                beaten = np.mean(dt.search.proposal.dominated(held))
                 for key, value in {
                     "networks of the front": len(front),
                     "area on test events": covered,

@@ -8,8 +8,7 @@ import numpy as np
 from difftune.analysis.split import Split
 from difftune.data import FeatureTransform
 from difftune.errors import InputError
-from difftune.search import Replicated, Space, Strategy
-from difftune.search.dimensions import Choice, inner
+from difftune.search import Choice, Replicated, Space, Strategy, inner
 from difftune.training import Population, Processes, Recipe, Replicas, SingleProcess, of_events
 from difftune.training.describing import Definition, describe
 

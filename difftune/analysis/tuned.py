@@ -19,9 +19,9 @@ from difftune.search import (
     SearchResult,
     Space,
     Strategy,
+    dominated,
     run_search,
 )
-from difftune.search.front import dominated
 from difftune.seeds import derived
 from difftune.training import (
     RUNNING,

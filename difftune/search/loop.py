@@ -11,8 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from difftune.errors import DifftuneError, InputError
-from difftune.search import front
-from difftune.search.proposal import Proposal, Strategy
+from difftune.search.proposal import Proposal, Strategy, places
 from difftune.search.record import Record
 from difftune.search.space import Space
 from difftune.training import (
@@ -302,7 +301,7 @@ def _foremost(new: Snapshot, old: Snapshot | None) -> Snapshot:
     _, first = np.unique(np.stack([pool.slot, pool.epoch]), axis=1, return_index=True)
     able = first[np.isfinite(pool.score[first])]
     place = np.full(len(pool.score), len(pool.score))
-    place[able] = front.places(pool.scores[able])
+    place[able] = places(pool.scores[able])
     if len(able):
         place[able[np.argmax(pool.selection_score[able])]] = -1
     # Those that count for nothing come last, and fill the rest.

@@ -6,14 +6,11 @@ from difftune.arguments import made, said
 from difftune.errors import InputError
 from difftune.registry import Entry, Registry
 from difftune.search.bayes import Optuna
-from difftune.search.cmaes import CMAES
-from difftune.search.evolution import Evolution
-from difftune.search.grid import Grid
+from difftune.search.evolution import CMAES, Evolution
 from difftune.search.halving import Halving
-from difftune.search.pb2 import PB2
-from difftune.search.pbt import PBT
+from difftune.search.pbt import PB2, PBT
 from difftune.search.proposal import Strategy
-from difftune.search.random import Random
+from difftune.search.uninformed import Grid, Random
 
 STRATEGIES = Registry(
     "strategy",

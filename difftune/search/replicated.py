@@ -11,8 +11,8 @@ from difftune.arguments import takes
 from difftune.errors import InputError
 from difftune.search.named import as_strategy
 from difftune.search.proposal import PopulationState, Proposal, Round, Strategy
-from difftune.search.random import Random
 from difftune.search.space import Space
+from difftune.search.uninformed import Random
 
 
 @takes(strategy=as_strategy)

@@ -34,7 +34,7 @@ from difftune.search import (
     uniform,
     when,
 )
-from difftune.search import pb2 as model
+from difftune.search import pbt as model
 from tests.search.fake import Game, Played, play, static
 
 SPACE = Space(

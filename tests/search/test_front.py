@@ -18,8 +18,8 @@ from difftune.search import (
     Random,
     Replicated,
     Space,
-    front,
     log_uniform,
+    proposal,
     run_search,
     uniform,
 )
@@ -38,8 +38,8 @@ def judged(scores) -> set[int]:
 @pytest.mark.parametrize("scores", [2, 3])
 def test_layers_are_fronts_of_what_is_left(scores):
     values = np.random.default_rng(scores).integers(0, 6, (60, scores)).astype(float)
-    layers, left = front.layers(values), np.arange(60)
-    np.testing.assert_array_equal(front.dominated(values), layers > 0)
+    layers, left = proposal.layers(values), np.arange(60)
+    np.testing.assert_array_equal(proposal.dominated(values), layers > 0)
     for number in range(layers.max() + 1):
         found = left[sorted(judged(values[left]))]
         np.testing.assert_array_equal(found, np.flatnonzero(layers == number))
@@ -50,7 +50,7 @@ def test_layers_are_fronts_of_what_is_left(scores):
 def test_places_go_by_layer_and_then_by_distance():
     # Both ends, two between them of which the second is closer to its neighbours, one behind.
     values = np.array([[0.0, 1.0], [1.0, 0.0], [0.5, 0.7], [0.6, 0.6], [0.1, 0.1]])
-    assert front.places(values).tolist() == [0, 1, 3, 2, 4]
+    assert proposal.places(values).tolist() == [0, 1, 3, 2, 4]
 
 
 def hypervolume(values: np.ndarray) -> float:
@@ -201,7 +201,7 @@ def test_a_journal_has_a_direction_for_each_score(tmp_path):
     study = optuna.load_study(study_name="difftune", storage=storage)
     assert len(study.directions) == 2
     theirs = {tuple(np.float32(trial.values)) for trial in study.best_trials}
-    ours = result.best.scores[~front.dominated(result.best.scores)]
+    ours = result.best.scores[~proposal.dominated(result.best.scores)]
     assert theirs == {tuple(row) for row in ours}
 
 
