@@ -91,8 +91,8 @@ for name, network in networks.items():
     print(f"{name}: significance {dt.measure(network, split, bins=8).stat_only:.0f}, stat-only")
 
 # %% [markdown]
-# The distributions show what the objectives want: cross-entropy learns a probability for each
-# event, and the cut only which side of it an event is on.
+# The curves show what the objectives want: cross-entropy orders all events by their probability to
+# be signal, and the cut only cares which side of it they are on.
 
 # %%
 test = split.test
