@@ -5,6 +5,7 @@
 picture of the imports between folders, and `<!-- names -->` a list of all public names.
 """
 
+import ast
 import importlib
 import json
 import os
@@ -12,6 +13,7 @@ import re
 import subprocess
 import sys
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +96,23 @@ def names() -> str:
 
 
 def said(module: Any, name: str) -> str:
-    """The first line of the docstring of what a folder calls by a name; "" for a plain value."""
+    """The first line of what is said of a public name, in its docstring or below its value."""
     found = getattr(module, name)
-    text = found.__doc__ if callable(found) else ""
-    return " ".join((text or "").split("\n\n")[0].split()).replace("|", "&#124;")
+    text = found.__doc__ if callable(found) and hasattr(found, "__name__") else None
+    text = text or values_said(module.__name__).get(name, "")
+    return " ".join(text.split("\n\n")[0].split()).replace("|", "&#124;")
+
+
+@cache
+def values_said(folder: str) -> dict[str, str]:
+    """What stands below the plain values of a folder, by their names."""
+    found = {}
+    for file in ROOT.joinpath(*folder.split(".")).glob("*.py"):
+        for line, below in pairwise(ast.parse(file.read_text()).body):
+            if isinstance(line, ast.Assign | ast.AnnAssign) and isinstance(below, ast.Expr):
+                value = below.value
+                if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                    targets = line.targets if isinstance(line, ast.Assign) else [line.target]
+                    names = {n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)}
+                    found |= dict.fromkeys(names, value.value)
+    return found

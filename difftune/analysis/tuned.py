@@ -57,7 +57,7 @@ class Rank:
 
 @dataclass(frozen=True, kw_only=True)
 class Tuned:
-    """What tuning gives.
+    """The result of tuning: networks, their ranking, and the history of the search.
 
     Attributes:
         preparation: The events and the recipe.

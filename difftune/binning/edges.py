@@ -76,7 +76,7 @@ def choose_edges(
     min_background: float = 10.0,
     max_mc_uncertainty: float = 0.15,
 ) -> Float[np.ndarray, "edges"]:
-    """Edges for a fit of the score: about equal signal a bin, and enough background in each.
+    """Edges for a fit of the score: about equal signal per bin, and enough background in each.
 
     Bins are made from the signal-like end. Each takes an equal share of the signal that is left,
     and goes on until it holds the wanted background, known to the wanted precision; a rest at the

@@ -232,7 +232,7 @@ class Asimov(Additive):
 @takes()
 @dataclass(frozen=True)
 class Profiled:
-    """Signal strength over its uncertainty, `1 / σ(μ)`, with a nuisance parameter a variation.
+    """Signal strength over its uncertainty, `1 / σ(μ)`, with a nuisance parameter per variation.
 
     The uncertainty is that of a fit in Gaussian approximation: the inverse of the Fisher
     information of μ and all nuisance parameters, each with a unit Gaussian constraint, whose

@@ -278,7 +278,8 @@ RULES = Registry(
 
 
 def as_binning(given: Any) -> BinningRule:
-    """A way of choosing edges: by name, as a class without brackets, edges, or one's own function.
+    """A way of choosing edges: by name, as a class without brackets, edges, or a function of your
+    own.
 
     None is `EqualSignal()`.
 

@@ -29,7 +29,7 @@ class General(Section):
 
 
 class Model(Section):
-    """The network: difftune's MLP, or a class of one's own with its options."""
+    """The network: difftune's MLP, or a class of your own with its options."""
 
     module: str | None = None
     """`mlp`, or a network of one's own: `file.py:name` (seen from the folder of the analysis file)
@@ -41,7 +41,7 @@ MODEL = Choice(MODELS, Model, key="module", default="mlp")
 
 
 class Objective(Section):
-    """One term of the loss: a built-in one by name, or one of one's own with its options."""
+    """One term of the loss: a built-in one by name, or one of your own with its options."""
 
     name: str
     """One of the names below; or one of one's own as `file.py:name` or `package.module:name`."""
@@ -63,7 +63,7 @@ METRIC = Choice(METRICS, Metric, bare=True, least=2)
 
 
 class Optimizer(Section):
-    """An optimizer of one's own with its options."""
+    """An optimizer of your own with its options."""
 
     name: str
     """`file.py:name` or `package.module:name`."""

@@ -16,7 +16,7 @@ def best_network(history: History) -> tuple[int, int]:
 
 
 def line_of_descent(history: History, *, epoch: int, member: int) -> dict[int, int]:
-    """The slots in which the weights of a network grew up.
+    """The slots in which the weights of a network were trained.
 
     Args:
         history: The record.

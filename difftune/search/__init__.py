@@ -1,4 +1,4 @@
-"""Who trains next with what: the space, the strategies, and the loop they share."""
+"""Searches for hyperparameters: the space, the strategies, and the loop that they share."""
 
 from difftune.search.bayes import Optuna
 from difftune.search.dimensions import Choice as Choice

@@ -56,7 +56,7 @@ def _reflected(values: np.ndarray, low: int | float, high: int | float) -> np.nd
 
 @dataclass(frozen=True)
 class Uniform(Dimension):
-    """Even on [low, high]."""
+    """Uniform on [low, high]."""
 
     low: int | float
     high: int | float
@@ -84,7 +84,7 @@ class Uniform(Dimension):
 
 @dataclass(frozen=True)
 class LogUniform(Dimension):
-    """Even in the logarithm on [low, high]."""
+    """Uniform in the logarithm on [low, high]."""
 
     low: int | float
     high: int | float

@@ -67,7 +67,7 @@ class Progress(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class SearchResult:
-    """The end of a search.
+    """The result of a search.
 
     Attributes:
         history: What happened.

@@ -80,7 +80,7 @@ def _apart(scores: np.ndarray) -> Float[np.ndarray, " members"]:
 
 @dataclass(frozen=True, kw_only=True)
 class Proposal:
-    """Who trains next, from which weights, with what.
+    """Which members train next, from which weights, with which hyperparameters.
 
     Attributes:
         parents: Slot whose weights and optimizer state each member goes on from.

@@ -75,7 +75,7 @@ def as_batch(data: Columns, rows: Int[np.ndarray, " events"] | None, progress: f
 
 
 def batch_at(events: Batch, start: Any, size: int) -> Batch:
-    """So many events from a place on, as a batch of the full yield.
+    """Events of the columns from a place on, as a batch of the full yield.
 
     Args:
         events: Of a part of an epoch.
@@ -123,7 +123,7 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Epochs:
-    """Shows all training events once an epoch, in an order that seed and epoch decide alone.
+    """Shows all training events once per epoch, in an order that seed and epoch decide alone.
 
     Args:
         data: Training events.

@@ -17,7 +17,7 @@ from difftune.training.network import ENSEMBLE, TrainedNetwork
 
 @dataclass(frozen=True)
 class Ensemble:
-    """The mean of what several networks say, in [0, 1] as each of them.
+    """The mean score of several networks, in [0, 1] as each of them.
 
     Trainings differ in their start values, their order of events, or the fold that they do without.
     What they owe to these is different in each and shrinks in the mean (deep ensembles, arXiv

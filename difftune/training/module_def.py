@@ -56,7 +56,7 @@ def _parts(network: nnx.Module):
 
 
 class ModuleDef:
-    """The structure of a network; its numbers live outside.
+    """The structure of a network; its parameters are kept outside.
 
     Args:
         model: Makes the network.

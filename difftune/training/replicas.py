@@ -16,7 +16,7 @@ _POISSON = np.cumsum(np.exp(-1.0) / np.cumprod([1.0, *range(1, 10)]))
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Replicas:
-    """One number, or one mask, a member; what is None is the same for all.
+    """One number, or one mask, per member; what is None is the same for all.
 
     The members of a population then differ in what they see of the data, so that a k-fold cross-
     validation of many sets of inputs and many seeds is one population.
