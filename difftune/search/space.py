@@ -23,7 +23,7 @@ from difftune.search.dimensions import (
 
 @takes()
 def uniform(low: Any, high: Any) -> Uniform:
-    """Even on [low, high].
+    """Uniform on [low, high].
 
     Raises:
         InputError: For bounds that are no finite numbers in ascending order.
@@ -33,7 +33,7 @@ def uniform(low: Any, high: Any) -> Uniform:
 
 @takes()
 def log_uniform(low: Any, high: Any) -> LogUniform:
-    """Even in the logarithm on [low, high], for rates and penalties.
+    """Uniform in the logarithm on [low, high], for rates and penalties.
 
     Raises:
         InputError: For bounds that are no finite positive numbers in ascending order.
@@ -43,7 +43,7 @@ def log_uniform(low: Any, high: Any) -> LogUniform:
 
 @takes()
 def integer(low: Any, high: Any) -> Integer:
-    """A whole number from low to high, both included, each as probable.
+    """A whole number from low to high, both included, all equally probable.
 
     Raises:
         InputError: For bounds that are no whole numbers in ascending order.
@@ -53,7 +53,7 @@ def integer(low: Any, high: Any) -> Integer:
 
 @takes()
 def log_integer(low: Any, high: Any) -> Integer:
-    """A whole number from low to high, both included, evenly in the logarithm.
+    """A whole number from low to high, both included, uniform in the logarithm.
 
     For numbers of units and the like, of which 16 and 32 differ as much as 256 and 512.
 
