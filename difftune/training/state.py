@@ -11,8 +11,11 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from difftune.training.module_def import Weights
 from difftune.training.selection_rule import Trend
 
-RUNNING, STOPPED, LOSS_NOT_FINITE, WEIGHTS_NOT_FINITE, SCORE_NOT_FINITE = range(5)
-"""Numbers of the states of a member, of which `STATUS` has the words."""
+RUNNING = 0
+"""State of a member that trains."""
+STOPPED = 1
+"""State of a member that stopped early."""
+LOSS_NOT_FINITE, WEIGHTS_NOT_FINITE, SCORE_NOT_FINITE = 2, 3, 4
 STATUS = (
     "running",
     "stopped early",
