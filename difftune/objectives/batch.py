@@ -92,13 +92,7 @@ class Batch:
         def fill(varied: Varied) -> Varied:
             return varied if varied.features is None else replace(varied, scores=next(rest))
 
-        return replace(
-            self,
-            variations={
-                name: Variation(up=fill(each.up), down=each.down and fill(each.down))
-                for name, each in sorted(self.variations.items())
-            },
-        )
+        return replace(self, variations=_each_direction(self.variations, fill))
 
     def directions(self) -> Iterator[tuple[str, Varied | None]]:
         """Up and down of each variation in turn, by name; None for what a one-sided one lacks."""
@@ -141,9 +135,16 @@ def changed(
             features=None if varied.features is None else features(varied.features),
         )
 
+    return _each_direction(variations, direction)
+
+
+def _each_direction(
+    variations: Mapping[str, Variation], function: Callable[[Varied], Varied]
+) -> dict[str, Variation]:
+    """A function of one direction applied to all, up before down, by name."""
     return {
-        name: Variation(up=direction(each.up), down=each.down and direction(each.down))
-        for name, each in variations.items()
+        name: Variation(up=function(each.up), down=each.down and function(each.down))
+        for name, each in sorted(variations.items())
     }
 
 

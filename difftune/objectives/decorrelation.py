@@ -1,6 +1,6 @@
 """Penalties on what a score must not depend on: a feature, or systematic variations."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal, get_args
 
@@ -17,32 +17,6 @@ from difftune.objectives.binned import Binned
 
 Among = Literal["all", "signal", "background"]
 """Events that an objective looks at."""
-
-
-def chosen(called: str, wanted: Sequence[str] | None, there: Iterable[str]) -> tuple[str, ...]:
-    """Names of the variations that an objective looks at.
-
-    Args:
-        called: Name of the objective.
-        wanted: What the user asked for; None for all.
-        there: What the events have.
-
-    Raises:
-        InputError: There are none, or not one of those asked for.
-    """
-    known = sorted(there)
-    if not known:
-        raise InputError(
-            f"{called} looks at systematic variations, and the events have none: give some to "
-            "`read`, or take the objective out."
-        )
-    for name in wanted or ():
-        if name not in known:
-            raise InputError(
-                f"{called}(variations=...): the events have no variation {name!r}."
-                f"{nearest(name, known)} Known: {', '.join(known)}."
-            )
-    return tuple(known if wanted is None else wanted)
 
 
 def of_class(among: str, batch: Batch) -> Array:
@@ -79,9 +53,26 @@ class OnVariations(Objective):
             )
 
     def with_variations(self, variations):
-        """The objective of these variations, unless some were chosen."""
-        wanted = chosen(type(self).__name__, self.variations, variations)
-        return replace(self, variations=wanted)
+        """The objective of these variations, unless some were chosen.
+
+        Raises:
+            InputError: There are none, or not one of those that were chosen.
+        """
+        who, known = type(self).__name__, sorted(variations)
+        if not known:
+            raise InputError(
+                f"{who} looks at systematic variations, and the events have none: give some to "
+                "`read`, or take the objective out."
+            )
+        for name in self.variations or ():
+            if name not in known:
+                raise InputError(
+                    f"{who}(variations=...): the events have no variation {name!r}."
+                    f"{nearest(name, known)} Known: {', '.join(known)}."
+                )
+        if self.variations is not None:
+            return self
+        return replace(self, variations=tuple(known))
 
 
 @takes()
