@@ -1,4 +1,4 @@
-"""An objective of one's own: a soft cut on the score, with a 5 % uncertainty of the background."""
+"""An objective of your own: a soft cut on the score, with a 5 % uncertainty of the background."""
 
 import argparse
 from pathlib import Path

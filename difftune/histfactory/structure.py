@@ -192,7 +192,7 @@ class Structure:
         """Indices of a parameter, or of all that a name stands for.
 
         Args:
-            name: `"x"`, which for one parameter a bin is all of them, or `"x[0]"`.
+            name: `"x"`, which for one parameter per bin is all of them, or `"x[0]"`.
 
         Raises:
             InputError: There is none of that name.
@@ -215,7 +215,7 @@ class Structure:
         if len(found) > 1:
             first, last = self.names[found[0]], self.names[found[-1]]
             raise InputError(
-                f"{name!r} is one parameter a bin: choose one of {first!r} to {last!r}."
+                f"{name!r} is one parameter per bin: choose one of {first!r} to {last!r}."
             )
         return found[0]
 

@@ -115,7 +115,7 @@ def fit(
     Args:
         model: The model.
         data: Main data, or main and auxiliary data; by default the observations.
-        bounds: Other bounds, by name; `"x"` is all of one parameter a bin, `"x[0]"` one of them.
+        bounds: Other bounds, by name; `"x"` is all of one parameter per bin, `"x[0]"` one of them.
         fixed: Values of parameters that stay, or the names of those that stay where they start.
         start: Start values, by name or of all parameters.
         steps: So many steps, neither less nor more, for use in the training of a network: a

@@ -46,7 +46,7 @@ def limits(
 ) -> Limits:
     """The model's suggestions with the user's changes.
 
-    A name with one parameter a bin stands for all of them, `"x[0]"` for one.
+    A name with one parameter per bin stands for all of them, `"x[0]"` for one.
 
     Args:
         structure: Of the model.

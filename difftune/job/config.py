@@ -32,7 +32,7 @@ class Model(Section):
     """The network: difftune's MLP, or a class of your own with its options."""
 
     module: str | None = None
-    """`mlp`, or a network of one's own: `file.py:name` (seen from the folder of the analysis file)
+    """`mlp`, or a network of your own: `file.py:name` (seen from the folder of the analysis file)
     or `package.module:name` of a Flax module, or of a recipe that makes one. Keys that it does not
     know, but `mlp` does, have no effect."""
 
@@ -44,7 +44,7 @@ class Objective(Section):
     """One term of the loss: a built-in one by name, or one of your own with its options."""
 
     name: str
-    """One of the names below; or one of one's own as `file.py:name` or `package.module:name`."""
+    """One of the names below; or one of your own as `file.py:name` or `package.module:name`."""
     scale: float | str = 1.0
     """Factor of this term: a number, or the name of a hyperparameter."""
 
@@ -56,7 +56,7 @@ class Metric(Section):
     """A validation score with its options."""
 
     name: str
-    """One of the names below; or one of one's own as `file.py:name` or `package.module:name`."""
+    """One of the names below; or one of your own as `file.py:name` or `package.module:name`."""
 
 
 METRIC = Choice(METRICS, Metric, bare=True, least=2)
@@ -76,7 +76,7 @@ class Condition(Section):
     """A condition that a network must meet to be chosen."""
 
     name: str
-    """One of the names below; or one of one's own as `file.py:name` or `package.module:name`."""
+    """One of the names below; or one of your own as `file.py:name` or `package.module:name`."""
 
 
 CONDITION = Choice(CONDITIONS, Condition, bare=True)
@@ -92,7 +92,7 @@ class Training(Section):
     all events); without it, whole batches."""
     optimizer: Annotated[str | Optimizer | list[str], OPTIMIZER] = "adam"
     """`adam`, `adamw`, `sgd` or `rmsprop`; of a list of them the hyperparameter `optimizer` is the
-    number, from 0. Or one of one's own as `file.py:name`, of which a table gives the options:
+    number, from 0. Or one of your own as `file.py:name`, of which a table gives the options:
     `{ name = "file.py:name", decay = 0.9 }`."""
     patience: Count = 10
     """Epochs without a larger selection score until a member stops."""
@@ -121,13 +121,13 @@ class Training(Section):
     """Least p-value of the chi-square test of the score in 20 bins, training against validation."""
     overtraining: list[Annotated[str | Condition, CONDITION]] = []
     """Further conditions that a network must meet to be chosen: names, tables with their options,
-    or conditions of one's own as `file.py:name`."""
+    or conditions of your own as `file.py:name`."""
     score: Annotated[str | Metric | list[str | Metric], METRIC] = "significance"
     """The validation score: Asimov significance or separation power in bins of equal shares, area
     under the ROC curve, Asimov significance or AMS above the best cut; and from the fit with its
     uncertainties, in equidistant bins, expected significance, 1 / σ(μ), 1 / expected limit and
     `robustness`, which is σ(μ) if nuisance parameters were known over σ(μ). A table gives its
-    options, as in `{ name = "cut_significance", background_uncertainty = 0.1 }`; one of one's own
+    options, as in `{ name = "cut_significance", background_uncertainty = 0.1 }`; one of your own
     is `file.py:name`. Of a list, networks that no other one beats in all are kept ([Pareto
     front](search.md#two-scores-that-compete)), and the one with the largest geometric mean is
     chosen."""
@@ -148,7 +148,7 @@ class Search(Section):
     strategy: str = "pbt"
     """[Which one when](search.md): population-based training (`pbt`, `pb2`), `random`, `grid`,
     `halving` (with `brackets`: Hyperband), Bayesian (`tpe`, `gp`), `evolution`, `cmaes`; or one of
-    one's own as `file.py:name`."""
+    your own as `file.py:name`."""
     population: Count = 16
     """Number of members that train side by side."""
     rounds: Count = 10

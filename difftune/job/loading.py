@@ -180,7 +180,7 @@ def _absolute(config: Config, folder: Path) -> Config:
         return value if "://" in value else str(folder / Path(value).expanduser())
 
     def own(value):
-        """Files of one's own classes, wherever they stand."""
+        """Files of the user's classes, wherever they stand."""
         if isinstance(value, dict):
             return {key: own(each) for key, each in value.items()}
         if isinstance(value, list):

@@ -205,7 +205,7 @@ class Binning(Section):
     """A way of choosing bin edges with its options."""
 
     name: str
-    """One of the names below; or one of one's own as `file.py:name` or `package.module:name`."""
+    """One of the names below; or one of your own as `file.py:name` or `package.module:name`."""
 
 
 BINNING = Choice(RULES, Binning, bare=True, least=2, element=float)
@@ -225,7 +225,7 @@ class Fit(Section):
     largest expected significance), `gradient` (the smallest uncertainty of the signal strength,
     with the variations), `learned` (those that were trained with the network by a term with
     `learned_edges`; the networks to compare with get `equal_signal`), or the edges themselves. Or a
-    function of one's own, as `file.py:name`, called with scores, weights and whether an event is
+    function of your own, as `file.py:name`, called with scores, weights and whether an event is
     signal. A table gives more options, as in `{ name = "exact", bins = 12, candidates = 500 }`."""
     bins: Count = 15
     """Largest number of bins."""

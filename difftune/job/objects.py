@@ -1,4 +1,4 @@
-"""From one table of an analysis file to the object that it says: difftune's, or one's own."""
+"""From one table of an analysis file to the object that it says: difftune's, or the user's."""
 
 import importlib
 import importlib.util
@@ -70,7 +70,7 @@ def built(
         more: Options that the file gives elsewhere, for a class that knows them.
 
     Raises:
-        InputError: For a class of one's own that there is not, options that it does not know, and
+        InputError: For a class of your own that there is not, options that it does not know, and
             whatever the class refuses.
     """
     where = place if isinstance(section, str) else f"{place}.{choice.key}"
@@ -112,7 +112,7 @@ def _formed(form: Callable[[Any], T], make: Callable[[], Any], place: str) -> T:
 def own_options(
     entry: Entry, given: dict[str, Any], choice: Choice, name: str, place: str
 ) -> dict[str, Any]:
-    """Options of a class of one's own, checked against its arguments and their types."""
+    """Options of a class of your own, checked against its arguments and their types."""
     raw = {choice.key: name} | {k: list(v) if isinstance(v, tuple) else v for k, v in given.items()}
     section = checked(section_of(entry, choice.base, name), raw, str, place.split("."))
     return {k: v for k, v in section.options(choice.base).items() if k in given}

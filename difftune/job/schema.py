@@ -55,7 +55,7 @@ class Choice:
         base: What all of these tables share.
         key: The key with the name of the class.
         default: The name where none is given.
-        own: Whether a class of one's own may be given, as `file.py:name`.
+        own: Whether a class of your own may be given, as `file.py:name`.
         bare: Whether a name may stand in the place of a table.
         least: How many of them a list must hold; None where there may be no list.
         element: What such a list holds, where it is something else.
@@ -177,7 +177,7 @@ def _as_list(value: Any) -> Any:
 
 
 def _own(base: type[Section]) -> type[Section]:
-    """The table of a class of one's own, whose options are checked when it has been imported."""
+    """The table of a class of your own, whose options are checked when it has been imported."""
     place = (base, "")
     if place not in _made:
         config = {**base.model_config, "extra": "allow"}

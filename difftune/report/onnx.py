@@ -60,7 +60,7 @@ def to_onnx(network: TrainedNetwork | Ensemble) -> "onnx.ModelProto":
         network: A network made by `difftune.models.MLP`, or an ensemble of such.
 
     Raises:
-        InputError: When it is a module of one's own, or onnx (the extra `export`) is missing.
+        InputError: When it is a module of your own, or onnx (the extra `export`) is missing.
     """
     try:
         from onnx import TensorProto, checker, helper, numpy_helper

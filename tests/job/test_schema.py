@@ -1,4 +1,4 @@
-"""The analysis file has the options of the classes: difftune's, and those of one's own."""
+"""The analysis file has the options of the classes: difftune's, and those of your own."""
 
 import importlib.util
 from dataclasses import dataclass
@@ -108,7 +108,7 @@ class Close(dt.training.Condition):
 
 @pytest.fixture
 def own(tmp_path):
-    """Reads an analysis file beside a file with classes of one's own."""
+    """Reads an analysis file beside a file with classes of your own."""
     (tmp_path / "own.py").write_text(OWN)
     text = """
     [data]
