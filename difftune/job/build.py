@@ -63,7 +63,7 @@ class Job:
     Attributes:
         config: The file.
         recipe: How a network is trained.
-        strategy: Who proposes hyperparameters.
+        strategy: What proposes hyperparameters.
         space: What they may be.
         binning: How bin edges are chosen.
         nuisances: What the statistical model has besides templates: arguments of `measure`.
