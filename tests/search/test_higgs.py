@@ -1,6 +1,7 @@
 """A search on real analysis events: the ATLAS Higgs challenge."""
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,8 +12,6 @@ from difftune.objectives import CrossEntropy
 from difftune.search import PBT, Random, Space, log_uniform, run_search, uniform
 from difftune.training import AS_SCORED, Columns, Population, Recipe, training_weights
 from tests import shared_data
-
-FIXED = {"signal_weight": 1.0}
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +59,8 @@ def test_pbt_improves_on_its_start_and_on_a_bad_default(population):
     space = Space(learning_rate=log_uniform(1e-5, 3e-2), signal_weight=uniform(0.5, 2.0))
     best = []
     tuned = run_search(population, PBT(**size), space, on_round=lambda p: best.append(p.best))
+    slow = replace(population.recipe, hyperparameters={"learning_rate": 1e-5})
+    bad = replace(population, recipe=slow)
     default = run_search(bad, Random(**size), Space())
     score = np.max(tuned.best.score)
     # All weights together are a counting experiment: what no classifier at all would give.
