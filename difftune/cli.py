@@ -78,7 +78,7 @@ def run(
     with _together(processes):
         first = processes.rank == 0
         _log_to_terminal(logging.WARNING if quiet or not first else logging.INFO)
-        from difftune.analysis.interruption import explained
+        from difftune.analysis import explained
         from difftune.job import load
         from difftune.job import run as run_analysis
 
@@ -124,7 +124,7 @@ def _kept(folder: Path | None) -> str:
 @contextmanager
 def _together(processes: "Processes") -> Iterator[None]:
     """Ends all processes when one of them cannot go on."""
-    from difftune.analysis.interruption import Terminated, exit_code
+    from difftune.analysis import Terminated, exit_code
     from difftune.errors import DifftuneError
 
     if processes.size == 1:

@@ -8,10 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from difftune.analysis import Preparation, Tuned, search_networks
-from difftune.analysis.measurement import Measurement, check_model, measure
-from difftune.analysis.progress import RoundLog
-from difftune.analysis.split import Split
+from difftune.analysis import (
+    Measurement,
+    Preparation,
+    RoundLog,
+    Split,
+    Tuned,
+    check_model,
+    measure,
+    search_networks,
+)
 from difftune.binning import BinningRule, EqualSignal, Learned
 from difftune.data import Events
 from difftune.histfactory import Model

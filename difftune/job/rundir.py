@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from difftune import files
-from difftune.analysis.progress import LogFile
+from difftune.analysis import LogFile
 from difftune.errors import DifftuneError, InputError
 from difftune.files import write
 from difftune.job.config import Config

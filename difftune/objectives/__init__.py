@@ -5,8 +5,13 @@ plain name and the loss ends in `Loss`: `AUC` and `AUCLoss`, `Separation` and `S
 """
 
 from difftune.objectives.adversarial import Adversarial
+from difftune.objectives.base import Function as Function
 from difftune.objectives.base import Metric, Objective, Scaled, Sum, as_objective
+from difftune.objectives.base import logits_of as logits_of
 from difftune.objectives.batch import Batch, Variation, Varied, signal_probability
+from difftune.objectives.batch import Column as Column
+from difftune.objectives.batch import changed as changed
+from difftune.objectives.batch import signal_logit as signal_logit
 from difftune.objectives.binned import Separation, SeparationLoss, Significance
 from difftune.objectives.bins import Regions
 from difftune.objectives.counting import AMSLoss, AsimovLLR, SOverRootB

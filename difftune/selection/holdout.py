@@ -9,9 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from difftune.errors import InputError
-from difftune.objectives import Batch, Metric, signal_probability
-from difftune.objectives.base import Function
-from difftune.objectives.named import metric_from
+from difftune.objectives import Batch, Function, Metric, metric_from, signal_probability
 from difftune.selection.study import Study, Trainer
 from difftune.training import Columns, ModuleDef, Snapshot, all_features, apart, as_batch, masked
 

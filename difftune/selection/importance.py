@@ -12,8 +12,7 @@ from jaxtyping import Array, Float
 
 from difftune.arguments import made, takes, texts
 from difftune.errors import InputError, nearest
-from difftune.objectives import Objective
-from difftune.objectives.base import Function
+from difftune.objectives import Function, Objective
 from difftune.selection import attribution, gates
 from difftune.selection.attribution import (
     expected_gradients,

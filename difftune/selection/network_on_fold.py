@@ -10,9 +10,14 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, PyTree
 
 from difftune.errors import InputError, nearest
-from difftune.objectives import Batch, Objective, as_objective, signal_probability
-from difftune.objectives.base import Function
-from difftune.objectives.batch import signal_logit
+from difftune.objectives import (
+    Batch,
+    Function,
+    Objective,
+    as_objective,
+    signal_logit,
+    signal_probability,
+)
 from difftune.selection.study import Networks, Study
 from difftune.training import (
     ModuleDef,

@@ -14,8 +14,7 @@ from jaxtyping import Bool, Float
 from difftune.arguments import is_number, mapping, said, takes, texts, whole
 from difftune.data import Events, FeatureTransform, as_events
 from difftune.errors import InputError
-from difftune.objectives import Metric, MetricOf
-from difftune.objectives.named import metric_from
+from difftune.objectives import Metric, MetricOf, metric_from
 from difftune.seeds import checked, derived
 from difftune.selection.variables import DataIssues, Units
 from difftune.training import (

@@ -11,8 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from difftune.data import yield_factors
 from difftune.errors import InputError
-from difftune.objectives import Batch
-from difftune.objectives.batch import Column, changed
+from difftune.objectives import Batch, Column, changed
 from difftune.training.devices import host_array
 from difftune.training.sample import Columns
 

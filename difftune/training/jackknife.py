@@ -7,8 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from difftune.errors import InputError
-from difftune.objectives import Batch
-from difftune.objectives.batch import Column
+from difftune.objectives import Batch, Column
 
 
 def infinitesimal_jackknife(

@@ -10,8 +10,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from difftune.models import FIRST_ROW
-from difftune.objectives import Batch, Metric, Objective, geometric_mean
-from difftune.objectives.batch import Column, changed, signal_probability
+from difftune.objectives import (
+    Batch,
+    Column,
+    Metric,
+    Objective,
+    changed,
+    geometric_mean,
+    signal_probability,
+)
 from difftune.training.batches import Part, batch_at
 from difftune.training.chunks import in_chunks, mean_over_tiles, tiles
 from difftune.training.jackknife import infinitesimal_jackknife

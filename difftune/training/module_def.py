@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from difftune.errors import InputError
 from difftune.forks import refuse_fork
 from difftune.models import Hyperparameter, Model, fill
-from difftune.objectives.batch import Column
+from difftune.objectives import Column
 from difftune.training.traced import users_code
 
 

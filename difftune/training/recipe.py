@@ -11,8 +11,7 @@ from difftune.arguments import made, said, takes
 from difftune.data import Events, FeatureTransform, Process
 from difftune.errors import InputError
 from difftune.models import MLP, Model
-from difftune.objectives import CrossEntropy, Metric, Objective, Significance
-from difftune.objectives.base import logits_of
+from difftune.objectives import CrossEntropy, Metric, Objective, Significance, logits_of
 from difftune.training.event_weights import NegativeWeights
 from difftune.training.given import RECIPE
 from difftune.training.module_def import ModuleDef

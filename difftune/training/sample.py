@@ -10,8 +10,7 @@ from jaxtyping import Float, Int
 
 from difftune.data import Events, FeatureTransform, VariedSample, VariedWeights, paired
 from difftune.errors import InputError
-from difftune.objectives import Variation, Varied
-from difftune.objectives.batch import Column
+from difftune.objectives import Column, Variation, Varied
 from difftune.training.event_weights import NegativeWeights, training_weights, treated_weights
 
 
