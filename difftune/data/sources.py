@@ -52,7 +52,7 @@ def resolve(files: Files, where: str) -> list[str]:
 
     Args:
         files: One or several of them; an address has `://` in it and is taken as it is.
-        where: Who asks, for messages.
+        where: The caller, for messages.
 
     Raises:
         InputError: A file is missing, or a glob matches nothing.
@@ -107,7 +107,7 @@ def open_table(file: str, tree: str | None, where: str) -> Table:
     Args:
         file: Path or address. What it is, its first bytes say, or its ending where they do not.
         tree: Name of the tree; None if there is just one, and for all but ROOT files.
-        where: Who asks, for messages.
+        where: The caller, for messages.
 
     Raises:
         InputError: The file cannot be opened, or the tree is not there.

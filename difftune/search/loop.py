@@ -283,7 +283,7 @@ def _better(new: Snapshot, old: Snapshot | None, strategy: Strategy) -> Snapshot
 
 
 def _winner(best: Snapshot, strategy: Strategy) -> tuple[int, float]:
-    """Who is chosen: the best execution of the best trial; and the selection score of that."""
+    """The chosen member, the best execution of the best trial, and its selection score."""
     own = np.asarray(best.selection_score)
     selection_score, whole = strategy.trial_scores(own), strategy.complete(own)
     if whole.any():

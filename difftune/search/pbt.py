@@ -24,7 +24,7 @@ EACH = {name: partial(each_number, where=f"PBT({name})") for name in ("perturbat
 
 
 class Exploited(NamedTuple):
-    """Who goes on from whom.
+    """Which members go on, from whose weights.
 
     Attributes:
         parents: Slot whose weights each member goes on from.

@@ -33,7 +33,7 @@ class Replicated(Strategy):
     several scores the geometric mean counts.
 
     Args:
-        strategy: Who proposes.
+        strategy: What proposes.
         executions: Trainings of each trial.
         std_penalty: Standard deviations over the executions that are taken off the mean.
         folds: Whether the executions are validated on different folds, each trained on all others
