@@ -60,7 +60,7 @@ class Job:
 
 @dataclass
 class Stream:
-    """A table that is read once, for all who need it."""
+    """A table that is read once, for all that need it."""
 
     table: Table
     jobs: list[Job] = field(default_factory=list)

@@ -49,7 +49,7 @@ def as_activation(given: Any) -> Any:
 
 
 def as_probability(given: Any) -> float:
-    """A number; the range is checked by who wants it."""
+    """A number; the range is checked where it is used."""
     if not is_number(given):
         raise InputError(f"MLP(dropout={said(given)}): give a number, at least 0 and below 1.")
     return float(given)

@@ -1,4 +1,4 @@
-"""Reading a population's history: who descends from whom, and who was best when."""
+"""Reading a population's history: which member descends from which, and which was best when."""
 
 import numpy as np
 from jaxtyping import Float, Int

@@ -46,8 +46,8 @@ class Optuna(Strategy):
         study: Name of the study in that file.
         shared: Whether the sampler also learns from the trials that others have written to the
             journal: independent jobs with the same space and different seeds, which then make one
-            study. What it asks for depends on who was there first, so such a search cannot be
-            repeated to the same numbers.
+            study. What it asks for depends on which jobs were there first, so such a search cannot
+            be repeated to the same numbers.
         inherit: Whether a trial goes on from the weights of the best eligible member of the round
             before, instead of being trained anew.
 

@@ -21,7 +21,7 @@ class Halving(Strategy):
 
     A training is judged when it is 1, `factor`, `factor`², ... rounds long. The best of
     `factor` that came that far go on, and the slot of any other gets a new draw from the space. So
-    the population stays full, and who came later is judged against all that have come as far
+    the population stays full, and a later one is judged against all that have come as far
     before, as in asynchronous successive halving (arXiv 1810.05934). A training that is `longest`
     rounds long is done, and makes place too. No training begins that has no time to outlive its
     first comparison.

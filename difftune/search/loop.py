@@ -104,7 +104,7 @@ def run_search(
 
     Args:
         population: Trains the members.
-        strategy: Proposes who trains next with what.
+        strategy: Proposes which members train next, with which hyperparameters.
         space: What the strategy may propose.
         checkpoints: Where to leave a checkpoint after each round, and to resume from; of several
             processes only the first one's count.

@@ -119,7 +119,7 @@ class PBT(Strategy):
         )
 
     def exploited(self, state: PopulationState, rng: np.random.Generator) -> Exploited:
-        """Decides who is replaced by whom."""
+        """Decides which member is replaced by which."""
         members = len(state.selection_score)
         slow = np.arange(members) < int(self.slow_fraction * members)
         ready = state.age >= self.min_rounds if self.min_rounds > 1 else np.ones(members, bool)

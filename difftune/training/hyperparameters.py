@@ -1,4 +1,4 @@
-"""The hyperparameters that the training itself reads, and a record of who reads what."""
+"""The hyperparameters that the training itself reads, and a record of what reads them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
