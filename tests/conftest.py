@@ -7,9 +7,14 @@ import shutil
 from pathlib import Path
 
 import jax
+import jaxtyping
 import pytest
 
 from tests import CACHE, XLA_FLAGS
+from tests.annotations import once_each
+
+# What pytest's plugin puts at each function of difftune, which is not imported yet.
+jaxtyping.jaxtyped = once_each
 
 # Linux allows a process 65 530.
 _MAPS = Path("/proc/self/maps")
