@@ -65,22 +65,6 @@ def objective(*bandwidth: float) -> ExpectedCLs:
     )
 
 
-def population(starts: int, hidden: int, count: int, batch: int) -> Population:
-    """Members that differ in their seeds."""
-    return Population(
-        recipe=samples.every_epoch(
-            model=MLP(hidden=(hidden, hidden)),
-            objective=objective(0.1, 0.02),
-            batch_size=batch,
-            metric=-1.0 * objective(1e-3, 1e-3),
-        ),
-        train=columns(blobs(count, 1)),
-        validation=columns(blobs(count // 10, 2)),
-        members=starts,
-        replicas=Replicas.crossed(seeds=starts),
-    )
-
-
 def hard_cls(score: Callable[[np.ndarray], np.ndarray], edges: np.ndarray, count: int) -> float:
     """pyhf's, from events of its own in hard bins."""
     found = {
@@ -101,10 +85,21 @@ def hard_cls(score: Callable[[np.ndarray], np.ndarray], edges: np.ndarray, count
     return float(pyhf.infer.hypotest(1.0, data, model, return_expected=True)[1])
 
 
-def ours(starts: int, epochs: int, *, hidden: int, count: int, test: int) -> dict:
-    """Seconds an update, and the CLs of each start."""
-    members = population(starts, hidden, count, BATCH)
-    given = {"learning_rate": np.full(starts, 1e-3)}
+def ours(starts: int, epochs: int, *, hidden: int, count: int, test: int) -> tuple:
+    """Seconds of an update, the number of updates, and the CLs of each start."""
+    members = Population(
+        recipe=samples.every_epoch(
+            model=MLP(hidden=(hidden, hidden)),
+            objective=objective(0.1, 0.02),
+            batch_size=BATCH,
+            metric=-1.0 * objective(1e-3, 1e-3),
+        ),
+        train=columns(blobs(count, 1)),
+        validation=columns(blobs(count // 10, 2)),
+        members=starts,
+        replicas=Replicas.crossed(seeds=starts),
+    )
+    given, steps = {"learning_rate": np.full(starts, 1e-3)}, 2 * count // BATCH
     members.check(set(given))
     state, took = members.init(given), []
     for epoch in range(epochs):
@@ -114,28 +109,22 @@ def ours(starts: int, epochs: int, *, hidden: int, count: int, test: int) -> dic
                 members.epoch(s, given, epoch=n, epochs=epochs)
             )
         )
-        took.append(each / (starts * (2 * count // BATCH)))
-    best = jax.device_get(state.best)
-    edges = [
-        np.array(LearnedEdges(bins=4)(jax.tree.map(lambda a, i=i: a[i], best.objective)["edges"]))
-        for i in range(starts)
-    ]
+        took.append(each / (starts * steps))
+    learned = jax.device_get(state.best).objective
 
-    def score(member: int) -> Callable[[np.ndarray], np.ndarray]:
-        parts = 10
+    def cls(member: int) -> float:
+        own = jax.tree.map(lambda leaf: leaf[member], learned)
+        edges = np.array(LearnedEdges(bins=4)(own["edges"]))
 
-        def of(x: np.ndarray) -> np.ndarray:
-            pieces = np.array_split(x.astype(np.float32), parts)
+        def score(x: np.ndarray) -> np.ndarray:
+            pieces = np.array_split(x.astype(np.float32), 10)
             logits = [np.asarray(members.scores(state.best, piece))[member] for piece in pieces]
             return np.asarray(jax.nn.sigmoid(np.concatenate(logits)), float)
 
-        return of
+        return hard_cls(score, edges, test)
 
-    return {
-        "update": float(np.median(took[1:])),
-        "updates": epochs * (2 * count // BATCH),
-        "cls": [hard_cls(score(i), edges[i], test) for i in range(starts)],
-    }
+    updates = epochs * steps
+    return float(np.median(took[1:])), updates, [cls(member) for member in range(starts)]
 
 
 def seconds_of(loss: Callable[[Any], jax.Array], parameters) -> float:
@@ -175,18 +164,6 @@ def whole_sample(hidden: int, count: int) -> float:
     return seconds_of(of, (module_def.init(jax.random.key(1)), loss.init(jax.random.key(2))))
 
 
-def neos_model() -> Model:
-    """Its structure; `neos.hists_from_nn` gives the yields."""
-    flat = [1.0] * 4
-    shape = {"name": "place", "type": "histosys", "data": {"hi_data": flat, "lo_data": flat}}
-    mu = {"name": "mu", "type": "normfactor", "data": None}
-    samples = [
-        {"name": "signal", "data": flat, "modifiers": [mu]},
-        {"name": "background", "data": flat, "modifiers": [shape]},
-    ]
-    return Model.from_spec({"channels": [{"name": "region", "samples": samples}]}, poi="mu")
-
-
 def theirs(hidden: int, count: int) -> float:
     """Seconds of an update of neos, with difftune's fits."""
     import neos
@@ -194,7 +171,16 @@ def theirs(hidden: int, count: int) -> float:
     module_def = ModuleDef(MLP(hidden=(hidden, hidden)), inputs=2, outputs=1)
     data = {name: jnp.asarray(part, jnp.float32) for name, part in blobs(count, 1).items()}
     expected = dict.fromkeys(data, BACKGROUND) | {"signal": SIGNAL}
-    model, background = neos_model(), ("region", "background")
+    # The structure of the model; `neos.hists_from_nn` gives the yields.
+    flat = [1.0] * 4
+    shape = {"name": "place", "type": "histosys", "data": {"hi_data": flat, "lo_data": flat}}
+    mu = {"name": "mu", "type": "normfactor", "data": None}
+    processes = [
+        {"name": "signal", "data": flat, "modifiers": [mu]},
+        {"name": "background", "data": flat, "modifiers": [shape]},
+    ]
+    spec = {"channels": [{"name": "region", "samples": processes}]}
+    model, background = Model.from_spec(spec, poi="mu"), ("region", "background")
     keys = {
         "signal": ("region", "signal"),
         "background": background,
@@ -220,18 +206,18 @@ def theirs(hidden: int, count: int) -> float:
 def run(*, quick: bool) -> list[Row]:
     """CLs and times."""
     hidden, count, test = (64, 1000, 2000) if quick else (1024, 10_000, 50_000)
-    found = ours(*((1, 2) if quick else (3, 4)), hidden=hidden, count=count, test=test)
-    low, median, high = np.quantile(found["cls"], [0, 0.5, 1])
-    whole, update = whole_sample(hidden, count), found["update"]
+    size = {"hidden": hidden, "count": count, "test": test}
+    update, updates, cls = ours(*((1, 2) if quick else (3, 4)), **size)
+    low, median, high = np.quantile(cls, [0, 0.5, 1])
+    whole = whole_sample(hidden, count)
     took, source = THEIR_SECONDS, "stated by its authors"
     if taking_part("neos itself", "neos"):
         took, source = theirs(hidden, count), "in this run, with difftune's fits"
-    words = f"({low:.2g} to {high:.2g} of {len(found['cls'])} starts)"
-    bound, updates = f"<= {THEIR_CLS:g}", f"({found['updates']} updates)"
+    words = f"({low:.2g} to {high:.2g} of {len(cls)} starts)"
     what = "times that an update of a batch takes less than neos'"
     return [
-        Row("CLs in hard bins of other events, by pyhf", float(median), bound, words),
-        Row(f"update with a batch of {BATCH} events, s", update, "", updates),
+        Row("CLs in hard bins of other events, by pyhf", float(median), f"<= {THEIR_CLS:g}", words),
+        Row(f"update with a batch of {BATCH} events, s", update, "", f"({updates} updates)"),
         Row(f"update with all {4 * count} events, s", whole),
         Row("neos: update with as many, s", took, "", source),
         Row(what, took / update, ">= 20", f"(with all events {took / whole:.2g})"),
