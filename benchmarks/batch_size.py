@@ -16,7 +16,7 @@ import numpy as np
 import difftune as dt
 from benchmarks.common import samples
 from benchmarks.common.table import Row
-from difftune.histfactory.filling import Yields
+from difftune.histfactory.filling import TemplateYields
 from difftune.objectives import AsimovLLR, Batch, FitModel, Objective, PoiUncertainty
 from difftune.training import Columns, Population
 from difftune.training.batches import as_batch, stratified_order
@@ -50,7 +50,7 @@ def through(objective: PoiUncertainty, b: Batch) -> Callable:
     fill = objective.model.filling(b)
     compiled = jax.jit(jax.value_and_grad(lambda yields: objective.of_model(fill(yields))))
 
-    def call(yields: Yields) -> tuple[jax.Array, Yields]:
+    def call(yields: TemplateYields) -> tuple[jax.Array, TemplateYields]:
         with jax.enable_x64(True):
             exact = jax.tree.map(lambda each: each.astype(jnp.float64), yields)
             value, slope = compiled(exact)

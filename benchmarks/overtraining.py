@@ -24,7 +24,7 @@ from benchmarks.common import samples
 from benchmarks.common.running import compiled_once, say, sizes
 from benchmarks.common.table import Row
 from difftune.objectives import Significance, signal_probability
-from difftune.training import Evidence, Population, Scored, SelectionRule, ShapeChi2, ShapeKS
+from difftune.training import Evidence, Population, ScoredSample, SelectionRule, ShapeChi2, ShapeKS
 from difftune.training.batches import as_batch
 from difftune.training.jackknife import infinitesimal_jackknife
 
@@ -138,7 +138,9 @@ def _measure(module_def, objective) -> Callable:
 
             found[name], _, found[f"{name} error"] = infinitesimal_jackknife(significance, batch)
             found[f"{name} loss"] = objective(scores, batch, hyperparameters, {})
-            events[name] = Scored(signal_probability(scores, batch), batch.weight, batch.label)
+            events[name] = ScoredSample(
+                signal_probability(scores, batch), batch.weight, batch.label
+            )
         zero = jnp.float32(0.0)
         for name in ("validation", "other"):
             evidence = Evidence(zero, zero, zero, zero, events["train"], events[name])

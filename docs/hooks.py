@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 ROOT = Path(__file__).resolve().parents[1]
+SECTIONS = "difftune.job.measured_sections"
 FIELDS = re.compile(r"^<!-- keys: (\w+) -->$", re.MULTILINE)
 CHOICES = re.compile(r"^<!-- choices: (\w+) -->$", re.MULTILINE)
 MATH = re.compile(r"^```math\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -38,9 +39,10 @@ def table(section: str) -> str:
     """The keys of a section of the analysis file, as a table.
 
     Args:
-        section: Name of a model in `difftune.job`.
+        section: Name of a model in `difftune.job.config` or `difftune.job.measured_sections`.
     """
-    model: type[BaseModel] = getattr(importlib.import_module("difftune.job"), section)
+    modules = map(importlib.import_module, ("difftune.job.config", SECTIONS))
+    model: type[BaseModel] = next(vars(m)[section] for m in modules if section in vars(m))
     return _table(model.model_fields)
 
 

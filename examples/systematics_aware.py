@@ -25,7 +25,7 @@ import numpy as np
 from difftune import binning, job, objectives
 from difftune.analysis import Split
 from difftune.data import FeatureTransform
-from difftune.histfactory.filling import Yields
+from difftune.histfactory.filling import TemplateYields
 from difftune.inference import asimov_significance
 from difftune.inference.expected import asimov_at, covariance, likelihood_ratio_at
 from difftune.job import build
@@ -244,7 +244,7 @@ def hard(data, scores, edges):
     every = [filled(scores[0], data.weight), filled(scores[0], np.square(data.weight))]
     pairs = sides(data, scores).values()
     up, down = (np.stack([filled(*pair[i]) for pair in pairs]) for i in (0, 1))
-    return Yields(*every, up, down)
+    return TemplateYields(*every, up, down)
 
 
 def chosen_edges(analysis, on_train, on_validation, *, optimised):

@@ -9,13 +9,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet
 
 from difftune.data.compiling import Kind
-from difftune.data.names import Chunk, Table
+from difftune.data.names import Chunk, DataTable
 from difftune.errors import InputError
 
 DAMAGED = "If it is one, it is damaged or cut short: copy it again."
 
 
-def open_parquet(file: str, where: str) -> Table:
+def open_parquet(file: str, where: str) -> DataTable:
     """The metadata of a Parquet file.
 
     Raises:
@@ -38,10 +38,10 @@ def open_parquet(file: str, where: str) -> Table:
                 yield start, columns_of(file, {n: _at(batch, paths[n][0]) for n in columns})
                 start += batch.num_rows
 
-    return Table(file, None, {n: kind_of(type_) for n, (_, type_) in paths.items()}, rows, read)
+    return DataTable(file, None, {n: kind_of(type_) for n, (_, type_) in paths.items()}, rows, read)
 
 
-def open_arrow(file: str, where: str) -> Table:
+def open_arrow(file: str, where: str) -> DataTable:
     """The schema of an Arrow file, also called Feather, or of a stored Arrow stream.
 
     Raises:
@@ -65,7 +65,7 @@ def open_arrow(file: str, where: str) -> Table:
                     yield start, columns_of(file, {n: _at(part, paths[n][0]) for n in columns})
                     start += part.num_rows
 
-    return Table(file, None, {n: kind_of(type_) for n, (_, type_) in paths.items()}, rows, read)
+    return DataTable(file, None, {n: kind_of(type_) for n, (_, type_) in paths.items()}, rows, read)
 
 
 def kind_of(type_: pa.DataType) -> Kind:

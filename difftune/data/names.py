@@ -16,7 +16,7 @@ Chunk = tuple[int, dict[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
-class Table:
+class DataTable:
     """One tree or file: what its metadata tell, and how its columns are read.
 
     Attributes:
@@ -86,7 +86,7 @@ class Names:
         missing: Which values are missing.
     """
 
-    table: Table
+    table: DataTable
     derived: Mapping[str, Expression]
     replaced: Mapping[str, Expression]
     missing: Missing

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from difftune.data.events import Process
 from difftune.data.expressions import Expression, column, parse
-from difftune.data.names import Names, Table
+from difftune.data.names import DataTable, Names
 from difftune.data.program import UNTOUCHED, Program, WeightKey
 from difftune.data.sources import open_table, resolve
 from difftune.data.transform import Missing
@@ -62,7 +62,7 @@ class Job:
 class Stream:
     """A table that is read once, for all that need it."""
 
-    table: Table
+    table: DataTable
     jobs: list[Job] = field(default_factory=list)
 
     @property
@@ -82,7 +82,7 @@ class Plan:
         """
         self.request = request
         self.streams: dict[tuple[str, str | None], Stream] = {}
-        self._tables_open: dict[tuple[str, str | None], Table] = {}
+        self._tables_open: dict[tuple[str, str | None], DataTable] = {}
         self._columns: dict[Hashable, tuple[str, ...]] = {}
         for index, process in enumerate(request.processes):
             self._add_nominal(index, process)
@@ -93,12 +93,12 @@ class Plan:
             _check_definitions(stream, request.processes)
         self._check_missing()
 
-    def _open(self, file: str, tree: str | None, where: str) -> Table:
+    def _open(self, file: str, tree: str | None, where: str) -> DataTable:
         if (file, tree) not in self._tables_open:
             self._tables_open[file, tree] = open_table(file, tree, where)
         return self._tables_open[file, tree]
 
-    def _tables(self, files: Files | None, tree: str | None, where: str) -> list[Table]:
+    def _tables(self, files: Files | None, tree: str | None, where: str) -> list[DataTable]:
         if files is None:
             raise InputError(f"{where} has no files: give `files` to it, or to all processes.")
         tables = [self._open(file, tree, where) for file in resolve(files, where)]
@@ -201,7 +201,7 @@ class Plan:
             folds=request.folds,
         )
 
-    def _add(self, process: int, sample: SampleKey, table: Table, program: Program) -> None:
+    def _add(self, process: int, sample: SampleKey, table: DataTable, program: Program) -> None:
         stream = self.streams.setdefault((table.file, table.tree), Stream(table))
         # Files of one make are checked once: a chain can have thousands.
         make = (process, sample, tuple(table.kinds.items()))

@@ -8,13 +8,13 @@ import numpy as np
 import uproot
 
 from difftune.data.compiling import Kind
-from difftune.data.names import Chunk, Table
+from difftune.data.names import Chunk, DataTable
 from difftune.errors import InputError, nearest
 
 _CLASSES = ("TTree", "TNtuple", "TNtupleD", "ROOT::RNTuple")
 
 
-def open_root(file: str, tree: str | None, where: str) -> Table:
+def open_root(file: str, tree: str | None, where: str) -> DataTable:
     """The metadata of one tree.
 
     Raises:
@@ -38,7 +38,7 @@ def open_root(file: str, tree: str | None, where: str) -> Table:
         with uproot.open(file) as again:
             yield from _chunks(again[tree], columns, step, rows)
 
-    return Table(file, tree, kinds, rows, read)
+    return DataTable(file, tree, kinds, rows, read)
 
 
 def _find(handle: Any, file: str, tree: str | None, where: str) -> str:

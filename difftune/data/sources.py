@@ -1,4 +1,4 @@
-"""Finds files, and opens ROOT trees, Parquet and CSV files as a `Table`."""
+"""Finds files, and opens ROOT trees, Parquet and CSV files as a `DataTable`."""
 
 import glob
 import os
@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from difftune.data.names import Table
+from difftune.data.names import DataTable
 from difftune.data.root import open_root
 from difftune.data.variations import Files
 from difftune.errors import InputError
@@ -101,7 +101,7 @@ def _inside(folder: str, where: str) -> list[str]:
     return files
 
 
-def open_table(file: str, tree: str | None, where: str) -> Table:
+def open_table(file: str, tree: str | None, where: str) -> DataTable:
     """Reads the metadata of a file.
 
     Args:
@@ -128,7 +128,7 @@ def open_table(file: str, tree: str | None, where: str) -> Table:
         raise InputError(
             f"{where}: reading {file!r} needs pyarrow: pip install 'difftune[arrow]'."
         ) from error
-    readers: dict[str, Callable[[str, str], Table]] = {
+    readers: dict[str, Callable[[str, str], DataTable]] = {
         "text": text.open_text,
         "parquet": arrow.open_parquet,
         "arrow": arrow.open_arrow,

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from difftune.data.arrow import DAMAGED, columns_of, kind_of
-from difftune.data.names import Chunk, Table
+from difftune.data.names import Chunk, DataTable
 from difftune.errors import InputError
 
 _PEEK = 1 << 20
@@ -72,7 +72,7 @@ def is_compressed(head: bytes) -> bool:
     return head.startswith(tuple(_COMPRESSIONS))
 
 
-def open_text(file: str, where: str) -> Table:
+def open_text(file: str, where: str) -> DataTable:
     """The header of a text file, and the kinds of its columns from the first rows.
 
     Raises:
@@ -119,7 +119,7 @@ def open_text(file: str, where: str) -> Table:
 
     kinds = {name: "number" if name in whole else kind_of(types[name]) for name in types}
     empty = first is None or not first.num_rows
-    return Table(file, None, kinds, 0 if empty else None, read)
+    return DataTable(file, None, kinds, 0 if empty else None, read)
 
 
 def _stream(file: str) -> Any:

@@ -5,7 +5,7 @@ from difftune.histfactory.compile import FROM_MEASUREMENT as FROM_MEASUREMENT
 from difftune.histfactory.model import Model
 from difftune.histfactory.sources import patched as patched
 from difftune.histfactory.sources import read_source as read_source
-from difftune.histfactory.structure import Config
+from difftune.histfactory.structure import ModelConfig
 from difftune.histfactory.structure import Structure as Structure
 from difftune.histfactory.variants import stack, without_constraints
 from difftune.histfactory.workspace import (
@@ -16,10 +16,10 @@ from difftune.histfactory.workspace import (
 )
 
 __all__ = [
-    "Config",
     "FreeNormalisation",
     "Luminosity",
     "Model",
+    "ModelConfig",
     "NormalisationUncertainty",
     "build_workspace",
     "stack",

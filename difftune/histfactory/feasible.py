@@ -24,12 +24,12 @@ logger = logging.getLogger("difftune")
 # The yields that are looked for, relative to what the samples of a bin are in size.
 _MARGIN = 0.01
 
-Yields = Callable[[Array], Array]
+Expectation = Callable[[Array], Array]
 
 
 def start_of_fits(
     structure: Structure,
-    by_sample: Yields,
+    by_sample: Expectation,
     observed: Float[np.ndarray, " bins"] | None,
     fixed: np.ndarray,
 ) -> Float[np.ndarray, " parameters"]:
@@ -82,7 +82,7 @@ def start_of_fits(
 
 def _search(
     structure: Structure,
-    by_sample: Yields,
+    by_sample: Expectation,
     fixed: np.ndarray,
     size: Float[np.ndarray, " bins"],
     impossible: np.ndarray,

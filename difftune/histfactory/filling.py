@@ -16,7 +16,7 @@ from difftune.histfactory.workspace import FLOOR, LEAST_FACTOR
 from difftune.histograms import Histogram, Template, Templates
 
 
-class Yields(NamedTuple):
+class TemplateYields(NamedTuple):
     """Histograms of one channel, for instance differentiable ones.
 
     Attributes:
@@ -51,7 +51,7 @@ class Filling:
     index: Int[np.ndarray, " numbers"]
     scale: Float[np.ndarray, " numbers"]
 
-    def __call__(self, yields: Yields) -> Model:
+    def __call__(self, yields: TemplateYields) -> Model:
         """The model with these yields, differentiable in them; to be called in float64."""
         nominal = jnp.maximum(yields.nominal, FLOOR)
         # The slope of a root at 0 is infinite, and that of an empty bin's uncertainty is not asked.

@@ -22,7 +22,7 @@ from difftune.histfactory.compile import (
 )
 from difftune.histfactory.feasible import start_of_fits
 from difftune.histfactory.sources import patched, read_source
-from difftune.histfactory.structure import Config, Key, Structure
+from difftune.histfactory.structure import Key, ModelConfig, Structure
 from difftune.precision import in_numpy, traced
 
 
@@ -106,15 +106,15 @@ class Model:
         return _with_start(model)
 
     @property
-    def config(self) -> Config:
+    def config(self) -> ModelConfig:
         """Parameters, channels and samples under the names that pyhf has for them.
 
         Where the numbers are traced, so are `auxdata` and `fixed`.
         """
         given = self._terms(self.numbers)
         if traced(self):
-            return Config(self.structure, given.center, given.fixed)
-        return Config(self.structure, given.center.tolist(), np.asarray(given.fixed).tolist())
+            return ModelConfig(self.structure, given.center, given.fixed)
+        return ModelConfig(self.structure, given.center.tolist(), np.asarray(given.fixed).tolist())
 
     @in_numpy
     def _terms(self, numbers: Vector) -> rates.Terms:

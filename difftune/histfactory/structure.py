@@ -1,6 +1,6 @@
 """What of a HistFactory model does not change while its numbers do: names, order, indices.
 
-`Config` is the view of it that users of pyhf know: `model.config`.
+`ModelConfig` is the view of it that users of pyhf know: `model.config`.
 """
 
 import hashlib
@@ -260,7 +260,7 @@ class Structure:
         return place.get(self.parameters_path[-1], [])
 
 
-class Config(NamedTuple):
+class ModelConfig(NamedTuple):
     """Names, order and suggestions of a model's parameters, under pyhf's names.
 
     Attributes:

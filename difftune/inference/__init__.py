@@ -1,13 +1,13 @@
 """Expected significance, fits, CLs, limits and impacts; differentiable, and in batches."""
 
-from difftune.inference.expected import Asimov as Asimov
+from difftune.inference.expected import AsimovProblem as AsimovProblem
 from difftune.inference.expected import asimov_at as asimov_at
 from difftune.inference.expected import asimov_llr, asimov_significance
 from difftune.inference.expected import covariance as covariance
 from difftune.inference.expected import likelihood_ratio_at as likelihood_ratio_at
 from difftune.inference.expected import median_limit as median_limit
 from difftune.inference.expected import variance_where_known as variance_where_known
-from difftune.inference.fits import FitResult, Significance, fit
+from difftune.inference.fits import FitResult, SignificanceTest, fit
 from difftune.inference.hypotest import HypoTest, expected_significance, hypotest
 from difftune.inference.hypotest import root as root
 from difftune.inference.impacts import Impacts, impacts
@@ -25,7 +25,7 @@ __all__ = [
     "FitResult",
     "HypoTest",
     "Impacts",
-    "Significance",
+    "SignificanceTest",
     "Status",
     "UpperLimit",
     "asimov_llr",

@@ -102,7 +102,7 @@ def asimov_significance(
     return jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, q0)))
 
 
-class Asimov(NamedTuple):
+class AsimovProblem(NamedTuple):
     """A likelihood with the Asimov data of a strength of the signal.
 
     Attributes:
@@ -116,7 +116,7 @@ class Asimov(NamedTuple):
     problem: Problem
 
 
-def asimov_at(model: Model, strength: float) -> Asimov:
+def asimov_at(model: Model, strength: float) -> AsimovProblem:
     """Asimov data of the nominal nuisance parameters.
 
     Args:
@@ -135,11 +135,13 @@ def asimov_at(model: Model, strength: float) -> Asimov:
     problem = problem._replace(fixed=problem.fixed.at[index].set(False))
     main = likelihood.rates(structure, problem.terms, problem.start)
     auxiliary = likelihood.expected_auxiliary(structure, problem.terms, problem.start)
-    return Asimov(structure, index, problem._replace(data=jnp.concatenate([main, auxiliary])))
+    return AsimovProblem(
+        structure, index, problem._replace(data=jnp.concatenate([main, auxiliary]))
+    )
 
 
 def likelihood_ratio_at(
-    asimov: Asimov, tested: float | Float[Array, ""], *, steps: int
+    asimov: AsimovProblem, tested: float | Float[Array, ""], *, steps: int
 ) -> Float[Array, ""]:
     """-2 ln of the likelihood ratio of a tested strength and the true one (arXiv 1007.1727).
 
@@ -153,7 +155,7 @@ def likelihood_ratio_at(
     return 2 * envelope(asimov.structure, problem, found)
 
 
-def covariance(asimov: Asimov, indices: Sequence[int]) -> Float[Array, "chosen chosen"]:
+def covariance(asimov: AsimovProblem, indices: Sequence[int]) -> Float[Array, "chosen chosen"]:
     """Covariance of some parameters, all others profiled.
 
     The inverse of the second derivatives of -ln L, which on Asimov data are Fisher's information;
@@ -170,7 +172,9 @@ def covariance(asimov: Asimov, indices: Sequence[int]) -> Float[Array, "chosen c
     return rows[:, chosen]
 
 
-def variance_where_known(asimov: Asimov, indices: Sequence[int] | None = None) -> Float[Array, ""]:
+def variance_where_known(
+    asimov: AsimovProblem, indices: Sequence[int] | None = None
+) -> Float[Array, ""]:
     """Variance of the parameter of interest if some others were known.
 
     Args:
@@ -187,7 +191,7 @@ def variance_where_known(asimov: Asimov, indices: Sequence[int] | None = None) -
 
 
 def median_limit(
-    asimov: Asimov, *, deviation: float | Float[Array, ""], rounds: int, steps: int
+    asimov: AsimovProblem, *, deviation: float | Float[Array, ""], rounds: int, steps: int
 ) -> Float[Array, ""]:
     """The strength that Asimov data without signal exclude by so many standard deviations.
 

@@ -86,7 +86,7 @@ class FitResult(NamedTuple):
         return float(self.values[index]), float(self.uncertainties[index])
 
 
-class Significance(NamedTuple):
+class SignificanceTest(NamedTuple):
     """Discovery significance in standard deviations.
 
     Attributes:

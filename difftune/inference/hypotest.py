@@ -14,7 +14,7 @@ from difftune.histfactory import AnyArray as Array
 from difftune.histfactory import Model, Structure
 from difftune.histfactory import arrays as xp
 from difftune.histfactory import rates as likelihood
-from difftune.inference.fits import Significance
+from difftune.inference.fits import SignificanceTest
 from difftune.inference.minima import at_value, envelope, implicit, in_batches, lower, minima, worst
 from difftune.inference.problems import (
     Bounds,
@@ -364,7 +364,7 @@ def expected_significance(
     bounds: Bounds | None = None,
     fixed: Fixed | None = None,
     start: Any = None,
-) -> Significance:
+) -> SignificanceTest:
     """Discovery significance of the signal at its nominal strength, and of the data.
 
     Args:
@@ -392,6 +392,6 @@ def expected_significance(
     found = hypotest(0.0, model, asimov, **asked)
     expected = float(np.sqrt(found.q))
     if model.observed is None or np.allclose(model.data(), asimov, rtol=1e-9, atol=0):
-        return Significance(expected=expected, observed=None)
+        return SignificanceTest(expected=expected, observed=None)
     observed = float(np.sqrt(hypotest(0.0, model, **asked).q))
-    return Significance(expected=expected, observed=observed)
+    return SignificanceTest(expected=expected, observed=observed)

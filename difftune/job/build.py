@@ -29,13 +29,13 @@ from difftune.job.config import (
     OPTIMIZER,
     SEARCH,
     Config,
+    MetricSection,
+    ModelSection,
     Range,
 )
-from difftune.job.config import Metric as MetricSection
-from difftune.job.config import Model as ModelSection
 from difftune.job.measured_sections import BINNING
 from difftune.job.objects import built, import_object, own_options
-from difftune.models import Model, as_model
+from difftune.models import Architecture, as_model
 from difftune.objectives import Metric, MultiObjective, Objective, as_metric, as_objective
 from difftune.registry import Entry
 from difftune.search import KINDS, Dimension, Replicated, Space, Strategy, as_strategy, when
@@ -138,7 +138,7 @@ def events(config: Config, progress=None) -> Events:
     )
 
 
-def model(config: Config) -> Model:
+def model(config: Config) -> Architecture:
     """The network's recipe."""
     section = config.model
     assert section.module is not None, "the schema puts the default there"

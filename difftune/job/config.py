@@ -28,7 +28,7 @@ class General(Section):
     """Decides everything random: start values, batches, dropout and the search."""
 
 
-class Model(Section):
+class ModelSection(Section):
     """The network: difftune's MLP, or a class of your own with its options."""
 
     module: str | None = None
@@ -37,10 +37,10 @@ class Model(Section):
     know, but `mlp` does, have no effect."""
 
 
-MODEL = Choice(MODELS, Model, key="module", default="mlp")
+MODEL = Choice(MODELS, ModelSection, key="module", default="mlp")
 
 
-class Objective(Section):
+class ObjectiveSection(Section):
     """One term of the loss: a built-in one by name, or one of your own with its options."""
 
     name: str
@@ -49,37 +49,37 @@ class Objective(Section):
     """Factor of this term: a number, or the name of a hyperparameter."""
 
 
-OBJECTIVE = Choice(OBJECTIVES, Objective)
+OBJECTIVE = Choice(OBJECTIVES, ObjectiveSection)
 
 
-class Metric(Section):
+class MetricSection(Section):
     """A validation score with its options."""
 
     name: str
     """One of the names below; or one of your own as `file.py:name` or `package.module:name`."""
 
 
-METRIC = Choice(METRICS, Metric, bare=True, least=2)
+METRIC = Choice(METRICS, MetricSection, bare=True, least=2)
 
 
-class Optimizer(Section):
+class OptimizerSection(Section):
     """An optimizer of your own with its options."""
 
     name: str
     """`file.py:name` or `package.module:name`."""
 
 
-OPTIMIZER = Choice(OPTIMIZERS, Optimizer, bare=True, least=1)
+OPTIMIZER = Choice(OPTIMIZERS, OptimizerSection, bare=True, least=1)
 
 
-class Condition(Section):
+class ConditionSection(Section):
     """A condition that a network must meet to be chosen."""
 
     name: str
     """One of the names below; or one of your own as `file.py:name` or `package.module:name`."""
 
 
-CONDITION = Choice(CONDITIONS, Condition, bare=True)
+CONDITION = Choice(CONDITIONS, ConditionSection, bare=True)
 
 
 class Training(Section):
@@ -90,7 +90,7 @@ class Training(Section):
     chunk: Count | None = None
     """Events that the network keeps activations of at a time, where a batch has more (it may hold
     all events); without it, whole batches."""
-    optimizer: Annotated[str | Optimizer | list[str], OPTIMIZER] = "adam"
+    optimizer: Annotated[str | OptimizerSection | list[str], OPTIMIZER] = "adam"
     """`adam`, `adamw`, `sgd` or `rmsprop`; of a list of them the hyperparameter `optimizer` is the
     number, from 0. Or one of your own as `file.py:name`, of which a table gives the options:
     `{ name = "file.py:name", decay = 0.9 }`."""
@@ -119,10 +119,10 @@ class Training(Section):
     validation, of signal and of background."""
     min_chi2: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     """Least p-value of the chi-square test of the score in 20 bins, training against validation."""
-    overtraining: list[Annotated[str | Condition, CONDITION]] = []
+    overtraining: list[Annotated[str | ConditionSection, CONDITION]] = []
     """Further conditions that a network must meet to be chosen: names, tables with their options,
     or conditions of your own as `file.py:name`."""
-    score: Annotated[str | Metric | list[str | Metric], METRIC] = "significance"
+    score: Annotated[str | MetricSection | list[str | MetricSection], METRIC] = "significance"
     """The validation score: Asimov significance or separation power in bins of equal shares, area
     under the ROC curve, Asimov significance or AMS above the best cut; and from the fit with its
     uncertainties, in equidistant bins, expected significance, 1 / σ(μ), 1 / expected limit and
@@ -247,9 +247,9 @@ class Config(Section):
     """Yields that the fit determines."""
     fit: Fit = Fit()
     """The statistical model."""
-    model: Annotated[Model, MODEL] = Field(default_factory=lambda: MODEL.read({}))
+    model: Annotated[ModelSection, MODEL] = Field(default_factory=lambda: MODEL.read({}))
     """The network."""
-    objective: Annotated[list[Annotated[Objective, OBJECTIVE]], Field(min_length=1)] = Field(
+    objective: Annotated[list[Annotated[ObjectiveSection, OBJECTIVE]], Field(min_length=1)] = Field(
         default_factory=lambda: [OBJECTIVE.read({"name": "cross_entropy"})]
     )
     """Terms of the loss, which are added."""

@@ -1,6 +1,6 @@
 """Flax networks, and how a search reaches into them."""
 
-from difftune.models.mlp import MLP, Model, Network
+from difftune.models.mlp import MLP, Architecture, Network
 from difftune.models.mlp import MODELS as MODELS
 from difftune.models.mlp import as_model as as_model
 from difftune.models.parts import ACTIVATIONS, Dropout, Hyperparameter, fill, hash_uniform
@@ -11,10 +11,10 @@ __all__ = [
     "ACTIVATIONS",
     "MLP",
     "Alternatives",
+    "Architecture",
     "Dropout",
     "Gated",
     "Hyperparameter",
-    "Model",
     "Network",
     "fill",
     "hash_uniform",

@@ -98,7 +98,7 @@ NORMALISATIONS = {"none": None, "batch": nnx.BatchNorm, "layer": nnx.LayerNorm}
 
 
 @runtime_checkable
-class Model(Protocol):
+class Architecture(Protocol):
     """Whatever makes a network: a Flax module class of this signature, or a recipe like `MLP`.
 
     A network whose start values depend on its hyperparameters, or on how many of its inputs a

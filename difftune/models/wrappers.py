@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from difftune.arguments import takes
 from difftune.errors import InputError
-from difftune.models.mlp import Model, rounded
+from difftune.models.mlp import Architecture, rounded
 from difftune.models.parts import Hyperparameter, hash_uniform
 
 # Of the paper: temperature, and the interval that the gate is stretched to.
@@ -102,7 +102,7 @@ class Gated:
         InputError: For a negative penalty.
     """
 
-    model: Model
+    model: Architecture
     penalty: float = 1e-3
     start: float = 2.0
 
@@ -162,7 +162,7 @@ class Alternatives:
         InputError: For fewer than two.
     """
 
-    models: Sequence[Model]
+    models: Sequence[Architecture]
 
     def __post_init__(self):
         object.__setattr__(self, "models", tuple(self.models))

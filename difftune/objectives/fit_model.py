@@ -24,7 +24,13 @@ from difftune.histfactory import (
     read_source,
     without_constraints,
 )
-from difftune.histfactory.filling import Filling, Yields, dummy_templates, filling, symmetrised
+from difftune.histfactory.filling import (
+    Filling,
+    TemplateYields,
+    dummy_templates,
+    filling,
+    symmetrised,
+)
 from difftune.histograms import in_blocks, soft_histogram
 from difftune.objectives.base import Outputs
 from difftune.objectives.batch import Batch, in_direction, signal_probability
@@ -242,7 +248,7 @@ class FitModel:
 
     def yields(
         self, scores: Array, batch: Batch, hyperparameters: Mapping[str, Array], parameters: PyTree
-    ) -> Yields:
+    ) -> TemplateYields:
         """Differentiable histograms of all processes and variations.
 
         Everything that has the nominal scores is filled at once. The arguments are those of an
@@ -295,7 +301,7 @@ class FitModel:
                 sides.append(own[row] if table is rows else other[row])
         nothing = jnp.zeros((0, *own.shape[1:]), own.dtype)
         up, down = (jnp.stack(sides[i::2]) if sides else nothing for i in (0, 1))
-        return Yields(own[0], own[1], up, down)
+        return TemplateYields(own[0], own[1], up, down)
 
     @property
     def _known(self) -> Sequence[Process]:

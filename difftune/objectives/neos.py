@@ -21,7 +21,7 @@ from difftune.arguments import takes
 from difftune.errors import InputError
 from difftune.histfactory import Model
 from difftune.inference import (
-    Asimov,
+    AsimovProblem,
     at_value,
     covariance,
     deviance,
@@ -124,11 +124,11 @@ def _losses(steps: int) -> Callable[..., Any]:
     return rebound(neos.loss_from_model, **ours)
 
 
-def _asimov(model: Model, parameters: Array, data: Array) -> Asimov:
+def _asimov(model: Model, parameters: Array, data: Array) -> AsimovProblem:
     """Data, and the point that they were made at."""
     problem, poi = make_problem(model, data, limits(model.structure)), poi_index(model, "neos")
     problem = problem._replace(start=parameters, fixed=problem.fixed.at[poi].set(False))
-    return Asimov(model.structure, poi, problem)
+    return AsimovProblem(model.structure, poi, problem)
 
 
 def _hypotest(

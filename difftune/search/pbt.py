@@ -185,7 +185,7 @@ def _of(given: Each, name: str) -> float:
 JITTER = 1e-6
 
 
-class Process(NamedTuple):
+class GaussianProcess(NamedTuple):
     """A Gaussian process in time and hyperparameters, with zero mean and unit variance.
 
     `k = (1 - forgetting)^(|t - t'| / 2) exp(-|x - x'|² / 2 length²)`: what was learned long ago
@@ -247,12 +247,12 @@ def fitted(
     x: Float[np.ndarray, "observations dimensions"],
     t: Float[np.ndarray, " observations"],
     y: Float[np.ndarray, " observations"],
-) -> Process:
+) -> GaussianProcess:
     """The process under which the observations are most likely."""
     squared, apart = distances(x, t)
 
-    def process(free: np.ndarray) -> Process:
-        return Process(np.exp(free[0]), 1 / (1 + np.exp(-free[1])), np.exp(free[2]))
+    def process(free: np.ndarray) -> GaussianProcess:
+        return GaussianProcess(np.exp(free[0]), 1 / (1 + np.exp(-free[1])), np.exp(free[2]))
 
     found = minimize(
         lambda free: process(free).surprise(squared, apart, y),
@@ -348,7 +348,7 @@ def _unit(space: Space, values) -> Float[np.ndarray, "members dimensions"]:
     return np.stack([space[name].to_unit(values[name]) for name in space], axis=-1)
 
 
-def _pending(process: Process, x, t, y, at, now: float):
+def _pending(process: GaussianProcess, x, t, y, at, now: float):
     """The observations with some to come, which are expected to show what the model predicts."""
     if not len(at):
         return x, t, y

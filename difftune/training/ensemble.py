@@ -11,7 +11,7 @@ from jaxtyping import Float
 from difftune.data import Events
 from difftune.errors import InputError
 from difftune.files import read_json, writing
-from difftune.models import Model
+from difftune.models import Architecture
 from difftune.training.network import ENSEMBLE, TrainedNetwork
 
 
@@ -76,7 +76,7 @@ class Ensemble:
             stream.write(json.dumps(facts, indent=2) + "\n")
 
     @classmethod
-    def load(cls, folder: Path, *, model: Model | None = None) -> "Ensemble":
+    def load(cls, folder: Path, *, model: Architecture | None = None) -> "Ensemble":
         """Reads what `save` wrote.
 
         Args:

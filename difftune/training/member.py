@@ -24,7 +24,7 @@ from difftune.training.chunks import in_chunks, mean_over_tiles, tiles
 from difftune.training.jackknife import infinitesimal_jackknife
 from difftune.training.module_def import ModuleDef, Weights
 from difftune.training.optimizers import Optimizer, rate_factor
-from difftune.training.overtraining import Condition, Evidence, Scored
+from difftune.training.overtraining import Condition, Evidence, ScoredSample
 from difftune.training.replicas import bootstrap_count
 from difftune.training.selection_rule import AS_SCORED, SelectionRule
 from difftune.training.state import (
@@ -406,7 +406,7 @@ class MemberTrainer:
         scored = None
         if self.overtraining.sees_events:
             weight, label = jnp.asarray(batch.weight), jnp.asarray(batch.label)
-            scored = Scored(signal_probability(scores, batch), weight, label)
+            scored = ScoredSample(signal_probability(scores, batch), weight, label)
         return loss, value, several, error, hard_loss, scored
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from difftune.errors import InputError
 from difftune.forks import refuse_fork
-from difftune.models import Hyperparameter, Model, fill
+from difftune.models import Architecture, Hyperparameter, fill
 from difftune.objectives import Column
 from difftune.training.traced import users_code
 
@@ -68,7 +68,7 @@ class ModuleDef:
             `[events, outputs]`; or in a process that was forked after JAX had started.
     """
 
-    def __init__(self, model: Model, *, inputs: int, outputs: int):
+    def __init__(self, model: Architecture, *, inputs: int, outputs: int):
         refuse_fork()
         self.model, self.inputs, self.outputs = model, inputs, outputs
 

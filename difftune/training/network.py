@@ -14,7 +14,7 @@ from jaxtyping import Float
 from difftune.binning import trained_edges
 from difftune.data import Events, FeatureTransform
 from difftune.errors import InputError
-from difftune.models import MLP, Model
+from difftune.models import MLP, Architecture
 from difftune.training.module_def import ModuleDef, Weights
 from difftune.training.network_file import (
     FACTS,
@@ -155,7 +155,7 @@ class TrainedNetwork:
         write_network(Path(folder), facts, arrays)
 
     @classmethod
-    def load(cls, folder: Path, *, model: Model | None = None) -> "TrainedNetwork":
+    def load(cls, folder: Path, *, model: Architecture | None = None) -> "TrainedNetwork":
         """Reads what `save` wrote.
 
         Args:

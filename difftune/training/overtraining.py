@@ -20,7 +20,7 @@ from difftune.histograms import chi2_p_value, ks_p_value
 from difftune.registry import Registry
 
 
-class Scored(NamedTuple):
+class ScoredSample(NamedTuple):
     """Events of one sample as a network scores them.
 
     Attributes:
@@ -53,8 +53,8 @@ class Evidence(NamedTuple):
     validation_score: Float[Array, ""]
     train_loss: Float[Array, ""]
     validation_loss: Float[Array, ""]
-    train: Scored | None
-    validation: Scored | None
+    train: ScoredSample | None
+    validation: ScoredSample | None
     train_error: Float[Array, ""] | None = None
     validation_error: Float[Array, ""] | None = None
 
@@ -204,7 +204,7 @@ class _ShapeTest(Condition):
             )
 
     @abc.abstractmethod
-    def p_value_of(self, train: Scored, validation: Scored) -> Float[Array, ""]:
+    def p_value_of(self, train: ScoredSample, validation: ScoredSample) -> Float[Array, ""]:
         """The p-value for the events of one class (weights of the others are 0)."""
 
     def excess(self, evidence):

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from difftune.arguments import made, said, takes
 from difftune.data import Events, FeatureTransform, Process
 from difftune.errors import InputError
-from difftune.models import MLP, Model
+from difftune.models import MLP, Architecture
 from difftune.objectives import CrossEntropy, Metric, Objective, Significance, logits_of
 from difftune.training.event_weights import NegativeWeights
 from difftune.training.given import RECIPE
@@ -57,7 +57,7 @@ class Recipe:
         InputError: When a value is not what is asked for.
     """
 
-    model: Model = field(default_factory=MLP)
+    model: Architecture = field(default_factory=MLP)
     objective: Objective = field(default_factory=CrossEntropy)
     metric: Metric = field(default_factory=Significance)
     hyperparameters: Mapping[str, float] = field(default_factory=dict)

@@ -60,7 +60,7 @@ def test_a_name_with_its_keys_is_the_object(fit, expected):
 
 
 def test_every_name_is_described():
-    described = job.Fit.model_fields["binning"].description
+    described = job.measured_sections.Fit.model_fields["binning"].description
     assert all(f"`{name}`" in described for name in binning.RULES)
 
 

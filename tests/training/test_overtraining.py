@@ -10,7 +10,7 @@ from difftune.training import (
     AllOf,
     Evidence,
     LossGap,
-    Scored,
+    ScoredSample,
     ScoreGap,
     ShapeChi2,
     ShapeKS,
@@ -20,7 +20,7 @@ from difftune.training import (
 def evidence(
     train=None, validation=None, *, scores=(5.0, 5.0), losses=(0.4, 0.4), errors=(0.0, 0.0)
 ) -> Evidence:
-    nothing = Scored(jnp.zeros(1), jnp.zeros(1), jnp.zeros(1, int))
+    nothing = ScoredSample(jnp.zeros(1), jnp.zeros(1), jnp.zeros(1, int))
     numbers = map(jnp.float32, (*scores, *losses))
     return Evidence(*numbers, train or nothing, validation or nothing, *map(jnp.float32, errors))
 
@@ -86,17 +86,17 @@ def test_the_gap_of_losses():
     assert measure(0.4, 0.3) == 0.0
 
 
-def sample(seed: int, events: int, shift: float = 0.0, *, weighted: bool = True) -> Scored:
+def sample(seed: int, events: int, shift: float = 0.0, *, weighted: bool = True) -> ScoredSample:
     rng = np.random.default_rng(seed)
     label = rng.integers(0, 2, events)
     score = 1 / (1 + np.exp(-rng.normal(2.0 * label - 1 + shift * label, 1.0)))
     weight = rng.uniform(0.2, 3.0, events) if weighted else np.ones(events)
     if weighted:
         weight[rng.random(events) < 0.1] *= -0.5
-    return Scored(jnp.float32(score), jnp.float32(weight), jnp.asarray(label))
+    return ScoredSample(jnp.float32(score), jnp.float32(weight), jnp.asarray(label))
 
 
-def of_class(both: Scored, label: int) -> tuple[np.ndarray, np.ndarray]:
+def of_class(both: ScoredSample, label: int) -> tuple[np.ndarray, np.ndarray]:
     mine = np.asarray(both.label) == label
     return np.asarray(both.score)[mine], np.asarray(both.weight)[mine]
 
