@@ -312,7 +312,7 @@ class Events:
     def scaled_to(self, wanted: Float[np.ndarray, " processes"]) -> "Events":
         """All weights scaled such that each process has the yield that is wanted.
 
-        A process without a yield stays as it is.
+        A process without a yield, or with one of the other sign, stays as it is.
 
         Args:
             wanted: Expected number of events of each process.
@@ -399,10 +399,14 @@ def _variation(events: Events, name: str, value: Any) -> VariedWeights | VariedS
 def yield_factors(
     wanted: Float[np.ndarray, " processes"], have: Float[np.ndarray, " processes"]
 ) -> Float[np.ndarray, " processes"]:
-    """What makes the yields that there are those that are wanted; 1 where there is none.
+    """What makes the yields that there are those that are wanted; 1 where no scale can.
+
+    A process that has no events, or whose few negative weights outweigh the others by chance, stays
+    as it is: a negative factor would turn all of its weights round.
 
     Args:
         wanted: Yield of each process.
         have: The yields that there are.
     """
-    return np.divide(wanted, have, out=np.ones_like(have), where=have != 0.0)
+    able = (have != 0.0) & (np.asarray(wanted) * have >= 0.0)
+    return np.divide(wanted, have, out=np.ones_like(have), where=able)

@@ -137,6 +137,9 @@ def test_scaled_to_gives_each_process_its_yield():
     events = sample().scaled(np.array([1.0, -2.0, 0.0]))
     wanted = np.array([30.0, -7.0, 5.0])
     np.testing.assert_allclose(events.scaled_to(wanted).yields(), [30.0, -7.0, 0.0], rtol=1e-6)
+    # No scale turns the sign round.
+    same = events.scaled_to(-wanted)
+    np.testing.assert_array_equal(same.weight, events.weight)
 
 
 def test_events_are_a_pytree_of_their_arrays():
