@@ -16,7 +16,7 @@ import numpy as np
 import difftune as dt
 from benchmarks.common import samples
 from benchmarks.common.table import Row
-from difftune.histfactory.filling import TemplateYields
+from difftune.histfactory.variants import TemplateYields
 from difftune.objectives import AsimovLLR, Batch, FitModel, Objective, PoiUncertainty
 from difftune.training import Columns, Population
 from difftune.training.batches import as_batch, stratified_order

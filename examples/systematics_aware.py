@@ -25,7 +25,7 @@ import numpy as np
 from difftune import binning, job, objectives
 from difftune.analysis import Split
 from difftune.data import FeatureTransform
-from difftune.histfactory.filling import TemplateYields
+from difftune.histfactory.variants import TemplateYields
 from difftune.inference import asimov_significance
 from difftune.inference.expected import asimov_at, covariance, likelihood_ratio_at
 from difftune.job import build

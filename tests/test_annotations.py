@@ -8,7 +8,7 @@ import pytest
 from beartype import beartype
 from jaxtyping import Array, Float, TypeCheckError
 
-from difftune.histograms import hard
+from difftune.histograms import fill
 from tests import annotations
 from tests.annotations import once_each
 
@@ -80,8 +80,8 @@ def test_what_is_defined_anew_is_checked_with_its_own_surroundings():
 
 
 def test_difftune_is_checked_so():
-    assert hard.check_edges.__code__.co_filename == annotations.__file__
+    assert fill.check_edges.__code__.co_filename == annotations.__file__
     for edges in (np.array([0.0, 1.0]), np.array([0.0, 0.5, 1.0])):
-        hard.check_edges(edges)
+        fill.check_edges(edges)
     with pytest.raises(TypeCheckError):
-        hard.check_edges(np.array([[0.0, 1.0]]))
+        fill.check_edges(np.array([[0.0, 1.0]]))

@@ -107,7 +107,7 @@ def test_a_violation_is_found(tmp_path, place, text, violation):
         "cli.py": "from difftune.job import run",
         "training/population.py": "import difftune\nfrom difftune.training import x\nimport jax",
         "objectives/base.py": "from ..histograms.soft import x\nfrom difftune import inference",
-        "report/save.py": "import difftune.search\nprint(difftune.__version__)",
+        "report/html.py": "import difftune.search\nprint(difftune.__version__)",
     }
     for name, content in allowed.items():
         file = tmp_path / "difftune" / name

@@ -7,7 +7,12 @@ from difftune.histfactory.sources import patched as patched
 from difftune.histfactory.sources import read_source as read_source
 from difftune.histfactory.structure import ModelConfig
 from difftune.histfactory.structure import Structure as Structure
+from difftune.histfactory.variants import Filling as Filling
+from difftune.histfactory.variants import TemplateYields as TemplateYields
+from difftune.histfactory.variants import dummy_templates as dummy_templates
+from difftune.histfactory.variants import filling as filling
 from difftune.histfactory.variants import stack, without_constraints
+from difftune.histfactory.variants import symmetrised as symmetrised
 from difftune.histfactory.workspace import (
     FreeNormalisation,
     Luminosity,

@@ -9,10 +9,9 @@ from difftune.histograms.compare import separation as separation
 from difftune.histograms.compare import separation_power as separation_power
 from difftune.histograms.compare import weighted_correlation as weighted_correlation
 from difftune.histograms.compare import weighted_ks as weighted_ks
-from difftune.histograms.hard import Histogram, histogram, yields
-from difftune.histograms.soft import KERNELS as KERNELS
-from difftune.histograms.soft import in_blocks as in_blocks
-from difftune.histograms.soft import soft_histogram
+from difftune.histograms.fill import KERNELS as KERNELS
+from difftune.histograms.fill import Histogram, histogram, soft_histogram, yields
+from difftune.histograms.fill import in_blocks as in_blocks
 from difftune.histograms.templates import Template, Templates, symmetrised
 
 __all__ = [

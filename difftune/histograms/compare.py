@@ -14,7 +14,7 @@ from scipy.stats import chi2 as chi2_distribution
 from scipy.stats import kstwo
 
 from difftune.errors import InputError
-from difftune.histograms.hard import Histogram
+from difftune.histograms.fill import Histogram
 
 
 class KolmogorovSmirnov(NamedTuple):

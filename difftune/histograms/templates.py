@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from difftune.errors import InputError, nearest
 from difftune.files import unwritable
-from difftune.histograms.hard import Histogram, check_edges
+from difftune.histograms.fill import Histogram, check_edges
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,21 +15,19 @@ from difftune.data import Process
 from difftune.errors import InputError, nearest
 from difftune.histfactory import (
     FROM_MEASUREMENT,
+    Filling,
     FreeNormalisation,
     Luminosity,
     Model,
     NormalisationUncertainty,
-    build_workspace,
-    patched,
-    read_source,
-    without_constraints,
-)
-from difftune.histfactory.filling import (
-    Filling,
     TemplateYields,
+    build_workspace,
     dummy_templates,
     filling,
+    patched,
+    read_source,
     symmetrised,
+    without_constraints,
 )
 from difftune.histograms import in_blocks, soft_histogram
 from difftune.objectives.base import Outputs

@@ -9,18 +9,21 @@ from difftune.report.html import (
     Row,
     Section,
     Text,
+    png,
     render,
+    save,
+    to_json,
 )
 from difftune.report.lineage import best_network, line_of_descent
 from difftune.report.onnx import to_onnx, write_onnx
 from difftune.report.parallel import ParallelCoordinates
-from difftune.report.plots.correlations import (
+from difftune.report.plots.discriminant import roc, score_distributions
+from difftune.report.plots.features import (
     clustered_correlations,
     feature_correlations,
+    feature_distributions,
     parameter_correlations,
 )
-from difftune.report.plots.discriminant import roc, score_distributions
-from difftune.report.plots.features import feature_distributions
 from difftune.report.plots.front import pareto_front, score_against_condition
 from difftune.report.plots.history import hyperparameter_history, loss_history
 from difftune.report.plots.region import region
@@ -36,7 +39,6 @@ from difftune.report.run_tables import (
     significance_table,
     yields_table,
 )
-from difftune.report.save import png, save, to_json
 from difftune.report.style import Label, PlotFigure
 from difftune.report.tables import Measured, Table, written
 from difftune.report.tables import as_text as as_text

@@ -26,16 +26,7 @@ def line_of_descent(history: History, *, epoch: int, member: int) -> dict[int, i
     Returns:
         Slot in each round, from the one where the line began to that of `epoch`.
     """
-    rounds = history.round[history.epoch == epoch]
-    number = int(rounds[0]) if len(rounds) else len(history.parents) - 1
-    line = {}
-    while number >= 0:
-        line[number] = member
-        if history.restart[number, member]:
-            break
-        member = int(history.parents[number, member])
-        number -= 1
-    return dict(sorted(line.items()))
+    return history.line_of_descent(epoch=epoch, member=member)
 
 
 def along(

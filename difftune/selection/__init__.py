@@ -8,9 +8,18 @@ from difftune.selection.attribution import (
     mutual_information,
     separation,
 )
+from difftune.selection.comparison import (
+    Change,
+    Changes,
+    ScoreShapes,
+    decorrelated,
+    logarithm,
+    on_test_events,
+    score_shapes,
+    try_changes,
+)
 from difftune.selection.elimination import Selection, Step, eliminate, forward
 from difftune.selection.gates import LearnedGates, TemplateShift, learn_gates
-from difftune.selection.holdout import ScoreShapes, on_test_events, score_shapes
 from difftune.selection.importance import (
     METHODS,
     Importance,
@@ -19,13 +28,6 @@ from difftune.selection.importance import (
     leave_one_out,
 )
 from difftune.selection.study import Networks, Study, train
-from difftune.selection.transforms import (
-    Change,
-    Changes,
-    decorrelated,
-    logarithm,
-    try_changes,
-)
 from difftune.selection.variables import DataIssues, Units
 
 __all__ = [

@@ -159,12 +159,25 @@ class History:
             For each hyperparameter its value in each round since the line began, up to and with
             the round of `epoch`.
         """
-        last = int(self.round[self.epoch == epoch][0])
-        line = []
-        for number in range(last, -1, -1):
-            line.append((number, member))
+        line = self.line_of_descent(epoch=epoch, member=member)
+        rows, slots = list(line), list(line.values())
+        return {name: values[rows, slots] for name, values in self.hyperparameters.items()}
+
+    def line_of_descent(self, *, epoch: int, member: int) -> dict[int, int]:
+        """The slots in which the weights of a network were trained.
+
+        Args:
+            epoch: Epoch in which the network was reached.
+            member: Its slot then.
+
+        Returns:
+            Slot in each round, from the one where the line began to that of `epoch`.
+        """
+        rounds = self.round[self.epoch == epoch]
+        line = {}
+        for number in range(int(rounds[0]) if len(rounds) else len(self.parents) - 1, -1, -1):
+            line[number] = member
             if self.restart[number, member]:
                 break
             member = int(self.parents[number, member])
-        rows, slots = np.asarray(line[::-1]).T
-        return {name: values[rows, slots] for name, values in self.hyperparameters.items()}
+        return dict(sorted(line.items()))

@@ -6,7 +6,7 @@ from scipy import stats
 
 from difftune.errors import InputError
 from difftune.histograms.compare import chi2, effective_count, weighted_ks
-from difftune.histograms.hard import Histogram, histogram
+from difftune.histograms.fill import Histogram, histogram
 
 
 def test_ks_of_unweighted_events_is_scipys():

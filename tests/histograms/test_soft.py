@@ -9,7 +9,7 @@ from scipy import stats
 
 from difftune.errors import InputError
 from difftune.histograms import soft_histogram, yields
-from difftune.histograms.soft import in_blocks
+from difftune.histograms.fill import in_blocks
 
 EDGES = np.array([0.0, 0.15, 0.4, 0.45, 0.9, 1.0])
 KERNELS = {"logistic": stats.logistic, "normal": stats.norm}

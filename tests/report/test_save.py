@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 from difftune.report import loss_history, region, save, to_json
-from difftune.report.save import png
+from difftune.report.html import png
 from tests.report import samples
 
 

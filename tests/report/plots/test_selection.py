@@ -8,7 +8,7 @@ from difftune.report import (
     selection_table,
     variable_importance,
 )
-from difftune.report.plots.correlations import cluster_order
+from difftune.report.plots.features import cluster_order
 from difftune.selection import DataIssues, Importance, Ranking, Selection, Step
 from tests.report.readable import assert_readable, texts
 
