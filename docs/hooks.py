@@ -39,7 +39,7 @@ def table(section: str) -> str:
     """The keys of a section of the analysis file, as a table.
 
     Args:
-        section: Name of a model in `difftune.job.config` or `difftune.job.measured_sections`.
+        section: Name of a class in `difftune.job.config` or `difftune.job.measured_sections`.
     """
     modules = map(importlib.import_module, ("difftune.job.config", SECTIONS))
     model: type[BaseModel] = next(vars(m)[section] for m in modules if section in vars(m))

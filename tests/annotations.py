@@ -63,6 +63,9 @@ def once_each(function: Any = None, *, typechecker: Any = None) -> Any:
     """As `jaxtyping.jaxtyped`, of which it takes the place."""
     if function is None:
         return partial(once_each, typechecker=typechecker)
+    # What `takes` makes of `__init__` is checked behind the forms of its arguments.
+    if isinstance(function, type) and _is_wrapped(function.__init__):
+        return function
     strict = partial(_jaxtyped, typechecker=typechecker)
     # Of a generator there is nothing to look at but its type.
     if not isinstance(function, FunctionType) or function.__code__.co_flags & _GENERATOR:
@@ -93,6 +96,11 @@ def once_each(function: Any = None, *, typechecker: Any = None) -> Any:
         return result
 
     return wrapper
+
+
+def _is_wrapped(function: Any) -> bool:
+    """Whether the function is a wrapper of ours; jaxtyping knows its own in the same way."""
+    return getattr(function, "__globals__", {}).get("__name__") == __name__
 
 
 def _giving(result: Any, function: FunctionType) -> Callable:

@@ -244,11 +244,15 @@ def hooks():
 
 
 def sections() -> dict[str, type]:
-    """All sections that an analysis file may have."""
+    """All sections that an analysis file may have; `Varied` is the base of some."""
     return {
         name: cls
-        for name, cls in vars(job).items()
-        if isinstance(cls, type) and issubclass(cls, BaseModel)
+        for module in (job.config, job.measured_sections)
+        for name, cls in vars(module).items()
+        if isinstance(cls, type)
+        and issubclass(cls, BaseModel)
+        and cls.__module__ == module.__name__
+        and name != "Varied"
     }
 
 
