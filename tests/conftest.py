@@ -21,11 +21,40 @@ _MAPS = Path("/proc/self/maps")
 _MOST_MAPS = 30_000
 
 
-def pytest_configure():
-    """For a JAX that a plugin imported before it could see the environment."""
+# The files that take longest, in this order: workers that begin with them end at the same time.
+_LONGEST = (
+    "job/test_run.py",
+    "training/test_devices.py",
+    "training/test_population.py",
+    "training/test_processes.py",
+    "objectives/test_fit_losses.py",
+    "models/test_alternatives.py",
+    "models/test_shape.py",
+    "test_docs.py",
+    "analysis/test_resume.py",
+    "inference/test_tested.py",
+)
+
+
+def pytest_configure(config):
+    """Settings of JAX, and the order of files."""
+    # For a JAX that a plugin imported before it could see the environment.
     jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+    # Else xdist begins with the files of the most tests.
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first, the others as they are."""
+    folder = Path(__file__).parent
+    place = {folder / name: index for index, name in enumerate(_LONGEST)}
+    missing = [str(file) for file in place if not file.exists()]
+    if missing:
+        raise pytest.UsageError(f"tests/conftest.py: there is no {', '.join(missing)}")
+    items.sort(key=lambda item: place.get(item.path, len(place)))
 
 
 def pytest_unconfigure():

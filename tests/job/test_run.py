@@ -24,11 +24,13 @@ from tests.job.small import write_small
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
 ENVIRONMENT["XLA_FLAGS"] = XLA_FLAGS
 COMMAND = [sys.executable, "-c", "from difftune.cli import main; main()"]
+# Of one run the figures are looked at.
+UNDRAWN = [sys.executable, "-m", "tests.job.undrawn"]
 
 
-def difftune(*arguments, **options):
+def difftune(*arguments, command=UNDRAWN, **options):
     return subprocess.run(
-        [*COMMAND, *map(str, arguments)],
+        [*command, *map(str, arguments)],
         capture_output=True,
         text=True,
         env=ENVIRONMENT,
@@ -45,7 +47,7 @@ def config(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def finished(config):
     folder = config.parent / "finished"
-    result = difftune("run", config, "--output", folder, timeout=500)
+    result = difftune("run", config, "--output", folder, command=COMMAND, timeout=500)
     assert result.returncode == 0, result.stderr
     return folder, result
 
@@ -87,7 +89,7 @@ def test_three_processes_of_mpirun_give_what_one_gives(finished, config):
             "OMPI_COMM_WORLD_RANK": str(rank),
             "OMPI_COMM_WORLD_LOCAL_RANK": str(rank),
         }
-        command = ["taskset", "-c", str(here[rank % len(here)]), *COMMAND]
+        command = ["taskset", "-c", str(here[rank % len(here)]), *UNDRAWN]
         process = subprocess.Popen(
             [*command, "run", config, "--output", folder],
             stdout=subprocess.PIPE,
@@ -205,7 +207,7 @@ def test_same_seed_same_numbers_and_kill_and_resume(finished, config):
     """One more run, killed as soon as the first checkpoint is there, then resumed."""
     folder = config.parent / "killed"
     process = subprocess.Popen(
-        [*COMMAND, "run", str(config), "--output", str(folder)],
+        [*UNDRAWN, "run", str(config), "--output", str(folder)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env=ENVIRONMENT,
