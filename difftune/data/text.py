@@ -67,11 +67,6 @@ class _Layout:
         )
 
 
-def is_compressed(head: bytes) -> bool:
-    """Whether a file that begins so is compressed in one of the ways that are known here."""
-    return head.startswith(tuple(_COMPRESSIONS))
-
-
 def open_text(file: str, where: str) -> DataTable:
     """The header of a text file, and the kinds of its columns from the first rows.
 
