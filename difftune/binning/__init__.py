@@ -14,10 +14,12 @@ from difftune.binning.figures import (
     binned,
 )
 from difftune.binning.gradient import gradient_edges
-from difftune.binning.learned import LearnedEdges, learned_in, trained_edges
+from difftune.binning.learned import LearnedEdges
+from difftune.binning.learned import learned_in as learned_in
+from difftune.binning.learned import trained_edges as trained_edges
 from difftune.binning.optimise import Binning, optimise_edges
+from difftune.binning.rules import RULES as RULES
 from difftune.binning.rules import (
-    RULES,
     BinningRule,
     EqualSignal,
     Exact,
@@ -25,11 +27,10 @@ from difftune.binning.rules import (
     Gradient,
     Learned,
     UserBinning,
-    as_binning,
 )
+from difftune.binning.rules import as_binning as as_binning
 
 __all__ = [
-    "RULES",
     "Additive",
     "Asimov",
     "Binning",
@@ -47,7 +48,6 @@ __all__ = [
     "Scored",
     "UserBinning",
     "Yields",
-    "as_binning",
     "binned",
     "brute_force_edges",
     "choose_edges",
@@ -55,9 +55,7 @@ __all__ = [
     "exact_edges",
     "gradient_edges",
     "greedy_edges",
-    "learned_in",
     "optimise_edges",
     "quantile_edges",
-    "trained_edges",
     "transformation_d",
 ]
