@@ -21,6 +21,7 @@ from jax import Array
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from difftune.errors import InputError
+from difftune.forks import refuse_fork
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -37,7 +38,8 @@ def in_float64(function: Callable[_P, _R]) -> Callable[_P, _R]:
         function: Arrays and pytrees in and out.
 
     Raises:
-        InputError: It is traced while JAX is set to float32.
+        InputError: It is traced while JAX is set to float32, or called in a process that was forked
+            after JAX had started.
     """
 
     @functools.wraps(function)
@@ -50,6 +52,7 @@ def in_float64(function: Callable[_P, _R]) -> Callable[_P, _R]:
                     "outermost of them; arrays that are float32, as those of networks, stay so."
                 )
             return function(*args, **kwargs)
+        refuse_fork()
         # Inside somebody's jit even plain numbers would be staged; they are computed at once.
         at_once = jax.ensure_compile_time_eval() if _staging() else contextlib.nullcontext()
         with jax.enable_x64(True), at_once:

@@ -22,29 +22,51 @@ def make(_):
         return str(error)
     return "made"
 
+def test(_):
+    model = dt.histfactory.Model.from_spec(SPEC)
+    # One is tested in numpy, so many by a program of JAX.
+    dt.inference.hypotest(1.0, model)
+    try:
+        dt.inference.hypotest(np.linspace(0.1, 3.0, 100), model)
+    except InputError as error:
+        return str(error)
+    return "made"
+
+SPEC = {
+    "channels": [{"name": "SR", "samples": [
+        {"name": "s", "data": [5.0],
+         "modifiers": [{"name": "mu", "type": "normfactor", "data": None}]},
+        {"name": "b", "data": [50.0], "modifiers": []},
+    ]}],
+    "observations": [{"name": "SR", "data": [52.0]}],
+    "measurements": [{"name": "m", "config": {"poi": "mu", "parameters": []}}],
+    "version": "1.0.0",
+}
+
 if __name__ == "__main__":
     import jax
-    started, way = sys.argv[1:]
+    started, way, what = sys.argv[1:]
     if started == "started":
         jax.numpy.zeros(3).block_until_ready()
     with multiprocessing.get_context(way).Pool(1) as pool:
-        print(pool.map_async(make, [0]).get(timeout=100)[0])
+        print(pool.map_async({"network": make, "fit": test}[what], [0]).get(timeout=100)[0])
 """
 
 
 @pytest.mark.parametrize(
-    ("started", "way", "said"),
+    ("started", "way", "what", "said"),
     [
-        ("started", "fork", 'multiprocessing.get_context("spawn")'),
-        ("not yet", "fork", "made"),
-        ("started", "spawn", "made"),
+        ("started", "fork", "network", 'multiprocessing.get_context("spawn")'),
+        ("started", "fork", "fit", 'multiprocessing.get_context("spawn")'),
+        ("not yet", "fork", "network", "made"),
+        ("started", "spawn", "network", "made"),
     ],
 )
-def test_fork(tmp_path, started, way, said):
+def test_fork(tmp_path, started, way, what, said):
     script = tmp_path / "script.py"
     script.write_text(PROGRAM)
     done = subprocess.run(
-        [sys.executable, script, started, way],
+        [sys.executable, script, started, way, what],
         capture_output=True,
         text=True,
         timeout=120,

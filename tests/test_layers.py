@@ -25,7 +25,8 @@ LAYERS = [
     ["histfactory"],
     ["histograms", "models", "data"],
     ["seeds", "registry"],
-    ["arguments", "files", "forks", "precision"],
+    ["arguments", "files", "precision"],
+    ["forks"],
     ["errors"],
 ]
 DEPTH = {name: depth for depth, names in enumerate(LAYERS) for name in names}

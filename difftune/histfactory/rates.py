@@ -27,6 +27,8 @@ Counts = Float[Array, " counts"]
 
 # Where the series of t - ln(1 + t), cut after so many terms, is exact to float64.
 _NEAR, _TERMS = 0.02, 9
+# Up to here log1p is better than the difference of two logarithms.
+_FAR = 0.5
 # From where on so is Stirling's.
 _LARGE = 16.0
 
@@ -44,9 +46,12 @@ def excess(count: Counts, rate: Counts) -> Counts:
     series = xp.zeros_like(x)
     for k in range(_TERMS + 1, 1, -1):
         series = (-1) ** k / k + x * series
-    far_rate = xp.where(near, count, rate)
+    # A difference of two logarithms of large numbers would cost the digits of their size.
+    middle = ~near & (xp.abs(t) < _FAR)
+    y = xp.where(middle, t, _NEAR)
+    far_rate = xp.where(near | middle, count, rate)
     far = (far_rate - count) - count * (xp.log(far_rate) - xp.log(count))
-    return xp.where(near, count * x * x * series, far)
+    return xp.where(near, count * x * x * series, xp.where(middle, count * (y - xp.log1p(y)), far))
 
 
 def log_probability(count: Counts, rate: Counts) -> Counts:

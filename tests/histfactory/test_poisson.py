@@ -48,6 +48,19 @@ def test_rates_near_and_far_from_a_count(ratio):
     np.testing.assert_allclose(slope[0], 1 - 1 / ratio, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("count", [0.7, 40.0, 1e4, 1e9])
+@pytest.mark.parametrize("ratio", [0.3, 0.49, 0.51, 0.9, 0.97, 1.03, 1.3, 1.49, 1.51, 30.0])
+def test_the_excess_has_all_its_digits(count, ratio):
+    """A solver cannot converge below the noise of what it minimises."""
+    rate = count * ratio
+    with localcontext() as context:
+        context.prec = 50
+        n, x = Decimal(count), Decimal(rate)
+        wanted = float(x - n - n * (x.ln() - n.ln()))
+    found = excess(np.array([count]), np.array([rate]))[0]
+    np.testing.assert_allclose(found, wanted, rtol=1e-13)
+
+
 def test_small_counts_are_scipys():
     counts, rates = np.meshgrid(np.arange(0.0, 30.0), [0.2, 3.0, 17.0])
     with jax.enable_x64(True):

@@ -48,6 +48,17 @@ def test_cls_is_the_closed_form_whatever_the_bounds(s, b, u, n, bounds):
         np.testing.assert_allclose(found.observed, judge.cls(mu, n), rtol=1e-6)
 
 
+@pytest.mark.parametrize("b", [1e4, 1e5, 1e6])
+@pytest.mark.parametrize("share", [0.01, 0.1])
+def test_limits_of_large_yields_are_the_closed_form(b, share):
+    """Of many events with 1 % uncertainty, where ln L is a small difference of large terms."""
+    for pull in (-2.0, 0.5, 2.0):
+        s, u = share * b, 0.01 * b
+        n = round(b + pull * np.hypot(np.sqrt(b), u))
+        found = upper_limit(model_of(s, b, u, n)).observed
+        np.testing.assert_allclose(found, OnOff(s, b, u).limit(n), rtol=1e-6)
+
+
 def test_a_value_beyond_its_bounds_is_tested_and_said(caplog):
     model = model_of(*CASES[0])
     with caplog.at_level(logging.WARNING, "difftune"):
