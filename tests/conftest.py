@@ -85,6 +85,12 @@ def _room_for_programs():
 @pytest.fixture(autouse=True)
 def _as_in_a_fresh_process(monkeypatch):
     """Undoes what the command line sets for its process, when a test before ran it in ours."""
-    monkeypatch.setattr(logging.getLogger("difftune"), "propagate", True)
+    logger = logging.getLogger("difftune")
+    monkeypatch.setattr(logger, "propagate", True)
+    # One of them writes to a terminal that was that test's, and is closed.
+    monkeypatch.setattr(logger, "handlers", [])
     # It is part of the key under which the programs are kept.
     monkeypatch.setenv("XLA_FLAGS", XLA_FLAGS)
+    level = logger.level
+    yield
+    logger.setLevel(level)

@@ -48,6 +48,11 @@ def as_events(given: Any) -> Events:
     if isinstance(given, Events):
         return given
     if isinstance(given, str | os.PathLike):
+        if os.fspath(given).endswith(".toml"):
+            raise InputError(
+                f"events = {given!r} is a path of an analysis file, which says all of a job: "
+                f'dt.job.run(dt.job.load({given!r}), "run"), or difftune run {os.fspath(given)}.'
+            )
         raise InputError(
             f"events = {given!r} is a path, and columns, weights and roles are to be said: "
             f"events = dt.read({given!r}, processes=[dt.Process(...)], features=[...], "

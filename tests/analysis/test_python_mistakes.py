@@ -18,6 +18,7 @@ CASES = {
     # ---- tune
     'dt.tune("file.root")': r"events = dt.read\('file.root', processes=",
     'dt.tune(Path("file.root"))': "is a path",
+    'dt.tune("analysis.toml")': r"dt.job.run\(dt.job.load\('analysis.toml'\)",
     "dt.tune(np.zeros((3, 2)))": "dt.Events.from_arrays",
     "dt.tune(None)": "these are no events; give what dt.read",
     "dt.tune()": "missing a required argument: 'events'",
