@@ -183,12 +183,15 @@ def _installed(value: Any) -> bool:
 
 def _file(value: Any) -> str | None:
     """Where the code is; a file of the user may be called as a module of Python."""
-    if isinstance(value, types.FunctionType):
-        return value.__code__.co_filename
+    members = [value] if isinstance(value, types.FunctionType) else []
     if isinstance(value, type):
-        for member in vars(value).values():
-            inner = getattr(member, "__func__", member)
-            if isinstance(inner, types.FunctionType) and not _generated(inner):
+        members = [getattr(member, "__func__", member) for member in vars(value).values()]
+    for member in members:
+        if isinstance(member, types.FunctionType):
+            # A decorator of somebody else is not where the code is.
+            inner = inspect.unwrap(member)
+            inner = inner if isinstance(inner, types.FunctionType) else member
+            if inner is value or not _generated(inner):
                 return inner.__code__.co_filename
     name = value.__name__ if isinstance(value, types.ModuleType) else _module(value)
     return getattr(sys.modules.get(name), "__file__", None)

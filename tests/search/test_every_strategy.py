@@ -240,7 +240,7 @@ def test_the_process_of_pb2_is_that_of_scikit_learn():
     rng = np.random.default_rng(0)
     x, at, y = rng.random((30, 2)), rng.random((7, 2)), rng.normal(size=30)
     t, now = np.zeros(30), np.zeros(7)
-    process = model.Process(length=0.4, forgetting=0.3, noise=0.2)
+    process = model.GaussianProcess(length=0.4, forgetting=0.3, noise=0.2)
     theirs = GaussianProcessRegressor(
         RBF(0.4) + WhiteKernel(0.2 + model.JITTER), optimizer=None, alpha=0.0
     ).fit(x, y)
@@ -262,7 +262,7 @@ def test_the_process_of_pb2_is_that_of_scikit_learn():
 def test_pb2_fits_scale_and_forgetting():
     rng = np.random.default_rng(1)
     x, t = rng.random((120, 1)), np.repeat(np.arange(10.0), 12)
-    true = model.Process(length=0.2, forgetting=0.01, noise=0.05)
+    true = model.GaussianProcess(length=0.2, forgetting=0.01, noise=0.05)
     lower = np.linalg.cholesky(true.covariance(x, t, x, t) + 0.05 * np.eye(120))
     y = lower @ rng.normal(size=120)
     found = model.fitted(x, t, y / y.std())

@@ -1,5 +1,6 @@
 """What defines a result: equal for what is equal, and named where it differs."""
 
+import contextlib
 import functools
 import importlib.util
 import os
@@ -77,6 +78,21 @@ def test_code_counts_and_comments_do_not(tmp_path, made, name):
     if made != "loss":
         (line,) = differences(first, of(LOSS.replace("strength = 3", "strength = 4")))
         assert "strength: 3 then, 4 now" in line
+
+
+def test_a_decorator_of_somebody_else_hides_no_code():
+    class One:
+        @contextlib.contextmanager
+        def way(self):
+            yield 1
+
+    class Other:
+        @contextlib.contextmanager
+        def way(self):
+            yield 2
+
+    Other.__name__, Other.__qualname__ = One.__name__, One.__qualname__
+    assert describe(One())["methods"] != describe(Other())["methods"]
 
 
 def test_an_object_of_ones_own_has_its_state(tmp_path):
