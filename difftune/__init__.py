@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         selection,
         training,
     )
-    from difftune.analysis import Tuned, measure, train, tune
+    from difftune.analysis import CrossFit, Tuned, measure, train, tune
     from difftune.data import (
         Events,
         FeatureVariation,
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         when,
     )
     from difftune.training import (
+        CrossFitted,
         Ensemble,
         Recipe,
         TrainedNetwork,
@@ -92,11 +93,13 @@ _NAMES = {
     "log_uniform": "search",
     "uniform": "search",
     "when": "search",
+    "CrossFitted": "training",
     "Ensemble": "training",
     "Recipe": "training",
     "TrainedNetwork": "training",
     "use_compilation_cache": "training",
     "use_cpu_cores": "training",
+    "CrossFit": "analysis",
     "Tuned": "analysis",
     "measure": "analysis",
     "train": "analysis",

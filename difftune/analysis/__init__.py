@@ -1,5 +1,6 @@
 """The verbs of an analysis: split events, train and tune networks, measure their worth."""
 
+from difftune.analysis.cross_fit import CrossFit
 from difftune.analysis.interruption import Terminated as Terminated
 from difftune.analysis.interruption import exit_code as exit_code
 from difftune.analysis.interruption import explained as explained
@@ -13,6 +14,7 @@ from difftune.analysis.tuned import Rank, Tuned, search_networks
 from difftune.analysis.tuning import train, tune
 
 __all__ = [
+    "CrossFit",
     "Measurement",
     "Preparation",
     "Rank",

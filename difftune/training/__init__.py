@@ -6,6 +6,8 @@ from difftune.training.batches import evaluation_samples as evaluation_samples
 from difftune.training.checkpoint import Checkpoints
 from difftune.training.checkpoint import rounds_kept as rounds_kept
 from difftune.training.compiled import use_compilation_cache
+from difftune.training.cross_fitted import AnyNetwork as AnyNetwork
+from difftune.training.cross_fitted import CrossFitted
 from difftune.training.describing import PACKAGES as PACKAGES
 from difftune.training.devices import describe, use_cpu_cores
 from difftune.training.devices import numbers_as_they_come as numbers_as_they_come
@@ -81,6 +83,7 @@ __all__ = [
     "Checkpoints",
     "Columns",
     "Condition",
+    "CrossFitted",
     "Ensemble",
     "EpochRecord",
     "Epochs",

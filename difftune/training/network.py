@@ -27,6 +27,7 @@ from difftune.training.network_file import (
 from difftune.training.state import Snapshot
 
 ENSEMBLE = "ensemble.json"
+CROSS_FITTED = "cross_fitted.json"
 """The file by which one knows the folder of several networks."""
 
 _CHUNK = 65536
@@ -169,6 +170,10 @@ class TrainedNetwork:
         folder = Path(folder)
         if (folder / ENSEMBLE).is_file():
             raise InputError(f"{folder} holds several networks; load them with Ensemble.load().")
+        if (folder / CROSS_FITTED).is_file():
+            raise InputError(
+                f"{folder} holds a network for each fold; load them with CrossFitted.load()."
+            )
         for name in (FACTS, NUMBERS):
             if not (folder / name).is_file():
                 raise InputError(f"{folder / name} does not exist; give a folder that save() made.")

@@ -1,0 +1,120 @@
+"""Networks of which each scores the events that it has not seen."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from difftune.data import Events
+from difftune.errors import InputError
+from difftune.files import read_json, writing
+from difftune.models import Architecture
+from difftune.training.ensemble import Ensemble
+from difftune.training.network import CROSS_FITTED, ENSEMBLE, TrainedNetwork
+
+
+@dataclass(frozen=True)
+class CrossFitted:
+    """One network, or ensemble, for each fold: it scores the events of that fold.
+
+    Args:
+        networks: In the order of the folds.
+
+    Raises:
+        InputError: There are fewer than two, or their features differ.
+    """
+
+    networks: Sequence[TrainedNetwork | Ensemble]
+
+    def __post_init__(self) -> None:
+        if len(self.networks) < 2:
+            raise InputError("CrossFitted: give the networks of all folds, two or more.")
+        for number, network in enumerate(self.networks):
+            if network.feature_names != self.feature_names:
+                raise InputError(
+                    f"CrossFitted: the network of fold {number} has the features "
+                    f"{list(network.feature_names)}, the first one {list(self.feature_names)}; "
+                    "give networks with the same ones."
+                )
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Columns that they want, in this order."""
+        return self.networks[0].feature_names
+
+    @property
+    def edges(self) -> None:
+        """Each network may have trained edges of its own, and there are none of all of them."""
+        return None
+
+    def score(self, events: Events) -> Float[np.ndarray, " events"]:
+        """Discriminant of events, of each by the network of its fold.
+
+        Args:
+            events: With the features that the networks were trained on, and as many folds, by the
+                same event number.
+
+        Raises:
+            InputError: When the events have other features, or another number of folds.
+        """
+        if not isinstance(events, Events):
+            raise InputError(
+                "CrossFitted.score wants Events, whose folds say which network has not seen which "
+                "event: make them with dt.read(..., event_number=...)."
+            )
+        if events.folds != len(self.networks):
+            raise InputError(
+                f"CrossFitted: there are networks for {len(self.networks)} folds, and the events "
+                f"are in {events.folds}: read them with folds={len(self.networks)} and the event "
+                "number of the training."
+            )
+        fold = np.asarray(events.fold)
+        scores = np.empty(len(events), np.float32)
+        for number, network in enumerate(self.networks):
+            mine = fold == number
+            scores[mine] = network.score(events.select(mine))
+        return scores
+
+    def save(self, folder: Path) -> None:
+        """Writes each network into a folder of its own, `0`, `1`, ..., and `cross_fitted.json`."""
+        folder = Path(folder)
+        for number, network in enumerate(self.networks):
+            network.save(folder / str(number))
+        with writing(folder / CROSS_FITTED) as stream:
+            stream.write(json.dumps({"folds": len(self.networks)}, indent=2) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path, *, model: Architecture | None = None) -> "CrossFitted":
+        """Reads what `save` wrote.
+
+        Args:
+            folder: Holds `cross_fitted.json`.
+            model: Makes each network; needed where it is not an `MLP`.
+
+        Raises:
+            InputError: When files are missing, the model is needed, or does not fit the numbers.
+        """
+        path = Path(folder) / CROSS_FITTED
+        if not path.is_file():
+            raise InputError(f"{path} does not exist; give a folder that CrossFitted.save() made.")
+        content = read_json(path)
+        count = content.get("folds") if isinstance(content, dict) else None
+        if type(count) is not int or count < 2:
+            raise InputError(
+                f"{path} does not say how many networks there are (found {str(content)[:60]!r}): "
+                'write {"folds": N} for the folders 0 to N - 1, or save the networks again.'
+            )
+
+        def one(number: int) -> TrainedNetwork | Ensemble:
+            place = path.parent / str(number)
+            kind = Ensemble if (place / ENSEMBLE).is_file() else TrainedNetwork
+            return kind.load(place, model=model)
+
+        return cls(tuple(one(number) for number in range(count)))
+
+
+AnyNetwork = TrainedNetwork | Ensemble | CrossFitted
+"""Whatever gives events a score."""
