@@ -7,6 +7,7 @@ from difftune.data.events import yield_factors as yield_factors
 from difftune.data.pairing import paired
 from difftune.data.read import as_events as as_events
 from difftune.data.read import read
+from difftune.data.regions import Region
 from difftune.data.transform import FeatureTransform
 from difftune.data.variations import (
     FeatureVariation,
@@ -20,6 +21,7 @@ __all__ = [
     "FeatureTransform",
     "FeatureVariation",
     "Process",
+    "Region",
     "TreeVariation",
     "Variation",
     "VariedSample",

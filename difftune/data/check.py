@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Int
 
 from difftune.data.collect import Collection
 from difftune.data.events import Events, Process, check_distinct
@@ -51,7 +52,7 @@ def check_request(
 
 
 def check_events(events: Events) -> None:
-    """Checks that every process has a yield, in every sample, and every fold has signal.
+    """Checks that processes and regions have yields, and each fold signal in signal regions.
 
     Raises:
         InputError: Not so.
@@ -64,14 +65,16 @@ def check_events(events: Events) -> None:
                 _check_yields(varied, what)
             elif varied is not None:
                 _check_yields(dataclasses.replace(events, weight=varied, variations={}), what)
-    signal = np.bincount(events.fold[events.label == 1], minlength=events.folds)
+    _check_regions(events)
+    signal = _signal_in_folds(events)
     if not signal.all():
+        where = " of signal regions" if events.regions else ""
         without = [int(fold) for fold in np.flatnonzero(signal == 0)]
         raise InputError(
             f"{'folds' if len(without) > 1 else 'fold'} {', '.join(map(str, without))} of "
-            f"{events.folds} (numbered from 0) without signal events: signal events in each fold "
-            f"are {', '.join(map(str, signal))}. Take fewer folds, or an event_number that "
-            "spreads the events over them."
+            f"{events.folds} (numbered from 0) without signal events: signal events{where} in "
+            f"each fold are {', '.join(map(str, signal))}. Take fewer folds, or an event_number "
+            "that spreads the events over them."
         )
 
 
@@ -126,7 +129,7 @@ def warn_of_common_sentinels(collection: Collection) -> None:
 
 def warn_of_few_signal(events: Events) -> None:
     """Warns where folds have too few signal events to train and to judge."""
-    signal = np.bincount(events.fold[events.label == 1], minlength=events.folds)
+    signal = _signal_in_folds(events)
     if signal.min() < _FEW:
         logger.warning(
             "only %d signal events in %d folds, %d in the smallest: what is learned and chosen "
@@ -150,6 +153,24 @@ def warn_of_sentinels(events: Events) -> None:
                 count,
                 len(events),
                 lowest,
+            )
+
+
+def _signal_in_folds(events: Events) -> Int[np.ndarray, " folds"]:
+    """Signal events of each fold, of signal regions."""
+    trained = events.in_regions("signal") if events.regions else events
+    return np.bincount(trained.fold[trained.label == 1], minlength=events.folds)
+
+
+def _check_regions(events: Events) -> None:
+    """Refuses a region without simulated events."""
+    simulated = [i for i, process in enumerate(events.processes) if process.role != "data"]
+    for index, region in enumerate(events.regions):
+        mine = np.asarray(events.process)[np.asarray(events.region) == index]
+        if not np.isin(mine, simulated).any():
+            raise InputError(
+                f"region {region.name!r}: its selection `{region.selection}` keeps no simulated "
+                "events. Loosen it, or leave the region out."
             )
 
 

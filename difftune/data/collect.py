@@ -153,6 +153,7 @@ def _check_left(request: Request, collection: Collection) -> None:
             process = request.processes[index]
             varied = f" (variation {sample[0]!r} {sample[1]})" if sample else ""
             cuts = [f"`{s}`" for s in (request.selection, process.selection) if s]
+            cuts += ["those of the regions"] if request.regions else []
             how = f"the selection {' and '.join(cuts)} keeps" if cuts else "there are"
             of = f" of {collected.entries} entries" if collected.entries else ""
             raise InputError(
@@ -181,14 +182,22 @@ def _sample(request: Request, collection: Collection, sample: SampleKey) -> Even
             # The copy lets the features go at once, so that they are not held twice.
             pieces[i] = dataclasses.replace(piece, features=piece.features[:0].copy())
             start = stop
+
+    def joined(column: str) -> np.ndarray | None:
+        columns = [getattr(piece, column) for _, pieces in groups for piece in pieces]
+        return np.concatenate(columns) if request.regions else None
+
     return Events(
         features=features,
         process=process,
         weight=weight,
         fold=fold,
         number=number,
+        region=joined("region"),
+        observable=joined("observable"),
         feature_names=request.features,
         processes=request.processes,
+        regions=request.regions,
         folds=request.folds,
         sentinels=request.missing.sentinels(request.features),
     )

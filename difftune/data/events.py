@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Float32, Float64, Int32, Integer, Shaped
 
 from difftune.arguments import takes
 from difftune.data.keys import fold_of, key_of, running_number
+from difftune.data.regions import Region, as_regions
 from difftune.data.variations import PROCESS, Direction, Files
 from difftune.errors import InputError, nearest
 
@@ -109,7 +110,7 @@ class VariedSample:
     processes: tuple[str, ...]
 
 
-@register(static=("feature_names", "processes", "folds", "sentinels"))
+@register(static=("feature_names", "processes", "regions", "folds", "sentinels"))
 @dataclass(frozen=True, kw_only=True)
 class Events:
     """Columns of events, a jax pytree whose leaves are the arrays.
@@ -121,9 +122,13 @@ class Events:
         fold: Number of the fold, 0 ... folds - 1, from the event number.
         number: Number of the event, by which `paired` finds it again in a varied sample; None where
             it is not known.
+        region: Index into `regions`; None where there are none: all are in one signal region.
+        observable: Value of the observable of the event's region; NaN where that is the score of a
+            network, and inside the one bin where events are counted. None where `region` is.
         variations: Varied weights or samples by the name of the uncertainty.
         feature_names: Names of the variables.
         processes: All processes, also those without an event here.
+        regions: All regions, also those without an event here.
         folds: How many folds there are.
         sentinels: By name of a feature the values that were called missing, and are NaN here.
     """
@@ -133,10 +138,13 @@ class Events:
     weight: Float32[Array, " events"]
     fold: Int32[Array, " events"]
     number: Integer[Array, " events"] | None = None
+    region: Int32[Array, " events"] | None = None
+    observable: Float[Array, " events"] | None = None
     variations: Mapping[str, VariedWeights | VariedSample] = field(default_factory=dict)
     feature_names: tuple[str, ...]
     processes: tuple[Process, ...]
     folds: int
+    regions: tuple[Region, ...] = ()
     sentinels: tuple[tuple[str, tuple[float, ...]], ...] = ()
 
     def __len__(self) -> int:
@@ -155,6 +163,9 @@ class Events:
         event_number: Shaped[Array, "numbers *columns"] | None = None,
         folds: int = 5,
         variations: Mapping[str, Any] | None = None,
+        regions: Sequence[Region] = (),
+        region: Integer[Array, " regions"] | None = None,
+        observable: Float[Array, " values"] | None = None,
     ) -> "Events":
         """Events from arrays that are in memory already.
 
@@ -170,6 +181,10 @@ class Events:
             folds: How many folds there are.
             variations: By name `(up, down)`, where both are weights [events], or both are
                 `Events`, and `down` may be None; or `VariedWeights` and `VariedSample` objects.
+            regions: The regions; their selections are said to be done.
+            region: Index of each event into `regions`.
+            observable: Value of the observable of its region, for events of regions that have an
+                expression for one; the others' do not matter.
 
         Raises:
             InputError: Shapes or names do not fit, or a value is not finite.
@@ -207,14 +222,18 @@ class Events:
             raise InputError(
                 f"event_number {numbers.shape} does not fit: there are {len(index)} events."
             )
+        number, value = _in_regions(as_regions(regions), region, observable, len(index))
         events = cls(
             features=x,
             process=index,
             weight=w,
             fold=fold_of(numbers, folds),
             number=None if event_number is None else numbers.astype(np.int64),
+            region=number,
+            observable=value,
             feature_names=tuple(feature_names),
             processes=tuple(processes),
+            regions=as_regions(regions),
             folds=folds,
         )
         varied = {n: _variation(events, n, v) for n, v in (variations or {}).items()}
@@ -283,6 +302,8 @@ class Events:
             weight=cut(self.weight),
             fold=cut(self.fold),
             number=None if self.number is None else cut(self.number),
+            region=None if self.region is None else cut(self.region),
+            observable=None if self.observable is None else cut(self.observable),
             variations=variations,
         )
 
@@ -292,6 +313,30 @@ class Events:
         if wrong:
             raise InputError(f"fold {wrong[0]} does not exist: there are 0 to {self.folds - 1}.")
         return self.select(lambda e: np.isin(np.asarray(e.fold), np.asarray(folds, np.int32)))
+
+    def in_regions(self, *names: str) -> "Events":
+        """The events of these regions, nominal and varied.
+
+        Args:
+            names: Names of regions, or the role of several.
+
+        Raises:
+            InputError: For a region that is not there.
+        """
+        known = [region.name for region in self.regions]
+        wanted = set()
+        for name in names:
+            found = [r.name for r in self.regions if name in (r.name, r.role)]
+            if not found:
+                raise InputError(
+                    f"there is no region {name!r}.{nearest(name, known)} "
+                    f"Known: {', '.join(known) or 'none'}."
+                )
+            wanted.update(found)
+        if wanted == set(known):
+            return self
+        index = [i for i, name in enumerate(known) if name in wanted]
+        return self.select(lambda e: np.isin(np.asarray(e.region), index))
 
     def scaled(self, factors: Float[Array, " processes"]) -> "Events":
         """All weights, nominal and varied, times the factor of the event's process."""
@@ -363,7 +408,7 @@ def _take(factors: Array, process: Array) -> Array:
     return np.asarray(factors, np.float32)[process]
 
 
-def _check_finite(what: str, values: Float32[np.ndarray, " n"], *, missing: bool = False) -> None:
+def _check_finite(what: str, values: Float[np.ndarray, " n"], *, missing: bool = False) -> None:
     bad = np.isinf(values) if missing else ~np.isfinite(values)
     if bad.any():
         first = int(np.argmax(bad))
@@ -373,11 +418,44 @@ def _check_finite(what: str, values: Float32[np.ndarray, " n"], *, missing: bool
         )
 
 
+def _in_regions(
+    regions: tuple[Region, ...],
+    region: Integer[Array, " regions"] | None,
+    observable: Float[Array, " values"] | None,
+    events: int,
+) -> tuple[Int32[np.ndarray, " events"] | None, Float[np.ndarray, " events"] | None]:
+    """Number of the region and value of its observable, as `Events` have them."""
+    if not regions:
+        if region is not None or observable is not None:
+            raise InputError("region and observable are of regions: give `regions`, too.")
+        return None, None
+    if region is None:
+        raise InputError(
+            f"there are {len(regions)} regions: give `region`, which each event is in."
+        )
+    index = np.asarray(region, np.int32)
+    if index.shape != (events,) or not np.isin(index, np.arange(len(regions))).all():
+        raise InputError(
+            f"region {index.shape}: give numbers of the {len(regions)} regions, counted from 0, "
+            f"for {events} events."
+        )
+    value = np.full(events, np.nan) if observable is None else np.array(observable, np.float64)
+    if value.shape != (events,):
+        raise InputError(f"observable {value.shape} does not fit: there are {events} events.")
+    for i, each in enumerate(regions):
+        if each.expression is None:
+            value[index == i] = each.constant
+        _check_finite(f"observable of region {each.name!r}", value[index == i], missing=each.scored)
+    return index, value
+
+
 def _variation(events: Events, name: str, value: Any) -> VariedWeights | VariedSample:
     if isinstance(value, VariedWeights | VariedSample):
         return value
     up, down = value
     if isinstance(up, Events):
+        if any(sample.regions != events.regions for sample in (up, down) if sample is not None):
+            raise InputError(f"variation {name!r}: its events have other regions. Give the same.")
         present = np.unique(np.concatenate([s.process for s in (up, down) if s is not None]))
         touched = tuple(events.processes[i].name for i in present)
         return VariedSample(up=up, down=down, processes=touched)

@@ -57,6 +57,8 @@ def paired(events: Events) -> Events:
         weight=padded(events.weight),
         fold=first("fold"),
         number=None,
+        region=None if events.region is None else first("region"),
+        observable=None if events.observable is None else first("observable"),
         variations={},
     )
     places = iter(rows.places[1:])
@@ -65,7 +67,13 @@ def paired(events: Events) -> Events:
         place = next(places)
         features, weight = nominal.features.copy(), np.where(touched, 0, nominal.weight)
         features[place], weight[place] = sample.features, sample.weight
-        return dataclasses.replace(nominal, features=features, weight=weight)
+        result = dataclasses.replace(nominal, features=features, weight=weight)
+        if nominal.region is None or nominal.observable is None:
+            return result
+        # A variation may take an event into another region.
+        region, observable = nominal.region.copy(), nominal.observable.copy()
+        region[place], observable[place] = sample.region, sample.observable
+        return dataclasses.replace(result, region=region, observable=observable)
 
     variations: dict[str, VariedWeights | VariedSample] = {}
     for name, varied in events.variations.items():

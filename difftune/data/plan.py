@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from difftune.data.events import Process
 from difftune.data.expressions import Expression, column, parse
 from difftune.data.names import DataTable, Names
-from difftune.data.program import UNTOUCHED, Program, WeightKey
+from difftune.data.program import UNTOUCHED, Program, RegionRule, WeightKey
+from difftune.data.regions import Region
 from difftune.data.sources import open_table, resolve
 from difftune.data.transform import Missing
 from difftune.data.variations import (
@@ -40,6 +41,7 @@ class Request:
     missing: Missing
     folds: int
     variations: tuple[Variation, ...]
+    regions: tuple[Region, ...]
 
     def touched(self, variation: Variation) -> list[Process]:
         """The processes that a variation applies to."""
@@ -197,6 +199,7 @@ class Plan:
             features=request.features,
             weight=parse(nominal, f"{where}: weight"),
             weights=varied,
+            regions=tuple(_rule(region) for region in request.regions),
             number=request.number,
             folds=request.folds,
         )
@@ -208,6 +211,15 @@ class Plan:
         if make not in self._columns:
             self._columns[make] = program.columns
         stream.jobs.append(Job(process, sample, program, self._columns[make]))
+
+
+def _rule(region: Region) -> RegionRule:
+    where, observable = f"region {region.name!r}", region.expression
+    return RegionRule(
+        region,
+        parse(region.selection, f"{where}: selection"),
+        None if observable is None else parse(observable, f"{where}: observable"),
+    )
 
 
 def weight_of(process: Process, common: str) -> str:

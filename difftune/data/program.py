@@ -3,12 +3,14 @@
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from difftune.data.expressions import Expression, column
 from difftune.data.keys import key_of
 from difftune.data.names import Names, Values
+from difftune.data.regions import Region
 from difftune.data.variations import Direction
 from difftune.errors import InputError, nearest
 
@@ -20,16 +22,27 @@ UNTOUCHED = "If it does not touch this process, list those that it does as its `
 class Piece:
     """The selected events of one process in one chunk.
 
-    `place` is the table that they are from, `shares` how much of it is missing (`Missing.shares`).
+    `region` and `observable` are None where there are no regions. `place` is the table that they
+    are from, `shares` how much of it is missing (`Missing.shares`).
     """
 
     features: np.ndarray
     weight: np.ndarray
     fold: np.ndarray
     number: np.ndarray
+    region: np.ndarray | None
+    observable: np.ndarray | None
     weights: Mapping[WeightKey, np.ndarray]
     place: str
     shares: Mapping[tuple[str, float], np.ndarray]
+
+
+class RegionRule(NamedTuple):
+    """A region with what it says as expressions; no observable where it is the score or a count."""
+
+    region: Region
+    selection: Expression
+    observable: Expression | None
 
 
 @dataclass(frozen=True)
@@ -43,6 +56,7 @@ class Program:
         features: Names of the features.
         weight: The weight.
         weights: Varied weights.
+        regions: What puts events into regions; without any, all are kept.
         number: Event number, or the columns of which it is made; none for the running number.
         folds: Number of folds.
     """
@@ -54,6 +68,7 @@ class Program:
     features: tuple[str, ...]
     weight: Expression
     weights: Mapping[WeightKey, Expression]
+    regions: tuple[RegionRule, ...]
     number: tuple[Expression, ...]
     folds: int
 
@@ -79,7 +94,10 @@ class Program:
                 self._refuse_text(weight)
             except InputError as error:
                 raise InputError(f"{error} {UNTOUCHED}") from error
-        expressions = [*self.selection, self.weight, *self.weights.values()]
+        of_regions = [e for rule in self.regions for e in rule[1:] if e is not None]
+        for expression in of_regions:
+            self._refuse_text(expression)
+        expressions = [*self.selection, *of_regions, self.weight, *self.weights.values()]
         expressions += [column(name, self.who) for name in self.features]
         for part in self.number:
             self._refuse_text(part)
@@ -95,7 +113,51 @@ class Program:
         mask = np.ones(len(values), bool)
         for condition in self.selection:
             mask &= np.asarray(values.evaluate(condition)).astype(bool)
-        return mask
+        return mask & (self._region(values, mask) >= 0) if self.regions else mask
+
+    def _region(self, values: Values, mask: np.ndarray | None = None) -> np.ndarray:
+        """Number of the region that each row is in, -1 for none.
+
+        Args:
+            values: The rows.
+            mask: Those that count, all by default; no other one is refused for being in two.
+        """
+        number = np.full(len(values), -1, np.int32)
+        for i, rule in enumerate(self.regions):
+            inside = np.asarray(values.evaluate(rule.selection)).astype(bool)
+            both = inside & (number >= 0)
+            if mask is not None:
+                both &= mask
+            if both.any():
+                first = int(np.argmax(both))
+                other = self.regions[number[first]]
+                raise InputError(
+                    f"{self.who}: regions {other.region.name!r} and {rule.region.name!r} overlap: "
+                    f"`{other.selection.text}` and `{rule.selection.text}` share {int(both.sum())} "
+                    f"of the entries {values.entry[0]} to {values.entry[-1]} of "
+                    f"{self.names.table.place}, the first one at entry {values.entry[first]}. Make "
+                    "the selections exclude each other."
+                )
+            number[inside] = i
+        return number
+
+    def _observable(self, values: Values, region: np.ndarray) -> np.ndarray:
+        """Value of the observable of the region that each row is in."""
+        result = np.full(len(values), np.nan)
+        for i, rule in enumerate(self.regions):
+            mine = region == i
+            if rule.observable is None:
+                result[mine] = rule.region.constant
+                continue
+            result[mine] = np.asarray(values.evaluate(rule.observable, clean=True))[mine]
+            bad = mine & ~np.isfinite(result)
+            if bad.any():
+                raise InputError(
+                    f"{self.who}: region {rule.region.name!r}: observable "
+                    f"`{rule.observable.text}`: {self._count(values, bad, result)}. Take one that "
+                    "all events of the region have, or let its selection leave these out."
+                )
+        return result
 
     def run(self, values: Values, offset: int) -> Piece:
         """Computes features, weights and folds of selected rows.
@@ -114,11 +176,14 @@ class Program:
         weights = {key: self._weight(values, e) for key, e in self.weights.items()}
         parts = [self._number(values, part) for part in self.number]
         numbers = parts[0] if len(parts) == 1 else key_of(parts) if parts else values.entry + offset
+        region = self._region(values) if self.regions else None
         return Piece(
             features=features,
             weight=self._weight(values, self.weight),
             fold=(numbers % self.folds).astype(np.int32),
             number=numbers.astype(np.int64),
+            region=region,
+            observable=None if region is None else self._observable(values, region),
             weights=weights,
             place=self.names.table.place,
             shares={} if self.sample else values.shares(),

@@ -21,6 +21,7 @@ from difftune.data.events import Events, Process
 from difftune.data.expressions import parse
 from difftune.data.names import parse_derived
 from difftune.data.plan import Plan, Request
+from difftune.data.regions import Region, as_regions
 from difftune.data.sources import rows_in
 from difftune.data.transform import Missing, Sentinels
 from difftune.data.variations import (
@@ -84,6 +85,7 @@ READ: dict[str, Any] = {
     "selection": partial(as_expression, what="selection"),
     "folds": lambda given: whole(given, f"folds = {said(given)}", remedy="5 by default"),
     "variations": as_variations,
+    "regions": as_regions,
 }
 """Of `read`."""
 
@@ -105,6 +107,7 @@ def read(
     folds: int = 5,
     duplicates: str = "warn",
     variations: Sequence[Variation] = (),
+    regions: Sequence[Region] = (),
     chunk_size: str | int = "100 MB",
     progress: Progress | None = None,
 ) -> Events:
@@ -131,6 +134,8 @@ def read(
         duplicates: What happens where a process has events more than once (of equal event number;
             without one, of equal features and weight): "warn", "refuse" or "allow".
         variations: Systematic variations.
+        regions: Regions that the events are divided into, nominal and varied; an event in none of
+            them is not kept. Without any, all are in one signal region.
         chunk_size: How much is read at once: events, or memory as in "100 MB".
         progress: Called after each chunk with the entries read so far, and all there are (None
             while that is unknown, as for CSV).
@@ -160,6 +165,7 @@ def read(
         missing=Missing.of(missing),
         folds=folds,
         variations=tuple(variations),
+        regions=tuple(regions),
     )
     rows_in(chunk_size, 1)
     plan = Plan(request)

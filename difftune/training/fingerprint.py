@@ -103,6 +103,7 @@ def of_events(events: Events) -> Definition:
         "weight": describe(np.asarray(events.weight)),
         "process": describe(np.asarray(events.process)),
         "fold": describe(np.asarray(events.fold)),
+        **_regions(events),
         "variations": {
             name: {
                 "processes": list(varied.processes),
@@ -110,6 +111,17 @@ def of_events(events: Events) -> Definition:
             }
             for name, varied in events.variations.items()
         },
+    }
+
+
+def _regions(events: Events) -> Definition:
+    """Nothing where there are none, as before there were any."""
+    if events.region is None:
+        return {}
+    return {
+        "regions": [f"{each.name} ({each.role})" for each in events.regions],
+        "region": describe(np.asarray(events.region)),
+        "observable": describe(np.asarray(events.observable)),
     }
 
 
