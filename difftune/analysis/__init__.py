@@ -1,10 +1,13 @@
 """The verbs of an analysis: split events, train and tune networks, measure their worth."""
 
 from difftune.analysis.cross_fit import CrossFit
+from difftune.analysis.discriminant import Discriminant, discriminant
+from difftune.analysis.figure import FIGURES, Figure
+from difftune.analysis.figure import as_figure as as_figure
 from difftune.analysis.interruption import Terminated as Terminated
 from difftune.analysis.interruption import exit_code as exit_code
 from difftune.analysis.interruption import explained as explained
-from difftune.analysis.measurement import Measurement, chosen_edges, fill_templates, measure
+from difftune.analysis.measurement import Measurement, fill_templates, measure
 from difftune.analysis.measurement import check_model as check_model
 from difftune.analysis.preparation import Preparation
 from difftune.analysis.progress import LogFile as LogFile
@@ -14,13 +17,16 @@ from difftune.analysis.tuned import Rank, Tuned, search_networks
 from difftune.analysis.tuning import train, tune
 
 __all__ = [
+    "FIGURES",
     "CrossFit",
+    "Discriminant",
+    "Figure",
     "Measurement",
     "Preparation",
     "Rank",
     "Split",
     "Tuned",
-    "chosen_edges",
+    "discriminant",
     "fill_templates",
     "measure",
     "search_networks",

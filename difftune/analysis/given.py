@@ -6,6 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from difftune.analysis.cross_fit import CrossFit
+from difftune.analysis.figure import as_figure
 from difftune.analysis.split import Split, as_folds
 from difftune.arguments import said, several, whole
 from difftune.binning import as_binning
@@ -14,7 +16,7 @@ from difftune.errors import InputError
 from difftune.histfactory import FreeNormalisation, Luminosity, NormalisationUncertainty
 from difftune.search import Space, as_strategy
 from difftune.seeds import checked
-from difftune.training import Ensemble, TrainedNetwork, as_recipe
+from difftune.training import AnyNetwork, CrossFitted, Ensemble, as_recipe
 from difftune.training import given as training
 
 logger = logging.getLogger("difftune")
@@ -23,19 +25,19 @@ logger = logging.getLogger("difftune")
 def as_sample(given: Any) -> Any:
     """Events, or a split of them."""
     split = getattr(given, "split", None)
-    if isinstance(given, Split):
+    if isinstance(given, Split | CrossFit):
         return given
-    return split if isinstance(split, Split) else as_events(given)
+    return split if isinstance(split, Split | CrossFit) else as_events(given)
 
 
-def as_split(given: Any) -> Split:
+def as_split(given: Any) -> Split | CrossFit:
     """A split; events are split as `tune` does by default, which is said.
 
     Raises:
         InputError: For anything else.
     """
     split = as_sample(given)
-    if isinstance(split, Split):
+    if isinstance(split, Split | CrossFit):
         return split
     split = Split(events=split)
     logger.warning(
@@ -46,19 +48,44 @@ def as_split(given: Any) -> Split:
     return split
 
 
-def as_network(given: Any) -> TrainedNetwork | Ensemble:
+def as_sample_of(network: AnyNetwork, given: Any) -> Split | CrossFit:
+    """What a network is measured on: a `CrossFit` for cross-fitted ones, else a `Split`.
+
+    Raises:
+        InputError: For the other one of both, whose events the networks would have seen.
+    """
+    crossed = isinstance(network, CrossFitted)
+    given = as_sample(given)
+    if crossed and not isinstance(given, CrossFit):
+        if isinstance(given, Split):
+            raise InputError(
+                "cross-fitted networks are measured on all events: give CrossFit(events=...), or "
+                "`split` of what tune returned, in place of a Split."
+            )
+        return CrossFit(events=given)
+    if not crossed and isinstance(given, CrossFit):
+        raise InputError(
+            "a CrossFit needs the networks of all folds (tune(CrossFit(events=...), ...)), and "
+            "this is one network, which has seen most of the events."
+        )
+    return given if crossed else as_split(given)
+
+
+def as_network(given: Any) -> AnyNetwork:
     """A network: that of what `tune` returned; several are an `Ensemble`.
 
     Raises:
         InputError: For anything else.
     """
-    if isinstance(given, TrainedNetwork | Ensemble):
+    if isinstance(given, AnyNetwork):
         return given
     own = getattr(given, "network", None)
-    if isinstance(own, TrainedNetwork | Ensemble):
+    if isinstance(own, AnyNetwork):
         return own
     if isinstance(given, list | tuple) and given:
         each = [as_network(one) for one in given]
+        if any(isinstance(one, CrossFitted) for one in each):
+            raise InputError("network: cross-fitted networks cannot be averaged with others.")
         apart = [n.networks if isinstance(n, Ensemble) else (n,) for n in each]
         return Ensemble(tuple(network for networks in apart for network in networks))
     if isinstance(given, str | os.PathLike):
@@ -133,7 +160,8 @@ TUNE: dict[str, Any] = {
 """Of `tune`."""
 MEASURE: dict[str, Any] = {
     "network": as_network,
-    "split": as_split,
+    "split": as_sample,
+    "figure": as_figure,
     "binning": as_binning,
     "bins": lambda given: whole(given, f"measure(bins={said(given)})", least=1),
     "normalisation": partial(

@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from difftune.analysis.given import MEASURE, as_network, as_score, as_split
+from difftune.analysis.cross_fit import CrossFit
+from difftune.analysis.discriminant import discriminant
+from difftune.analysis.figure import FIGURES, Figure
+from difftune.analysis.given import MEASURE, as_sample_of, as_score, as_split
 from difftune.analysis.split import Split
 from difftune.arguments import said, takes
-from difftune.binning import EqualSignal, Scored, as_binning
-from difftune.data import Events, VariedWeights
+from difftune.binning import EqualSignal
+from difftune.data import Events
 from difftune.errors import InputError
 from difftune.histfactory import (
     FreeNormalisation,
@@ -22,7 +25,7 @@ from difftune.histfactory import (
 )
 from difftune.histograms import Histogram, Template, Templates, histogram, symmetrised
 from difftune.inference import asimov_significance, expected_significance
-from difftune.training import Ensemble, TrainedNetwork
+from difftune.training import AnyNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +37,23 @@ class Measurement:
         workspace: The pyhf workspace made of them.
         stat_only: Expected discovery significance of the templates without any uncertainty.
         expected: The same from the fit with all uncertainties.
+        figure: The figure of merit that was asked for.
+        value: It, as people know it: σ(μ) of `"precision"`, from the fit with all uncertainties.
+        score: Gives events the score that the templates are binned in.
     """
 
     templates: Templates
     workspace: dict[str, Any]
     stat_only: float
     expected: float
+    figure: Figure
+    value: float
+    score: Callable[[Events], Float[np.ndarray, " events"]]
+
+    @property
+    def merit(self) -> float:
+        """The figure, the larger the better."""
+        return float(self.figure.shown(self.value)) if self.figure.inverse else self.value
 
     @property
     def uncertainties(self) -> str:
@@ -65,57 +79,10 @@ class Measurement:
         return "Asimov data" if self.templates.data is None else "observed data"
 
 
-@takes(network=as_network, split=as_split)
-def chosen_edges(
-    network: TrainedNetwork | Ensemble, split: Split, *, binning: Any = None
-) -> Float[np.ndarray, " edges"]:
-    """Bin edges from training and validation events; the test events have no say.
-
-    Args:
-        network: Gives the scores.
-        split: Gives the events.
-        binning: How they are chosen, as in `measure`.
-    """
-    rule = as_binning(binning)
-    events = split.part(*split.train_folds, *split.validation_folds)
-    scores = network.score(events)
-    return rule(
-        scores,
-        events.weight,
-        events.label == 1,
-        variations=_varied(network, events, scores) if rule.varied else None,
-        trained=network.edges,
-    )
-
-
-def _varied(
-    network: TrainedNetwork | Ensemble, events: Events, scores: Float[np.ndarray, " events"]
-) -> dict[str, Scored]:
-    """All events under the upward side of each variation; what it does not touch is nominal.
-
-    The upward side alone, since a figure of merit takes each for a nuisance parameter of its own.
-    """
-    signal, found = np.asarray(events.label == 1), {}
-    nominal = Scored(scores, np.asarray(events.weight), signal)
-    for name, variation in events.variations.items():
-        if isinstance(variation, VariedWeights):
-            found[name] = Scored(scores, np.asarray(variation.up), signal)
-            continue
-        touched = [p.name in variation.processes for p in events.processes]
-        rest = ~np.array(touched)[events.process]
-        up = variation.up
-        found[name] = Scored(
-            np.concatenate([nominal.score[rest], network.score(up)]),
-            np.concatenate([nominal.weight[rest], up.weight]),
-            np.concatenate([signal[rest], up.label == 1]),
-        )
-    return found
-
-
 @takes(score=as_score, split=as_split)
 def fill_templates(
     score: Callable[[Events], Float[np.ndarray, " events"]],
-    split: Split,
+    split: Split | CrossFit,
     edges: Float[np.ndarray, " edges"],
     *,
     channel: str = "signal_region",
@@ -124,7 +91,8 @@ def fill_templates(
 
     Args:
         score: Scores events in [0, 1]: `TrainedNetwork.score`, or any function of events.
-        split: Gives the events; the test events stand for the full yields.
+        split: Gives the events; the test events stand for the full yields, which are all simulated
+            ones of a `CrossFit`.
         edges: Bin edges.
         channel: Name of the region.
     """
@@ -179,7 +147,7 @@ def _by_process(
     return found
 
 
-def check_model(split: Split, *, channel: str, **nuisances: Any) -> None:
+def check_model(split: Split | CrossFit, *, channel: str, **nuisances: Any) -> None:
     """Builds the statistical model in a single bin, to refuse what cannot be one.
 
     Args:
@@ -200,10 +168,11 @@ def check_model(split: Split, *, channel: str, **nuisances: Any) -> None:
 
 @takes(**MEASURE)
 def measure(
-    network: TrainedNetwork | Ensemble,
-    split: Split,
+    network: AnyNetwork,
+    split: Events | Split | CrossFit,
     *,
     channel: str = "signal_region",
+    figure: Figure = FIGURES["discovery"],
     binning: Any = None,
     bins: int | None = None,
     min_background: float | None = None,
@@ -216,10 +185,13 @@ def measure(
     """Bins, fills and fits the test events with a network.
 
     Args:
-        network: Gives the discriminant: a network, several, or what `tune` returned.
+        network: Gives the discriminant: a network, several, or what `tune` returned. Cross-fitted
+            ones measure all events, each with the network that has not seen it.
         split: Gives the events: `Tuned.split`, or what `tune` returned. Events are split as `tune`
             does by default.
         channel: Name of the region.
+        figure: The figure of merit: `"precision"` (σ(μ)), `"discovery"`, `"limit"`, or a function
+            of the statistical model.
         binning: How the edges are chosen, on training and validation events: a rule such as
             `difftune.binning.Exact(bins=12)` or its name, the edges themselves, or a function
             `(scores, weight, signal) -> edges`. By default `difftune.binning.EqualSignal()`.
@@ -249,16 +221,23 @@ def measure(
         )
     if binning is None:
         binning = EqualSignal(**asked)
-    edges = chosen_edges(network, split, binning=binning)
-    templates = fill_templates(network.score, split, edges, channel=channel)
+    split = as_sample_of(network, split)
+    found = discriminant(
+        network, split, binning=binning, normalisation=normalisation, luminosity=luminosity
+    )
+    templates = fill_templates(found.score, split, found.edges, channel=channel)
     workspace = build_workspace(
         [templates], poi=poi, normalisation=normalisation, luminosity=luminosity, free=free
     )
+    model = Model.from_spec(workspace)
     signal = templates.total("signal").sumw
     background = templates.total("background").sumw
     return Measurement(
         templates=templates,
         workspace=workspace,
         stat_only=float(asimov_significance(signal, background)),
-        expected=expected_significance(Model.from_spec(workspace)).expected,
+        expected=expected_significance(model).expected,
+        figure=figure,
+        value=figure.of(model),
+        score=found.score,
     )

@@ -50,7 +50,9 @@ class CrossFitted:
         """Each network may have trained edges of its own, and there are none of all of them."""
         return None
 
-    def score(self, events: Events) -> Float[np.ndarray, " events"]:
+    def score(
+        self, events: Events | Float[np.ndarray, "events variables"]
+    ) -> Float[np.ndarray, " events"]:
         """Discriminant of events, of each by the network of its fold.
 
         Args:

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from difftune.analysis.measurement import Measurement
+from difftune.analysis import FIGURES, Measurement
 from difftune.histfactory import (
     FreeNormalisation,
     Luminosity,
@@ -20,7 +20,19 @@ from tests.histfactory import samples
 def measured(systematics: int = 0, **options) -> Measurement:
     templates = samples.large(bins=3, processes=2, systematics=systematics)
     workspace = build_workspace([templates], **options)
-    return Measurement(templates=templates, workspace=workspace, stat_only=3.0, expected=2.0)
+    return of(templates, workspace)
+
+
+def of(templates, workspace) -> Measurement:
+    return Measurement(
+        templates=templates,
+        workspace=workspace,
+        stat_only=3.0,
+        expected=2.0,
+        figure=FIGURES["discovery"],
+        value=2.0,
+        score=lambda events: np.zeros(len(events)),
+    )
 
 
 @pytest.mark.parametrize(
@@ -62,6 +74,6 @@ def test_a_fitted_strength_has_digits_that_fit_its_uncertainty(value, uncertaint
 def test_observed_data_are_not_called_asimov():
     toy = samples.toy()
     workspace = build_workspace([toy], poi="Signal_norm")
-    found = Measurement(templates=toy, workspace=workspace, stat_only=1.0, expected=1.0)
+    found = of(toy, workspace)
     assert found.data == "observed data"
     assert measured().data == "Asimov data"
