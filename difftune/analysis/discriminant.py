@@ -111,7 +111,7 @@ def _with_bins(rule: BinningRule, bins: int, found: int) -> BinningRule:
             f"{found}; cross-fitted networks need as many. Take a rule with a number of bins, such "
             "as EqualSignal(bins=10), or give edges."
         )
-    return replace(rule, bins=bins)  # type: ignore[type-var]
+    return replace(rule, bins=bins)
 
 
 @dataclass(frozen=True, eq=False)

@@ -80,7 +80,7 @@ class _OwnFigure(ThroughFit):
 
     function: Callable[[Model], Any] = field(default=lambda model: 0.0)
 
-    def of_model(self, model):
+    def of_model(self, model: Model) -> Float[Array, ""]:
         """Minus what the function returns."""
         return -jnp.asarray(self.function(model))
 

@@ -16,7 +16,7 @@ from difftune.errors import InputError
 from difftune.histfactory import FreeNormalisation, Luminosity, NormalisationUncertainty
 from difftune.search import Space, as_strategy
 from difftune.seeds import checked
-from difftune.training import AnyNetwork, CrossFitted, Ensemble, as_recipe
+from difftune.training import AnyNetwork, CrossFitted, Ensemble, TrainedNetwork, as_recipe
 from difftune.training import given as training
 
 logger = logging.getLogger("difftune")
@@ -83,11 +83,12 @@ def as_network(given: Any) -> AnyNetwork:
     if isinstance(own, AnyNetwork):
         return own
     if isinstance(given, list | tuple) and given:
-        each = [as_network(one) for one in given]
-        if any(isinstance(one, CrossFitted) for one in each):
-            raise InputError("network: cross-fitted networks cannot be averaged with others.")
-        apart = [n.networks if isinstance(n, Ensemble) else (n,) for n in each]
-        return Ensemble(tuple(network for networks in apart for network in networks))
+        networks: list[TrainedNetwork] = []
+        for one in map(as_network, given):
+            if isinstance(one, CrossFitted):
+                raise InputError("network: cross-fitted networks cannot be averaged with others.")
+            networks += one.networks if isinstance(one, Ensemble) else [one]
+        return Ensemble(tuple(networks))
     if isinstance(given, str | os.PathLike):
         raise InputError(
             f"network = {given!r} is a path: read it with dt.TrainedNetwork.load({given!r})."

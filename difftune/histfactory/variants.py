@@ -28,10 +28,10 @@ class TemplateYields(NamedTuple):
         down: At minus one.
     """
 
-    nominal: Float[Array, "processes bins"]
-    sumw2: Float[Array, "processes bins"]
-    up: Float[Array, "variations processes bins"]
-    down: Float[Array, "variations processes bins"]
+    nominal: Float[Array | np.ndarray, "*batch processes bins"]
+    sumw2: Float[Array | np.ndarray, "*batch processes bins"]
+    up: Float[Array | np.ndarray, "*batch variations processes bins"]
+    down: Float[Array | np.ndarray, "*batch variations processes bins"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +78,7 @@ def split(
 
 
 def symmetrised(
-    nominal: Float[Array, "*batch bins"], up: Float[Array, "*batch bins"]
+    nominal: Float[Array | np.ndarray, "*batch bins"], up: Float[Array | np.ndarray, "*batch bins"]
 ) -> Float[Array, "*batch bins"]:
     """The down variation that mirrors a one-sided one: that of `difftune.histograms`, traceable."""
     total, varied = jnp.sum(nominal, axis=-1), jnp.sum(up, axis=-1)
