@@ -10,6 +10,7 @@ import pyhf
 from jaxtyping import Float
 
 from difftune.errors import InputError
+from difftune.histfactory.schema import surely_valid
 
 logger = logging.getLogger("difftune")
 
@@ -26,6 +27,8 @@ def check_schema(spec: Spec, schema: str) -> None:
     Raises:
         InputError: With names in place of indices.
     """
+    if surely_valid(spec, schema):
+        return
     try:
         pyhf.schema.validate(spec, schema)
     except pyhf.exceptions.InvalidSpecification as error:

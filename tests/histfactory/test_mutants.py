@@ -22,6 +22,7 @@ from scipy.special import xlogy
 from difftune.errors import InputError
 from difftune.histfactory import Model
 from difftune.histfactory.compile import compile_spec
+from difftune.histfactory.schema import surely_valid
 from difftune.histfactory.sources import read_source
 from tests.histfactory import specs
 
@@ -145,6 +146,24 @@ def test_a_spoilt_workspace_is_understood_or_refused(spec):
     compiled = accepted(lambda: compile_spec(read_source(spec).spec), of_pyhf(spec))
     if compiled is not None:
         assert np.isfinite(compiled.numbers).all()
+
+
+@settings(EVERY, max_examples=400)
+@given(mutants())
+def test_what_is_surely_valid_is_valid_for_pyhf(spec):
+    spec = read_source(spec).spec
+    if surely_valid(spec, "workspace.json"):
+        pyhf.schema.validate(spec, "workspace.json")
+
+
+@pytest.mark.parametrize("name", specs.ALL)
+def test_an_ordinary_spec_is_surely_valid(name):
+    """So that published workspaces do not wait for jsonschema."""
+    spec = specs.ALL[name]()
+    assert surely_valid(spec, "workspace.json")
+    content = {"channels": spec["channels"]}
+    assert surely_valid(content, "model.json")
+    assert not surely_valid(content, "workspace.json")
 
 
 NUMBERS = [0.0, 1e-12, 1e-9, 1e-4, 0.3, 2.0, 7.0, 60.0, 1e4, 1e8, -1.0, -30.0, 1e-200]
