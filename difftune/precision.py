@@ -10,7 +10,7 @@ import contextlib
 import functools
 import inspect
 from collections import Counter
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, ParamSpec, TypeVar
 
 import jax
@@ -25,6 +25,18 @@ from difftune.forks import refuse_fork
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+
+
+@contextlib.contextmanager
+def numbers_as_they_come() -> Iterator[None]:
+    """Turns off JAX's searches for NaN and infinities (`jax_debug_nans`, `jax_debug_infs`).
+
+    A member or a fit whose numbers are not finite is no error: it is out, with the reason in its
+    status. And there are such numbers where nothing is wrong, as the score of a member that has not
+    been scored yet.
+    """
+    with jax.debug_nans(False), jax.debug_infs(False):
+        yield
 
 
 def in_float64(function: Callable[_P, _R]) -> Callable[_P, _R]:
@@ -55,7 +67,7 @@ def in_float64(function: Callable[_P, _R]) -> Callable[_P, _R]:
         refuse_fork()
         # Inside somebody's jit even plain numbers would be staged; they are computed at once.
         at_once = jax.ensure_compile_time_eval() if _staging() else contextlib.nullcontext()
-        with jax.enable_x64(True), at_once:
+        with jax.enable_x64(True), numbers_as_they_come(), at_once:
             return jax.tree.map(_to_numpy, function(*args, **kwargs))
 
     return wrapped

@@ -138,3 +138,22 @@ def test_what_is_asked_again_and_again_is_compiled(caplog):
     np.testing.assert_allclose(again, found, rtol=1e-7, atol=1e-9)
     # The best fit, within the bounds that pyhf suggests.
     np.testing.assert_allclose(found, np.minimum(np.arange(FEW) / 5.0, 10.0), atol=1e-6)
+
+
+def test_numbers_that_are_not_finite_are_no_error_of_jax():
+    """Under `jax_debug_nans` a fit that fails has its status, as it has without."""
+    spec = pyhf.simplemodels.uncorrelated_background([6.0], [50.0], [7.0]).spec
+    model = Model.from_spec(spec, poi="mu")
+    rows = np.full((FEW + 1, 1), 52.0)
+    rows[3] = np.nan
+    good = np.arange(FEW + 1) != 3
+    alone = hypotest(1.0, model, [52.0]), upper_limit(model, [52.0]), fit(model, [52.0])
+    with jax.debug_nans(True), jax.debug_infs(True):
+        found = hypotest(1.0, model, rows), upper_limit(model, rows), fit(model, rows)
+        assert jax.config.jax_debug_nans
+    for many, one in zip(found, alone, strict=True):
+        assert (many.status[good] == Status.CONVERGED).all()
+        assert many.status[3] == Status.NOT_FINITE
+        many, one = (x.values if hasattr(x, "values") else x.observed for x in (many, one))
+        assert np.isnan(many[3]).all()
+        np.testing.assert_allclose(many[good], np.broadcast_to(one, many[good].shape), rtol=1e-6)

@@ -383,7 +383,7 @@ def expected_significance(
     """
     index = poi_index(model, "expected_significance")
     given = tested_limits(
-        model, "expected_significance", bounds=bounds, fixed=fixed, start=None, test_stat="q0"
+        model, "expected_significance", bounds=bounds, fixed=fixed, start=start, test_stat="q0"
     )
     nominal = np.where(given.fixed, given.start, model.structure.layout.init)
     nominal[index] = 1.0

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from difftune.errors import DifftuneError, InputError
+from difftune.precision import numbers_as_they_come
 from difftune.search.proposal import Proposal, Strategy, places
 from difftune.search.record import Record
 from difftune.search.space import Space
@@ -24,7 +25,6 @@ from difftune.training import (
     Snapshot,
     choose,
     diverged,
-    numbers_as_they_come,
     surroundings,
 )
 from difftune.training.describing import Definition, describe

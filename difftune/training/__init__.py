@@ -10,7 +10,6 @@ from difftune.training.cross_fitted import AnyNetwork as AnyNetwork
 from difftune.training.cross_fitted import CrossFitted
 from difftune.training.describing import PACKAGES as PACKAGES
 from difftune.training.devices import describe, use_cpu_cores
-from difftune.training.devices import numbers_as_they_come as numbers_as_they_come
 from difftune.training.ensemble import Ensemble
 from difftune.training.event_weights import (
     NegativeWeights,

@@ -3,8 +3,7 @@
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -14,17 +13,6 @@ from numpy.typing import DTypeLike
 
 MEMBER = "member"
 _ALIGNED = 64
-
-
-@contextmanager
-def numbers_as_they_come() -> Iterator[None]:
-    """Turns off JAX's searches for NaN and infinities (`jax_debug_nans`, `jax_debug_infs`).
-
-    A member whose numbers are not finite is no error: it is out, with the reason in its status. And
-    there are such numbers where nothing is wrong, as the score of one that has not been scored yet.
-    """
-    with jax.debug_nans(False), jax.debug_infs(False):
-        yield
 
 
 def use_cpu_cores(cores: int | None = None) -> None:

@@ -13,11 +13,11 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from difftune.errors import InputError
 from difftune.forks import refuse_fork
 from difftune.objectives import Batch
+from difftune.precision import numbers_as_they_come
 from difftune.training.batches import Epochs, as_batch, evaluation_samples, folds_of
 from difftune.training.devices import (
     host_array,
     member_devices,
-    numbers_as_they_come,
     place,
     runs_one_by_one,
     slot_assignment,

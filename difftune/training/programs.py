@@ -10,8 +10,9 @@ from typing import Any
 import jax
 from jaxtyping import Array, Float, PyTree
 
+from difftune.precision import numbers_as_they_come
 from difftune.training.batches import Part
-from difftune.training.devices import numbers_as_they_come, over_members, runs_one_by_one
+from difftune.training.devices import over_members, runs_one_by_one
 from difftune.training.member import MemberTrainer
 from difftune.training.state import EpochClock, Member, MemberInputs, Snapshot
 

@@ -1,5 +1,6 @@
 """Bounds of the parameter of interest in tests; closed forms, pyhf and cabinetry are the judges."""
 
+import importlib
 import json
 import logging
 
@@ -12,6 +13,7 @@ import pytest
 
 from difftune.errors import InputError
 from difftune.histfactory import Model
+from difftune.histfactory import arrays as xp
 from difftune.inference import (
     FitError,
     Status,
@@ -22,6 +24,7 @@ from difftune.inference import (
     upper_limit,
 )
 from difftune.inference.tested import never_negative
+from difftune.precision import FEW
 from tests.inference.on_off import OnOff, workspace
 
 NEGATIVE = {"mu": (-5.0, 10.0)}
@@ -152,6 +155,35 @@ def test_a_best_fit_that_is_none_is_a_status():
     assert status.tolist() == [Status.NEGATIVE, Status.CONVERGED, Status.CONVERGED]
 
 
+def test_a_fit_that_misses_its_minimum_is_an_error_of_the_whole_test(monkeypatch):
+    """The free fit is put on the other side of the hill; what comes out was CLs = 0.5."""
+    judge, given = OnOff(5.0, 10.0, 1.5), workspace(5.0, 10.0, 1.5, 14.0)
+    given["channels"][0]["name"] = given["observations"][0]["name"] = "missed"
+    model = Model.from_spec(given)
+    module = importlib.import_module("difftune.inference.hypotest")
+    whole = module.minima
+
+    def missing(structure, *problems, **options):
+        found = whole(structure, *problems, **options)
+        if len(problems) == 3:
+            index = structure.poi_index
+            away = xp.put(found[1].parameters, index, 0.0)
+            found[1] = found[1]._replace(parameters=away)
+        return found
+
+    np.testing.assert_allclose(hypotest(1.0, model).observed, judge.cls(1.0, 14.0), rtol=1e-6)
+    monkeypatch.setattr(module, "minima", missing)
+    with pytest.raises(FitError, match=r"worse than that at a tested value.*another start="):
+        hypotest(1.0, model)
+    # At 5 the likelihood is less than at 0, so that the ratio stays positive there.
+    tested = np.tile([1.0, 5.0], FEW)
+    for many in (hypotest(tested[:2], model), hypotest(tested, model)):
+        assert (many.status[::2] == Status.NEGATIVE).all()
+        assert (many.status[1::2] == Status.CONVERGED).all()
+        assert np.isnan(many.observed[::2]).all()
+        assert np.isfinite(many.observed[1::2]).all()
+
+
 @pytest.fixture(scope="module")
 def fixed_poi() -> Model:
     given = workspace(6, 50, 5, 52, {"name": "mu", "fixed": True})
@@ -261,3 +293,68 @@ def test_a_fixed_nuisance_parameter_is_fixed_as_in_pyhf():
     limit = upper_limit(model, fixed={"unc[0]": 1.1}).observed
     again = hypotest(limit, model, fixed={"unc": 1.1}).observed
     np.testing.assert_allclose(again, 0.05, rtol=1e-6)
+
+
+KNOWN = {"unc": 1.1}
+"""The background without its constraint: 1.1 times the nominal one, in every test."""
+FIXED = [{"fixed": KNOWN}, {"fixed": ["unc"], "start": {"unc[0]": 1.1}}]
+# A start that is wrong in all, and has no effect.
+AWAY = {"start": {"mu": 7.0, "unc": 1.7}}
+
+
+@pytest.mark.parametrize("asked", FIXED)
+def test_a_limit_with_a_fixed_nuisance_parameter_is_that_of_pyhf(asked):
+    given = workspace(*CASES[1])
+    parsed = pyhf.Workspace(given)
+    judge = parsed.model()
+    theirs, bands = pyhf.infer.intervals.upper_limits.upper_limit(
+        parsed.data(judge), judge, init_pars=[1.0, 1.1], fixed_params=[False, True]
+    )
+    found = upper_limit(Model.from_spec(given), **asked)
+    np.testing.assert_allclose(found.observed, theirs, rtol=1e-3)
+    np.testing.assert_allclose(found.expected, np.array(bands), rtol=1e-3)
+
+
+@pytest.mark.parametrize(("s", "b", "u", "n"), CASES)
+def test_no_start_changes_what_is_found(s, b, u, n):
+    model, judge = model_of(s, b, u, n), OnOff(s, b, u)
+    np.testing.assert_allclose(upper_limit(model, **AWAY).observed, judge.limit(n), rtol=1e-6)
+    found = expected_significance(model, **AWAY)
+    tau = (b / u) ** 2
+    np.testing.assert_allclose(found.observed**2, judge.statistic(0.0, n, tau, "q0"), atol=1e-8)
+    expected = judge.statistic(0.0, b + s, tau, "q0")
+    np.testing.assert_allclose(found.expected**2, expected, rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("asked", FIXED)
+def test_a_significance_over_a_known_background_is_the_closed_form(asked):
+    s, b, n = 5.0, 10.0, 17.0
+    found = expected_significance(model_of(s, b, 1.5, n), **asked)
+    known = 1.1 * b
+    for z, count in ((found.expected, s + known), (found.observed, n)):
+        q0 = 2 * (count * np.log(count / known) - (count - known))
+        np.testing.assert_allclose(z, np.sqrt(q0), rtol=1e-8)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"fixed": {"k": 1.0}},
+        {"fixed": {"k"}, "start": {"k": 1.0}},
+        {"fixed": {"k": 1.0}, "start": {"mu": -3.0, "n": 2.0}},
+    ],
+)
+def test_impacts_with_a_fixed_nuisance_parameter_are_the_closed_form(asked):
+    s, b, observed = 6.0, 50.0, 58.0
+    given = workspace(s, b, 5.0, observed, {"name": "mu", "bounds": [[-10.0, 10.0]]})
+    given["channels"][0]["samples"][1]["modifiers"] = [
+        {"name": name, "type": "normsys", "data": {"hi": 1 + size, "lo": 1 - size}}
+        for name, size in (("n", 0.1), ("k", 0.05))
+    ]
+    found = impacts(Model.from_spec(given), **asked)
+    # One bin: μ takes up what the background leaves, and n stays at 0 with its prior width.
+    assert found.names == ("n",)
+    np.testing.assert_allclose(found.fit.parameter("mu")[0], (observed - 1.05 * b) / s, rtol=1e-6)
+    np.testing.assert_allclose(found.up, [-0.1 * 1.05 * b / s], rtol=1e-5)
+    np.testing.assert_allclose(found.down, [0.1 * 1.05 * b / s], rtol=1e-5)
+    np.testing.assert_allclose(found.constraints, [1.0], rtol=1e-5)
