@@ -3,6 +3,8 @@
 import html.parser
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,6 +18,7 @@ import pytest
 import uproot
 
 from difftune.job import build, load
+from difftune.job.rundir import kept
 from difftune.training import Ensemble, TrainedNetwork
 from tests import XLA_FLAGS
 from tests.job.small import write_small
@@ -26,6 +29,12 @@ ENVIRONMENT["XLA_FLAGS"] = XLA_FLAGS
 COMMAND = [sys.executable, "-c", "from difftune.cli import main; main()"]
 # Of one run the figures are looked at.
 UNDRAWN = [sys.executable, "-m", "tests.job.undrawn"]
+# A shell starts what runs in the background with SIGINT ignored, and Python leaves it so.
+INTERRUPTIBLE = [
+    *(sys.executable, "-c"),
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from difftune.cli import main; main()",
+]
 
 
 def difftune(*arguments, command=UNDRAWN, **options):
@@ -234,6 +243,57 @@ def test_same_seed_same_numbers_and_kill_and_resume(finished, config):
     resumed = difftune("run", config, "--output", folder, "--resume", timeout=500)
     assert resumed.returncode == 0, resumed.stderr
     assert "resumed after round" in resumed.stderr
+    assert _numbers(folder) == _numbers(finished[0])
+    assert (folder / "history.csv").read_text() == (finished[0] / "history.csv").read_text()
+
+
+def _interrupted(arguments: list[str], folder: Path, sent: signal.Signals) -> tuple[int, str]:
+    """Runs the command, and ends it in the middle of the round that follows another one."""
+    progress = folder / "progress.jsonl"
+    before = progress.stat().st_size if progress.exists() else 0
+    process = subprocess.Popen(
+        [*INTERRUPTIBLE, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+        cwd=Path(__file__).parents[2],
+    )
+    deadline = time.monotonic() + 300
+    while not (progress.exists() and progress.stat().st_size > before):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline, "no round ended"
+        time.sleep(0.02)
+    told = time.monotonic()
+    process.send_signal(sent)
+    _, said = process.communicate(timeout=60)
+    assert time.monotonic() - told < 5
+    return process.returncode, said
+
+
+def test_an_interrupted_run_says_the_command_that_goes_on(finished, config):
+    """SIGTERM, then Ctrl-C; the command that each of them prints is run as it stands."""
+    folder = config.parent / "interrupted"
+    arguments = ["run", str(config), "--output", str(folder)]
+    for sent, name in ((signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "Ctrl-C")):
+        code, said = _interrupted(arguments, folder, sent)
+        assert code == 128 + sent, said
+        assert "Traceback" not in said
+        found = re.search(
+            rf"interrupted \({name}\)\. Kept in (\S+): (search.* up to round \d+)\. "
+            r"Go on with: (.+)\n",
+            said,
+        )
+        assert found, said
+        assert found[1] == str(folder)
+        assert found[2] == kept(folder)
+        program, *arguments = shlex.split(found[3])
+        assert program == "difftune"
+        assert arguments == ["run", str(config), "--output", str(folder), "--resume"]
+        assert not (folder / "results.json").exists()
+    ended = difftune(*arguments, timeout=500)
+    assert ended.returncode == 0, ended.stderr
+    assert "resumed after round" in ended.stderr
     assert _numbers(folder) == _numbers(finished[0])
     assert (folder / "history.csv").read_text() == (finished[0] / "history.csv").read_text()
 

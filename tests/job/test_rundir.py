@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from difftune import cli
 from difftune.analysis.progress import RoundLog
 from difftune.errors import DifftuneError, InputError
 from difftune.job import load
@@ -34,6 +35,23 @@ def begun(tmp_path, config):
 def test_what_is_kept(begun):
     assert kept(begun) == "search up to round 3"
     assert kept(begun / "nothing") == ""
+
+
+def test_what_is_said_when_a_run_is_interrupted(begun, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["difftune", "run", "my analysis.toml", "--set", "a.b=1 2"])
+    assert cli._kept(begun) == (
+        f"Kept in {begun}: search up to round 3. Go on with: difftune run 'my analysis.toml' "
+        "--set 'a.b=1 2' --resume"
+    )
+    again = tmp_path / "again"
+    again.mkdir()
+    (again / "config.json").write_text("{}")
+    monkeypatch.setattr("sys.argv", ["difftune", "run", "a.toml", "--resume"])
+    assert cli._kept(again) == (
+        f"No round had ended in {again}. Go on with: difftune run a.toml --resume"
+    )
+    for nothing in (None, tmp_path / "nowhere"):
+        assert cli._kept(nothing).startswith("Nothing had begun")
 
 
 def test_the_same_configuration_goes_on(begun, config):
