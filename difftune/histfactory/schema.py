@@ -13,7 +13,12 @@ import pyhf
 
 Test = Callable[[Any], bool]
 
-_SINGLE = {"string": {str}, "boolean": {bool}, "null": {type(None)}, "number": {int, float}}
+_SINGLE: dict[str, set[type]] = {
+    "string": {str},
+    "boolean": {bool},
+    "null": {type(None)},
+    "number": {int, float},
+}
 
 
 def surely_valid(spec: Any, schema: str) -> bool:

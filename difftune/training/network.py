@@ -1,5 +1,6 @@
 """A trained network with all that it needs to be used on new events."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ from difftune.training.network_file import (
     write_network,
 )
 from difftune.training.state import Snapshot
+
+logger = logging.getLogger("difftune")
 
 ENSEMBLE = "ensemble.json"
 CROSS_FITTED = "cross_fitted.json"
@@ -121,6 +124,7 @@ class TrainedNetwork:
                 f"the network wants the features {list(self.feature_names)}, in this order; the "
                 f"events have {given}."
             )
+        self._warn_of_sentinels(raw)
         scores = np.empty(len(raw), np.float32)
         for start in range(0, len(raw), _CHUNK):
             part = np.asarray(self.transform(raw[start : start + _CHUNK]), np.float32)
@@ -134,6 +138,19 @@ class TrainedNetwork:
                 probability = jax.nn.softmax(logits) @ jnp.asarray(self.signal_process)
             scores[start : start + len(part)] = np.asarray(probability)[: len(part)]
         return scores
+
+    def _warn_of_sentinels(self, raw: Float[np.ndarray, "events variables"]) -> None:
+        """Says which values are taken for missing ones, as they were in training."""
+        for name, values, meant in zip(
+            self.feature_names, raw.T, self.transform.sentinels, strict=False
+        ):
+            for sentinel in meant:
+                if count := int((values == np.asarray(sentinel, values.dtype)).sum()):
+                    logger.warning(
+                        "feature %r is %g in %d of %d events, which meant missing in the training "
+                        "events: it is taken for that here, too",
+                        *(name, sentinel, count, len(values)),
+                    )
 
     def save(self, folder: Path) -> None:
         """Writes `network.npz` (the numbers) and `network.json` (everything else).

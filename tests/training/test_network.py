@@ -161,7 +161,7 @@ def test_an_ensemble_is_the_mean_of_its_networks(tmp_path, events, own):
         Ensemble((own, other))
 
 
-def test_what_reading_called_missing_is_missing_for_the_network(tmp_path):
+def test_what_reading_called_missing_is_missing_for_the_network(tmp_path, caplog):
     """From the files, through the task and the folder, to an array that still has -999."""
     raw = columns(400, 1)
     raw["jet_pt"][::3] = -999
@@ -196,4 +196,9 @@ def test_what_reading_called_missing_is_missing_for_the_network(tmp_path):
     known[5, 0] = -999
     assert np.isnan(known[::3, 1]).all()
     for each in (network, loaded):
-        np.testing.assert_array_equal(each.score(table), each.score(known))
+        expected = each.score(known)
+        assert "-999" not in caplog.text
+        np.testing.assert_array_equal(each.score(table), expected)
+        assert "feature 'jet_pt' is -999 in 134 of 400 events, which meant missing" in caplog.text
+        assert "feature 'x'" not in caplog.text
+        caplog.clear()
