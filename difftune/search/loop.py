@@ -14,7 +14,9 @@ from difftune.errors import DifftuneError, InputError
 from difftune.precision import numbers_as_they_come
 from difftune.search.proposal import Proposal, Strategy, places
 from difftune.search.record import Record
+from difftune.search.side_by_side import SideBySide
 from difftune.search.space import Space
+from difftune.search.start import Start
 from difftune.training import (
     RUNNING,
     STATUS,
@@ -41,6 +43,7 @@ class Progress(NamedTuple):
 
     `selection_score` is that of the network that is chosen so far, which is what networks are
     compared by: it only grows. `best` is the validation score of the same network, which need not.
+    `searches` is the selection score so far of each search, where several run side by side.
     """
 
     round: int
@@ -52,15 +55,18 @@ class Progress(NamedTuple):
     diverged: int
     seconds: float
     events_per_second: float
+    searches: tuple[float, ...] = ()
 
     def __str__(self) -> str:
         """A line for a person."""
         finite = self.score[np.isfinite(self.score)]
         now = f"{finite.min():.4g} to {finite.max():.4g}" if finite.size else "none finite"
         dead = f", {self.diverged} diverged" if self.diverged else ""
+        best = f"{self.selection_score:.4g} (score {self.best:.4g})"
+        if len(self.searches) > 1:
+            best = f"{min(self.searches):.4g} to {max(self.searches):.4g} of {len(self.searches)}"
         return (
-            f"round {self.round}/{self.rounds}  best selection score {self.selection_score:.4g} "
-            f"(score {self.best:.4g})  scores now {now}  "
+            f"round {self.round}/{self.rounds}  best selection score {best}  scores now {now}  "
             f"({self.running} training{dead})  {self.events_per_second:.2g} events/s"
         )
 
@@ -87,6 +93,26 @@ class SearchResult:
             epoch=int(self.best.epoch[self.winner]), member=int(self.best.slot[self.winner])
         )
 
+    def apart(self, strategy: SideBySide) -> tuple["SearchResult", ...]:
+        """The results of searches that ran side by side, each as if it had been alone.
+
+        Args:
+            strategy: What they ran with.
+        """
+        winners = strategy.winners(np.asarray(self.best.selection_score))
+        parts = []
+        for number, winner in enumerate(winners):
+            own = strategy.slots(number)
+            best = jax.tree.map(lambda leaf, own=own: leaf[own], self.best)
+            parts.append(
+                SearchResult(
+                    history=self.history.of(own),
+                    best=best._replace(slot=best.slot - own.start),
+                    winner=winner - own.start,
+                )
+            )
+        return tuple(parts)
+
 
 @numbers_as_they_come()
 def run_search(
@@ -97,6 +123,7 @@ def run_search(
     checkpoints: Checkpoints | None = None,
     on_round: Callable[[Progress], None] | None = None,
     events: Mapping[str, Any] | None = None,
+    start: Snapshot | None = None,
 ) -> SearchResult:
     """Runs a search to its end, from its last checkpoint if there is one.
 
@@ -112,14 +139,17 @@ def run_search(
         events: What defines the events, as `training.fingerprint` describes it: their names, how
             they are made inputs, and whatever else the population does not know. None: the columns
             that the population has.
+        start: What every member begins from, such as the best of a search with another objective;
+            also those that the strategy lets begin afresh. What the objective trains itself and
+            the state of the optimizer begin anew. None for random start values.
 
     Returns:
         History, best snapshot of each member, and the winner.
 
     Raises:
         InputError: For a hyperparameter that nothing reads or that has no value, a population of
-            another size than the strategy wants, checkpoints of another search, or processes that
-            were given different ones.
+            another size than the strategy wants, start weights of other networks, checkpoints of
+            another search, or processes that were given different ones.
         SearchError: When no member ever met the overtraining condition, or all diverged.
     """
     members, rounds = population.members, strategy.rounds
@@ -131,39 +161,47 @@ def run_search(
         )
     several = population.recipe.metric.names
     first = _settled(strategy.start(space, _stream(population, 0)), space)
-    population.check(set(first.hyperparameters))
+    begin = None if start is None else Start.of(start, population, set(first.hyperparameters))
+    population.check(set(first.hyperparameters) | set(begin.names if begin else ()))
 
     if checkpoints is not None or population.processes.size > 1:
-        defined = definition(population, strategy, space, events)
+        defined = definition(population, strategy, space, events, begin)
         population.processes.same(defined)
         checkpoints = None if checkpoints is None else checkpoints.of(defined)
-    log, start = Record(), 0
+    log, done = Record(), 0
     state: Member | None = None
     kept: Snapshot | None = None
-    found = _found(population, checkpoints, first.hyperparameters)
+    found = _found(population, checkpoints, _values(first, begin, log))
     if found is not None:
-        start, (state, kept), past = found
+        done, (state, kept), past = found
         log = Record.of(past)
-        logger.info("resumed after round %d of %d", start, rounds)
+        logger.info("resumed after round %d of %d", done, rounds)
+    weights = None if begin is None else begin.weights
 
-    for number in range(start, rounds):
+    for number in range(done, rounds):
         began = time.monotonic()
         if state is None:
             proposal = first
-            values = proposal.hyperparameters
-            state = population.init(values)
+            values = _values(proposal, begin, log)
+            state = population.init(values, start=weights)
         else:
             rng = _stream(population, number)
             proposal = _settled(strategy.propose(space, log.population_state(), rng), space)
             proposal = _with_inheritance(proposal, log.values(), population.module_def.inherited)
-            values = proposal.hyperparameters
+            values = _values(proposal, begin, log)
             state = population.inherit(
-                state, proposal.parents, proposal.restart, values, generation=number
+                state,
+                proposal.parents,
+                proposal.restart,
+                values,
+                generation=number,
+                start=weights,
             )
             if not np.any(state.status == RUNNING):
                 logger.info("no member trains any more; the search ends")
                 break
-        log.proposal(proposal)
+        given = {name: values[name] for name in proposal.hyperparameters}
+        log.proposal(replace(proposal, hyperparameters=given))
         # Where every training is as long as the search, all have begun with it.
         whole = strategy.training_rounds >= rounds
         begun = None if whole else log.begun
@@ -188,14 +226,16 @@ def run_search(
         if on_round is not None and population.processes.rank == 0:
             seconds = time.monotonic() - began
             status = np.asarray(state.status)
-            winner, selection_score = _winner(kept, strategy)
+            selection = np.asarray(kept.selection_score)
+            trials, winner = strategy.trial_scores(selection), strategy.winner(selection)
             on_round(
                 Progress(
                     round=number + 1,
                     rounds=rounds,
                     score=log.epochs["score"][-1],
                     best=float(kept.score[winner]),
-                    selection_score=selection_score,
+                    selection_score=float(trials[winner]),
+                    searches=tuple(float(trials[each]) for each in strategy.winners(selection)),
                     running=int(np.sum(status == RUNNING)),
                     diverged=int(np.sum(diverged(status))),
                     seconds=seconds,
@@ -214,6 +254,7 @@ def definition(
     strategy: Strategy,
     space: Space,
     events: Mapping[str, Any] | None = None,
+    start: Start | None = None,
 ) -> Definition:
     """What a search is defined by: all that its numbers depend on, and nothing else.
 
@@ -225,6 +266,7 @@ def definition(
         strategy: As for `run_search`.
         space: As for `run_search`.
         events: As for `run_search`.
+        start: What it begins from.
     """
     if events is None:
         parts = {"training": population.train, "validation": population.validation}
@@ -246,6 +288,7 @@ def definition(
         },
         "sizes": describe(population.sizes),
         "replicas": describe(population.replicas),
+        **({} if start is None else {"start": start.definition}),
         **surroundings(),
     }
 
@@ -280,16 +323,6 @@ def _better(new: Snapshot, old: Snapshot | None, strategy: Strategy) -> Snapshot
         (whole[0] == whole[1]) & (selection_scores[0] > selection_scores[1])
     )
     return jax.tree.map(np.asarray, choose(jnp.asarray(better), new, old))
-
-
-def _winner(best: Snapshot, strategy: Strategy) -> tuple[int, float]:
-    """The chosen member, the best execution of the best trial, and its selection score."""
-    own = np.asarray(best.selection_score)
-    selection_score, whole = strategy.trial_scores(own), strategy.complete(own)
-    if whole.any():
-        selection_score = np.where(whole, selection_score, -np.inf)
-    top = np.max(selection_score)
-    return int(np.argmax(np.where(selection_score == top, own, -np.inf))), float(top)
 
 
 def _foremost(new: Snapshot, old: Snapshot | None) -> Snapshot:
@@ -327,6 +360,13 @@ def _with_inheritance(
     return replace(proposal, hyperparameters=values)
 
 
+def _values(proposal: Proposal, start: Start | None, log: Record) -> dict[str, np.ndarray]:
+    """All hyperparameters of a round."""
+    if start is None:
+        return proposal.hyperparameters
+    return start.values(proposal.hyperparameters, log.origin(proposal.parents, proposal.restart))
+
+
 def _stream(population: Population, number: int) -> np.random.Generator:
     """The random numbers of a round's proposal; other streams of the seed have other tags."""
     return np.random.default_rng([population.seed, 0, number])
@@ -336,12 +376,18 @@ def _result(
     state: Member, best: Snapshot, log: Record, strategy: Strategy, several: tuple[str, ...]
 ) -> SearchResult:
     history = log.history(np.asarray(state.status), several)
-    winner, selection_score = _winner(best, strategy)
-    if not np.isfinite(selection_score):
-        counts = {name: history.status.count(name) for name in STATUS}
+    own = np.asarray(best.selection_score)
+    trials, winners = strategy.trial_scores(own), strategy.winners(own)
+    failed = [number for number, each in enumerate(winners) if not np.isfinite(trials[each])]
+    if failed:
+        status, where = history.status, "the population"
+        if isinstance(strategy, SideBySide):
+            status = status[strategy.slots(failed[0])]
+            where = f"{strategy.each} {failed[0]}"
+        counts = {name: status.count(name) for name in STATUS}
         raise SearchError(
-            f"no member of the population ever met the overtraining condition with a finite "
+            f"no member of {where} ever met the overtraining condition with a finite "
             f"validation score (at the end: {counts}). Relax the condition, lower the learning "
             "rate, or give more training events."
         )
-    return SearchResult(history=history, best=best, winner=winner)
+    return SearchResult(history=history, best=best, winner=strategy.winner(own))

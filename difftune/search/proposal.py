@@ -227,6 +227,25 @@ class Strategy(abc.ABC):
         """
         return np.isfinite(self.trial_scores(score))
 
+    def winner(self, score: Float[np.ndarray, " members"]) -> int:
+        """The chosen member: the best execution of the best trial.
+
+        Args:
+            score: As for `trial_scores`.
+        """
+        trial, whole = self.trial_scores(score), self.complete(score)
+        if whole.any():
+            trial = np.where(whole, trial, -np.inf)
+        return int(np.argmax(np.where(trial == np.max(trial), score, -np.inf)))
+
+    def winners(self, score: Float[np.ndarray, " members"]) -> tuple[int, ...]:
+        """The chosen member of each search, where independent ones run side by side; else one.
+
+        Args:
+            score: As for `trial_scores`.
+        """
+        return (self.winner(score),)
+
     @abc.abstractmethod
     def start(self, space: Space, rng: np.random.Generator) -> Proposal:
         """The first round."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from difftune.search.proposal import PopulationState, Proposal, Round
 from difftune.training import STATUS, EpochRecord, History
@@ -25,6 +25,7 @@ class Record:
         # Epochs that there were when each round began.
         self._first: list[int] = []
         self._begun: Int[np.ndarray, " members"] | None = None
+        self._origin: Int[np.ndarray, " members"] | None = None
 
     @staticmethod
     def _append(store: dict[str, list[np.ndarray]], row: Mapping[str, Any]) -> None:
@@ -48,6 +49,20 @@ class Record:
         parents, restart = row["parents"], row["restart"]
         before = np.zeros(len(parents), np.int32) if self._begun is None else self._begun
         self._begun = np.where(restart, np.int32(self.length), before[parents])
+        self._origin = self.origin(parents, restart)
+
+    def origin(
+        self, parents: Int[np.ndarray, " members"], restart: Bool[np.ndarray, " members"]
+    ) -> Int[np.ndarray, " members"]:
+        """Slots in which the lines of descent of the next round's members began.
+
+        Args:
+            parents: As proposed.
+            restart: As proposed.
+        """
+        slots = np.arange(len(parents))
+        before = slots if self._origin is None else self._origin
+        return np.where(restart, slots, before[parents])
 
     def epoch(self, round_number: int, record: EpochRecord) -> None:
         """Adds an epoch."""

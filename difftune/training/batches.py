@@ -101,23 +101,71 @@ def batch_at(events: Batch, start: Any, size: int) -> Batch:
     )
 
 
+View = tuple[int, ...]
+"""Folds that a member does not train on; the first is the one that it is validated on."""
+
+
+class Whole(NamedTuple):
+    """All training events of a member in one batch, for each view of the folds.
+
+    Attributes:
+        rows: Places of the events in the part; those that fill up to the longest view count
+            nothing.
+        weight: Factor on the weight of each, with which the view has the full yields.
+        training_weight: Factor that balances the classes within the view.
+    """
+
+    rows: Int[Array | np.ndarray, "views some"]
+    weight: Float[Array | np.ndarray, "views some"]
+    training_weight: Float[Array | np.ndarray, "views some"]
+
+
 class Part(NamedTuple):
     """A part of an epoch, small enough for a device.
 
     Attributes:
         events: The events, fold after fold.
         number: Of each event, where they are resampled.
-        starts: For each batch size where the batches begin: one row for each fold that a member
-            can be validated on, without the batches of that fold; one row if there are no folds.
+        starts: For each batch size where the batches begin: one row for each view of the folds,
+            without the batches of the folds that it leaves out; one row if there are no folds.
+            None for the size of all events of a view, which are no stretch (`whole`).
         begins: Fraction of the epoch that lies before.
         length: Fraction of the epoch that it is.
+        whole: All events of each view, where there are folds and a size that wants them.
     """
 
     events: Batch
     number: Int[Array | np.ndarray, " events"]
-    starts: tuple[Int[Array | np.ndarray, "folds steps"], ...]
+    starts: tuple[Int[Array | np.ndarray, "views steps"] | None, ...]
     begins: Float[Array | np.ndarray, ""]
     length: Float[Array | np.ndarray, ""]
+    whole: Whole | None = None
+
+
+def whole_batch(events: Batch, whole: Whole, view: Any) -> Batch:
+    """All events of a view as a batch of the full yields.
+
+    Args:
+        events: Of an epoch in one part.
+        whole: Which of them, for each view.
+        view: Its number.
+    """
+    rows, factor, balance = (jnp.asarray(each)[view] for each in whole)
+
+    def some(column: Any) -> Array:
+        return jnp.take(jnp.asarray(column), rows, axis=0)
+
+    return replace(
+        events,
+        features=some(events.features),
+        process=some(events.process),
+        label=some(events.label),
+        weight=some(events.weight) * factor,
+        training_weight=some(events.training_weight) * balance,
+        variations=changed(
+            events.variations, weight=lambda column: some(column) * factor, features=some
+        ),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,8 +174,9 @@ class Epochs:
 
     Args:
         data: Training events.
-        sizes: Batch sizes; each batch holds events of one fold.
+        sizes: Batch sizes. Each batch holds events of one fold, or all that a view has.
         seed: Seed of the run.
+        views: Those of the members; by default each fold is left out by one.
         parts: In how many parts an epoch is shown. Every one holds each process and each fold in
             its share; those of events on disk are stretches of them, so that reading is quick.
 
@@ -138,17 +187,33 @@ class Epochs:
     data: Columns
     sizes: Sequence[int]
     seed: int
+    views: Sequence[View] | None = None
     parts: int = 1
 
     def __post_init__(self) -> None:
         smallest = min(len(rows) for rows in self._folds()) // self.parts
-        if max(self.sizes) > smallest:
+        largest = max((size for size in self.sizes if not self._is_whole(size)), default=0)
+        if largest > smallest:
+            all_of_them = ""
+            if self.data.fold is not None and self.parts == 1:
+                most = max(trained_on(self.data, self._views))
+                all_of_them = f", or give batch_size={most} for all events in one"
             raise InputError(
-                f"batches of {max(self.sizes)} events cannot be made: the smallest fold has "
+                f"batches of {largest} events cannot be made: the smallest fold has "
                 f"{smallest} training events"
                 + (f" in each of the {self.parts} parts" if self.parts > 1 else "")
-                + ". Take smaller batches."
+                + f". Take smaller batches{all_of_them}."
             )
+
+    @property
+    def _views(self) -> Sequence[View]:
+        return views_of(self.data) if self.views is None else self.views
+
+    def _is_whole(self, size: int) -> bool:
+        """Whether a batch holds all events of a view, where these are not all that there are."""
+        if self.data.fold is None or self.parts > 1:
+            return False
+        return size >= max(trained_on(self.data, self._views))
 
     def _folds(self) -> list[Int[np.ndarray, " events"]]:
         """Rows of each fold."""
@@ -178,10 +243,34 @@ class Epochs:
             yield Part(
                 events=as_batch(self.data, rows, progress),
                 number=rows.astype(np.int32),
-                starts=tuple(self._starts(lengths, size, rng) for size in self.sizes),
+                starts=tuple(
+                    None if self._is_whole(size) else self._starts(lengths, size, rng, (epoch, i))
+                    for size in self.sizes
+                ),
                 begins=np.asarray(i / self.parts, np.float32),
                 length=np.asarray(1 / self.parts, np.float32),
+                whole=self._whole(rows) if any(map(self._is_whole, self.sizes)) else None,
             )
+
+    def _whole(self, order: Int[np.ndarray, " events"]) -> Whole:
+        """All events of each view, at their places in the order of an epoch."""
+        assert self.data.fold is not None, "only folds leave events out"
+        fold = self.data.fold[order]
+        places = [np.flatnonzero(~np.isin(fold, view)) for view in self._views]
+        longest = max(map(len, places))
+        each = []
+        for own in places:
+            yields, balance = _to_full(self.data, order[own], longest)
+            nothing = np.zeros(longest - len(own), np.float32)
+            each.append(
+                Whole(
+                    # What fills up is of the view too, so that nothing else is ever looked at.
+                    rows=np.resize(own, longest).astype(np.int32),
+                    weight=np.append(yields, nothing).astype(np.float32),
+                    training_weight=np.append(balance, nothing).astype(np.float32),
+                )
+            )
+        return Whole(*map(np.stack, zip(*each, strict=True)))
 
     @property
     def _on_disk(self) -> bool:
@@ -196,8 +285,12 @@ class Epochs:
         return np.roll(rows, rng.integers(len(rows)))
 
     def _starts(
-        self, lengths: Sequence[int], size: int, rng: np.random.Generator
-    ) -> Int[np.ndarray, "folds steps"]:
+        self,
+        lengths: Sequence[int],
+        size: int,
+        rng: np.random.Generator,
+        when: tuple[int, int],
+    ) -> Int[np.ndarray, "views steps"]:
         begins = np.cumsum([0, *lengths[:-1]])
         own = [
             begin + size * np.arange(length // size)
@@ -206,9 +299,20 @@ class Epochs:
         if len(lengths) == 1:
             return own[0][None].astype(np.int32)
         # All members take as many steps, those with a fold less of one length or another.
-        others = [np.concatenate(own[:i] + own[i + 1 :]) for i in range(len(own))]
+        others = [
+            np.concatenate([each for fold, each in enumerate(own) if fold not in view])
+            for view in self._views
+        ]
         steps = min(len(row) for row in others)
-        return np.stack([rng.permutation(row)[:steps] for row in others]).astype(np.int32)
+        mixed = [
+            (rng if len(view) == 1 else self._own_rng(when, view)).permutation(row)[:steps]
+            for view, row in zip(self._views, others, strict=True)
+        ]
+        return np.stack(mixed).astype(np.int32)
+
+    def _own_rng(self, when: tuple[int, int], view: View) -> np.random.Generator:
+        """Of a view that must not depend on what other views there are."""
+        return np.random.default_rng([self.seed, 3, *when, *view])
 
 
 def folds_of(data: Columns) -> int:
@@ -216,8 +320,25 @@ def folds_of(data: Columns) -> int:
     return 0 if data.fold is None else int(np.max(data.fold)) + 1
 
 
+def views_of(data: Columns) -> list[View]:
+    """One view for each fold, which it leaves out; one of everything if there are no folds."""
+    return [(fold,) for fold in range(folds_of(data))] or [()]
+
+
+def trained_on(data: Columns, views: Sequence[View]) -> list[int]:
+    """How many events each view trains on."""
+    if data.fold is None:
+        return [len(data.weight) for _ in views]
+    each = np.bincount(data.fold)
+    return [int(each.sum() - each[list(view)].sum()) for view in views]
+
+
 def evaluation_samples(
-    train: Columns, validation: Columns | None, *, seed: int
+    train: Columns,
+    validation: Columns | None,
+    *,
+    seed: int,
+    views: Sequence[View] | None = None,
 ) -> tuple[Batch, Batch]:
     """Validation events, and as many training events to compare them with.
 
@@ -226,9 +347,10 @@ def evaluation_samples(
         validation: Validation events; None where each member is validated on a fold of the
             training events, and trains on the others.
         seed: Seed of the run.
+        views: Those of the members; by default each fold is left out by one.
 
     Returns:
-        Both, for all members; or with an axis of the folds in front.
+        Both, for all members; or with an axis of the views in front.
     """
     rng = np.random.default_rng([seed, 2])
     if validation is not None:
@@ -238,35 +360,53 @@ def evaluation_samples(
     inside = [np.flatnonzero(train.fold == i) for i in range(folds_of(train))]
     longest = max(len(rows) for rows in inside)
     both = []
-    for i, rows in enumerate(inside):
-        others = np.concatenate(inside[:i] + inside[i + 1 :])
-        others = others[stratified_order(train.process[others], rng)][:longest]
-        both.append((_whole(train, rows, longest), _whole(train, others, longest)))
+    for view in views_of(train) if views is None else views:
+        others = np.concatenate([rows for fold, rows in enumerate(inside) if fold not in view])
+        # A view of its own is the same whatever others there are.
+        own = rng if len(view) == 1 else np.random.default_rng([seed, 4, *view])
+        others = others[stratified_order(train.process[others], own)][:longest]
+        both.append((_whole(train, inside[view[0]], longest), _whole(train, others, longest)))
     validations, comparisons = (
         jax.tree.map(lambda *each: np.stack(each), *batches) for batches in zip(*both, strict=True)
     )
     return validations, comparisons
 
 
+def _to_full(
+    data: Columns, rows: Int[np.ndarray, " some"], length: int
+) -> tuple[Float[np.ndarray, " some"], Float[np.ndarray, " some"]]:
+    """Factors on the weights of some events with which they stand for all.
+
+    Args:
+        data: All events.
+        rows: Which of them.
+        length: Of the sample that they are filled up to.
+
+    Returns:
+        For each event the factor on its weight, which gives the full yields; and on its training
+        weight, which gives mean one over the sample, and each class half of it.
+    """
+    process, label = data.process[rows], data.label[rows]
+    processes = len(data.signal_process)
+    full = np.bincount(data.process, data.weight, processes)
+    have = np.bincount(process, data.weight[rows], processes)
+    balance = np.zeros(len(rows))
+    for which in (0, 1):
+        chosen = label == which
+        total = data.training_weight[rows[chosen]].sum()
+        if not total > 0:
+            raise InputError(
+                f"A fold has {chosen.sum()} {'signal' if which else 'background'} events with a "
+                f"total training weight of {total:g}: it needs a positive one. Take fewer folds."
+            )
+        balance[chosen] = length / (2 * total)
+    return yield_factors(full, have)[process], balance
+
+
 def _whole(data: Columns, rows: Int[np.ndarray, " some"], length: int) -> Batch:
     """Some events as if they were all: scaled to the full yields, and padded with nothing."""
     batch = as_batch(data, rows, 1.0)
-    processes = len(data.signal_process)
-    full = np.bincount(data.process, data.weight, processes)
-    have = np.bincount(data.process[rows], data.weight[rows], processes)
-    scale = yield_factors(full, have)
-    weight = data.weight[rows] * scale[batch.process]
-    # Mean one over the padded sample, each class with half of it.
-    balanced = np.zeros(len(rows))
-    for label in (0, 1):
-        chosen = batch.label == label
-        total = batch.training_weight[chosen].sum()
-        if not total > 0:
-            raise InputError(
-                f"A fold has {chosen.sum()} {'signal' if label else 'background'} events with a "
-                f"total training weight of {total:g}: it needs a positive one. Take fewer folds."
-            )
-        balanced[chosen] = batch.training_weight[chosen] * (length / (2 * total))
+    scale, balance = _to_full(data, rows, length)
 
     def padded(column: Any, dtype: Any) -> np.ndarray:
         result = np.zeros((length, *np.shape(column)[1:]), dtype)
@@ -278,11 +418,11 @@ def _whole(data: Columns, rows: Int[np.ndarray, " some"], length: int) -> Batch:
         features=padded(batch.features, np.float32),
         process=padded(batch.process, np.int32),
         label=padded(batch.label, np.int32),
-        weight=padded(weight, np.float32),
+        weight=padded(data.weight[rows] * scale, np.float32),
         variations=changed(
             data.variations,
-            weight=lambda column: padded(column[rows] * scale[batch.process], np.float32),
+            weight=lambda column: padded(column[rows] * scale, np.float32),
             features=lambda column: padded(column[rows], np.float32),
         ),
-        training_weight=padded(balanced, np.float32),
+        training_weight=padded(batch.training_weight * balance, np.float32),
     )

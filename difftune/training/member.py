@@ -19,7 +19,7 @@ from difftune.objectives import (
     geometric_mean,
     signal_probability,
 )
-from difftune.training.batches import Part, batch_at
+from difftune.training.batches import Part, batch_at, whole_batch
 from difftune.training.chunks import in_chunks, mean_over_tiles, tiles
 from difftune.training.jackknife import infinitesimal_jackknife
 from difftune.training.module_def import ModuleDef, Weights
@@ -73,10 +73,16 @@ class MemberTrainer:
         names = self.metric.names
         return jnp.full(len(names), value, jnp.float32) if names else None
 
-    def start(self, own: MemberInputs) -> Member:
-        """A member before its first epoch."""
+    def start(self, own: MemberInputs, weights: Weights | None = None) -> Member:
+        """A member before its first epoch.
+
+        Args:
+            own: Its identity.
+            weights: What it begins with; None for random start values.
+        """
         weights_key, objective_key = jax.random.split(own.key)
-        weights = self.module_def.init(weights_key, own.hyperparameters, inputs=own.inputs)
+        if weights is None:
+            weights = self.module_def.init(weights_key, own.hyperparameters, inputs=own.inputs)
         objective = self.objective.init(objective_key)
         return Member(
             weights=weights,
@@ -142,8 +148,8 @@ class MemberTrainer:
         Args:
             member: After its last step.
             own: Its identity.
-            samples: Both samples as one batch with an axis of two in front, then one of the folds
-                if there are any; or two batches of different sizes.
+            samples: Both samples as one batch with an axis of two in front, then one of the views
+                of the folds if there are any; or two batches of different sizes.
             clock: The time.
         """
         return jax.lax.cond(
@@ -213,10 +219,10 @@ class MemberTrainer:
         if isinstance(samples, tuple):
             validation, comparison = samples
             return self.evaluate(member, own, validation), self.evaluate(member, own, comparison)
-        fold = own.fold
+        view = own.view
         both = samples
-        if fold is not None:
-            both = jax.tree.map(lambda column: jnp.asarray(column)[:, fold], samples)
+        if view is not None:
+            both = jax.tree.map(lambda column: jnp.asarray(column)[:, view], samples)
         every = None
         if both.weight.shape[1] > EVALUATED and not both.varied_features:
             # Here, since the loop would copy the features of a sample.
@@ -250,7 +256,10 @@ class MemberTrainer:
         """All steps of a part, in batches of the member's own size; the mean loss."""
 
         def in_batches_of(size: int, starts: Any):
-            mine = jnp.asarray(starts)[0 if own.fold is None else own.fold]
+            if starts is None:
+                mine = jnp.zeros(1, jnp.int32)
+            else:
+                mine = jnp.asarray(starts)[0 if own.view is None else own.view]
             steps = mine.shape[0]
             along = part.begins + part.length * jnp.arange(steps) / steps
             done = (own_epoch(own, clock) + along) / clock.epochs
@@ -260,7 +269,7 @@ class MemberTrainer:
 
             def step(carry, inputs):
                 start, done = inputs
-                batch = self._seen(batch_at(part.events, start, size), own, part, start)
+                batch = self._seen(own, part, None if starts is None else start, size)
                 if own.begun is not None:
                     batch = replace(batch, progress=own_progress(own, clock))
                 return self.step(own.hyperparameters, member.rate, carry, (batch, done))
@@ -280,12 +289,18 @@ class MemberTrainer:
         distance = jnp.abs(jnp.asarray(self.sizes) - own.hyperparameters["batch_size"])
         return jax.lax.switch(jnp.argmin(distance), branches)
 
-    def _seen(self, batch: Batch, own: MemberInputs, part: Part, start: Array) -> Batch:
-        """A batch as the member sees it."""
+    def _seen(self, own: MemberInputs, part: Part, start: Array | None, size: int) -> Batch:
+        """A batch as the member sees it: from a place on, or all events of its view."""
+        if start is None:
+            assert part.whole is not None, "made for batches of all events"
+            batch = whole_batch(part.events, part.whole, own.view)
+            number = jnp.asarray(part.number)[jnp.asarray(part.whole.rows)[own.view]]
+        else:
+            batch = batch_at(part.events, start, size)
+            number = jax.lax.dynamic_slice_in_dim(part.number, start, size)
         batch = masked(batch, own.inputs)
         if own.bootstrap is None:
             return batch
-        number = jax.lax.dynamic_slice_in_dim(part.number, start, batch.weight.shape[0])
         return batch.counted(bootstrap_count(own.bootstrap, number))
 
     def step(self, hyperparameters, rate, carry, inputs: tuple[Batch, Array]):

@@ -4,6 +4,7 @@ import gc
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,14 @@ from difftune.errors import InputError
 from difftune.forks import refuse_fork
 from difftune.objectives import Batch
 from difftune.precision import numbers_as_they_come
-from difftune.training.batches import Epochs, as_batch, evaluation_samples, folds_of
+from difftune.training.batches import (
+    Epochs,
+    View,
+    as_batch,
+    evaluation_samples,
+    folds_of,
+    trained_on,
+)
 from difftune.training.devices import (
     host_array,
     member_devices,
@@ -106,8 +114,18 @@ class Population:
     @cached_property
     def sizes(self) -> tuple[int, ...]:
         """Batch sizes that there are: the default first, none larger than the training events."""
-        events = len(self.train.weight)
-        return tuple(dict.fromkeys(min(int(size), events) for size in self.recipe.batch_sizes))
+        sizes = self._able(np.asarray(self.recipe.batch_sizes)).tolist()
+        return tuple(dict.fromkeys(int(size) for size in sizes))
+
+    def _able(self, size: Any) -> np.ndarray:
+        """Batch sizes as they can be: all events of a member in one, or less."""
+        events = trained_on(self._judged, self._views[0])
+        return np.where(np.asarray(size) >= min(events), max(events), size)
+
+    @cached_property
+    def _views(self) -> tuple[list[View], Int[np.ndarray, " members"] | None]:
+        """The views of the folds that there are, and which of them each member has."""
+        return self.replicas.views(folds_of(self.train))
 
     @cached_property
     def _epochs(self) -> Epochs:
@@ -118,7 +136,8 @@ class Population:
             size = sum(np.dtype(c.dtype).itemsize * c.size for c in jax.tree.leaves(self._seen))
             held = int(events * self._memory / (3 * size))
         parts = max(1, -(-events // (held or events)))
-        return Epochs(data=self._seen, sizes=self.sizes, seed=self.seed, parts=parts)
+        views = self._views[0]
+        return Epochs(data=self._seen, sizes=self.sizes, seed=self.seed, views=views, parts=parts)
 
     @cached_property
     def _seen(self) -> Columns:
@@ -165,7 +184,7 @@ class Population:
         validation = self.validation
         if validation is not None and not self.recipe.varied:
             validation = validation._replace(variations={})
-        samples = evaluation_samples(self._judged, validation, seed=self.seed)
+        samples = evaluation_samples(self._judged, validation, seed=self.seed, views=self._views[0])
         if samples[0].weight.shape == samples[1].weight.shape:
             samples = jax.tree.map(_stacked, *samples)
             if self.validation is not None:
@@ -199,7 +218,7 @@ class Population:
             hyperparameters=self.hyperparameters(given),
             key=keys,
             slot=np.arange(self.members, dtype=np.int32),
-            fold=column(self.replicas.fold, np.int32),
+            view=column(self._views[1], np.int32),
             inputs=column(self.replicas.inputs, np.float32),
             bootstrap=column(self.replicas.bootstrap, np.int32),
             begun=column(begun, np.int32),
@@ -223,8 +242,7 @@ class Population:
         fixed = {n: np.full(self.members, float(v)) for n, v in self.fixed.items()}
         given = {**fixed, **given}
         if "batch_size" in given:
-            events = len(self.train.weight)
-            given = {**given, "batch_size": np.minimum(given["batch_size"], events)}
+            given = {**given, "batch_size": self._able(given["batch_size"])}
         return complete(given, self.members, sizes=self.sizes)
 
     @property
@@ -236,13 +254,24 @@ class Population:
         return values
 
     def check(self, names: set[str]) -> None:
-        """Traces one step without running it, to refuse hyperparameters that nothing reads.
+        """Refuses hyperparameters that nothing reads.
 
         Args:
             names: Hyperparameters that will be given, besides those of the recipe.
 
         Raises:
             InputError: Naming the hyperparameter, and the nearest that exists.
+        """
+        check_known(names | set(self.recipe.hyperparameters), self.read(names))
+
+    def read(self, names: set[str]) -> set[str]:
+        """What a training reads, found by tracing one step without running it.
+
+        Args:
+            names: Hyperparameters that will be given, besides those of the recipe.
+
+        Raises:
+            InputError: When one that is read is missing.
         """
         names = names | set(self.recipe.hyperparameters)
         values = {name: jnp.float32(1.0) for name in complete({}, 1, sizes=self.sizes)}
@@ -267,7 +296,7 @@ class Population:
 
         with users_code("the training (objective, metric, optimizer, condition or network)"):
             jax.eval_shape(one_step, 0)
-        check_known(names, tracker.read)
+        return tracker.read
 
     def again(
         self,
@@ -305,7 +334,7 @@ class Population:
         )
         kind = type(self)
         shared = [kind.module_def, kind.programs] if result.sizes == self.sizes else []
-        if train is None and seed is None:
+        if train is None and seed is None and result._views[0] == self._views[0]:
             shared += [kind._seen, kind._judged, kind._epochs, kind._evaluation]
         for each in shared:
             # Where a cached property keeps its value.
@@ -313,15 +342,24 @@ class Population:
             result.__dict__[name] = getattr(self, name)
         return result
 
-    def init(self, hyperparameters: Values, *, generation: int = 0) -> Member:
+    def init(
+        self, hyperparameters: Values, *, generation: int = 0, start: Weights | None = None
+    ) -> Member:
         """A fresh population.
 
         Args:
             hyperparameters: Values given, `[members]` each.
             generation: Another number gives other start values.
+            start: Weights of all members, in place of random ones.
+
+        Raises:
+            InputError: For start weights of other networks.
         """
         own = self._identity(hyperparameters, self._keys(0, generation))
-        state = self.programs.start(None, self._by_slot(own, self._all_slots), None)
+        if start is not None:
+            wanted = jax.eval_shape(lambda: self.init(hyperparameters)).weights
+            start = self._by_slot(fitting(start, wanted), self._all_slots)
+        state = self.programs.start(start, self._by_slot(own, self._all_slots), None)
         return jax.tree.map(lambda leaf: leaf[: self.members], state)
 
     @numbers_as_they_come()
@@ -333,6 +371,7 @@ class Population:
         hyperparameters: Values,
         *,
         generation: int,
+        start: Weights | None = None,
     ) -> Member:
         """Starts a round: each member goes on from its parent, or afresh.
 
@@ -345,13 +384,15 @@ class Population:
             restart: Members that begin with new start values instead.
             hyperparameters: Values for the new round (a new optimizer state depends on them).
             generation: Number of the round.
+            start: Weights of all members, from which those that restart begin; None for random
+                ones.
         """
         # On the host: it is small, happens between rounds, and leaves no sharding to arrange.
         moving = jax.device_get(state)._asdict()
         best = moving.pop("best")
         moving = jax.tree.map(lambda a: np.asarray(a)[parents], moving)
         if np.any(restart):
-            fresh = self.init(hyperparameters, generation=generation)._asdict()
+            fresh = self.init(hyperparameters, generation=generation, start=start)._asdict()
             del fresh["best"]
             moving = jax.device_get(choose(jnp.asarray(restart), fresh, moving))
         moved = restart | (parents != np.arange(self.members))
@@ -490,9 +531,7 @@ class Population:
                 start weights of other networks.
         """
         self.check(set(hyperparameters))
-        state, records = self.init(hyperparameters), []
-        if start is not None:
-            state = state._replace(weights=fitting(start, state.weights))
+        state, records = self.init(hyperparameters, start=start), []
         for after, record in self.train_epochs(state, hyperparameters, range(epochs)):
             state = after
             records.append(record)

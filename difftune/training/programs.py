@@ -14,6 +14,7 @@ from difftune.precision import numbers_as_they_come
 from difftune.training.batches import Part
 from difftune.training.devices import over_members, runs_one_by_one
 from difftune.training.member import MemberTrainer
+from difftune.training.module_def import Weights
 from difftune.training.state import EpochClock, Member, MemberInputs, Snapshot
 
 logger = logging.getLogger("difftune")
@@ -138,10 +139,10 @@ class Programs:
 
     @cached_property
     def start(self) -> Program:
-        """Makes members."""
+        """Makes members, from random start values or from given ones."""
 
-        def start(_: None, own: MemberInputs, __: None) -> Member:
-            return self.trainer.start(own)
+        def start(weights: Weights | None, own: MemberInputs, _: None) -> Member:
+            return self.trainer.start(own, weights)
 
         return self._of("start", start)
 

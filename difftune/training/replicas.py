@@ -24,6 +24,8 @@ class Replicas:
     Attributes:
         fold: Number of the fold that a member is validated on; it trains on all the others.
             `Columns.fold` says where each event is.
+        held_out: Number of a fold that a member never sees, neither to train on nor to be validated
+            on: for cross-fitting, where its events are scored by the members that hold it out.
         inputs: Network inputs that a member uses, `[members, inputs]`; the others are 0 for it.
         bootstrap: Number of the bootstrap replica that a member trains on: each event counts a
             Poisson number of times of mean 1 (N. C. Oza and S. Russell, Online bagging and
@@ -36,6 +38,7 @@ class Replicas:
     """
 
     fold: Int[np.ndarray, " _"] | None = None
+    held_out: Int[np.ndarray, " _"] | None = None
     inputs: Bool[np.ndarray, "_ inputs"] | None = None
     bootstrap: Int[np.ndarray, " _"] | None = None
     seed: Int[np.ndarray, " _"] | None = None
@@ -47,10 +50,21 @@ class Replicas:
         if self.inputs is not None and not np.asarray(self.inputs).any(axis=1).all():
             empty = int(np.flatnonzero(~np.asarray(self.inputs).any(axis=1))[0])
             raise InputError(f"Replicas(inputs=...): member {empty} has no input left.")
-        for name in ("fold", "bootstrap", "seed"):
+        for name in ("fold", "held_out", "bootstrap", "seed"):
             values = getattr(self, name)
             if values is not None and np.min(values) < 0:
                 raise InputError(f"Replicas({name}=...): {np.min(values)} is below 0.")
+        if self.held_out is None:
+            return
+        if self.fold is None:
+            raise InputError(
+                "Replicas(held_out=...): say with fold=... which other fold validates each member."
+            )
+        if (both := np.flatnonzero(np.asarray(self.fold) == np.asarray(self.held_out))).size:
+            raise InputError(
+                f"Replicas(held_out=...): member {both[0]} is validated on fold "
+                f"{self.fold[both[0]]}, which it holds out; validate it on another one."
+            )
 
     def _given(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if value is not None}
@@ -129,11 +143,36 @@ class Replicas:
             raise InputError(
                 "Replicas(fold=...) needs events in two folds or more: give Columns(fold=...)."
             )
-        if np.max(self.fold) >= folds:
+        for name in ("fold", "held_out"):
+            value = getattr(self, name)
+            if value is not None and np.max(value) >= folds:
+                raise InputError(
+                    f"Replicas({name}=...): there is no fold {np.max(value)}, they are 0 to "
+                    f"{folds - 1}."
+                )
+        if self.held_out is not None and folds < 3:
             raise InputError(
-                f"Replicas(fold=...): there is no fold {np.max(self.fold)}, they are 0 to "
-                f"{folds - 1}."
+                "Replicas(held_out=...) needs events in three folds or more: one is held out, one "
+                "validates, and the others train."
             )
+
+    def views(self, folds: int) -> tuple[list[tuple[int, ...]], Int[np.ndarray, " members"] | None]:
+        """What members see of the folds: those that they do not train on, validation first.
+
+        Args:
+            folds: Folds of the events.
+
+        Returns:
+            The different views, and the number of that of each member; one of everything, and None,
+            where members have no folds.
+        """
+        if self.fold is None:
+            return [()], None
+        if self.held_out is None:
+            return [(fold,) for fold in range(folds)], np.asarray(self.fold)
+        pairs = np.stack([self.fold, self.held_out], axis=1)
+        different, number = np.unique(pairs, axis=0, return_inverse=True)
+        return [tuple(pair) for pair in different.tolist()], number.reshape(-1)
 
 
 def bootstrap_count(replica: Array, event: Int[Array, " events"]) -> Float[Array, " events"]:

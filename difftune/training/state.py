@@ -1,6 +1,7 @@
 """What there is to know of a member: its state while it trains, its best epoch, its history."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -80,12 +81,13 @@ class Member(NamedTuple):
 
 
 class MemberInputs(NamedTuple):
-    """What tells a member from the others; fold, inputs, bootstrap where `Replicas` has them."""
+    """What tells a member from the others; view, inputs, bootstrap where `Replicas` has them."""
 
     hyperparameters: dict[str, Array]
     key: Array
     slot: Any
-    fold: Any = None
+    view: Any = None
+    """Which of the views of the folds it has (`batches.View`)."""
     inputs: Any = None
     bootstrap: Any = None
     begun: Any = None
@@ -107,6 +109,15 @@ def choose(condition: Array, new: PyTree, old: PyTree) -> PyTree:
         return jnp.where(shaped, a, b)
 
     return jax.tree.map(pick, new, old)
+
+
+def _wider(rows: np.ndarray, members: int, nothing: Any) -> np.ndarray:
+    """Rows with columns for so many members, the last of which may hold nothing."""
+    missing = members - rows.shape[1]
+    if not missing:
+        return rows
+    empty = np.full((len(rows), missing, *rows.shape[2:]), nothing, rows.dtype)
+    return np.concatenate([rows, empty], axis=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +158,96 @@ class History:
     overtraining: Float[np.ndarray, "epochs members"] | None = None
     scores: Float[np.ndarray, "epochs members scores"] | None = None
     score_names: tuple[str, ...] = ()
+
+    def of(self, members: slice) -> "History":
+        """The history of some members, all of whose ancestors are among them.
+
+        Args:
+            members: Their slots, which are numbered anew from 0.
+        """
+
+        def own(values: Any) -> Any:
+            return None if values is None else values[:, members]
+
+        per_member = (
+            *("loss", "validation_loss", "hard_loss", "score", "selection_score", "train_score"),
+            *("restart", "overtraining", "scores"),
+        )
+        return replace(
+            self,
+            **{name: own(getattr(self, name)) for name in per_member},
+            parents=own(self.parents) - members.start,
+            hyperparameters={name: own(values) for name, values in self.hyperparameters.items()},
+            status=self.status[members],
+        )
+
+    def then(
+        self,
+        other: "History",
+        *,
+        parents: Int[np.ndarray, " members"] | None = None,
+        carried: Mapping[str, Float[np.ndarray, " members"]] | None = None,
+    ) -> "History":
+        """This history and that of a training that began where it ended, as one.
+
+        Args:
+            other: What came after; its epochs and rounds are numbered on.
+            parents: Member of this population that each of the other's began from; by default they
+                are the same.
+            carried: Hyperparameters that the other does not name, as each member began with them:
+                they follow its weights.
+
+        Returns:
+            The members of the other; of those of this population the ancestors that they have, and
+            NaN where one did not have a hyperparameter. As many columns as the larger of both.
+        """
+        members = max(self.score.shape[1], other.score.shape[1])
+        seam = np.arange(other.score.shape[1]) if parents is None else np.asarray(parents)
+        slots, line = np.arange(other.score.shape[1]), np.arange(other.score.shape[1])
+        origins = []
+        for parent, restart in zip(other.parents, other.restart, strict=True):
+            line = np.where(restart, slots, line[parent])
+            origins.append(line)
+        values = {
+            name: np.stack([np.asarray(each)[line] for line in origins])
+            for name, each in (carried or {}).items()
+        } | other.hyperparameters
+
+        def joined(first: Any, second: Any, nothing: Any = np.nan) -> Any:
+            if first is None or second is None or first.shape[2:] != second.shape[2:]:
+                return None
+            return np.concatenate(
+                [_wider(first, members, nothing), _wider(second, members, nothing)]
+            )
+
+        def of(values: Mapping[str, np.ndarray], name: str, rounds: int) -> np.ndarray:
+            return values.get(name, np.full((rounds, members), np.nan))
+
+        ours, theirs = len(self.parents), len(other.parents)
+        # They go on from there, where by themselves they begin.
+        begin = np.concatenate([seam[None], other.parents[1:]])
+        restart = np.concatenate([np.zeros_like(other.restart[:1]), other.restart[1:]])
+        per_epoch = ("loss", "validation_loss", "hard_loss", "score", "selection_score")
+        return History(
+            epoch=np.concatenate([self.epoch, other.epoch + len(self.epoch)]),
+            round=np.concatenate([self.round, other.round + ours]),
+            **{
+                name: joined(getattr(self, name), getattr(other, name))
+                for name in (*per_epoch, "train_score", "overtraining")
+            },
+            hyperparameters={
+                name: joined(of(self.hyperparameters, name, ours), of(values, name, theirs))
+                for name in dict.fromkeys([*self.hyperparameters, *values])
+            },
+            parents=joined(self.parents, begin, 0),
+            restart=joined(self.restart, restart, True),
+            status=other.status + ("not continued",) * (members - len(other.status)),
+            scores=joined(self.scores, other.scores) if self._same_scores(other) else None,
+            score_names=other.score_names if self._same_scores(other) else (),
+        )
+
+    def _same_scores(self, other: "History") -> bool:
+        return self.score_names == other.score_names
 
     def schedule(self, *, epoch: int, member: int) -> dict[str, Float[np.ndarray, " rounds"]]:
         """The hyperparameters along the line of descent of a member.
