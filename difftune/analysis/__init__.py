@@ -9,11 +9,13 @@ from difftune.analysis.interruption import exit_code as exit_code
 from difftune.analysis.interruption import explained as explained
 from difftune.analysis.measurement import Measurement, fill_templates, measure
 from difftune.analysis.measurement import check_model as check_model
+from difftune.analysis.preparation import CrossPreparation as CrossPreparation
 from difftune.analysis.preparation import Preparation
 from difftune.analysis.progress import LogFile as LogFile
 from difftune.analysis.progress import RoundLog as RoundLog
 from difftune.analysis.split import Split
 from difftune.analysis.tuned import Rank, Tuned, search_networks
+from difftune.analysis.tuned import search_each_fold as search_each_fold
 from difftune.analysis.tuning import train, tune
 
 __all__ = [

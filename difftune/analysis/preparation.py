@@ -1,20 +1,33 @@
 """Events, split and made into what a recipe trains on."""
 
+import abc
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
+import jax
 import numpy as np
 
+from difftune.analysis.cross_fit import CrossFit
 from difftune.analysis.split import Split
 from difftune.data import FeatureTransform
 from difftune.errors import InputError
-from difftune.search import Choice, Replicated, Space, Strategy, inner
-from difftune.training import Population, Processes, Recipe, Replicas, SingleProcess, of_events
+from difftune.search import Choice, Replicated, SideBySide, Space, Strategy, inner
+from difftune.training import (
+    Columns,
+    Population,
+    Processes,
+    Recipe,
+    Replicas,
+    SingleProcess,
+    of_events,
+)
 from difftune.training.describing import Definition, describe
 
 
 @dataclass(frozen=True, kw_only=True)
-class Preparation:
+class Prepared(abc.ABC):
     """A recipe with the events that it is for: makes the populations of searches.
 
     Attributes:
@@ -26,7 +39,7 @@ class Preparation:
         InputError: When there is no signal.
     """
 
-    split: Split
+    split: Any
     recipe: Recipe = field(default_factory=Recipe)
     processes: Processes = field(default_factory=SingleProcess)
 
@@ -34,10 +47,19 @@ class Preparation:
         if not any(self.signal_process):
             raise InputError("no process has the role 'signal'; mark at least one.")
 
-    @cached_property
+    @property
+    @abc.abstractmethod
     def transform(self) -> FeatureTransform:
-        """The transform of the features, learned on the training events."""
-        return self.recipe.transform(self.split.train)
+        """The transform of the features."""
+
+    @abc.abstractmethod
+    def _data(self, recipe: Recipe, strategy: Any) -> tuple[Columns, Columns | None, Replicas]:
+        """Training events, validation events, and what each member sees of them."""
+
+    @property
+    @abc.abstractmethod
+    def _purposes(self) -> Definition:
+        """Which events serve for what."""
 
     @property
     def signal_process(self) -> tuple[float, ...]:
@@ -60,25 +82,15 @@ class Preparation:
             )
         return tuple(int(size) for size in searched.options)
 
-    def population(self, strategy: Strategy, seed: int, space: Space) -> Population:
+    def population(self, strategy: Any, seed: int, space: Space) -> Population:
         """A population for these events, the strategy and the batch sizes of the space.
 
         Raises:
             InputError: When the executions of a trial are not as many as there are folds.
         """
-        split = self.split
         recipe = replace(self.recipe, batch_size=self.batch_sizes(space))
-        recipe = recipe.bound_to(split.events.processes)
-        replicas, validation = self._replicas(strategy), None
-        if replicas.fold is None:
-            train, validation = (
-                recipe.columns(events, split.full_yields, self.transform)
-                for events in (split.train, split.validation)
-            )
-        else:
-            inside = np.sort((*split.train_folds, *split.validation_folds))
-            events = split.part(*inside.tolist())
-            train = recipe.columns(events, split.full_yields, self.transform, fold=True)
+        recipe = recipe.bound_to(self.split.events.processes)
+        train, validation, replicas = self._data(recipe, strategy)
         return Population(
             recipe=recipe,
             train=train,
@@ -88,6 +100,73 @@ class Preparation:
             seed=seed,
             processes=self.processes,
         )
+
+    def check(self, strategy: Any, space: Space, *, seed: int) -> None:
+        """Everything that `search_networks` checks before it trains.
+
+        Raises:
+            InputError: For a hyperparameter that nothing reads or that has no value, or sizes of
+                batches that cannot be.
+        """
+        self.check_space(space)
+        values = strategy.start(space, np.random.default_rng(0)).hyperparameters
+        self.population(strategy, seed, space).check(set(values))
+
+    def check_space(self, space: Space) -> None:
+        """Refuses hyperparameters that are searched and fixed.
+
+        Raises:
+            InputError: With the first of them.
+        """
+        if both := sorted(set(space) & set(self.recipe.hyperparameters)):
+            raise InputError(
+                f"hyperparameter {both[0]!r} is both searched and fixed; leave out one of the two."
+            )
+
+    @property
+    def definition(self) -> Definition:
+        """What the events and their way into the network are defined by."""
+        return {
+            **of_events(self.split.events),
+            **self._purposes,
+            "impute": self.recipe.impute,
+            "missing_indicators": self.recipe.missing_indicators,
+            "negative_weights": self.recipe.negative_weights,
+            "transform": describe(self.transform),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preparation(Prepared):
+    """A recipe with events of which one part trains, one validates and one is left alone.
+
+    Attributes:
+        split: The events by purpose.
+        given_transform: The transform of the features, where it is not learned on the training
+            events.
+    """
+
+    split: Split
+    given_transform: FeatureTransform | None = None
+
+    @cached_property
+    def transform(self) -> FeatureTransform:
+        """The transform of the features, learned on the training events unless it is given."""
+        if self.given_transform is not None:
+            return self.given_transform
+        return self.recipe.transform(self.split.train)
+
+    def _data(self, recipe: Recipe, strategy: Strategy) -> tuple[Columns, Columns | None, Replicas]:
+        split, replicas = self.split, self._replicas(strategy)
+        if replicas.fold is None:
+            train, validation = (
+                recipe.columns(events, split.full_yields, self.transform)
+                for events in (split.train, split.validation)
+            )
+            return train, validation, replicas
+        inside = np.sort((*split.train_folds, *split.validation_folds))
+        events = split.part(*inside.tolist())
+        return recipe.columns(events, split.full_yields, self.transform, fold=True), None, replicas
 
     def _replicas(self, strategy: Strategy) -> Replicas:
         """What the executions of a trial differ in."""
@@ -105,30 +184,101 @@ class Preparation:
             )
         return Replicas(fold=number)
 
-    def check(self, strategy: Strategy, space: Space, *, seed: int) -> None:
-        """Everything that `search_networks` checks before it trains.
+    @property
+    def _purposes(self) -> Definition:
+        return {
+            "validation_folds": sorted(self.split.validation_folds),
+            "test_folds": sorted(self.split.test_folds),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossPreparation(Prepared):
+    """A recipe with events that are cross-fitted: a search for each fold, side by side.
+
+    Each fold is made into columns by itself and stands for its share of the yields, so that nothing
+    of a fold, not even the sum of its weights, is in what the search that holds it out sees. The
+    exception is the transform of the features: median and spread of each over all simulated events,
+    the weights within each process as they are. It sees no labels, and is the same for all folds.
+
+    Attributes:
+        split: The events, each fold of which is measured by networks that have not seen it.
+    """
+
+    split: CrossFit
+
+    @cached_property
+    def transform(self) -> FeatureTransform:
+        """The transform of the features, learned on all simulated events, without labels."""
+        return self.recipe.transform(self.split.events.simulated)
+
+    def rotation(self, fold: int) -> Preparation:
+        """The preparation of the search for one fold.
+
+        Args:
+            fold: The one that is held out.
+        """
+        return Preparation(
+            split=self.split.rotation(fold),
+            recipe=self.recipe,
+            processes=self.processes,
+            given_transform=self.transform,
+        )
+
+    def strategy(self, strategies: Strategy | Sequence[Strategy]) -> SideBySide:
+        """Searches side by side, one for each fold.
+
+        Args:
+            strategies: Of each fold, or one for all.
 
         Raises:
-            InputError: For a hyperparameter that nothing reads or that has no value, or sizes of
-                batches that cannot be.
+            InputError: When there are not as many as folds, or one wants folds for itself.
         """
-        if both := sorted(set(space) & set(self.recipe.hyperparameters)):
+        if isinstance(strategies, Strategy):
+            strategies = (strategies,) * self.split.folds
+        if len(strategies) != self.split.folds:
             raise InputError(
-                f"hyperparameter {both[0]!r} is both searched and fixed; leave out one of the two."
+                f"{len(strategies)} strategies for {self.split.folds} folds: give one for each, or "
+                "one for all."
             )
-        values = strategy.start(space, np.random.default_rng(0)).hyperparameters
-        self.population(strategy, seed, space).check(set(values))
+        if any(isinstance(each, Replicated) and each.folds for each in strategies):
+            raise InputError(
+                "Replicated(folds=True): in cross-fitting the folds tell the searches apart; leave "
+                "it out, and the executions differ in their seeds."
+            )
+        return SideBySide(strategies=tuple(strategies), each="fold")
+
+    def _data(
+        self, recipe: Recipe, strategy: SideBySide
+    ) -> tuple[Columns, Columns | None, Replicas]:
+        folds, full = self.split.folds, self.split.full_yields
+        simulated = self.split.events.simulated
+        parts = [
+            recipe.columns(simulated.in_folds([fold]), full / folds, self.transform)
+            for fold in range(folds)
+        ]
+        return _in_folds(parts), None, self._replicas(strategy)
+
+    def _replicas(self, strategy: SideBySide) -> Replicas:
+        """What the searches see, and what their executions differ in."""
+        first = strategy.strategies[0]
+        search, number = np.divmod(np.arange(strategy.population), first.population)
+        seed = None
+        if isinstance(first, Replicated):
+            # The same seeds for all trials of a search, so that these differ in the
+            # hyperparameters alone; not for all searches, whose spread would lack their part.
+            seed = search * first.executions + number % first.executions
+        return Replicas(fold=(search + 1) % self.split.folds, held_out=search, seed=seed)
 
     @property
-    def definition(self) -> Definition:
-        """What the events and their way into the network are defined by."""
-        split = self.split
-        return {
-            **of_events(split.events),
-            "validation_folds": sorted(split.validation_folds),
-            "test_folds": sorted(split.test_folds),
-            "impute": self.recipe.impute,
-            "missing_indicators": self.recipe.missing_indicators,
-            "negative_weights": self.recipe.negative_weights,
-            "transform": describe(self.transform),
-        }
+    def _purposes(self) -> Definition:
+        return {"cross_fit": self.split.folds}
+
+
+def _in_folds(parts: Sequence[Columns]) -> Columns:
+    """Columns of folds, one after the other, as those of all events."""
+    first = parts[0]
+    numbers = [np.full(len(part.weight), i, np.int32) for i, part in enumerate(parts)]
+    plain = [part._replace(signal_process=np.zeros(0), fold=None) for part in parts]
+    whole = jax.tree.map(lambda *each: np.concatenate(each), *plain)
+    return whole._replace(signal_process=first.signal_process, fold=np.concatenate(numbers))

@@ -1,15 +1,18 @@
 """What tuning gives: networks, their ranking, and the search that found them."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
+import jax
 import numpy as np
+from jaxtyping import Int
 
 from difftune.analysis.interruption import explained
-from difftune.analysis.preparation import Preparation
+from difftune.analysis.preparation import CrossPreparation, Preparation, Prepared
 from difftune.analysis.split import Split
 from difftune.errors import InputError
 from difftune.search import (
@@ -27,8 +30,10 @@ from difftune.training import (
     RUNNING,
     STATUS,
     Checkpoints,
+    History,
     ModuleDef,
     Population,
+    Snapshot,
     TrainedNetwork,
     rounds_kept,
 )
@@ -39,6 +44,8 @@ logger = logging.getLogger("difftune")
 @dataclass(frozen=True, kw_only=True)
 class Rank:
     """A network's place: its number, validation score, epoch, and hyperparameters then.
+
+    Epochs count from the first stage on, as in `Tuned.history`.
 
     Of several scores, `score` is the geometric mean of `scores`. `selection_score` is what it was
     compared by (`difftune.training.SelectionRule`). `status` is that of its member in this epoch;
@@ -66,6 +73,7 @@ class Tuned:
         module_def: Structure of the networks.
         result: History and best snapshots.
         seed: Seed of the run.
+        before: The stage that this one began from, if there was one.
     """
 
     preparation: Preparation
@@ -74,11 +82,49 @@ class Tuned:
     module_def: ModuleDef
     result: SearchResult
     seed: int
+    before: "Tuned | None" = None
 
     @property
     def split(self) -> Split:
         """The events by purpose."""
         return self.preparation.split
+
+    @cached_property
+    def history(self) -> History:
+        """What happened, from the first stage on."""
+        own, before = self.result.history, self.before
+        if before is None:
+            return own
+        parents = before._beginning(self.strategy)
+        had = before.result.best.hyperparameters
+        carried = {name: np.asarray(had[name])[parents] for name in before.history.hyperparameters}
+        return before.history.then(own, parents=parents, carried=carried)
+
+    def start(self, strategy: Strategy) -> Snapshot:
+        """What the members of a next stage begin from: the best of each member of this one.
+
+        A member without a network goes on from the chosen one. A stage of another size goes on from
+        the best trials, each as often as the others.
+
+        Args:
+            strategy: Of the next stage.
+        """
+        slots = self._beginning(strategy)
+        return jax.tree.map(lambda leaf: np.asarray(leaf)[slots], self.result.best)
+
+    def _beginning(self, strategy: Strategy) -> Int[np.ndarray, " members"]:
+        """Member that each one of a next stage begins from."""
+        score = np.asarray(self.result.best.selection_score)
+        members = np.arange(len(score))
+        if strategy.population != len(score):
+            each, next_each = _executions(self.strategy), _executions(strategy)
+            each = each if each == next_each else 1
+            # Executions stay side by side, each with its own seed.
+            trials = self.strategy.trial_scores(score) if each > 1 else score
+            order = np.argsort(-trials[::each], kind="stable")
+            trial = np.resize(order, -(-strategy.population // each))
+            members = (trial[:, None] * each + np.arange(each)).ravel()[: strategy.population]
+        return np.where(np.isfinite(score[members]), members, self.result.winner)
 
     @property
     def networks(self) -> list[TrainedNetwork]:
@@ -116,7 +162,7 @@ class Tuned:
         """Members of the trial with the largest selection score: its executions with `Replicated`,
         else one.
         """
-        each = self.strategy.executions if isinstance(self.strategy, Replicated) else 1
+        each = _executions(self.strategy)
         first = self.result.winner // each * each
         return range(first, first + each)
 
@@ -173,20 +219,21 @@ class Tuned:
 
     def _rank(self, number: int) -> Rank:
         best, history = self.result.best, self.result.history
+        passed = len(self.history.epoch) - len(history.epoch)
         several = () if best.scores is None else best.scores[number].tolist()
         kept = np.isfinite(best.score[number])
         return Rank(
             member=number,
             score=float(best.score[number]),
             selection_score=float(best.selection_score[number]),
-            epoch=int(best.epoch[number]),
+            epoch=int(best.epoch[number]) + (passed if kept else 0),
             # A network is kept of an epoch in which its member trained; what became of the slot
             # later is not said of it.
             status=STATUS[RUNNING] if kept else history.status[int(best.slot[number])],
             hyperparameters={
                 name: float(values[number])
                 for name, values in best.hyperparameters.items()
-                if name in history.hyperparameters
+                if name in self.history.hyperparameters
             },
             scores=dict(zip(history.score_names, several, strict=True)),
         )
@@ -200,6 +247,8 @@ class Tuned:
     ) -> "Tuned":
         """Trains the winner's schedule of hyperparameters again, from other start values.
 
+        Of a later stage, the stages before it are trained again first.
+
         The spread of the results is the part that chance has in a single one.
 
         Args:
@@ -207,6 +256,18 @@ class Tuned:
             folder: Where to leave checkpoints.
             on_round: Called after each round.
         """
+        start, own_folder = None, folder
+        if self.before is not None:
+            # The stages before it are part of its training.
+            best, winner = self.result.best, self.result.winner
+            line = self.result.history.line_of_descent(
+                epoch=int(best.epoch[winner]), member=int(best.slot[winner])
+            )
+            ancestor = int(self.before._beginning(self.strategy)[next(iter(line.values()))])
+            start = self.before.choosing(ancestor).retrain(
+                seeds, folder=None if folder is None else folder / "before", on_round=on_round
+            )
+            own_folder = None if folder is None else folder / "last"
         schedule = self.result.schedule
         strategy = FixedSchedule(
             population=seeds,
@@ -219,14 +280,15 @@ class Tuned:
         sizes = schedule.get("batch_size", self.preparation.batch_sizes(self.space))
         sizes = tuple(dict.fromkeys(int(size) for size in sizes))
         recipe = replace(recipe, hyperparameters=fixed, batch_size=sizes)
-        with explained_search(folder):
+        with explained_search(own_folder):
             return search_networks(
                 replace(self.preparation, recipe=recipe),
                 strategy,
                 Space(),
                 seed=derived(self.seed, "retrain"),
-                folder=folder,
+                folder=own_folder,
                 on_round=on_round,
+                start=start,
             )
 
     def _network(self, slot: int) -> TrainedNetwork:
@@ -241,6 +303,11 @@ class Tuned:
         )
 
 
+def _executions(strategy: Strategy) -> int:
+    """Members of a trial."""
+    return strategy.executions if isinstance(strategy, Replicated) else 1
+
+
 def search_networks(
     preparation: Preparation,
     strategy: Strategy,
@@ -249,6 +316,7 @@ def search_networks(
     seed: int,
     folder: Path | None = None,
     on_round: Callable[[Progress], None] | None = None,
+    start: Tuned | None = None,
 ) -> Tuned:
     """Runs a strategy on prepared events.
 
@@ -259,16 +327,111 @@ def search_networks(
         seed: Decides everything random.
         folder: Where to leave checkpoints, and to resume from.
         on_round: Called after each round.
+        start: The stage before, of the same networks, which this one goes on from.
 
     Raises:
         InputError: As `tune`.
     """
+    begin = None if start is None else start.start(strategy)
+    result, module_def = _searched(
+        preparation, strategy, space, seed=seed, folder=folder, on_round=on_round, start=begin
+    )
+    tuned = Tuned(
+        preparation=preparation,
+        strategy=strategy,
+        space=space,
+        module_def=module_def,
+        result=result,
+        seed=seed,
+        before=start,
+    )
+    if preparation.processes.rank == 0:
+        tuned._say_what_is_missing()
+    return tuned
+
+
+def search_each_fold(
+    preparation: CrossPreparation,
+    strategy: Strategy | Sequence[Strategy],
+    space: Space,
+    *,
+    seed: int,
+    folder: Path | None = None,
+    on_round: Callable[[Progress], None] | None = None,
+    start: Sequence[Tuned] | None = None,
+) -> tuple[Tuned, ...]:
+    """Runs a search for each fold, which it does not see; all of them side by side.
+
+    Args:
+        preparation: The events and the recipe.
+        strategy: Of each fold, or one for all. Its size is that of the search of one fold.
+        space: What the strategies may propose.
+        seed: Decides everything random.
+        folder: Where to leave checkpoints, and to resume from.
+        on_round: Called after each round, of all folds at once.
+        start: The stage before of each fold, in their order.
+
+    Returns:
+        For each fold what tuning with its rotation of the folds gives.
+
+    Raises:
+        InputError: As `tune`.
+        SearchError: When a fold has no network; names it.
+    """
+    together = preparation.strategy(strategy)
+    begin = None
+    if start is not None:
+        folds = [tuple(each.split.test_folds) for each in start]
+        if folds != [(fold,) for fold in range(preparation.split.folds)]:
+            raise InputError(
+                f"start=...: these are the searches for the folds {folds}; give the result of the "
+                "stage before, one for each fold, in their order."
+            )
+        own = zip(start, together.strategies, strict=True)
+        begin = jax.tree.map(
+            lambda *each: np.concatenate(each), *(each.start(strategy) for each, strategy in own)
+        )
+    result, module_def = _searched(
+        preparation, together, space, seed=seed, folder=folder, on_round=on_round, start=begin
+    )
+    found = tuple(
+        Tuned(
+            preparation=preparation.rotation(fold),
+            strategy=together.strategies[fold],
+            space=space,
+            module_def=module_def,
+            result=own_result,
+            seed=seed,
+            before=None if start is None else start[fold],
+        )
+        for fold, own_result in enumerate(result.apart(together))
+    )
+    if preparation.processes.rank == 0:
+        for each in found:
+            each._say_what_is_missing()
+    return found
+
+
+def _searched(
+    preparation: Prepared,
+    strategy: Strategy,
+    space: Space,
+    *,
+    seed: int,
+    folder: Path | None,
+    on_round: Callable[[Progress], None] | None,
+    start: Snapshot | None,
+) -> tuple[SearchResult, ModuleDef]:
+    """The result of a search, and the structure of its networks."""
     processes = preparation.processes
-    first = processes.rank == 0
 
     def checked() -> tuple[Population, Checkpoints | None]:
-        preparation.check(strategy, space, seed=seed)
-        kept = Checkpoints(folder) if folder and first else None
+        if start is None:
+            preparation.check(strategy, space, seed=seed)
+        else:
+            # What the stage before had counts too; the search looks at all of it.
+            preparation.check_space(space)
+        kept = Checkpoints(folder) if folder and processes.rank == 0 else None
         return preparation.population(strategy, seed, space), kept
 
     population, checkpoints = processes.agreed(checked)
@@ -280,18 +443,9 @@ def search_networks(
         checkpoints=checkpoints,
         on_round=on_round,
         events=None if known else preparation.definition,
+        start=start,
     )
-    tuned = Tuned(
-        preparation=preparation,
-        strategy=strategy,
-        space=space,
-        module_def=population.module_def,
-        result=result,
-        seed=seed,
-    )
-    if first:
-        tuned._say_what_is_missing()
-    return tuned
+    return result, population.module_def
 
 
 def explained_search(folder: Path | None) -> AbstractContextManager[None]:

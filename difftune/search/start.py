@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
+from difftune.errors import InputError
 from difftune.training import Population, Snapshot
 from difftune.training.describing import Definition, describe
 from difftune.training.module_def import Weights
@@ -36,7 +37,15 @@ class Start:
             snapshot: Of every member.
             population: Trains the members.
             proposed: Hyperparameters of the new search.
+
+        Raises:
+            InputError: When it is of another number of members.
         """
+        if len(snapshot.score) != population.members:
+            raise InputError(
+                f"the start is of {len(snapshot.score)} members, the population has "
+                f"{population.members}: give a snapshot of every member."
+            )
         had = set(snapshot.hyperparameters)
         free = had - set(proposed) - set(population.fixed) - {"batch_size"}
         read = population.read(set(proposed) | free)

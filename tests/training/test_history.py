@@ -47,3 +47,46 @@ def test_schedule_follows_the_line_of_descent(history, epoch, member, line):
     schedule = history.schedule(epoch=epoch, member=member)
     np.testing.assert_array_equal(schedule["rate"], line)
     np.testing.assert_array_equal(schedule["twice"], 2 * np.array(line))
+
+
+def test_stages_are_one_history(history):
+    """The second stage has two members: one from member 2, one from member 0 of the first."""
+    two = np.ones((4, 2))
+    later = History(
+        epoch=np.arange(4),
+        round=np.repeat([0, 1, 2], [1, 1, 2]),
+        loss=two,
+        validation_loss=two,
+        hard_loss=two,
+        score=two,
+        selection_score=two,
+        train_score=two,
+        hyperparameters={"rate": 100.0 + np.arange(6).reshape(3, 2), "new": np.ones((3, 2))},
+        # The first one is copied, then begins afresh.
+        parents=np.array([[0, 1], [0, 0], [0, 1]]),
+        restart=np.array([[1, 1], [0, 0], [1, 0]], bool),
+        status=("running", "stopped early"),
+    )
+    carried = {"twice": np.array([44.0, 40.0]), "rate": np.zeros(2)}
+    whole = history.then(later, parents=np.array([2, 0]), carried=carried)
+    np.testing.assert_array_equal(whole.epoch, range(12))
+    np.testing.assert_array_equal(whole.round, [0, 0, 1, 1, 2, 2, 3, 3, 4, 5, 6, 6])
+    np.testing.assert_array_equal(whole.score[:8], history.score)
+    np.testing.assert_array_equal(whole.score[8:], np.array([[1, 1, np.nan]] * 4))
+    # What only one of them has: followed from the start, or not there.
+    np.testing.assert_array_equal(
+        whole.hyperparameters["rate"][4:, :2], 100 + np.arange(6).reshape(3, 2)
+    )
+    np.testing.assert_array_equal(whole.hyperparameters["twice"][:4], 2 * RATE)
+    np.testing.assert_array_equal(
+        whole.hyperparameters["twice"][4:, :2], [[44, 40], [44, 44], [44, 44]]
+    )
+    assert np.isnan(whole.hyperparameters["new"][:4]).all()
+    np.testing.assert_array_equal(whole.hyperparameters["new"][4:, :2], np.ones((3, 2)))
+    assert whole.status == ("running", "stopped early", "not continued")
+    # The second one, over the copy of the first in round 5, back to member 2.
+    line = whole.line_of_descent(epoch=11, member=1)
+    assert line == {2: 1, 3: 2, 4: 0, 5: 1, 6: 1}
+    assert whole.line_of_descent(epoch=10, member=0) == {6: 0}
+    # Three stages are two and one.
+    assert len(whole.then(later).epoch) == 16
