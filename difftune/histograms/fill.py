@@ -322,7 +322,7 @@ def soft_histogram(
 
 
 def in_blocks(
-    function: Callable[..., Array], *columns: Float[Array, "... events"], block: int = 16384
+    function: Callable[..., Array], *columns: Float[Array, "... events"], block: int = 4096
 ) -> Array:
     """Sum of a function over blocks of events, in the memory of one of them.
 

@@ -1,7 +1,8 @@
 """A network on many events, in the memory that some of them take."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,8 +15,11 @@ Network = Callable[[Float[Array, "some inputs"], PyTree], tuple[Array, PyTree]]
 
 
 def in_chunks(
-    network: Network, features: Float[Array, "events inputs"], carry: PyTree, chunk: int | None
-) -> tuple[Array, PyTree]:
+    network: Network,
+    features: Sequence[Float[Array, "events inputs"]],
+    carry: PyTree,
+    chunk: int | None,
+) -> tuple[list[Array], PyTree]:
     """Scores of all events, computed chunk by chunk, forwards and backwards.
 
     An objective that is no mean over events needs the scores of all of them before any of them has
@@ -26,26 +30,33 @@ def in_chunks(
     Args:
         network: Scores of some events, and what it hands on: random streams, buffers. Batch
             normalisation has the statistics of a chunk.
-        features: Of all events.
+        features: Of all events, once for each direction in which they are varied.
         carry: What the first chunk is handed.
-        chunk: Events of a chunk; None for all at once.
+        chunk: Events of a chunk, those of all directions counted; None for all at once.
+
+    Returns:
+        Scores in each direction, and what the last chunk handed on.
     """
-    events = features.shape[0]
-    if chunk is None or events <= chunk:
-        return network(features, carry)
-    full = events // chunk * chunk
+    events, directions = features[0].shape[0], len(features)
+    size = events if chunk is None else max(chunk // directions, 1)
 
-    @jax.checkpoint
-    def one(carry: PyTree, start: Any) -> tuple[PyTree, Array]:
-        scores, carry = network(jax.lax.dynamic_slice_in_dim(features, start, chunk), carry)
-        return carry, scores
+    def together(carry: PyTree, start: Any, length: int) -> tuple[PyTree, Array]:
+        """The same events in all directions: what is put together fits into the cache."""
+        some = [jax.lax.dynamic_slice_in_dim(each, start, length) for each in features]
+        scores, carry = network(jnp.concatenate(some), carry)
+        return carry, scores.reshape(directions, length, *scores.shape[1:])
 
-    carry, scores = jax.lax.scan(one, carry, jnp.arange(0, full, chunk))
-    scores = scores.reshape(full, *scores.shape[2:])
+    if events <= size:
+        carry, scores = together(carry, 0, events)
+        return list(scores), carry
+    full = events // size * size
+    one = jax.checkpoint(partial(together, length=size), prevent_cse=False)
+    carry, scores = jax.lax.scan(one, carry, jnp.arange(0, full, size))
+    scores = jnp.moveaxis(scores, 1, 0).reshape(directions, full, *scores.shape[3:])
     if full < events:
-        rest, carry = jax.checkpoint(network)(features[full:], carry)
-        scores = jnp.concatenate([scores, rest])
-    return scores, carry
+        carry, rest = jax.checkpoint(partial(together, length=events - full))(carry, full)
+        scores = jnp.concatenate([scores, rest], axis=1)
+    return list(scores), carry
 
 
 def tiles(events: int, most: int | None) -> int:

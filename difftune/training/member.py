@@ -227,7 +227,7 @@ class MemberTrainer:
         if both.weight.shape[1] > EVALUATED and not both.varied_features:
             # Here, since the loop would copy the features of a sample.
             features = jnp.asarray(both.features)
-            scores = self._network(member, own, features.reshape(-1, features.shape[-1]))
+            (scores,) = self._network(member, own, [features.reshape(-1, features.shape[-1])])
             every = scores.reshape(2, -1, *scores.shape[1:])
         # A loop of two, for what takes long to compile, as a fit, to be compiled once.
         found = jax.lax.map(
@@ -235,14 +235,16 @@ class MemberTrainer:
         )
         return tuple(jax.tree.map(lambda leaf, i=i: leaf[i], found) for i in (0, 1))
 
-    def _network(self, member: Member, own: MemberInputs, features: Column) -> Array:
-        """Logits, in evaluation mode."""
+    def _network(
+        self, member: Member, own: MemberInputs, features: Sequence[Column]
+    ) -> list[Array]:
+        """Logits in each direction, in evaluation mode."""
 
         def network(some, nothing):
             some = some if own.inputs is None else some * own.inputs
             return self.module_def.evaluate(member.weights, own.hyperparameters, some), nothing
 
-        return in_chunks(network, jnp.asarray(features), (), EVALUATED)[0]
+        return in_chunks(network, features, (), EVALUATED)[0]
 
     @staticmethod
     def _rate(rate: Array, stale: Array, hyperparameters: Mapping[str, Array]) -> Array:
@@ -372,10 +374,11 @@ class MemberTrainer:
                 return scores, tuple(streams)
 
             scores, (buffers, random) = in_chunks(
-                network, jnp.asarray(all_features(batch)), (buffers, random), self.chunk
+                network, directions_of(batch), (buffers, random), self.chunk
             )
-            own, scored = apart(scores, batch)
-            return self.objective(own, scored, hyperparameters, objective), (buffers, random)
+            own, *others = scores
+            value = self.objective(own, batch.scored(others), hyperparameters, objective)
+            return value, (buffers, random)
 
         (value, (buffers, random)), gradient = jax.value_and_grad(loss, has_aux=True)(
             trained, buffers, random
@@ -397,10 +400,11 @@ class MemberTrainer:
             Loss; score; all scores if there are several; the error of the score if something wants
             it; loss in hard bins; the events if the condition sees them.
         """
-        if every is None:
-            every = self._network(member, own, all_features(batch))
+        scores, *others = (
+            self._network(member, own, directions_of(batch)) if every is None else [every]
+        )
         batch, hyperparameters = masked(batch, own.inputs), own.hyperparameters
-        scores, batch = apart(every, batch)
+        batch = batch.scored(others)
         # The member's signal weight is part of its loss, not of the yardstick.
         loss = self.objective(scores, batch, hyperparameters, member.objective)
         hard = self.objective.hard_limit()
@@ -434,6 +438,11 @@ def own_progress(own: MemberInputs, clock: EpochClock) -> Float[Array, ""]:
     """How much of its training a member has behind it, from 0 to 1."""
     progress = own_epoch(own, clock) / jnp.maximum(clock.epochs - 1, 1)
     return jnp.clip(progress, 0.0, 1.0).astype(jnp.float32)
+
+
+def directions_of(batch: Batch) -> list[Array]:
+    """Features of the events, and those of all their variations that have their own."""
+    return [jnp.asarray(each) for each in (batch.features, *batch.varied_features)]
 
 
 def all_features(batch: Batch) -> Float[Column, "more inputs"]:

@@ -40,7 +40,7 @@ def loss(weights, b, chunk):
             features = jnp.tanh(features @ w)
         return (features @ weights[-1])[:, 0], calls + 1
 
-    scores, calls = in_chunks(network, b.features, jnp.int32(0), chunk)
+    (scores,), calls = in_chunks(network, [b.features], jnp.int32(0), chunk)
     return OBJECTIVE(scores, b, {}, {}), calls
 
 
