@@ -9,14 +9,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from difftune.objectives import Batch
+from difftune.objectives import Batch, Column
 
 Network = Callable[[Float[Array, "some inputs"], PyTree], tuple[Array, PyTree]]
 
 
 def in_chunks(
     network: Network,
-    features: Sequence[Float[Array, "events inputs"]],
+    features: Sequence[Float[Column, "events inputs"]],
     carry: PyTree,
     chunk: int | None,
 ) -> tuple[list[Array], PyTree]:

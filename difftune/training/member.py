@@ -440,9 +440,9 @@ def own_progress(own: MemberInputs, clock: EpochClock) -> Float[Array, ""]:
     return jnp.clip(progress, 0.0, 1.0).astype(jnp.float32)
 
 
-def directions_of(batch: Batch) -> list[Array]:
+def directions_of(batch: Batch) -> list[Float[Column, "events inputs"]]:
     """Features of the events, and those of all their variations that have their own."""
-    return [jnp.asarray(each) for each in (batch.features, *batch.varied_features)]
+    return [batch.features, *batch.varied_features]
 
 
 def all_features(batch: Batch) -> Float[Column, "more inputs"]:
