@@ -14,6 +14,8 @@ from benchmarks.common.table import Row
 CONFIG = ROOT / "examples" / "single_top" / "single_top.toml"
 REDUCED = ("search.population=2", "search.rounds=2", "search.epochs_per_round=1")
 REDUCED += ("comparison.seeds=2", "comparison.searches=2")
+# Most of a small job is to draw its variables.
+REDUCED += ('data.features=["top_mass", "lightjet_abs_eta", "mtw"]',)
 
 
 def run(*, quick: bool) -> list[Row]:

@@ -5,6 +5,13 @@ import subprocess
 import sys
 import tempfile
 
+# Tests start some fifty processes; each would compile all modules anew.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# With a worker on each core, threads of XLA only take turns. PYTEST_XDIST_WORKER is set by xdist.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("PJRT_NPROC", "1")
+
 # What the compiler would gain in programs that run for moments it has long lost.
 _LEVEL = "--xla_backend_optimization_level=0"
 # Fused loops written in the simple way, and a program in one piece instead of one per thread.

@@ -70,6 +70,20 @@ def pytest_collection_finish():
     gc.set_threshold(50_000, 20, 50)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def settings_of_users():
+    """Glyphs are put into a PDF one by one; cutting fonts to size is half the time of a figure.
+
+    Gives what makes the settings that users have.
+    """
+    from difftune.report import style
+
+    settings = style.settings
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(style, "settings", lambda: settings() | {"pdf.fonttype": 3})
+        yield settings
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _room_for_programs():
     """Forgets compiled programs when there are many.

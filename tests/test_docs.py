@@ -158,6 +158,7 @@ def test_the_cluster_page_runs_on_one_process(monkeypatch):
     assert len(run("cluster.md", __name__="__main__")["tuned"].ranking) == SIZES["population"]
 
 
+@pytest.mark.slow
 def test_search_python(ntuples):
     names = run("search.md", events=run_reading())
     sizes = {strategy.population for strategy in names["searches"].values()}
@@ -193,6 +194,7 @@ def test_likelihoods_python():
     np.testing.assert_allclose((limits[1] - limits[0]) / 0.01, slope, rtol=1e-2)
 
 
+@pytest.mark.slow
 def test_selection_python():
     names = run("selection.md", events=samples.known(1200))
     assert names["study"].units.names == names["importance"].names
@@ -201,6 +203,7 @@ def test_selection_python():
     assert np.all(np.isfinite(names["by_significance"].methods["slope"].value))
 
 
+@pytest.mark.slow
 def test_binning_python():
     search = dt.search.Random(population=1, rounds=1, epochs_per_round=1)
     tuned = dt.tune(samples.known(1200), search=search, overtraining=9.0, test_folds=2)

@@ -79,9 +79,14 @@ QUESTIONS: dict[str, Callable[[Model], Any]] = {
     "yields": lambda model: model.expected(model.structure.layout.init * 1.1 + 0.2),
     "logpdf": lambda model: model.logpdf(model.structure.layout.init * 1.1 + 0.2),
 }
+# To compile.
+LONG = ("q", "q0", "scan", "limit")
 
 
-@pytest.mark.parametrize("name", QUESTIONS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in QUESTIONS],
+)
 def test_numpy_and_the_compiled_program_agree(name):
     model = bent()
     here, there = QUESTIONS[name](model), compiled(QUESTIONS[name], model)

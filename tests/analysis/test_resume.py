@@ -182,7 +182,12 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+signals = pytest.mark.parametrize(
+    "sent", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
+
+
+@signals
 def test_a_script_that_is_interrupted_says_what_is_kept(tmp_path, sent):
     root = Path(__file__).parents[2]
     process = subprocess.Popen(
@@ -262,7 +267,7 @@ with explained(lambda: "All is kept.", program=True):
 """
 
 
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+@signals
 def test_what_cannot_be_interrupted_ends_as_well(sent):
     """A single step of Python that takes minutes, as compiling a program does."""
     root = Path(__file__).parents[2]

@@ -67,7 +67,7 @@ def test_a_signal_that_may_be_negative_is_tested_as_in_pyhf(observed, mu):
 
 
 @pytest.mark.usefixtures("_tight_minuit")
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", [SMALL[0], pytest.param(SMALL[1], marks=pytest.mark.slow)])
 def test_best_fit_is_never_above_that_of_pyhf(name):
     model = published(name)
     judge, data = model.to_pyhf(), model.data()

@@ -135,6 +135,7 @@ def test_a_discovery_is_not_limited_by_the_upper_bound():
     np.testing.assert_allclose(near**2, expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_toys_of_a_negative_best_fit_are_those_of_the_formula():
     model = model_of(30.0, 1000.0, 20.0, 960.0)
     toys = hypotest(1.0, model, toys=2000, seed=2, bounds={"mu": (-20.0, 0.9)})

@@ -110,7 +110,7 @@ def test_a_sum_of_many_terms_trains_its_cut():
     terms = [{"name": "cross_entropy"}, {"name": "ams", "scale": 0.1}]
     objective = build.objective(configuration(*terms, {"name": "roc_auc"}))
     parameters = objective.init(jax.random.key(0))
-    slope = jax.grad(objective, argnums=3)(logits(), batch(), NONE, parameters)
+    slope = jax.jit(jax.grad(objective, argnums=3))(logits(), batch(), NONE, parameters)
     (cut,) = jax.tree.leaves(slope)
     assert jnp.isfinite(cut)
     assert abs(float(cut)) > 1e-5

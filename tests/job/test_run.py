@@ -87,6 +87,7 @@ def test_run_directory_is_complete(finished):
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 def test_three_processes_of_mpirun_give_what_one_gives(finished, config):
     """More than there are default networks, each on a core; mpirun itself is not needed for it."""
     folder, here = config.parent / "three", sorted(os.sched_getaffinity(0))
@@ -164,6 +165,7 @@ def test_templates_are_hard_histograms_of_the_test_fold(finished, config):
     _check_templates(folder, TrainedNetwork.load(folder / "network"), config)
 
 
+@pytest.mark.slow
 def test_an_ensemble_makes_the_templates_together(averaged, config):
     network = Ensemble.load(averaged / "network")
     assert len(network.networks) == 4

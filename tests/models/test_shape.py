@@ -16,7 +16,6 @@ from difftune.training.module_def import Weights
 from tests.models.plain import (
     INPUTS,
     L2,
-    NORMS,
     OPTIMIZER,
     X,
     Y,
@@ -49,7 +48,6 @@ def one_by_one(function):
 
 
 both_ways = pytest.mark.parametrize("together", [vmap, one_by_one])
-normalisations = pytest.mark.parametrize("normalisation", sorted(NORMS))
 
 
 def kernel_norms(parameters):
@@ -136,8 +134,17 @@ def small_step(normalisation, i):
     return scores, z, flat(gradient), flat(nnx.state(small, nnx.BatchStat))
 
 
-@both_ways
-@normalisations
+@pytest.mark.parametrize(
+    ("normalisation", "together"),
+    [
+        ("none", vmap),
+        ("none", one_by_one),
+        ("batch", vmap),
+        ("layer", vmap),
+        pytest.param("batch", one_by_one, marks=pytest.mark.slow),
+        pytest.param("layer", one_by_one, marks=pytest.mark.slow),
+    ],
+)
 def test_logits_and_gradients_are_those_of_the_small_network(normalisation, together, double):
     made = module_def(normalisation)
     weights = noisy_weights(normalisation)

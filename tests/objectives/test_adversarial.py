@@ -128,7 +128,7 @@ def test_a_trained_adversary_finds_the_information_that_there_is():
         carry = (parameters, optimizer.init(parameters))
         return jax.lax.scan(step, carry, length=300)[0][0]
 
-    found = float(objective(points, b, NONE, train(parameters)))
+    found = float(jax.jit(objective)(points, b, NONE, train(parameters)))
     x = np.linspace(-8, 8, 4001)
     densities = np.stack([norm.pdf(x, place) for place in (0, shift, -shift)])
     terms = densities * np.log(densities / densities.mean(axis=0))

@@ -173,6 +173,7 @@ def test_slopes_are_those_of_finite_differences():
         np.testing.assert_allclose(ours, numeric, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_slopes_forwards_are_those_backwards():
     """Of a loss with a fit. Across the border to float64 both are one product by construction."""
     with jax.enable_x64(True):

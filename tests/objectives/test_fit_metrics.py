@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def value(objective, sample, *, power=1.0):
     logits, batch, *_ = sample
     metric = MetricOf(objective=objective(model=FitModel(**NARROW)), power=power)
     # A bandwidth of the member must not change the yardstick.
-    return float(metric(logits, batch, {"bandwidth": jnp.float32(100.0)}, {}))
+    return float(jax.jit(metric)(logits, batch, {"bandwidth": jnp.float32(100.0)}, {}))
 
 
 def test_without_nuisance_parameters_they_are_closed_forms(sample):

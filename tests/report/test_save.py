@@ -3,7 +3,7 @@ import json
 import numpy as np
 from PIL import Image
 
-from difftune.report import loss_history, region, save, to_json
+from difftune.report import loss_history, region, save, style, to_json
 from difftune.report.html import png
 from tests.report import samples
 
@@ -20,7 +20,8 @@ def test_picture_and_numbers_are_written(tmp_path):
     assert numbers["edges"] == templates.edges.tolist()
 
 
-def test_numbers_can_be_given_and_files_are_reproducible(tmp_path):
+def test_numbers_can_be_given_and_files_are_reproducible(tmp_path, monkeypatch, settings_of_users):
+    monkeypatch.setattr(style, "settings", settings_of_users)
     history = samples.search(members=2, rounds=1, epochs=3)
     first, second = (
         save(loss_history(history), tmp_path / name, "loss", {"x": 1}) for name in ("a", "b")

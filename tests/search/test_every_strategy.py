@@ -401,6 +401,7 @@ def test_a_search_to_compare_with_knows_of_no_other(tmp_path):
     assert PBT().isolated() == PBT()
 
 
+@pytest.mark.slow
 def test_jobs_that_run_at_once_write_one_study(tmp_path):
     script = """
 import sys

@@ -1,6 +1,6 @@
 """Trains on so many devices and writes all numbers of it.
 
-`python -m tests.training.device_worker DEVICES FILE`.
+`python -m tests.training.device_worker DEVICES OBJECTIVE FILE`.
 """
 
 import sys
@@ -28,40 +28,36 @@ EVERYTHING = {
 }
 
 
-def one_drops_out():
-    """Three members, on however many devices, after the third of four is out."""
-    state, records = toy.train(toy.shared(), toy.GIVEN, 2)
-    state.status[2] = STOPPED
-    before = toy.member(state, 2)
-    state, later = toy.train(toy.shared(), toy.GIVEN, 1, state, first=2)
-    for old, new in zip(before, toy.member(state, 2), strict=True):
-        np.testing.assert_array_equal(old, new)
-    return state, records, later
-
-
-def all_that_a_search_sets(objective):
-    """Batches that are taken in parts, and members that differ in everything."""
+def trained(objective):
+    """Batches that are taken in parts, and members that differ in everything; one drops out."""
     population = toy.population(
         model=MLP(hidden=(64, 64)),
         objective=objective,
         train=toy.columns(4096),
         batch_size=(1024, 256),
     )
-    state, records = toy.train(population, EVERYTHING, 3)
-    return state, records, population.scores(state.best, population.validation.features)
+    state, records = toy.train(population, EVERYTHING, 2)
+    # Three members are left, on however many devices.
+    state.status[2] = STOPPED
+    before = toy.member(state, 2)
+    state, later = toy.train(population, EVERYTHING, 1, state, first=2)
+    for old, new in zip(before, toy.member(state, 2), strict=True):
+        np.testing.assert_array_equal(old, new)
+    return state, records, later, population.scores(state.best, population.validation.features)
+
+
+OBJECTIVES = {
+    "cross-entropy": CrossEntropy(),
+    "two kernels": AsimovLLR() + AsimovLLR(kernel="softmax", bins=5),
+}
 
 
 def main() -> None:
     """Trains."""
-    devices, target = int(sys.argv[1]), sys.argv[2]
-    use_cpu_cores(devices)
-    assert len(jax.local_devices()) == devices
-    results = [
-        one_drops_out(),
-        all_that_a_search_sets(CrossEntropy()),
-        all_that_a_search_sets(AsimovLLR() + AsimovLLR(kernel="softmax", bins=5)),
-    ]
-    np.savez(target, *jax.tree.leaves(results))
+    devices, objective, target = sys.argv[1:]
+    use_cpu_cores(int(devices))
+    assert len(jax.local_devices()) == int(devices)
+    np.savez(target, *jax.tree.leaves(trained(OBJECTIVES[objective])))
 
 
 if __name__ == "__main__":

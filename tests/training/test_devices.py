@@ -11,13 +11,13 @@ from difftune.training import describe, use_cpu_cores
 from difftune.training.devices import host_array, member_devices, place, slot_assignment
 
 
-def trained_on(devices: int, folder: Path) -> list[np.ndarray]:
+def trained_on(devices: int, objective: str, folder: Path) -> list[np.ndarray]:
     """What comes out on so many devices, of programs compiled as users have them."""
     # XLA sums over a batch in as many pieces as it has threads: one per core, or a device.
     settings = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "", "PJRT_NPROC": "8"}
     target = str(folder / f"{devices}.npz")
     subprocess.run(
-        [sys.executable, "-m", "tests.training.device_worker", str(devices), target],
+        [sys.executable, "-m", "tests.training.device_worker", str(devices), objective, target],
         cwd=Path(__file__).parents[2],
         env=os.environ | settings,
         check=True,
@@ -26,18 +26,22 @@ def trained_on(devices: int, folder: Path) -> list[np.ndarray]:
         return [found[name] for name in found.files]
 
 
-@pytest.fixture(scope="module")
-def on_one(tmp_path_factory):
-    return trained_on(1, tmp_path_factory.mktemp("one"))
-
-
 # Three devices do not divide four members, and eight are more than there are members.
-@pytest.mark.parametrize("devices", [3, 8])
-def test_many_devices_give_the_numbers_of_one(tmp_path, on_one, devices):
-    on_many = trained_on(devices, tmp_path)
-    assert len(on_many) == len(on_one)
-    for many, one in zip(on_many, on_one, strict=True):
-        np.testing.assert_array_equal(many, one)
+@pytest.mark.parametrize(
+    ("objective", "devices"),
+    [
+        ("cross-entropy", [3]),
+        pytest.param("cross-entropy", [8], marks=pytest.mark.slow),
+        pytest.param("two kernels", [3, 8], marks=pytest.mark.slow),
+    ],
+)
+def test_many_devices_give_the_numbers_of_one(tmp_path, objective, devices):
+    one = trained_on(1, objective, tmp_path)
+    for each in devices:
+        many = trained_on(each, objective, tmp_path)
+        assert len(many) == len(one) > 0
+        for a, b in zip(many, one, strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 def dealt(running: list[int], devices: int, *, one_by_one: bool) -> np.ndarray:

@@ -138,6 +138,7 @@ def test_other_scores_against_a_bootstrap(metric):
     agrees_with_a_bootstrap(metric, logit, batch)
 
 
+@pytest.mark.slow
 def test_a_score_from_the_fit_with_variations_against_a_bootstrap():
     """Events count in all their variations, whose scores stay theirs."""
     logit, batch = sample(seed=4, yields=(2000.0, 500.0, 400.0))

@@ -230,11 +230,13 @@ def alone(tmp_path_factory):
     return alone_in(tmp_path_factory.mktemp("alone"))
 
 
+@pytest.mark.slow
 def test_the_search_copies_members_between_processes(alone):
     parents = np.array(alone["parents"])
     assert np.any((parents - np.arange(5)) % 2), "no member moves to another process"
 
 
+@pytest.mark.slow
 def test_two_processes_of_jax_give_what_one_gives_and_a_dead_one_ends_the_job(alone, tmp_path):
     # The process with the highest number is killed in the third round.
     started = over_jax(2, tmp_path, "2")
@@ -252,6 +254,7 @@ def test_two_processes_of_jax_give_what_one_gives_and_a_dead_one_ends_the_job(al
     assert found == {0: alone, 1: alone}, outs[0][1][-2000:]
 
 
+@pytest.mark.slow
 def test_two_processes_with_different_seeds_say_so_and_end(tmp_path):
     started = over_jax(2, tmp_path, seeds=(1, 2))
     said = [process.communicate(timeout=LIMIT)[1] for process in started]

@@ -112,7 +112,7 @@ def test_an_input_that_is_left_out_has_no_influence():
     assert np.abs(scores[:6] - changed[:6]).min(axis=1).max() > 0.1
 
 
-@pytest.mark.parametrize("normalisation", ["none", "layer"])
+@pytest.mark.parametrize("normalisation", ["none", pytest.param("layer", marks=pytest.mark.slow)])
 def test_without_an_input_is_the_network_without_the_column(normalisation):
     keep = np.array([True, False, True, True])
     model = MLP(hidden=(8,), normalisation=normalisation)

@@ -35,15 +35,16 @@ def trained(monkeypatch, tile, **options):
             "model": MLP(hidden=(8, 8)),
             "objective": 2.0 * CrossEntropy() + Focal(gamma=1.5),
         },
-        {"objective": MeanSquaredError()},
-        {
-            "objective": CategoricalCrossEntropy(),
-        },
-        {
-            "model": Alternatives(
-                models=[MLP(hidden=(8,)), MLP(hidden=(6, 6), normalisation="layer")]
-            )
-        },
+        pytest.param({"objective": MeanSquaredError()}, marks=pytest.mark.slow),
+        pytest.param({"objective": CategoricalCrossEntropy()}, marks=pytest.mark.slow),
+        pytest.param(
+            {
+                "model": Alternatives(
+                    models=[MLP(hidden=(8,)), MLP(hidden=(6, 6), normalisation="layer")]
+                )
+            },
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["cross-entropy", "sum", "squares", "classes", "alternatives"],
 )

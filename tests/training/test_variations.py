@@ -237,6 +237,7 @@ def test_columns_take_varied_weights_at_full_yields():
     assert made.variations["fsr"].down is None
 
 
+@pytest.mark.slow
 def test_a_population_trains_through_the_fit():
     objective = PoiUncertainty(
         model=FitModel(
