@@ -80,7 +80,7 @@ QUESTIONS: dict[str, Callable[[Model], Any]] = {
     "logpdf": lambda model: model.logpdf(model.structure.layout.init * 1.1 + 0.2),
 }
 # To compile.
-LONG = ("q", "q0", "scan", "limit")
+LONG = ("fixed steps", "q", "q0", "scan", "data", "limit")
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,13 @@ WORKSPACES = {
 }
 
 
-@pytest.mark.parametrize("name", WORKSPACES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name == "shapesys" else pytest.param(name, marks=pytest.mark.slow)
+        for name in WORKSPACES
+    ],
+)
 def test_uncertainties_are_those_of_automatic_differentiation(name, pyhf_in_jax):
     make, asimov = WORKSPACES[name]
     workspace = make()

@@ -190,6 +190,7 @@ def test_without_a_parameter_of_interest_there_is_a_fit_but_no_significance():
         expected_significance(model)
 
 
+@pytest.mark.slow
 def test_the_fit_finds_the_lower_of_two_minima():
     # Both variations lower the same bins, so a shortage can be explained on either side of 0.
     background, up, down = [40.0, 60.0, 50.0], [30.0, 52.0, 26.0], [34.0, 45.0, 32.0]

@@ -214,6 +214,7 @@ def _numbers(folder: Path) -> dict:
     return results
 
 
+@pytest.mark.slow
 def test_same_seed_same_numbers_and_kill_and_resume(finished, config):
     """One more run, killed as soon as the first checkpoint is there, then resumed."""
     folder = config.parent / "killed"

@@ -56,7 +56,11 @@ def population_of(chosen: int):
     return toy.population(model=MODELS[chosen])
 
 
-@pytest.mark.parametrize("together", [False, True], ids=["one by one", "side by side"])
+@pytest.mark.parametrize(
+    "together",
+    [False, pytest.param(True, marks=pytest.mark.slow)],
+    ids=["one by one", "side by side"],
+)
 def test_each_member_trains_as_the_network_alone(monkeypatch, together):
     for module in ("devices", "programs", "population"):
         monkeypatch.setattr(

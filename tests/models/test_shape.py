@@ -139,8 +139,8 @@ def small_step(normalisation, i):
     [
         ("none", vmap),
         ("none", one_by_one),
-        ("batch", vmap),
-        ("layer", vmap),
+        pytest.param("batch", vmap, marks=pytest.mark.slow),
+        pytest.param("layer", vmap, marks=pytest.mark.slow),
         pytest.param("batch", one_by_one, marks=pytest.mark.slow),
         pytest.param("layer", one_by_one, marks=pytest.mark.slow),
     ],

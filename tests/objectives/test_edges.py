@@ -60,6 +60,7 @@ def test_equidistant_start_is_the_objective_without():
     np.testing.assert_allclose(value, jax.jit(AsimovLLR(bins=5))(scores, events, {}, {}), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_edges_trained_with_the_network_are_better_than_equidistant_ones():
     data = toy.columns(4000)
     learned = LearnedEdges(bins=4)

@@ -84,7 +84,7 @@ GAME = Game(
     [
         PBT(population=16, rounds=40),
         Evolution(population=16, rounds=12),
-        Optuna(population=16, rounds=6),
+        pytest.param(Optuna(population=16, rounds=6), marks=pytest.mark.slow),
     ],
     ids=["pbt", "evolution", "tpe"],
 )

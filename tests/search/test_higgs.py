@@ -54,6 +54,7 @@ def population() -> Population:
     )
 
 
+@pytest.mark.slow
 def test_pbt_improves_on_its_start_and_on_a_bad_default(population):
     size = {"population": 8, "rounds": 4, "epochs_per_round": 3}
     space = Space(learning_rate=log_uniform(1e-5, 3e-2), signal_weight=uniform(0.5, 2.0))

@@ -32,6 +32,7 @@ def program(memory):
     )
 
 
+@pytest.mark.slow
 def test_members_that_do_not_fit_train_in_groups(caplog):
     rng = np.random.default_rng(0)
     state, own, shared = rng.normal(size=12), rng.normal(size=(12, 300)), rng.normal(size=2000)

@@ -31,10 +31,10 @@ def trained(monkeypatch, tile, **options):
     "options",
     [
         {},
-        {
-            "model": MLP(hidden=(8, 8)),
-            "objective": 2.0 * CrossEntropy() + Focal(gamma=1.5),
-        },
+        pytest.param(
+            {"model": MLP(hidden=(8, 8)), "objective": 2.0 * CrossEntropy() + Focal(gamma=1.5)},
+            marks=pytest.mark.slow,
+        ),
         pytest.param({"objective": MeanSquaredError()}, marks=pytest.mark.slow),
         pytest.param({"objective": CategoricalCrossEntropy()}, marks=pytest.mark.slow),
         pytest.param(
