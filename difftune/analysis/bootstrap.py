@@ -112,6 +112,9 @@ def replica_yields(
         stream: As of `counts`.
     """
     events, templates = split.test, measurement.templates
+    if events.regions:
+        # Those of the other regions stay as they are.
+        events = events.in_regions(templates.channel)
     inner = np.asarray(templates.edges)[1:-1]
     bins, rows = len(inner) + 1, list(templates.processes)
     row_of = np.array([rows.index(p.name) if p.name in rows else -1 for p in events.processes])

@@ -1,7 +1,7 @@
 """Cross-fitting: each event is measured by a network that has not seen it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -70,6 +70,14 @@ class CrossFit:
     def rotations(self) -> Iterator[Split]:
         """All of them, in the order of the folds."""
         return iter(self._rotations)
+
+    def in_regions(self, *names: str) -> "CrossFit":
+        """The same of the events of some regions.
+
+        Args:
+            names: Names of regions, or the role of several.
+        """
+        return replace(self, events=self.events.in_regions(*names))
 
     @property
     def full_yields(self) -> Float[np.ndarray, " processes"]:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from difftune.analysis.cross_fit import CrossFit
 from difftune.analysis.figure import as_figure
 from difftune.analysis.split import Split, as_folds
-from difftune.arguments import said, several, whole
+from difftune.arguments import mapping, said, several, texts, whole
 from difftune.binning import as_binning
 from difftune.data import as_events
 from difftune.errors import InputError
@@ -140,6 +141,15 @@ def _uncertainties(given: Any, what: str, kind: type, example: str) -> tuple[Any
     return () if given is None else several(given, kind, what, example)
 
 
+def _binning(given: Any) -> Any:
+    """A way of choosing edges, or several by name of the region."""
+    if isinstance(given, Mapping):
+        return {name: as_binning(own) for name, own in mapping(given, "binning", _BY_NAME).items()}
+    return as_binning(given)
+
+
+_BY_NAME = 'binning={"signal_region": EqualSignal(bins=10)}'
+
 TRAIN: dict[str, Any] = {
     "events": as_sample,
     "recipe": as_recipe,
@@ -147,6 +157,7 @@ TRAIN: dict[str, Any] = {
     "epochs": training.as_count("epochs"),
     "validation_folds": partial(as_folds, what="validation_folds"),
     "test_folds": partial(as_folds, what="test_folds"),
+    "regions": partial(texts, where="regions", example='regions=("signal",)'),
 }
 """Of `train`."""
 TUNE: dict[str, Any] = {
@@ -163,7 +174,7 @@ MEASURE: dict[str, Any] = {
     "network": as_network,
     "split": as_sample,
     "figure": as_figure,
-    "binning": as_binning,
+    "binning": _binning,
     "bins": lambda given: whole(given, f"measure(bins={said(given)})", least=1),
     "normalisation": partial(
         _uncertainties,

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from difftune.analysis.channels import channels_of, filled, single_channel
 from difftune.analysis.cross_fit import CrossFit
-from difftune.analysis.discriminant import discriminant
 from difftune.analysis.figure import FIGURES, Figure
 from difftune.analysis.given import MEASURE, as_sample_of, as_score, as_split
 from difftune.analysis.split import Split
@@ -23,7 +23,7 @@ from difftune.histfactory import (
     NormalisationUncertainty,
     build_workspace,
 )
-from difftune.histograms import Histogram, Template, Templates, histogram, symmetrised
+from difftune.histograms import Templates
 from difftune.inference import asimov_significance, expected_significance
 from difftune.training import AnyNetwork
 
@@ -33,8 +33,10 @@ class Measurement:
     """What an analysis with a network is worth.
 
     Attributes:
-        templates: Hard-binned test events, nominal and varied.
-        workspace: The pyhf workspace made of them.
+        templates: Hard-binned test events of the (first) signal region, nominal and varied.
+        others: Those of the other regions that are fitted.
+        validation: Those of the regions that are not.
+        workspace: The pyhf workspace made of all that are fitted.
         stat_only: Expected discovery significance of the templates without any uncertainty.
         expected: The same from the fit with all uncertainties.
         figure: The figure of merit that was asked for.
@@ -49,6 +51,13 @@ class Measurement:
     figure: Figure
     value: float
     score: Callable[[Events], Float[np.ndarray, " events"]]
+    others: tuple[Templates, ...] = ()
+    validation: tuple[Templates, ...] = ()
+
+    @property
+    def fitted(self) -> tuple[Templates, ...]:
+        """Templates of all channels of the workspace, the signal region first."""
+        return (self.templates, *self.others)
 
     @property
     def merit(self) -> float:
@@ -83,7 +92,7 @@ class Measurement:
 def fill_templates(
     score: Callable[[Events], Float[np.ndarray, " events"]],
     split: Split | CrossFit,
-    edges: Float[np.ndarray, " edges"],
+    edges: Float[np.ndarray, " edges"] | None = None,
     *,
     channel: str = "signal_region",
 ) -> Templates:
@@ -93,58 +102,12 @@ def fill_templates(
         score: Scores events in [0, 1]: `TrainedNetwork.score`, or any function of events.
         split: Gives the events; the test events stand for the full yields, which are all simulated
             ones of a `CrossFit`.
-        edges: Bin edges.
-        channel: Name of the region.
+        edges: Bin edges; None for those that the region has.
+        channel: Name of the region; one of those that the events have, where they have some. What
+            it says is binned, if that is not the score.
     """
-    test = split.test
-    nominal = _by_process(score, test, edges)
-    variations: dict[str, dict[str, tuple[Histogram, Histogram]]] = {name: {} for name in nominal}
-    for systematic in test.variations:
-        up = _by_process(score, _require(test.varied(systematic, "up")), edges)
-        varied_down = test.varied(systematic, "down")
-        down = None if varied_down is None else _by_process(score, varied_down, edges)
-        for name in test.variations[systematic].processes:
-            if name not in nominal:
-                continue
-            high = up.get(name, Histogram.empty(edges))
-            if down is None:
-                low = symmetrised(nominal[name], high)
-            else:
-                low = down.get(name, Histogram.empty(edges))
-            variations[name][systematic] = (high, low)
-    observed = split.events.observed
-    data = None
-    if len(observed):
-        data = histogram(score(observed), observed.weight, edges)
-    return Templates(
-        channel=channel,
-        edges=np.asarray(edges, np.float64),
-        processes={
-            name: Template(nominal=nominal[name], variations=variations[name]) for name in nominal
-        },
-        signal=test.names("signal"),
-        data=data,
-    )
-
-
-def _require(events: Events | None) -> Events:
-    assert events is not None, "every variation has an upward side"
-    return events
-
-
-def _by_process(
-    score: Callable[[Events], Float[np.ndarray, " events"]],
-    events: Events,
-    edges: Float[np.ndarray, " edges"],
-) -> dict[str, Histogram]:
-    """One histogram per process that has events."""
-    scores = score(events)
-    found = {}
-    for index, process in enumerate(events.processes):
-        mine = np.asarray(events.process) == index
-        if mine.any():
-            found[process.name] = histogram(scores[mine], events.weight[mine], edges)
-    return found
+    one = single_channel(score, split, edges, channel)
+    return filled([one], split)[0]
 
 
 def check_model(split: Split | CrossFit, *, channel: str, **nuisances: Any) -> None:
@@ -162,8 +125,13 @@ def check_model(split: Split | CrossFit, *, channel: str, **nuisances: Any) -> N
     def middle(events: Events) -> Float[np.ndarray, " events"]:
         return np.full(len(events), 0.5)
 
-    templates = fill_templates(middle, split, np.asarray([0.0, 1.0]), channel=channel)
-    build_workspace([templates], **nuisances)
+    edges, regions = np.asarray([0.0, 1.0]), split.events.regions
+    names = [region.name for region in regions if region.fitted] or [channel]
+    binned = {region.name for region in regions if region.edges is not None}
+    channels = [
+        single_channel(middle, split, None if name in binned else edges, name) for name in names
+    ]
+    build_workspace(filled(channels, split), **nuisances)
 
 
 @takes(**MEASURE)
@@ -189,12 +157,15 @@ def measure(
             ones measure all events, each with the network that has not seen it.
         split: Gives the events: `Tuned.split`, or what `tune` returned. Events are split as `tune`
             does by default.
-        channel: Name of the region.
+        channel: Name of the region, where the events have none of their own. Those that they have
+            are channels of one fit, which parameters of one name share; validation regions are
+            filled, and not fitted.
         figure: The figure of merit: `"precision"` (σ(μ)), `"discovery"`, `"limit"`, or a function
             of the statistical model.
         binning: How the edges are chosen, on training and validation events: a rule such as
             `difftune.binning.Exact(bins=12)` or its name, the edges themselves, or a function
-            `(scores, weight, signal) -> edges`. By default `difftune.binning.EqualSignal()`.
+            `(scores, weight, signal) -> edges`. By default `difftune.binning.EqualSignal()`. Or
+            such ones by name of the region.
         bins: Short form of `binning=EqualSignal(bins=...)`, as the next two.
         min_background: Least expected background in a bin.
         max_mc_uncertainty: Largest relative statistical uncertainty of a bin's background.
@@ -222,22 +193,37 @@ def measure(
     if binning is None:
         binning = EqualSignal(**asked)
     split = as_sample_of(network, split)
-    found = discriminant(
-        network, split, binning=binning, normalisation=normalisation, luminosity=luminosity
+    channels = channels_of(
+        network,
+        split,
+        channel=channel,
+        binning=binning,
+        normalisation=normalisation,
+        luminosity=luminosity,
     )
-    templates = fill_templates(found.score, split, found.edges, channel=channel)
+    # The signal region first.
+    channels = tuple(sorted(channels, key=lambda each: each.role != "signal"))
+    everything = filled(channels, split)
+    fitted, validation = (
+        [t for c, t in zip(channels, everything, strict=True) if (c.role == "validation") == apart]
+        for apart in (False, True)
+    )
     workspace = build_workspace(
-        [templates], poi=poi, normalisation=normalisation, luminosity=luminosity, free=free
+        fitted, poi=poi, normalisation=normalisation, luminosity=luminosity, free=free
     )
     model = Model.from_spec(workspace)
-    signal = templates.total("signal").sumw
-    background = templates.total("background").sumw
+    signal, background = (
+        np.concatenate([templates.total(role).sumw for templates in fitted])
+        for role in ("signal", "background")
+    )
     return Measurement(
-        templates=templates,
+        templates=fitted[0],
+        others=tuple(fitted[1:]),
+        validation=tuple(validation),
         workspace=workspace,
         stat_only=float(asimov_significance(signal, background)),
         expected=expected_significance(model).expected,
         figure=figure,
         value=figure.of(model),
-        score=found.score,
+        score=channels[0].observable,
     )

@@ -32,6 +32,8 @@ class Prepared(abc.ABC):
 
     Attributes:
         split: The events by purpose.
+        regions: Those whose events networks are trained on, by name or role, where events have
+            regions.
         recipe: How each member is trained.
         processes: Those that share the members.
 
@@ -40,12 +42,19 @@ class Prepared(abc.ABC):
     """
 
     split: Any
+    regions: Sequence[str] = ("signal",)
     recipe: Recipe = field(default_factory=Recipe)
     processes: Processes = field(default_factory=SingleProcess)
 
     def __post_init__(self) -> None:
         if not any(self.signal_process):
             raise InputError("no process has the role 'signal'; mark at least one.")
+
+    @cached_property
+    def sample(self) -> Any:
+        """The split of the events that networks are trained on."""
+        limited = self.split.events.regions or tuple(self.regions) != ("signal",)
+        return self.split.in_regions(*self.regions) if limited else self.split
 
     @property
     @abc.abstractmethod
@@ -127,7 +136,7 @@ class Prepared(abc.ABC):
     def definition(self) -> Definition:
         """What the events and their way into the network are defined by."""
         return {
-            **of_events(self.split.events),
+            **of_events(self.sample.events),
             **self._purposes,
             "impute": self.recipe.impute,
             "missing_indicators": self.recipe.missing_indicators,
@@ -154,10 +163,10 @@ class Preparation(Prepared):
         """The transform of the features, learned on the training events unless it is given."""
         if self.given_transform is not None:
             return self.given_transform
-        return self.recipe.transform(self.split.train)
+        return self.recipe.transform(self.sample.train)
 
     def _data(self, recipe: Recipe, strategy: Strategy) -> tuple[Columns, Columns | None, Replicas]:
-        split, replicas = self.split, self._replicas(strategy)
+        split, replicas = self.sample, self._replicas(strategy)
         if replicas.fold is None:
             train, validation = (
                 recipe.columns(events, split.full_yields, self.transform)
@@ -210,7 +219,7 @@ class CrossPreparation(Prepared):
     @cached_property
     def transform(self) -> FeatureTransform:
         """The transform of the features, learned on all simulated events, without labels."""
-        return self.recipe.transform(self.split.events.simulated)
+        return self.recipe.transform(self.sample.events.simulated)
 
     def rotation(self, fold: int) -> Preparation:
         """The preparation of the search for one fold.
@@ -220,6 +229,7 @@ class CrossPreparation(Prepared):
         """
         return Preparation(
             split=self.split.rotation(fold),
+            regions=self.regions,
             recipe=self.recipe,
             processes=self.processes,
             given_transform=self.transform,
@@ -251,8 +261,8 @@ class CrossPreparation(Prepared):
     def _data(
         self, recipe: Recipe, strategy: SideBySide
     ) -> tuple[Columns, Columns | None, Replicas]:
-        folds, full = self.split.folds, self.split.full_yields
-        simulated = self.split.events.simulated
+        folds, full = self.sample.folds, self.sample.full_yields
+        simulated = self.sample.events.simulated
         parts = [
             recipe.columns(simulated.in_folds([fold]), full / folds, self.transform)
             for fold in range(folds)

@@ -1,7 +1,7 @@
 """Which events a network may see when."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -54,6 +54,10 @@ class Split:
                 f"be different folds of 0 to {self.events.folds - 1}, and leave one to train on."
             )
         simulated = [p.role != "data" for p in self.events.processes]
+        if self.events.regions:
+            # A process need not be in each region.
+            present = np.bincount(np.asarray(self.events.process), minlength=len(simulated))
+            simulated = [s and bool(p) for s, p in zip(simulated, present, strict=True)]
         for name, folds in (
             ("training", self.train_folds),
             ("validation", self.validation_folds),
@@ -112,6 +116,14 @@ class Split:
                     f"split.part({number}): there are the folds 0 to {self.events.folds - 1}."
                 )
         return numbers
+
+    def in_regions(self, *names: str) -> "Split":
+        """The same split of the events of some regions.
+
+        Args:
+            names: Names of regions, or the role of several.
+        """
+        return replace(self, events=self.events.in_regions(*names))
 
     @property
     def train(self) -> Events:

@@ -29,6 +29,7 @@ def train(
     seed: int = 1,
     validation_folds: Sequence[int] = (3,),
     test_folds: Sequence[int] = (4,),
+    regions: Sequence[str] = ("signal",),
     **parts: Any,
 ) -> TrainedNetwork:
     """Trains one network.
@@ -44,6 +45,7 @@ def train(
         seed: Decides everything random.
         validation_folds: Folds that decide when it stops and which epoch is kept.
         test_folds: Folds that are left alone.
+        regions: Regions that it is trained on, by name or role, where the events have regions.
         **parts: Of `Recipe`, in place of those of the recipe: `train(events, model=...)`.
 
     Returns:
@@ -54,7 +56,9 @@ def train(
         SearchError: When no epoch met the overtraining condition.
     """
     preparation = Preparation(
-        split=_split(events, validation_folds, test_folds), recipe=_recipe(recipe, parts, train)
+        split=_split(events, validation_folds, test_folds),
+        regions=tuple(regions),
+        recipe=_recipe(recipe, parts, train),
     )
     strategy = FixedSchedule(population=1, rounds=1, epochs_per_round=epochs, schedule={})
     trained = search_networks(preparation, strategy, Space(), seed=seed)
@@ -91,6 +95,7 @@ def tune(
     seed: int = 1,
     validation_folds: Sequence[int] = (3,),
     test_folds: Sequence[int] = (4,),
+    regions: Sequence[str] = ("signal",),
     checkpoints: Path | None = None,
     on_round: Callable[[Progress], None] | None = None,
     processes: Processes | None = None,
@@ -109,6 +114,8 @@ def tune(
         seed: Decides everything random.
         validation_folds: Folds that choices rest on.
         test_folds: Folds that are left alone until the result.
+        regions: Regions that the networks are trained on, by name or role, where the events have
+            regions.
         checkpoints: Folder for checkpoints; a search found there is continued, if it is the same
             in everything that defines its numbers.
         on_round: Called with the `Progress` of each round; a line of the log by default
@@ -127,6 +134,7 @@ def tune(
     """
     preparation = Preparation(
         split=_split(events, validation_folds, test_folds),
+        regions=tuple(regions),
         recipe=_recipe(recipe, parts, tune),
         processes=processes or SingleProcess(),
     )

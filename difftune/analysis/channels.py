@@ -1,0 +1,221 @@
+"""The channels of a measurement: what the events of each region are binned in."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from difftune.analysis.cross_fit import CrossFit
+from difftune.analysis.discriminant import discriminant
+from difftune.analysis.split import Split
+from difftune.data import Events, Region
+from difftune.errors import InputError, nearest
+from difftune.histograms import Histogram, Template, Templates, histogram, symmetrised
+from difftune.training import AnyNetwork
+
+Observable = Callable[[Events], Float[np.ndarray, " events"]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Channel:
+    """A region, with what its events are binned in.
+
+    Attributes:
+        name: That of the region.
+        region: The region; None where all events are in one.
+        observable: Gives events the value that is binned.
+        edges: Bin edges.
+    """
+
+    name: str
+    region: Region | None = None
+    observable: Observable
+    edges: Float[np.ndarray, " edges"]
+
+    @property
+    def role(self) -> str:
+        """What the region is for."""
+        return "signal" if self.region is None else self.region.role
+
+    def inside(self, events: Events) -> Events:
+        """Those of the events that are in the region."""
+        return events if self.region is None else events.in_regions(self.name)
+
+    def templates(self, events: Events, observed: Events | None) -> Templates:
+        """Templates for every process that has events here, and for every variation.
+
+        Args:
+            events: Simulated events of all regions, which stand for the full yields.
+            observed: Observed ones; None if there are none anywhere.
+        """
+        events, edges = self.inside(events), self.edges
+        nominal = self._by_process(events)
+        variations: dict[str, dict[str, tuple[Histogram, Histogram]]]
+        variations = {name: {} for name in nominal}
+        for systematic in events.variations:
+            up = self._by_process(_require(events.varied(systematic, "up")))
+            varied_down = events.varied(systematic, "down")
+            down = None if varied_down is None else self._by_process(varied_down)
+            for name in events.variations[systematic].processes:
+                if name not in nominal:
+                    continue
+                high = up.get(name, Histogram.empty(edges))
+                if down is None:
+                    low = symmetrised(nominal[name], high)
+                else:
+                    low = down.get(name, Histogram.empty(edges))
+                variations[name][systematic] = (high, low)
+        data = None
+        if observed is not None:
+            mine = self.inside(observed)
+            data = histogram(self.observable(mine), mine.weight, edges)
+        return Templates(
+            channel=self.name,
+            edges=np.asarray(edges, np.float64),
+            processes={
+                name: Template(nominal=nominal[name], variations=variations[name])
+                for name in nominal
+            },
+            signal=tuple(name for name in events.names("signal") if name in nominal),
+            data=data,
+        )
+
+    def _by_process(self, events: Events) -> dict[str, Histogram]:
+        """One histogram per process that has events."""
+        values = self.observable(events)
+        found = {}
+        for index, process in enumerate(events.processes):
+            mine = np.asarray(events.process) == index
+            if mine.any():
+                found[process.name] = histogram(values[mine], events.weight[mine], self.edges)
+        return found
+
+
+def _require(events: Events | None) -> Events:
+    assert events is not None, "every variation has an upward side"
+    return events
+
+
+def _column(events: Events) -> Float[np.ndarray, " events"]:
+    """The observable that events bring along."""
+    return np.asarray(events.observable)
+
+
+def filled(channels: Sequence[Channel], split: Split | CrossFit) -> list[Templates]:
+    """Templates of all channels.
+
+    The test events stand for the full yields of each process over all regions together.
+
+    Args:
+        channels: The channels.
+        split: Gives the events.
+    """
+    events, observed = split.test, split.events.observed
+    return [channel.templates(events, observed if len(observed) else None) for channel in channels]
+
+
+def single_channel(
+    observable: Observable,
+    split: Split | CrossFit,
+    edges: Float[np.ndarray, " edges"] | None,
+    name: str,
+) -> Channel:
+    """A channel of the score, or of what its region says instead.
+
+    Args:
+        observable: Gives events a score.
+        split: Gives the events.
+        edges: Bin edges; None for those that the region says.
+        name: Of the channel: of one of the regions, where there are any.
+
+    Raises:
+        InputError: There is no such region, or there are no edges.
+    """
+    region = _region(split.events.regions, name)
+    if region is not None and not region.scored:
+        observable = _column
+    if edges is None:
+        edges = None if region is None else region.edges  # type: ignore[assignment]
+    if edges is None:
+        raise InputError(f"channel {name!r}: the score has no bins; give edges.")
+    return Channel(name=name, region=region, observable=observable, edges=np.asarray(edges))
+
+
+def _region(regions: Sequence[Region], name: str) -> Region | None:
+    """The region of a name; None where there are none."""
+    if not regions:
+        return None
+    names = [region.name for region in regions]
+    if name not in names:
+        raise InputError(
+            f"there is no region {name!r}.{nearest(name, names)} Known: {', '.join(names)}."
+        )
+    return regions[names.index(name)]
+
+
+def channels_of(
+    network: AnyNetwork,
+    split: Split | CrossFit,
+    *,
+    channel: str,
+    binning: Any,
+    **uncertainties: Any,
+) -> tuple[Channel, ...]:
+    """The channels of all regions, with bins from training and validation events.
+
+    Each signal region has bins of its own. Other regions that are binned in the score have those of
+    the first signal region, so that what they say is about the same bins.
+
+    Args:
+        network: Gives the scores.
+        split: Gives the events.
+        channel: Name of the one channel, where events have no regions.
+        binning: As in `measure`; or by name of the region.
+        **uncertainties: As of `discriminant`.
+
+    Raises:
+        InputError: For bins of a region that is not binned in the score, or where a region is that
+            has no bins to share.
+    """
+    regions = split.events.regions
+    rules = _rules(binning, regions, channel)
+    if not regions:
+        found = discriminant(network, split, binning=rules[channel], **uncertainties)
+        return (Channel(name=channel, observable=found.score, edges=found.edges),)
+    scored = {}
+    for region in regions:
+        own = region.edges if region.edges is not None else rules.get(region.name)
+        if region.scored and (own is not None or region.role == "signal"):
+            inside = split.in_regions(region.name)
+            scored[region.name] = discriminant(network, inside, binning=own, **uncertainties)
+    shared = next((scored[r.name] for r in regions if r.role == "signal" and r.scored), None)
+
+    def one(region: Region) -> Channel:
+        if not region.scored:
+            return single_channel(_column, split, None, region.name)
+        found = scored.get(region.name, shared)
+        if found is None:
+            raise InputError(
+                f"region {region.name!r} is binned in the score as the signal regions are, and "
+                "none of these is: give it edges."
+            )
+        return Channel(name=region.name, region=region, observable=found.score, edges=found.edges)
+
+    return tuple(map(one, regions))
+
+
+def _rules(binning: Any, regions: Sequence[Region], channel: str) -> dict[str, Any]:
+    """The way to choose edges of each region that is binned in the score."""
+    signal = [r.name for r in regions if r.role == "signal" and r.scored] or [channel]
+    if not isinstance(binning, Mapping):
+        return dict.fromkeys(signal, binning)
+    known = [region.name for region in regions if region.scored] or [channel]
+    for name in binning:
+        if name not in known:
+            raise InputError(
+                f"binning: no region {name!r} is binned in the score.{nearest(name, known)} Those "
+                f"that are: {', '.join(known)}."
+            )
+    return dict.fromkeys(signal) | dict(binning)
