@@ -117,20 +117,32 @@ class Prepared(abc.ABC):
             InputError: For a hyperparameter that nothing reads or that has no value, or sizes of
                 batches that cannot be.
         """
-        self.check_space(space)
-        values = strategy.start(space, np.random.default_rng(0)).hyperparameters
-        self.population(strategy, seed, space).check(set(values))
+        self.checked(strategy, space, seed=seed)
 
-    def check_space(self, space: Space) -> None:
-        """Refuses hyperparameters that are searched and fixed.
+    def checked(
+        self, strategy: Any, space: Space, *, seed: int, started: bool = False
+    ) -> Population:
+        """The population, once all is found to be right.
+
+        Args:
+            strategy: As for `population`.
+            space: As for `population`.
+            seed: As for `population`.
+            started: Whether a stage before may have the hyperparameters that are missing, so that
+                they are for the search to check.
 
         Raises:
-            InputError: With the first of them.
+            InputError: As `check`.
         """
         if both := sorted(set(space) & set(self.recipe.hyperparameters)):
             raise InputError(
                 f"hyperparameter {both[0]!r} is both searched and fixed; leave out one of the two."
             )
+        values = strategy.start(space, np.random.default_rng(0)).hyperparameters
+        population = self.population(strategy, seed, space)
+        if not started:
+            population.check(set(values))
+        return population
 
     @property
     def definition(self) -> Definition:

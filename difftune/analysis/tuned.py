@@ -426,13 +426,9 @@ def _searched(
     processes = preparation.processes
 
     def checked() -> tuple[Population, Checkpoints | None]:
-        if start is None:
-            preparation.check(strategy, space, seed=seed)
-        else:
-            # What the stage before had counts too; the search looks at all of it.
-            preparation.check_space(space)
-        kept = Checkpoints(folder) if folder and processes.rank == 0 else None
-        return preparation.population(strategy, seed, space), kept
+        started = start is not None
+        population = preparation.checked(strategy, space, seed=seed, started=started)
+        return population, Checkpoints(folder) if folder and processes.rank == 0 else None
 
     population, checkpoints = processes.agreed(checked)
     known = checkpoints is None and processes.size == 1

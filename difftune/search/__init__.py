@@ -13,7 +13,7 @@ from difftune.search.pbt import PB2, PBT
 from difftune.search.proposal import PopulationState, Proposal, Round, Strategy, fresh, unchanged
 from difftune.search.proposal import dominated as dominated
 from difftune.search.replicated import Replicated
-from difftune.search.side_by_side import SideBySide as SideBySide
+from difftune.search.side_by_side import SideBySide
 from difftune.search.space import KINDS as KINDS
 from difftune.search.space import (
     Space,
@@ -46,6 +46,7 @@ __all__ = [
     "Round",
     "SearchError",
     "SearchResult",
+    "SideBySide",
     "Space",
     "Strategy",
     "category",

@@ -1,17 +1,34 @@
 """Independent searches side by side on the members of one population."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
+from difftune.arguments import said, takes
 from difftune.errors import InputError
+from difftune.search.named import as_strategy
 from difftune.search.proposal import PopulationState, Proposal, Round, Strategy
 from difftune.search.space import Space
 
 
+def as_strategies(given: Any) -> tuple[Strategy, ...]:
+    """Strategies, each also by its name.
+
+    Raises:
+        InputError: For what is no sequence of them.
+    """
+    if isinstance(given, (str, Strategy)) or not isinstance(given, Iterable):
+        raise InputError(
+            f"SideBySide(strategies={said(given)}): give one for each search, as in "
+            "strategies=(PBT(),) * 5."
+        )
+    return tuple(as_strategy(each) for each in given)
+
+
+@takes(strategies=as_strategies)
 @dataclass(frozen=True, kw_only=True)
 class SideBySide(Strategy):
     """Several searches, none of which knows of the others, as one program.

@@ -123,6 +123,7 @@ def test_scores_of_trials_and_winners_are_those_of_each_search():
     ("make", "message"),
     [
         (lambda: SideBySide(strategies=()), "at least one strategy"),
+        (lambda: SideBySide(strategies=PBT()), "give one for each search"),
         (lambda: SideBySide(strategies=(PBT(), PBT(rounds=3))), r"rounds is \[10, 3\]"),
         (
             lambda: SideBySide(strategies=(Random(), Halving(longest=2))),
