@@ -95,10 +95,20 @@ class Tuned:
         own, before = self.result.history, self.before
         if before is None:
             return own
-        parents = before._beginning(self.strategy)
-        had = before.result.best.hyperparameters
-        carried = {name: np.asarray(had[name])[parents] for name in before.history.hyperparameters}
-        return before.history.then(own, parents=parents, carried=carried)
+        best, networks = before.result.best, before._beginning(self.strategy)
+        carried = {
+            name: np.asarray(best.hyperparameters[name])[networks]
+            for name in before.history.hyperparameters
+            if name in best.hyperparameters
+        }
+        # Epochs of the stage before, as its own history of all stages counts them.
+        passed = len(before.history.epoch) - len(before.result.history.epoch)
+        return before.history.then(
+            own,
+            parents=np.asarray(best.slot)[networks],
+            epochs=passed + np.asarray(best.epoch)[networks],
+            carried=carried,
+        )
 
     def start(self, strategy: Strategy) -> Snapshot:
         """What the members of a next stage begin from: the best of each member of this one.

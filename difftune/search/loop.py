@@ -64,7 +64,8 @@ class Progress(NamedTuple):
         dead = f", {self.diverged} diverged" if self.diverged else ""
         best = f"{self.selection_score:.4g} (score {self.best:.4g})"
         if len(self.searches) > 1:
-            best = f"{min(self.searches):.4g} to {max(self.searches):.4g} of {len(self.searches)}"
+            best = f"{min(self.searches):.4g} to {max(self.searches):.4g} "
+            best += f"of {len(self.searches)} searches"
         return (
             f"round {self.round}/{self.rounds}  best selection score {best}  scores now {now}  "
             f"({self.running} training{dead})  {self.events_per_second:.2g} events/s"

@@ -154,7 +154,7 @@ class Record:
         """All of it, in arrays."""
         columns = {name: np.stack(rows) for name, rows in (self.epochs | self.rounds).items()}
         values = {k.removeprefix(_VALUE): v for k, v in columns.items() if k.startswith(_VALUE)}
-        plain = {k: v for k, v in columns.items() if not k.startswith(_VALUE)}
+        plain: dict[str, Any] = {k: v for k, v in columns.items() if not k.startswith(_VALUE)}
         plain.pop("eligible")
         return History(
             hyperparameters=values,

@@ -1,7 +1,7 @@
 """What there is to know of a member: its state while it trains, its best epoch, its history."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -141,6 +141,8 @@ class History:
             1 a member is not eligible. None where it was not recorded.
         scores: All validation scores, where there are several; `score` is their geometric mean.
         score_names: What they are called.
+        resumed: Of a round in which members went on from an epoch before the last, as a stage does
+            from the best ones: that epoch of each member.
     """
 
     epoch: Int[np.ndarray, " epochs"]
@@ -158,6 +160,7 @@ class History:
     overtraining: Float[np.ndarray, "epochs members"] | None = None
     scores: Float[np.ndarray, "epochs members scores"] | None = None
     score_names: tuple[str, ...] = ()
+    resumed: Mapping[int, Int[np.ndarray, " members"]] = field(default_factory=dict)
 
     def of(self, members: slice) -> "History":
         """The history of some members, all of whose ancestors are among them.
@@ -179,6 +182,7 @@ class History:
             parents=own(self.parents) - members.start,
             hyperparameters={name: own(values) for name, values in self.hyperparameters.items()},
             status=self.status[members],
+            resumed={number: epochs[members] for number, epochs in self.resumed.items()},
         )
 
     def then(
@@ -186,6 +190,7 @@ class History:
         other: "History",
         *,
         parents: Int[np.ndarray, " members"] | None = None,
+        epochs: Int[np.ndarray, " members"] | None = None,
         carried: Mapping[str, Float[np.ndarray, " members"]] | None = None,
     ) -> "History":
         """This history and that of a training that began where it ended, as one.
@@ -194,6 +199,7 @@ class History:
             other: What came after; its epochs and rounds are numbered on.
             parents: Member of this population that each of the other's began from; by default they
                 are the same.
+            epochs: Epoch of this history that each began from; by default the last one.
             carried: Hyperparameters that the other does not name, as each member began with them:
                 they follow its weights.
 
@@ -228,6 +234,15 @@ class History:
         begin = np.concatenate([seam[None], other.parents[1:]])
         restart = np.concatenate([np.zeros_like(other.restart[:1]), other.restart[1:]])
         per_epoch = ("loss", "validation_loss", "hard_loss", "score", "selection_score")
+        resumed = {
+            **self.resumed,
+            **({} if epochs is None else {ours: epochs}),
+            **{ours + number: len(self.epoch) + at for number, at in other.resumed.items()},
+        }
+
+        def wide(values: Any, nothing: int) -> np.ndarray:
+            return _wider(np.asarray(values)[None], members, nothing)[0]
+
         return History(
             epoch=np.concatenate([self.epoch, other.epoch + len(self.epoch)]),
             round=np.concatenate([self.round, other.round + ours]),
@@ -244,6 +259,7 @@ class History:
             status=other.status + ("not continued",) * (members - len(other.status)),
             scores=joined(self.scores, other.scores) if self._same_scores(other) else None,
             score_names=other.score_names if self._same_scores(other) else (),
+            resumed={number: wide(at, -1) for number, at in resumed.items()},
         )
 
     def _same_scores(self, other: "History") -> bool:
@@ -275,10 +291,14 @@ class History:
             Slot in each round, from the one where the line began to that of `epoch`.
         """
         rounds = self.round[self.epoch == epoch]
+        number = int(rounds[0]) if len(rounds) else len(self.parents) - 1
         line = {}
-        for number in range(int(rounds[0]) if len(rounds) else len(self.parents) - 1, -1, -1):
+        while number >= 0:
             line[number] = member
             if self.restart[number, member]:
                 break
-            member = int(self.parents[number, member])
+            before = number - 1
+            if number in self.resumed:
+                before = int(self.round[self.resumed[number][member]])
+            number, member = before, int(self.parents[number, member])
         return dict(sorted(line.items()))

@@ -125,6 +125,8 @@ def test_the_history_spans_the_stages(stages):
         np.testing.assert_array_equal(history.score[2:], tuned.result.history.score)
         np.testing.assert_array_equal(history.parents[2], range(3))
         assert not history.restart[2].any()
+        # Each slot went on from the epoch that was kept of it.
+        np.testing.assert_array_equal(history.resumed[2], first.result.best.epoch)
         best = tuned.ranking[0]
         assert history.score[best.epoch, best.member] == pytest.approx(best.score)
         # The dropout of the first stage, which the second does not name.

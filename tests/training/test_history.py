@@ -88,5 +88,13 @@ def test_stages_are_one_history(history):
     line = whole.line_of_descent(epoch=11, member=1)
     assert line == {2: 1, 3: 2, 4: 0, 5: 1, 6: 1}
     assert whole.line_of_descent(epoch=10, member=0) == {6: 0}
+    # From the best epochs of the first stage instead: member 2 of round 0, member 0 of round 1.
+    best = history.then(later, parents=np.array([2, 0]), epochs=np.array([1, 3]), carried=carried)
+    assert best.line_of_descent(epoch=11, member=1) == {0: 2, 4: 0, 5: 1, 6: 1}
+    third = best.then(later)
+    assert third.line_of_descent(epoch=15, member=1) == {6: 0, 7: 0, 8: 1, 9: 1}
+    again = later.then(best, parents=np.array([0, 1, 1]))
+    line = again.line_of_descent(epoch=15, member=1)
+    assert line == {0: 0, 1: 1, 2: 1, 3: 2, 7: 0, 8: 1, 9: 1}
     # Three stages are two and one.
     assert len(whole.then(later).epoch) == 16
