@@ -3,13 +3,23 @@
 import inspect
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from flax import nnx
 
+from difftune.analysis import (
+    FIGURES,
+    CrossFit,
+    Figure,
+    Split,
+    Stage,
+    as_figure,
+    fit_model,
+    statistics,
+)
 from difftune.binning import BinningRule, Learned, as_binning, learned_in
 from difftune.data import (
     Events,
@@ -31,12 +41,23 @@ from difftune.job.config import (
     Config,
     MetricSection,
     ModelSection,
+    ObjectiveSection,
     Range,
+    Search,
+    StageSection,
+    Training,
 )
 from difftune.job.measured_sections import BINNING
 from difftune.job.objects import built, import_object, own_options
 from difftune.models import Architecture, as_model
-from difftune.objectives import Metric, MultiObjective, Objective, as_metric, as_objective
+from difftune.objectives import (
+    Metric,
+    MultiObjective,
+    Objective,
+    Significance,
+    as_metric,
+    as_objective,
+)
 from difftune.registry import Entry
 from difftune.search import KINDS, Dimension, Replicated, Space, Strategy, as_strategy, when
 from difftune.training import (
@@ -54,6 +75,7 @@ from difftune.training import (
 )
 
 logger = logging.getLogger("difftune")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +89,8 @@ class Job:
         space: What they may be.
         binning: How bin edges are chosen.
         nuisances: What the statistical model has besides templates: arguments of `measure`.
+        figure: The figure of merit.
+        stages: Further stages of training, after the first one.
     """
 
     config: Config
@@ -75,6 +99,28 @@ class Job:
     space: Space
     binning: BinningRule
     nuisances: Mapping[str, Any]
+    figure: Figure
+    stages: tuple[Stage, ...] = ()
+
+    def of(self, sample: Split | CrossFit) -> "Job":
+        """The job for these events, whose number is that of the statistics of the fit.
+
+        Args:
+            sample: The events by purpose.
+        """
+        metric = self.recipe.metric
+        if isinstance(metric, _FigureOfMerit):
+            metric = figure_metric(self, sample)
+        recipe = replace(self.recipe, metric=metric)
+        stages = tuple(
+            stage(section, self, recipe, sample, number)
+            for number, section in enumerate(self.config.stage)
+        )
+        return replace(self, recipe=recipe, stages=stages)
+
+
+class _FigureOfMerit(Significance):
+    """Stands for the figure of merit until the events are known."""
 
 
 def job(config: Config) -> Job:
@@ -90,7 +136,94 @@ def job(config: Config) -> Job:
         space=space(config),
         binning=binning(config),
         nuisances=nuisances(config),
+        figure=figure(config),
     )
+
+
+def figure(config: Config) -> Figure:
+    """The figure of merit."""
+    given = config.fit.figure
+    if given in FIGURES or ":" not in given:
+        return _in("fit.figure", lambda: as_figure(given))
+    found = import_object(given, "fit.figure")
+    return _in("fit.figure", lambda: as_figure(found))
+
+
+def _in(place: str, make: Callable[[], T]) -> T:
+    """What is made, or an error that says where it was asked for."""
+    try:
+        return make()
+    except InputError as error:
+        raise InputError(f"{place}: {error}") from None
+
+
+def figure_metric(job: Job, sample: Split | CrossFit) -> Metric:
+    """The validation score that the figure of merit is.
+
+    Args:
+        job: What the file says.
+        sample: The events, whose validation part has fewer than the measurement.
+    """
+    split = sample.rotation(0) if isinstance(sample, CrossFit) else sample
+    uncertain = {k: v for k, v in job.nuisances.items() if k != "poi" and v}
+    if not uncertain and not split.events.variations and job.figure.name == "discovery":
+        return Significance(bins=job.config.training.score_bins)
+    model = fit_model(
+        bins=max(2, job.config.training.score_bins),
+        mc_statistics=statistics(split.validation, sample.test),
+        **job.nuisances,
+    )
+    return job.figure.metric(model)
+
+
+def stage(
+    section: StageSection, job: Job, before: Recipe, sample: Split | CrossFit, number: int
+) -> Stage:
+    """A further stage of training.
+
+    Args:
+        section: What the file says of it.
+        job: What the file says.
+        before: The recipe of the stage before.
+        sample: The events.
+        number: Of the stage, for messages.
+    """
+    place, split = f"stage.{number}", sample
+    if isinstance(sample, CrossFit):
+        split = sample.rotation(0)
+    assert isinstance(split, Split), "a rotation is one"
+    loss: Objective
+    if section.objective:
+        loss = objective(job.config, section.objective, f"{place}.objective")
+    else:
+        model = fit_model(
+            bins=section.bins,
+            bandwidth=(section.bandwidth[0], section.bandwidth[1]),
+            mc_statistics=statistics(split.train, sample.test),
+            **job.nuisances,
+        )
+        loss = job.figure.objective(model)
+    events = len(split.events)
+    recipe = replace(
+        before,
+        objective=loss,
+        hyperparameters=section.hyperparameters,
+        batch_size=section.batch_size or events,
+        # Activations of all events at once would take gigabytes.
+        chunk=before.chunk or (None if section.batch_size else CHUNK),
+        patience=section.patience or max(1, section.search.rounds * section.search.epochs_per_round),
+    )
+    strategy = strategy_of(section.search, job.config, f"{place}.search")
+    return Stage(
+        name=section.name,
+        recipe=recipe,
+        space=space_of(section.space, f"{place}.space"),
+        search=strategy,
+    )
+
+
+CHUNK = 8192
+"""Events of a step of all events that the network keeps activations of at a time."""
 
 
 def events(config: Config, progress=None) -> Events:
@@ -169,11 +302,19 @@ def optimizer(config: Config) -> Optimizer:
     return built(given, OPTIMIZER, config, "training.optimizer", as_optimizer)
 
 
-def objective(config: Config) -> Objective:
-    """The loss: the sum of the scaled terms."""
+def objective(
+    config: Config, sections: Sequence[ObjectiveSection] | None = None, where: str = "objective"
+) -> Objective:
+    """The loss: the sum of the scaled terms.
+
+    Args:
+        config: The file.
+        sections: Of the terms, by default those of `[[objective]]`.
+        where: Their place in the file.
+    """
     terms = []
-    for number, section in enumerate(config.objective):
-        place = f"objective.{number}"
+    for number, section in enumerate(config.objective if sections is None else sections):
+        place = f"{where}.{number}"
         term = built(section, OBJECTIVE, config, place, as_objective, **_measured(config))
         terms.append(term if section.scale == 1.0 else term * section.scale)
     total = terms[0]
@@ -190,6 +331,9 @@ def _measured(config: Config) -> dict[str, Any]:
 def metric(config: Config) -> Metric:
     """The validation score, or several."""
     section = config.training
+    if section.score == "figure":
+        _no_options_of_scores(section)
+        return _FigureOfMerit()
     given = section.score if isinstance(section.score, list) else [section.score]
     names = [one if isinstance(one, str) else one.name for one in given]
     if doubled := [name for name, count in Counter(names).items() if count > 1]:
@@ -207,6 +351,17 @@ def metric(config: Config) -> Metric:
         name.rpartition(":")[2]: _score(one, config) for name, one in zip(names, given, strict=True)
     }
     return MultiObjective(scores) if len(scores) > 1 else next(iter(scores.values()))
+
+
+def _no_options_of_scores(section: Training) -> None:
+    """Refuses options of other scores than the figure of merit."""
+    if section.robust_against:
+        raise InputError("training.robust_against: the score is not robustness.")
+    if section.min_signal_efficiency is not None:
+        raise InputError(
+            "training.min_signal_efficiency does not belong to the score 'figure', which has no "
+            "cut: take cut_significance or cut_ams."
+        )
 
 
 def _score(given: str | MetricSection, config: Config) -> Metric:
@@ -280,26 +435,49 @@ def dimension(section: Range) -> Dimension:
 
 def space(config: Config) -> Space:
     """The search space."""
-    dimensions = {}
-    for name, section in config.space.items():
-        try:
-            dimensions[name] = dimension(section)
-        except InputError as error:
-            raise InputError(f"space.{name}: {error}") from None
-    return Space(dimensions)
+    return space_of(config.space, "space")
+
+
+def space_of(sections: Mapping[str, Range], where: str) -> Space:
+    """A search space.
+
+    Args:
+        sections: What each hyperparameter may be.
+        where: Their place in the file.
+    """
+    return Space(
+        {
+            name: _in(f"{where}.{name}", partial(dimension, section))
+            for name, section in sections.items()
+        }
+    )
 
 
 def strategy(config: Config) -> Strategy:
     """The search strategy."""
-    section = config.search
+    return strategy_of(config.search, config, "search")
+
+
+def strategy_of(section: Search, config: Config, where: str) -> Strategy:
+    """A search strategy.
+
+    Args:
+        section: What the file says of it.
+        config: The file.
+        where: Its place there.
+    """
     size = section.model_dump(include={"population", "rounds", "epochs_per_round"})
-    found = built(section, SEARCH, config, "search", as_strategy, **size)
-    return _repeated(replace(found, **size), config)
+    found = built(section, SEARCH, config, where, as_strategy, **size)
+    return _repeated(replace(found, **size), section, config)
 
 
-def _repeated(strategy: Strategy, config: Config) -> Strategy:
+def _repeated(strategy: Strategy, section: Search, config: Config) -> Strategy:
     """With several executions of each trial, where they are asked for."""
-    section = config.search
+    if section.cross_validation and config.data.cross_fit:
+        raise InputError(
+            "search.cross_validation = true: with cross-fitting each network is validated on one "
+            "fold that its test does not touch; take search.executions, or data.cross_fit = false."
+        )
     executions, folds = section.executions, section.cross_validation
     if folds:
         number = config.data.folds - len(config.data.test_folds)

@@ -59,7 +59,7 @@ class MetricSection(Section):
     """One of the names below; or one of your own as `file.py:name` or `package.module:name`."""
 
 
-METRIC = Choice(METRICS, MetricSection, bare=True, least=2)
+METRIC = Choice(METRICS, MetricSection, bare=True, least=2, words=("figure",))
 
 
 class OptimizerSection(Section):
@@ -122,8 +122,10 @@ class Training(Section):
     overtraining: list[Annotated[str | ConditionSection, CONDITION]] = []
     """Further conditions that a network must meet to be chosen: names, tables with their options,
     or conditions of your own as `file.py:name`."""
-    score: Annotated[str | MetricSection | list[str | MetricSection], METRIC] = "significance"
-    """The validation score: Asimov significance or separation power in bins of equal shares, area
+    score: Annotated[str | MetricSection | list[str | MetricSection], METRIC] = "figure"
+    """The validation score. `figure` is the figure of merit of `[fit]`, through the fit with all
+    its uncertainties and as many simulated events as the measurement has; or, of an analysis that
+    names no uncertainty and wants a discovery, its stat-only significance. Else Asimov significance or separation power in bins of equal shares, area
     under the ROC curve, Asimov significance or AMS above the best cut; and from the fit with its
     uncertainties, in equidistant bins, expected significance, 1 / σ(μ), 1 / expected limit and
     `robustness`, which is σ(μ) if nuisance parameters were known over σ(μ). A table gives its
@@ -213,11 +215,44 @@ class Range(Section):
 class Comparison(Section):
     """The default network that the tuned one is set against, and how often each is made."""
 
-    seeds: Annotated[int, Field(ge=2)] = 6
-    """With how many seeds the default network is trained."""
-    searches: Annotated[int, Field(ge=2)] = 3
-    """How many times the whole search is made, with other seeds: the spread of what comes out is
-    the uncertainty of tuning. The first search gives the network of the run."""
+    seeds: Annotated[int, Field(ge=1)] = 3
+    """With how many seeds the default network is trained; of a cross-fitted one, each for every
+    fold."""
+    repetitions: Annotated[int, Field(ge=1)] = 1
+    """How many times everything that is tuned is made, with other seeds: the spread of what comes
+    out is the uncertainty of tuning. The first gives the network of the run. With one, the
+    uncertainties are those of the seeds and of the simulated events."""
+    replicas: Annotated[int, Field(ge=2)] = 100
+    """Bootstrap replicas of the simulated events, which say what chance has in each figure."""
+
+
+class StageSection(Section):
+    """A further stage of the training, from the weights and hyperparameters of the one before."""
+
+    name: str = "through the fit"
+    """What it is called in the results."""
+    objective: list[Annotated[ObjectiveSection, OBJECTIVE]] = []
+    """Terms of the loss. Without any it is the figure of merit itself, through the fit with all
+    uncertainties, in `bins` equidistant bins of the score."""
+    bins: Annotated[int, Field(ge=2)] = 12
+    """Number of those bins."""
+    bandwidth: Annotated[list[Positive], Field(min_length=2, max_length=2)] = [0.03, 0.01]
+    """Width of the kernel that spreads an event over them, at the start and at the end."""
+    batch_size: Count | None = None
+    """Events of a batch; without it all training events make one step, which a loss through the
+    fit wants: its templates are all of them."""
+    patience: Count | None = None
+    """As in `[training]`; without it a member trains to the end."""
+    hyperparameters: dict[str, float] = {}
+    """Values of hyperparameters that are neither searched nor those of the stage before."""
+    search: Annotated[Search, SEARCH] = Field(
+        default_factory=lambda: SEARCH.read(
+            {"strategy": "random", "population": 2, "rounds": 8, "epochs_per_round": 5}
+        )
+    )
+    """The strategy, which begins from the best networks of the stage before."""
+    space: dict[str, Range] = {}
+    """What each searched hyperparameter may be."""
 
 
 CHOICES = {
@@ -261,6 +296,8 @@ class Config(Section):
     """The strategy."""
     space: dict[str, Range] = {}
     """What each searched hyperparameter may be."""
+    stage: list[StageSection] = []
+    """Further stages of training, one after the other."""
     comparison: Comparison = Comparison()
     """The network to compare with."""
 
@@ -284,4 +321,12 @@ class Config(Section):
                         )
         if both := sorted(set(self.space) & set(self.hyperparameters)):
             raise ValueError(f"{both[0]!r} stands in [space] and in [hyperparameters]")
+        for stage in self.stage:
+            if both := sorted(set(stage.space) & set(stage.hyperparameters)):
+                raise ValueError(
+                    f"stage {stage.name!r}: {both[0]!r} stands in its space and hyperparameters"
+                )
+        names = [stage.name for stage in self.stage]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"stage: the name {sorted(twice)[0]!r} is used twice")
         return self

@@ -17,6 +17,7 @@ T = TypeVar("T", bound=Section)
 RENAMED = {
     "boldness": "ucb_beta",
     "caution": "std_penalty",
+    "searches": "repetitions",
     "ready": "min_rounds",
     "slow": "slow_fraction",
 }
@@ -197,6 +198,6 @@ def _absolute(config: Config, folder: Path) -> Config:
         for key in ("files_up", "files_down"):
             if key in systematic:
                 systematic[key] = files(systematic[key])
-    for section in ("fit", "model", "objective", "training", "search"):
+    for section in ("fit", "model", "objective", "training", "search", "stage"):
         raw[section] = own(raw[section])
     return Config.model_validate(raw)

@@ -43,10 +43,16 @@ class Data(Section):
     that is 1 where it is missing."""
     folds: Annotated[int, Field(ge=3)] = 5
     """How many folds the events are split into."""
+    cross_fit: bool | None = None
+    """Whether every event is measured, each by networks that have not seen it: for each fold one
+    search and network on the others, of which the next one validates. So the templates hold all
+    simulated events. By default it is so where `event_number` is given and neither
+    `validation_folds` nor `test_folds` is."""
     validation_folds: Annotated[list[int], Field(min_length=1)] = [3]
-    """Folds that choices rest on: scores, early stopping, hyperparameters."""
+    """Without cross-fitting: folds that choices rest on: scores, early stopping, hyperparameters.
+    """
     test_folds: Annotated[list[int], Field(min_length=1)] = [4]
-    """Folds that the result rests on."""
+    """Without cross-fitting: folds that the result rests on."""
 
     @field_validator("missing", mode="before")
     @classmethod
@@ -71,8 +77,22 @@ class Data(Section):
             )
         return value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _decide_cross_fit(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("cross_fit") is None:
+            split = {"validation_folds", "test_folds"} & set(given)
+            decided = given.get("event_number") is not None and not split
+            return {**given, "cross_fit": decided}
+        return given
+
     @model_validator(mode="after")
     def _check_folds(self) -> "Data":
+        if self.cross_fit and self.event_number is None:
+            raise ValueError(
+                "cross_fit = true wants event_number, by which each event, simulated and observed, "
+                "finds the network that has not seen it"
+            )
         held_out = self.validation_folds + self.test_folds
         if len(set(held_out)) < len(held_out):
             raise ValueError("validation_folds and test_folds must not share a fold")
@@ -218,6 +238,11 @@ class Fit(Section):
     """Name of the region: the channel of the workspace."""
     poi: Name = "mu"
     """Name of the parameter of interest, the strength of all signal samples."""
+    figure: str = "discovery"
+    """The figure of merit, which is what networks are chosen by and what stands above the results:
+    `precision`, the uncertainty σ(μ) of the signal strength; `discovery`, the expected
+    significance; `limit`, the expected upper limit; or a function of your own, as `file.py:name`,
+    of the statistical model (a `difftune.histfactory.Model`), the larger the better."""
     luminosity_uncertainty: Positive | None = None
     """Relative uncertainty of the luminosity, of all samples; none by default."""
     binning: Annotated[str | Binning | list[float], BINNING] = "equal_signal"

@@ -59,6 +59,7 @@ class Choice:
         bare: Whether a name may stand in the place of a table.
         least: How many of them a list must hold; None where there may be no list.
         element: What such a list holds, where it is something else.
+        words: Strings that stand for something that no class is, as they are.
     """
 
     registry: Registry
@@ -69,6 +70,7 @@ class Choice:
     bare: bool = False
     least: int | None = None
     element: Any = None
+    words: tuple[str, ...] = ()
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
         """Calls `read`, whatever the annotation says."""
@@ -80,7 +82,7 @@ class Choice:
         Raises:
             ValidationError: For a name that is not known, and whatever the section does not allow.
         """
-        if isinstance(value, self.base):
+        if isinstance(value, self.base) or (isinstance(value, str) and value in self.words):
             return value
         if self.least is not None and isinstance(value, list):
             each: Any = self.element or Annotated[Any, replace(self, least=None)]
