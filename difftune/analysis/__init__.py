@@ -4,6 +4,10 @@ from difftune.analysis.cross_fit import CrossFit
 from difftune.analysis.discriminant import Discriminant, discriminant
 from difftune.analysis.figure import FIGURES, Figure
 from difftune.analysis.figure import as_figure as as_figure
+from difftune.analysis.figure import fit_model as fit_model
+from difftune.analysis.figure import statistics as statistics
+from difftune.analysis.ladder import Ladder, Step
+from difftune.analysis.bootstrap import bootstrapped
 from difftune.analysis.interruption import Terminated as Terminated
 from difftune.analysis.interruption import exit_code as exit_code
 from difftune.analysis.interruption import explained as explained
@@ -14,6 +18,12 @@ from difftune.analysis.preparation import Preparation
 from difftune.analysis.progress import LogFile as LogFile
 from difftune.analysis.progress import RoundLog as RoundLog
 from difftune.analysis.split import Split
+from difftune.analysis.stages import CrossTuned, Stage
+from difftune.analysis.stages import AnyTuned as AnyTuned
+from difftune.analysis.stages import check_stage as check_stage
+from difftune.analysis.stages import in_stages as in_stages
+from difftune.analysis.stages import prepared as prepared
+from difftune.analysis.stages import search_stage as search_stage
 from difftune.analysis.tuned import Rank, Tuned, search_networks
 from difftune.analysis.tuned import search_each_fold as search_each_fold
 from difftune.analysis.tuning import train, tune
@@ -21,13 +31,18 @@ from difftune.analysis.tuning import train, tune
 __all__ = [
     "FIGURES",
     "CrossFit",
+    "CrossTuned",
     "Discriminant",
     "Figure",
+    "Ladder",
     "Measurement",
     "Preparation",
     "Rank",
     "Split",
+    "Stage",
+    "Step",
     "Tuned",
+    "bootstrapped",
     "discriminant",
     "fill_templates",
     "measure",

@@ -1,15 +1,12 @@
 """What a run found, and its last lines."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from difftune.analysis import Measurement, Tuned
+from difftune.analysis import AnyTuned, CrossFit, CrossTuned, Ladder, Measurement, Split, Tuned
 from difftune.inference import FitResult, HypoTest
 from difftune.job.build import Job
 from difftune.job.config import Config
-from difftune.training import Ensemble, TrainedNetwork
+from difftune.training import AnyNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,23 +15,24 @@ class Outcome:
 
     Attributes:
         job: What the analysis file said.
-        tuned: The search and its networks.
-        network: That of this run: the best one, or the ensemble of the best trial.
-        repeated: The same search with other seeds.
-        default: A plain cross-entropy network with default settings, with as many seeds.
-        measurement: The tuned network, measured on test events.
-        repeated_measurements: The same for the networks of `repeated`.
-        default_measurements: The same for `default`.
-        fit: Fit of the tuned network's workspace to its (Asimov) data.
+        stages: What each stage of the training gave, in the first repetition.
+        network: That of this run: the best one, or the ensemble of the best trial; of each fold,
+            where they are cross-fitted.
+        default: A plain cross-entropy network with default settings, with several seeds.
+        ladder: What each step brings.
+        measurement: The network of this run, measured on test events.
+        repeated_measurements: The same for further repetitions of the whole.
+        default_measurements: The same for `default`, in bins by the same rule.
+        fit: Fit of the workspace of the run to its (Asimov) data.
         cls: Test of the nominal signal strength.
         seconds: How long it took.
     """
 
     job: Job
-    tuned: Tuned
-    network: TrainedNetwork | Ensemble
-    repeated: tuple[Tuned, ...]
-    default: Tuned
+    stages: tuple[AnyTuned, ...]
+    network: AnyNetwork
+    default: AnyTuned
+    ladder: Ladder
     measurement: Measurement
     repeated_measurements: tuple[Measurement, ...]
     default_measurements: tuple[Measurement, ...]
@@ -48,8 +46,24 @@ class Outcome:
         return self.job.config
 
     @property
+    def tuned(self) -> Tuned:
+        """The last stage; of the first fold, where they are cross-fitted."""
+        return self.searches[0]
+
+    @property
+    def searches(self) -> tuple[Tuned, ...]:
+        """The last stage of each fold, or the only one."""
+        last = self.stages[-1]
+        return last.folds if isinstance(last, CrossTuned) else (last,)
+
+    @property
+    def sample(self) -> Split | CrossFit:
+        """The events by purpose."""
+        return self.stages[-1].split
+
+    @property
     def tuned_measurements(self) -> tuple[Measurement, ...]:
-        """The network of this run, and those of the searches with other seeds."""
+        """Those of the network of this run, and of further repetitions."""
         return (self.measurement, *self.repeated_measurements)
 
     @property
@@ -63,44 +77,17 @@ class Outcome:
     @property
     def summary(self) -> str:
         """The lines that a physicist wants to see at the end."""
-        rows = [
-            ("", "stat-only", self.measurement.uncertainties),
-            (
-                f"cross-entropy, default settings ({len(self.default_measurements)} seeds)",
-                _spread([m.stat_only for m in self.default_measurements]),
-                _spread([m.expected for m in self.default_measurements]),
-            ),
-            (
-                f"tuned ({len(self.tuned_measurements)} searches)",
-                _spread([m.stat_only for m in self.tuned_measurements]),
-                _spread([m.expected for m in self.tuned_measurements]),
-            ),
-            (
-                "tuned, the network of this run",
-                f"{self.measurement.stat_only:.2f}",
-                f"{self.measurement.expected:.3f}",
-            ),
-        ]
-        width = max(len(row[0]) for row in rows)
-        column = max(18, *(len(cell) for row in rows for cell in row[1:]))
-        lines = [
-            f"{self.config.general.name}: expected significance on test events",
-            "(mean and standard deviation over seeds)",
-            *(
-                f"  {name:<{width}}  {stat:>{column}}  {full:>{column}}".rstrip()
-                for name, stat, full in rows
-            ),
-            f"Expected CLs for {self.config.fit.poi} = 1: {self.cls.expected[2]:.3g}; "
-            f"{self.config.fit.poi} = {self.poi_text} (fit to {self.measurement.data})",
-        ]
-        return "\n".join(lines)
-
-
-def _spread(values: Sequence[float]) -> str:
-    mean = float(np.mean(values))
-    digits = 2 if mean >= 100 else 3
-    # Of the others no epoch was allowed.
-    if len(values) == 1:
-        return f"{mean:.{digits}f}"
-    deviation = float(np.std(values, ddof=1))
-    return f"{mean:.{digits}f} ± {deviation:.{digits}f}"
+        own, poi = self.measurement, self.config.fit.poi
+        whole = "all simulated events" if isinstance(self.sample, CrossFit) else "test events"
+        return "\n".join(
+            [
+                f"{self.config.general.name}: {self.job.figure.symbol}, {own.uncertainties}, on "
+                f"{whole}",
+                *([self.ladder.verdict] if self.ladder.verdict else []),
+                str(self.ladder),
+                f"(uncertainties: {self.ladder.sources})",
+                f"Expected significance {own.expected:.3f} {own.uncertainties}, "
+                f"{own.stat_only:.2f} stat-only. Expected CLs for {poi} = 1: "
+                f"{self.cls.expected[2]:.3g}; {poi} = {self.poi_text} (fit to {own.data})",
+            ]
+        )

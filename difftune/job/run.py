@@ -2,22 +2,33 @@
 
 import logging
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from difftune.analysis import (
+    AnyTuned,
+    CrossFit,
+    CrossTuned,
+    Ladder,
     Measurement,
     Preparation,
     RoundLog,
     Split,
-    Tuned,
+    Stage,
+    Step,
+    bootstrapped,
     check_model,
+    check_stage,
+    in_stages,
     measure,
-    search_networks,
+    prepared,
+    search_stage,
 )
+from difftune.analysis.preparation import CrossPreparation
 from difftune.binning import BinningRule, EqualSignal, Learned
 from difftune.data import Events
 from difftune.histfactory import Model
@@ -30,9 +41,9 @@ from difftune.job.rundir import MAY_CHANGE, check_folder, open_run
 from difftune.job.saving import save
 from difftune.models import MLP
 from difftune.objectives import CrossEntropy
-from difftune.search import FixedSchedule, Space
+from difftune.search import FixedSchedule, Progress, Space
 from difftune.seeds import derived
-from difftune.training import Ensemble, Processes, SingleProcess, TrainedNetwork, surroundings
+from difftune.training import AnyNetwork, Ensemble, Processes, SingleProcess, surroundings
 from difftune.training.describing import Definition, describe
 
 logger = logging.getLogger("difftune")
@@ -59,12 +70,12 @@ def run(
     processes = processes or SingleProcess()
     first = processes.rank == 0
 
-    def prepared() -> tuple[Job, Preparation]:
+    def ready() -> tuple[Job, Preparation | CrossPreparation]:
         if first:
             check_folder(folder, config, resume=resume)
         return _prepared(config, processes)
 
-    job, preparation = processes.agreed(prepared)
+    job, preparation = processes.agreed(ready)
     if processes.size > 1:
         # Where they were given different things, nothing that follows would fit together.
         processes.same(_definition(config, preparation))
@@ -74,69 +85,200 @@ def run(
         processes.agreed(lambda: stack.enter_context(run_folder))
         logger.info("%s", describe_events(preparation.split.events))
 
-        tuned = search_networks(
-            preparation,
-            job.strategy,
-            job.space,
-            seed=config.general.seed,
-            folder=folder / "checkpoints" / "search",
-            on_round=RoundLog("search", folder / "progress.jsonl"),
-        )
-        seeds = config.comparison.seeds
-        repeated = tuple(
-            search_networks(
-                preparation,
-                tuned.strategy.isolated(),
-                tuned.space,
-                seed=derived(config.general.seed, "search", number),
-                folder=folder / "checkpoints" / f"search_{number + 1}",
-                on_round=RoundLog(f"search {number + 1}", folder / "progress.jsonl"),
-            )
-            for number in range(1, config.comparison.searches)
-        )
         # Where these are fewer than the processes, the first one trains them.
+        seeds = config.comparison.seeds
         together = processes if seeds >= processes.size else SingleProcess()
-        if not first and together is not processes:
-            return None
-        default = _default(tuned, seeds, folder, together)
+        default = None
+        if first or together is processes:
+            default = _default(job, preparation, folder, together)
+        repetitions = [
+            _stages(job, preparation, number, folder)
+            for number in range(config.comparison.repetitions)
+        ]
         if not first:
             return None
-
-        logger.info("measuring %d networks on the test events", seeds + config.comparison.searches)
-
-        # Cross-entropy trains no edges.
-        plain = EqualSignal() if isinstance(job.binning, Learned) else job.binning
-
-        def measured(network, binning: BinningRule = job.binning) -> Measurement:
-            return measure(
-                network, tuned.split, channel=config.fit.region, binning=binning, **job.nuisances
-            )
-
-        def chosen(search: Tuned) -> TrainedNetwork | Ensemble:
-            return Ensemble(search.trial) if config.search.ensemble else search.network
-
-        network = chosen(tuned)
-        measurement = measured(network)
-        model = Model.from_spec(measurement.workspace)
-        outcome = Outcome(
-            job=job,
-            tuned=tuned,
-            network=network,
-            repeated=repeated,
-            default=default,
-            measurement=measurement,
-            repeated_measurements=tuple(measured(chosen(other)) for other in repeated),
-            default_measurements=tuple(measured(network, plain) for network in default.networks),
-            fit=fit(model),
-            cls=hypotest(1.0, model),
-            seconds=time.monotonic() - began,
-        )
+        assert default is not None, "the first one trains it"
+        outcome = _measured(job, preparation.split, default, repetitions, began)
         save(outcome, folder)
         logger.info("wrote %s in %.0f s", folder, outcome.seconds)
         return outcome
 
 
-def _definition(config: Config, preparation: Preparation) -> Definition:
+def _log(name: str, folder: Path) -> Callable[[Progress], None]:
+    return RoundLog(name, folder / "progress.jsonl")
+
+
+def _stages(
+    job: Job, preparation: Preparation | CrossPreparation, number: int, folder: Path
+) -> list[AnyTuned]:
+    """All stages of one repetition; the first is that of the run."""
+    name = "search" if number == 0 else f"search_{number + 1}"
+    title = "search" if number == 0 else f"search {number + 1}"
+    strategy = job.strategy if number == 0 else job.strategy.isolated()
+    first = Stage(name=title, recipe=job.recipe, space=job.space, search=strategy)
+    rest = [replace(each, name=f"{title}, {each.name}") for each in job.stages]
+    seed = job.config.general.seed
+    places = [name, *(f"{name}_stage_{place + 2}" for place in range(len(rest)))]
+    return in_stages(
+        preparation,
+        [first, *rest],
+        seed=seed if number == 0 else derived(seed, "search", number),
+        folders=[folder / "checkpoints" / place for place in places],
+        on_round=lambda stage: _log(stage, folder),
+    )
+
+
+def _default(
+    job: Job, preparation: Preparation | CrossPreparation, folder: Path, processes: Processes
+) -> AnyTuned:
+    """The network to compare with: cross-entropy, and every setting as it is by default."""
+    recipe = replace(
+        job.recipe,
+        model=MLP(),
+        objective=CrossEntropy(),
+        hyperparameters={},
+        batch_size=1024,
+    )
+    strategy = FixedSchedule(
+        population=job.config.comparison.seeds,
+        rounds=job.strategy.training_rounds,
+        epochs_per_round=job.strategy.epochs_per_round,
+        schedule={},
+    )
+    return search_stage(
+        replace(preparation, recipe=recipe, processes=processes),
+        strategy,
+        Space(),
+        # Other start values than any of the searches has.
+        seed=derived(job.config.general.seed, "default"),
+        folder=folder / "checkpoints" / "default",
+        on_round=_log("default, cross-entropy", folder),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Measuring:
+    """Measures networks on the events of a run, each once."""
+
+    job: Job
+    sample: Split | CrossFit
+    replicas: int
+
+    def __call__(self, network: AnyNetwork, binning: BinningRule) -> Measurement:
+        return self.on(network, self.sample, binning)
+
+    def on(
+        self, network: AnyNetwork, sample: Split | CrossFit, binning: BinningRule
+    ) -> Measurement:
+        """On these events."""
+        return measure(
+            network,
+            sample,
+            channel=self.job.config.fit.region,
+            figure=self.job.figure,
+            binning=binning,
+            **self.job.nuisances,
+        )
+
+    def step(
+        self,
+        name: str,
+        measurements: list[Measurement],
+        what: str,
+        *,
+        replicas: bool = True,
+        same: bool = False,
+    ) -> Step:
+        """A step of the ladder, with bootstrap replicas of the first measurement."""
+        logger.info(
+            "%s: %s = %.4g", name, self.job.figure.symbol, measurements[0].value
+        )
+        return Step(
+            name=name,
+            merits=np.array([each.merit for each in measurements]),
+            replicas=bootstrapped(measurements[0], self.sample, replicas=self.replicas)
+            if replicas
+            else None,
+            what=what,
+            same=same,
+        )
+
+
+def _measured(
+    job: Job,
+    sample: Split | CrossFit,
+    default: AnyTuned,
+    repetitions: list[list[AnyTuned]],
+    began: float,
+) -> Outcome:
+    """Measures every step on the test events, and fits the last one."""
+    config = job.config
+    measuring = _Measuring(job=job, sample=sample, replicas=config.comparison.replicas)
+    plain = EqualSignal(
+        bins=config.fit.bins,
+        min_background=config.fit.min_background,
+        max_mc_uncertainty=config.fit.max_mc_uncertainty,
+    )
+    final = job.binning
+    steps = []
+    networks = _members(default, config.comparison.seeds)
+    logger.info("measuring the networks on the test events")
+    if isinstance(sample, CrossFit):
+        assert isinstance(default, CrossTuned), "made of these events"
+        alone = [
+            measuring.on(each.network, rotation, plain)
+            for each, rotation in zip(default.folds, sample.rotations, strict=True)
+        ]
+        steps.append(measuring.step("default network, one fold", alone, "folds", replicas=False))
+    plain_defaults = [measuring(network, plain) for network in networks]
+    name = "default network, cross-fitted" if steps else "default network"
+    steps.append(measuring.step(name, plain_defaults, "seeds"))
+    names = ["hyperparameters tuned", *(stage.name for stage in job.stages)]
+    last: list[Measurement] = []
+    for number, name in enumerate(names):
+        last = [measuring(_chosen(stages[number], config), plain) for stages in repetitions]
+        steps.append(measuring.step(name, last, "repetitions"))
+    if final != plain:
+        last = [measuring(_chosen(stages[-1], config), final) for stages in repetitions]
+        steps.append(measuring.step("bins optimised", last, "repetitions", same=True))
+    # Cross-entropy trains no edges.
+    reference = plain if isinstance(final, Learned) else final
+    references = (
+        plain_defaults
+        if reference == plain
+        else [measuring(network, reference) for network in networks]
+    )
+    model = Model.from_spec(last[0].workspace)
+    return Outcome(
+        job=job,
+        stages=tuple(repetitions[0]),
+        network=_chosen(repetitions[0][-1], config),
+        default=default,
+        ladder=Ladder(figure=job.figure, steps=tuple(steps)),
+        measurement=last[0],
+        repeated_measurements=tuple(last[1:]),
+        default_measurements=tuple(references),
+        fit=fit(model),
+        cls=hypotest(1.0, model),
+        seconds=time.monotonic() - began,
+    )
+
+
+def _chosen(tuned: AnyTuned, config: Config) -> AnyNetwork:
+    """The network of a search, or the ensemble of its best trial."""
+    if not config.search.ensemble:
+        return tuned.network
+    return tuned.ensemble if isinstance(tuned, CrossTuned) else Ensemble(tuned.trial)
+
+
+def _members(tuned: AnyTuned, count: int) -> list[AnyNetwork]:
+    """All networks of trainings that differ in their seeds."""
+    if isinstance(tuned, CrossTuned):
+        return [tuned.member(number) for number in range(count)]
+    return list(tuned.networks)
+
+
+def _definition(config: Config, preparation: Preparation | CrossPreparation) -> Definition:
     """What all processes of a run must have in common."""
     settings = config.model_dump()
     for key in MAY_CHANGE:
@@ -145,49 +287,34 @@ def _definition(config: Config, preparation: Preparation) -> Definition:
     return {"configuration": describe(settings), "events": preparation.definition, **surroundings()}
 
 
-def _prepared(config: Config, processes: Processes) -> tuple[Job, Preparation]:
+def _prepared(
+    config: Config, processes: Processes
+) -> tuple[Job, Preparation | CrossPreparation]:
     """What to do, and the events to do it with, after every check that needs no training."""
     # What can be wrong with the configuration alone shows before a file is touched.
     job = build.job(config)
-    preparation = Preparation(
-        split=Split(
-            events=build.events(config),
+    events = build.events(config)
+    sample: Split | CrossFit
+    if config.data.cross_fit:
+        sample = CrossFit(events=events)
+    else:
+        sample = Split(
+            events=events,
             validation_folds=tuple(config.data.validation_folds),
             test_folds=tuple(config.data.test_folds),
-        ),
-        recipe=job.recipe,
-        processes=processes,
-    )
-    preparation.check(job.strategy, job.space, seed=config.general.seed)
-    check_model(preparation.split, channel=config.fit.region, **job.nuisances)
+        )
+    job = job.of(sample)
+    preparation = prepared(sample, job.recipe, processes)
+    check_stage(preparation, job.strategy, job.space, seed=config.general.seed)
+    for stage in job.stages:
+        check_stage(
+            replace(preparation, recipe=stage.recipe),
+            stage.search,
+            stage.space,
+            seed=config.general.seed,
+        )
+    check_model(sample, channel=config.fit.region, **job.nuisances)
     return job, preparation
-
-
-def _default(tuned: Tuned, seeds: int, folder: Path, processes: Processes) -> Tuned:
-    """The network to compare with: cross-entropy, and every setting as it is by default."""
-    preparation = tuned.preparation
-    recipe = replace(
-        preparation.recipe,
-        model=MLP(),
-        objective=CrossEntropy(),
-        hyperparameters={},
-        batch_size=1024,
-    )
-    strategy = FixedSchedule(
-        population=seeds,
-        rounds=tuned.strategy.training_rounds,
-        epochs_per_round=tuned.strategy.epochs_per_round,
-        schedule={},
-    )
-    return search_networks(
-        replace(preparation, recipe=recipe, processes=processes),
-        strategy,
-        Space(),
-        # Other start values than any of the searches has.
-        seed=derived(tuned.seed, "default"),
-        folder=folder / "checkpoints" / "default",
-        on_round=RoundLog("default, cross-entropy", folder / "progress.jsonl"),
-    )
 
 
 def check(config: Config) -> str:

@@ -39,10 +39,7 @@ def save(outcome: Outcome, folder: Path) -> None:
         ),
         ("templates.json", lambda: write_json(places / "templates.json", templates.to_dict())),
         ("templates.root", lambda: templates.write_root(places / "templates.root")),
-        (
-            "history.csv",
-            lambda: write(folder / "history.csv", history_csv(outcome.tuned.result.history)),
-        ),
+        ("history.csv", lambda: write_histories(outcome, folder)),
         ("report.html", report),
     ):
         try:
@@ -67,6 +64,16 @@ def results(outcome: Outcome) -> dict[str, Any]:
 
     result = outcome.fit
     return {
+        "figure": {
+            "name": outcome.job.figure.name,
+            "symbol": outcome.job.figure.symbol,
+            "smaller_is_better": outcome.job.figure.inverse,
+            "value": outcome.measurement.value,
+            "default": [m.value for m in outcome.default_measurements],
+            "tuned": [m.value for m in outcome.tuned_measurements],
+            "uncertainties": outcome.ladder.sources,
+        },
+        "ladder": [asdict(rung) for rung in outcome.ladder.rungs],
         "significance": {
             "default": significances(outcome.default_measurements),
             "tuned": significances(outcome.tuned_measurements),
@@ -83,10 +90,24 @@ def results(outcome: Outcome) -> dict[str, Any]:
             "correlation": np.asarray(result.correlation).tolist(),
             "twice_nll": float(result.twice_nll),
         },
-        "ranking": [asdict(rank) for rank in outcome.tuned.ranking],
-        "schedule": {k: v.tolist() for k, v in outcome.tuned.result.schedule.items()},
+        # Of each fold, where they are cross-fitted.
+        "searches": [
+            {
+                "ranking": [asdict(rank) for rank in tuned.ranking],
+                "schedule": {k: v.tolist() for k, v in tuned.result.schedule.items()},
+            }
+            for tuned in outcome.searches
+        ],
         "seconds": outcome.seconds,
     }
+
+
+def write_histories(outcome: Outcome, folder: Path) -> None:
+    """Writes `history.csv`, of each fold where they are cross-fitted: `history_fold_0.csv`, ..."""
+    searches = outcome.searches
+    for number, tuned in enumerate(searches):
+        name = "history.csv" if len(searches) == 1 else f"history_fold_{number}.csv"
+        write(folder / name, history_csv(tuned.history))
 
 
 def history_csv(history: History) -> str:

@@ -1,0 +1,185 @@
+"""Training in stages, each from the weights of the one before; of one network, or of each fold."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from difftune.analysis.cross_fit import CrossFit
+from difftune.analysis.preparation import CrossPreparation, Preparation
+from difftune.analysis.split import Split
+from difftune.analysis.tuned import Tuned, search_each_fold, search_networks
+from difftune.errors import InputError
+from difftune.search import PBT, FixedSchedule, Progress, Space, Strategy
+from difftune.training import CrossFitted, Ensemble, Processes, Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A stage of training.
+
+    Attributes:
+        name: What it is called in results.
+        recipe: How each member is trained then; the model is that of all stages.
+        space: Hyperparameters that are searched then. Those of the stage before that nothing here
+            names stay as they were.
+        search: The strategy; it begins from the best networks of the stage before.
+    """
+
+    name: str
+    recipe: Recipe
+    space: Space = field(default_factory=Space)
+    search: Strategy = field(default_factory=PBT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossTuned:
+    """The result of tuning for each fold, by searches that have not seen it.
+
+    Attributes:
+        split: The events.
+        folds: What the search for each fold gave.
+    """
+
+    split: CrossFit
+    folds: tuple[Tuned, ...]
+
+    @property
+    def network(self) -> CrossFitted:
+        """The networks with the largest selection score of each fold."""
+        return CrossFitted(tuple(each.network for each in self.folds))
+
+    @property
+    def ensemble(self) -> CrossFitted:
+        """The executions of the best trial of each fold, which decide together."""
+        return CrossFitted(tuple(Ensemble(each.trial) for each in self.folds))
+
+    def member(self, number: int) -> CrossFitted:
+        """The networks of a member of each search; where one has none, the chosen one's.
+
+        Args:
+            number: Of the member in its search.
+        """
+        return CrossFitted(
+            tuple(
+                each.network if number in each.missing else each.choosing(number).network
+                for each in self.folds
+            )
+        )
+
+
+AnyTuned = Tuned | CrossTuned
+"""What tuning gives."""
+
+
+def prepared(
+    sample: Split | CrossFit, recipe: Recipe, processes: Processes
+) -> Preparation | CrossPreparation:
+    """A recipe with the events that it is for.
+
+    Args:
+        sample: The events by purpose.
+        recipe: How each member is trained.
+        processes: Those that share the members.
+    """
+    if isinstance(sample, CrossFit):
+        return CrossPreparation(split=sample, recipe=recipe, processes=processes)
+    return Preparation(split=sample, recipe=recipe, processes=processes)
+
+
+def check_stage(
+    preparation: Preparation | CrossPreparation, strategy: Strategy, space: Space, *, seed: int
+) -> None:
+    """Everything that can be wrong with a search before it trains.
+
+    Raises:
+        InputError: As `Preparation.check`.
+    """
+    if isinstance(preparation, CrossPreparation):
+        preparation.check(preparation.strategy(strategy), space, seed=seed)
+    else:
+        preparation.check(strategy, space, seed=seed)
+
+
+def search_stage(
+    preparation: Preparation | CrossPreparation,
+    strategy: Strategy,
+    space: Space,
+    *,
+    seed: int,
+    folder: Path | None = None,
+    on_round: Callable[[Progress], None] | None = None,
+    start: AnyTuned | None = None,
+) -> AnyTuned:
+    """Runs a strategy on prepared events, of each fold where they are cross-fitted.
+
+    Args:
+        preparation: The events and the recipe.
+        strategy: Proposes who trains next with what.
+        space: What it may propose.
+        seed: Decides everything random.
+        folder: Where to leave checkpoints, and to resume from.
+        on_round: Called after each round.
+        start: The stage before.
+
+    Raises:
+        InputError: As `tune`.
+    """
+    if isinstance(preparation, CrossPreparation):
+        assert not isinstance(start, Tuned), "stages are of one kind"
+        folds = search_each_fold(
+            preparation,
+            strategy,
+            space,
+            seed=seed,
+            folder=folder,
+            on_round=on_round,
+            start=None if start is None else start.folds,
+        )
+        return CrossTuned(split=preparation.split, folds=folds)
+    assert not isinstance(start, CrossTuned), "stages are of one kind"
+    return search_networks(
+        preparation, strategy, space, seed=seed, folder=folder, on_round=on_round, start=start
+    )
+
+
+def in_stages(
+    preparation: Preparation | CrossPreparation,
+    stages: Sequence[Stage],
+    *,
+    seed: int,
+    folders: Sequence[Path | None],
+    on_round: Callable[[str], Callable[[Progress], None]],
+) -> list[AnyTuned]:
+    """Runs all stages, one after the other.
+
+    Args:
+        preparation: The events; the recipe is that of each stage.
+        stages: What to do.
+        seed: Decides everything random.
+        folders: Where to leave the checkpoints of each.
+        on_round: For the name of a stage, what is called after each of its rounds.
+
+    Returns:
+        What each gave; the last one has the history of all.
+    """
+    found: list[AnyTuned] = []
+    for stage, folder in zip(stages, folders, strict=True):
+        found.append(
+            search_stage(
+                replace(preparation, recipe=stage.recipe),
+                stage.search,
+                stage.space,
+                seed=seed,
+                folder=folder,
+                on_round=on_round(stage.name),
+                start=found[-1] if found else None,
+            )
+        )
+    return found
+
+
+def fixed(population: int, epochs: int) -> FixedSchedule:
+    """Trainings with nothing searched: as many members, for so many epochs."""
+    if population < 1:
+        raise InputError(f"{population} trainings: give at least one.")
+    return FixedSchedule(population=population, rounds=1, epochs_per_round=epochs, schedule={})
