@@ -1,16 +1,16 @@
 """The verbs of an analysis: split events, train and tune networks, measure their worth."""
 
+from difftune.analysis.bootstrap import bootstrapped
 from difftune.analysis.cross_fit import CrossFit
 from difftune.analysis.discriminant import Discriminant, discriminant
 from difftune.analysis.figure import FIGURES, Figure
 from difftune.analysis.figure import as_figure as as_figure
 from difftune.analysis.figure import fit_model as fit_model
 from difftune.analysis.figure import statistics as statistics
-from difftune.analysis.ladder import Ladder, Step
-from difftune.analysis.bootstrap import bootstrapped
 from difftune.analysis.interruption import Terminated as Terminated
 from difftune.analysis.interruption import exit_code as exit_code
 from difftune.analysis.interruption import explained as explained
+from difftune.analysis.ladder import Ladder, Step
 from difftune.analysis.measurement import Measurement, fill_templates, measure
 from difftune.analysis.measurement import check_model as check_model
 from difftune.analysis.preparation import CrossPreparation as CrossPreparation
@@ -18,8 +18,8 @@ from difftune.analysis.preparation import Preparation
 from difftune.analysis.progress import LogFile as LogFile
 from difftune.analysis.progress import RoundLog as RoundLog
 from difftune.analysis.split import Split
-from difftune.analysis.stages import CrossTuned, Stage
 from difftune.analysis.stages import AnyTuned as AnyTuned
+from difftune.analysis.stages import CrossTuned, Stage
 from difftune.analysis.stages import check_stage as check_stage
 from difftune.analysis.stages import in_stages as in_stages
 from difftune.analysis.stages import prepared as prepared

@@ -203,15 +203,16 @@ def stage(
             **job.nuisances,
         )
         loss = job.figure.objective(model)
-    events = len(split.events)
+    rounds, epochs = section.search.rounds, section.search.epochs_per_round
     recipe = replace(
         before,
         objective=loss,
         hyperparameters=section.hyperparameters,
-        batch_size=section.batch_size or events,
+        batch_size=section.batch_size or len(split.events),
         # Activations of all events at once would take gigabytes.
         chunk=before.chunk or (None if section.batch_size else CHUNK),
-        patience=section.patience or max(1, section.search.rounds * section.search.epochs_per_round),
+        patience=section.patience
+        or max(1, section.search.rounds * section.search.epochs_per_round),
     )
     strategy = strategy_of(section.search, job.config, f"{place}.search")
     return Stage(

@@ -125,12 +125,13 @@ class Training(Section):
     score: Annotated[str | MetricSection | list[str | MetricSection], METRIC] = "figure"
     """The validation score. `figure` is the figure of merit of `[fit]`, through the fit with all
     its uncertainties and as many simulated events as the measurement has; or, of an analysis that
-    names no uncertainty and wants a discovery, its stat-only significance. Else Asimov significance or separation power in bins of equal shares, area
-    under the ROC curve, Asimov significance or AMS above the best cut; and from the fit with its
-    uncertainties, in equidistant bins, expected significance, 1 / σ(μ), 1 / expected limit and
-    `robustness`, which is σ(μ) if nuisance parameters were known over σ(μ). A table gives its
-    options, as in `{ name = "cut_significance", background_uncertainty = 0.1 }`; one of your own
-    is `file.py:name`. Of a list, networks that no other one beats in all are kept ([Pareto
+    names no uncertainty and wants a discovery, its stat-only significance. Others are the Asimov
+    significance or separation power in bins of equal shares, area under the ROC curve, Asimov
+    significance or AMS above the best cut; and from the fit with its uncertainties, in equidistant
+    bins, expected significance, 1 / σ(μ), 1 / expected limit and `robustness`, which is σ(μ) if
+    nuisance parameters were known over σ(μ). A table gives its options, as in
+    `{ name = "cut_significance", background_uncertainty = 0.1 }`; one of your own is
+    `file.py:name`. Of a list, networks that no other one beats in all are kept ([Pareto
     front](search.md#two-scores-that-compete)), and the one with the largest geometric mean is
     chosen."""
     robust_against: list[str] = []

@@ -2,25 +2,32 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from difftune import report
+from difftune.analysis import CrossFit, CrossTuned, Ladder, Tuned
 from difftune.files import write
 from difftune.job.outcome import Outcome
 from difftune.report import Block, Picture, PlotFigure, Section, Text
-from difftune.training import Ensemble
+from difftune.report.tables import Cell
+from difftune.training import CrossFitted
 
 
 class _Plots:
     """Saves each figure under a name, and hands it to the report."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, prefix: str = ""):
+        self.folder, self.prefix = folder, prefix
+
+    def of(self, prefix: str) -> "_Plots":
+        """The same with names that begin so."""
+        return _Plots(self.folder, prefix)
 
     def one(self, figure: PlotFigure, name: str, caption: str, *, width: int = 70) -> Picture:
-        _, picture, _ = report.save(figure, self.folder, name)
+        _, picture, _ = report.save(figure, self.folder, self.prefix + name)
         return Picture(picture.read_bytes(), caption, width)
 
     def pages(self, figures: Sequence[PlotFigure], name: str, caption: str) -> list[Block]:
@@ -33,12 +40,16 @@ class _Plots:
 class _Tables:
     """Writes each table as CSV and LaTeX too."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, prefix: str = ""):
+        self.folder, self.prefix = folder, prefix
+
+    def of(self, prefix: str) -> "_Tables":
+        """The same with names that begin so."""
+        return _Tables(self.folder, prefix)
 
     def __call__(self, table: report.Table, name: str) -> report.Table:
-        write(self.folder / f"{name}.csv", table.csv())
-        write(self.folder / f"{name}.tex", table.latex())
+        write(self.folder / f"{self.prefix}{name}.csv", table.csv())
+        write(self.folder / f"{self.prefix}{name}.tex", table.latex())
         return table
 
 
@@ -61,65 +72,98 @@ def write_report(outcome: Outcome, folder: Path) -> None:
         _fit(outcome, plots, label),
         _record(folder),
     ]
-    strategy = type(outcome.tuned.strategy).__name__
+    strategy = outcome.tuned.strategy
+    first = outcome.stages[0]
+    searches = first.folds if isinstance(first, CrossTuned) else (first,)
+    strategy = searches[0].strategy
+    each = " for each fold" if isinstance(first, CrossTuned) else ""
     subtitle = (
-        f"{strategy}, {outcome.tuned.strategy.population} members, "
-        f"{outcome.tuned.strategy.rounds} rounds, seed {config.general.seed}"
+        f"{type(strategy).__name__}, {strategy.population} members{each}, "
+        f"{strategy.rounds} rounds, seed {config.general.seed}"
     )
     write(folder / "report.html", report.render(config.general.name, subtitle, sections))
 
 
 def _headline(outcome: Outcome, tables: _Tables) -> Section:
-    results = {
-        name: {
-            "Stat-only": [m.stat_only for m in measurements],
-            outcome.measurement.uncertainties.capitalize(): [m.expected for m in measurements],
-        }
-        for name, measurements in (
-            ("Tuned, the network of this run", [outcome.measurement]),
-            ("Tuned, searches with different seeds", outcome.tuned_measurements),
-            ("Cross-entropy, default settings", outcome.default_measurements),
-        )
-    }
-    own = outcome.measurement
-    network = outcome.network
-    whole = len(outcome.tuned.executions)
-    chosen = (
-        f"is the mean of {len(network.networks)} trainings of the trial with the largest "
-        "selection score"
-        + (
-            f" (of {whole}; no epoch of the others was allowed)"
-            if len(network.networks) < whole
-            else ""
-        )
-        if isinstance(network, Ensemble)
-        else "is the one with the largest selection score"
-    )
+    own, ladder = outcome.measurement, outcome.ladder
+    last = ladder.rungs[-1]
+    numbers = [
+        (
+            report.written(report.Measured(last.value, last.uncertainty)),
+            f"{outcome.job.figure.symbol}, {own.uncertainties}",
+        ),
+        (f"{own.stat_only:.1f}", "expected significance, stat-only"),
+        (outcome.poi_text, f"{outcome.config.fit.poi}, {own.data}"),
+    ]
+    if outcome.job.figure.name != "discovery":
+        numbers.insert(1, (f"{own.expected:.2f}", f"expected significance, {own.uncertainties}"))
+    crossed = isinstance(outcome.sample, CrossFit)
     return Section(
         "Result",
         [
-            report.Numbers(
-                [
-                    (f"{own.expected:.2f}", f"expected significance, {own.uncertainties}"),
-                    (f"{own.stat_only:.1f}", "expected significance, stat-only"),
-                    (outcome.poi_text, f"{outcome.config.fit.poi}, {own.data}"),
-                ]
-            ),
-            tables(report.significance_table(results), "significance"),
+            report.Numbers(numbers),
+            Text(ladder.verdict),
+            tables(ladder_table(ladder), "ladder"),
             Text(
-                "All figures come from hard bins of the test events, which neither the training "
-                "nor the choice of hyperparameters, epoch or bin edges has seen. The tuned "
-                f"network {chosen}: its validation score less what may be luck. The whole search "
-                "was made again with other seeds, and the default network trained with several, "
-                "so that the spread shows what is chance."
+                f"Uncertainties: {ladder.sources}. The gain is that over the line before; chance "
+                "is the probability of such a gain, or a larger one, where there is none. "
+                + (
+                    "Every simulated event is in the templates, in hard bins of the score of the "
+                    "network of its fold, which neither its training nor any choice of "
+                    "hyperparameters, epoch or bin edges has seen."
+                    if crossed
+                    else "All figures come from hard bins of the test events, which neither the "
+                    "training nor the choice of hyperparameters, epoch or bin edges has seen."
+                )
             ),
+            Text(_which(outcome)),
         ],
     )
 
 
+def ladder_table(ladder: Ladder) -> report.Table:
+    """What each step brings, as a table."""
+    rows: list[tuple[Cell, ...]] = []
+    for rung in ladder.rungs:
+        value: Cell = rung.value
+        if rung.uncertainty > 0:
+            value = report.Measured(rung.value, rung.uncertainty)
+        if rung.gain is None or rung.chance is None:
+            rows.append((rung.name, value, None, None))
+            continue
+        gain = report.Measured(100 * rung.gain, 100 * (rung.gain_uncertainty or 0.0))
+        rows.append((rung.name, value, gain, f"{100 * rung.chance:.2g} %"))
+    return report.Table(
+        columns=("Step", ladder.figure.symbol, "Gain in %", "Chance"),
+        rows=tuple(rows),
+        caption=f"{ladder.figure.symbol} step by step.",
+        emphasised=(len(rows) - 1,),
+    )
+
+
+def _which(outcome: Outcome) -> str:
+    """Which network was chosen."""
+    if not outcome.config.search.ensemble:
+        own = "network of each fold" if isinstance(outcome.sample, CrossFit) else "tuned network"
+        return (
+            f"The {own} is the one with the largest selection score: its validation score less "
+            "what may be luck."
+        )
+    tuned = outcome.tuned
+    whole, there = len(tuned.executions), len(tuned.trial)
+    lost = f" (of {whole}; no epoch of the others was allowed)" if there < whole else ""
+    return (
+        f"The tuned network is the mean of {there} trainings of the trial with the largest "
+        f"selection score{lost}: its validation score less what may be luck."
+    )
+
+
 def _inputs(outcome: Outcome, plots: _Plots, tables: _Tables, label) -> Section:
-    split = outcome.tuned.split
-    events, train = split.events, split.train
+    sample = outcome.sample
+    events = sample.events
+    crossed = isinstance(sample, CrossFit)
+    train = events.simulated if isinstance(sample, CrossFit) else sample.train
+    what = "simulated" if crossed else "training"
     features, weight = np.asarray(train.features), np.asarray(train.weight)
     signal = np.asarray(train.label) == 1
     names = events.feature_names
@@ -129,18 +173,25 @@ def _inputs(outcome: Outcome, plots: _Plots, tables: _Tables, label) -> Section:
         [p.name for p in events.processes],
         [p.role for p in events.processes],
     )
-    folds = (
-        f"Of {events.folds} folds (event number modulo {events.folds}), "
-        f"{_list(split.train_folds)} train, {_list(split.validation_folds)} validate, "
-        f"{_list(split.test_folds)} test; each part is weighted to the full expected yield."
-    )
+    if isinstance(sample, CrossFit):
+        folds = (
+            f"There are {events.folds} folds (event number modulo {events.folds}). For each, "
+            "networks learn from all others but the next one, choices rest on that next one, and "
+            "its own events are measured."
+        )
+    else:
+        folds = (
+            f"Of {events.folds} folds (event number modulo {events.folds}), "
+            f"{_list(sample.train_folds)} train, {_list(sample.validation_folds)} validate, "
+            f"{_list(sample.test_folds)} test; each part is weighted to the full expected yield."
+        )
     return Section(
         "Events",
         [
             tables(samples, "samples"),
             Text(folds),
             report.Collapsible(
-                f"Distributions of the {len(names)} features (training events)",
+                f"Distributions of the {len(names)} features ({what} events)",
                 plots.pages(
                     report.feature_distributions(features, weight, signal, names, label=label),
                     "features",
@@ -148,7 +199,7 @@ def _inputs(outcome: Outcome, plots: _Plots, tables: _Tables, label) -> Section:
                 ),
             ),
             report.Collapsible(
-                "Correlations of the features (training events)",
+                f"Correlations of the features ({what} events)",
                 [
                     plots.one(
                         report.feature_correlations(features, weight, signal, names, label=label),
@@ -163,12 +214,59 @@ def _inputs(outcome: Outcome, plots: _Plots, tables: _Tables, label) -> Section:
 
 
 def _search(outcome: Outcome, plots: _Plots, tables: _Tables, label) -> Section:
-    result = outcome.tuned.result
-    history = result.history
-    best = (int(result.best.epoch[result.winner]), int(result.best.slot[result.winner]))
+    first, *others = outcome.searches
+    blocks = _one_search(outcome, first, plots, tables, label)
+    if others:
+        blocks.insert(0, Text("The search of the first fold; those of the others are below."))
+    for number, tuned in enumerate(others, 1):
+        own, rows = plots.of(f"fold_{number}_"), tables.of(f"fold_{number}_")
+        blocks.append(
+            report.Collapsible(
+                f"The search of fold {number}", _short_search(outcome, tuned, own, rows, label)
+            )
+        )
+    return Section("Search", blocks)
+
+
+def _score_name(outcome: Outcome) -> str:
     score = outcome.config.training.score
+    if score == "figure":
+        inverse = outcome.job.figure.inverse
+        return f"Validation {'1 / ' if inverse else ''}{outcome.job.figure.symbol}"
     own = "significance" if score in ("significance", "discovery_significance") else "score"
-    score_name = f"Validation {own}" if isinstance(score, str) else "Mean of the scores"
+    return f"Validation {own}" if isinstance(score, str) else "Mean of the scores"
+
+
+def _chosen(tuned: Tuned) -> tuple[int, int]:
+    """Epoch, of all stages, and slot of the chosen network."""
+    result = tuned.result
+    passed = len(tuned.history.epoch) - len(result.history.epoch)
+    return passed + int(result.best.epoch[result.winner]), int(result.best.slot[result.winner])
+
+
+def _short_search(
+    outcome: Outcome, tuned: Tuned, plots: _Plots, tables: _Tables, label
+) -> list[Block]:
+    """Losses, scores and members of one of several searches."""
+    best = _chosen(tuned)
+    return [
+        plots.one(
+            report.loss_history(
+                tuned.history, best=best, score_name=_score_name(outcome), label=label
+            ),
+            "history",
+            "Loss and validation score of every member; the chosen network along its descent.",
+        ),
+        tables(report.members_table(tuned.history, best=best), "members"),
+    ]
+
+
+def _one_search(
+    outcome: Outcome, tuned: Tuned, plots: _Plots, tables: _Tables, label
+) -> list[Block]:
+    """Everything of a search."""
+    result, history, best = tuned.result, tuned.history, _chosen(tuned)
+    score_name = _score_name(outcome)
     common = {"best": best, "score_name": score_name, "label": label}
     blocks: list[Block] = [
         plots.one(
@@ -208,7 +306,7 @@ def _search(outcome: Outcome, plots: _Plots, tables: _Tables, label) -> Section:
             )
         )
     if history.scores is not None:
-        front = np.array([list(rank.scores.values()) for rank in outcome.tuned.pareto_front])
+        front = np.array([list(rank.scores.values()) for rank in tuned.pareto_front])
         chosen = np.asarray(result.best.scores)[result.winner]
         blocks.append(
             plots.one(
@@ -224,33 +322,37 @@ def _search(outcome: Outcome, plots: _Plots, tables: _Tables, label) -> Section:
     diverged = sum(status.startswith("diverged") for status in history.status)
     if diverged:
         blocks.append(Text(f"{diverged} members diverged and were set aside."))
-    return Section("Search", blocks)
+    return blocks
 
 
 def _network(outcome: Outcome, plots: _Plots, label) -> Section:
-    split = outcome.tuned.split
-    train, test = split.train, split.test
-    network, default = outcome.network, outcome.default.network
-    test_score, signal = network.score(test), np.asarray(test.label) == 1
+    sample, default = outcome.sample, outcome.default.network
+    test, score = outcome.sample.test, outcome.measurement.score
+    signal, test_score = np.asarray(test.label) == 1, score(test)
+    seen = _seen(outcome)
     return Section(
         "Network",
         [
             plots.one(
                 report.score_distributions(
-                    network.score(train),
-                    np.asarray(train.weight),
-                    np.asarray(train.label) == 1,
+                    *seen,
                     test_score,
                     np.asarray(test.weight),
                     signal,
                     label=label,
                 ),
                 "score",
-                "Score of training and test events; a difference would be overtraining.",
+                "Score of training and test events; a difference would be overtraining."
+                + (
+                    " Each event counts once as a test event, of the network of its fold, and once "
+                    "as a training event of each network that has learned from it."
+                    if isinstance(sample, CrossFit)
+                    else ""
+                ),
             ),
             plots.one(
                 report.roc(
-                    {"Tuned": test_score, "Default": default.score(test)},
+                    {"Tuned": outcome.network.score(test), "Default": default.score(test)},
                     np.asarray(test.weight),
                     signal,
                     label=label,
@@ -260,6 +362,25 @@ def _network(outcome: Outcome, plots: _Plots, label) -> Section:
             ),
         ],
     )
+
+
+def _seen(outcome: Outcome) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores, weights and labels of training events, of each network those that it has seen."""
+    sample, network = outcome.sample, outcome.network
+    if not isinstance(sample, CrossFit):
+        train = sample.train
+        score = outcome.measurement.score(train)
+        return score, np.asarray(train.weight), np.asarray(train.label) == 1
+    assert isinstance(network, CrossFitted), "of cross-fitted events"
+    parts = []
+    for fold, rotation in enumerate(sample.rotations):
+        train = rotation.train
+        # As if they were of the fold, so that its network scores them.
+        mine = replace(train, fold=np.full(len(train), fold, np.int32))
+        weight = np.asarray(train.weight) / sample.folds
+        parts.append((outcome.measurement.score(mine), weight, np.asarray(train.label) == 1))
+    score, weight, signal = (np.concatenate(each) for each in zip(*parts, strict=True))
+    return score, weight, signal
 
 
 def _region(outcome: Outcome, plots: _Plots, tables: _Tables, label) -> Section:

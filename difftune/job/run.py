@@ -190,9 +190,7 @@ class _Measuring:
         same: bool = False,
     ) -> Step:
         """A step of the ladder, with bootstrap replicas of the first measurement."""
-        logger.info(
-            "%s: %s = %.4g", name, self.job.figure.symbol, measurements[0].value
-        )
+        logger.info("%s: %s = %.4g", name, self.job.figure.symbol, measurements[0].value)
         return Step(
             name=name,
             merits=np.array([each.merit for each in measurements]),
@@ -287,9 +285,7 @@ def _definition(config: Config, preparation: Preparation | CrossPreparation) -> 
     return {"configuration": describe(settings), "events": preparation.definition, **surroundings()}
 
 
-def _prepared(
-    config: Config, processes: Processes
-) -> tuple[Job, Preparation | CrossPreparation]:
+def _prepared(config: Config, processes: Processes) -> tuple[Job, Preparation | CrossPreparation]:
     """What to do, and the events to do it with, after every check that needs no training."""
     # What can be wrong with the configuration alone shows before a file is touched.
     job = build.job(config)

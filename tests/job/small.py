@@ -16,6 +16,7 @@ name = "small"
 files = "small.root"
 weight = "weight"
 event_number = "event_number"
+cross_fit = false
 missing = -999
 features = ["lightjet_abs_eta", "top_mass", "mtw", "lepton_charge", "jet3_pt", "log_mass"]
 
@@ -65,6 +66,7 @@ name = "cross_entropy"
 
 [training]
 batch_size = 256
+score = "significance"
 
 [search]
 population = 4
@@ -77,7 +79,8 @@ dropout = { uniform = [0.0, 0.3] }
 
 [comparison]
 seeds = 2
-searches = 2
+repetitions = 2
+replicas = 5
 """
 
 
