@@ -211,8 +211,7 @@ def stage(
         batch_size=section.batch_size or len(split.events),
         # Activations of all events at once would take gigabytes.
         chunk=before.chunk or (None if section.batch_size else CHUNK),
-        patience=section.patience
-        or max(1, section.search.rounds * section.search.epochs_per_round),
+        patience=section.patience or rounds * epochs,
     )
     strategy = strategy_of(section.search, job.config, f"{place}.search")
     return Stage(
