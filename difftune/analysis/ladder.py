@@ -119,19 +119,19 @@ class Ladder:
         of trainings by the standard errors of their means.
         """
         gain = float(self.figure.gain(before.merit, after.merit))
+        # Relative errors of the ratio of both, which the gain is but for a number.
         errors = []
         if before.replicas is not None and after.replicas is not None:
-            errors.append(float(np.std(after.replicas / before.replicas, ddof=1)))
+            errors.append(_relative_spread(after.replicas / before.replicas))
         else:
-            errors += [before.statistics * (1 + gain), after.statistics * (1 + gain)]
+            errors += [before.statistics, after.statistics]
         if after.same and len(before.merits) == len(after.merits) > 1:
             ratio = after.merits / before.merits
-            errors.append(float(np.std(ratio, ddof=1)) / len(ratio) ** 0.5)
+            errors.append(_relative_spread(ratio) / len(ratio) ** 0.5)
         elif not after.same:
-            errors += [
-                (1 + gain) * each.spread / len(each.merits) ** 0.5 for each in (before, after)
-            ]
-        return gain, float(np.sqrt(np.sum(np.square(errors))))
+            errors += [each.spread / len(each.merits) ** 0.5 for each in (before, after)]
+        ratio = 1.0 - gain if self.figure.inverse else 1.0 + gain
+        return gain, ratio * float(np.sqrt(np.sum(np.square(errors))))
 
     @property
     def significant(self) -> bool:

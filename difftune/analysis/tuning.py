@@ -7,22 +7,31 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
+from difftune.analysis.cross_fit import CrossFit
 from difftune.analysis.given import TRAIN, TUNE
-from difftune.analysis.preparation import Preparation
 from difftune.analysis.progress import RoundLog
 from difftune.analysis.split import Split
-from difftune.analysis.tuned import Tuned, explained_search, search_networks
+from difftune.analysis.stages import (
+    AnyTuned,
+    CrossTuned,
+    Stage,
+    check_stage,
+    in_stages,
+    prepared,
+    search_stage,
+)
+from difftune.analysis.tuned import Tuned, explained_search
 from difftune.arguments import check_names, takes
 from difftune.data import Events
 from difftune.search import PBT, FixedSchedule, Progress, Space, Strategy
-from difftune.training import Processes, Recipe, SingleProcess, TrainedNetwork
+from difftune.training import CrossFitted, Processes, Recipe, SingleProcess, TrainedNetwork
 
 logger = logging.getLogger("difftune")
 
 
 @takes(**TRAIN)
 def train(
-    events: Events | Split,
+    events: Events | Split | CrossFit,
     recipe: Recipe | None = None,
     *,
     epochs: int = 40,
@@ -31,15 +40,15 @@ def train(
     test_folds: Sequence[int] = (4,),
     regions: Sequence[str] = ("signal",),
     **parts: Any,
-) -> TrainedNetwork:
-    """Trains one network.
+) -> TrainedNetwork | CrossFitted:
+    """Trains one network, or one for each fold of a `CrossFit`.
 
     A table of what it did, epochs and scores, goes to the log
     (`logging.basicConfig(level="INFO")` shows it).
 
     Args:
         events: From `difftune.read`, or `Events.from_arrays`; or a `Split` of them, whose folds
-            then count.
+            then count; or a `CrossFit`.
         recipe: How it is trained; the default recipe if None.
         epochs: Length of the training, where it does not stop early.
         seed: Decides everything random.
@@ -55,14 +64,16 @@ def train(
         InputError: When an argument does not fit, before anything is trained.
         SearchError: When no epoch met the overtraining condition.
     """
-    preparation = Preparation(
-        split=_split(events, validation_folds, test_folds),
-        regions=tuple(regions),
-        recipe=_recipe(recipe, parts, train),
+    preparation = prepared(
+        _split(events, validation_folds, test_folds),
+        _recipe(recipe, parts, train),
+        SingleProcess(),
+        regions=regions,
     )
     strategy = FixedSchedule(population=1, rounds=1, epochs_per_round=epochs, schedule={})
-    trained = search_networks(preparation, strategy, Space(), seed=seed)
-    logger.info("%s", training_table(trained))
+    trained = search_stage(preparation, strategy, Space(), seed=seed)
+    for each in trained.folds if isinstance(trained, CrossTuned) else (trained,):
+        logger.info("%s", training_table(each))
     return trained.network
 
 
@@ -87,11 +98,12 @@ def training_table(trained: Tuned) -> str:
 
 @takes(**TUNE)
 def tune(
-    events: Events | Split,
+    events: Events | Split | CrossFit,
     recipe: Recipe | None = None,
     *,
     space: Space | None = None,
     search: Strategy | None = None,
+    stages: Sequence[Stage] = (),
     seed: int = 1,
     validation_folds: Sequence[int] = (3,),
     test_folds: Sequence[int] = (4,),
@@ -100,17 +112,21 @@ def tune(
     on_round: Callable[[Progress], None] | None = None,
     processes: Processes | None = None,
     **parts: Any,
-) -> Tuned:
+) -> AnyTuned:
     """Tunes a network on events, by training a population of them.
+
+    Of a `CrossFit` there is a search for each fold, on all others, side by side.
 
     Args:
         events: From `difftune.read`, or `Events.from_arrays`; or a `Split` of them, whose folds
-            then count.
+            then count; or a `CrossFit`.
         recipe: How each member is trained; the default recipe if None.
         space: Hyperparameters to search, also as a mapping by name. None: only the random start
             values differ.
         search: The strategy, with its population, rounds and epochs per round; or its name, such
             as `"pbt"`, for one of default size.
+        stages: Further stages of training, each from the best networks of the one before, with a
+            recipe, space and search of its own.
         seed: Decides everything random.
         validation_folds: Folds that choices rest on.
         test_folds: Folds that are left alone until the result.
@@ -126,31 +142,45 @@ def tune(
             `tune(events, model=..., objective=...)`.
 
     Returns:
-        The networks, their ranking, and the history of the search.
+        The networks, their ranking, and the history of the search: a `Tuned`, or a `CrossTuned`
+        with one for each fold.
 
     Raises:
         InputError: When an argument does not fit, or the checkpoints are those of another search,
             before anything is trained.
     """
-    preparation = Preparation(
-        split=_split(events, validation_folds, test_folds),
-        regions=tuple(regions),
-        recipe=_recipe(recipe, parts, tune),
-        processes=processes or SingleProcess(),
+    recipe = _recipe(recipe, parts, tune)
+    preparation = prepared(
+        _split(events, validation_folds, test_folds),
+        recipe,
+        processes or SingleProcess(),
+        regions=regions,
     )
+    first = Stage(name="search", recipe=recipe, space=space or Space(), search=search or PBT())
+    every = [first, *stages]
+    for stage in every:
+        own = replace(preparation, recipe=stage.recipe)
+        check_stage(own, stage.search, stage.space, seed=seed)
+    folders = [checkpoints, *(_beside(checkpoints, number) for number in range(2, len(every) + 1))]
     with explained_search(checkpoints):
-        return search_networks(
+        return in_stages(
             preparation,
-            search or PBT(),
-            space or Space(),
+            every,
             seed=seed,
-            folder=checkpoints,
-            on_round=on_round or RoundLog("search"),
-        )
+            folders=folders,
+            on_round=lambda name: on_round or RoundLog(name),
+        )[-1]
 
 
-def _split(events: Events | Split, validation: Sequence[int], test: Sequence[int]) -> Split:
-    if isinstance(events, Split):
+def _beside(folder: Path | None, number: int) -> Path | None:
+    """Where a further stage leaves its checkpoints."""
+    return None if folder is None else folder / f"stage_{number}"
+
+
+def _split(
+    events: Events | Split | CrossFit, validation: Sequence[int], test: Sequence[int]
+) -> Split | CrossFit:
+    if isinstance(events, Split | CrossFit):
         return events
     return Split(events=events, validation_folds=tuple(validation), test_folds=tuple(test))
 

@@ -25,13 +25,13 @@ def test_values_gains_and_their_uncertainties():
     one, two = ladder(first, second).rungs
     assert (one.value, two.value) == (pytest.approx(1 / 20), pytest.approx(1 / 21))
     assert one.uncertainty == pytest.approx(0.05 / 20, rel=0.1)
-    assert two.gain == pytest.approx(0.05)
-    assert two.gain_uncertainty == pytest.approx(0.005 * 1.05, rel=0.15)
+    assert two.gain == pytest.approx(1 - 20 / 21)
+    assert two.gain_uncertainty == pytest.approx(0.005 * 20 / 21, rel=0.15)
     assert two.chance == pytest.approx(norm.sf(two.gain / two.gain_uncertainty))
     assert two.sure
     # Without pairs, each counts for itself.
     alone = ladder(Step(name="default", merits=first.merits), second).rungs[1]
-    assert alone.gain_uncertainty == pytest.approx(0.05 * 1.05, rel=0.1)
+    assert alone.gain_uncertainty == pytest.approx(0.05 * 20 / 21, rel=0.1)
     assert not alone.sure
 
 
@@ -54,7 +54,7 @@ def test_the_same_trainings_in_other_bins_are_compared_in_pairs():
     before = Step(name="a", merits=merits, what="repetitions")
     after = Step(name="b", merits=1.1 * merits, what="repetitions", same=True)
     rung = ladder(before, after).rungs[1]
-    assert rung.gain == pytest.approx(0.1)
+    assert rung.gain == pytest.approx(1 - 1 / 1.1)
     assert rung.gain_uncertainty == pytest.approx(0.0, abs=1e-12)
 
 
