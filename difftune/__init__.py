@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         selection,
         training,
     )
-    from difftune.analysis import CrossFit, Tuned, measure, train, tune
+    from difftune.analysis import CrossFit, Stage, Tuned, measure, train, tune
     from difftune.data import (
         Events,
         FeatureVariation,
@@ -102,6 +102,7 @@ _NAMES = {
     "use_compilation_cache": "training",
     "use_cpu_cores": "training",
     "CrossFit": "analysis",
+    "Stage": "analysis",
     "Tuned": "analysis",
     "measure": "analysis",
     "train": "analysis",

@@ -2,7 +2,7 @@
 
 from difftune.analysis.bootstrap import bootstrapped
 from difftune.analysis.cross_fit import CrossFit
-from difftune.analysis.discriminant import Discriminant, discriminant
+from difftune.analysis.discriminant import Discriminant, binned_score
 from difftune.analysis.figure import FIGURES, Figure
 from difftune.analysis.figure import as_figure as as_figure
 from difftune.analysis.figure import fit_model as fit_model
@@ -42,8 +42,8 @@ __all__ = [
     "Stage",
     "Step",
     "Tuned",
+    "binned_score",
     "bootstrapped",
-    "discriminant",
     "fill_templates",
     "measure",
     "search_networks",

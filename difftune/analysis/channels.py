@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from difftune.analysis.cross_fit import CrossFit
-from difftune.analysis.discriminant import discriminant
+from difftune.analysis.discriminant import binned_score
 from difftune.analysis.split import Split
 from difftune.data import Events, Region
 from difftune.errors import InputError, nearest
@@ -182,14 +182,14 @@ def channels_of(
     regions = split.events.regions
     rules = _rules(binning, regions, channel)
     if not regions:
-        found = discriminant(network, split, binning=rules[channel], **uncertainties)
+        found = binned_score(network, split, binning=rules[channel], **uncertainties)
         return (Channel(name=channel, observable=found.score, edges=found.edges),)
     scored = {}
     for region in regions:
         own = region.edges if region.edges is not None else rules.get(region.name)
         if region.scored and (own is not None or region.role == "signal"):
             inside = split.in_regions(region.name)
-            scored[region.name] = discriminant(network, inside, binning=own, **uncertainties)
+            scored[region.name] = binned_score(network, inside, binning=own, **uncertainties)
     shared = next((scored[r.name] for r in regions if r.role == "signal" and r.scored), None)
 
     def one(region: Region) -> Channel:

@@ -32,7 +32,7 @@ class Discriminant:
 
 
 @takes(network=as_network)
-def discriminant(
+def binned_score(
     network: AnyNetwork,
     split: Events | Split | CrossFit,
     *,

@@ -72,7 +72,11 @@ AnyTuned = Tuned | CrossTuned
 
 
 def prepared(
-    sample: Split | CrossFit, recipe: Recipe, processes: Processes
+    sample: Split | CrossFit,
+    recipe: Recipe,
+    processes: Processes,
+    *,
+    regions: Sequence[str] = ("signal",),
 ) -> Preparation | CrossPreparation:
     """A recipe with the events that it is for.
 
@@ -80,10 +84,12 @@ def prepared(
         sample: The events by purpose.
         recipe: How each member is trained.
         processes: Those that share the members.
+        regions: Those whose events networks are trained on, by name or role.
     """
+    wanted = tuple(regions)
     if isinstance(sample, CrossFit):
-        return CrossPreparation(split=sample, recipe=recipe, processes=processes)
-    return Preparation(split=sample, recipe=recipe, processes=processes)
+        return CrossPreparation(split=sample, regions=wanted, recipe=recipe, processes=processes)
+    return Preparation(split=sample, regions=wanted, recipe=recipe, processes=processes)
 
 
 def check_stage(

@@ -93,6 +93,8 @@ class Data(Section):
                 "cross_fit = true wants event_number, by which each event, simulated and observed, "
                 "finds the network that has not seen it"
             )
+        if self.cross_fit:
+            return self
         held_out = self.validation_folds + self.test_folds
         if len(set(held_out)) < len(held_out):
             raise ValueError("validation_folds and test_folds must not share a fold")

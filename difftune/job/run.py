@@ -85,19 +85,17 @@ def run(
         processes.agreed(lambda: stack.enter_context(run_folder))
         logger.info("%s", describe_events(preparation.split.events))
 
-        # Where these are fewer than the processes, the first one trains them.
-        seeds = config.comparison.seeds
-        together = processes if seeds >= processes.size else SingleProcess()
-        default = None
-        if first or together is processes:
-            default = _default(job, preparation, folder, together)
         repetitions = [
             _stages(job, preparation, number, folder)
             for number in range(config.comparison.repetitions)
         ]
+        # Where these are fewer than the processes, the first one trains them.
+        together = processes if config.comparison.seeds >= processes.size else SingleProcess()
+        if not first and together is not processes:
+            return None
+        default = _default(job, preparation, folder, together)
         if not first:
             return None
-        assert default is not None, "the first one trains it"
         outcome = _measured(job, preparation.split, default, repetitions, began)
         save(outcome, folder)
         logger.info("wrote %s in %.0f s", folder, outcome.seconds)

@@ -118,9 +118,14 @@ class Population:
         return tuple(dict.fromkeys(int(size) for size in sizes))
 
     def _able(self, size: Any) -> np.ndarray:
-        """Batch sizes as they can be: all events of a member in one, or less."""
+        """Batch sizes as they can be: all events of a member in one, or those of one fold at most.
+
+        A batch of less than all events is of one fold, which small samples have few events in.
+        """
         events = trained_on(self._judged, self._views[0])
-        return np.where(np.asarray(size) >= min(events), max(events), size)
+        folds = self._judged.fold
+        most = np.min(np.bincount(folds)) if folds is not None and self.part is None else np.inf
+        return np.where(np.asarray(size) >= min(events), max(events), np.minimum(size, most))
 
     @cached_property
     def _views(self) -> tuple[list[View], Int[np.ndarray, " members"] | None]:

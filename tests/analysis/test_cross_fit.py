@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import difftune as dt
-from difftune.analysis import discriminant
+from difftune.analysis import binned_score
 from difftune.errors import InputError
 from difftune.training import CrossFitted
 
@@ -77,7 +77,7 @@ def test_templates_hold_all_events_each_with_its_own_network(trained):
 
 def test_each_network_has_bins_of_its_own_and_no_event_changes_its_bin(trained):
     network, crossed = trained
-    found = discriminant(network, crossed, binning=dt.binning.EqualSignal(bins=6))
+    found = binned_score(network, crossed, binning=dt.binning.EqualSignal(bins=6))
     scores = found.score(crossed.events)
     every = []
     for fold, (own, rotation) in enumerate(zip(network.networks, crossed.rotations, strict=True)):
@@ -97,7 +97,7 @@ def test_networks_have_as_many_bins(trained):
     network, crossed = trained
     # So much background that the networks get different numbers of bins.
     for least in (20.0, 60.0, 120.0):
-        found = discriminant(
+        found = binned_score(
             network, crossed, binning=dt.binning.EqualSignal(bins=12, min_background=least)
         )
         assert np.all(np.diff(found.edges) > 0)
@@ -106,7 +106,7 @@ def test_networks_have_as_many_bins(trained):
         return np.linspace(0, 1, 3 + int(scores.mean() * 1e6) % 7)
 
     with pytest.raises(InputError, match="need as many"):
-        discriminant(network, crossed, binning=unequal)
+        binned_score(network, crossed, binning=unequal)
 
 
 def test_a_network_is_not_measured_on_events_that_it_has_seen(trained):

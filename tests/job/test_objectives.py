@@ -94,7 +94,7 @@ def test_a_term_is_the_object_with_its_options(given, expected):
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({}, objectives.Significance(bins=10)),
+        ({"score": "significance"}, objectives.Significance(bins=10)),
         ({"score": "significance", "score_bins": 5}, objectives.Significance(bins=5)),
         ({"score": "separation", "score_bins": 7}, objectives.Separation(bins=7)),
         ({"score": "roc_area"}, objectives.AUC()),

@@ -82,7 +82,7 @@ def test_run_directory_is_complete(finished):
     for name in ("signal_region", "score", "roc", "history", "correlations", "pulls"):
         for kind in ("pdf", "png", "json"):
             assert (folder / "plots" / f"{name}.{kind}").stat().st_size > 0, name
-    assert "cross-entropy, default settings" in result.stdout
+    assert "hyperparameters tuned" in result.stdout
     assert "search: round 3/3" in result.stderr
     assert "Traceback" not in result.stderr
 

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from difftune.analysis import Tuned
 from difftune.job import Outcome, report, saving
 from tests.report import samples
 
@@ -20,10 +21,12 @@ def test_what_cannot_be_written_costs_nothing_of_the_rest(tmp_path, monkeypatch,
     monkeypatch.setattr(saving, "results", lambda outcome: {"fit": 1.5})
     monkeypatch.setattr(report, "write_report", unreadable)
     # A run that has come to its end, without the hours before.
+    tuned = object.__new__(Tuned)
+    tuned.__dict__["history"] = samples.search(4, 2, 3)
     outcome = object.__new__(Outcome)
     outcome.__dict__.update(
         network=Unsaved(),
-        tuned=SimpleNamespace(result=SimpleNamespace(history=samples.search(4, 2, 3))),
+        stages=(tuned,),
         measurement=SimpleNamespace(templates=samples.toy_templates(), workspace={"version": "1"}),
     )
     with caplog.at_level(logging.ERROR, "difftune"):

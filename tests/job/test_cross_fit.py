@@ -1,0 +1,149 @@
+"""The main job cross-fitted, in stages: on a small part of the single-top sample."""
+
+import json
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+
+import difftune as dt
+from difftune.analysis import CrossFit
+from difftune.errors import InputError
+from difftune.job import build, load
+from difftune.training import CrossFitted
+from tests.job.small import write_small
+from tests.job.test_run import ENVIRONMENT, UNDRAWN, difftune
+
+STAGE = """
+[[stage]]
+bins = 4
+
+[stage.search]
+strategy = "random"
+population = 2
+rounds = 2
+epochs_per_round = 1
+
+[stage.space]
+learning_rate = { log_uniform = [1e-3, 3e-3] }
+"""
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    """The small analysis in three folds, cross-fitted, for precision, with a second stage."""
+    path = write_small(tmp_path_factory.mktemp("crossed"), events=900)
+    text = path.read_text()
+    for before, after in (
+        ("cross_fit = false", "folds = 3"),
+        ('score = "significance"\n', ""),
+        ("[fit]\n", '[fit]\nfigure = "precision"\nbinning = "gradient"\n'),
+        ("bins = 5\n", "bins = 4\n"),
+        ("population = 4\nrounds = 3", "population = 2\nrounds = 2"),
+        ("repetitions = 2", "repetitions = 1"),
+        ("[comparison]", STAGE + "\n[comparison]"),
+    ):
+        assert before in text
+        text = text.replace(before, after)
+    path.write_text(text)
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(config):
+    folder = config.parent / "run"
+    result = difftune("run", config, "--output", folder, timeout=500)
+    assert result.returncode == 0, result.stderr
+    return folder, result
+
+
+def test_the_ladder_is_what_comes_out(finished):
+    folder, result = finished
+    found = json.loads((folder / "results.json").read_text())
+    names = [rung["name"] for rung in found["ladder"]]
+    assert names == [
+        "default network, one fold",
+        "default network, cross-fitted",
+        "hyperparameters tuned",
+        "through the fit",
+        "bins optimised",
+    ]
+    for rung in found["ladder"]:
+        assert rung["value"] > 0
+        assert rung["uncertainty"] > 0
+        assert rung["name"] in result.stdout
+    assert found["figure"]["name"] == "precision"
+    assert found["figure"]["value"] == pytest.approx(found["ladder"][-1]["value"])
+    assert "σ(μ)" in result.stdout
+    assert (folder / "history_fold_2.csv").is_file()
+    table = np.genfromtxt(folder / "history_fold_0.csv", delimiter=",", names=True)
+    # Both stages: two members, two rounds of one epoch each.
+    assert set(table["epoch"]) == {0, 1, 2, 3}
+
+
+def test_every_event_is_measured_by_the_network_of_its_fold(finished, config):
+    folder, _ = finished
+    network = CrossFitted.load(folder / "network")
+    settings = load(config)
+    events = build.events(settings)
+    crossed = CrossFit(events=events)
+    again = dt.measure(
+        network,
+        crossed,
+        figure="precision",
+        binning=build.binning(settings),
+        **build.nuisances(settings),
+    )
+    found = json.loads((folder / "results.json").read_text())
+    assert again.value == pytest.approx(found["figure"]["value"], rel=1e-4)
+    total = sum(p.nominal.sumw.sum() for p in again.templates.processes.values())
+    assert total == pytest.approx(events.yields().sum(), rel=1e-5)
+
+
+def test_a_run_that_is_killed_in_its_second_stage_goes_on_to_the_same_numbers(finished, config):
+    folder = config.parent / "killed"
+    process = subprocess.Popen(
+        [*UNDRAWN, "run", str(config), "--output", str(folder)],
+        env=ENVIRONMENT,
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    waiting = folder / "checkpoints" / "search_stage_2"
+    began = time.monotonic()
+    while not any(waiting.glob("*")) and process.poll() is None:
+        assert time.monotonic() - began < 400
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (folder / "results.json").exists()
+    result = difftune("run", config, "--output", folder, "--resume", timeout=500)
+    assert result.returncode == 0, result.stderr
+    one, two = (
+        json.loads((each / "results.json").read_text())["ladder"] for each in (finished[0], folder)
+    )
+    assert one == two
+
+
+def test_who_has_folds_of_his_own_is_not_cross_fitted(config):
+    assert load(config).data.cross_fit
+    assert not load(config, ["data.test_folds=[2]", "data.validation_folds=[1]"]).data.cross_fit
+    with pytest.raises(InputError, match="cross_fit = true wants event_number"):
+        dt.job.from_dict(
+            {
+                "data": {"features": ["x"], "cross_fit": True},
+                "samples": [{"name": "a", "role": "signal"}, {"name": "b"}],
+            }
+        )
+
+
+def test_what_a_stage_cannot_be(config):
+    for change, message in (
+        ("stage=[{space={no_such={uniform=[0,1]}}}]", "no_such"),
+        ("stage=[{name='a'},{name='a'}]", "used twice"),
+        ("stage=[{objective=[{name='focall'}]}]", "focall"),
+        ("search.cross_validation=true", "does not touch"),
+    ):
+        with pytest.raises(InputError, match=message):
+            dt.job.check(load(config, [change]))
