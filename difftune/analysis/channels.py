@@ -173,7 +173,7 @@ def channels_of(
         split: Gives the events.
         channel: Name of the one channel, where events have no regions.
         binning: As in `measure`; or by name of the region.
-        **uncertainties: As of `discriminant`.
+        **uncertainties: As of `binned_score`.
 
     Raises:
         InputError: For bins of a region that is not binned in the score, or where a region is that
