@@ -1,4 +1,9 @@
-"""Objectives: their derivatives, and what a training step through the fit costs."""
+"""Objectives: their derivatives, and what a training step through the fit costs.
+
+In batches, and with all events of the single-top sample in one step: there every event goes through
+the network once for each direction that moves its features, nominal, up and down, and once more
+when the gradient comes back.
+"""
 
 import statistics
 from collections.abc import Iterator
@@ -7,12 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import difftune as dt
 from benchmarks.common import samples
 from benchmarks.common.running import clocked, in_turns
 from benchmarks.common.table import Row, median, ratio
 from difftune import objectives
 from difftune.models import MLP
 from difftune.training import Columns, Epochs, ModuleDef, ScoreGap, adam, training_weights
+from difftune.training.devices import tile_of
 from difftune.training.hyperparameters import complete
 from difftune.training.member import MemberTrainer
 from difftune.training.state import EpochClock, MemberInputs
@@ -22,11 +29,13 @@ from tests.objectives.samples import batch, logits
 BATCH, BINS, NUISANCES, INPUTS = 4096, 20, 10, 30
 # Of the variations that have other features: as many as that leave the network its share.
 MOVED = 2
+# The step of all events: what the batches of cross-entropy are that it is compared with.
+WIDTHS, SIZE, CHUNK = (64, 128), 2048, 8192
 
 
 def run(*, quick: bool) -> list[Row]:
     """Derivatives of every objective, then costs of steps."""
-    return [*derivatives(quick=quick), *costs(quick=quick)]
+    return [*derivatives(quick=quick), *costs(quick=quick), *all_events(quick=quick)]
 
 
 def derivatives(*, quick: bool) -> Iterator[Row]:
@@ -89,23 +98,27 @@ def sample(events: int, *, moved: int = 0) -> Columns:
 class Trained:
     """The engine's own steps of one member, many in one compiled call."""
 
-    def __init__(self, objective: objectives.Objective, data: Columns):
+    def __init__(
+        self, objective: objectives.Objective, data: Columns, *, width=64, size=BATCH, **more
+    ):
         if not objective.varied:
             data = data._replace(variations={})
+        model = MLP(hidden=(width, width))
         training = MemberTrainer(
-            module_def=ModuleDef(MLP(hidden=(64, 64)), inputs=INPUTS, outputs=1),
+            module_def=ModuleDef(model, inputs=data.features.shape[1], outputs=1),
             objective=objective,
             metric=objectives.Significance(),
             overtraining=ScoreGap(),
             optimizer=adam,
             patience=1,
-            sizes=(BATCH,),
+            sizes=(size,),
+            **more,
         )
-        values = complete({}, 1, sizes=(BATCH,))
+        values = complete({}, 1, sizes=(size,))
         self.own = MemberInputs(
             {n: v[0] for n, v in values.items()}, jax.random.key(0), jnp.int32(0)
         )
-        (part,) = Epochs(data=data, sizes=(BATCH,), seed=0).parts_of(0, progress=0.0)
+        (part,) = Epochs(data=data, sizes=(size,), seed=0).parts_of(0, progress=0.0)
         self.steps = part.starts[0].shape[1]
         self.shared = jax.device_put((part, EpochClock(jnp.int32(0), jnp.int32(100))))
         self.train = jax.jit(training.train, donate_argnums=0)
@@ -150,3 +163,35 @@ def costs(*, quick: bool) -> Iterator[Row]:
         yield over(f"step of {name} / of cross-entropy", name, "<= 3.0")
     what = f"PoiUncertainty, {MOVED} of {NUISANCES} variations of features"
     yield over(f"{what} ({1 + 2 * MOVED} times the events)", "moved")
+
+
+def all_events(*, quick: bool) -> Iterator[Row]:
+    """Events through the network a second, each direction counted, over those of cross-entropy."""
+    one_in, turns = (16, 3) if quick else (1, 9)
+    events = samples.single_top().select(lambda sample: sample.number % one_in == 0)
+    split, recipe = dt.analysis.Split(events=events), dt.Recipe()
+    train = split.train
+    data = recipe.columns(train, split.full_yields, recipe.transform(train), varied=True)
+    count = len(data.weight)
+    moved = [side for each in data.variations.values() for side in (each.up, each.down)]
+    passes = 1 + sum(side is not None and side.features is not None for side in moved)
+    fit = objectives.PoiUncertainty(model=objectives.FitModel(bins=12, processes=events.processes))
+    tile = tile_of(jax.local_devices())
+    for width in WIDTHS[: 1 if quick else None]:
+        trained = {
+            "through": Trained(fit, data, width=width, size=count, chunk=CHUNK, tile=tile),
+            "plain": Trained(
+                objectives.CrossEntropy(), data, width=width, size=min(SIZE, count), tile=tile
+            ),
+        }
+        times = in_turns({name: each.milliseconds for name, each in trained.items()}, turns)
+        through = [each / (passes * count) for each in times["through"]]
+        plain = [each / min(SIZE, count) for each in times["plain"]]
+        yield ratio(
+            f"all {count} events of single top in a step, {passes} directions, {width} units: "
+            f"rate / that of cross-entropy in batches of {SIZE}",
+            plain,
+            through,
+            ">= 0.5",
+            note=f"({statistics.median(times['through']):.0f} ms a step)",
+        )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
@@ -230,6 +231,21 @@ class Epochs:
             epoch: Counts from 0.
             progress: Fraction of the training that is done.
         """
+        for part in self._only_part if self._at_once else self._parts_of(epoch):
+            events = replace(part.events, progress=np.asarray(progress, np.float32))
+            yield part._replace(events=events)
+
+    @property
+    def _at_once(self) -> bool:
+        """Whether every batch is all events that there are, whose order then does not matter."""
+        whole = all(self._is_whole(size) or size == len(self.data.weight) for size in self.sizes)
+        return whole and self.parts == 1 and not self._on_disk
+
+    @cached_property
+    def _only_part(self) -> list[Part]:
+        return list(self._parts_of(0))
+
+    def _parts_of(self, epoch: int) -> Iterator[Part]:
         rng = np.random.default_rng([self.seed, 1, epoch])
         orders = [self._order(rows, rng) for rows in self._folds()]
         lengths = [len(order) // self.parts for order in orders]
@@ -243,7 +259,7 @@ class Epochs:
                 pieces = [piece[stratified_order(process[piece], rng)] for piece in pieces]
             rows = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
             yield Part(
-                events=as_batch(self.data, rows, progress),
+                events=as_batch(self.data, rows, 0.0),
                 number=rows.astype(np.int32),
                 starts=tuple(
                     None if self._is_whole(size) else self._starts(lengths, size, rng, (epoch, i))

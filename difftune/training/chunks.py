@@ -27,36 +27,60 @@ def in_chunks(
     the gradient comes back, computes each chunk anew (as arXiv 2101.06983). The gradient is that of
     all events, and costs one forward pass more.
 
+    In the chunks of a direction are only the events that it moves. The others, such as those of
+    processes that it does not touch, have their nominal scores.
+
     Args:
         network: Scores of some events, and what it hands on: random streams, buffers. Batch
             normalisation has the statistics of a chunk.
-        features: Of all events, once for each direction in which they are varied.
+        features: Of all events: nominal, and in each direction in which they are varied.
         carry: What the first chunk is handed.
-        chunk: Events of a chunk, those of all directions counted; None for all at once.
+        chunk: Events of a chunk at most; None for all of all directions at once.
 
     Returns:
         Scores in each direction, and what the last chunk handed on.
     """
     events, directions = features[0].shape[0], len(features)
-    size = events if chunk is None else max(chunk // directions, 1)
+    if chunk is None or directions * events <= chunk:
+        scores, carry = network(jnp.concatenate(features), carry)
+        return jnp.split(scores, directions), carry
+    pieces = -(-events // chunk)
+    size = -(-events // pieces)
+    moved = [jnp.ones(events, bool), *((f != features[0]).any(axis=1) for f in features[1:])]
+    place = [jnp.cumsum(each) - 1 for each in moved]
+    # What fills up the last chunk is the first event, whose score there nobody asks for.
+    rows = jnp.stack(
+        [
+            jnp.zeros(pieces * size, int).at[jnp.where(m, p, pieces * size)].set(jnp.arange(events))
+            for m, p in zip(moved, place, strict=True)
+        ]
+    )
+    count = jnp.stack([each[-1] + 1 for each in place])
+    take = [partial(jnp.take, jnp.asarray(each), axis=0) for each in features]
 
-    def together(carry: PyTree, start: Any, length: int) -> tuple[PyTree, Array]:
-        """The same events in all directions: what is put together fits into the cache."""
-        some = [jax.lax.dynamic_slice_in_dim(each, start, length) for each in features]
-        scores, carry = network(jnp.concatenate(some), carry)
-        return carry, scores.reshape(directions, length, *scores.shape[1:])
+    @partial(jax.checkpoint, prevent_cse=False)
+    def one(carry: PyTree, where: tuple[Array, Array]) -> tuple[PyTree, Array]:
+        direction, start = where
 
-    if events <= size:
-        carry, scores = together(carry, 0, events)
-        return list(scores), carry
-    full = events // size * size
-    one = jax.checkpoint(partial(together, length=size), prevent_cse=False)
-    carry, scores = jax.lax.scan(one, carry, jnp.arange(0, full, size))
-    scores = jnp.moveaxis(scores, 1, 0).reshape(directions, full, *scores.shape[3:])
-    if full < events:
-        carry, rest = jax.checkpoint(partial(together, length=events - full))(carry, full)
-        scores = jnp.concatenate([scores, rest], axis=1)
-    return list(scores), carry
+        def scored(carry: PyTree) -> tuple[Array, PyTree]:
+            some = jax.lax.dynamic_slice_in_dim(rows[direction], start, size)
+            return network(jax.lax.switch(direction, take, some), carry)
+
+        def nothing(carry: PyTree) -> tuple[Array, PyTree]:
+            scores, _ = jax.eval_shape(scored, carry)
+            return jnp.zeros(scores.shape, scores.dtype), carry
+
+        scores, carry = jax.lax.cond(start < count[direction], scored, nothing, carry)
+        return carry, scores
+
+    where = jnp.meshgrid(jnp.arange(directions), jnp.arange(0, events, size), indexing="ij")
+    carry, found = jax.lax.scan(one, carry, tuple(each.ravel() for each in where))
+    found = found.reshape(directions, pieces * size, *found.shape[2:])
+    own = [jnp.take(each, p, axis=0, mode="clip") for each, p in zip(found, place, strict=True)]
+    return [
+        jnp.where(jnp.expand_dims(m, range(1, each.ndim)), each, own[0])
+        for m, each in zip(moved, own, strict=True)
+    ], carry
 
 
 def tiles(events: int, most: int | None) -> int:

@@ -44,6 +44,9 @@ from difftune.training.state import (
 EVALUATED = 65536
 """Events that a network keeps activations of at a time while it is validated."""
 
+CACHED = 4
+"""Tiles of a chunk: a loop over chunks costs more than one over tiles, as it may skip some."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class MemberTrainer:
@@ -244,7 +247,9 @@ class MemberTrainer:
             some = some if own.inputs is None else some * own.inputs
             return self.module_def.evaluate(member.weights, own.hyperparameters, some), nothing
 
-        return in_chunks(network, features, (), EVALUATED)[0]
+        # Without variations the loop over chunks that stay in the cache gains nothing.
+        most = EVALUATED if self.tile is None or len(features) == 1 else CACHED * self.tile
+        return in_chunks(network, features, (), most)[0]
 
     @staticmethod
     def _rate(rate: Array, stale: Array, hyperparameters: Mapping[str, Array]) -> Array:
@@ -335,9 +340,18 @@ class MemberTrainer:
     @property
     def _event_by_event(self) -> bool:
         """Whether a batch may be looked at in parts: no event knows of the others."""
-        return self.objective.mean_over_events and getattr(
-            self.module_def.model, "event_by_event", False
-        )
+        return self.objective.mean_over_events and self._network_by_event
+
+    @property
+    def _network_by_event(self) -> bool:
+        return getattr(self.module_def.model, "event_by_event", False)
+
+    @property
+    def _chunk(self) -> int | None:
+        """Events that the network keeps activations of at a time: as many as stay in the cache."""
+        if self.chunk is None or self.tile is None or not self._network_by_event:
+            return self.chunk
+        return min(self.chunk, CACHED * self.tile)
 
     def _in_tiles(self, trained, buffers, random, hyperparameters, batch: Batch, parts: int):
         """Loss and its gradient, and the random streams after the batch."""
@@ -374,7 +388,7 @@ class MemberTrainer:
                 return scores, tuple(streams)
 
             scores, (buffers, random) = in_chunks(
-                network, directions_of(batch), (buffers, random), self.chunk
+                network, directions_of(batch), (buffers, random), self._chunk
             )
             own, *others = scores
             value = self.objective(own, batch.scored(others), hyperparameters, objective)

@@ -102,6 +102,15 @@ def test_seed_and_epoch_alone_decide_the_order():
         assert np.mean(other == features(1, 3)) < 0.05
 
 
+def test_a_batch_of_all_events_is_made_once():
+    epochs = Epochs(data=DATA, sizes=(1024,), seed=1)
+    (first,), (later,) = (epochs.parts_of(e, progress=p) for e, p in ((0, 0.0), (7, 0.25)))
+    np.testing.assert_array_equal(np.sort(first.number), np.arange(1024))
+    np.testing.assert_array_equal(first.events.features, DATA.features[first.number])
+    assert np.shares_memory(first.events.features, later.events.features)
+    assert (first.events.progress, later.events.progress) == (0.0, 0.25)
+
+
 def test_training_weights_balance_the_classes():
     weight = np.array([1.0, 3.0, 100.0, -20.0, 40.0, 0.0])
     label = np.array([1, 1, 0, 0, 0, 0])

@@ -1,5 +1,7 @@
 """All events in a batch, in the memory that a few of them take."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -56,6 +58,41 @@ def test_the_gradient_is_that_of_one_batch(chunk, calls):
         np.testing.assert_allclose(other, value, rtol=1e-12)
         for one, many in zip(whole, parts, strict=True):
             assert np.abs(one).max() > 1e-3
+            np.testing.assert_allclose(many, one, rtol=1e-9, atol=1e-12)
+
+
+def test_a_direction_costs_the_events_that_it_moves():
+    """One that moves every other event, one that moves none, and one that moves all."""
+    with jax.enable_x64(True):
+        weights, b = sample(250, jnp.float64)
+        other = jnp.where(b.label[:, None] == 1, b.features * 1.1, b.features)
+        every = [b.features, other, b.features, b.features - 0.1]
+        along = jnp.asarray(np.random.default_rng(2).normal(size=(4, 250)))
+
+        def plain(weights, features):
+            for w in weights[:-1]:
+                features = jnp.tanh(features @ w)
+            return (features @ weights[-1])[:, 0]
+
+        @jax.jit
+        @jax.value_and_grad
+        def whole(weights):
+            return jnp.vdot(along, jnp.stack([plain(weights, each) for each in every]))
+
+        @jax.jit
+        @partial(jax.value_and_grad, has_aux=True)
+        def parts(weights):
+            scores, calls = in_chunks(
+                lambda some, calls: (plain(weights, some), calls + 1), every, jnp.int32(0), 60
+            )
+            return jnp.vdot(along, jnp.stack(scores)), calls
+
+        value, slopes = whole(weights)
+        (found, calls), others = parts(weights)
+        # Of 5 chunks of 50: all of the nominal events, 125 events, none, and all.
+        assert int(calls) == 5 + 3 + 0 + 5
+        np.testing.assert_allclose(found, value, rtol=1e-12)
+        for one, many in zip(slopes, others, strict=True):
             np.testing.assert_allclose(many, one, rtol=1e-9, atol=1e-12)
 
 
