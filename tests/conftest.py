@@ -25,14 +25,15 @@ _MOST_MAPS = 30_000
 _LONGEST = (
     "job/test_run.py",
     "training/test_devices.py",
-    "training/test_population.py",
-    "training/test_processes.py",
-    "objectives/test_fit_losses.py",
-    "models/test_alternatives.py",
-    "models/test_shape.py",
+    "inference/test_steps.py",
+    "inference/test_hypotest.py",
     "test_docs.py",
-    "analysis/test_resume.py",
-    "inference/test_tested.py",
+    "training/test_processes.py",
+    "training/test_population.py",
+    "models/test_shape.py",
+    "histfactory/test_model.py",
+    "objectives/test_fit_losses.py",
+    "test_precision.py",
 )
 
 

@@ -42,6 +42,7 @@ def test_any_range_and_any_column(sample):
     assert found.edges[-1] >= bdt.max()
 
 
+@pytest.mark.slow
 def test_as_many_bins_as_there_are_levels():
     """Three levels of signal over background: a fourth bin gains nothing on other events."""
     rng = np.random.default_rng(0)
@@ -72,6 +73,7 @@ def test_no_bin_is_empty_in_a_variation(sample):
     np.testing.assert_allclose(found.yields.varied_background[0], histograms(low, found.edges)[1])
 
 
+@pytest.mark.slow
 def test_systematics_take_the_descent(sample):
     variations = {"shape": events(20_000, shift=0.1)}
     found = optimise_edges(

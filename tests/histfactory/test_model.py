@@ -85,8 +85,19 @@ def numerical(function, x: np.ndarray, steps: np.ndarray) -> np.ndarray:
     return np.array([(function(x + h) - function(x - h)) / (2 * h.sum()) for h in moves])
 
 
+def one_of_each_analysis() -> list:
+    """All workspaces; others of an analysis, which have its form, take long and are slow."""
+    seen: set[str] = set()
+    found = []
+    for name in WORKSPACES:
+        analysis = name.split("_")[0]
+        found.append(pytest.param(name, marks=pytest.mark.slow) if analysis in seen else name)
+        seen.add(analysis)
+    return found
+
+
 @pytest.mark.skipif(not WORKSPACES, reason="the shared workspaces are not on this machine")
-@pytest.mark.parametrize("name", WORKSPACES)
+@pytest.mark.parametrize("name", one_of_each_analysis())
 def test_published_workspaces(name):
     spec = workspace(name)
     model, theirs = Model.from_spec(spec), of_pyhf(spec)

@@ -150,6 +150,7 @@ def test_a_spoilt_workspace_is_understood_or_refused(spec):
 
 @settings(EVERY, max_examples=400)
 @given(mutants())
+@pytest.mark.slow
 def test_what_is_surely_valid_is_valid_for_pyhf(spec):
     spec = read_source(spec).spec
     if surely_valid(spec, "workspace.json"):
@@ -171,6 +172,7 @@ NUMBERS = [0.0, 1e-12, 1e-9, 1e-4, 0.3, 2.0, 7.0, 60.0, 1e4, 1e8, -1.0, -30.0, 1
 
 @settings(EVERY, max_examples=150)
 @given(st.data())
+@pytest.mark.slow
 def test_other_numbers_have_the_likelihood_of_pyhf(data):
     spec = specs.everything()
     ways = [

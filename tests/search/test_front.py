@@ -120,6 +120,7 @@ def population(**options):
     return toy.population(metric=MultiObjective(BOTH), **options)
 
 
+@pytest.mark.slow
 def test_the_scores_are_those_of_each_alone():
     _, records = population().run(toy.GIVEN, epochs=3)
     state, _ = population().run(toy.GIVEN, epochs=3)

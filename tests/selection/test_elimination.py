@@ -50,6 +50,7 @@ def test_the_path_says_what_was_done(steered, study):
     assert result.mean[-1] < result.mean[result.chosen] - 3 * result.uncertainty[-1]
 
 
+@pytest.mark.slow
 def test_a_search_that_was_killed_goes_on(steered, study, tmp_path):
     folder, whole = steered
     for name in ("selection.json", "round_001.json", "round_002.json", "round_003.json"):
@@ -131,6 +132,7 @@ def test_a_round_that_cannot_be_written_ends_nothing(tmp_path, monkeypatch, capl
     assert store.read() == []
 
 
+@pytest.mark.slow
 def test_forward_selection_begins_with_what_matters():
     study = samples.study(epochs=6, groups={"xor": ["xor_1", "xor_2"]})
     result = forward(study, patience=1, most=3)

@@ -204,6 +204,7 @@ def test_another_objective(networks):
     assert set(ours.order("gate")[:2]) <= {"shift", "weak", "copy"}
 
 
+@pytest.mark.slow
 def test_groups_are_units():
     study = samples.study(groups={"both": ["shift", "copy"], "pair": ["xor_1", "xor_2"]}, epochs=8)
     ours = importance(study, methods=("conditional gate", "permutation", "sensitivity"))
@@ -230,6 +231,7 @@ def test_bad_input(networks):
         importance(STUDY, networks, methods=("gate",), processes=["sig"])
 
 
+@pytest.mark.slow
 def test_constant_variables_are_reported_and_do_no_harm(caplog):
     rng = np.random.default_rng(1)
     signal = np.arange(1200) % 2 == 0

@@ -108,6 +108,7 @@ def test_decorrelated_is_a_residual():
     assert np.cov(left, x[:, 0], aweights=weight)[0, 1] == pytest.approx(0.0, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_which_variable_brings_a_systematic_in():
     rng = np.random.default_rng(4)
     signal = np.arange(1800) % 2 == 0
@@ -148,6 +149,7 @@ def test_on_test_events():
         on_test_events(samples.study(test_folds=()), kept)
 
 
+@pytest.mark.slow
 def test_score_shapes_are_those_of_the_networks_that_test_events_judge():
     study = samples.study(epochs=6)
     kept = np.ones((2, 7), bool)
