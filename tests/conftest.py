@@ -41,7 +41,8 @@ def pytest_configure(config):
     """Settings of JAX, and the order of files."""
     # For a JAX that a plugin imported before it could see the environment.
     jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    least = float(os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", least)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
     # Else xdist begins with the files of the most tests.

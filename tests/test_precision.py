@@ -80,7 +80,7 @@ QUESTIONS: dict[str, Callable[[Model], Any]] = {
     "logpdf": lambda model: model.logpdf(model.structure.layout.init * 1.1 + 0.2),
 }
 # To compile.
-LONG = ("fixed steps", "q", "q0", "scan", "data", "limit")
+LONG = ("fixed steps", "qtilde", "q", "q0", "scan", "data", "limit")
 
 
 @pytest.mark.parametrize(

@@ -184,6 +184,7 @@ def test_wrong_arguments_are_refused_before_training(events, options, said):
         dt.tune(events, space=dt.Space(learning_rate=dt.log_uniform(1e-3, 1e-2)), **options)
 
 
+@pytest.mark.slow
 def test_training_sees_varied_trees_if_the_objective_wants_them(events):
     """In the search too: the strength of the adversary and both learning rates."""
     adversary = dt.objectives.Adversarial(

@@ -50,6 +50,7 @@ def without(tuned, members, winner):
     return replace(tuned, result=result)
 
 
+@pytest.mark.slow
 def test_a_trial_has_all_its_executions(tuned):
     assert tuned.missing == ()
     assert len(tuned.networks) == 6

@@ -84,6 +84,7 @@ def test_start_gives_what_fixed_edges_give():
     np.testing.assert_allclose(found, evaluate(fixed, *given), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_gradient_is_that_of_finite_differences():
     with jax.enable_x64(True):
         objective = Learned(edges=LearnedEdges(bins=4, pace=1.0), bandwidth=0.1)

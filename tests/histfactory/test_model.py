@@ -91,7 +91,8 @@ def one_of_each_analysis() -> list:
     found = []
     for name in WORKSPACES:
         analysis = name.split("_")[0]
-        found.append(pytest.param(name, marks=pytest.mark.slow) if analysis in seen else name)
+        long = analysis in seen or "2L0J" in name
+        found.append(pytest.param(name, marks=pytest.mark.slow) if long else name)
         seen.add(analysis)
     return found
 
@@ -280,7 +281,9 @@ def _moved(model: Model, size: float = 0.3) -> np.ndarray:
     return np.clip(init + size * np.random.default_rng(3).normal(size=len(init)), lower, upper)
 
 
-@pytest.mark.parametrize("name", ["every modifier", "parameters configured"])
+@pytest.mark.parametrize(
+    "name", ["every modifier", pytest.param("parameters configured", marks=pytest.mark.slow)]
+)
 def test_derivatives_with_respect_to_all_numbers(name):
     model = Model.from_spec(specs.ALL[name]())
     ours, theirs = _derivative(model, _moved(model), np.arange(model.structure.size))
@@ -290,7 +293,10 @@ def test_derivatives_with_respect_to_all_numbers(name):
 
 
 @pytest.mark.skipif(not WORKSPACES, reason="the shared workspaces are not on this machine")
-@pytest.mark.parametrize("name", ["SH4b_50bins.json", "susy-2018-22_SR6j-3400.json"])
+@pytest.mark.parametrize(
+    "name",
+    ["SH4b_50bins.json", pytest.param("susy-2018-22_SR6j-3400.json", marks=pytest.mark.slow)],
+)
 def test_derivatives_with_respect_to_numbers_of_published_workspaces(name):
     model = Model.from_spec(workspace(name))
     # A vanishing uncertainty fixes its parameter: no derivative there.

@@ -103,6 +103,7 @@ def test_of_several_minima_the_lower_counts(optimizer):
         np.testing.assert_allclose(tests.expected[index], theirs[1:], rtol=5e-3)
 
 
+@pytest.mark.slow
 def test_agrees_with_pyhfs_own_search():
     workspace = counting([12.0, 11.0], [50.0, 52.0], [51.0, 48.0], **SPREAD)
     parsed = pyhf.Workspace(workspace)

@@ -274,6 +274,7 @@ def _interrupted(arguments: list[str], folder: Path, sent: signal.Signals) -> tu
     return process.returncode, said
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_says_the_command_that_goes_on(finished, config):
     """SIGTERM, then Ctrl-C; the command that each of them prints is run as it stands."""
     folder = config.parent / "interrupted"

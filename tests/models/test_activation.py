@@ -61,7 +61,7 @@ def test_only_index_and_input_are_kept_for_the_derivative():
     assert kept(lambda x: plain(jnp.int32(1), x)) > 2 * X.size
 
 
-@pytest.mark.parametrize("normalisation", ["none", "batch"])
+@pytest.mark.parametrize("normalisation", ["none", pytest.param("batch", marks=pytest.mark.slow)])
 def test_a_choice_is_the_plain_recipe(normalisation):
     names, features, key = ("relu", "tanh", "silu"), X[:, :4], jax.random.key(3)
 

@@ -254,7 +254,7 @@ def test_start_values_are_those_of_the_small_recipe():
     assert_only_corners(found, flat(nnx.state(small, nnx.Param)), rtol=0, atol=0)
 
 
-@both_ways
+@pytest.mark.parametrize("together", [pytest.param(vmap, marks=pytest.mark.slow), one_by_one])
 def test_start_values_of_any_depth_are_those_of_the_small_recipe(together):
     made = ModuleDef(MLP(hidden=(6, 6, 6)), inputs=INPUTS, outputs=2)
     keys = jax.random.split(jax.random.key(5), COUNT)

@@ -142,6 +142,7 @@ def test_forward_selection_begins_with_what_matters():
     assert "xor" in result.units
 
 
+@pytest.mark.slow
 def test_fewer_sets_are_trained_by_the_same_program():
     study = samples.study(epochs=2)
     everything = np.ones((1, 7), bool)

@@ -59,6 +59,7 @@ def test_the_penalty_is_in_the_gradient():
     assert loss(parameters, 0.3) == loss(parameters, 0.0)
 
 
+@pytest.mark.slow
 def test_gates_close_on_noise():
     study = samples.study(epochs=25, patience=25)
     learned = learn_gates(study, [0.0, 0.06])

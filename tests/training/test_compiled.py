@@ -27,6 +27,7 @@ print(json.dumps([str(place), sum(name.endswith("/cache_misses") for name in eve
 """
 
 
+@pytest.mark.slow
 def test_a_second_process_compiles_nothing(tmp_path):
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XLA_"))}
     environment["XDG_CACHE_HOME"] = str(tmp_path)

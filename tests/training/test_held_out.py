@@ -79,7 +79,10 @@ def trained(batch_size: int):
     return jax.device_get((state, records))
 
 
-@pytest.mark.parametrize("batch_size", [50, 600])
+sizes = pytest.mark.parametrize("batch_size", [50, pytest.param(600, marks=pytest.mark.slow)])
+
+
+@sizes
 def test_what_is_held_out_changes_nothing(batch_size):
     fold = 2
     state, records = trained(batch_size)
@@ -97,7 +100,7 @@ def test_what_is_held_out_changes_nothing(batch_size):
     np.testing.assert_array_equal(changed, fold != HELD_OUT)
 
 
-@pytest.mark.parametrize("batch_size", [50, 600])
+@sizes
 def test_each_group_is_what_it_would_be_alone(batch_size):
     # Folds of one length, so that all take as many steps.
     data = DATA._replace(fold=np.arange(600, dtype=np.int32) % FOLDS)
@@ -144,7 +147,7 @@ def those_of(view):
     )
 
 
-@pytest.mark.parametrize("held_out", [True, False])
+@pytest.mark.parametrize("held_out", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_all_events_in_a_batch_are_those_of_a_training_without_folds(held_out):
     # One step of gradient descent moves the weights by the gradient.
     options = {"batch_size": 10_000, "optimizer": optimizer("sgd"), "overtraining": toy.ScoreGap()}

@@ -110,7 +110,7 @@ def test_disk_gives_back_what_it_got(tmp_path):
         stored(tmp_path)
 
 
-@pytest.mark.parametrize("on_disk", [False, True])
+@pytest.mark.parametrize("on_disk", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_training_in_parts_is_training(tmp_path, on_disk):
     """What decides is the order of the batches alone: the parts one after the other."""
     read = store(DATA, tmp_path / "columns") if on_disk else DATA

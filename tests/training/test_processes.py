@@ -264,9 +264,14 @@ def test_two_processes_with_different_seeds_say_so_and_end(tmp_path):
     assert not list(tmp_path.glob("[0-9]*"))
 
 
+@pytest.fixture(scope="module")
+def mpi():
+    """First of the fixtures, so that nothing is trained for a test that is skipped."""
+    pytest.importorskip("mpi4jax", reason="the extra 'mpi' is not installed")
+
+
 def over_mpi(folder, *dies: str) -> subprocess.CompletedProcess:
     """Two processes that MPI connects, to their end."""
-    pytest.importorskip("mpi4jax", reason="the extra 'mpi' is not installed")
     assert shutil.which("mpirun"), "mpi4jax is there, but mpirun is not in the PATH"
     settings = {
         "OMPI_ALLOW_RUN_AS_ROOT": "1",
@@ -282,12 +287,12 @@ def over_mpi(folder, *dies: str) -> subprocess.CompletedProcess:
     )
 
 
-def test_two_processes_of_mpi_give_what_one_gives(alone, tmp_path):
+def test_two_processes_of_mpi_give_what_one_gives(mpi, alone, tmp_path):
     done = over_mpi(tmp_path)
     assert results(done.stdout) == {0: alone, 1: alone}, done.stderr[-2000:]
 
 
-def test_a_dead_process_of_mpi_ends_the_job_and_one_process_goes_on(alone, tmp_path):
+def test_a_dead_process_of_mpi_ends_the_job_and_one_process_goes_on(mpi, alone, tmp_path):
     done = over_mpi(tmp_path, "2")
     assert done.returncode != 0
     assert "signal 9" in done.stderr

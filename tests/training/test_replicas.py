@@ -193,6 +193,7 @@ def test_bootstrap_counts_are_poisson_and_independent():
     assert np.abs(lagged).max() < 4.5 / np.sqrt(len(events))
 
 
+@pytest.mark.slow
 def test_the_spread_of_bootstrap_replicas_is_that_of_fresh_samples():
     # One step of gradient descent moves the last bias by the mean of w (y - p).
     step = {"train": DATA._replace(fold=None), "validation": toy.columns(512), "batch_size": 600}

@@ -29,6 +29,7 @@ def test_numbers_are_numpys_and_missing_values_are_left_out():
     assert np.sum(numbers["signal"]["sumw"]) == pytest.approx(total)
 
 
+@pytest.mark.slow
 def test_forty_features_with_long_names_take_pages_that_can_be_read():
     rng = np.random.default_rng(1)
     features = rng.normal(size=(500, 40)) * 10.0 ** rng.integers(-3, 6, 40)

@@ -41,7 +41,7 @@ def test_lower_panel_is_the_relative_change():
     assert any(f"{process}: " in text for text in texts(figure))
 
 
-@pytest.mark.parametrize("count", [1, 11])
+@pytest.mark.parametrize("count", [1, pytest.param(11, marks=pytest.mark.slow)])
 def test_pages_and_odd_bins(count):
     edges = np.array([0.0, 0.5, 0.99, 0.995, 1.0])
     nominal = Histogram(edges, np.array([1e6, 0.0, -2.0, 5.0]), np.array([1e4, 0.0, 4.0, 5.0]))
