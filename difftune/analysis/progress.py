@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from difftune.report import to_json
-from difftune.search import Progress
+from difftune.search import Progress, Watcher
 
 logger = logging.getLogger("difftune")
 
@@ -31,8 +31,14 @@ class LogFile(logging.FileHandler):
             super().close()
 
 
-class RoundLog:
+OFTEN = 10.0
+"""Seconds after which a person wants to know that something happens."""
+
+
+class RoundLog(Watcher):
     """Progress of a search as lines for a person, and as JSON lines for a program.
+
+    Within a round there is a line where the last one is some seconds old.
 
     Args:
         stage: What is trained.
@@ -43,6 +49,16 @@ class RoundLog:
         self.stage, self.path = stage, path
         self._spent: list[float] = []
         self._failed = False
+        self._said = time.monotonic()
+
+    def epoch(self, number: int, epochs: int, rounds: int) -> None:
+        """Says how far it is, if nothing has been said for a while."""
+        within = (number - 1) % epochs + 1
+        if time.monotonic() - self._said < OFTEN or within == epochs:
+            return
+        done = (number - 1) // epochs + 1
+        logger.info("%s: round %d/%d, epoch %d of %d", self.stage, done, rounds, within, epochs)
+        self._said = time.monotonic()
 
     def __call__(self, progress: Progress) -> None:
         """Writes one round."""
@@ -52,6 +68,7 @@ class RoundLog:
         left = typical * (progress.rounds - progress.round)
         minutes = time.strftime("%M:%S", time.gmtime(left))
         logger.info("%s: %s  %s left", self.stage, progress, minutes)
+        self._said = time.monotonic()
         if self.path is None:
             return
         row = {

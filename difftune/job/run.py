@@ -169,7 +169,7 @@ class _Measuring:
         self, network: AnyNetwork, sample: Split | CrossFit, binning: BinningRule
     ) -> Measurement:
         """On these events."""
-        return measure(
+        found = measure(
             network,
             sample,
             channel=self.job.config.fit.region,
@@ -177,6 +177,8 @@ class _Measuring:
             binning=binning,
             **self.job.nuisances,
         )
+        logger.info("measured a network: %s = %.4g", found.figure.symbol, found.value)
+        return found
 
     def step(
         self,
@@ -188,7 +190,7 @@ class _Measuring:
         same: bool = False,
     ) -> Step:
         """A step of the ladder, with bootstrap replicas of the first measurement."""
-        logger.info("%s: %s = %.4g", name, self.job.figure.symbol, measurements[0].value)
+        logger.info("%s: %d bootstrap replicas", name, self.replicas if replicas else 0)
         return Step(
             name=name,
             merits=np.array([each.merit for each in measurements]),

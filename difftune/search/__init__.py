@@ -6,7 +6,7 @@ from difftune.search.dimensions import Dimension
 from difftune.search.dimensions import inner as inner
 from difftune.search.evolution import CMAES, Evolution
 from difftune.search.halving import Halving
-from difftune.search.loop import Progress, SearchError, SearchResult, run_search
+from difftune.search.loop import Progress, SearchError, SearchResult, Watcher, run_search
 from difftune.search.named import STRATEGIES as STRATEGIES
 from difftune.search.named import as_strategy as as_strategy
 from difftune.search.pbt import PB2, PBT
@@ -49,6 +49,7 @@ __all__ = [
     "SideBySide",
     "Space",
     "Strategy",
+    "Watcher",
     "category",
     "choice",
     "dense_space",

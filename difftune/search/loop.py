@@ -1,5 +1,6 @@
 """The loop of every search: propose, train a round, score, keep, and again."""
 
+import abc
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -72,6 +73,24 @@ class Progress(NamedTuple):
         )
 
 
+class Watcher(abc.ABC):
+    """Watches a search: called after each round, as a plain function is, and after each epoch."""
+
+    @abc.abstractmethod
+    def __call__(self, progress: Progress) -> None:
+        """Called after each round."""
+
+    @abc.abstractmethod
+    def epoch(self, number: int, epochs: int, rounds: int) -> None:
+        """Called after each epoch.
+
+        Args:
+            number: Of the epoch in the search, from 1.
+            epochs: Of a round.
+            rounds: Of the search.
+        """
+
+
 @dataclass(frozen=True, kw_only=True)
 class SearchResult:
     """The result of a search.
@@ -136,7 +155,7 @@ def run_search(
         space: What the strategy may propose.
         checkpoints: Where to leave a checkpoint after each round, and to resume from; of several
             processes only the first one's count.
-        on_round: Called after each round, in the first process.
+        on_round: Called after each round, in the first process; a `Watcher` after each epoch, too.
         events: What defines the events, as `training.fingerprint` describes it: their names, how
             they are made inputs, and whatever else the population does not know. None: the columns
             that the population has.
@@ -216,6 +235,8 @@ def run_search(
             trained += running
             running = int(np.sum(np.asarray(state.status) == RUNNING))
             log.epoch(number, record)
+            if isinstance(on_round, Watcher) and population.processes.rank == 0:
+                on_round.epoch(log.length, epochs, rounds)
         log.end()
         state = population.collected(state)
         if several and strategy.keeps_front:
