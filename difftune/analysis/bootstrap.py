@@ -1,7 +1,6 @@
 """What chance has in a measurement: the same with other simulated events, by the bootstrap."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import numpy as np
@@ -11,6 +10,7 @@ from difftune.analysis.cross_fit import CrossFit
 from difftune.analysis.measurement import Measurement
 from difftune.analysis.split import Split
 from difftune.data import Events, VariedWeights
+from difftune.data.keys import mixed
 from difftune.histfactory import Model, TemplateYields, filling
 from difftune.histfactory.variants import symmetrised
 from difftune.precision import in_float64
@@ -34,19 +34,10 @@ def counts(events: Events, replica: int, *, stream: int = 0) -> Int[np.ndarray, 
         return np.ones(len(events), np.int64)
     number = events.number if events.number is not None else np.arange(len(events))
     word = np.asarray(number).astype(np.uint64)
-    for more in (np.asarray(events.process), replica, stream):
-        word = _mixed(word ^ _mixed(np.asarray(more).astype(np.uint64) + np.uint64(1)))
+    for more in (np.asarray(events.process), np.array([replica]), np.array([stream])):
+        word = mixed(word ^ mixed(more.astype(np.uint64) + np.uint64(1)))
     uniform = (word >> np.uint64(11)).astype(np.float64) * 2.0**-53
     return np.searchsorted(_POISSON, uniform, side="right")
-
-
-def _mixed(word: Any) -> Any:
-    """All bits of a word depend on all others (splitmix64, doi 10.1145/2714064.2660195)."""
-    with np.errstate(over="ignore"):
-        word = word + np.uint64(0x9E3779B97F4A7C15)
-        word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return word ^ (word >> np.uint64(31))
 
 
 def bootstrapped(

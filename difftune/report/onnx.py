@@ -9,7 +9,7 @@ from jaxtyping import Float
 from difftune.errors import InputError
 from difftune.files import writing
 from difftune.models import MLP
-from difftune.training import Ensemble, TrainedNetwork
+from difftune.training import AnyNetwork, CrossFitted, Ensemble, TrainedNetwork
 
 if TYPE_CHECKING:
     import onnx
@@ -49,15 +49,18 @@ class _Graph:
         return output
 
 
-def to_onnx(network: TrainedNetwork | Ensemble) -> "onnx.ModelProto":
+def to_onnx(network: AnyNetwork) -> "onnx.ModelProto":
     """A network with its feature transform, as one ONNX graph.
 
     Input `features` is float32 `[events, variables]`, raw, in the order of `feature_names`, NaN
     or what training called missing where a value is missing; output `score` is `[events]`, as
-    `network.score` gives it.
+    `network.score` gives it. Cross-fitted networks are one graph, too, with a further input
+    `event_number`, int64 `[events]`, which decides whose score an event gets; of a key of several
+    columns it is `difftune.data.keys.key_of` of them.
 
     Args:
-        network: A network made by `difftune.models.MLP`, or an ensemble of such.
+        network: A network made by `difftune.models.MLP`, or several such: an ensemble, or those of
+            all folds.
 
     Raises:
         InputError: When it is a module of your own, or onnx (the extra `export`) is missing.
@@ -67,16 +70,23 @@ def to_onnx(network: TrainedNetwork | Ensemble) -> "onnx.ModelProto":
     except ModuleNotFoundError:
         raise InputError("ONNX needs the extra 'export': pip install 'difftune[export]'.") from None
     graph = _Graph(helper, numpy_helper)
-    networks = network.networks if isinstance(network, Ensemble) else (network,)
-    mean = graph("Mean", *(_probability(graph, each) for each in networks))
-    graph("Squeeze", mean, graph.constant([1]), output="score")
-
     variables = len(network.feature_names)
+    inputs = [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["events", variables])]
+    if isinstance(network, CrossFitted):
+        inputs.append(helper.make_tensor_value_info("event_number", TensorProto.INT64, ["events"]))
+        every = graph("Concat", *(_decided(graph, each) for each in network.networks), axis=1)
+        fold = graph("Mod", "event_number", graph.constant(len(network.networks)))
+        column = graph("Unsqueeze", fold, graph.constant([1]))
+        score = graph("GatherElements", every, column, axis=1)
+    else:
+        score = _decided(graph, network)
+    graph("Squeeze", score, graph.constant([1]), output="score")
+
     made = helper.make_model(
         helper.make_graph(
             graph.nodes,
             "difftune",
-            [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["events", variables])],
+            inputs,
             [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["events"])],
             graph.constants,
         ),
@@ -89,7 +99,7 @@ def to_onnx(network: TrainedNetwork | Ensemble) -> "onnx.ModelProto":
     return made
 
 
-def write_onnx(network: TrainedNetwork | Ensemble, path: str | Path) -> None:
+def write_onnx(network: AnyNetwork, path: str | Path) -> None:
     """Writes `to_onnx(network)` to a file.
 
     Raises:
@@ -98,6 +108,12 @@ def write_onnx(network: TrainedNetwork | Ensemble, path: str | Path) -> None:
     content = to_onnx(network).SerializeToString()
     with writing(path, binary=True) as stream:
         stream.write(content)
+
+
+def _decided(graph: _Graph, network: TrainedNetwork | Ensemble) -> str:
+    """The score of a network, or the mean of several, `[events, 1]`."""
+    networks = network.networks if isinstance(network, Ensemble) else (network,)
+    return graph("Mean", *(_probability(graph, each) for each in networks))
 
 
 def _probability(graph: _Graph, network: TrainedNetwork) -> str:

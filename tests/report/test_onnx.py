@@ -9,11 +9,11 @@ import onnxruntime
 import pytest
 from flax import nnx
 
-from difftune.data import FeatureTransform
+from difftune.data import Events, FeatureTransform, Process
 from difftune.errors import InputError
 from difftune.models import ACTIVATIONS, MLP
 from difftune.report import to_onnx, write_onnx
-from difftune.training import Ensemble, ModuleDef, TrainedNetwork
+from difftune.training import CrossFitted, Ensemble, ModuleDef, TrainedNetwork
 
 NAMES = ("pt", "eta", "mass")
 
@@ -83,6 +83,29 @@ def test_an_ensemble_is_one_graph():
     found = runtime_score(to_onnx(ensemble).SerializeToString(), features)
     np.testing.assert_allclose(found, ensemble.score(features), atol=2e-6)
     assert not np.allclose(found, small.score(features), atol=1e-2)
+
+
+def test_cross_fitted_networks_are_one_graph():
+    """Each event has the score of the network of its fold, also for numbers below 0."""
+    few, features = network(MLP(hidden=(4,), activation="tanh"))
+    many, _ = network(MLP(hidden=(8, 6), activation="gelu"))
+    crossed = CrossFitted((few, Ensemble((few, many)), many))
+    numbers = np.random.default_rng(2).integers(-1000, 2**40, len(features))
+    events = Events.from_arrays(
+        features,
+        np.zeros(len(features), np.int32),
+        np.ones(len(features)),
+        feature_names=NAMES,
+        processes=[Process(name="signal", role="signal")],
+        event_number=numbers,
+        folds=3,
+    )
+    session = onnxruntime.InferenceSession(
+        to_onnx(crossed).SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    found = session.run(["score"], {"features": features, "event_number": numbers})[0]
+    np.testing.assert_allclose(found, crossed.score(events), atol=2e-6)
+    assert not np.allclose(found, few.score(features))
 
 
 def test_file_names_its_features(tmp_path):
