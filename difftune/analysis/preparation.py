@@ -38,7 +38,7 @@ class Prepared(abc.ABC):
         processes: Those that share the members.
 
     Raises:
-        InputError: When there is no signal.
+        InputError: When there is no signal, or no background.
     """
 
     split: Any
@@ -47,8 +47,9 @@ class Prepared(abc.ABC):
     processes: Processes = field(default_factory=SingleProcess)
 
     def __post_init__(self) -> None:
-        if not any(self.signal_process):
-            raise InputError("no process has the role 'signal'; mark at least one.")
+        for role in ("signal", "background"):
+            if not any(process.role == role for process in self.split.events.processes):
+                raise InputError(f"no process has the role {role!r}; mark at least one.")
 
     @cached_property
     def sample(self) -> Any:

@@ -20,6 +20,20 @@ _FEW = 50
 _SUSPICIOUS = (-99.0, -999.0, -9999.0, -99999.0)
 
 
+def check_roles(processes: Sequence[Process]) -> None:
+    """Checks that there is something to tell apart.
+
+    Raises:
+        InputError: No process is signal, or none background.
+    """
+    for role in ("signal", "background"):
+        if not any(p.role == role for p in processes):
+            raise InputError(
+                f"no process has role {role!r}: give it to at least one of "
+                f"{', '.join(p.name for p in processes) or 'the processes (there are none)'}."
+            )
+
+
 def check_request(
     processes: Sequence[Process],
     features: Sequence[str],
@@ -31,20 +45,14 @@ def check_request(
     """Checks arguments of `read` that need no file.
 
     Raises:
-        InputError: A name twice or unknown, no signal, no background, no feature, too few folds,
-            or a variation that cannot be followed.
+        InputError: A name twice or unknown, no feature, too few folds, or a variation that cannot
+            be followed.
     """
     if not features:
         raise InputError("features: at least one is needed.")
     check_distinct("feature", features)
     check_distinct("process", [p.name for p in processes])
     check_distinct("variation", [v.name for v in variations])
-    for role in ("signal", "background"):
-        if not any(p.role == role for p in processes):
-            raise InputError(
-                f"no process has role {role!r}: give it to at least one of "
-                f"{', '.join(p.name for p in processes) or 'the processes (there are none)'}."
-            )
     if folds < 2:
         raise InputError(f"folds = {folds}: at least 2 are needed, to train and to check.")
     for variation in variations:
@@ -67,7 +75,8 @@ def check_events(events: Events) -> None:
                 _check_yields(dataclasses.replace(events, weight=varied, variations={}), what)
     _check_regions(events)
     signal = _signal_in_folds(events)
-    if not signal.all():
+    # One process alone is not trained on.
+    if len(events.processes) > 1 and not signal.all():
         where = " of signal regions" if events.regions else ""
         without = [int(fold) for fold in np.flatnonzero(signal == 0)]
         raise InputError(
@@ -130,7 +139,7 @@ def warn_of_common_sentinels(collection: Collection) -> None:
 def warn_of_few_signal(events: Events) -> None:
     """Warns where folds have too few signal events to train and to judge."""
     signal = _signal_in_folds(events)
-    if signal.min() < _FEW:
+    if len(events.processes) > 1 and signal.min() < _FEW:
         logger.warning(
             "only %d signal events in %d folds, %d in the smallest: what is learned and chosen "
             "from so few is mostly chance. Take more events, a looser selection, or fewer folds",

@@ -10,6 +10,7 @@ from difftune.arguments import said, several, takes, whole
 from difftune.data.check import (
     check_events,
     check_request,
+    check_roles,
     warn_of_common_sentinels,
     warn_of_few_signal,
     warn_of_forgotten_weight,
@@ -67,8 +68,15 @@ def as_events(given: Any) -> Events:
 
 
 def as_processes(given: Any) -> tuple[Process, ...]:
-    """One or several processes."""
-    return several(given, Process, "processes", PROCESS)
+    """One process, whatever its role; or several, to be told apart.
+
+    Raises:
+        InputError: They are no processes, or of several none is signal, or background.
+    """
+    processes = several(given, Process, "processes", PROCESS)
+    if not isinstance(given, Process):
+        check_roles(processes)
+    return processes
 
 
 def as_variations(given: Any) -> tuple[Any, ...]:
@@ -117,7 +125,9 @@ def read(
 
     Args:
         files: Paths, globs or addresses for all processes that name none themselves.
-        processes: What the events are: see `Process`.
+        processes: What the events are: see `Process`. Among several at least one is signal and one
+            background. One that is given alone, not in a list, may have any role: events that a
+            network is to score.
         features: Names of columns, or of derived features.
         weight: Expression for the weight of simulated events, in expected events.
         event_number: Column (or expression) whose value modulo `folds` is the fold. Or the columns

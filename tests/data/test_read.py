@@ -11,6 +11,7 @@ import pyarrow.parquet
 import pytest
 import uproot
 
+import difftune as dt
 from difftune.data import (
     FeatureVariation,
     Process,
@@ -568,3 +569,22 @@ def test_a_column_with_the_name_of_a_constant_stands_in_backquotes(tmp_path, nam
     with pytest.raises(InputError, match=f"write `{name}` in backquotes"):
         read_plain(file, selection=f"{name} > 2")
     assert len(read_plain(file, selection=f"`{name}` > 2")) == 594
+
+
+@pytest.mark.parametrize("role", ["signal", "background", "data"])
+def test_one_process_alone_is_read_whatever_its_role(tmp_path, role, caplog):
+    """Events to be scored; there is nothing to tell apart."""
+    raw = columns(30, 1)
+    file = write_root(tmp_path / "a.root", t=raw)
+    alone = Process(name="new", role=role)
+    events = read(
+        file, processes=alone, features=["x", "jet_pt"], weight="weight", event_number="event"
+    )
+    assert [p.name for p in events.processes] == ["new"]
+    np.testing.assert_array_equal(events.features[:, 0], raw["x"])
+    np.testing.assert_array_equal(events.fold, raw["event"] % 5)
+    assert "signal events" not in caplog.text
+    with pytest.raises(InputError, match="no process has role"):
+        read(file, processes=[alone], features=["x"])
+    with pytest.raises(InputError, match="no process has the role"):
+        dt.tune(events)

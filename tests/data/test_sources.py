@@ -241,7 +241,34 @@ def test_fields_of_ntuples(tmp_path):
     np.testing.assert_array_equal(read["maybe"], [1, np.nan, 2, np.nan, 3])
 
 
-LEAVES = {"b": "other", "b.x": "number", "b.n": "array"}
+def test_counters_of_ntuples(tmp_path, monkeypatch):
+    """As `nMuon` in NanoAOD: the lengths of a collection, in a field that ROOT projects on it.
+
+    uproot reads such fields and writes none. So it is told that the field of the collection is one:
+    both have the same column.
+    """
+    muons = ak.Array([[1.0, 2.0], [], [3.0], [], [4.0, 5.0, 6.0], [7.0]])
+    with uproot.recreate(tmp_path / "a.root") as file:
+        file.mkrntuple("t", {"x": np.arange(6.0), "nMuon": muons})
+    with uproot.open(tmp_path / "a.root") as file:
+        kind = type(file["t"])
+    records = kind.field_records.fget
+
+    def told(ntuple):
+        found = records(ntuple)
+        for record in found:
+            if record.field_name == "nMuon":
+                record.type_name = "ROOT::RNTupleCardinality<std::uint32_t>"
+                record.struct_role = uproot.const.RNTupleFieldRole.LEAF
+        return found
+
+    monkeypatch.setattr(kind, "field_records", property(told))
+    table = open_table(str(tmp_path / "a.root"), "t", "test")
+    assert table.kinds["nMuon"] == "number"
+    for step in (2, 6):
+        read = joined(table, ["nMuon", "x"], step)
+        np.testing.assert_array_equal(read["nMuon"], ak.num(muons))
+        np.testing.assert_array_equal(read["x"], np.arange(6))
 
 
 class Stored:
