@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         selection,
         training,
     )
-    from difftune.analysis import CrossFit, Stage, Tuned, measure, train, tune
+    from difftune.analysis import CrossFit, Stage, Tuned, apply, measure, train, tune
     from difftune.data import (
         Events,
         FeatureVariation,
@@ -104,6 +104,7 @@ _NAMES = {
     "CrossFit": "analysis",
     "Stage": "analysis",
     "Tuned": "analysis",
+    "apply": "analysis",
     "measure": "analysis",
     "train": "analysis",
     "tune": "analysis",

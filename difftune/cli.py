@@ -109,6 +109,80 @@ def check(config: Path, overrides: tuple[str, ...]) -> None:
     click.echo(check_analysis(settings))
 
 
+_RUN = click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+
+
+@cli.command()
+@_RUN
+@click.argument("files", nargs=-1, required=True)
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="Folder to write to; RUN/scores by default."
+)
+@click.option("--tree", "trees", multiple=True, help="Only this tree. May be repeated.")
+@click.option("--branch", default="score", show_default=True, help="Name of the new branch.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["root", "parquet"]),
+    help="ROOT friend trees, or Parquet; by default as the input is.",
+)
+def apply(
+    folder: Path,
+    files: tuple[str, ...],
+    output: Path | None,
+    trees: tuple[str, ...],
+    branch: str,
+    form: str | None,
+) -> None:
+    """Writes the score of RUN's network for every entry of FILES, as friends of their trees."""
+    _log_to_terminal(logging.INFO)
+    from difftune.job import apply as apply_network
+
+    apply_network(folder, files, output, trees=trees or None, branch=branch, form=form)
+
+
+@cli.command()
+@click.argument(
+    "folders", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
+def compare(folders: tuple[Path, ...]) -> None:
+    """Shows the figures of finished runs side by side, and in what their settings differ."""
+    from difftune.job import compare as compare_runs
+
+    click.echo(compare_runs(folders))
+
+
+@cli.command()
+@_RUN
+def watch(folder: Path) -> None:
+    """Follows RUN, which another process is making, until it ends."""
+    from difftune.job import watch as lines_of
+
+    for line in lines_of(folder):
+        click.echo(line)
+
+
+@cli.command()
+@click.argument("files", nargs=-1, required=True)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("analysis.toml"),
+    show_default=True,
+    help="The analysis file to write.",
+)
+def init(files: tuple[str, ...], output: Path) -> None:
+    """Writes a commented analysis file from what is in FILES: trees, weights, variations."""
+    _log_to_terminal(logging.INFO)
+    from difftune.job import draft
+
+    questions = draft(files, output).questions
+    click.echo(f"wrote {output}. Look at the lines marked EDIT:")
+    for question in questions:
+        click.echo(f"  - {question}")
+    click.echo(f"Then: {shlex.join(['difftune', 'check', str(output)])}")
+
+
 def _kept(folder: Path | None) -> str:
     """What an interrupted run leaves behind, and the command that goes on."""
     if folder is None or not (folder / "config.json").is_file():

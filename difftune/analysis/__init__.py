@@ -1,5 +1,6 @@
 """The verbs of an analysis: split events, train and tune networks, measure their worth."""
 
+from difftune.analysis.applying import apply
 from difftune.analysis.bootstrap import bootstrapped
 from difftune.analysis.cross_fit import CrossFit
 from difftune.analysis.discriminant import Discriminant, binned_score
@@ -42,6 +43,7 @@ __all__ = [
     "Stage",
     "Step",
     "Tuned",
+    "apply",
     "binned_score",
     "bootstrapped",
     "fill_templates",

@@ -1,13 +1,19 @@
 """Events from ROOT, Parquet and CSV: arrays, weights, folds, variations."""
 
+from difftune.data import ntuples as ntuples
 from difftune.data.check import check_events
+from difftune.data.entries import Reading as Reading
+from difftune.data.entries import entries as entries
+from difftune.data.entries import tables_of as tables_of
 from difftune.data.events import Events, Process, VariedSample, VariedWeights
 from difftune.data.events import register as register
 from difftune.data.events import yield_factors as yield_factors
+from difftune.data.names import DataTable as DataTable
 from difftune.data.pairing import paired
 from difftune.data.read import as_events as as_events
 from difftune.data.read import read
 from difftune.data.regions import Region
+from difftune.data.sources import resolve as resolve
 from difftune.data.transform import FeatureTransform
 from difftune.data.variations import (
     FeatureVariation,
@@ -15,6 +21,7 @@ from difftune.data.variations import (
     Variation,
     WeightVariation,
 )
+from difftune.data.variations import as_files as as_files
 
 __all__ = [
     "Events",

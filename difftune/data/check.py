@@ -2,22 +2,21 @@
 
 import dataclasses
 import logging
-import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from difftune.data.collect import Collection
 from difftune.data.events import Events, Process, check_distinct
+from difftune.data.ntuples import SENTINELS, is_weight
 from difftune.data.plan import Plan
 from difftune.data.variations import FeatureVariation, TreeVariation, Variation
 from difftune.errors import InputError, nearest
 
 logger = logging.getLogger("difftune")
-_WEIGHT = re.compile(r"weight|wgt|^w$|(^|_)wts?$", re.IGNORECASE)
 _FEW = 50
-_SUSPICIOUS = (-99.0, -999.0, -9999.0, -99999.0)
 
 
 def check_roles(processes: Sequence[Process]) -> None:
@@ -96,7 +95,7 @@ def warn_of_forgotten_weight(plan: Plan) -> None:
             process, weight = plan.request.processes[job.process], job.program.weight
             if job.sample is None and process.role != "data" and not weight.columns:
                 kinds = stream.table.kinds
-                called = [n for n in kinds if _WEIGHT.search(n) and kinds[n] == "number"]
+                called = [n for n in kinds if is_weight(n) and kinds[n] == "number"]
                 if called:
                     unweighted[process.name] = None
                     columns |= dict.fromkeys(called)
@@ -149,11 +148,72 @@ def warn_of_few_signal(events: Events) -> None:
         )
 
 
+def warn_of_few_background(events: Events) -> None:
+    """Warns where a fold has too few events of a process for what it says about the process."""
+    parts = []
+    for index, process in enumerate(events.processes):
+        if process.role != "background":
+            continue
+        own = np.bincount(events.fold[events.process == index], minlength=events.folds)
+        if own.min() < _FEW:
+            parts.append(f"{process.name} ({own.sum()}, {own.min()} in the smallest fold)")
+    if parts and len(events.processes) > 1:
+        logger.warning(
+            "few events of %s%s: templates and scores of so few are mostly chance. Merge them with "
+            "a process of the same kind, take more events, or fewer folds",
+            ", ".join(parts[:5]),
+            f" and {len(parts) - 5} more" if len(parts) > 5 else "",
+        )
+
+
+def warn_of_idle_variations(events: Events) -> None:
+    """Warns where a variation is the nominal sample, or its two directions are the same."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for name, variation in events.variations.items():
+        for process in variation.processes:
+            index = [p.name for p in events.processes].index(process)
+            nominal, up, down = (
+                None if each is None else _own_values(events, each, index)
+                for each in (events.weight, variation.up, variation.down)
+            )
+            said = [
+                f"{way} is the nominal sample"
+                for way, varied in (("up", up), ("down", down))
+                if varied is not None and _equal(varied, nominal)
+            ]
+            if not said and up is not None and down is not None and _equal(up, down):
+                said = ["up and down are the same"]
+            if said:
+                found.setdefault(" and ".join(said), {}).setdefault(name, []).append(process)
+    for what, names in found.items():
+        listed = [f"{name!r} of {', '.join(processes)}" for name, processes in names.items()]
+        logger.warning(
+            "%s, event by event, in the variation%s %s%s. Where one does not touch a process, list "
+            "those that it does; else correct its columns, trees or files",
+            *(what, "s" if len(listed) > 1 else "", "; ".join(listed[:8])),
+            f"; and {len(listed) - 8} more" if len(listed) > 8 else "",
+        )
+
+
+def _own_values(
+    events: Events, sample: Any, index: int
+) -> tuple[Float[np.ndarray, "events features"], Float[np.ndarray, " events"]]:
+    """Features and weights of a process, nominal or varied."""
+    varied = sample if isinstance(sample, Events) else events
+    weight = varied.weight if isinstance(sample, Events) else sample
+    own = np.asarray(varied.process) == index
+    return np.asarray(varied.features)[own], np.asarray(weight)[own]
+
+
+def _equal(one: Any, other: Any) -> bool:
+    return all(np.array_equal(a, b, equal_nan=True) for a, b in zip(one, other, strict=True))
+
+
 def warn_of_sentinels(events: Events) -> None:
     """Warns where the lowest value of a feature looks like a missing one that was not declared."""
     for i, name in enumerate(events.feature_names):
         lowest = np.nanmin(events.features[:, i], initial=np.inf)
-        if lowest in _SUSPICIOUS:
+        if lowest in SENTINELS:
             count = int((events.features[:, i] == lowest).sum())
             logger.warning(
                 "feature %r is %g in %d of %d events: if that means missing, say missing = %g",

@@ -12,8 +12,10 @@ from difftune.data.check import (
     check_request,
     check_roles,
     warn_of_common_sentinels,
+    warn_of_few_background,
     warn_of_few_signal,
     warn_of_forgotten_weight,
+    warn_of_idle_variations,
     warn_of_sentinels,
 )
 from difftune.data.collect import Progress, assemble, collect
@@ -187,6 +189,8 @@ def read(
     check_events(events)
     warn_of_sentinels(events)
     warn_of_few_signal(events)
+    warn_of_few_background(events)
+    warn_of_idle_variations(events)
     logger.info("read %d events of %d processes", len(events), len(processes))
     return events
 

@@ -1,6 +1,7 @@
 """Trees and RNTuples of ROOT files, through uproot."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import awkward as ak
@@ -20,11 +21,33 @@ def open_root(file: str, tree: str | None, where: str) -> DataTable:
     Raises:
         InputError: The file cannot be opened, or the tree is not there.
     """
+    with _opened(file, where) as handle:
+        tree = _find(handle, file, tree, where)
+        found = handle[tree]
+        kinds, rows = _kinds(found), int(found.num_entries)
+
+    def read(columns: Sequence[str], step: int) -> Iterator[Chunk]:
+        with uproot.open(file) as again:
+            yield from _chunks(again[tree], columns, step, rows)
+
+    return DataTable(file, tree, kinds, rows, read)
+
+
+def trees_in(file: str, where: str) -> list[str]:
+    """Names of all trees and ntuples of a file.
+
+    Raises:
+        InputError: The file cannot be opened.
+    """
+    with _opened(file, where) as handle:
+        return _trees(handle)
+
+
+@contextmanager
+def _opened(file: str, where: str) -> Iterator[Any]:
     try:
         with uproot.open(file) as handle:
-            tree = _find(handle, file, tree, where)
-            found = handle[tree]
-            kinds, rows = _kinds(found), int(found.num_entries)
+            yield handle
     except InputError:
         raise
     except Exception as error:
@@ -34,16 +57,14 @@ def open_root(file: str, tree: str | None, where: str) -> DataTable:
             "If it is one, it is damaged or cut short: copy it again."
         ) from error
 
-    def read(columns: Sequence[str], step: int) -> Iterator[Chunk]:
-        with uproot.open(file) as again:
-            yield from _chunks(again[tree], columns, step, rows)
 
-    return DataTable(file, tree, kinds, rows, read)
+def _trees(handle: Any) -> list[str]:
+    classes = handle.classnames(cycle=False)
+    return [name for name, kind in classes.items() if kind in _CLASSES]
 
 
 def _find(handle: Any, file: str, tree: str | None, where: str) -> str:
-    classes = handle.classnames(cycle=False)
-    trees = [name for name, kind in classes.items() if kind in _CLASSES]
+    trees = _trees(handle)
     if tree is None:
         if len(trees) != 1:
             found = f"has the trees {', '.join(trees)}" if trees else "has no tree"

@@ -112,7 +112,7 @@ def open_table(file: str, tree: str | None, where: str) -> DataTable:
     Raises:
         InputError: The file cannot be opened, or the tree is not there.
     """
-    form = _form_by_name(file) if "://" in file else _form_by_content(file, where)
+    form = _form(file, where)
     if form is None:
         raise InputError(
             f"{where}: {file!r} is of no known kind: {', '.join(_ENDINGS)} can be read, the last "
@@ -134,6 +134,19 @@ def open_table(file: str, tree: str | None, where: str) -> DataTable:
         "arrow": arrow.open_arrow,
     }
     return readers[form](file, where)
+
+
+def is_root(file: str, where: str) -> bool:
+    """Whether a file is one of ROOT, by its first bytes or its ending.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    return _form(file, where) == "root"
+
+
+def _form(file: str, where: str) -> str | None:
+    return _form_by_name(file) if "://" in file else _form_by_content(file, where)
 
 
 def _form_by_name(file: str) -> str | None:

@@ -1,8 +1,24 @@
 """The job: an analysis file in, a run directory with the whole analysis out."""
 
+from difftune.job.applying import apply
+from difftune.job.comparing import compare
 from difftune.job.config import Config
+from difftune.job.drafting import Draft, draft
 from difftune.job.loading import from_dict, load
 from difftune.job.outcome import Outcome
 from difftune.job.run import check, run
+from difftune.job.watching import watch
 
-__all__ = ["Config", "Outcome", "check", "from_dict", "load", "run"]
+__all__ = [
+    "Config",
+    "Draft",
+    "Outcome",
+    "apply",
+    "check",
+    "compare",
+    "draft",
+    "from_dict",
+    "load",
+    "run",
+    "watch",
+]

@@ -8,6 +8,7 @@ from difftune.training.checkpoint import rounds_kept as rounds_kept
 from difftune.training.compiled import use_compilation_cache
 from difftune.training.cross_fitted import AnyNetwork as AnyNetwork
 from difftune.training.cross_fitted import CrossFitted
+from difftune.training.cross_fitted import load_network as load_network
 from difftune.training.describing import PACKAGES as PACKAGES
 from difftune.training.devices import describe, use_cpu_cores
 from difftune.training.ensemble import Ensemble

@@ -120,3 +120,21 @@ class CrossFitted:
 
 AnyNetwork = TrainedNetwork | Ensemble | CrossFitted
 """Whatever gives events a score."""
+
+
+def load_network(folder: Path, *, model: Architecture | None = None) -> AnyNetwork:
+    """What was saved in a folder: a network, an ensemble, or those of all folds.
+
+    Args:
+        folder: That of a network, as `network` of a run directory.
+        model: Makes each network; needed where it is not an `MLP`.
+
+    Raises:
+        InputError: When files are missing, the model is needed, or does not fit the numbers.
+    """
+    kind: type[AnyNetwork] = TrainedNetwork
+    if (Path(folder) / CROSS_FITTED).is_file():
+        kind = CrossFitted
+    elif (Path(folder) / ENSEMBLE).is_file():
+        kind = Ensemble
+    return kind.load(folder, model=model)

@@ -562,6 +562,42 @@ def test_few_signal_events_are_warned_of(tmp_path, caplog):
     assert "signal events" not in caplog.text
 
 
+def test_few_background_events_are_warned_of(tmp_path, caplog):
+    file = write_root(tmp_path / "all.root", signal=columns(300, 1), ttbar=columns(203, 2))
+    read_plain(file, weight="1")
+    assert "few events of ttbar (203, 40 in the smallest fold)" in caplog.text
+    caplog.clear()
+    plenty = write_root(tmp_path / "b.root", signal=columns(300, 1), ttbar=columns(250, 2))
+    read_plain(plenty, weight="1")
+    assert "few events" not in caplog.text
+
+
+def test_a_variation_that_is_the_nominal_sample_is_warned_of(tmp_path, caplog):
+    signal, ttbar = columns(300, 1), columns(300, 2)
+    other = ttbar | {"x": ttbar["x"] * np.float32(1.01)}
+    trees = {"signal": signal, "ttbar": ttbar}
+    trees |= {"signal_jes_up": signal, "ttbar_jes_up": other, "ttbar_jes_down": other}
+    file = write_root(tmp_path / "all.root", **trees, signal_jes_down=columns(290, 4))
+    read_plain(
+        file,
+        weight="weight",
+        variations=[
+            TreeVariation("jes", "{tree}_jes_up", "{tree}_jes_down"),
+            WeightVariation("isr", "weight_isr_up", "weight_isr_down"),
+            WeightVariation("same", "weight_isr_up", "weight_isr_up", ("ttbar",)),
+            WeightVariation("idle", "weight", processes=("ttbar",)),
+            FeatureVariation("jer", {"x": "x + 0.0"}, {"x": "x * 1.01"}, ("ttbar",)),
+        ],
+    )
+    said = [record.getMessage().partition(". Where")[0] for record in caplog.records]
+    assert [line for line in said if "event by event" in line] == [
+        "up is the nominal sample, event by event, in the variations 'jes' of higgs; 'idle' of "
+        "ttbar; 'jer' of ttbar",
+        "up and down are the same, event by event, in the variations 'jes' of ttbar; 'same' of "
+        "ttbar",
+    ]
+
+
 @pytest.mark.parametrize("name", ["pi", "nan"])
 def test_a_column_with_the_name_of_a_constant_stands_in_backquotes(tmp_path, name):
     data = columns(300, 1) | {name: np.arange(300.0)}

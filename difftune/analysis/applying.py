@@ -1,0 +1,189 @@
+"""The score of a network for every entry of files, written beside them."""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import uproot
+from jaxtyping import Float32
+
+from difftune.analysis.given import as_network
+from difftune.arguments import takes
+from difftune.data import DataTable, Reading, as_files, entries, resolve, tables_of
+from difftune.errors import InputError, nearest
+from difftune.files import unwritable
+from difftune.training import AnyNetwork, CrossFitted
+
+logger = logging.getLogger("difftune")
+
+
+@takes(network=as_network, files=as_files)
+def apply(
+    network: AnyNetwork,
+    files: str | Path | Sequence[str | Path],
+    output: str | Path,
+    *,
+    trees: str | Sequence[str] | None = None,
+    event_number: str | Sequence[str] | None = None,
+    derived: Mapping[str, str] | None = None,
+    selection: str | None = None,
+    missing: Any = None,
+    folds: int | None = None,
+    branch: str = "score",
+    form: str | None = None,
+    chunk_size: str | int = "100 MB",
+) -> tuple[Path, ...]:
+    """Scores every entry of files, and writes the scores beside them.
+
+    For each input file there is a file in `output` with one row for each entry, in the same order:
+    a friend. Of ROOT files each tree has a friend tree of the same name; trees without the columns
+    that the network needs are left out, with a message. Entries that the selection does not keep
+    have NaN, and so do their varied copies in other trees. Cross-fitted networks score each event
+    by the network of its fold.
+
+    Args:
+        network: A trained network, an ensemble, or cross-fitted networks.
+        files: Paths, globs or addresses of ROOT, Parquet or CSV files.
+        output: The folder to write to; files of the same name are replaced.
+        trees: Only these trees, which then must have the columns.
+        event_number: As in `read`; needed where the networks are cross-fitted.
+        derived: As in `read`.
+        selection: As in `read`.
+        missing: As in `read`.
+        folds: As in `read`; that of cross-fitted networks by default.
+        branch: Name of the branch or column with the scores.
+        form: "root" or "parquet"; by default as the input is, Parquet where it is text.
+        chunk_size: As in `read`.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        InputError: A file or tree has not what is needed, nothing has, or it cannot be written.
+    """
+    if form not in (None, "root", "parquet"):
+        raise InputError(f"form={form!r}: there are 'root' and 'parquet'.")
+    crossed = isinstance(network, CrossFitted)
+    if crossed and event_number is None:
+        raise InputError(
+            "apply: these networks are cross-fitted, and the event number says which of them has "
+            "not seen an event: give event_number."
+        )
+    reading = Reading(
+        features=network.feature_names,
+        # What is not needed need not be in the files.
+        event_number=event_number if crossed else None,
+        derived=derived or {},
+        selection=selection,
+        missing=missing,
+        folds=folds or (len(network.networks) if isinstance(network, CrossFitted) else 1),
+    )
+    wanted = [trees] if isinstance(trees, str) else trees
+    sources = {file: _usable(file, wanted, reading) for file in resolve(files, "apply")}
+    if not any(sources.values()):
+        raise InputError(
+            f"apply: no tree of {', '.join(sources)} has what the network needs (messages above)."
+        )
+    folder = Path(output)
+    written: dict[Path, str] = {}
+    for file, tables in sources.items():
+        for path, own in _targets(folder, file, tables, form):
+            if path in written:
+                raise InputError(
+                    f"{file} and {written[path]} would both be written to {path}: apply to one of "
+                    "them at a time, each with an output of its own."
+                )
+            if _same(path, file):
+                raise InputError(f"{path} is the input itself: choose another output folder.")
+            written[path] = file
+            _write(path, own, branch, lambda table: _scores(network, table, reading, chunk_size))
+            logger.info("wrote %s", path)
+    return tuple(written)
+
+
+def _same(path: Path, file: str) -> bool:
+    return path.exists() and os.path.exists(file) and os.path.samefile(path, file)
+
+
+def _usable(file: str, wanted: Sequence[str] | None, reading: Reading) -> list[DataTable]:
+    """The tables of a file that have all columns that are needed."""
+    tables, usable = tables_of(file, "apply"), []
+    if wanted is not None:
+        known = {table.tree: table for table in tables if table.tree is not None}
+        for name in wanted:
+            if name not in known:
+                raise InputError(f"apply: {file} has no tree {name!r}.{nearest(name, known)}")
+        tables = [known[name] for name in wanted]
+    for table in tables:
+        try:
+            reading.program(table)
+        except InputError as error:
+            # Counters and metadata stand beside the events; a file that is one table is meant.
+            if wanted is not None or len(tables) == 1:
+                raise
+            logger.info("left out: %s", error)
+        else:
+            usable.append(table)
+    return usable
+
+
+def _targets(
+    folder: Path, file: str, tables: Sequence[DataTable], form: str | None
+) -> Iterator[tuple[Path, Sequence[DataTable]]]:
+    """Files to write, and the tables that each is for."""
+    name = file.rpartition("/")[2].partition(".")[0]
+    if not tables:
+        return
+    if form == "root" or (form is None and tables[0].tree is not None):
+        yield folder / f"{name}.root", tables
+        return
+    for table in tables:
+        tree = "" if table.tree is None else "_" + table.tree.replace("/", "_")
+        yield folder / f"{name}{tree if len(tables) > 1 else ''}.parquet", [table]
+
+
+def _scores(
+    network: AnyNetwork, table: DataTable, reading: Reading, chunk_size: str | int
+) -> Iterator[Float32[np.ndarray, " rows"]]:
+    """Chunk by chunk, NaN where the selection does not keep an entry."""
+    for kept, events in entries(table, reading, chunk_size=chunk_size):
+        scores = np.full(len(kept), np.nan, np.float32)
+        if len(events):
+            scores[kept] = network.score(events)
+        yield scores
+
+
+def _write(path: Path, tables: Sequence[DataTable], branch: str, scores: Any) -> None:
+    """Writes a file, which appears under its name when it is complete."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            stack.callback(partial.unlink, missing_ok=True)
+            if path.suffix == ".root":
+                with uproot.recreate(partial) as file:
+                    for table in tables:
+                        tree = file.mktree(table.tree or "events", {branch: np.float32})
+                        for chunk in scores(table):
+                            tree.extend({branch: chunk})
+            else:
+                _write_parquet(partial, branch, scores(tables[0]))
+            os.replace(partial, path)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def _write_parquet(path: Path, branch: str, chunks: Iterator[np.ndarray]) -> None:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise InputError("Parquet needs pyarrow: pip install 'difftune[arrow]'.") from error
+    schema = pa.schema([(branch, pa.float32())])
+    with pq.ParquetWriter(path, schema) as writer:
+        for chunk in chunks:
+            writer.write_table(pa.table({branch: chunk}, schema))

@@ -1,0 +1,112 @@
+"""Every entry of a table in its order, for those who add to it: selected ones as events."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Bool
+
+from difftune.data.events import Events, Process
+from difftune.data.expressions import parse
+from difftune.data.names import DataTable, Names, Values, parse_derived
+from difftune.data.program import Program
+from difftune.data.root import trees_in
+from difftune.data.sources import is_root, open_table, rows_in
+from difftune.data.transform import Missing, Sentinels
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How entries become events: the arguments of `read` that do not speak of processes.
+
+    Attributes:
+        features: Names of columns, or of derived features.
+        event_number: Column, or columns, that decide the fold; without, the number of the entry.
+        derived: Further features by name, as expressions.
+        selection: Expression that all events fulfil.
+        missing: The values that mean "missing".
+        folds: How many folds there are.
+    """
+
+    features: Sequence[str]
+    event_number: str | Sequence[str] | None = None
+    derived: Mapping[str, str] = field(default_factory=dict)
+    selection: str | None = None
+    missing: Sentinels | Mapping[str, Sentinels] | None = None
+    folds: int = 5
+
+    def program(self, table: DataTable) -> Program:
+        """What is computed from the rows of a table.
+
+        Raises:
+            InputError: It has not the columns that are needed.
+        """
+        number = self.event_number
+        keys = [] if number is None else [number] if isinstance(number, str) else list(number)
+        program = Program(
+            names=Names(table, parse_derived(self.derived), {}, Missing.of(self.missing)),
+            process=table.place,
+            sample="",
+            selection=() if self.selection is None else (parse(self.selection, "selection"),),
+            features=tuple(self.features),
+            weight=parse("1", "weight"),
+            weights={},
+            regions=(),
+            number=tuple(parse(key, "event_number") for key in keys),
+            folds=self.folds,
+        )
+        _ = program.columns  # all of them are there
+        return program
+
+
+def tables_of(file: str, where: str) -> list[DataTable]:
+    """All trees of a ROOT file, or the table of any other.
+
+    Args:
+        file: Path or address.
+        where: The caller, for messages.
+
+    Raises:
+        InputError: The file cannot be opened.
+    """
+    if is_root(file, where):
+        return [open_table(file, tree, where) for tree in trees_in(file, where)]
+    return [open_table(file, None, where)]
+
+
+def entries(
+    table: DataTable, reading: Reading, *, chunk_size: str | int = "100 MB"
+) -> Iterator[tuple[Bool[np.ndarray, " rows"], Events]]:
+    """The rows of a table, chunk by chunk: which are selected, and these as events.
+
+    Args:
+        table: From `open_table`.
+        reading: How rows become events.
+        chunk_size: See `read`.
+
+    Raises:
+        InputError: A column is not there, or a value is not finite and not declared missing.
+    """
+    program = reading.program(table)
+    names = tuple(reading.features)
+    columns = program.columns
+    process = (Process(name="events", role="data"),)
+    for start, chunk in table.read(columns, rows_in(chunk_size, 8 * len(columns))):
+        count = len(next(iter(chunk.values())))
+        values = Values(program.names, chunk, np.arange(start, start + count))
+        kept = program.selected(values)
+        piece = program.run(values.where(kept), 0)
+        yield (
+            kept,
+            Events(
+                features=piece.features,
+                process=np.zeros(len(piece.fold), np.int32),
+                weight=np.ones(len(piece.fold), np.float32),
+                fold=piece.fold,
+                number=piece.number,
+                feature_names=names,
+                processes=process,
+                folds=reading.folds,
+                sentinels=Missing.of(reading.missing).sentinels(names),
+            ),
+        )

@@ -1,0 +1,75 @@
+"""The network of a finished run, applied to files as the run read its own."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from difftune.analysis import apply as apply_network
+from difftune.errors import InputError
+from difftune.job import build
+from difftune.job.config import Config
+from difftune.job.loading import load
+from difftune.models import MODELS
+from difftune.training import AnyNetwork, load_network
+
+
+def apply(
+    folder: str | Path,
+    files: str | Path | Sequence[str | Path],
+    output: str | Path | None = None,
+    *,
+    trees: str | Sequence[str] | None = None,
+    branch: str = "score",
+    form: str | None = None,
+) -> tuple[Path, ...]:
+    """Scores every entry of files with the network of a run: see `difftune.apply`.
+
+    Derived features, common selection, missing values and event number are those of the run.
+
+    Args:
+        folder: The run directory.
+        files: Paths, globs or addresses of ROOT, Parquet or CSV files.
+        output: The folder to write to; `scores` in the run directory by default.
+        trees: Only these trees.
+        branch: Name of the branch or column with the scores.
+        form: "root" or "parquet"; by default as the input is.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        InputError: The run has no network yet, or the files have not what it needs.
+    """
+    folder = Path(folder)
+    config, network = network_of(folder)
+    data = config.data
+    return apply_network(
+        network,
+        files,
+        folder / "scores" if output is None else output,
+        trees=trees,
+        event_number=data.event_number,
+        derived=data.derived,
+        selection=data.selection,
+        missing=data.missing,
+        folds=data.folds,
+        branch=branch,
+        form=form,
+    )
+
+
+def network_of(folder: Path) -> tuple[Config, AnyNetwork]:
+    """The configuration of a run, and its network.
+
+    Raises:
+        InputError: There is no run, or it has no network yet.
+    """
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{folder} holds no run of difftune: give the folder of one.")
+    if not (folder / "network").is_dir():
+        raise InputError(
+            f"the run in {folder} has no network yet: wait for its end, or continue it with "
+            "--resume."
+        )
+    config = load(folder / "config.json")
+    own = config.model.module not in MODELS
+    return config, load_network(folder / "network", model=build.model(config) if own else None)
