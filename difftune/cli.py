@@ -57,6 +57,7 @@ _overrides = click.option(
     help="What connects the processes that mpirun or srun has started: jax.distributed "
     "(auto and jax), or MPI through mpi4jax.",
 )
+@click.option("--unblind", is_flag=True, help="Look at the observed events of all regions.")
 @_overrides
 def run(
     config: Path,
@@ -64,6 +65,7 @@ def run(
     resume: bool,
     quiet: bool,
     engine: str,
+    unblind: bool,
     overrides: tuple[str, ...],
 ) -> None:
     """Runs the whole analysis of CONFIG, a TOML file: tune, bin, fit, report.
@@ -88,7 +90,8 @@ def run(
             return "" if not first else _kept(folder)
 
         with explained(kept, program=True):
-            settings = processes.agreed(lambda: load(config, overrides))
+            asked = (*overrides, "fit.unblind=true") if unblind else overrides
+            settings = processes.agreed(lambda: load(config, asked))
             folder = output or Path(settings.general.output)
             result = run_analysis(settings, folder, resume=resume, processes=processes)
         if result is not None:

@@ -2,6 +2,7 @@
 
 from difftune.analysis.applying import apply
 from difftune.analysis.bootstrap import bootstrapped
+from difftune.analysis.channels import constant_templates as constant_templates
 from difftune.analysis.cross_fit import CrossFit
 from difftune.analysis.discriminant import Discriminant, binned_score
 from difftune.analysis.figure import FIGURES, Figure

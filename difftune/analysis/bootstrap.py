@@ -78,6 +78,7 @@ def _variations(measurement: Measurement) -> list[str]:
     there = {
         modifier["name"]
         for channel in measurement.workspace["channels"]
+        if channel["name"] == measurement.templates.channel
         for sample in channel["samples"]
         for modifier in sample["modifiers"]
         if modifier["type"] in ("normsys", "histosys")

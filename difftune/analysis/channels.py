@@ -1,7 +1,7 @@
 """The channels of a measurement: what the events of each region are binned in."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from difftune.analysis.cross_fit import CrossFit
 from difftune.analysis.discriminant import binned_score
+from difftune.analysis.figure import statistics
 from difftune.analysis.split import Split
 from difftune.data import Events, Region
 from difftune.errors import InputError, nearest
@@ -114,6 +115,35 @@ def filled(channels: Sequence[Channel], split: Split | CrossFit) -> list[Templat
     """
     events, observed = split.test, split.events.observed
     return [channel.templates(events, observed if len(observed) else None) for channel in channels]
+
+
+def constant_templates(sample: Split | CrossFit) -> tuple[Templates, ...]:
+    """Templates of fitted regions that no network changes, for a fit within the training.
+
+    Of a split they are made without the test events, with the statistics that the measurement will
+    have; of cross-fitted events with all, since no network learns from what is the same for all.
+
+    Args:
+        sample: The events by purpose.
+    """
+    constant = [region for region in sample.events.regions if region.fitted and not region.scored]
+    if not constant:
+        return ()
+    events, factor = sample.test, 1.0
+    if isinstance(sample, Split):
+        events = sample.part(*sample.train_folds, *sample.validation_folds)
+        factor = statistics(events, sample.test)
+    channels = [single_channel(_column, sample, None, region.name) for region in constant]
+    return tuple(_with_statistics(each.templates(events, None), factor) for each in channels)
+
+
+def _with_statistics(templates: Templates, factor: float) -> Templates:
+    """The templates with a factor on the variance of the nominal yields."""
+    processes = {
+        name: replace(own, nominal=replace(own.nominal, sumw2=factor * own.nominal.sumw2))
+        for name, own in templates.processes.items()
+    }
+    return replace(templates, processes=processes)
 
 
 def single_channel(

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
+from difftune.analysis.blinding import BLIND_ABOVE, blinded, is_blind, with_asimov
 from difftune.analysis.channels import channels_of, filled, single_channel
 from difftune.analysis.cross_fit import CrossFit
 from difftune.analysis.figure import FIGURES, Figure
@@ -36,7 +38,9 @@ class Measurement:
         templates: Hard-binned test events of the (first) signal region, nominal and varied.
         others: Those of the other regions that are fitted.
         validation: Those of the regions that are not.
+        blinded: Names of regions whose observed events nobody has looked at.
         workspace: The pyhf workspace made of all that are fitted.
+        extended: The same with the validation regions.
         stat_only: Expected discovery significance of the templates without any uncertainty.
         expected: The same from the fit with all uncertainties.
         figure: The figure of merit that was asked for.
@@ -53,6 +57,8 @@ class Measurement:
     score: Callable[[Events], Float[np.ndarray, " events"]]
     others: tuple[Templates, ...] = ()
     validation: tuple[Templates, ...] = ()
+    blinded: tuple[str, ...] = ()
+    extended: dict[str, Any] | None = None
 
     @property
     def fitted(self) -> tuple[Templates, ...]:
@@ -85,7 +91,16 @@ class Measurement:
     @property
     def data(self) -> str:
         """What the workspace observes, in words."""
-        return "Asimov data" if self.templates.data is None else "observed data"
+        asimov = [each.channel for each in self.fitted if each.data is None]
+        observed = [each.channel for each in self.fitted if each.data is not None]
+        hidden = ", blinded" if set(asimov) & set(self.blinded) else ""
+        if not observed:
+            return f"Asimov data{hidden}"
+        if not asimov:
+            return "observed data"
+        return (
+            f"observed data ({', '.join(observed)}) and Asimov data ({', '.join(asimov)}{hidden})"
+        )
 
 
 @takes(score=as_score, split=as_split)
@@ -149,6 +164,8 @@ def measure(
     normalisation: Sequence[NormalisationUncertainty] = (),
     luminosity: Luminosity | None = None,
     free: Sequence[FreeNormalisation] = (),
+    blind_above: float = BLIND_ABOVE,
+    unblind: bool = False,
 ) -> Measurement:
     """Bins, fills and fits the test events with a network.
 
@@ -173,6 +190,10 @@ def measure(
         normalisation: Uncertainties of yields, besides the variations of the events.
         luminosity: Uncertainty of the luminosity.
         free: Yields that the fit determines.
+        blind_above: Observed events are left out of signal regions, and of others where the share
+            of the signal is larger than this in a bin: Asimov data take their place, those that
+            the fit of all other regions expects.
+        unblind: Whether to look at all of them.
 
     Raises:
         InputError: For a binning and its short form at once, a network without the trained edges
@@ -204,13 +225,22 @@ def measure(
     # The signal region first.
     channels = tuple(sorted(channels, key=lambda each: each.role != "signal"))
     everything = filled(channels, split)
+    hidden = set()
+    if not unblind:
+        hidden = {
+            templates.channel
+            for own, templates in zip(channels, everything, strict=True)
+            if templates.data is not None and is_blind(templates, own.role, blind_above)
+        }
+    everything = [blinded(each) if each.channel in hidden else each for each in everything]
     fitted, validation = (
         [t for c, t in zip(channels, everything, strict=True) if (c.role == "validation") == apart]
         for apart in (False, True)
     )
-    workspace = build_workspace(
-        fitted, poi=poi, normalisation=normalisation, luminosity=luminosity, free=free
+    model_of = partial(
+        build_workspace, poi=poi, normalisation=normalisation, luminosity=luminosity, free=free
     )
+    workspace = with_asimov(model_of(fitted), fitted)
     model = Model.from_spec(workspace)
     signal, background = (
         np.concatenate([templates.total(role).sumw for templates in fitted])
@@ -220,6 +250,8 @@ def measure(
         templates=fitted[0],
         others=tuple(fitted[1:]),
         validation=tuple(validation),
+        blinded=tuple(each.channel for each in everything if each.channel in hidden),
+        extended=model_of([*fitted, *validation]) if validation else workspace,
         workspace=workspace,
         stat_only=float(asimov_significance(signal, background)),
         expected=expected_significance(model).expected,

@@ -14,6 +14,8 @@ from difftune.inference.impacts import Impacts, impacts
 from difftune.inference.limits import UpperLimit, upper_limit
 from difftune.inference.minima import at_value as at_value
 from difftune.inference.minima import envelope as envelope
+from difftune.inference.prediction import Prediction, Yields, predictions
+from difftune.inference.prediction import carried_over as carried_over
 from difftune.inference.problems import FitError
 from difftune.inference.solver import Status
 from difftune.inference.solver import deviance as deviance
@@ -25,14 +27,17 @@ __all__ = [
     "FitResult",
     "HypoTest",
     "Impacts",
+    "Prediction",
     "SignificanceTest",
     "Status",
     "UpperLimit",
+    "Yields",
     "asimov_llr",
     "asimov_significance",
     "expected_significance",
     "fit",
     "hypotest",
     "impacts",
+    "predictions",
     "upper_limit",
 ]

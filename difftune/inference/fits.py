@@ -203,25 +203,43 @@ def _one_fit(structure: Structure, steps: int | None, problem: Problem) -> dict[
     variance = xp.diagonal(covariance)
     sigma = xp.where(variance > 0, xp.sqrt(xp.where(variance > 0, variance, 1.0)), 0.0)
     scale = xp.where(sigma > 0, sigma, 1.0)
-    layout, terms = structure.layout, problem.terms
-    center = xp.where(layout.poisson, terms.center / terms.scale, terms.center)
-    width = xp.where(layout.poisson, 1 / xp.sqrt(terms.scale), terms.scale)
-    widths = xp.put(xp.full_like(values, xp.nan), layout.auxiliary, width)
+    centers, widths = _before(structure, problem)
     return {
         "values": shown(values, Status.UNDETERMINED),
         "uncertainties": shown(sigma),
         "covariance": shown(covariance),
         "correlation": shown(covariance / xp.outer(scale, scale)),
         "twice_nll": shown(
-            -2 * likelihood.log_likelihood(structure, terms, values, problem.data),
+            -2 * likelihood.log_likelihood(structure, problem.terms, values, problem.data),
             Status.UNDETERMINED,
         ),
-        "centers": xp.put(problem.start, layout.auxiliary, center),
-        "widths": xp.where(problem.fixed, xp.nan, widths),
+        "centers": centers,
+        "widths": widths,
         "at_bound": found.held & free,
         "status": status,
         "steps": found.steps,
     }
+
+
+def _before(structure: Structure, problem: Problem) -> tuple[Array, Array]:
+    """Values before the fit and their uncertainties, NaN where there is no constraint."""
+    layout, terms = structure.layout, problem.terms
+    center = xp.where(layout.poisson, terms.center / terms.scale, terms.center)
+    width = xp.where(layout.poisson, 1 / xp.sqrt(terms.scale), terms.scale)
+    widths = xp.put(xp.full_like(problem.start, xp.nan), layout.auxiliary, width)
+    centers = xp.put(problem.start, layout.auxiliary, center)
+    return centers, xp.where(problem.fixed, xp.nan, widths)
+
+
+@in_numpy
+def before_fit(model: Model) -> tuple[Array, Array]:
+    """Parameters before any fit, and their uncertainties, NaN without a constraint.
+
+    Args:
+        model: The model.
+    """
+    data = model.data(np.zeros(model.structure.n_bins))
+    return _before(model.structure, make_problem(model, data, limits(model.structure)))
 
 
 def _inverse(

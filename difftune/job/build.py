@@ -17,6 +17,7 @@ from difftune.analysis import (
     Split,
     Stage,
     as_figure,
+    constant_templates,
     fit_model,
     statistics,
 )
@@ -75,6 +76,8 @@ from difftune.training import (
 )
 
 logger = logging.getLogger("difftune")
+Binning = BinningRule | dict[str, BinningRule]
+"""How bin edges are chosen; by name of the region, where one has a way of its own."""
 T = TypeVar("T")
 
 
@@ -97,7 +100,7 @@ class Job:
     recipe: Recipe
     strategy: Strategy
     space: Space
-    binning: BinningRule
+    binning: Binning
     nuisances: Mapping[str, Any]
     figure: Figure
     stages: tuple[Stage, ...] = ()
@@ -171,6 +174,7 @@ def figure_metric(job: Job, sample: Split | CrossFit) -> Metric:
     model = fit_model(
         bins=max(2, job.config.training.score_bins),
         mc_statistics=statistics(split.validation, sample.test),
+        control=constant_templates(sample),
         **job.nuisances,
     )
     return job.figure.metric(model)
@@ -200,6 +204,7 @@ def stage(
             bins=section.bins,
             bandwidth=(section.bandwidth[0], section.bandwidth[1]),
             mc_statistics=statistics(split.train, sample.test),
+            control=constant_templates(sample),
             **job.nuisances,
         )
         loss = job.figure.objective(model)
@@ -267,6 +272,7 @@ def events(config: Config, progress=None) -> Events:
         folds=data.folds,
         duplicates=data.duplicates,
         variations=variations,
+        regions=[region.region() for region in config.regions],
         progress=progress,
     )
 
@@ -499,12 +505,29 @@ def _repeated(strategy: Strategy, section: Search, config: Config) -> Strategy:
     )
 
 
-def binning(config: Config) -> BinningRule:
-    """How the bin edges are chosen.
+def binning(config: Config) -> Binning:
+    """How the bin edges are chosen; by name of the region, where one has a way of its own.
 
     Raises:
         InputError: It is unknown, a key does not belong to it, or no edges will have been trained.
     """
+    common = _common_binning(config)
+    own = {}
+    for number, region in enumerate(config.regions):
+        place = f"regions.{number}.binning"
+        if isinstance(region.binning, list):
+            own[region.name] = as_binning(region.binning)
+        elif region.binning is not None:
+            own[region.name] = built(region.binning, BINNING, config, place, as_binning)
+            if isinstance(own[region.name], Learned):
+                raise InputError(f"{place}: trained edges are for all regions; say so in [fit].")
+    scored = [each.name for each in config.regions if each.edges is None and each.region().scored]
+    signal = [each.name for each in config.regions if each.role == "signal"]
+    return {name: common for name in scored if name in signal} | own if own else common
+
+
+def _common_binning(config: Config) -> BinningRule:
+    """How the bin edges are chosen where a region has no way of its own."""
     section = config.fit
     given = section.binning
     # A file that was written back names the defaults, too.

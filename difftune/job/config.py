@@ -5,7 +5,15 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from difftune.errors import nearest
-from difftune.job.measured_sections import BINNING, Data, Fit, NormFactor, Sample, Systematic
+from difftune.job.measured_sections import (
+    BINNING,
+    Data,
+    Fit,
+    NormFactor,
+    RegionSection,
+    Sample,
+    Systematic,
+)
 from difftune.job.schema import Choice, Count, Fraction, NotNegative, Positive, Section
 from difftune.models import MODELS
 from difftune.objectives import METRICS, OBJECTIVES
@@ -94,6 +102,8 @@ class Training(Section):
     """`adam`, `adamw`, `sgd` or `rmsprop`; of a list of them the hyperparameter `optimizer` is the
     number, from 0. Or one of your own as `file.py:name`, of which a table gives the options:
     `{ name = "file.py:name", decay = 0.9 }`."""
+    regions: Annotated[list[str], Field(min_length=1)] = ["signal"]
+    """Regions whose events networks are trained on, by name or role, where there are regions."""
     patience: Count = 10
     """Epochs without a larger selection score until a member stops."""
     negative_weights: Literal["keep", "absolute", "resample"] = "keep"
@@ -281,6 +291,8 @@ class Config(Section):
     """Uncertainties."""
     norm_factors: list[NormFactor] = []
     """Yields that the fit determines."""
+    regions: list[RegionSection] = []
+    """Regions that the events are divided into; without any, all are in one signal region."""
     fit: Fit = Fit()
     """The statistical model."""
     model: Annotated[ModelSection, MODEL] = Field(default_factory=lambda: MODEL.read({}))
@@ -309,6 +321,7 @@ class Config(Section):
             ("samples", samples),
             ("systematics", [systematic.name for systematic in self.systematics]),
             ("norm_factors", [factor.name for factor in self.norm_factors]),
+            ("regions", [region.name for region in self.regions]),
         ):
             if twice := {name for name in names if names.count(name) > 1}:
                 raise ValueError(f"{what}: the name {sorted(twice)[0]!r} is used twice")
@@ -320,6 +333,12 @@ class Config(Section):
                             f"{what} {item.name!r}: there is no sample {name!r}."
                             f"{nearest(name, samples)}"
                         )
+        known = {name for region in self.regions for name in (region.name, region.role)}
+        for name in self.training.regions if self.regions else ():
+            if name not in known:
+                raise ValueError(
+                    f"training.regions: there is no region {name!r}.{nearest(name, known)}"
+                )
         if both := sorted(set(self.space) & set(self.hyperparameters)):
             raise ValueError(f"{both[0]!r} stands in [space] and in [hyperparameters]")
         for stage in self.stage:

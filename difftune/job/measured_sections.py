@@ -1,11 +1,14 @@
 """Tables of the analysis file on what is measured: events, processes, uncertainties, the fit."""
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from difftune.binning import RULES
-from difftune.job.schema import Choice, Count, Name, Positive, Section
+from difftune.data import Region
+from difftune.errors import InputError
+from difftune.job.schema import Choice, Count, Fraction, Name, Positive, Section
 from difftune.registry import Registry
 
 
@@ -233,6 +236,48 @@ class Binning(Section):
 BINNING = Choice(RULES, Binning, bare=True, least=2, element=float)
 
 
+class RegionSection(Section):
+    """A region of the phase space, which is a channel of the fit."""
+
+    name: Name
+    """Its name, which is that of the channel."""
+    selection: str
+    """Expression that its events fulfil, besides the common selection and that of their sample. No
+    event is in two regions, and one that is in none is not kept."""
+    role: Literal["signal", "control", "validation"] = "signal"
+    """What it is for: `signal`, where networks are trained and the signal is measured; `control`,
+    which the fit takes in to determine backgrounds; `validation`, which is never fitted, and shows
+    whether what was fitted elsewhere holds there."""
+    observable: str | None = None
+    """What its bins are of: `score`, that of the network (by default for the signal); `count`, one
+    bin of all its events (by default elsewhere); or an expression of columns, with `edges`."""
+    edges: Annotated[list[float], Field(min_length=2)] | None = None
+    """Bin edges; what lies outside is counted in the outer bins. Those of the score are chosen
+    where they are not given."""
+    binning: Annotated[str | Binning | list[float] | None, replace(BINNING, optional=True)] = None
+    """How the edges of the score are chosen, where not as `[fit]` says, for a signal region. Other
+    regions have the edges of the first signal region."""
+
+    @model_validator(mode="after")
+    def _check_bins(self) -> "RegionSection":
+        try:
+            region = self.region()
+        except InputError as error:
+            raise ValueError(str(error)) from None
+        if self.binning is not None and not region.scored:
+            raise ValueError(
+                f"region {self.name!r}: binning is of the score, and its observable is "
+                f"{region.observable!r}; leave it out"
+            )
+        if self.binning is not None and self.edges is not None:
+            raise ValueError(f"region {self.name!r} has edges and binning; leave one of them out")
+        return self
+
+    def region(self) -> Region:
+        """What the library makes of it."""
+        return Region(**self.model_dump(exclude={"binning"}))
+
+
 class Fit(Section):
     """The statistical model and its bins."""
 
@@ -260,3 +305,9 @@ class Fit(Section):
     """Least expected background of a bin, in events."""
     max_mc_uncertainty: Positive = 0.15
     """Largest relative statistical uncertainty of the simulated background of a bin."""
+    blind_above: Fraction = 0.1
+    """Observed events of signal regions are not looked at, nor those of other regions where the
+    share of the signal is larger than this in a bin. Asimov data take their place: those that the
+    fit of all other regions expects."""
+    unblind: bool = False
+    """Whether to look at all observed events; `--unblind` sets it."""

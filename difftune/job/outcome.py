@@ -62,6 +62,13 @@ class Outcome:
         return self.stages[-1].split
 
     @property
+    def training_sample(self) -> Split | CrossFit:
+        """The events of the regions that networks were trained on."""
+        sample = self.sample
+        regions = self.config.training.regions
+        return sample.in_regions(*regions) if sample.events.regions else sample
+
+    @property
     def tuned_measurements(self) -> tuple[Measurement, ...]:
         """Those of the network of this run, and of further repetitions."""
         return (self.measurement, *self.repeated_measurements)

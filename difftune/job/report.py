@@ -11,6 +11,7 @@ from difftune import report
 from difftune.analysis import CrossFit, CrossTuned, Ladder, Tuned
 from difftune.files import write
 from difftune.job.outcome import Outcome
+from difftune.job.regions_report import regions_section, said_of_data
 from difftune.report import Block, Picture, PlotFigure, Section, Text
 from difftune.report.tables import Cell
 from difftune.training import CrossFitted
@@ -69,6 +70,11 @@ def write_report(outcome: Outcome, folder: Path) -> None:
         _search(outcome, plots, tables, label),
         _network(outcome, plots, label),
         _region(outcome, plots, tables, label),
+        *(
+            [regions_section(outcome, plots.one, tables, label)]
+            if outcome.sample.events.regions
+            else []
+        ),
         _fit(outcome, plots, label),
         _record(folder),
     ]
@@ -162,7 +168,8 @@ def _inputs(outcome: Outcome, plots: _Plots, tables: _Tables, label) -> Section:
     sample = outcome.sample
     events = sample.events
     crossed = isinstance(sample, CrossFit)
-    train = events.simulated if isinstance(sample, CrossFit) else sample.train
+    trained = outcome.training_sample
+    train = trained.events.simulated if isinstance(trained, CrossFit) else trained.train
     what = "simulated" if crossed else "training"
     features, weight = np.asarray(train.features), np.asarray(train.weight)
     signal = np.asarray(train.label) == 1
@@ -326,8 +333,8 @@ def _one_search(
 
 
 def _network(outcome: Outcome, plots: _Plots, label) -> Section:
-    sample, default = outcome.sample, outcome.default.network
-    test, score = outcome.sample.test, outcome.measurement.score
+    sample, default = outcome.training_sample, outcome.default.network
+    test, score = sample.test, outcome.measurement.score
     signal, test_score = np.asarray(test.label) == 1, score(test)
     seen = _seen(outcome)
     return Section(
@@ -366,7 +373,7 @@ def _network(outcome: Outcome, plots: _Plots, label) -> Section:
 
 def _seen(outcome: Outcome) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Scores, weights and labels of training events, of each network those that it has seen."""
-    sample, network = outcome.sample, outcome.network
+    sample, network = outcome.training_sample, outcome.network
     if not isinstance(sample, CrossFit):
         train = sample.train
         score = outcome.measurement.score(train)
@@ -398,7 +405,8 @@ def _region(outcome: Outcome, plots: _Plots, tables: _Tables, label) -> Section:
                 report.region(templates, normalisation=normalisation, label=label),
                 "signal_region",
                 "Expected events before the fit, with their statistical "
-                f"{'and systematic ' if both else ''}uncertainty, and {outcome.measurement.data}.",
+                f"{'and systematic ' if both else ''}uncertainty, and "
+                f"{said_of_data(outcome.measurement, templates)}.",
             ),
             tables(report.yields_table([templates], normalisation=normalisation), "yields"),
             *(

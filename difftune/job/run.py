@@ -29,12 +29,12 @@ from difftune.analysis import (
     search_stage,
 )
 from difftune.analysis.preparation import CrossPreparation
-from difftune.binning import BinningRule, EqualSignal, Learned
+from difftune.binning import EqualSignal, Learned
 from difftune.data import Events
 from difftune.histfactory import Model
 from difftune.inference import fit, hypotest
 from difftune.job import build
-from difftune.job.build import Job
+from difftune.job.build import Binning, Job
 from difftune.job.config import Config
 from difftune.job.outcome import Outcome
 from difftune.job.rundir import MAY_CHANGE, check_folder, open_run
@@ -162,12 +162,10 @@ class _Measuring:
     sample: Split | CrossFit
     replicas: int
 
-    def __call__(self, network: AnyNetwork, binning: BinningRule) -> Measurement:
+    def __call__(self, network: AnyNetwork, binning: Binning) -> Measurement:
         return self.on(network, self.sample, binning)
 
-    def on(
-        self, network: AnyNetwork, sample: Split | CrossFit, binning: BinningRule
-    ) -> Measurement:
+    def on(self, network: AnyNetwork, sample: Split | CrossFit, binning: Binning) -> Measurement:
         """On these events."""
         found = measure(
             network,
@@ -175,6 +173,8 @@ class _Measuring:
             channel=self.job.config.fit.region,
             figure=self.job.figure,
             binning=binning,
+            blind_above=self.job.config.fit.blind_above,
+            unblind=self.job.config.fit.unblind,
             **self.job.nuisances,
         )
         logger.info("measured a network: %s = %.4g", found.figure.symbol, found.value)
@@ -300,7 +300,7 @@ def _prepared(config: Config, processes: Processes) -> tuple[Job, Preparation | 
             test_folds=tuple(config.data.test_folds),
         )
     job = job.of(sample)
-    preparation = prepared(sample, job.recipe, processes)
+    preparation = prepared(sample, job.recipe, processes, regions=config.training.regions)
     check_stage(preparation, job.strategy, job.space, seed=config.general.seed)
     for stage in job.stages:
         check_stage(
@@ -335,5 +335,18 @@ def describe_events(events: Events) -> str:
             f"{process.name:<20} {process.role:<11} {counts[index]:>9} {yields[index]:>14.1f} "
             f"{negative:>9}"
         )
+    for number, region in enumerate(events.regions):
+        mine = np.asarray(events.region) == number
+        here = np.bincount(
+            np.asarray(events.process)[mine],
+            np.asarray(events.weight, np.float64)[mine],
+            len(events.processes),
+        )
+        found = ", ".join(
+            f"{process.name} {count:.1f}"
+            for process, count in zip(events.processes, here, strict=True)
+            if process.role != "data"
+        )
+        lines.append(f"{region.role} region {region.name} ({mine.sum()} events): {found}")
     varied = ", ".join(events.variations) or "none"
     return "\n".join([*lines, f"variations: {varied}"])

@@ -23,8 +23,9 @@ logger = logging.getLogger("difftune")
 
 OF_RUN = (*PACKAGES, "uproot", "pyhf")
 
-# Where a run lives and how much it holds in memory at a time do not change what it is.
-MAY_CHANGE = ("general.output", "training.chunk")
+# Where a run lives and how much it holds in memory at a time do not change what it is; nor does it
+# change what was trained whether observed events are looked at.
+MAY_CHANGE = ("general.output", "training.chunk", "fit.blind_above", "fit.unblind")
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 

@@ -28,7 +28,13 @@ def save(outcome: Outcome, folder: Path) -> None:
 
         write_report(outcome, folder)
 
-    templates, places = outcome.measurement.templates, folder / "templates"
+    own, places = outcome.measurement, folder / "templates"
+    regions = [*own.fitted, *own.validation]
+
+    def write_root() -> None:
+        for number, templates in enumerate(regions):
+            templates.write_root(places / "templates.root", append=number > 0)
+
     # The numbers first: the report can be drawn again from them.
     for what, writes in (
         ("results.json", lambda: write_json(folder / "results.json", results(outcome))),
@@ -37,8 +43,26 @@ def save(outcome: Outcome, folder: Path) -> None:
             "workspace.json",
             lambda: write_json(folder / "workspace.json", outcome.measurement.workspace),
         ),
-        ("templates.json", lambda: write_json(places / "templates.json", templates.to_dict())),
-        ("templates.root", lambda: templates.write_root(places / "templates.root")),
+        *(
+            [
+                (
+                    "workspace_with_validation.json",
+                    lambda: write_json(folder / "workspace_with_validation.json", own.extended),
+                )
+            ]
+            if own.validation
+            else []
+        ),
+        (
+            "templates.json",
+            lambda: write_json(
+                places / "templates.json",
+                own.templates.to_dict()
+                if len(regions) == 1
+                else {"channels": [each.to_dict() for each in regions]},
+            ),
+        ),
+        ("templates.root", write_root),
         ("history.csv", lambda: write_histories(outcome, folder)),
         ("report.html", report),
     ):
@@ -73,6 +97,8 @@ def results(outcome: Outcome) -> dict[str, Any]:
             "tuned": [m.value for m in outcome.tuned_measurements],
             "uncertainties": outcome.ladder.sources,
         },
+        "data": outcome.measurement.data,
+        "blinded": list(outcome.measurement.blinded),
         "ladder": [asdict(rung) for rung in outcome.ladder.rungs],
         "significance": {
             "default": significances(outcome.default_measurements),

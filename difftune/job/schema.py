@@ -59,6 +59,7 @@ class Choice:
         bare: Whether a name may stand in the place of a table.
         least: How many of them a list must hold; None where there may be no list.
         element: What such a list holds, where it is something else.
+        optional: Whether there may be none.
         words: Strings that stand for something that no class is, as they are.
     """
 
@@ -70,6 +71,7 @@ class Choice:
     bare: bool = False
     least: int | None = None
     element: Any = None
+    optional: bool = False
     words: tuple[str, ...] = ()
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
@@ -82,6 +84,8 @@ class Choice:
         Raises:
             ValidationError: For a name that is not known, and whatever the section does not allow.
         """
+        if self.optional and value is None:
+            return None
         if isinstance(value, self.base) or (isinstance(value, str) and value in self.words):
             return value
         if self.least is not None and isinstance(value, list):

@@ -29,7 +29,7 @@ from difftune.histfactory import (
     symmetrised,
     without_constraints,
 )
-from difftune.histograms import in_blocks, soft_histogram
+from difftune.histograms import Templates, in_blocks, soft_histogram
 from difftune.objectives.base import Outputs
 from difftune.objectives.batch import Batch, in_direction, signal_probability
 from difftune.objectives.bins import (
@@ -76,6 +76,8 @@ class FitModel:
         normalisation: Uncertainties of yields.
         luminosity: Uncertainty of the luminosity.
         free: Yields that are determined by the fit.
+        control: Templates of further channels of the fit, such as control regions, that no network
+            changes. They have the statistics of their own simulation.
         unconstrained: Names of variations whose nuisance parameter nothing but the data of the
             bins determines: the variation says what it does, and not how well it is known. pyhf
             has no such parameter, so the model can be fitted here, and not be exported.
@@ -99,13 +101,14 @@ class FitModel:
     normalisation: Sequence[NormalisationUncertainty] = ()
     luminosity: Luminosity | None = None
     free: Sequence[FreeNormalisation] = ()
+    control: Sequence[Templates] = ()
     unconstrained: Sequence[str] = ()
     mc_statistics: bool | NotNegative = True
     processes: Sequence[Process] = ()
     _workspace: "_Workspace | None" = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        for name in ("normalisation", "free", "processes", "unconstrained"):
+        for name in ("normalisation", "free", "control", "processes", "unconstrained"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         check_bins(self.bins, "FitModel", regions=True)
         if not 0.0 <= self.mc_statistics < float("inf"):
@@ -239,6 +242,7 @@ class FitModel:
             self.normalisation,
             self.luminosity,
             self.free,
+            self.control,
             self.unconstrained,
             bool(self.mc_statistics),
         )
@@ -349,15 +353,16 @@ def _built(
     normalisation: tuple[NormalisationUncertainty, ...],
     luminosity: Luminosity | None,
     free: tuple[FreeNormalisation, ...],
+    control: tuple[Templates, ...],
     unconstrained: tuple[str, ...],
     mc_statistics: bool,
 ) -> Filling:
-    """A model of the processes, of which only the structure counts."""
+    """A model of the processes, of which only the structure counts, beside control regions."""
     templates = dummy_templates(
         bins, channel=CHANNEL, processes=processes, signal=signal, variations=variations
     )
     workspace = build_workspace(
-        [templates],
+        [templates, *control],
         normalisation=normalisation,
         luminosity=luminosity,
         free=free,

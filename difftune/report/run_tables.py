@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from difftune.histograms import Templates, effective_count
+from difftune.inference import Prediction
 from difftune.report.lineage import best_network
 from difftune.report.style import signed
 from difftune.report.tables import Cell, Measured, Table
@@ -45,6 +46,7 @@ def yields_table(
     templates: Sequence[Templates],
     *,
     normalisation: Sequence[Normalisation] = (),
+    predictions: Mapping[str, Prediction] | None = None,
     caption: str | None = None,
 ) -> Table:
     """Yields of every process in every channel, with statistical and systematic uncertainties.
@@ -55,6 +57,7 @@ def yields_table(
     Args:
         templates: Templates of each channel.
         normalisation: Uncertainties of yields that no template holds.
+        predictions: Yields after a fit by name of the channel, in the place of those before it.
         caption: Caption of the table; by default it says which uncertainties there are.
     """
     names = list(dict.fromkeys(p for t in templates for p in t.processes))
@@ -69,9 +72,16 @@ def yields_table(
     if signals and backgrounds:
         strong.append(len(groups))
         groups.append(("Signal + background", backgrounds + signals))
+
+    def yields(channel: Templates, members: Sequence[str]) -> Measured | None:
+        if predictions is None:
+            return _yield(channel, members, normalisation)
+        present = [name for name in members if name in channel.processes]
+        found = predictions[channel.channel].of(*present)
+        return Measured(found.total, found.total_uncertainty) if present else None
+
     rows: list[tuple[Cell, ...]] = [
-        (title, *(_yield(t, members, normalisation) for t in templates))
-        for title, members in groups
+        (title, *(yields(t, members) for t in templates)) for title, members in groups
     ]
     if any(t.data is not None for t in templates):
         strong.append(len(rows))
@@ -80,7 +90,10 @@ def yields_table(
     columns = ("Process", *(t.channel for t in templates))
     cells = [cell for row in rows for cell in row if isinstance(cell, Measured)]
     systematics = " ± systematics" if any(cell.systematic is not None for cell in cells) else ""
-    caption = caption or f"Expected events before the fit, ± simulation statistics{systematics}."
+    said = f"Expected events before the fit, ± simulation statistics{systematics}."
+    if predictions is not None:
+        said = "Expected events after the fit, ± uncertainty with correlations of all parameters."
+    caption = caption or said
     return Table(columns=columns, rows=tuple(rows), caption=caption, emphasised=tuple(strong))
 
 

@@ -38,11 +38,11 @@ logger = logging.getLogger("difftune")
 
 
 def as_events_of(given: Any) -> Events:
-    """Events, or those of what has a split of them."""
+    """Events, or those of what has a split of them; of signal regions, where there are regions."""
     for found in (given, getattr(given, "split", None)):
         events = getattr(found, "events", found)
         if isinstance(events, Events):
-            return events
+            return events.in_regions("signal") if events.regions else events
     return as_events(given)
 
 
@@ -90,7 +90,7 @@ class Study:
     recipe's selection rule: the mean over folds and seeds takes the luck out.
 
     Attributes:
-        events: The events; observed ones are not used.
+        events: The events; observed ones are not used, nor those of other regions than signal ones.
         recipe: How each network is trained; the default recipe if None.
         metric: What sets of variables are compared by, of the form of an objective; larger is
             better. None: minus the objective, on validation events. It has less noise than a

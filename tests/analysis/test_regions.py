@@ -190,6 +190,89 @@ def test_all_fitted_regions_are_one_fit_as_pyhf_makes_it(measured):
     assert float(cls.expected[2]) == pytest.approx(float(expected), rel=5e-3)
 
 
+def observed_and_simulated(events, factor):
+    """The events with observed ones: of each simulated one as many as the ttbar yield, scaled."""
+    processes = (*events.processes, dt.Process(name="observed", role="data"))
+    names = [process.name for process in events.processes]
+    weight = np.asarray(events.weight) * np.where(events.process == names.index("ttbar"), factor, 1)
+    twice = {
+        name: np.concatenate([getattr(events, name)] * 2)
+        for name in ("features", "number", "region", "observable")
+    }
+    return dt.Events.from_arrays(
+        twice["features"],
+        np.concatenate([events.process, np.full(len(events), len(names))]),
+        np.concatenate([events.weight, weight]),
+        feature_names=FEATURES,
+        processes=processes,
+        event_number=twice["number"],
+        regions=REGIONS,
+        region=twice["region"],
+        observable=twice["observable"],
+    )
+
+
+@pytest.mark.usefixtures("_minuit")
+def test_signal_regions_stay_blinded_and_follow_what_control_regions_say(tuned, events):
+    split = dt.analysis.Split(events=observed_and_simulated(events, 1.2))
+    free = {"free": NUISANCES["free"], "bins": 4}
+    blind = dt.measure(tuned.network, split, **free)
+    assert blind.blinded == ("sr",)
+    assert blind.data == "observed data (cr) and Asimov data (sr, blinded)"
+    (control,), (validation,) = blind.others, blind.validation
+    assert blind.templates.data is None
+    assert validation.data is not None
+    np.testing.assert_allclose(
+        control.data.sumw.sum(), split.events.observed.in_regions("cr").yields()[-1], rtol=1e-6
+    )
+
+    # The control region alone, in pyhf: its parameters are what the signal region is expected with.
+    spec = blind.workspace
+    alone = pyhf.Workspace(
+        spec | {k: [c for c in spec[k] if c["name"] == "cr"] for k in ("channels", "observations")}
+    )
+    model = alone.model()
+    names = model.config.par_names
+    fixed = [name == "mu" for name in names]
+    best = pyhf.infer.mle.fit(alone.data(model), model, fixed_params=fixed)
+    values = dict(zip(names, best, strict=True))
+    assert values["k_ttbar"] == pytest.approx(1.2, abs=0.1)
+    everything = pyhf.Workspace(spec).model()
+    start = everything.config.suggested_init()
+    point = [values.get(n, s) for n, s in zip(everything.config.par_names, start, strict=True)]
+    main = everything.expected_actualdata(point)
+    expected = main[everything.config.channel_slices["sr"]]
+    (asimov,) = [o["data"] for o in spec["observations"] if o["name"] == "sr"]
+    np.testing.assert_allclose(asimov, expected, rtol=1e-3)
+    # So the fit finds no tension between the two.
+    assert fit(Model.from_spec(spec)).parameter("mu")[0] == pytest.approx(1, abs=0.02)
+
+    seen = dt.measure(tuned.network, split, unblind=True, **free)
+    assert seen.data == "observed data"
+    assert seen.blinded == ()
+    scores = tuned.network.score(split.events.observed.in_regions("sr"))
+    weight = split.events.observed.in_regions("sr").weight.astype(float)
+    counts = np.histogram(scores, [-1, *seen.templates.edges[1:-1], 2], weights=weight)[0]
+    np.testing.assert_allclose(seen.templates.data.sumw, counts, rtol=1e-5)
+    assert seen.expected == blind.expected
+
+    share = {
+        t.channel: np.max(t.total("signal").sumw / t.total().sumw) for t in (control, validation)
+    }
+    assert min(share.values()) > 0.01
+    assert max(share.values()) < 0.1
+    for above, hidden, data in (
+        (share["cr"] + 1e-6, {"sr"}, blind.data),
+        (share["cr"] - 1e-6, {"sr", "cr"}, "Asimov data, blinded"),
+        (share["vr"] + 1e-6, {"sr"}, None),
+        (share["vr"] - 1e-6, {"sr", "vr"}, None),
+    ):
+        found = dt.measure(tuned.network, split, blind_above=above, **free)
+        assert hidden <= set(found.blinded)
+        assert data in (None, found.data)
+    assert set(dt.measure(tuned.network, split, blind_above=0.3, **free).blinded) == {"sr"}
+
+
 def test_the_control_region_determines_what_is_free(tuned, measured):
     without = dict(measured.workspace)
     for key in ("channels", "observations"):

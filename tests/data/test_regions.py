@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+import difftune as dt
 from difftune.data import (
     Events,
     FeatureVariation,
@@ -140,6 +141,11 @@ def test_events_with_regions_are_a_pytree(file):
     again = jax.tree.unflatten(tree, leaves)
     assert again.regions == REGIONS
     np.testing.assert_array_equal(again.region, events.region)
+
+
+def test_variables_are_studied_in_signal_regions(file):
+    study = dt.selection.Study(read_in_regions(file, folds=5))
+    assert set(study.events.region) == {0}
 
 
 def test_a_row_that_changes_region_is_in_that_of_its_sample(file):

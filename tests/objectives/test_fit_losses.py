@@ -29,8 +29,8 @@ from tests.objectives.fits import (
 from tests.objectives.samples import NONE
 
 
-def workspace(scores, b) -> dict:
-    """The same by hard histograms and `build_workspace`."""
+def workspace(scores, b, *others: Templates) -> dict:
+    """The same by hard histograms and `build_workspace`, with other channels."""
     edges = np.linspace(0, 1, BINS + 1)
 
     def filled(index, scores, weight):
@@ -46,7 +46,10 @@ def workspace(scores, b) -> dict:
         pairs = {"scale": pair, "tune": (tune, symmetrised(nominal, tune))}
         templates[process.name] = Template(nominal, pairs)
     return build_workspace(
-        [Templates(channel="region", edges=edges, processes=templates, signal=("signal",))],
+        [
+            Templates(channel="region", edges=edges, processes=templates, signal=("signal",)),
+            *others,
+        ],
         poi_bounds=(0.0, 10.0),
         **UNCERTAINTIES,
     )

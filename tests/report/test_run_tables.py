@@ -3,7 +3,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from difftune.histfactory import NormalisationUncertainty
+from difftune.histfactory import Model, NormalisationUncertainty, build_workspace
+from difftune.inference import fit, predictions
 from difftune.report import (
     Measured,
     members_table,
@@ -44,6 +45,18 @@ def test_yields_with_statistical_and_systematic_uncertainties():
     assert [table.rows[i][0] for i in table.emphasised] == [
         "Background", "Signal + background", "Data",
     ]  # fmt: skip
+
+
+def test_yields_after_a_fit():
+    templates = samples.higgs_templates(data=True)
+    model = Model.from_spec(build_workspace([templates]))
+    found = predictions(model, fit(model))
+    table = yields_table([templates], predictions=found)
+    rows = {row[0]: row[1] for row in table.rows}
+    backgrounds = found[templates.channel].of(*templates.names("background"))
+    assert rows["Background"] == Measured(backgrounds.total, backgrounds.total_uncertainty)
+    assert rows["Data"] == round(templates.data.sumw.sum())
+    assert "after the fit" in table.caption
 
 
 def test_channels_are_columns_and_absent_processes_empty():

@@ -1,6 +1,7 @@
 """A region: the processes stacked, data or Asimov data over it, their ratio."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float
@@ -8,7 +9,8 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator
 
-from difftune.histograms import Templates
+from difftune.histograms import Histogram, Template, Templates
+from difftune.inference import Prediction
 from difftune.report.panels import (
     band,
     divided,
@@ -44,6 +46,8 @@ def region(
     templates: Templates,
     *,
     normalisation: Sequence[Normalisation] = (),
+    prediction: Prediction | None = None,
+    asimov: Bins | None = None,
     log: bool | None = None,
     equal_widths: bool | None = None,
     signal_scale: float | None = None,
@@ -61,14 +65,20 @@ def region(
     Args:
         templates: Templates of the channel.
         normalisation: Uncertainties of yields that no template holds.
+        prediction: Yields and their uncertainty after a fit, in the place of those before it.
+        asimov: Asimov data, where they are not the nominal sum.
         log: Logarithmic vertical axis; by default where the bins' yields span much.
         equal_widths: Draw all bins equally wide, named by their edges; by default where bins are
             too narrow to be seen.
         signal_scale: Factor of the signal's line; by default a power of ten that makes it visible.
         axis: Title of the horizontal axis.
-        note: Text in the upper left corner; by default the channel's name and "Pre-fit".
+        note: Text in the upper left corner; by default the channel's name and "Pre-fit", or
+            "Post-fit".
         label: What stands above the figure.
     """
+    nominal = templates.total().sumw if asimov is None else asimov
+    if prediction is not None:
+        templates = _after_fit(templates, prediction)
     signals, backgrounds = templates.names("signal"), templates.names("background")
     everything = backgrounds + signals
     true_edges = np.asarray(templates.edges, float)
@@ -79,8 +89,12 @@ def region(
 
     signal, background = templates.total("signal").sumw, templates.total("background").sumw
     total = signal + background
-    error = uncertainty(templates, everything, normalisation=normalisation)
-    data = total if templates.data is None else templates.data.sumw
+    if prediction is None:
+        error = uncertainty(templates, everything, normalisation=normalisation)
+    else:
+        none = np.zeros_like(total)
+        error = Uncertainty(none, *[prediction.of(*everything).uncertainties] * 2)
+    data = nominal if templates.data is None else templates.data.sumw
     data_errors = poisson_errors(data)
     top = float(np.max([*(total + error.total_up), *(data + data_errors[1]), 1e-3]))
     low = float(np.min(total[total > 0], initial=top))
@@ -126,7 +140,8 @@ def region(
     if equal_widths:
         _name_edges(main, below, true_edges)
     draw_label(main, label)
-    note = f"{plain(templates.channel, 26)}\nPre-fit" if note is None else note
+    fitted = "Pre-fit" if prediction is None else "Post-fit"
+    note = f"{plain(templates.channel, 26)}\n{fitted}" if note is None else note
     handles, labels = zip(*entries, strict=True)
     legend_with_room(main, handles, labels, note=note, top=top * (1.6 if log else 1.08), size=10.5)
     figure.numbers = {
@@ -143,6 +158,16 @@ def region(
         "systematic_down": error.down,
     }
     return figure
+
+
+def _after_fit(templates: Templates, prediction: Prediction) -> Templates:
+    """The templates with the yields after a fit."""
+    none = np.zeros(len(templates.edges) - 1)
+    processes = {
+        name: Template(Histogram(templates.edges, prediction.of(name).values, none))
+        for name in templates.processes
+    }
+    return replace(templates, processes=processes)
 
 
 def _sum(templates: Templates, processes: Sequence[str]) -> Bins:

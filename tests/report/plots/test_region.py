@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from difftune.histfactory import NormalisationUncertainty
+from difftune.histfactory import Model, NormalisationUncertainty, build_workspace
 from difftune.histograms import Histogram, Template, Templates
+from difftune.inference import fit, predictions
 from difftune.report import region, uncertainty
 from tests.report import samples
 from tests.report.readable import assert_readable, texts
@@ -45,6 +46,28 @@ def test_band_is_statistics_and_systematics_in_quadrature():
     np.testing.assert_allclose(bands[0].baseline, total - error.total_down)
     plain = uncertainty(templates, templates.names())
     assert np.all(error.up > plain.up)
+
+
+def test_after_a_fit_yields_and_band_are_those_of_the_fit():
+    templates = samples.higgs_templates(data=True)
+    model = Model.from_spec(build_workspace([templates]))
+    result = fit(model, 1.1 * model.observed)
+    prediction = predictions(model, result)[templates.channel]
+    figure = region(templates, prediction=prediction)
+    assert_readable(figure)
+    expected = model.expected(result.values)
+    np.testing.assert_allclose(figure.numbers["total"], expected)
+    band = next(p.get_data() for p in figure.axes[0].patches if p.get_hatch())
+    np.testing.assert_allclose(band.values, expected + prediction.of().uncertainties)
+    np.testing.assert_array_equal(figure.numbers["data"], templates.data.sumw)
+    assert "Signal region\nPost-fit" in texts(figure)
+
+    blind = dataclasses.replace(templates, data=None)
+    assert np.array_equal(
+        region(blind, prediction=prediction).numbers["data"], templates.total().sumw
+    )
+    given = 1.2 * expected
+    assert np.array_equal(region(blind, asimov=given).numbers["data"], given)
 
 
 def test_data_have_poisson_errors_and_a_ratio_to_the_background():
