@@ -2,8 +2,9 @@
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ def apply(
     missing: Any = None,
     folds: int | None = None,
     branch: str = "score",
+    varied: Mapping[str, Mapping[str, str]] | None = None,
     form: str | None = None,
     chunk_size: str | int = "100 MB",
 ) -> tuple[Path, ...]:
@@ -56,6 +58,9 @@ def apply(
         missing: As in `read`.
         folds: As in `read`; that of cross-fitted networks by default.
         branch: Name of the branch or column with the scores.
+        varied: Further scores, of varied features: by what stands behind the name of the branch,
+            expressions in place of columns, as in `{"jer_up": {"jet_pt": "jet_pt_jer_up"}}`. A
+            tree without these columns has no such branch.
         form: "root" or "parquet"; by default as the input is, Parquet where it is text.
         chunk_size: As in `read`.
 
@@ -88,6 +93,14 @@ def apply(
         raise InputError(
             f"apply: no tree of {', '.join(sources)} has what the network needs (messages above)."
         )
+    wanted_branches = {branch: reading} | {
+        f"{branch}_{name}": replace(reading, replaced=replaced)
+        for name, replaced in (varied or {}).items()
+    }
+
+    def scored(table: DataTable, own: Reading) -> Iterator[Float32[np.ndarray, " rows"]]:
+        return _scores(network, table, own, chunk_size)
+
     folder = Path(output)
     written: dict[Path, str] = {}
     for file, tables in sources.items():
@@ -100,7 +113,7 @@ def apply(
             if _same(path, file):
                 raise InputError(f"{path} is the input itself: choose another output folder.")
             written[path] = file
-            _write(path, own, branch, lambda table: _scores(network, table, reading, chunk_size))
+            _write(path, own, lambda table: _branches(table, wanted_branches), scored)
             logger.info("wrote %s", path)
     return tuple(written)
 
@@ -157,8 +170,33 @@ def _scores(
         yield scores
 
 
-def _write(path: Path, tables: Sequence[DataTable], branch: str, scores: Any) -> None:
+def _branches(table: DataTable, wanted: Mapping[str, Reading]) -> dict[str, Reading]:
+    """The branches that a table has the columns for; the first one has been looked at."""
+    first, *varied = wanted
+    usable = {first: wanted[first]}
+    for name in varied:
+        try:
+            wanted[name].program(table)
+        except InputError as error:
+            logger.info("no %s: %s", name, error)
+        else:
+            usable[name] = wanted[name]
+    return usable
+
+
+def _write(
+    path: Path,
+    tables: Sequence[DataTable],
+    branches: Callable[[DataTable], dict[str, Reading]],
+    scores: Callable[[DataTable, Reading], Iterator[Float32[np.ndarray, " rows"]]],
+) -> None:
     """Writes a file, which appears under its name when it is complete."""
+
+    def chunks(table: DataTable) -> tuple[list[str], Iterator[dict[str, np.ndarray]]]:
+        own = branches(table)
+        each = zip(*(scores(table, reading) for reading in own.values()), strict=True)
+        return list(own), (dict(zip(own, arrays, strict=True)) for arrays in each)
+
     partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -167,23 +205,27 @@ def _write(path: Path, tables: Sequence[DataTable], branch: str, scores: Any) ->
             if path.suffix == ".root":
                 with uproot.recreate(partial) as file:
                     for table in tables:
-                        tree = file.mktree(table.tree or "events", {branch: np.float32})
-                        for chunk in scores(table):
-                            tree.extend({branch: chunk})
+                        names, content = chunks(table)
+                        types = dict.fromkeys(names, np.float32)
+                        tree = file.mktree(table.tree or "events", types)
+                        for chunk in content:
+                            tree.extend(chunk)
             else:
-                _write_parquet(partial, branch, scores(tables[0]))
+                _write_parquet(partial, *chunks(tables[0]))
             os.replace(partial, path)
     except OSError as error:
         raise unwritable(path, error) from error
 
 
-def _write_parquet(path: Path, branch: str, chunks: Iterator[np.ndarray]) -> None:
+def _write_parquet(
+    path: Path, names: Sequence[str], chunks: Iterator[dict[str, np.ndarray]]
+) -> None:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
         raise InputError("Parquet needs pyarrow: pip install 'difftune[arrow]'.") from error
-    schema = pa.schema([(branch, pa.float32())])
+    schema = pa.schema([(name, pa.float32()) for name in names])
     with pq.ParquetWriter(path, schema) as writer:
         for chunk in chunks:
-            writer.write_table(pa.table({branch: chunk}, schema))
+            writer.write_table(pa.table(chunk, schema))

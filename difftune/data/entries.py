@@ -26,6 +26,7 @@ class Reading:
         selection: Expression that all events fulfil.
         missing: The values that mean "missing".
         folds: How many folds there are.
+        replaced: Expressions that take the place of columns, as in a `FeatureVariation`.
     """
 
     features: Sequence[str]
@@ -34,6 +35,7 @@ class Reading:
     selection: str | None = None
     missing: Sentinels | Mapping[str, Sentinels] | None = None
     folds: int = 5
+    replaced: Mapping[str, str] = field(default_factory=dict)
 
     def program(self, table: DataTable) -> Program:
         """What is computed from the rows of a table.
@@ -43,8 +45,11 @@ class Reading:
         """
         number = self.event_number
         keys = [] if number is None else [number] if isinstance(number, str) else list(number)
+        replaced = {
+            name: parse(text, f"in place of {name}") for name, text in self.replaced.items()
+        }
         program = Program(
-            names=Names(table, parse_derived(self.derived), {}, Missing.of(self.missing)),
+            names=Names(table, parse_derived(self.derived), replaced, Missing.of(self.missing)),
             process=table.place,
             sample="",
             selection=() if self.selection is None else (parse(self.selection, "selection"),),

@@ -23,7 +23,8 @@ def apply(
 ) -> tuple[Path, ...]:
     """Scores every entry of files with the network of a run: see `difftune.apply`.
 
-    Derived features, common selection, missing values and event number are those of the run.
+    Derived features, common selection, missing values and event number are those of the run. Each
+    of its variations of features has a branch of its own, as `score_jer_up`.
 
     Args:
         folder: The run directory.
@@ -53,6 +54,13 @@ def apply(
         missing=data.missing,
         folds=data.folds,
         branch=branch,
+        varied={
+            f"{each.name}_{way}": replaced
+            for each in config.systematics
+            if each.type == "features"
+            for way, replaced in (("up", each.up), ("down", each.down))
+            if replaced
+        },
         form=form,
     )
 

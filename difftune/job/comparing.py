@@ -12,7 +12,7 @@ from difftune.errors import InputError
 from difftune.training import differences
 
 # Lists that are no repetitions of one figure, and numbers of what was searched.
-_LEFT_OUT = ("ranking", "schedule")
+_LEFT_OUT = ("ranking", "schedule", "poi")
 _SETTINGS = 12
 
 
@@ -75,6 +75,8 @@ def _numbers(name: str, content: Any) -> Iterator[tuple[str, str]]:
     """Every number below a name; of a list with one entry a repetition, mean and spread."""
     if isinstance(content, Mapping):
         for key, value in content.items():
+            if key in _LEFT_OUT:
+                continue
             yield from _numbers(f"{name} {key}", value)
     elif _is_number(content):
         yield name, f"{content:.4g}"

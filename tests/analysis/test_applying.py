@@ -135,6 +135,29 @@ def test_parquet_for_what_has_no_trees(tmp_path, form):
     np.testing.assert_allclose(found, expected(NOMINAL, own), rtol=2e-6)
 
 
+@pytest.mark.parametrize("form", ["root", "parquet"])
+def test_varied_features_have_a_branch_of_their_own(tmp_path, form):
+    own = network()
+    shifted = NOMINAL | {"met": NOMINAL["met"] * np.float32(1.1), "n_jets": NOMINAL["n_jets"] + 1}
+    columns = NOMINAL | {"met_up": shifted["met"], "more": shifted["n_jets"]}
+    file = write_root(tmp_path / "a.root", with_it=columns, without=NOMINAL)
+    varied = {"jer_up": {"met": "met_up", "n_jets": "more"}}
+    options = OPTIONS | {"varied": varied, "form": form, "chunk_size": 400}
+    written = dt.apply(own, file, tmp_path / "out", **options)
+    if form == "root":
+        with uproot.open(written[0]) as friends:
+            assert friends["without"].keys() == ["score"]
+            found = friends["with_it"].arrays(library="np")
+    else:
+        table = pyarrow.parquet.read_table(written[0])
+        found = {name: table[name].to_numpy() for name in table.column_names}
+    assert list(found) == ["score", "score_jer_up"]
+    np.testing.assert_allclose(found["score"], expected(NOMINAL, own), rtol=2e-6)
+    np.testing.assert_allclose(found["score_jer_up"], expected(shifted, own), rtol=2e-6)
+    # The selection follows the varied columns.
+    assert np.isfinite(found["score_jer_up"]).sum() > np.isfinite(found["score"]).sum()
+
+
 def test_trees_to_parquet(file, tmp_path):
     own = network()
     written = dt.apply(own, file, tmp_path / "out", form="parquet", **OPTIONS)

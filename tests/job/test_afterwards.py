@@ -131,6 +131,7 @@ def test_figures_of_runs_side_by_side(tmp_path, config):
     assert rows["limit"] == ["-", "1.25"]
     assert "general.seed: 1 in one/run, 2 in two/run" in settings
     assert "dropout" not in result.output
+    assert "poi" not in result.output
 
 
 def test_a_run_is_followed_until_it_ends(tmp_path, config):
