@@ -151,8 +151,10 @@ class Ladder:
                 f"Nothing is gained beyond chance: from {first.name!r} to {last.name!r} "
                 f"{self.figure.symbol} improves by {size}."
             )
-        none = [rung.name for rung in self.rungs[1:] if not rung.sure]
-        note = f" No step by itself beyond chance: {', '.join(none)}." if none else ""
+        none = [repr(rung.name) for rung in self.rungs[1:] if not rung.sure]
+        note = (
+            f" By themselves these gain nothing beyond chance: {', '.join(none)}." if none else ""
+        )
         return (
             f"From {first.name!r} to {last.name!r} {self.figure.symbol} improves by {size}.{note}"
         )
@@ -165,11 +167,11 @@ class Ladder:
             count = max(len(step.replicas) for step in self.steps if step.replicas is not None)
             said.append(f"the statistics of the simulation ({count} bootstrap replicas)")
         spreads = dict.fromkeys(
-            f"the spread over {len(step.merits)} {step.what}"
-            for step in self.steps
-            if len(step.merits) > 1
+            f"{len(step.merits)} {step.what}" for step in self.steps if len(step.merits) > 1
         )
-        return " and ".join([*said, *spreads]) or "nothing: there is one training of each"
+        if spreads:
+            said.append(f"the spread over {', '.join(spreads)}")
+        return " and ".join(said) or "nothing: there is one training of each"
 
     def __str__(self) -> str:
         """A table for the terminal."""

@@ -66,7 +66,7 @@ def test_what_is_said_of_it():
     said = ladder(*steps, figure="discovery")
     assert said.significant
     assert "improves by +50.0%" in said.verdict
-    assert "beyond chance: tuned" in said.verdict
+    assert "gain nothing beyond chance: 'tuned'" in said.verdict
     assert "the spread over 3 repetitions" in said.sources
     text = str(said)
     assert "through the fit" in text
