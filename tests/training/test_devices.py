@@ -1,3 +1,4 @@
+import functools
 import os
 import subprocess
 import sys
@@ -26,6 +27,12 @@ def trained_on(devices: int, objective: str, folder: Path) -> list[np.ndarray]:
         return [found[name] for name in found.files]
 
 
+@pytest.fixture(scope="module")
+def on_one(tmp_path_factory):
+    """Gives what comes out on one device, of one training for all who ask."""
+    return functools.cache(lambda name: trained_on(1, name, tmp_path_factory.mktemp("one")))
+
+
 # Three devices do not divide four members, and eight are more than there are members.
 @pytest.mark.parametrize(
     ("objective", "devices"),
@@ -35,8 +42,8 @@ def trained_on(devices: int, objective: str, folder: Path) -> list[np.ndarray]:
         pytest.param("two kernels", [3, 8], marks=pytest.mark.slow),
     ],
 )
-def test_many_devices_give_the_numbers_of_one(tmp_path, objective, devices):
-    one = trained_on(1, objective, tmp_path)
+def test_many_devices_give_the_numbers_of_one(tmp_path, on_one, objective, devices):
+    one = on_one(objective)
     for each in devices:
         many = trained_on(each, objective, tmp_path)
         assert len(many) == len(one) > 0
