@@ -72,6 +72,13 @@ class Rung:
     chance: float | None = None
 
     @property
+    def luck(self) -> str:
+        """The chance in words; empty of the first line."""
+        if self.chance is None:
+            return ""
+        return "< 0.1 %" if self.chance < 1e-3 else f"{100 * self.chance:.2g} %"
+
+    @property
     def sure(self) -> bool:
         """Whether the step is better than the one before beyond chance."""
         return self.chance is not None and self.chance < SURE
@@ -178,8 +185,7 @@ class Ladder:
         rows = [("", self.figure.symbol, "gain", "chance")]
         for rung in self.rungs:
             gain = "" if rung.gain is None else f"{rung.gain:+.1%} ± {rung.gain_uncertainty:.1%}"
-            luck = "" if rung.chance is None else _percent(rung.chance)
-            rows.append((rung.name, _with_error(rung.value, rung.uncertainty), gain, luck))
+            rows.append((rung.name, _with_error(rung.value, rung.uncertainty), gain, rung.luck))
         widths = [max(len(row[column]) for row in rows) for column in range(4)]
         lines = []
         for name, *cells in rows:
@@ -199,10 +205,6 @@ def _relative_spread(values: Float[np.ndarray, " values"]) -> float:
     if len(values) < 2:
         return 0.0
     return float(np.std(values, ddof=1) / np.mean(values))
-
-
-def _percent(probability: float) -> str:
-    return "< 0.1 %" if probability < 1e-3 else f"{100 * probability:.2g} %"
 
 
 def _with_error(value: float, error: float) -> str:

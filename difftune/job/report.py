@@ -134,11 +134,11 @@ def ladder_table(ladder: Ladder) -> report.Table:
         value: Cell = rung.value
         if rung.uncertainty > 0:
             value = report.Measured(rung.value, rung.uncertainty)
-        if rung.gain is None or rung.chance is None:
+        if rung.gain is None:
             rows.append((rung.name, value, None, None))
             continue
         gain = report.Measured(100 * rung.gain, 100 * (rung.gain_uncertainty or 0.0))
-        rows.append((rung.name, value, gain, f"{100 * rung.chance:.2g} %"))
+        rows.append((rung.name, value, gain, rung.luck))
     return report.Table(
         columns=("Step", ladder.figure.symbol, "Gain in %", "Chance"),
         rows=tuple(rows),

@@ -102,6 +102,7 @@ def test_every_event_is_measured_by_the_network_of_its_fold(finished, config):
     assert total == pytest.approx(events.yields().sum(), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_in_its_second_stage_goes_on_to_the_same_numbers(finished, config):
     folder = config.parent / "killed"
     process = subprocess.Popen(
