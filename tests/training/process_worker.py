@@ -1,7 +1,8 @@
 """A process of a job: runs a search of the toy and prints what all processes know at its end.
 
 `python -m tests.training.process_worker ENGINE FOLDER [DIES]`: DIES is the round after which the
-process with the highest number kills itself, once the checkpoint of that round is written.
+process with the highest number kills itself, once the checkpoint of that round is written. With
+`TEST_SEARCH=cross_fitted` in the environment it is a cross-fitted search in two stages.
 """
 
 import hashlib
@@ -10,14 +11,17 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import jax
 import numpy as np
 
+import difftune as dt
+from difftune.analysis import FIGURES, fit_model
 from difftune.models import MLP
 from difftune.search import PBT, Space, log_uniform, run_search, uniform
-from difftune.training import Checkpoints, connect
+from difftune.training import Checkpoints, ScoreGap, connect
 from difftune.training.devices import use_cpu_cores
 
 # Odd, so that the processes do not have equally many; round 2 copies members between processes.
@@ -59,6 +63,36 @@ def summary(result) -> dict:
     }
 
 
+def cross_fitted(processes, folder: Path) -> list[dict]:
+    """What each fold's search gives, of cross-entropy and then through the fit."""
+    from tests.analysis.test_cross_fit import sample
+
+    recipe = dt.Recipe(
+        model=MLP(hidden=(16,)), batch_size=100, overtraining=ScoreGap(limit=float("inf"))
+    )
+    loss = FIGURES["precision"].objective(fit_model(bins=4, bandwidth=(0.05, 0.02)))
+    # Members of a fold are in both processes: nine are shared by two, then three.
+    tuned = dt.tune(
+        dt.CrossFit(events=sample(size=900)),
+        recipe,
+        space=SPACE,
+        search=PBT(population=3, rounds=3, epochs_per_round=1, quantile=0.4),
+        stages=[
+            dt.Stage(
+                name="through the fit",
+                recipe=replace(recipe, objective=loss, batch_size=900),
+                search=dt.search.Random(population=1, rounds=2, epochs_per_round=2),
+            )
+        ],
+        checkpoints=folder,
+        processes=processes,
+    )
+    return [
+        {"before": summary(fold.before.result), "after": summary(fold.result)}
+        for fold in tuned.folds
+    ]
+
+
 def main() -> None:
     """Runs it."""
     engine, folder, *dies = sys.argv[1:]
@@ -84,8 +118,11 @@ def main() -> None:
             return merged(tree, members)
 
         processes.merged = deadly
-    result = search(processes, Path(folder))
-    print("RESULT" + json.dumps([processes.rank, processes.size, summary(result)]), flush=True)
+    if os.environ.get("TEST_SEARCH") == "cross_fitted":
+        found = cross_fitted(processes, Path(folder))
+    else:
+        found = summary(search(processes, Path(folder)))
+    print("RESULT" + json.dumps([processes.rank, processes.size, found]), flush=True)
 
 
 if __name__ == "__main__":

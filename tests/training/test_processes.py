@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from typing import Any
 
 import jax
 import numpy as np
@@ -212,12 +213,12 @@ def over_jax(size: int, folder, *dies: str, seeds=(5, 5)) -> list[subprocess.Pop
     ]
 
 
-def results(text: str) -> dict[int, dict]:
+def results(text: str) -> dict[int, Any]:
     lines = [json.loads(line.split("RESULT")[1]) for line in text.splitlines() if "RESULT" in line]
     return {rank: summary for rank, _, summary in lines}
 
 
-def alone_in(folder) -> dict:
+def alone_in(folder) -> Any:
     """What one process finds, or makes of the checkpoints of several."""
     command = [*COMMAND, "none", str(folder)]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=LIMIT)
@@ -252,6 +253,17 @@ def test_two_processes_of_jax_give_what_one_gives_and_a_dead_one_ends_the_job(al
     outs = [process.communicate(timeout=LIMIT) for process in over_jax(2, tmp_path)]
     found = results("".join(out for out, _ in outs))
     assert found == {0: alone, 1: alone}, outs[0][1][-2000:]
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_cross_fitted_search_in_stages(tmp_path, monkeypatch):
+    monkeypatch.setenv("TEST_SEARCH", "cross_fitted")
+    folds = alone_in(tmp_path / "alone")
+    assert len(folds) == 3
+    assert any(np.any(np.diff(fold["before"]["parents"], axis=0)) for fold in folds)
+    outs = [process.communicate(timeout=LIMIT) for process in over_jax(2, tmp_path / "shared")]
+    found = results("".join(out for out, _ in outs))
+    assert found == {0: folds, 1: folds}, outs[0][1][-2000:]
 
 
 @pytest.mark.slow
