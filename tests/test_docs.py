@@ -170,6 +170,7 @@ def test_search_python(ntuples):
     assert len(names["tuned"].networks) == SIZES["population"] * 4
 
 
+@pytest.mark.slow
 def test_objectives_python():
     excess = run("objectives.md")["excess"]
     sizes = sorted(excess)

@@ -86,12 +86,12 @@ def numerical(function, x: np.ndarray, steps: np.ndarray) -> np.ndarray:
 
 
 def one_of_each_analysis() -> list:
-    """All workspaces; others of an analysis, which have its form, take long and are slow."""
+    """All workspaces; slow are the largest, and others of an analysis, which have its form."""
     seen: set[str] = set()
     found = []
     for name in WORKSPACES:
         analysis = name.split("_")[0]
-        long = analysis in seen or "2L0J" in name
+        long = analysis in seen or "2L0J" in name or "1Lbb" in name
         found.append(pytest.param(name, marks=pytest.mark.slow) if long else name)
         seen.add(analysis)
     return found

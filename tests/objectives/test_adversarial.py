@@ -182,6 +182,7 @@ def run(objective, given):
     return population, population.run(given, epochs=30)
 
 
+@pytest.mark.slow
 def test_with_strength_zero_it_is_cross_entropy(trained):
     _, (state, _) = trained
     _, (alone, _) = run(CrossEntropy(), {"learning_rate": np.full(1, 5e-3)})
@@ -192,6 +193,7 @@ def test_with_strength_zero_it_is_cross_entropy(trained):
         np.testing.assert_allclose(one[0], other[0], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_strong_adversary_takes_the_systematic_out_of_the_score(trained):
     population, (state, records) = trained
     test = shifted(20_000, 7)
