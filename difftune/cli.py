@@ -186,6 +186,32 @@ def init(files: tuple[str, ...], output: Path) -> None:
     click.echo(f"Then: {shlex.join(['difftune', 'check', str(output)])}")
 
 
+@cli.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--output", type=click.Path(path_type=Path), help="Run directory.")
+@click.option("--resume", is_flag=True, help="Continue the selection in the run directory.")
+@_overrides
+def select(config: Path, output: Path | None, resume: bool, overrides: tuple[str, ...]) -> None:
+    """Chooses the variables of CONFIG by its [selection], and tunes nothing.
+
+    `difftune run CONFIG --resume` goes on from there.
+    """
+    from difftune.training import use_compilation_cache, use_cpu_cores
+
+    use_cpu_cores()
+    use_compilation_cache()
+    _log_to_terminal(logging.INFO)
+    from difftune.analysis import explained
+    from difftune.job import load, selected_text
+    from difftune.job import select as select_variables
+
+    settings = load(config, overrides)
+    folder = output or Path(settings.general.output)
+    with explained(lambda: _kept(folder), program=True):
+        chosen = select_variables(settings, folder, resume=resume)
+    click.echo(selected_text(chosen))
+
+
 def _kept(folder: Path | None) -> str:
     """What an interrupted run leaves behind, and the command that goes on."""
     if folder is None or not (folder / "config.json").is_file():

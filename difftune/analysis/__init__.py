@@ -29,12 +29,15 @@ from difftune.analysis.stages import search_stage as search_stage
 from difftune.analysis.tuned import Rank, Tuned, search_networks
 from difftune.analysis.tuned import search_each_fold as search_each_fold
 from difftune.analysis.tuning import train, tune
+from difftune.analysis.variables import Elimination, Variables, select_variables
+from difftune.analysis.variables import without as without
 
 __all__ = [
     "FIGURES",
     "CrossFit",
     "CrossTuned",
     "Discriminant",
+    "Elimination",
     "Figure",
     "Ladder",
     "Measurement",
@@ -44,12 +47,14 @@ __all__ = [
     "Stage",
     "Step",
     "Tuned",
+    "Variables",
     "apply",
     "binned_score",
     "bootstrapped",
     "fill_templates",
     "measure",
     "search_networks",
+    "select_variables",
     "train",
     "tune",
 ]

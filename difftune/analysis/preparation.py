@@ -8,11 +8,12 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Bool
 
 from difftune.analysis.cross_fit import CrossFit
 from difftune.analysis.split import Split
 from difftune.data import FeatureTransform
-from difftune.errors import InputError
+from difftune.errors import InputError, nearest
 from difftune.search import Choice, Replicated, SideBySide, Space, Strategy, inner
 from difftune.training import (
     Columns,
@@ -75,6 +76,18 @@ class Prepared(abc.ABC):
     def signal_process(self) -> tuple[float, ...]:
         """1 for each process that is signal."""
         return tuple(float(p.role == "signal") for p in self.split.events.processes)
+
+    def _inputs(self, unused: Sequence[str]) -> Bool[np.ndarray, " inputs"]:
+        """Network inputs that are left without some variables.
+
+        Raises:
+            InputError: When one is no feature, or none is left.
+        """
+        names = self.split.events.feature_names
+        for name in unused:
+            if name not in names:
+                raise InputError(f"unused: there is no feature {name!r}.{nearest(name, names)}")
+        return self.transform.without(*(names.index(name) for name in unused)).used
 
     def batch_sizes(self, space: Space) -> tuple[int, ...]:
         """All sizes of batches that may occur, the default first.
@@ -166,10 +179,12 @@ class Preparation(Prepared):
         split: The events by purpose.
         given_transform: The transform of the features, where it is not learned on the training
             events.
+        unused: Features that networks do not see.
     """
 
     split: Split
     given_transform: FeatureTransform | None = None
+    unused: tuple[str, ...] = ()
 
     @cached_property
     def transform(self) -> FeatureTransform:
@@ -191,26 +206,30 @@ class Preparation(Prepared):
         return recipe.columns(events, split.full_yields, self.transform, fold=True), None, replicas
 
     def _replicas(self, strategy: Strategy) -> Replicas:
-        """What the executions of a trial differ in."""
+        """What the executions of a trial differ in, and what all of them do not see."""
+        inputs = None
+        if self.unused:
+            inputs = np.tile(self._inputs(self.unused), (strategy.population, 1))
         if not isinstance(strategy, Replicated):
-            return Replicas()
+            return Replicas(inputs=inputs)
         number = np.arange(strategy.population, dtype=np.int32) % strategy.executions
         if not strategy.folds:
             # The same seeds for all trials, so that they differ in the hyperparameters alone.
-            return Replicas(seed=number)
+            return Replicas(seed=number, inputs=inputs)
         folds = len(self.split.train_folds) + len(self.split.validation_folds)
         if strategy.executions != folds:
             raise InputError(
                 f"Replicated(executions={strategy.executions}, folds=True): {folds} folds are not "
                 f"for the test, so give executions={folds}."
             )
-        return Replicas(fold=number)
+        return Replicas(fold=number, inputs=inputs)
 
     @property
     def _purposes(self) -> Definition:
         return {
             "validation_folds": sorted(self.split.validation_folds),
             "test_folds": sorted(self.split.test_folds),
+            **({"unused": list(self.unused)} if self.unused else {}),
         }
 
 
@@ -225,9 +244,22 @@ class CrossPreparation(Prepared):
 
     Attributes:
         split: The events, each fold of which is measured by networks that have not seen it.
+        unused: For each fold the features that its networks do not see; without any they see all.
+
+    Raises:
+        InputError: When these are not of as many folds.
     """
 
     split: CrossFit
+    unused: tuple[tuple[str, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.unused and len(self.unused) != self.split.folds:
+            raise InputError(
+                f"unused features for {len(self.unused)} folds of {self.split.folds}: give them "
+                "for each fold."
+            )
 
     @cached_property
     def transform(self) -> FeatureTransform:
@@ -246,6 +278,7 @@ class CrossPreparation(Prepared):
             recipe=self.recipe,
             processes=self.processes,
             given_transform=self.transform,
+            unused=self.unused[fold] if self.unused else (),
         )
 
     def strategy(self, strategies: Strategy | Sequence[Strategy]) -> SideBySide:
@@ -291,11 +324,17 @@ class CrossPreparation(Prepared):
             # The same seeds for all trials of a search, so that these differ in the
             # hyperparameters alone; not for all searches, whose spread would lack their part.
             seed = search * first.executions + number % first.executions
-        return Replicas(fold=(search + 1) % self.split.folds, held_out=search, seed=seed)
+        inputs = None
+        if any(self.unused):
+            inputs = np.stack([self._inputs(names) for names in self.unused])[search]
+        return Replicas(
+            fold=(search + 1) % self.split.folds, held_out=search, seed=seed, inputs=inputs
+        )
 
     @property
     def _purposes(self) -> Definition:
-        return {"cross_fit": self.split.folds}
+        unused = {"unused": list(map(list, self.unused))} if any(self.unused) else {}
+        return {"cross_fit": self.split.folds, **unused}
 
 
 def _in_folds(parts: Sequence[Columns]) -> Columns:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -96,7 +96,7 @@ _BLOCK = 65536
 """Events that are transformed at a time."""
 
 
-@register(static=("indicators", "sentinels"))
+@register(static=("indicators", "sentinels", "unused"))
 @dataclass(frozen=True, kw_only=True)
 class FeatureTransform:
     """Fills missing values, then subtracts `center` and divides by `scale`.
@@ -110,6 +110,7 @@ class FeatureTransform:
         indicators: Numbers of the variables for which a column is added that is 1 where they are
             missing and 0 elsewhere.
         sentinels: For each variable the values that mean "missing", as NaN does; or nothing.
+        unused: Numbers of the variables that come out as 0, whatever they are.
     """
 
     center: Float32[Array, " variables"]
@@ -117,11 +118,26 @@ class FeatureTransform:
     fill: Float32[Array, " variables"]
     indicators: tuple[int, ...] = ()
     sentinels: tuple[tuple[float, ...], ...] = ()
+    unused: tuple[int, ...] = ()
 
     @property
     def width(self) -> int:
         """How many columns come out."""
         return int(self.center.shape[0]) + len(self.indicators)
+
+    @property
+    def used(self) -> Bool[np.ndarray, " columns"]:
+        """For each column that comes out whether it is of a variable that is used."""
+        variables = [*range(self.center.shape[0]), *self.indicators]
+        return np.asarray([number not in self.unused for number in variables])
+
+    def without(self, *variables: int) -> "FeatureTransform":
+        """The same, of which some variables come out as 0.
+
+        Args:
+            variables: Their numbers.
+        """
+        return replace(self, unused=tuple(sorted({*self.unused, *variables})))
 
     @classmethod
     def fit(
@@ -216,10 +232,11 @@ class FeatureTransform:
         filled = xp.where(missing, self.fill, features)
         # The division by the scale is not turned into a product: float32 keeps its last bit.
         result = ((filled - self.center) / self.scale).astype(np.float32)
-        if not self.indicators:
-            return result
-        chosen = missing[:, np.array(self.indicators)].astype(np.float32)
-        return xp.concatenate([result, chosen], axis=1)
+        if self.indicators:
+            chosen = missing[:, np.array(self.indicators)].astype(np.float32)
+            result = xp.concatenate([result, chosen], axis=1)
+        # Not a product with 0: an infinity would come out as NaN.
+        return xp.where(self.used, result, np.float32(0)) if self.unused else result
 
     def to_dict(self) -> dict[str, list[Any]]:
         """As lists, for JSON."""
@@ -229,6 +246,7 @@ class FeatureTransform:
             "fill": np.asarray(self.fill).tolist(),
             "indicators": list(self.indicators),
             "sentinels": [list(values) for values in self.sentinels],
+            **({"unused": list(self.unused)} if self.unused else {}),
         }
 
     @classmethod
@@ -240,6 +258,7 @@ class FeatureTransform:
             fill=np.asarray(value["fill"], np.float32),
             indicators=tuple(int(i) for i in value.get("indicators", ())),
             sentinels=tuple(tuple(map(float, each)) for each in value.get("sentinels", ())),
+            unused=tuple(int(i) for i in value.get("unused", ())),
         )
 
 

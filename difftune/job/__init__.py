@@ -6,7 +6,8 @@ from difftune.job.config import Config
 from difftune.job.drafting import Draft, draft
 from difftune.job.loading import from_dict, load
 from difftune.job.outcome import Outcome
-from difftune.job.run import check, run
+from difftune.job.outcome import selected_text as selected_text
+from difftune.job.run import check, run, select
 from difftune.job.watching import watch
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "from_dict",
     "load",
     "run",
+    "select",
     "watch",
 ]

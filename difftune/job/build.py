@@ -13,6 +13,7 @@ from flax import nnx
 from difftune.analysis import (
     FIGURES,
     CrossFit,
+    Elimination,
     Figure,
     Split,
     Stage,
@@ -50,8 +51,9 @@ from difftune.job.config import (
 )
 from difftune.job.measured_sections import BINNING
 from difftune.job.objects import built, import_object, own_options
-from difftune.models import Architecture, as_model
+from difftune.models import MLP, Architecture, as_model
 from difftune.objectives import (
+    CrossEntropy,
     Metric,
     MultiObjective,
     Objective,
@@ -61,6 +63,7 @@ from difftune.objectives import (
 )
 from difftune.registry import Entry
 from difftune.search import KINDS, Dimension, Replicated, Space, Strategy, as_strategy, when
+from difftune.seeds import derived
 from difftune.training import (
     AllOf,
     Condition,
@@ -94,6 +97,7 @@ class Job:
         nuisances: What the statistical model has besides templates: arguments of `measure`.
         figure: The figure of merit.
         stages: Further stages of training, after the first one.
+        elimination: How variables are eliminated before the tuning; None keeps all.
     """
 
     config: Config
@@ -104,6 +108,7 @@ class Job:
     nuisances: Mapping[str, Any]
     figure: Figure
     stages: tuple[Stage, ...] = ()
+    elimination: Elimination | None = None
 
     def of(self, sample: Split | CrossFit) -> "Job":
         """The job for these events, whose number is that of the statistics of the fit.
@@ -119,7 +124,24 @@ class Job:
             stage(section, self, recipe, sample, number)
             for number, section in enumerate(self.config.stage)
         )
-        return replace(self, recipe=recipe, stages=stages)
+        elimination = self.elimination
+        if elimination is not None:
+            elimination.check(sample.events.feature_names)
+            section = self.config.selection
+            if section is not None and section.score == "figure":
+                elimination = replace(elimination, metric=figure_metric(self, sample))
+        return replace(self, recipe=recipe, stages=stages, elimination=elimination)
+
+    @property
+    def default_recipe(self) -> Recipe:
+        """A plain network: cross-entropy, and every setting as it is by default."""
+        return replace(
+            self.recipe,
+            model=MLP(),
+            objective=CrossEntropy(),
+            hyperparameters={},
+            batch_size=1024,
+        )
 
 
 class _FigureOfMerit(Significance):
@@ -140,6 +162,17 @@ def job(config: Config) -> Job:
         binning=binning(config),
         nuisances=nuisances(config),
         figure=figure(config),
+        elimination=elimination(config),
+    )
+
+
+def elimination(config: Config) -> Elimination | None:
+    """How variables are eliminated; compared by the loss until the events are known."""
+    if config.selection is None:
+        return None
+    return Elimination(
+        **config.selection.model_dump(exclude={"score"}),
+        seed=derived(config.general.seed, "variables"),
     )
 
 

@@ -223,6 +223,32 @@ class Range(Section):
         return self.model_dump(exclude={"when"}, exclude_none=True)
 
 
+class Selection(Section):
+    """Elimination of variables before the tuning; without this table all are kept."""
+
+    score: Literal["figure", "loss"] = "figure"
+    """What sets of variables are compared by: the figure of merit of `[fit]`, or the loss, which
+    has less noise."""
+    epochs: Count = 20
+    """Length of a training, where it does not stop early."""
+    seeds: Count = 2
+    """Trainings of each set of variables for each fold that it is validated on."""
+    candidates: Count = 2
+    """Variables that are tried in a round: those that the network would miss least, by its
+    gradients. As many as there are tries all."""
+    patience: Count = 5
+    """Rounds without a new best until the end."""
+    least: Count = 1
+    """Variables (or groups) that are kept at least."""
+    tolerance: NotNegative = 1.0
+    """Standard errors that a smaller set of variables may be worse than the best one; 0 takes the
+    best."""
+    groups: dict[str, Annotated[list[str], Field(min_length=1)]] = {}
+    """Variables that are kept or left out together, by the name of the group."""
+    keep: list[str] = []
+    """Variables or groups that are never left out."""
+
+
 class Comparison(Section):
     """The default network that the tuned one is set against, and how often each is made."""
 
@@ -305,6 +331,8 @@ class Config(Section):
     """How a member trains."""
     hyperparameters: dict[str, float] = {}
     """Values of hyperparameters that are not searched."""
+    selection: Selection | None = None
+    """Elimination of variables."""
     search: Annotated[Search, SEARCH] = Field(default_factory=lambda: SEARCH.read({}))
     """The strategy."""
     space: dict[str, Range] = {}

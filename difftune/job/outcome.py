@@ -1,8 +1,18 @@
 """What a run found, and its last lines."""
 
+import json
 from dataclasses import dataclass
 
-from difftune.analysis import AnyTuned, CrossFit, CrossTuned, Ladder, Measurement, Split, Tuned
+from difftune.analysis import (
+    AnyTuned,
+    CrossFit,
+    CrossTuned,
+    Ladder,
+    Measurement,
+    Split,
+    Tuned,
+    Variables,
+)
 from difftune.inference import FitResult, HypoTest
 from difftune.job.build import Job
 from difftune.job.config import Config
@@ -26,6 +36,7 @@ class Outcome:
         fit: Fit of the workspace of the run to its (Asimov) data.
         cls: Test of the nominal signal strength.
         seconds: How long it took.
+        variables: Those that are kept, where they were chosen.
     """
 
     job: Job
@@ -39,6 +50,7 @@ class Outcome:
     fit: FitResult
     cls: HypoTest
     seconds: float
+    variables: Variables | None = None
 
     @property
     def config(self) -> Config:
@@ -98,3 +110,45 @@ class Outcome:
                 f"{self.cls.expected[2]:.3g}; {poi} = {self.poi_text} (fit to {own.data})",
             ]
         )
+
+
+def said_of(variables: Variables) -> str:
+    """Which variables are kept, in words."""
+    every = len(variables.selections)
+    if every == 1:
+        dropped = variables.unused[0]
+        kept = ", ".join(variables.selections[0].variables)
+        return f"Kept: {kept}. Left out: {', '.join(dropped) or 'none'}."
+    always = [name for name, votes in variables.votes.items() if votes == every]
+    never = [name for name, votes in variables.votes.items() if votes == 0]
+    sometimes = [
+        f"{name} ({votes} of {every})"
+        for name, votes in variables.votes.items()
+        if 0 < votes < every
+    ]
+    return (
+        f"Kept for all folds: {', '.join(always) or 'none'}. Left out for all: "
+        f"{', '.join(never) or 'none'}. Kept for some: {', '.join(sometimes) or 'none'}. Each fold "
+        "has a choice of its own, made without its events."
+    )
+
+
+def selected_text(variables: Variables) -> str:
+    """What a selection of variables found: the curves, the ranking, and a line to paste."""
+    from difftune.report import selection_table
+
+    several = len(variables.selections) > 1
+    lines = []
+    for fold, selection in enumerate(variables.selections):
+        lines += [f"Without the events of fold {fold}:"] if several else []
+        lines += [selection_table(selection).text(), ""]
+    lines += [said_of(variables), ""]
+    names = ", ".join(json.dumps(name, ensure_ascii=False) for name in variables.common)
+    if several:
+        lines.append(
+            "The line below has those that most folds keep. Every fold has had a say in it, so a "
+            "run that takes it chooses variables by events that it measures (docs: selection.md); "
+            "a run with [selection] does not."
+        )
+    lines.append(f"features = [{names}]")
+    return "\n".join(lines)

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from difftune import report
-from difftune.analysis import CrossFit, CrossTuned, Ladder, Tuned
+from difftune.analysis import CrossFit, CrossTuned, Ladder, Tuned, Variables
 from difftune.files import write
-from difftune.job.outcome import Outcome
+from difftune.job.config import Config
+from difftune.job.outcome import Outcome, said_of
 from difftune.job.regions_report import regions_section, said_of_data
 from difftune.report import Block, Picture, PlotFigure, Section, Text
 from difftune.report.tables import Cell
@@ -67,6 +68,11 @@ def write_report(outcome: Outcome, folder: Path) -> None:
     sections = [
         _headline(outcome, tables),
         _inputs(outcome, plots, tables, label),
+        *(
+            [Section("Variables", draw_variables(outcome.variables, config, folder))]
+            if outcome.variables is not None
+            else []
+        ),
         _search(outcome, plots, tables, label),
         _network(outcome, plots, label),
         _region(outcome, plots, tables, label),
@@ -217,6 +223,53 @@ def _inputs(outcome: Outcome, plots: _Plots, tables: _Tables, label) -> Section:
                 ],
             ),
         ],
+    )
+
+
+def draw_variables(variables: Variables, config: Config, folder: Path) -> list[Block]:
+    """Which variables are kept, and how they were chosen: plots, tables, and what says so.
+
+    Args:
+        variables: The choice.
+        config: The resolved configuration.
+        folder: The run directory.
+    """
+    label = report.Label(status=config.general.label, detail=config.general.detail)
+    plots, tables = _Plots(folder / "plots"), _Tables(folder / "tables")
+    several = len(variables.selections) > 1
+    section = config.selection
+    by_figure = section is not None and section.score == "figure"
+    score = "Score by the figure of merit" if by_figure else "Minus the loss"
+    blocks: list[Block] = [
+        Text(said_of(variables)),
+        tables(variables_table(variables), "variables"),
+    ]
+    for fold, selection in enumerate(variables.selections):
+        prefix = f"fold_{fold}_" if several else ""
+        own: list[Block] = [
+            plots.of(prefix).one(
+                report.selection_path(selection, score=score, label=label),
+                "selection",
+                "Score of each set of variables on the path, trained once more with other seeds.",
+            ),
+            tables.of(prefix)(report.selection_table(selection), "selection"),
+        ]
+        name = f"The elimination for fold {fold}, without its events"
+        blocks += [report.Collapsible(name, own)] if several else own
+    return blocks
+
+
+def variables_table(variables: Variables) -> report.Table:
+    """By how many selections each variable is kept, as a table."""
+    every = len(variables.selections)
+    rows: list[tuple[Cell, ...]] = [
+        (name, f"{votes} of {every}" if every > 1 else "yes" if votes else "no")
+        for name, votes in variables.votes.items()
+    ]
+    return report.Table(
+        columns=("Variable", "Kept for folds" if every > 1 else "Kept"),
+        rows=tuple(rows),
+        caption="Variables by how many selections keep them, then by how long they stayed.",
     )
 
 

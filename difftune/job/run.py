@@ -20,6 +20,7 @@ from difftune.analysis import (
     Split,
     Stage,
     Step,
+    Variables,
     bootstrapped,
     check_model,
     check_stage,
@@ -27,10 +28,13 @@ from difftune.analysis import (
     measure,
     prepared,
     search_stage,
+    select_variables,
+    without,
 )
 from difftune.analysis.preparation import CrossPreparation
 from difftune.binning import EqualSignal, Learned
 from difftune.data import Events
+from difftune.errors import InputError
 from difftune.histfactory import Model
 from difftune.inference import fit, hypotest
 from difftune.job import build
@@ -38,9 +42,7 @@ from difftune.job.build import Binning, Job
 from difftune.job.config import Config
 from difftune.job.outcome import Outcome
 from difftune.job.rundir import MAY_CHANGE, check_folder, open_run
-from difftune.job.saving import save
-from difftune.models import MLP
-from difftune.objectives import CrossEntropy
+from difftune.job.saving import save, save_variables
 from difftune.search import FixedSchedule, Progress, Space
 from difftune.seeds import derived
 from difftune.training import AnyNetwork, Ensemble, Processes, SingleProcess, surroundings
@@ -85,18 +87,29 @@ def run(
         processes.agreed(lambda: stack.enter_context(run_folder))
         logger.info("%s", describe_events(preparation.split.events))
 
+        variables, reduced = _chosen_variables(job, preparation, folder)
         repetitions = [
-            _stages(job, preparation, number, folder)
-            for number in range(config.comparison.repetitions)
+            _stages(job, reduced, number, folder) for number in range(config.comparison.repetitions)
         ]
         # Where these are fewer than the processes, the first one trains them.
         together = processes if config.comparison.seeds >= processes.size else SingleProcess()
         if not first and together is not processes:
             return None
-        default = _default(job, preparation, folder, together)
+        default = _default(job, preparation, "default", folder, together)
+        selected = None
+        if job.elimination is not None:
+            selected = _default(job, reduced, "default_selected", folder, together)
         if not first:
             return None
-        outcome = _measured(job, preparation.split, default, repetitions, began)
+        outcome = _measured(
+            job,
+            preparation.split,
+            default,
+            repetitions,
+            began,
+            selected=selected,
+            variables=variables,
+        )
         save(outcome, folder)
         logger.info("wrote %s in %.0f s", folder, outcome.seconds)
         return outcome
@@ -126,17 +139,66 @@ def _stages(
     )
 
 
+def select(config: Config, folder: Path, *, resume: bool = False) -> Variables:
+    """Chooses the variables of an analysis, which `run` with `resume` goes on with.
+
+    Args:
+        config: From `difftune.job.load`.
+        folder: The run directory.
+        resume: Continue what is there.
+
+    Returns:
+        The variables; what there is to see of them is in the folder.
+
+    Raises:
+        InputError: As `run`, and when the configuration has no `[selection]`.
+    """
+    if config.selection is None:
+        raise InputError(
+            "the analysis file chooses no variables: add a line [selection], or give "
+            "--set selection.candidates=2."
+        )
+    check_folder(folder, config, resume=resume)
+    job, preparation = _prepared(config, SingleProcess())
+    with open_run(folder, config, resume=resume):
+        logger.info("%s", describe_events(preparation.split.events))
+        chosen, _ = _chosen_variables(job, preparation, folder)
+        assert chosen is not None, "it was asked for"
+        save_variables(chosen, config, folder)
+        return chosen
+
+
+def _chosen_variables(
+    job: Job, preparation: Preparation | CrossPreparation, folder: Path
+) -> tuple[Variables | None, Preparation | CrossPreparation]:
+    """The variables that are kept, and the events with what networks see of them."""
+    elimination, processes = job.elimination, preparation.processes
+    if elimination is None:
+        return None, preparation
+    # The first process chooses, for all of them.
+    chosen = processes.agreed(
+        lambda: (
+            select_variables(
+                replace(preparation, recipe=job.default_recipe, processes=SingleProcess()),
+                elimination,
+                folder=folder / "selection",
+            )
+            if processes.rank == 0
+            else None
+        )
+    )
+    unused, _ = processes.of_first(None if chosen is None else chosen.unused)
+    return chosen, without(preparation, unused)
+
+
 def _default(
-    job: Job, preparation: Preparation | CrossPreparation, folder: Path, processes: Processes
+    job: Job,
+    preparation: Preparation | CrossPreparation,
+    name: str,
+    folder: Path,
+    processes: Processes,
 ) -> AnyTuned:
     """The network to compare with: cross-entropy, and every setting as it is by default."""
-    recipe = replace(
-        job.recipe,
-        model=MLP(),
-        objective=CrossEntropy(),
-        hyperparameters={},
-        batch_size=1024,
-    )
     strategy = FixedSchedule(
         population=job.config.comparison.seeds,
         rounds=job.strategy.training_rounds,
@@ -144,13 +206,13 @@ def _default(
         schedule={},
     )
     return search_stage(
-        replace(preparation, recipe=recipe, processes=processes),
+        replace(preparation, recipe=job.default_recipe, processes=processes),
         strategy,
         Space(),
         # Other start values than any of the searches has.
         seed=derived(job.config.general.seed, "default"),
-        folder=folder / "checkpoints" / "default",
-        on_round=_log("default, cross-entropy", folder),
+        folder=folder / "checkpoints" / name,
+        on_round=_log(f"{name.replace('_', ', ')}, cross-entropy", folder),
     )
 
 
@@ -208,6 +270,9 @@ def _measured(
     default: AnyTuned,
     repetitions: list[list[AnyTuned]],
     began: float,
+    *,
+    selected: AnyTuned | None,
+    variables: Variables | None,
 ) -> Outcome:
     """Measures every step on the test events, and fits the last one."""
     config = job.config
@@ -231,6 +296,9 @@ def _measured(
     plain_defaults = [measuring(network, plain) for network in networks]
     name = "default network, cross-fitted" if steps else "default network"
     steps.append(measuring.step(name, plain_defaults, "seeds"))
+    if selected is not None:
+        chosen = [measuring(each, plain) for each in _members(selected, config.comparison.seeds)]
+        steps.append(measuring.step("variables selected", chosen, "seeds"))
     names = ["hyperparameters tuned", *(stage.name for stage in job.stages)]
     last: list[Measurement] = []
     for number, name in enumerate(names):
@@ -259,6 +327,7 @@ def _measured(
         fit=fit(model),
         cls=hypotest(1.0, model),
         seconds=time.monotonic() - began,
+        variables=variables,
     )
 
 

@@ -151,6 +151,8 @@ def kept(folder: Path) -> str:
     """What an interrupted run leaves behind, as a phrase; empty if nothing."""
     stages = {path.name: rounds_kept(path) for path in sorted((folder / "checkpoints").glob("*"))}
     rounds = [f"{name} up to round {number}" for name, number in stages.items() if number]
+    if chosen := len(list((folder / "selection").glob("**/round_*.json"))):
+        rounds.insert(0, f"{chosen} rounds of the selection of variables")
     return ", ".join(rounds)
 
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from difftune.analysis import Measurement
+from difftune.analysis import Measurement, Variables
 from difftune.files import write
+from difftune.job.config import Config
 from difftune.job.outcome import Outcome
 from difftune.job.rundir import write_json
 from difftune.training import History
@@ -77,6 +78,14 @@ def save(outcome: Outcome, folder: Path) -> None:
             )
 
 
+def save_variables(variables: Variables, config: Config, folder: Path) -> None:
+    """Writes `selection.json`, with plots and tables of each selection."""
+    from difftune.job.report import draw_variables
+
+    write_json(folder / "selection.json", variables.to_dict())
+    draw_variables(variables, config, folder)
+
+
 def results(outcome: Outcome) -> dict[str, Any]:
     """The fitted numbers, for JSON."""
 
@@ -99,6 +108,7 @@ def results(outcome: Outcome) -> dict[str, Any]:
         },
         "data": outcome.measurement.data,
         "blinded": list(outcome.measurement.blinded),
+        "selection": None if outcome.variables is None else outcome.variables.to_dict(),
         "ladder": [asdict(rung) for rung in outcome.ladder.rungs],
         "significance": {
             "default": significances(outcome.default_measurements),

@@ -145,6 +145,9 @@ def _transformed(graph: _Graph, network: TrainedNetwork) -> str:
         flags = graph("Cast", missing, to=1)
         chosen = graph("Gather", flags, graph.constant(list(transform.indicators)), axis=1)
         x = graph("Concat", x, chosen, axis=1)
+    if transform.unused:
+        used = graph("Cast", graph.constant(transform.used.astype(np.int64)), to=9)
+        x = graph("Where", used, x, graph.constant(np.zeros(1)))
     return x
 
 

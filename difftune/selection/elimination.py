@@ -3,9 +3,9 @@
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from pydantic import TypeAdapter, ValidationError
 
 from difftune import files
-from difftune.arguments import takes
+from difftune.arguments import takes, texts
 from difftune.errors import InputError
 from difftune.selection import gates
 from difftune.selection.network_on_fold import Evaluator, unit_matrix
@@ -26,6 +26,7 @@ logger = logging.getLogger("difftune")
 
 # Random numbers of the trainings that choose; those that were selected by have others.
 _FRESH = "choice of the set"
+_SCORES = "scores.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +171,7 @@ class _Search:
     least: int
     most: int
     tolerance: float
+    keep: tuple[str, ...]
     folder: Path | None
     on_round: Callable[[Step], None]
 
@@ -195,7 +197,7 @@ class _Search:
             if guide is not None and networks is None:
                 networks, number = trainer(kept[None]), 0
                 count += self.study.trainings
-            tried = np.flatnonzero(kept if backward else ~kept)
+            tried = np.flatnonzero(kept & ~self._staying if backward else ~kept)
             if guide is not None:
                 assert networks is not None
                 tried = tried[np.argsort(guide(networks, number, kept)[tried], kind="stable")]
@@ -225,16 +227,23 @@ class _Search:
             if store is not None:
                 store.write(len(steps), step)
             self.on_round(step)
-        return self._result(steps, trainer)
+        return self._result(steps, trainer, store)
+
+    @cached_property
+    def _staying(self) -> Bool[np.ndarray, " units"]:
+        """Units that are not left out."""
+        staying = np.zeros(len(self.study.units), bool)
+        staying[[self.study.units.holding(name) for name in self.keep]] = True
+        return staying
 
     def _done(self, steps: list[Step], kept: Bool[np.ndarray, " units"]) -> bool:
-        if self.direction == "backward" and kept.sum() <= self.least:
+        if self.direction == "backward" and kept.sum() <= max(self.least, self._staying.sum()):
             return True
         if self.direction == "forward" and kept.sum() >= min(self.most, len(kept)):
             return True
         return stale(steps) >= self.patience
 
-    def _result(self, steps: list[Step], trainer: Trainer) -> Selection:
+    def _result(self, steps: list[Step], trainer: Trainer, store: "Rounds | None") -> Selection:
         units, backward = self.study.units, self.direction == "backward"
         kept = np.full(len(units), backward)
         path = [kept.copy()] if backward else []
@@ -243,7 +252,11 @@ class _Search:
             path.append(kept.copy())
         sets = np.stack(path)
         # Those numbers that a set was chosen by are too good: all are trained once more.
-        score = trainer(sets, stream=_FRESH).score
+        score = None if store is None else store.read_scores(len(steps))
+        if score is None:
+            score = trainer(sets, stream=_FRESH).score
+            if store is not None:
+                store.write_scores(len(steps), score)
         chosen = choose(score, sets.sum(axis=1), self.tolerance)
         names = [tuple(n for n, k in zip(units.names, row, strict=True) if k) for row in sets]
         held = {v for n in names[chosen] for v in units.members[units.number(n)]}
@@ -264,6 +277,7 @@ class _Search:
         return {
             "direction": self.direction,
             "candidates": self.candidates,
+            **({"keep": list(self.keep)} if self.keep else {}),
             **{name: describe(value) for name, value in settings.items() if name != "events"},
             "events": of_events(study.events),
             **surroundings(),
@@ -320,9 +334,26 @@ class Rounds:
 
     def write(self, number: int, step: Step) -> None:
         """Keeps a round, or says that it cannot: a full disk must not end a long search."""
-        path = self.folder / f"round_{number:03d}.json"
+        self._write(self.folder / f"round_{number:03d}.json", asdict(step))
+
+    def write_scores(self, rounds: int, score: Float[np.ndarray, "sets seeds folds"]) -> None:
+        """Keeps the scores of all sets on the path, trained once more."""
+        content = {"rounds": rounds, "score": np.asarray(score, float).tolist()}
+        self._write(self.folder / _SCORES, content)
+
+    def read_scores(self, rounds: int) -> Float[np.ndarray, "sets seeds folds"] | None:
+        """Those of a path of so many rounds, where they were kept.
+
+        Raises:
+            InputError: The file is damaged.
+        """
+        if not (self.folder / _SCORES).exists():
+            return None
+        content = self._read(self.folder / _SCORES, f"Remove {_SCORES} to train them again.")
+        return np.asarray(content["score"], float) if content["rounds"] == rounds else None
+
+    def _write(self, path: Path, content: dict[str, Any]) -> None:
         try:
-            content = asdict(step)
             files.write(path, json.dumps({"sha256": _digest(content), **content}, indent=1) + "\n")
         except OSError as error:
             logger.warning(
@@ -340,9 +371,7 @@ class Rounds:
         steps: list[Step] = []
         while (path := self.folder / f"round_{len(steps) + 1:03d}.json").exists():
             remedy = "Remove it and those after it to repeat these rounds, or give another folder."
-            content = files.read_json(path, remedy=remedy)
-            if content.pop("sha256", None) != _digest(content):
-                raise InputError(f"{path} is damaged: its checksum is not right. {remedy}")
+            content = self._read(path, remedy)
             try:
                 steps.append(_STEP.validate_python(content))
             except ValidationError as error:
@@ -350,6 +379,12 @@ class Rounds:
                 place = ".".join(map(str, first["loc"])) or "its content"
                 raise InputError(f"{path}: {place}: {first['msg']}. {remedy}") from None
         return steps
+
+    def _read(self, path: Path, remedy: str) -> dict[str, Any]:
+        content = files.read_json(path, remedy=remedy)
+        if content.pop("sha256", None) != _digest(content):
+            raise InputError(f"{path} is damaged: its checksum is not right. {remedy}")
+        return content
 
 
 def _digest(content: dict[str, Any]) -> str:
@@ -368,6 +403,7 @@ def eliminate(
     patience: int = 5,
     least: int = 1,
     tolerance: float = 2.0,
+    keep: Sequence[str] = (),
     folder: Path | str | None = None,
     on_round: Callable[[Step], None] = _log,
 ) -> Selection:
@@ -386,6 +422,7 @@ def eliminate(
         least: Units that are kept at least.
         tolerance: How many standard errors (of the differences of equal seed and fold) a smaller
             set may be worse than the best one; 0 takes the best.
+        keep: Variables or groups that are never left out.
         folder: Where each round is kept; a search that is found there goes on.
         on_round: Called after each round; a line of the log by default.
 
@@ -393,7 +430,8 @@ def eliminate(
         The path, and the set that was chosen.
 
     Raises:
-        InputError: For numbers out of range, or a folder with another search.
+        InputError: For numbers out of range, something to keep that is not there, or a folder with
+            another search.
     """
     _check(study, candidates=candidates, patience=patience, tolerance=tolerance)
     if not 1 <= least < len(study.units):
@@ -408,6 +446,7 @@ def eliminate(
         least=least,
         most=len(study.units),
         tolerance=tolerance,
+        keep=texts(keep, "eliminate(keep)", '["met"]'),
         folder=None if folder is None else Path(folder),
         on_round=on_round,
     ).run()
@@ -447,6 +486,7 @@ def forward(
         least=1,
         most=most or len(study.units),
         tolerance=tolerance,
+        keep=(),
         folder=None if folder is None else Path(folder),
         on_round=on_round,
     ).run()

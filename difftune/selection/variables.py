@@ -81,6 +81,17 @@ class Units:
         """Inputs that are left where some units are kept."""
         return (np.asarray(kept)[..., :, None] & self.inputs).any(axis=-2)
 
+    def holding(self, name: str) -> int:
+        """Place of the unit that is, or holds, a variable or group.
+
+        Raises:
+            InputError: When there is none of this name.
+        """
+        for number, members in enumerate(self.members):
+            if name in members:
+                return number
+        return self.number(name)
+
     def number(self, name: str) -> int:
         """Place of a unit.
 

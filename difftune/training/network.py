@@ -82,14 +82,19 @@ class TrainedNetwork:
             objective: What it was trained with, which may have trained bin edges.
 
         Raises:
-            InputError: When it was trained with some of its inputs left out.
+            InputError: When it was trained without a variable, but with the input that says where
+                this is missing; or the other way round.
         """
         own = jax.tree.map(lambda a: np.asarray(a)[slot], snapshot)
-        if own.inputs is not None and not own.inputs.all():
-            raise InputError(
-                f"member {slot} uses {int(own.inputs.sum())} of {len(own.inputs)} network inputs: "
-                "train a network of these alone."
-            )
+        if own.inputs is not None:
+            unused = np.flatnonzero(~own.inputs[: len(feature_names)].astype(bool))
+            transform = transform.without(*unused.tolist())
+            if not np.array_equal(transform.used, own.inputs.astype(bool)):
+                raise InputError(
+                    f"member {slot} uses {int(own.inputs.sum())} of {len(own.inputs)} network "
+                    "inputs, and of some variable only part: leave out a variable together with "
+                    "the input that says where it is missing."
+                )
         return cls(
             module_def=module_def,
             weights=own.weights,

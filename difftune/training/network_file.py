@@ -50,6 +50,7 @@ class _Transform(_Strict):
     fill: list[Number]
     indicators: list[Annotated[int, Field(ge=0)]] = []
     sentinels: list[list[Number]] = []
+    unused: list[Annotated[int, Field(ge=0)]] = []
 
 
 class _Facts(BaseModel):
@@ -94,12 +95,13 @@ def read_facts(path: Path) -> dict[str, Any]:
             f"{path}: transform.sentinels has {len(transform['sentinels'])} lists for {len(names)} "
             "feature_names. Save the network again, or take another copy."
         )
-    indicators = transform.get("indicators", [])
-    if sorted(set(indicators)) != indicators or any(i >= len(names) for i in indicators):
-        raise InputError(
-            f"{path}: transform.indicators {str(indicators)[:60]} are not ascending numbers below "
-            f"{len(names)}, that of the feature_names. Save the network again."
-        )
+    for key in ("indicators", "unused"):
+        numbers = transform.get(key, [])
+        if sorted(set(numbers)) != numbers or any(i >= len(names) for i in numbers):
+            raise InputError(
+                f"{path}: transform.{key} {str(numbers)[:60]} are not ascending numbers below "
+                f"{len(names)}, that of the feature_names. Save the network again."
+            )
     edges = content.get("edges") or []
     if any(low >= high for low, high in pairwise(edges)):
         raise InputError(

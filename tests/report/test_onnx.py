@@ -61,6 +61,16 @@ def test_normalisations_missing_values_and_classes(normalisation):
     np.testing.assert_allclose(found, made.score(features), atol=2e-6)
 
 
+def test_a_variable_that_is_not_used():
+    made, features = network(MLP(hidden=(6, 4)), indicators=True)
+    made = replace(made, transform=made.transform.without(2))
+    expected = made.score(features)
+    features[:, 2] = np.resize([np.inf, np.nan, 7.0], len(features))
+    found = runtime_score(to_onnx(made).SerializeToString(), features)
+    np.testing.assert_allclose(found, expected, atol=2e-6)
+    assert found.std() > 0.01
+
+
 @pytest.mark.parametrize("normalisation", ["none", "batch", "layer"])
 @pytest.mark.parametrize("activation", [0.0, 1.0])
 def test_the_shape_is_that_of_the_member(normalisation, activation):

@@ -244,14 +244,37 @@ def test_what_does_not_fit_is_refused(make, message):
         make()
 
 
-def test_a_network_of_some_inputs_is_not_handed_out_as_one_of_all():
+def handed_out(names, **transform):
+    """A network of some inputs, with the mask of these."""
+    replicas, everybody, state, _ = trained()
+    plain = np.zeros(len(names), np.float32)
+    network = TrainedNetwork.from_snapshot(
+        state.best,
+        6,
+        everybody.module_def,
+        FeatureTransform(center=plain, scale=plain + 1, fill=plain, **transform),
+        feature_names=names,
+        signal_process=(1.0,),
+    )
+    return network, replicas.inputs[6], toy.member(state.best, 6)
+
+
+def test_a_network_of_some_inputs_does_not_look_at_the_others(tmp_path):
+    network, mask, _ = handed_out(tuple("abcd"))
     _, everybody, state, _ = trained()
-    with pytest.raises(InputError, match="member 6 uses 3 of 4 network inputs"):
-        TrainedNetwork.from_snapshot(
-            state.best,
-            6,
-            everybody.module_def,
-            FeatureTransform.fit(DATA.features),
-            feature_names=tuple("abcd"),
-            signal_process=(1.0,),
-        )
+    assert mask.sum() == 3
+    features = DATA.features.copy()
+    expected = jax.nn.sigmoid(np.asarray(everybody.scores(state.best, features))[6])
+    np.testing.assert_allclose(network.score(features), expected, rtol=1e-5)
+    features[:, ~mask] = np.resize([np.nan, np.inf, -999.0], (len(features), 1))
+    network.save(tmp_path)
+    for one in (network, TrainedNetwork.load(tmp_path)):
+        np.testing.assert_allclose(one.score(features), expected, rtol=1e-5)
+
+
+def test_a_variable_is_left_out_whole():
+    # The last of the four inputs says where the second variable is missing.
+    _, mask, _ = handed_out(tuple("abcd"))
+    assert mask[1] != mask[3]
+    with pytest.raises(InputError, match=r"member 6 uses 3 of 4 .* only part"):
+        handed_out(tuple("abc"), indicators=(1,))

@@ -1,0 +1,162 @@
+"""Variables are chosen before the tuning, without the events that are measured."""
+
+import json
+import signal
+import subprocess
+import time
+import tomllib
+
+import numpy as np
+import pytest
+
+from difftune.analysis import CrossFit
+from difftune.errors import InputError
+from difftune.job import build, check, load
+from difftune.training import CrossFitted
+from tests.job.small import write_small
+from tests.job.test_run import ENVIRONMENT, UNDRAWN, difftune
+
+SELECTION = """
+[selection]
+epochs = 8
+seeds = 1
+score = "loss"
+keep = ["mtw"]
+"""
+
+
+def changed(path, *changes):
+    text = path.read_text()
+    for before, after in changes:
+        assert before in text
+        text = text.replace(before, after)
+    path.write_text(text)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    """The small analysis with a column that is nothing but noise."""
+    path = write_small(tmp_path_factory.mktemp("variables"))
+    changed(
+        path,
+        ('"log_mass"]', '"noise"]'),
+        ("[data.derived]", '[data.derived]\nnoise = "(43758.5453 * sin(event_number)) % 1"'),
+        ("population = 4\nrounds = 3", "population = 2\nrounds = 2"),
+        ("repetitions = 2", "repetitions = 1"),
+        ("[search]", SELECTION + "\n[search]"),
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def crossed(config):
+    """The same cross-fitted, by the figure of merit."""
+    path = config.parent / "crossed.toml"
+    path.write_text(config.read_text())
+    changed(path, ("cross_fit = false", "folds = 3"), ('score = "loss"', "patience = 3"))
+    return path
+
+
+@pytest.fixture(scope="module")
+def selected(config):
+    folder = config.parent / "selected"
+    result = difftune("select", config, "--output", folder, timeout=300)
+    assert result.returncode == 0, result.stderr
+    return folder, result
+
+
+def test_noise_is_dropped_and_what_must_stay_stays(selected):
+    folder, result = selected
+    found = json.loads((folder / "selection.json").read_text())
+    (only,) = found["selections"]
+    assert "noise" in only["dropped"]
+    assert {"mtw", "lightjet_abs_eta"} <= set(only["kept"])
+    assert "mtw" not in only["path"]
+    # The curve has a score for each set on the path, from all variables on.
+    assert only["sizes"] == list(range(6, 6 - len(only["score"]), -1))
+    assert list(found["votes"].values()) == sorted(found["votes"].values(), reverse=True)
+    line = tomllib.loads(result.stdout.splitlines()[-1])
+    assert line["features"] == only["kept"]
+    for name in ("plots/selection.pdf", "tables/selection.tex", "tables/variables.csv"):
+        assert (folder / name).stat().st_size > 0
+
+
+def test_a_run_goes_on_with_what_was_selected(selected, config):
+    folder, _ = selected
+    rounds = sorted((folder / "selection").glob("round_*.json"))
+    before = [path.stat().st_mtime_ns for path in rounds]
+    result = difftune("run", config, "--output", folder, "--resume", timeout=300)
+    assert result.returncode == 0, result.stderr
+    assert [path.stat().st_mtime_ns for path in rounds] == before
+    found = json.loads((folder / "results.json").read_text())
+    assert found["selection"] == json.loads((folder / "selection.json").read_text())
+    names = [rung["name"] for rung in found["ladder"]]
+    assert names == ["default network", "variables selected", "hyperparameters tuned"]
+    facts = json.loads((folder / "network" / "network.json").read_text())
+    unused = [facts["feature_names"][number] for number in facts["transform"]["unused"]]
+    assert unused == found["selection"]["selections"][0]["dropped"]
+    assert "Kept: " in (folder / "report.html").read_text()
+    other = difftune("run", config, "--output", folder, "--resume", "--set", "selection.seeds=2")
+    assert other.returncode == 2
+    assert "selection.seeds" in other.stderr
+
+
+def test_each_fold_has_its_own_choice_and_a_killed_run_goes_on_to_the_same_numbers(crossed):
+    whole, folder = crossed.parent / "crossed", crossed.parent / "killed"
+    result = difftune("run", crossed, "--output", whole, timeout=500)
+    assert result.returncode == 0, result.stderr
+    process = subprocess.Popen(
+        [*UNDRAWN, "run", str(crossed), "--output", str(folder)],
+        env=ENVIRONMENT,
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    began = time.monotonic()
+    while not (folder / "selection" / "fold_1" / "round_001.json").exists():
+        assert process.poll() is None
+        assert time.monotonic() - began < 300
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    result = difftune("run", crossed, "--output", folder, "--resume", timeout=500)
+    assert result.returncode == 0, result.stderr
+    one, two = (json.loads((each / "results.json").read_text()) for each in (whole, folder))
+    assert one["ladder"] == two["ladder"]
+    assert one["selection"] == two["selection"]
+    assert [rung["name"] for rung in one["ladder"]][1:3] == [
+        "default network, cross-fitted",
+        "variables selected",
+    ]
+    # The network of a fold is blind to what its own selection has dropped, and to nothing else.
+    settings = load(crossed)
+    events = CrossFit(events=build.events(settings)).events
+    network = CrossFitted.load(whole / "network")
+    for own, selection in zip(network.networks, one["selection"]["selections"], strict=True):
+        features = np.asarray(events.features).copy()
+        score = own.score(features)
+        for number, name in enumerate(events.feature_names):
+            other = features.copy()
+            other[:, number] = np.roll(other[:, number], 1)
+            assert np.array_equal(own.score(other), score) == (name in selection["dropped"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("selection.keep=['mtv']", "'mtv' is neither a variable nor a group here"),
+        ("selection.groups={a=['mtw', 'mtv']}", "'mtv', which is no variable"),
+        ("selection.tolerance=-1", "selection.tolerance"),
+    ],
+)
+def test_what_cannot_be_selected(config, change, message):
+    with pytest.raises(InputError, match=message):
+        check(load(config, [change]))
+
+
+def test_select_wants_a_selection(config, tmp_path):
+    path = config.parent / "without.toml"
+    path.write_text(config.read_text().replace(SELECTION, ""))
+    result = difftune("select", path, "--output", tmp_path / "run")
+    assert result.returncode == 2
+    assert "add a line [selection]" in result.stderr
+    assert not (tmp_path / "run").exists()
