@@ -1,6 +1,9 @@
 """Regions in the analysis file, from the table to the run."""
 
+import json
+
 import numpy as np
+import pyhf
 import pytest
 
 from difftune import job
