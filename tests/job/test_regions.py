@@ -20,19 +20,19 @@ tree = "ttbar"
 weight = "1.3 * weight"
 
 [[regions]]
-name = "two_jets"
-selection = "jet3_pt < 0"
+name = "signal"
+selection = "jet3_pt <= 40"
 
 [[regions]]
 name = "control"
-selection = "jet3_pt > 50"
+selection = "jet3_pt > 40 and mtw <= 80"
 role = "control"
 observable = "mtw"
 edges = [0, 40, 80]
 
 [[regions]]
 name = "validation"
-selection = "jet3_pt > 0 and jet3_pt <= 50"
+selection = "jet3_pt > 40 and mtw > 80"
 role = "validation"
 
 [[norm_factors]]
@@ -52,7 +52,7 @@ def test_events_are_in_the_regions_of_the_file(config):
     settings = load(config)
     events = build.events(settings)
     assert [(r.name, r.role, r.observable) for r in events.regions] == [
-        ("two_jets", "signal", "score"),
+        ("signal", "signal", "score"),
         ("control", "control", "mtw"),
         ("validation", "validation", "count"),
     ]
@@ -60,7 +60,7 @@ def test_events_are_in_the_regions_of_the_file(config):
         np.asarray(events.features)[:, events.feature_names.index(name)]
         for name in ("jet3_pt", "mtw")
     )
-    expected = np.select([np.isnan(jet3), jet3 > 50], [0, 1], 2)
+    expected = np.select([np.isnan(jet3) | (jet3 <= 40), mtw <= 80], [0, 1], 2)
     np.testing.assert_array_equal(events.region, expected)
     np.testing.assert_allclose(events.observable[expected == 1], mtw[expected == 1])
 
@@ -68,13 +68,13 @@ def test_events_are_in_the_regions_of_the_file(config):
 def test_a_region_may_have_a_binning_of_its_own(config):
     assert isinstance(build.binning(load(config)), EqualSignal)
     text = config.read_text().replace(
-        'selection = "jet3_pt < 0"',
-        'selection = "jet3_pt < 0"\nbinning = { name = "exact", bins = 3 }',
+        'selection = "jet3_pt <= 40"',
+        'selection = "jet3_pt <= 40"\nbinning = { name = "exact", bins = 3 }',
     )
     own = config.parent / "own.toml"
     own.write_text(text)
     found = build.binning(load(own))
-    assert found == {"two_jets": Exact(bins=3)}
+    assert found == {"signal": Exact(bins=3)}
     own.write_text(text.replace('name = "exact", bins = 3', 'name = "learned"'))
     with pytest.raises(InputError, match=r"regions\.0\.binning: trained edges are for all"):
         build.binning(load(own))
@@ -108,7 +108,7 @@ def test_mistakes_are_named_with_their_place(config, changed, to, message):
 
 def test_regions_that_overlap_are_an_error_of_check(config):
     wrong = config.parent / "wrong.toml"
-    wrong.write_text(config.read_text().replace("jet3_pt > 50", "jet3_pt > 40"))
+    wrong.write_text(config.read_text().replace("mtw <= 80", "mtw <= 90"))
     with pytest.raises(InputError, match="regions 'control' and 'validation' overlap"):
         build.events(load(wrong))
 
@@ -144,13 +144,13 @@ def read_run(folder):
 
 def test_a_run_fits_control_regions_and_stays_blinded_until_it_is_asked(runs):
     (said, results), files, (said_seen, seen), opened = runs
-    assert results["blinded"] == ["two_jets"]
-    assert results["data"] == "observed data (control) and Asimov data (two_jets, blinded)"
+    assert results["blinded"] == ["signal"]
+    assert results["data"] == "observed data (control) and Asimov data (signal, blinded)"
     assert f"(fit to {results['data']})" in said
     assert seen["blinded"] == []
     assert "(fit to observed data)" in said_seen
     channels = {t["channel"]: t["data"] for t in files["templates"]["channels"]}
-    assert channels["two_jets"] is None
+    assert channels["signal"] is None
     assert sum(channels["control"]["sumw"]) > 0
     assert all(t["data"] is not None for t in opened["templates"]["channels"])
     # The network is the same, and what it is expected to give.
@@ -163,13 +163,13 @@ def test_a_run_fits_control_regions_and_stays_blinded_until_it_is_asked(runs):
     ours = best[model.config.par_names.index("k_ttbar")]
     assert found["k_ttbar"] == pytest.approx(ours, rel=0.02)
     assert {c["name"] for c in files["extended"]["channels"]} == {
-        *("two_jets", "control", "validation"),
+        *("signal", "control", "validation"),
     }
 
 
 def test_the_report_shows_all_regions_before_and_after_the_fit(runs):
     _, files, _, opened = runs
-    for name in ("two_jets", "control", "validation"):
+    for name in ("signal", "control", "validation"):
         assert f"{name}_before_fit.pdf" in files["plots"]
         assert f"{name}_after_fit.pdf" in files["plots"]
     assert "Asimov data (blinded)" in files["report"]

@@ -27,7 +27,12 @@ def test_what_cannot_be_written_costs_nothing_of_the_rest(tmp_path, monkeypatch,
     outcome.__dict__.update(
         network=Unsaved(),
         stages=(tuned,),
-        measurement=SimpleNamespace(templates=samples.toy_templates(), workspace={"version": "1"}),
+        measurement=SimpleNamespace(
+            templates=samples.toy_templates(),
+            fitted=(samples.toy_templates(),),
+            validation=(),
+            workspace={"version": "1"},
+        ),
     )
     with caplog.at_level(logging.ERROR, "difftune"):
         saving.save(outcome, tmp_path)
