@@ -58,6 +58,7 @@ _overrides = click.option(
     "(auto and jax), or MPI through mpi4jax.",
 )
 @click.option("--unblind", is_flag=True, help="Look at the observed events of all regions.")
+@click.option("--quick", is_flag=True, help="A first answer: small searches, one repetition.")
 @_overrides
 def run(
     config: Path,
@@ -66,6 +67,7 @@ def run(
     quiet: bool,
     engine: str,
     unblind: bool,
+    quick: bool,
     overrides: tuple[str, ...],
 ) -> None:
     """Runs the whole analysis of CONFIG, a TOML file: tune, bin, fit, report.
@@ -81,7 +83,7 @@ def run(
         first = processes.rank == 0
         _log_to_terminal(logging.WARNING if quiet or not first else logging.INFO)
         from difftune.analysis import explained
-        from difftune.job import load
+        from difftune.job import load, quickened
         from difftune.job import run as run_analysis
 
         folder = output
@@ -92,10 +94,37 @@ def run(
         with explained(kept, program=True):
             asked = (*overrides, "fit.unblind=true") if unblind else overrides
             settings = processes.agreed(lambda: load(config, asked))
+            settings = quickened(settings) if quick else settings
             folder = output or Path(settings.general.output)
             result = run_analysis(settings, folder, resume=resume, processes=processes)
         if result is not None:
             click.echo(result.summary)
+
+
+def _again(folder: Path, *overrides: str) -> None:
+    """Measures and draws a finished run once more."""
+    from difftune.training import use_compilation_cache, use_cpu_cores
+
+    use_cpu_cores()
+    use_compilation_cache()
+    _log_to_terminal(logging.INFO)
+    from difftune.job import measured_again
+
+    click.echo(measured_again(folder, overrides).summary)
+
+
+@cli.command()
+@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+def report(folder: Path) -> None:
+    """Measures, fits and draws the finished run in RUN again, and trains nothing."""
+    _again(folder)
+
+
+@cli.command()
+@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+def unblind(folder: Path) -> None:
+    """Looks at the observed events of all regions of the finished run in RUN; trains nothing."""
+    _again(folder, "fit.unblind=true")
 
 
 @cli.command()

@@ -1,5 +1,6 @@
 """The job: an analysis file in, a run directory with the whole analysis out."""
 
+from difftune.job.again import measured_again, quickened
 from difftune.job.applying import apply
 from difftune.job.comparing import compare
 from difftune.job.config import Config
@@ -20,6 +21,8 @@ __all__ = [
     "draft",
     "from_dict",
     "load",
+    "measured_again",
+    "quickened",
     "run",
     "select",
     "watch",

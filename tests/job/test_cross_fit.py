@@ -148,3 +148,30 @@ def test_what_a_stage_cannot_be(config):
     ):
         with pytest.raises(InputError, match=message):
             dt.job.check(load(config, [change]))
+
+
+def test_a_finished_run_is_reported_again_without_training(finished):
+    folder, _ = finished
+    before = json.loads((folder / "results.json").read_text())
+    (folder / "report.html").unlink()
+    result = difftune("report", folder, timeout=500)
+    assert result.returncode == 0, result.stderr
+    assert "round 1/" not in result.stderr
+    assert (folder / "report.html").is_file()
+    assert json.loads((folder / "results.json").read_text())["ladder"] == before["ladder"]
+
+
+def test_a_run_that_has_not_ended_is_not_reported(tmp_path):
+    result = difftune("report", tmp_path, timeout=100)
+    assert result.returncode == 2
+    assert "no finished run" in result.stderr
+
+
+def test_a_first_answer_is_the_same_analysis_made_small(config):
+    whole = load(config, ["search.population=40", "search.rounds=1", "comparison.seeds=7"])
+    quick = dt.job.quickened(whole)
+    assert (quick.search.population, quick.search.rounds) == (4, 1)
+    assert (quick.stage[0].search.population, quick.stage[0].search.epochs_per_round) == (1, 1)
+    assert quick.comparison.seeds == 1
+    assert quick.fit == whole.fit
+    assert quick.data == whole.data
