@@ -16,6 +16,8 @@ QUICK = {"population": 4, "rounds": 2, "epochs_per_round": 2}
 def quickened(config: Config) -> Config:
     """The same analysis with small searches and one repetition, for a first answer.
 
+    All variables are kept.
+
     Args:
         config: The analysis.
     """
@@ -27,6 +29,7 @@ def quickened(config: Config) -> Config:
     raw["search"] = smaller(raw["search"], QUICK)
     for stage in raw["stage"]:
         stage["search"] = smaller(stage["search"], QUICK | {"population": 1, "epochs_per_round": 3})
+    raw["selection"] = None
     raw["comparison"] = smaller(raw["comparison"], {"seeds": 1, "repetitions": 1, "replicas": 20})
     return Config.model_validate(raw)
 
