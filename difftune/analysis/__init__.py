@@ -3,6 +3,7 @@
 from difftune.analysis.applying import apply
 from difftune.analysis.bootstrap import bootstrapped
 from difftune.analysis.channels import constant_templates as constant_templates
+from difftune.analysis.closure import Closure, closure
 from difftune.analysis.cross_fit import CrossFit
 from difftune.analysis.discriminant import Discriminant, binned_score
 from difftune.analysis.figure import FIGURES, Figure
@@ -15,6 +16,7 @@ from difftune.analysis.interruption import explained as explained
 from difftune.analysis.ladder import Ladder, Step
 from difftune.analysis.measurement import Measurement, fill_templates, measure
 from difftune.analysis.measurement import check_model as check_model
+from difftune.analysis.noise import VariationNoise, variation_noise
 from difftune.analysis.preparation import CrossPreparation as CrossPreparation
 from difftune.analysis.preparation import Preparation
 from difftune.analysis.progress import LogFile as LogFile
@@ -34,6 +36,7 @@ from difftune.analysis.variables import without as without
 
 __all__ = [
     "FIGURES",
+    "Closure",
     "CrossFit",
     "CrossTuned",
     "Discriminant",
@@ -48,13 +51,16 @@ __all__ = [
     "Step",
     "Tuned",
     "Variables",
+    "VariationNoise",
     "apply",
     "binned_score",
     "bootstrapped",
+    "closure",
     "fill_templates",
     "measure",
     "search_networks",
     "select_variables",
     "train",
     "tune",
+    "variation_noise",
 ]

@@ -1,6 +1,7 @@
 """What chance has in a measurement: the same with other simulated events, by the bootstrap."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import jax
 import numpy as np
@@ -11,7 +12,7 @@ from difftune.analysis.measurement import Measurement
 from difftune.analysis.split import Split
 from difftune.data import Events, VariedWeights
 from difftune.data.keys import mixed
-from difftune.histfactory import Model, TemplateYields, filling
+from difftune.histfactory import Filling, Model, TemplateYields, filling
 from difftune.histfactory.variants import symmetrised
 from difftune.precision import in_float64
 
@@ -32,12 +33,21 @@ def counts(events: Events, replica: int, *, stream: int = 0) -> Int[np.ndarray, 
     """
     if replica == 0:
         return np.ones(len(events), np.int64)
+    return np.searchsorted(_POISSON, uniform(events, replica, stream), side="right")
+
+
+def uniform(events: Events, *words: int) -> Float[np.ndarray, " events"]:
+    """A number between 0 and 1 for each event, random but for its process, number and some words.
+
+    Args:
+        events: Simulated events.
+        *words: Others give other numbers.
+    """
     number = events.number if events.number is not None else np.arange(len(events))
     word = np.asarray(number).astype(np.uint64)
-    for more in (np.asarray(events.process), np.array([replica]), np.array([stream])):
+    for more in (np.asarray(events.process), *(np.array([each]) for each in words)):
         word = mixed(word ^ mixed(more.astype(np.uint64) + np.uint64(1)))
-    uniform = (word >> np.uint64(11)).astype(np.float64) * 2.0**-53
-    return np.searchsorted(_POISSON, uniform, side="right")
+    return (word >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def bootstrapped(
@@ -55,15 +65,8 @@ def bootstrapped(
         stream: Another number gives other replicas.
     """
     numbers = range(1, replicas + 1)
-    yields = replica_yields(measurement, split, numbers, stream=stream)
-    model, templates = Model.from_spec(measurement.workspace), measurement.templates
-    fill = filling(
-        model,
-        channel=templates.channel,
-        samples=list(templates.processes),
-        variations=_variations(measurement),
-    )
-    figure = measurement.figure
+    yields = replica_yields(measurement, split, numbers, copies=partial(counts, stream=stream))
+    fill, figure = filled_by(measurement), measurement.figure
 
     @in_float64
     @jax.jit
@@ -73,7 +76,21 @@ def bootstrapped(
     return np.asarray(merits(yields))
 
 
-def _variations(measurement: Measurement) -> list[str]:
+def filled_by(measurement: Measurement) -> Filling:
+    """What templates of the measured region fill in its statistical model.
+
+    Args:
+        measurement: Gives the model.
+    """
+    return filling(
+        Model.from_spec(measurement.workspace),
+        channel=measurement.templates.channel,
+        samples=list(measurement.templates.processes),
+        variations=varied_names(measurement),
+    )
+
+
+def varied_names(measurement: Measurement) -> list[str]:
     """Names of the variations that the workspace has, and not as a mere uncertainty of yields."""
     there = {
         modifier["name"]
@@ -93,7 +110,7 @@ def replica_yields(
     split: Split | CrossFit,
     replicas: Sequence[int],
     *,
-    stream: int = 0,
+    copies: Callable[[Events, int], np.ndarray] = counts,
 ) -> TemplateYields:
     """Templates of bootstrap replicas of the events, `[replicas, ...]`.
 
@@ -101,7 +118,7 @@ def replica_yields(
         measurement: Gives score, edges, processes and variations.
         split: Gives the events.
         replicas: Their numbers; 0 is the sample as it is.
-        stream: As of `counts`.
+        copies: How often each event is in a replica of a number.
     """
     events, templates = split.test, measurement.templates
     if events.regions:
@@ -118,7 +135,7 @@ def replica_yields(
     nominal = placed(events)
     samples = {
         (name, side): placed(varied)
-        for name in _variations(measurement)
+        for name in varied_names(measurement)
         if not isinstance(events.variations[name], VariedWeights)
         for side in ("up", "down")
         if (varied := events.varied(name, side)) is not None
@@ -129,11 +146,11 @@ def replica_yields(
 
     def one(replica: int) -> TemplateYields:
         sample, place = nominal
-        often = counts(sample, replica, stream=stream)
+        often = copies(sample, replica)
         weight = np.asarray(sample.weight, np.float64)
         own = filled(place, often * weight)
         sides: dict[str, list[np.ndarray]] = {"up": [], "down": []}
-        for name in _variations(measurement):
+        for name in varied_names(measurement):
             variation = events.variations[name]
             touched = [row in variation.processes for row in rows]
             for side, found in sides.items():
@@ -144,7 +161,7 @@ def replica_yields(
                     found.append(filled(place, often * np.asarray(varied, np.float64)))
                 else:
                     other, where = samples[name, side]
-                    again = counts(other, replica, stream=stream)
+                    again = copies(other, replica)
                     moved = filled(where, again * np.asarray(other.weight, np.float64))
                     found.append(np.where(np.array(touched)[:, None], moved, own))
         nothing = np.zeros((0, len(rows), bins))

@@ -10,11 +10,11 @@ from jaxtyping import Float
 from difftune.analysis.cross_fit import CrossFit
 from difftune.analysis.discriminant import binned_score
 from difftune.analysis.figure import statistics
+from difftune.analysis.scorer import Scoring
 from difftune.analysis.split import Split
 from difftune.data import Events, Region
 from difftune.errors import InputError, nearest
 from difftune.histograms import Histogram, Template, Templates, histogram, symmetrised
-from difftune.training import AnyNetwork
 
 Observable = Callable[[Events], Float[np.ndarray, " events"]]
 
@@ -186,7 +186,7 @@ def _region(regions: Sequence[Region], name: str) -> Region | None:
 
 
 def channels_of(
-    network: AnyNetwork,
+    network: Scoring,
     split: Split | CrossFit,
     *,
     channel: str,

@@ -8,14 +8,15 @@ import numpy as np
 from jaxtyping import Float
 
 from difftune.analysis.cross_fit import CrossFit
-from difftune.analysis.given import as_network, as_sample_of
+from difftune.analysis.given import as_sample_of, as_scoring
+from difftune.analysis.scorer import Scorer, Scoring
 from difftune.analysis.split import Split
 from difftune.arguments import said, takes
 from difftune.binning import BinningRule, Scored, as_binning
 from difftune.data import Events, VariedWeights
 from difftune.errors import InputError
 from difftune.histfactory import Luminosity, NormalisationUncertainty
-from difftune.training import AnyNetwork, CrossFitted, Ensemble, TrainedNetwork
+from difftune.training import CrossFitted, Ensemble, TrainedNetwork
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,9 +32,9 @@ class Discriminant:
     edges: Float[np.ndarray, " edges"]
 
 
-@takes(network=as_network)
+@takes(network=as_scoring)
 def binned_score(
-    network: AnyNetwork,
+    network: Scoring,
     split: Events | Split | CrossFit,
     *,
     binning: Any = None,
@@ -47,7 +48,7 @@ def binned_score(
     stretched between them such that all have the same edges.
 
     Args:
-        network: Gives the scores.
+        network: Gives the scores: a network, or a function of events.
         split: Gives the events; a `CrossFit` for cross-fitted networks.
         binning: How edges are chosen, as in `measure`.
         normalisation: Uncertainties of yields, for a rule that looks at uncertainties.
@@ -61,7 +62,9 @@ def binned_score(
     split = as_sample_of(network, split)
     rule = as_binning(binning)
 
-    def edges_of(own: TrainedNetwork | Ensemble, split: Split, rule: BinningRule) -> np.ndarray:
+    def edges_of(
+        own: TrainedNetwork | Ensemble | Scorer, split: Split, rule: BinningRule
+    ) -> np.ndarray:
         events = split.part(*split.train_folds, *split.validation_folds)
         scores = own.score(events)
         varied = None
@@ -80,11 +83,13 @@ def binned_score(
             np.float64,
         )
 
-    if not isinstance(network, CrossFitted):
-        assert isinstance(split, Split), "checked above"
+    if isinstance(split, Split):
+        assert not isinstance(network, CrossFitted), "checked above"
         return Discriminant(score=network.score, edges=edges_of(network, split, rule))
-    assert isinstance(split, CrossFit), "checked above"
-    pairs = list(zip(network.networks, split.rotations, strict=True))
+    # A function has other bins for each fold, which do not come from its events.
+    assert isinstance(network, CrossFitted | Scorer), "checked above"
+    networks = network.networks if isinstance(network, CrossFitted) else [network] * split.folds
+    pairs = list(zip(networks, split.rotations, strict=True))
     edges = [edges_of(own, rotation, rule) for own, rotation in pairs]
     while len({len(each) for each in edges}) > 1:
         least = min(len(each) for each in edges) - 1
@@ -123,7 +128,7 @@ class Stretched:
         edges: Of each, as many.
     """
 
-    network: CrossFitted
+    network: CrossFitted | Scorer
     edges: Sequence[Float[np.ndarray, " edges"]]
 
     @property
@@ -151,7 +156,9 @@ class Stretched:
 
 
 def _varied(
-    network: TrainedNetwork | Ensemble, events: Events, scores: Float[np.ndarray, " events"]
+    network: TrainedNetwork | Ensemble | Scorer,
+    events: Events,
+    scores: Float[np.ndarray, " events"],
 ) -> dict[str, Scored]:
     """All events under the upward side of each variation; what it does not touch is nominal.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from difftune.analysis.cross_fit import CrossFit
 from difftune.analysis.figure import as_figure
+from difftune.analysis.scorer import Scorer, Scoring
 from difftune.analysis.split import Split, as_folds
 from difftune.arguments import mapping, said, several, texts, whole
 from difftune.binning import as_binning
@@ -49,14 +50,18 @@ def as_split(given: Any) -> Split | CrossFit:
     return split
 
 
-def as_sample_of(network: AnyNetwork, given: Any) -> Split | CrossFit:
+def as_sample_of(network: Scoring, given: Any) -> Split | CrossFit:
     """What a network is measured on: a `CrossFit` for cross-fitted ones, else a `Split`.
+
+    A function is measured on what is given.
 
     Raises:
         InputError: For the other one of both, whose events the networks would have seen.
     """
     crossed = isinstance(network, CrossFitted)
     given = as_sample(given)
+    if isinstance(network, Scorer):
+        return as_split(given)
     if crossed and not isinstance(given, CrossFit):
         if isinstance(given, Split):
             raise InputError(
@@ -101,6 +106,13 @@ def as_network(given: Any) -> AnyNetwork:
         f"network = {said(given)} is no trained network; give `network` of what tune "
         f"returned.{hint}"
     )
+
+
+def as_scoring(given: Any) -> Scoring:
+    """A network, or a function of events that gives scores."""
+    if isinstance(given, Scorer):
+        return given
+    return Scorer(given) if callable(given) and not isinstance(given, type) else as_network(given)
 
 
 def as_score(given: Any) -> Any:
@@ -171,7 +183,7 @@ TUNE: dict[str, Any] = {
 }
 """Of `tune`."""
 MEASURE: dict[str, Any] = {
-    "network": as_network,
+    "network": as_scoring,
     "split": as_sample,
     "figure": as_figure,
     "binning": _binning,

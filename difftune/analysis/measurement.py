@@ -12,7 +12,8 @@ from difftune.analysis.blinding import BLIND_ABOVE, blinded, is_blind, with_asim
 from difftune.analysis.channels import channels_of, filled, single_channel
 from difftune.analysis.cross_fit import CrossFit
 from difftune.analysis.figure import FIGURES, Figure
-from difftune.analysis.given import MEASURE, as_sample_of, as_score, as_split
+from difftune.analysis.given import MEASURE, as_sample_of, as_score, as_scoring, as_split
+from difftune.analysis.scorer import Scoring
 from difftune.analysis.split import Split
 from difftune.arguments import said, takes
 from difftune.binning import EqualSignal
@@ -27,7 +28,6 @@ from difftune.histfactory import (
 )
 from difftune.histograms import Templates
 from difftune.inference import asimov_significance, expected_significance
-from difftune.training import AnyNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +151,7 @@ def check_model(split: Split | CrossFit, *, channel: str, **nuisances: Any) -> N
 
 @takes(**MEASURE)
 def measure(
-    network: AnyNetwork,
+    network: Scoring | Callable[[Events], Float[np.ndarray, " events"]],
     split: Events | Split | CrossFit,
     *,
     channel: str = "signal_region",
@@ -171,7 +171,8 @@ def measure(
 
     Args:
         network: Gives the discriminant: a network, several, or what `tune` returned. Cross-fitted
-            ones measure all events, each with the network that has not seen it.
+            ones measure all events, each with the network that has not seen it. Or a function of
+            events, such as another classifier; on a `CrossFit` it has to look at `events.fold`.
         split: Gives the events: `Tuned.split`, or what `tune` returned. Events are split as `tune`
             does by default.
         channel: Name of the region, where the events have none of their own. Those that they have
@@ -213,9 +214,11 @@ def measure(
         )
     if binning is None:
         binning = EqualSignal(**asked)
-    split = as_sample_of(network, split)
+    # What is given may be a function.
+    scoring = as_scoring(network)
+    split = as_sample_of(scoring, split)
     channels = channels_of(
-        network,
+        scoring,
         split,
         channel=channel,
         binning=binning,

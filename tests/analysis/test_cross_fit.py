@@ -144,3 +144,39 @@ def test_noise_separates_nothing():
     seen = float(dt.inference.asimov_significance(s, b))
     assert found.stat_only < 1.06 * counted.stat_only
     assert seen > 1.5 * counted.stat_only
+
+
+def test_a_function_of_events_is_measured_as_networks_are(trained):
+    network, crossed = trained
+    edges = [0.0, 0.3, 0.6, 1.0]
+    by_network = dt.measure(network, crossed, binning=edges, figure="precision")
+    by_function = dt.measure(network.score, crossed, binning=edges, figure="precision")
+    assert by_function.workspace == by_network.workspace
+    rotation = crossed.rotation(1)
+    own = network.networks[1]
+    one = dt.measure(own, rotation, bins=4)
+    assert dt.measure(lambda events: own.score(events), rotation, bins=4).value == one.value
+
+
+def test_bins_of_a_function_come_from_the_other_folds(trained):
+    _, crossed = trained
+
+    def score(events):
+        return 1 / (1 + np.exp(-np.asarray(events.features[:, 0], np.float64)))
+
+    found = binned_score(score, crossed, binning=dt.binning.EqualSignal(bins=4))
+    inside = np.digitize(found.score(crossed.events), found.edges[1:-1])
+    for fold, rotation in enumerate(crossed.rotations):
+        others = rotation.part(*rotation.train_folds, *rotation.validation_folds)
+        rule = dt.binning.EqualSignal(bins=4)
+        edges = rule(score(others), others.weight, others.label == 1)
+        mine = crossed.events.fold == fold
+        expected = np.digitize(score(crossed.events)[mine], edges[1:-1])
+        np.testing.assert_array_equal(inside[mine], expected)
+
+
+def test_a_function_gives_a_finite_number_for_each_event(trained):
+    _, crossed = trained
+    for wrong in (lambda events: np.zeros(3), lambda events: np.full(len(events), np.nan)):
+        with pytest.raises(InputError, match="give one number for each"):
+            dt.measure(wrong, crossed)
