@@ -17,49 +17,54 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-from systematics_aware import hard, scored, sides, single_top
 
+import difftune as dt
+from difftune.analysis import Preparation, Split
 from difftune.inference import asimov_significance
 from difftune.models import MLP
 from difftune.objectives import Adversarial, CrossEntropy
-from difftune.training import AS_SCORED, Population, Recipe, Replicas, ScoreGap
+from difftune.search import FixedSchedule, Replicated, Space
+from difftune.training import AS_SCORED, Recipe, ScoreGap, TrainedNetwork
 
+FILE = Path(__file__).parent / "single_top" / "single_top.toml"
 STRENGTHS = np.array([0.0, 3.0, 10.0, 30.0, 100.0, 300.0])
 BINS = 12
 
 
 # %% Training
-def trained(analysis, *, seeds, epochs):
+def trained(split, *, seeds, epochs):
     """All strengths with all seeds, as one population; the networks of the last epoch."""
-    members = len(STRENGTHS) * seeds
-    population = Population(
-        recipe=Recipe(
-            model=MLP(hidden=(64, 64)),
-            objective=CrossEntropy()
-            + Adversarial(
-                strength="lambda",
-                learning_rate="adversary_rate",
-                variations=["jes"],
-                among="background",
-            ),
-            batch_size=1024,
-            patience=epochs,
-            overtraining=ScoreGap(limit=1.0),
-            selection_rule=AS_SCORED,
+    recipe = Recipe(
+        model=MLP(hidden=(64, 64)),
+        objective=CrossEntropy()
+        + Adversarial(
+            strength="lambda",
+            learning_rate="adversary_rate",
+            variations=["jes"],
+            among="background",
         ),
-        train=analysis.train,
-        validation=analysis.validation,
-        members=members,
-        replicas=Replicas(seed=np.tile(np.arange(seeds), len(STRENGTHS))),
-        seed=1,
+        hyperparameters={"learning_rate": 2e-3, "adversary_rate": 1e-2},
+        batch_size=1024,
+        patience=epochs,
+        overtraining=ScoreGap(limit=1.0),
+        selection_rule=AS_SCORED,
     )
-    given = {
-        "lambda": np.repeat(STRENGTHS, seeds),
-        "learning_rate": np.full(members, 2e-3),
-        "adversary_rate": np.full(members, 1e-2),
-    }
-    state, _ = population.run(given, epochs=epochs)
-    return population, jax.device_get(state.best._replace(weights=state.weights))
+    one = FixedSchedule(population=len(STRENGTHS), rounds=1, epochs_per_round=epochs, schedule={})
+    preparation = Preparation(split=split, recipe=recipe)
+    population = preparation.population(Replicated(strategy=one, executions=seeds), 1, Space())
+    state, _ = population.run({"lambda": np.repeat(STRENGTHS, seeds)}, epochs=epochs)
+    last = jax.device_get(state.best._replace(weights=state.weights))
+    return [
+        TrainedNetwork.from_snapshot(
+            last,
+            member,
+            population.module_def,
+            preparation.transform,
+            feature_names=split.events.feature_names,
+            signal_process=preparation.signal_process,
+        )
+        for member in range(population.members)
+    ]
 
 
 # %% What became of it
@@ -71,20 +76,20 @@ def quantile_edges(score, weight):
     return np.concatenate([[0.0], inner, [1.0]])
 
 
-def looked_at(analysis, scores):
+def looked_at(test, network):
     """Relative changes of the background's shape by the variation, and the stat-only Z."""
-    data = analysis.test
-    background = data.label == 0
-    edges = quantile_edges(scores[0][background], data.weight[background])
+    score, background = network.score(test), test.label == 0
+    edges = quantile_edges(score[background], test.weight[background])
     shapes = []
-    for score, weight in ((scores[0], data.weight), *sides(data, scores)["jes"]):
-        place = np.searchsorted(edges, score[background], side="right") - 1
-        counts = np.bincount(np.clip(place, 0, BINS - 1), weight[background], BINS)
+    for sample in (test, test.varied("jes", "up"), test.varied("jes", "down")):
+        mine = sample.label == 0
+        counts, _ = np.histogram(network.score(sample)[mine], edges, weights=sample.weight[mine])
         shapes.append(counts / counts.sum())
-    signal = data.signal_process == 1
-    nominal = hard(data, scores, edges).nominal
-    significance = asimov_significance(nominal[signal].sum(axis=0), nominal[~signal].sum(axis=0))
-    return np.array(shapes[1:]) / shapes[0] - 1, float(significance)
+    signal, rest = (
+        np.histogram(score[mine], edges, weights=test.weight[mine])[0]
+        for mine in (~background, background)
+    )
+    return np.array(shapes[1:]) / shapes[0] - 1, float(asimov_significance(signal, rest))
 
 
 # %% Picture
@@ -131,9 +136,12 @@ if __name__ == "__main__":
     parser.add_argument("--output", type=Path, default=Path("adversarial.png"))
     given = parser.parse_args()
     seeds, epochs = (5, 15) if given.full else (2, 1 if given.quick else 5)
-    analysis = single_top(one_in=8 if given.quick else 1)
-    population, networks = trained(analysis, seeds=seeds, epochs=epochs)
-    found = [looked_at(analysis, scores) for scores in scored(population, networks, analysis.test)]
+    events = dt.job.build.events(dt.job.load(FILE))
+    if given.quick:  # one event in eight: in all variations, or in none
+        events = events.select(lambda sample: sample.number % 8 == 0)
+    split = Split(events=events)
+    test, networks = split.test, trained(split, seeds=seeds, epochs=epochs)
+    found = [looked_at(test, network) for network in networks]
     changes = np.array([each for each, _ in found]).reshape(len(STRENGTHS), seeds, 2, BINS)
     significance = np.array([each for _, each in found]).reshape(len(STRENGTHS), seeds)
     for place, strength in enumerate(STRENGTHS):
