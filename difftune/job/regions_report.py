@@ -42,6 +42,13 @@ def regions_section(
     asimov = {each["name"]: np.array(each["data"]) for each in own.workspace["observations"]}
     known = {region.name: region for region in outcome.sample.events.regions}
 
+    known_errors = (
+        "Uncertainties after the fit are those of all parameters with their correlations."
+        if np.all(np.isfinite(np.asarray(outcome.fit.uncertainties)))
+        else "The data do not determine all parameters, so there are no uncertainties after the "
+        "fit; its pulls say which one is free."
+    )
+
     def both(templates: Templates) -> Block:
         name, region = templates.channel, known[templates.channel]
         options: dict[str, Any] = {"asimov": asimov.get(name), "label": label}
@@ -70,7 +77,7 @@ def regions_section(
         [
             Text(
                 f"The fit takes in {', '.join(each.channel for each in own.fitted)}: {own.data}. "
-                "Uncertainties after the fit are those of all parameters with their correlations."
+                f"{known_errors}"
             ),
             table(report.yields_table(everything, normalisation=normalisation), "yields_before"),
             table(report.yields_table(everything, predictions=after), "yields_after"),

@@ -28,7 +28,7 @@ name = "control"
 selection = "jet3_pt > 40 and mtw <= 80"
 role = "control"
 observable = "mtw"
-edges = [0, 40, 80]
+edges = [50, 65, 80]
 
 [[regions]]
 name = "validation"
@@ -84,11 +84,11 @@ def test_a_region_may_have_a_binning_of_its_own(config):
     ("changed", "to", "message"),
     [
         ('role = "control"', 'role = "contrl"', r"regions\.1\.role = 'contrl'.*'control'"),
-        ("edges = [0, 40, 80]", "", r"regions\.1: region 'control': observable 'mtw' needs edges"),
-        ("edges = [0, 40, 80]", "edges = [0]", r"regions\.1\.edges"),
-        ("edges = [0, 40, 80]", "edges = [0, 9, 9]", r"regions\.1: .* do not increase"),
-        ("edges = [0, 40, 80]", "edge = [0, 40]", r"unknown key 'regions\.1\.edge'.*'edges'"),
-        ("edges = [0, 40, 80]", "edges = [0, 9]\nbinning = 'exact'", "binning is of the score"),
+        ("edges = [50, 65, 80]", "", r"regions\.1: region 'control': observable 'mtw' needs edges"),
+        ("edges = [50, 65, 80]", "edges = [0]", r"regions\.1\.edges"),
+        ("edges = [50, 65, 80]", "edges = [0, 9, 9]", r"regions\.1: .* do not increase"),
+        ("edges = [50, 65, 80]", "edge = [0, 40]", r"unknown key 'regions\.1\.edge'.*'edges'"),
+        ("edges = [50, 65, 80]", "edges = [0, 9]\nbinning = 'exact'", "binning is of the score"),
         ('name = "validation"', 'name = "control"', "regions: the name 'control' is used twice"),
         (
             "batch_size = 256",

@@ -92,8 +92,9 @@ def region(
     if prediction is None:
         error = uncertainty(templates, everything, normalisation=normalisation)
     else:
-        none = np.zeros_like(total)
-        error = Uncertainty(none, *[prediction.of(*everything).uncertainties] * 2)
+        # A fit that does not determine all parameters has no uncertainties.
+        known = np.nan_to_num(prediction.of(*everything).uncertainties)
+        error = Uncertainty(np.zeros_like(total), known, known)
     data = nominal if templates.data is None else templates.data.sumw
     data_errors = poisson_errors(data)
     top = float(np.max([*(total + error.total_up), *(data + data_errors[1]), 1e-3]))
@@ -161,12 +162,12 @@ def region(
 
 
 def _after_fit(templates: Templates, prediction: Prediction) -> Templates:
-    """The templates with the yields after a fit."""
+    """The templates with the yields after a fit; empty bins, which the model floors, stay empty."""
     none = np.zeros(len(templates.edges) - 1)
-    processes = {
-        name: Template(Histogram(templates.edges, prediction.of(name).values, none))
-        for name in templates.processes
-    }
+    processes = {}
+    for name, before in templates.processes.items():
+        yields = np.where(before.nominal.sumw > 0, prediction.of(name).values, 0.0)
+        processes[name] = Template(Histogram(templates.edges, yields, none))
     return replace(templates, processes=processes)
 
 

@@ -66,6 +66,10 @@ def test_after_a_fit_yields_and_band_are_those_of_the_fit():
     assert np.array_equal(
         region(blind, prediction=prediction).numbers["data"], templates.total().sumw
     )
+    # A fit without uncertainties.
+    unknown = dataclasses.replace(prediction, covariance=np.nan * prediction.covariance)
+    assert_readable(region(templates, prediction=unknown))
+
     given = 1.2 * expected
     assert np.array_equal(region(blind, asimov=given).numbers["data"], given)
 
