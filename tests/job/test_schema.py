@@ -21,7 +21,8 @@ FILE = {
     "data": {"files": "a.root", "features": ["pt", "mass"]},
     "samples": [{"name": "s", "role": "signal"}, {"name": "b"}],
 }
-MEASURED = ("normalisation", "luminosity", "free", "processes")
+# Of the model of a fit: the file says it in its samples, systematics and regions.
+MEASURED = ("normalisation", "luminosity", "free", "processes", "control")
 OWN = '''
 from collections.abc import Sequence
 from dataclasses import dataclass
