@@ -63,12 +63,15 @@ def variation_noise(
     """
     if replicas < 10:
         raise InputError(f"variation_noise(replicas={replicas}): give ten or more, such as 100.")
+    names = varied_names(measurement)
+    if not names:
+        return ()
     yields = replica_yields(measurement, split, range(replicas + 1))
     half = (np.asarray(yields.up) - np.asarray(yields.down)) / 2
     effects, errors = half[0], np.std(half[1:], axis=0, ddof=1)
     templates = measurement.templates.processes
     found = []
-    for number, name in enumerate(varied_names(measurement)):
+    for number, name in enumerate(names):
         for row, (process, template) in enumerate(templates.items()):
             effect, error = effects[number, row], errors[number, row]
             there = error > 0

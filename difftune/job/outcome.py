@@ -12,6 +12,7 @@ from difftune.analysis import (
     Split,
     Tuned,
     Variables,
+    VariationNoise,
 )
 from difftune.inference import FitResult, HypoTest
 from difftune.job.build import Job
@@ -33,6 +34,7 @@ class Outcome:
         measurement: The network of this run, measured on test events.
         repeated_measurements: The same for further repetitions of the whole.
         default_measurements: The same for `default`, in bins by the same rule.
+        noise: Effect and statistical error of each variation in the bins of `measurement`.
         fit: Fit of the workspace of the run to its (Asimov) data.
         cls: Test of the nominal signal strength.
         seconds: How long it took.
@@ -47,6 +49,7 @@ class Outcome:
     measurement: Measurement
     repeated_measurements: tuple[Measurement, ...]
     default_measurements: tuple[Measurement, ...]
+    noise: tuple[VariationNoise, ...]
     fit: FitResult
     cls: HypoTest
     seconds: float

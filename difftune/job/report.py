@@ -449,6 +449,8 @@ def _region(outcome: Outcome, plots: _Plots, tables: _Tables, label) -> Section:
     varied = report.systematic_variations(templates, label=label)
     hidden = report.negligible(templates, varied)
     note = f"Negligible, and not shown: {', '.join(hidden)}." if hidden else "None is negligible."
+    if noisy := [str(each) for each in outcome.noise if each.noisy]:
+        note += f" Of these the statistical error exceeds the effect: {'; '.join(noisy)}."
     systematics = any(process.variations for process in templates.processes.values())
     both = systematics or bool(normalisation)
     return Section(

@@ -21,6 +21,7 @@ from difftune.analysis import (
     Stage,
     Step,
     Variables,
+    VariationNoise,
     bootstrapped,
     check_model,
     check_stage,
@@ -29,6 +30,7 @@ from difftune.analysis import (
     prepared,
     search_stage,
     select_variables,
+    variation_noise,
     without,
 )
 from difftune.analysis.preparation import CrossPreparation
@@ -324,11 +326,25 @@ def _measured(
         measurement=last[0],
         repeated_measurements=tuple(last[1:]),
         default_measurements=tuple(references),
+        noise=_noise(last[0], sample),
         fit=fit(model),
         cls=hypotest(1.0, model),
         seconds=time.monotonic() - began,
         variables=variables,
     )
+
+
+def _noise(measurement: Measurement, sample: Split | CrossFit) -> tuple[VariationNoise, ...]:
+    """What the statistics of the simulation leaves of each variation, with a word of warning."""
+    found = variation_noise(measurement, sample)
+    if noisy := [str(each) for each in found if each.noisy]:
+        logger.warning(
+            "variations whose statistical error exceeds their effect in the bins of %s: %s. Fewer "
+            "bins or more simulated events would tell what they do.",
+            measurement.templates.channel,
+            "; ".join(noisy),
+        )
+    return found
 
 
 def _chosen(tuned: AnyTuned, config: Config) -> AnyNetwork:
