@@ -9,7 +9,6 @@ import tomllib
 import numpy as np
 import pytest
 
-from difftune.analysis import CrossFit
 from difftune.errors import InputError
 from difftune.job import build, check, load
 from difftune.training import CrossFitted
@@ -101,10 +100,36 @@ def test_a_run_goes_on_with_what_was_selected(selected, config):
     assert "selection.seeds" in other.stderr
 
 
-def test_each_fold_has_its_own_choice_and_a_killed_run_goes_on_to_the_same_numbers(crossed):
-    whole, folder = crossed.parent / "crossed", crossed.parent / "killed"
-    result = difftune("run", crossed, "--output", whole, timeout=500)
+@pytest.fixture(scope="module")
+def finished(crossed):
+    folder = crossed.parent / "crossed"
+    result = difftune("run", crossed, "--output", folder, timeout=500)
     assert result.returncode == 0, result.stderr
+    return folder
+
+
+def test_the_network_of_a_fold_is_blind_to_what_its_own_choice_has_dropped(finished, crossed):
+    found = json.loads((finished / "results.json").read_text())
+    assert [rung["name"] for rung in found["ladder"]][1:3] == [
+        "default network, cross-fitted",
+        "variables selected",
+    ]
+    selections = found["selection"]["selections"]
+    assert any(selection["dropped"] for selection in selections)
+    events = build.events(load(crossed))
+    network = CrossFitted.load(finished / "network")
+    for own, selection in zip(network.networks, selections, strict=True):
+        features = np.asarray(events.features)
+        score = own.score(features)
+        for number, name in enumerate(events.feature_names):
+            other = features.copy()
+            other[:, number] = np.roll(other[:, number], 1)
+            assert np.array_equal(own.score(other), score) == (name in selection["dropped"])
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_while_it_selects_goes_on_to_the_same_numbers(finished, crossed):
+    folder = crossed.parent / "killed"
     process = subprocess.Popen(
         [*UNDRAWN, "run", str(crossed), "--output", str(folder)],
         env=ENVIRONMENT,
@@ -120,24 +145,9 @@ def test_each_fold_has_its_own_choice_and_a_killed_run_goes_on_to_the_same_numbe
     process.wait()
     result = difftune("run", crossed, "--output", folder, "--resume", timeout=500)
     assert result.returncode == 0, result.stderr
-    one, two = (json.loads((each / "results.json").read_text()) for each in (whole, folder))
+    one, two = (json.loads((each / "results.json").read_text()) for each in (finished, folder))
     assert one["ladder"] == two["ladder"]
     assert one["selection"] == two["selection"]
-    assert [rung["name"] for rung in one["ladder"]][1:3] == [
-        "default network, cross-fitted",
-        "variables selected",
-    ]
-    # The network of a fold is blind to what its own selection has dropped, and to nothing else.
-    settings = load(crossed)
-    events = CrossFit(events=build.events(settings)).events
-    network = CrossFitted.load(whole / "network")
-    for own, selection in zip(network.networks, one["selection"]["selections"], strict=True):
-        features = np.asarray(events.features).copy()
-        score = own.score(features)
-        for number, name in enumerate(events.feature_names):
-            other = features.copy()
-            other[:, number] = np.roll(other[:, number], 1)
-            assert np.array_equal(own.score(other), score) == (name in selection["dropped"])
 
 
 @pytest.mark.parametrize(
