@@ -41,7 +41,7 @@ class Elimination:
     candidates: int | None = 2
     patience: int = 5
     least: int = 1
-    tolerance: float = 1.0
+    tolerance: float = 0.0
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     keep: Sequence[str] = ()
     seed: int = 1
@@ -155,7 +155,6 @@ class Variables:
                     "score": selection.mean.tolist(),
                     "uncertainty": selection.uncertainty.tolist(),
                     "chosen": selection.chosen,
-                    "trainings": selection.trainings,
                 }
                 for selection, unused in zip(self.selections, self.unused, strict=True)
             ],

@@ -228,7 +228,7 @@ class Selection(Section):
 
     score: Literal["figure", "loss"] = "figure"
     """What sets of variables are compared by: the figure of merit of `[fit]`, or the loss, which
-    has less noise."""
+    has less noise: take it where folds have few events."""
     epochs: Count = 20
     """Length of a training, where it does not stop early."""
     seeds: Count = 2
@@ -240,7 +240,7 @@ class Selection(Section):
     """Rounds without a new best until the end."""
     least: Count = 1
     """Variables (or groups) that are kept at least."""
-    tolerance: NotNegative = 1.0
+    tolerance: NotNegative = 0.0
     """Standard errors that a smaller set of variables may be worse than the best one; 0 takes the
     best."""
     groups: dict[str, Annotated[list[str], Field(min_length=1)]] = {}

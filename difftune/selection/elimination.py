@@ -350,7 +350,8 @@ class Rounds:
         if not (self.folder / _SCORES).exists():
             return None
         content = self._read(self.folder / _SCORES, f"Remove {_SCORES} to train them again.")
-        return np.asarray(content["score"], float) if content["rounds"] == rounds else None
+        # As they were: differences of them are taken in their precision.
+        return np.asarray(content["score"], np.float32) if content["rounds"] == rounds else None
 
     def _write(self, path: Path, content: dict[str, Any]) -> None:
         try:

@@ -19,6 +19,7 @@ SELECTION = """
 [selection]
 epochs = 8
 seeds = 1
+tolerance = 1.0
 score = "loss"
 keep = ["mtw"]
 """
