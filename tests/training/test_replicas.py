@@ -233,10 +233,6 @@ def test_the_spread_of_bootstrap_replicas_is_that_of_fresh_samples():
             lambda: population(Replicas.crossed(folds=3), validation=toy.columns(512)),
             "give validation events; or None",
         ),
-        (
-            lambda: population(Replicas.crossed(folds=3), batch_size=201),
-            "the smallest fold has 200",
-        ),
     ],
 )
 def test_what_does_not_fit_is_refused(make, message):
