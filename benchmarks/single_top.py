@@ -35,7 +35,9 @@ def run(*, quick: bool) -> list[Row]:
     Ratios and spreads are of whole repetitions with other seeds; σ(μ) is that of the fit with all
     systematics and the statistics of the simulation.
     """
-    size = sizes(quick, repetitions=(3, 1), experiments=(500, 10), epochs=(24, 1), bins=(20, 6))
+    size = sizes(
+        quick, repetitions=(3, 1), experiments=(500, 10), epochs=(24, 1), bins=(20, 6), trees=(2000, 20)
+    )
     runs = [_command(seed, quick=quick) for seed in range(1, size.repetitions + 1)]
     ladders = [each.results["ladder"] for each in runs]
     alone, crossed, tuned = (
@@ -55,7 +57,8 @@ def run(*, quick: bool) -> list[Row]:
     dt.use_cpu_cores()
     job = _Job(REDUCED if quick else {})
     default = job.default(epochs=size.epochs)
-    best, name = job.best(default, bins=(size.bins // 2, size.bins) if quick else (12, size.bins))
+    rules = (size.bins,) if quick else (12, size.bins)
+    best, name = job.best(default, bins=rules)
     rows.append(Row("σ(μ) default, cross-fitted, its best bins", best.value, "", f"({name})"))
     rows.append(
         mean(
@@ -73,7 +76,7 @@ def run(*, quick: bool) -> list[Row]:
     for what, found in (("default", best), ("tuned", job.plain(last))):
         rows += _closure(what, found, job, size.experiments)
     if taking_part("XGBoost", "xgboost"):
-        boosted, name = job.best(job.boosted(), bins=(12, size.bins))
+        boosted, name = job.best(job.boosted(trees=size.trees), bins=rules)
         rows.append(
             Row("σ(μ) XGBoost, cross-fitted, its best bins", boosted.value, "", f"({name})")
         )
@@ -143,7 +146,7 @@ class _Job:
             ),
         )
 
-    def best(self, network: Any, bins: tuple[int, int]) -> tuple[Any, str]:
+    def best(self, network: Any, bins: tuple[int, ...]) -> tuple[Any, str]:
         """The best of several ways to choose bins: it is no less for having more chances."""
         import difftune as dt
 
@@ -175,14 +178,14 @@ class _Job:
             space={},
         ).network
 
-    def boosted(self) -> Any:
+    def boosted(self, *, trees: int) -> Any:
         """XGBoost for each fold, on the folds that a network learns from, stopped by the next."""
         import xgboost
 
         def fitted(rotation: Any) -> Any:
             train, validation = rotation.train, rotation.validation
             model = xgboost.XGBClassifier(
-                n_estimators=2000,
+                n_estimators=trees,
                 max_depth=5,
                 learning_rate=0.05,
                 subsample=0.8,

@@ -50,6 +50,23 @@ def test_the_path_says_what_was_done(steered, study):
     assert result.mean[-1] < result.mean[result.chosen] - 3 * result.uncertainty[-1]
 
 
+def test_a_search_that_had_ended_trains_nothing_again(steered, study, monkeypatch):
+    folder, whole = steered
+    monkeypatch.setattr(Trainer, "__call__", None)
+    again = eliminate(study, candidates=3, patience=3, folder=folder)
+    np.testing.assert_array_equal(again.score, whole.score)
+    np.testing.assert_array_equal(again.uncertainty, whole.uncertainty)
+    assert again.steps == whole.steps
+
+
+def test_what_is_kept_is_not_tried(study):
+    found = eliminate(study, candidates=3, patience=7, keep=["noise_1"], least=6)
+    assert all("noise_1" not in step.tried for step in found.steps)
+    assert "noise_1" in found.variables
+    with pytest.raises(InputError, match="'noise_3' is neither a variable nor a group"):
+        eliminate(study, keep=["noise_3"])
+
+
 @pytest.mark.slow
 def test_a_search_that_was_killed_goes_on(steered, study, tmp_path):
     folder, whole = steered
