@@ -36,7 +36,12 @@ def run(*, quick: bool) -> list[Row]:
     systematics and the statistics of the simulation.
     """
     size = sizes(
-        quick, repetitions=(3, 1), experiments=(500, 10), epochs=(24, 1), bins=(20, 6), trees=(2000, 20)
+        quick,
+        repetitions=(3, 1),
+        experiments=(500, 10),
+        epochs=(24, 1),
+        bins=(20, 6),
+        trees=(2000, 20),
     )
     runs = [_command(seed, quick=quick) for seed in range(1, size.repetitions + 1)]
     ladders = [each.results["ladder"] for each in runs]

@@ -51,6 +51,12 @@ class RoundLog(Watcher):
         self._failed = False
         self._said = time.monotonic()
 
+    def begin(self, members: int, epochs: int, rounds: int) -> None:
+        """Says what begins, since nothing is heard of it while it is compiled."""
+        size = f"{members} member{'s' * (members > 1)}, {rounds} round{'s' * (rounds > 1)}"
+        logger.info("%s: %s of %d epochs; the first one is compiled", self.stage, size, epochs)
+        self._said = time.monotonic()
+
     def epoch(self, number: int, epochs: int, rounds: int) -> None:
         """Says how far it is, if nothing has been said for a while."""
         within = (number - 1) % epochs + 1

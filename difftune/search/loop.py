@@ -77,6 +77,16 @@ class Watcher(abc.ABC):
     """Watches a search: called after each round, as a plain function is, and after each epoch."""
 
     @abc.abstractmethod
+    def begin(self, members: int, epochs: int, rounds: int) -> None:
+        """Called before the first round that is trained.
+
+        Args:
+            members: That train side by side.
+            epochs: Of a round.
+            rounds: Of the search.
+        """
+
+    @abc.abstractmethod
     def __call__(self, progress: Progress) -> None:
         """Called after each round."""
 
@@ -197,6 +207,8 @@ def run_search(
         log = Record.of(past)
         logger.info("resumed after round %d of %d", done, rounds)
     weights = None if begin is None else begin.weights
+    if isinstance(on_round, Watcher) and population.processes.rank == 0 and done < rounds:
+        on_round.begin(members, epochs, rounds)
 
     for number in range(done, rounds):
         began = time.monotonic()

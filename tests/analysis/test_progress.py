@@ -11,7 +11,11 @@ def test_a_long_round_says_how_far_it_is(monkeypatch, caplog):
     monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
     log = RoundLog("search")
     with caplog.at_level(logging.INFO, "difftune"):
+        log.begin(8, epochs=5, rounds=3)
         for number in range(6, 11):
             clock[0] += 4.0
             log.epoch(number, epochs=5, rounds=3)
-    assert [record.getMessage() for record in caplog.records] == ["search: round 2/3, epoch 3 of 5"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "search: 8 members, 3 rounds of 5 epochs; the first one is compiled",
+        "search: round 2/3, epoch 3 of 5",
+    ]

@@ -150,6 +150,7 @@ def test_what_a_stage_cannot_be(config):
             dt.job.check(load(config, [change]))
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_reported_again_without_training(finished):
     folder, _ = finished
     before = json.loads((folder / "results.json").read_text())

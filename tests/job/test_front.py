@@ -55,7 +55,11 @@ def test_a_run_with_two_scores(tmp_path):
     [
         ({"score": ["significance", "significance"]}, "'significance' more than once"),
         ({"robust_against": ["jes"]}, "robust_against: the score is not robustness"),
-        ({"min_signal_efficiency": 0.3}, "'significance', which has no cut"),
+        ({"min_signal_efficiency": 0.3}, "'figure', which has no cut"),
+        (
+            {"score": "significance", "min_signal_efficiency": 0.3},
+            "'significance', which has no cut",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(given, message):

@@ -142,6 +142,7 @@ def read_run(folder):
     }
 
 
+@pytest.mark.slow
 def test_a_run_fits_control_regions_and_stays_blinded_until_it_is_asked(runs):
     (said, results), files, (said_seen, seen), opened = runs
     assert results["blinded"] == ["signal"]
@@ -167,6 +168,7 @@ def test_a_run_fits_control_regions_and_stays_blinded_until_it_is_asked(runs):
     }
 
 
+@pytest.mark.slow
 def test_the_report_shows_all_regions_before_and_after_the_fit(runs):
     _, files, _, opened = runs
     for name in ("signal", "control", "validation"):

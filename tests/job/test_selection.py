@@ -81,6 +81,7 @@ def test_noise_is_dropped_and_what_must_stay_stays(selected):
         assert (folder / name).stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_what_was_selected(selected, config):
     folder, _ = selected
     rounds = sorted((folder / "selection").glob("round_*.json"))
@@ -109,6 +110,7 @@ def finished(crossed):
     return folder
 
 
+@pytest.mark.slow
 def test_the_network_of_a_fold_is_blind_to_what_its_own_choice_has_dropped(finished, crossed):
     found = json.loads((finished / "results.json").read_text())
     assert [rung["name"] for rung in found["ladder"]][1:3] == [
