@@ -20,7 +20,7 @@ FILE = {
 @pytest.mark.slow
 def test_a_run_with_two_scores(tmp_path):
     file = write_small(tmp_path)
-    text = file.read_text().replace("[training]\n", "[training]\n" + SCORES)
+    text = file.read_text().replace('score = "significance"\n', SCORES)
     file.write_text(text)
     outcome = run(job.load(file), tmp_path / "run")
     front = outcome.tuned.pareto_front
