@@ -19,11 +19,13 @@ REDUCED = {
     "data.folds": "3",
     # Most of a small job is to draw its variables.
     "data.features": '["top_mass", "lightjet_abs_eta", "mtw"]',
+    "systematics": '[{name = "btag", type = "weight", up = "weight_btag_up", '
+    'down = "weight_btag_down"}]',
     "search.population": "2",
     "search.rounds": "2",
     "search.epochs_per_round": "1",
     "comparison.seeds": "2",
-    "comparison.replicas": "5",
+    "comparison.replicas": "2",
     "stage": '[{bins = 4, search = {strategy = "random", population = 1, rounds = 1, '
     "epochs_per_round = 1}}]",
 }
@@ -38,7 +40,7 @@ def run(*, quick: bool) -> list[Row]:
     size = sizes(
         quick,
         repetitions=(3, 1),
-        experiments=(500, 10),
+        experiments=(500, 4),
         epochs=(24, 1),
         bins=(20, 6),
         trees=(2000, 20),
