@@ -166,11 +166,10 @@ def single_channel(
     region = _region(split.events.regions, name)
     if region is not None and not region.scored:
         observable = _column
-    if edges is None:
-        edges = None if region is None else region.edges  # type: ignore[assignment]
-    if edges is None:
+    given = region.edges if edges is None and region is not None else edges
+    if given is None:
         raise InputError(f"channel {name!r}: the score has no bins; give edges.")
-    return Channel(name=name, region=region, observable=observable, edges=np.asarray(edges))
+    return Channel(name=name, region=region, observable=observable, edges=np.asarray(given))
 
 
 def _region(regions: Sequence[Region], name: str) -> Region | None:

@@ -8,8 +8,7 @@ from difftune.analysis.cross_fit import CrossFit
 from difftune.analysis.preparation import CrossPreparation, Preparation
 from difftune.analysis.split import Split
 from difftune.analysis.tuned import Tuned, search_each_fold, search_networks
-from difftune.errors import InputError
-from difftune.search import PBT, FixedSchedule, Progress, Space, Strategy
+from difftune.search import PBT, Progress, Space, Strategy
 from difftune.training import CrossFitted, Ensemble, Processes, Recipe
 
 
@@ -182,10 +181,3 @@ def in_stages(
             )
         )
     return found
-
-
-def fixed(population: int, epochs: int) -> FixedSchedule:
-    """Trainings with nothing searched: as many members, for so many epochs."""
-    if population < 1:
-        raise InputError(f"{population} trainings: give at least one.")
-    return FixedSchedule(population=population, rounds=1, epochs_per_round=epochs, schedule={})

@@ -1,6 +1,5 @@
 """Networks of which each scores the events that it has not seen."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,8 @@ from jaxtyping import Float
 
 from difftune.data import Events
 from difftune.errors import InputError
-from difftune.files import read_json, writing
 from difftune.models import Architecture
-from difftune.training.ensemble import Ensemble
+from difftune.training.ensemble import Ensemble, count_of, write_each
 from difftune.training.network import CROSS_FITTED, ENSEMBLE, TrainedNetwork
 
 
@@ -82,11 +80,7 @@ class CrossFitted:
 
     def save(self, folder: Path) -> None:
         """Writes each network into a folder of its own, `0`, `1`, ..., and `cross_fitted.json`."""
-        folder = Path(folder)
-        for number, network in enumerate(self.networks):
-            network.save(folder / str(number))
-        with writing(folder / CROSS_FITTED) as stream:
-            stream.write(json.dumps({"folds": len(self.networks)}, indent=2) + "\n")
+        write_each(self.networks, Path(folder) / CROSS_FITTED, key="folds")
 
     @classmethod
     def load(cls, folder: Path, *, model: Architecture | None = None) -> "CrossFitted":
@@ -100,15 +94,7 @@ class CrossFitted:
             InputError: When files are missing, the model is needed, or does not fit the numbers.
         """
         path = Path(folder) / CROSS_FITTED
-        if not path.is_file():
-            raise InputError(f"{path} does not exist; give a folder that CrossFitted.save() made.")
-        content = read_json(path)
-        count = content.get("folds") if isinstance(content, dict) else None
-        if type(count) is not int or count < 2:
-            raise InputError(
-                f"{path} does not say how many networks there are (found {str(content)[:60]!r}): "
-                'write {"folds": N} for the folders 0 to N - 1, or save the networks again.'
-            )
+        count = count_of(path, key="folds", least=2, made_by="CrossFitted.save()")
 
         def one(number: int) -> TrainedNetwork | Ensemble:
             place = path.parent / str(number)

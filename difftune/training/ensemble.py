@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -68,12 +69,7 @@ class Ensemble:
 
     def save(self, folder: Path) -> None:
         """Writes each network into a folder of its own, `0`, `1`, ..., and `ensemble.json`."""
-        folder = Path(folder)
-        for number, network in enumerate(self.networks):
-            network.save(folder / str(number))
-        facts = {"networks": len(self.networks)}
-        with writing(folder / ENSEMBLE) as stream:
-            stream.write(json.dumps(facts, indent=2) + "\n")
+        write_each(self.networks, Path(folder) / ENSEMBLE, key="networks")
 
     @classmethod
     def load(cls, folder: Path, *, model: Architecture | None = None) -> "Ensemble":
@@ -87,15 +83,45 @@ class Ensemble:
             InputError: When files are missing, the model is needed, or does not fit the numbers.
         """
         path = Path(folder) / ENSEMBLE
-        if not path.is_file():
-            raise InputError(f"{path} does not exist; give a folder that Ensemble.save() made.")
-        content = read_json(path)
-        count = content.get("networks") if isinstance(content, dict) else None
-        if type(count) is not int or count < 1:
-            raise InputError(
-                f"{path} does not say how many networks there are (found {str(content)[:60]!r}): "
-                'write {"networks": N} for the folders 0 to N - 1, or save the ensemble again.'
-            )
+        count = count_of(path, key="networks", least=1, made_by="Ensemble.save()")
         return cls(
             tuple(TrainedNetwork.load(path.parent / str(i), model=model) for i in range(count))
         )
+
+
+def write_each(networks: Sequence[Any], path: Path, *, key: str) -> None:
+    """Writes networks into folders `0`, `1`, ..., and beside them how many there are.
+
+    Args:
+        networks: Whatever has `save(folder)`.
+        path: The file that says so.
+        key: The name of the number in it.
+    """
+    for number, network in enumerate(networks):
+        network.save(path.parent / str(number))
+    with writing(path) as stream:
+        stream.write(json.dumps({key: len(networks)}, indent=2) + "\n")
+
+
+def count_of(path: Path, *, key: str, least: int, made_by: str) -> int:
+    """How many networks `write_each` wrote.
+
+    Args:
+        path: The file that says so.
+        key: The name of the number in it.
+        least: Fewest that there can be.
+        made_by: Who makes such a folder, for messages.
+
+    Raises:
+        InputError: The file is missing, or says no such number.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; give a folder that {made_by} made.")
+    content = read_json(path)
+    count = content.get(key) if isinstance(content, dict) else None
+    if type(count) is not int or count < least:
+        raise InputError(
+            f"{path} does not say how many networks there are (found {str(content)[:60]!r}): "
+            f'write {{"{key}": N}} for the folders 0 to N - 1, or save them again.'
+        )
+    return count
