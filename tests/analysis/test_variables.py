@@ -41,6 +41,11 @@ def crossed(events):
     return CrossPreparation(split=dt.CrossFit(events=events), recipe=RECIPE)
 
 
+def trainings(epochs):
+    """One network for each fold, with nothing searched."""
+    return dt.search.FixedSchedule(population=1, rounds=1, epochs_per_round=epochs, schedule={})
+
+
 def test_the_choice_for_a_fold_has_not_seen_it(tmp_path):
     """What a fold alone knows does not change the choice for it, to the last digit."""
     told = 1
@@ -72,7 +77,7 @@ def test_networks_are_trained_without_what_is_unused():
     found, expected = (
         dt.analysis.stages.search_stage(
             without(crossed(replace(events, features=given)), unused),
-            dt.analysis.stages.fixed(1, 4),
+            trainings(epochs=4),
             dt.Space(),
             seed=3,
         )
@@ -101,7 +106,7 @@ def test_what_is_not_there():
     with pytest.raises(InputError, match="no feature 'nois'"):
         dt.analysis.stages.check_stage(
             without(crossed(sample()), [["nois"], [], []]),
-            dt.analysis.stages.fixed(1, 1),
+            trainings(epochs=1),
             dt.Space(),
             seed=1,
         )
