@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         selection,
         training,
     )
-    from difftune.analysis import CrossFit, Stage, Tuned, apply, measure, train, tune
+    from difftune.analysis import CrossFit, Stage, Tuned, measure, train, tune
     from difftune.data import (
         Events,
         FeatureVariation,
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         Ensemble,
         Recipe,
         TrainedNetwork,
+        apply,
         use_compilation_cache,
         use_cpu_cores,
     )
@@ -104,7 +105,7 @@ _NAMES = {
     "CrossFit": "analysis",
     "Stage": "analysis",
     "Tuned": "analysis",
-    "apply": "analysis",
+    "apply": "training",
     "measure": "analysis",
     "train": "analysis",
     "tune": "analysis",

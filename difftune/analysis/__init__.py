@@ -1,6 +1,5 @@
 """The verbs of an analysis: split events, train and tune networks, measure their worth."""
 
-from difftune.analysis.applying import apply
 from difftune.analysis.bootstrap import bootstrapped
 from difftune.analysis.channels import constant_templates as constant_templates
 from difftune.analysis.closure import Closure, closure
@@ -52,7 +51,6 @@ __all__ = [
     "Tuned",
     "Variables",
     "VariationNoise",
-    "apply",
     "binned_score",
     "bootstrapped",
     "closure",

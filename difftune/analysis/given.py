@@ -18,7 +18,7 @@ from difftune.errors import InputError
 from difftune.histfactory import FreeNormalisation, Luminosity, NormalisationUncertainty
 from difftune.search import Space, as_strategy
 from difftune.seeds import checked
-from difftune.training import AnyNetwork, CrossFitted, Ensemble, TrainedNetwork, as_recipe
+from difftune.training import CrossFitted, as_network, as_recipe
 from difftune.training import given as training
 
 logger = logging.getLogger("difftune")
@@ -75,37 +75,6 @@ def as_sample_of(network: Scoring, given: Any) -> Split | CrossFit:
             "this is one network, which has seen most of the events."
         )
     return given if crossed else as_split(given)
-
-
-def as_network(given: Any) -> AnyNetwork:
-    """A network: that of what `tune` returned; several are an `Ensemble`.
-
-    Raises:
-        InputError: For anything else.
-    """
-    if isinstance(given, AnyNetwork):
-        return given
-    own = getattr(given, "network", None)
-    if isinstance(own, AnyNetwork):
-        return own
-    if isinstance(given, list | tuple) and given:
-        networks: list[TrainedNetwork] = []
-        for one in map(as_network, given):
-            if isinstance(one, CrossFitted):
-                raise InputError("network: cross-fitted networks cannot be averaged with others.")
-            networks += one.networks if isinstance(one, Ensemble) else [one]
-        return Ensemble(tuple(networks))
-    if isinstance(given, str | os.PathLike):
-        raise InputError(
-            f"network = {given!r} is a path: read it with dt.TrainedNetwork.load({given!r})."
-        )
-    hint = ""
-    if isinstance(given, Split) or hasattr(given, "feature_names"):
-        hint = " The network comes first, then the events: measure(network, split)."
-    raise InputError(
-        f"network = {said(given)} is no trained network; give `network` of what tune "
-        f"returned.{hint}"
-    )
 
 
 def as_scoring(given: Any) -> Scoring:

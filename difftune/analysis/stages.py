@@ -9,7 +9,7 @@ from difftune.analysis.preparation import CrossPreparation, Preparation
 from difftune.analysis.split import Split
 from difftune.analysis.tuned import Tuned, search_each_fold, search_networks
 from difftune.search import PBT, Progress, Space, Strategy
-from difftune.training import CrossFitted, Ensemble, Processes, Recipe
+from difftune.training import Applicable, CrossFitted, Ensemble, Processes, Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class Stage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CrossTuned:
+class CrossTuned(Applicable):
     """The result of tuning for each fold, by searches that have not seen it.
 
     Attributes:

@@ -29,6 +29,7 @@ from difftune.seeds import derived
 from difftune.training import (
     RUNNING,
     STATUS,
+    Applicable,
     Checkpoints,
     History,
     ModuleDef,
@@ -63,7 +64,7 @@ class Rank:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tuned:
+class Tuned(Applicable):
     """The result of tuning: networks, their ranking, and the history of the search.
 
     Attributes:
@@ -310,6 +311,7 @@ class Tuned:
             feature_names=self.split.events.feature_names,
             signal_process=self.preparation.signal_process,
             objective=self.preparation.recipe.objective,
+            reading=self.split.events.reading,
         )
 
 

@@ -2,8 +2,8 @@
 
 from difftune.data import ntuples as ntuples
 from difftune.data.check import check_events
-from difftune.data.entries import Reading as Reading
 from difftune.data.entries import entries as entries
+from difftune.data.entries import program_of as program_of
 from difftune.data.entries import tables_of as tables_of
 from difftune.data.events import Events, Process, VariedSample, VariedWeights
 from difftune.data.events import register as register
@@ -12,6 +12,7 @@ from difftune.data.names import DataTable as DataTable
 from difftune.data.pairing import paired
 from difftune.data.read import as_events as as_events
 from difftune.data.read import read
+from difftune.data.reading import Reading as Reading
 from difftune.data.regions import Region
 from difftune.data.sources import resolve as resolve
 from difftune.data.transform import FeatureTransform

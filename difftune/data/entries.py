@@ -1,7 +1,6 @@
 """Every entry of a table in its order, for those who add to it: selected ones as events."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 
 import numpy as np
 from jaxtyping import Bool
@@ -10,58 +9,39 @@ from difftune.data.events import Events, Process
 from difftune.data.expressions import parse
 from difftune.data.names import DataTable, Names, Values, parse_derived
 from difftune.data.program import Program
+from difftune.data.reading import Reading
 from difftune.data.root import trees_in
 from difftune.data.sources import is_root, open_table, rows_in
-from difftune.data.transform import Missing, Sentinels
+from difftune.data.transform import Missing
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    """How entries become events: the arguments of `read` that do not speak of processes.
+def program_of(reading: Reading, table: DataTable) -> Program:
+    """What is computed from the rows of a table.
 
-    Attributes:
-        features: Names of columns, or of derived features.
-        event_number: Column, or columns, that decide the fold; without, the number of the entry.
-        derived: Further features by name, as expressions.
-        selection: Expression that all events fulfil.
-        missing: The values that mean "missing".
-        folds: How many folds there are.
-        replaced: Expressions that take the place of columns, as in a `FeatureVariation`.
+    Args:
+        reading: How rows become events.
+        table: From `open_table`.
+
+    Raises:
+        InputError: It has not the columns that are needed.
     """
-
-    features: Sequence[str]
-    event_number: str | Sequence[str] | None = None
-    derived: Mapping[str, str] = field(default_factory=dict)
-    selection: str | None = None
-    missing: Sentinels | Mapping[str, Sentinels] | None = None
-    folds: int = 5
-    replaced: Mapping[str, str] = field(default_factory=dict)
-
-    def program(self, table: DataTable) -> Program:
-        """What is computed from the rows of a table.
-
-        Raises:
-            InputError: It has not the columns that are needed.
-        """
-        number = self.event_number
-        keys = [] if number is None else [number] if isinstance(number, str) else list(number)
-        replaced = {
-            name: parse(text, f"in place of {name}") for name, text in self.replaced.items()
-        }
-        program = Program(
-            names=Names(table, parse_derived(self.derived), replaced, Missing.of(self.missing)),
-            process=table.place,
-            sample="",
-            selection=() if self.selection is None else (parse(self.selection, "selection"),),
-            features=tuple(self.features),
-            weight=parse("1", "weight"),
-            weights={},
-            regions=(),
-            number=tuple(parse(key, "event_number") for key in keys),
-            folds=self.folds,
-        )
-        _ = program.columns  # all of them are there
-        return program
+    number = reading.event_number
+    keys = [] if number is None else [number] if isinstance(number, str) else list(number)
+    replaced = {name: parse(text, f"in place of {name}") for name, text in reading.replaced.items()}
+    program = Program(
+        names=Names(table, parse_derived(reading.derived), replaced, Missing.of(reading.missing)),
+        process=table.place,
+        sample="",
+        selection=() if reading.selection is None else (parse(reading.selection, "selection"),),
+        features=tuple(reading.features),
+        weight=parse("1", "weight"),
+        weights={},
+        regions=(),
+        number=tuple(parse(key, "event_number") for key in keys),
+        folds=reading.folds,
+    )
+    _ = program.columns  # all of them are there
+    return program
 
 
 def tables_of(file: str, where: str) -> list[DataTable]:
@@ -92,7 +72,7 @@ def entries(
     Raises:
         InputError: A column is not there, or a value is not finite and not declared missing.
     """
-    program = reading.program(table)
+    program = program_of(reading, table)
     names = tuple(reading.features)
     columns = program.columns
     process = (Process(name="events", role="data"),)

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Float32, Float64, Int32, Integer, Shaped
 
 from difftune.arguments import takes
 from difftune.data.keys import fold_of, key_of, running_number
+from difftune.data.reading import Reading
 from difftune.data.regions import Region, as_regions
 from difftune.data.variations import PROCESS, Direction, Files
 from difftune.errors import InputError, nearest
@@ -110,7 +111,7 @@ class VariedSample:
     processes: tuple[str, ...]
 
 
-@register(static=("feature_names", "processes", "regions", "folds", "sentinels"))
+@register(static=("feature_names", "processes", "regions", "folds", "sentinels", "reading"))
 @dataclass(frozen=True, kw_only=True)
 class Events:
     """Columns of events, a jax pytree whose leaves are the arrays.
@@ -131,6 +132,7 @@ class Events:
         regions: All regions, also those without an event here.
         folds: How many folds there are.
         sentinels: By name of a feature the values that were called missing, and are NaN here.
+        reading: How `read` made them of files, for new files; None where it did not.
     """
 
     features: Float32[Array, "events variables"]
@@ -146,6 +148,7 @@ class Events:
     folds: int
     regions: tuple[Region, ...] = ()
     sentinels: tuple[tuple[str, tuple[float, ...]], ...] = ()
+    reading: Reading | None = None
 
     def __len__(self) -> int:
         """How many events there are."""

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -24,9 +25,10 @@ from difftune.data.events import Events, Process
 from difftune.data.expressions import parse
 from difftune.data.names import parse_derived
 from difftune.data.plan import Plan, Request
+from difftune.data.reading import Reading, Sentinels
 from difftune.data.regions import Region, as_regions
 from difftune.data.sources import rows_in
-from difftune.data.transform import Missing, Sentinels
+from difftune.data.transform import Missing
 from difftune.data.variations import (
     FeatureVariation,
     Files,
@@ -192,7 +194,22 @@ def read(
     warn_of_few_background(events)
     warn_of_idle_variations(events)
     logger.info("read %d events of %d processes", len(events), len(processes))
-    return events
+    reading = Reading(
+        features=tuple(features),
+        event_number=event_number,
+        derived=dict(derived or {}),
+        selection=selection,
+        missing=request.missing.given,
+        folds=folds,
+        varied={
+            f"{each.name}_{way}": dict(replaced)
+            for each in variations
+            if isinstance(each, FeatureVariation)
+            for way, replaced in (("up", each.up), ("down", each.down))
+            if replaced
+        },
+    )
+    return replace(events, reading=reading)
 
 
 def _keys(event_number: str | Sequence[str] | None) -> list[str]:

@@ -11,9 +11,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64
 
 from difftune.data.events import register
+from difftune.data.reading import Sentinels
 from difftune.errors import InputError
-
-Sentinels = int | float | Sequence[int | float]
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,11 @@ class Missing:
             special = {name: _numbers(value, name) for name, value in missing.items()}
             return cls(special.pop("*", ()), special)
         return cls(_numbers(missing, ""))
+
+    @property
+    def given(self) -> dict[str, tuple[float, ...]] | None:
+        """What `of` makes it of."""
+        return {"*": self.default, **self.special} if self.default or self.special else None
 
     def sentinels(self, features: Sequence[str]) -> tuple[tuple[str, tuple[float, ...]], ...]:
         """By name of a feature the values that mean "missing", besides NaN."""

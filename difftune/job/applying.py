@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from difftune.analysis import apply as apply_network
 from difftune.errors import InputError
 from difftune.job import build
-from difftune.job.config import Config
 from difftune.job.loading import load
 from difftune.models import MODELS
 from difftune.training import AnyNetwork, load_network
@@ -41,32 +39,17 @@ def apply(
         InputError: The run has no network yet, or the files have not what it needs.
     """
     folder = Path(folder)
-    config, network = network_of(folder)
-    data = config.data
-    return apply_network(
-        network,
+    return network_of(folder).apply(
         files,
         folder / "scores" if output is None else output,
         trees=trees,
-        event_number=data.event_number,
-        derived=data.derived,
-        selection=data.selection,
-        missing=data.missing,
-        folds=data.folds,
         branch=branch,
-        varied={
-            f"{each.name}_{way}": replaced
-            for each in config.systematics
-            if each.type == "features"
-            for way, replaced in (("up", each.up), ("down", each.down))
-            if replaced
-        },
         form=form,
     )
 
 
-def network_of(folder: Path) -> tuple[Config, AnyNetwork]:
-    """The configuration of a run, and its network.
+def network_of(folder: Path) -> AnyNetwork:
+    """The network of a run.
 
     Raises:
         InputError: There is no run, or it has no network yet.
@@ -80,4 +63,4 @@ def network_of(folder: Path) -> tuple[Config, AnyNetwork]:
         )
     config = load(folder / "config.json")
     own = config.model.module not in MODELS
-    return config, load_network(folder / "network", model=build.model(config) if own else None)
+    return load_network(folder / "network", model=build.model(config) if own else None)

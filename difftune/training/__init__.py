@@ -1,5 +1,7 @@
 """Populations of networks: the compiled step, epochs, early stopping, checkpoints, devices."""
 
+from difftune.training.applicable import Applicable as Applicable
+from difftune.training.applying import apply
 from difftune.training.batches import Epochs, batch_at
 from difftune.training.batches import as_batch as as_batch
 from difftune.training.batches import evaluation_samples as evaluation_samples
@@ -8,6 +10,7 @@ from difftune.training.checkpoint import rounds_kept as rounds_kept
 from difftune.training.compiled import use_compilation_cache
 from difftune.training.cross_fitted import AnyNetwork as AnyNetwork
 from difftune.training.cross_fitted import CrossFitted
+from difftune.training.cross_fitted import as_network as as_network
 from difftune.training.cross_fitted import load_network as load_network
 from difftune.training.describing import PACKAGES as PACKAGES
 from difftune.training.devices import describe, use_cpu_cores
@@ -108,6 +111,7 @@ __all__ = [
     "TrainedNetwork",
     "Weights",
     "adam",
+    "apply",
     "batch_at",
     "boosted",
     "columns",

@@ -1,21 +1,25 @@
 """Networks of which each scores the events that it has not seen."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from difftune.data import Events
+from difftune.arguments import said
+from difftune.data import Events, Reading
 from difftune.errors import InputError
 from difftune.models import Architecture
+from difftune.training.applicable import Applicable
 from difftune.training.ensemble import Ensemble, count_of, write_each
 from difftune.training.network import CROSS_FITTED, ENSEMBLE, TrainedNetwork
 
 
 @dataclass(frozen=True)
-class CrossFitted:
+class CrossFitted(Applicable):
     """One network, or ensemble, for each fold: it scores the events of that fold.
 
     Args:
@@ -42,6 +46,11 @@ class CrossFitted:
     def feature_names(self) -> tuple[str, ...]:
         """Columns that they want, in this order."""
         return self.networks[0].feature_names
+
+    @property
+    def reading(self) -> Reading | None:
+        """How the events of their training were read."""
+        return self.networks[0].reading
 
     @property
     def edges(self) -> None:
@@ -124,3 +133,34 @@ def load_network(folder: Path, *, model: Architecture | None = None) -> AnyNetwo
     elif (Path(folder) / ENSEMBLE).is_file():
         kind = Ensemble
     return kind.load(folder, model=model)
+
+
+def as_network(given: Any) -> AnyNetwork:
+    """A network: that of what `tune` returned; several are an `Ensemble`.
+
+    Raises:
+        InputError: For anything else.
+    """
+    if isinstance(given, AnyNetwork):
+        return given
+    own = getattr(given, "network", None)
+    if isinstance(own, AnyNetwork):
+        return own
+    if isinstance(given, list | tuple) and given:
+        networks: list[TrainedNetwork] = []
+        for one in map(as_network, given):
+            if isinstance(one, CrossFitted):
+                raise InputError("network: cross-fitted networks cannot be averaged with others.")
+            networks += one.networks if isinstance(one, Ensemble) else [one]
+        return Ensemble(tuple(networks))
+    if isinstance(given, str | os.PathLike):
+        raise InputError(
+            f"network = {given!r} is a path: read it with dt.TrainedNetwork.load({given!r})."
+        )
+    hint = ""
+    if hasattr(given, "events") or hasattr(given, "feature_names"):
+        hint = " The network comes first, then the events: measure(network, split)."
+    raise InputError(
+        f"network = {said(given)} is no trained network; give `network` of what tune "
+        f"returned.{hint}"
+    )

@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from difftune.data import Events
+from difftune.data import Events, Reading
 from difftune.errors import InputError
 from difftune.files import read_json, writing
 from difftune.models import Architecture
+from difftune.training.applicable import Applicable
 from difftune.training.network import ENSEMBLE, TrainedNetwork
 
 
 @dataclass(frozen=True)
-class Ensemble:
+class Ensemble(Applicable):
     """The mean score of several networks, in [0, 1] as each of them.
 
     Trainings differ in their start values, their order of events, or the fold that they do without.
@@ -48,6 +49,11 @@ class Ensemble:
     def feature_names(self) -> tuple[str, ...]:
         """Columns that it wants, in this order."""
         return self.networks[0].feature_names
+
+    @property
+    def reading(self) -> Reading | None:
+        """How the events of its training were read."""
+        return self.networks[0].reading
 
     @property
     def edges(self) -> tuple[float, ...] | None:

@@ -13,9 +13,10 @@ from flax import nnx
 from jaxtyping import Float
 
 from difftune.binning import trained_edges
-from difftune.data import Events, FeatureTransform
+from difftune.data import Events, FeatureTransform, Reading
 from difftune.errors import InputError
 from difftune.models import MLP, Architecture
+from difftune.training.applicable import Applicable
 from difftune.training.module_def import ModuleDef, Weights
 from difftune.training.network_file import (
     FACTS,
@@ -37,7 +38,7 @@ _CHUNK = 65536
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainedNetwork:
+class TrainedNetwork(Applicable):
     """Raw features in, discriminant in [0, 1] out.
 
     Attributes:
@@ -48,6 +49,8 @@ class TrainedNetwork:
         feature_names: Columns that it wants, in this order.
         signal_process: 1 for each process that is signal, `[processes]`.
         edges: Bin edges that its objective trained with it, if it did.
+        reading: How the events of its training were read, for `apply`; None where they are from
+            arrays.
     """
 
     module_def: ModuleDef
@@ -57,6 +60,7 @@ class TrainedNetwork:
     feature_names: tuple[str, ...]
     signal_process: tuple[float, ...]
     edges: tuple[float, ...] | None = None
+    reading: Reading | None = None
 
     @classmethod
     def from_snapshot(
@@ -69,6 +73,7 @@ class TrainedNetwork:
         feature_names: tuple[str, ...],
         signal_process: tuple[float, ...],
         objective: Any = None,
+        reading: Reading | None = None,
     ) -> "TrainedNetwork":
         """The best network of one member of a population.
 
@@ -80,6 +85,7 @@ class TrainedNetwork:
             feature_names: Of the events.
             signal_process: 1 for each process that is signal.
             objective: What it was trained with, which may have trained bin edges.
+            reading: How the events were read.
 
         Raises:
             InputError: When it was trained without a variable, but with the input that says where
@@ -103,6 +109,7 @@ class TrainedNetwork:
             feature_names=feature_names,
             signal_process=signal_process,
             edges=trained_edges(objective, own.objective),
+            reading=reading,
         )
 
     def score(
@@ -174,6 +181,8 @@ class TrainedNetwork:
         }
         if self.edges is not None:
             facts["edges"] = self.edges
+        if self.reading is not None:
+            facts["reading"] = self.reading.to_dict()
         arrays = {name: np.asarray(leaf[...]) for name, leaf in _named(self.weights)}
         write_network(Path(folder), facts, arrays)
 
@@ -217,6 +226,7 @@ class TrainedNetwork:
             feature_names=tuple(facts["feature_names"]),
             signal_process=tuple(map(float, facts["signal_process"])),
             edges=tuple(map(float, facts["edges"])) if facts.get("edges") else None,
+            reading=Reading.from_dict(facts["reading"]) if facts.get("reading") else None,
         )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -53,6 +53,20 @@ class _Transform(_Strict):
     unused: list[Annotated[int, Field(ge=0)]] = []
 
 
+Sentinel = Number | Literal["nan"]
+
+
+class _Reading(_Strict):
+    features: list[str]
+    event_number: str | list[str] | None
+    derived: dict[str, str]
+    selection: str | None
+    missing: dict[str, list[Sentinel] | Sentinel] | list[Sentinel] | Sentinel | None
+    folds: Count
+    replaced: dict[str, str]
+    varied: dict[str, dict[str, str]]
+
+
 class _Facts(BaseModel):
     # Keys of a later version are for that version to check.
     model_config = ConfigDict(extra="allow", strict=True)
@@ -64,6 +78,7 @@ class _Facts(BaseModel):
     hyperparameters: dict[str, NotNaN]
     transform: _Transform
     edges: Annotated[list[Number], Field(min_length=2)] | None = None
+    reading: _Reading | None = None
     digest: str | None = None
 
 

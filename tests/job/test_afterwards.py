@@ -16,8 +16,8 @@ from difftune.errors import InputError
 from difftune.job import apply, build, compare, load, watch
 from difftune.job.rundir import open_run
 from difftune.training import CrossFitted, TrainedNetwork
-from tests.analysis.test_applying import network
 from tests.job.small import FEATURES, write_small
+from tests.training.test_applying import network
 
 
 @pytest.fixture(scope="module")

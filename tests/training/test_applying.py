@@ -1,6 +1,7 @@
 """Scores for every entry of files: aligned with the entries, and those of numpy and the network."""
 
 import logging
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -12,6 +13,7 @@ import uproot
 
 import difftune as dt
 from difftune.data import FeatureTransform
+from difftune.data.transform import Missing
 from difftune.errors import InputError
 from difftune.models import MLP
 from difftune.training import CrossFitted, Ensemble, ModuleDef, TrainedNetwork
@@ -194,3 +196,90 @@ def test_what_cannot_be_is_refused_and_leaves_nothing(file, tmp_path):
     assert (tmp_path / "other" / "sample.root").read_bytes() == before
     with pytest.raises(InputError, match="cannot be written"):
         dt.apply(own, file, file / "below", **OPTIONS)
+
+
+def read(files, **options):
+    """Events as the tests above want them, with a variation of features."""
+    roles = {"signal": "signal", "other": "background"}
+    return dt.read(
+        processes=[
+            dt.Process(name=name, role=role, files=files[name], tree="nominal")
+            for name, role in roles.items()
+        ],
+        features=FEATURES,
+        event_number="event",
+        folds=3,
+        variations=[dt.FeatureVariation("jer", up={"met": "1.1 * met"}, processes=("other",))],
+        **OPTIONS,
+        **options,
+    )
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("files")
+    return {
+        name: write_root(folder / f"{name}.root", nominal=table(1500, seed))
+        for name, seed in (("signal", 5), ("other", 6))
+    }
+
+
+def test_what_tuning_gives_remembers_how_its_events_were_read(files, file, tmp_path):
+    events = read(files)
+    crossed = dt.tune(
+        dt.CrossFit(events=events),
+        model=MLP(hidden=(4,)),
+        search=dt.search.FixedSchedule(population=2, rounds=1, epochs_per_round=2, schedule={}),
+    )
+    shifted = NOMINAL | {"met": NOMINAL["met"] * 1.1}
+    networks = crossed.network.networks
+    wanted = {
+        "nn": expected(NOMINAL, *networks),
+        "nn_jer_up": expected(shifted, *networks),
+    }
+    assert not np.allclose(wanted["nn"], wanted["nn_jer_up"], equal_nan=True)
+    (written,) = crossed.apply(file, tmp_path / "a", branch="nn", trees="nominal")
+    found = uproot.concatenate(f"{written}:nominal", library="np")
+    assert list(found) == list(wanted)
+    for name, scores in wanted.items():
+        np.testing.assert_allclose(found[name], scores, rtol=2e-6)
+
+    # So do its networks, read again from where they were saved.
+    crossed.network.save(tmp_path / "networks")
+    loaded = dt.training.load_network(tmp_path / "networks")
+    (written,) = loaded.apply(
+        file, tmp_path / "b", branch="nn", trees="nominal", form="parquet", varied={}
+    )
+    table_of = pyarrow.parquet.read_table(written)
+    assert table_of.column_names == ["nn"]
+    np.testing.assert_allclose(table_of["nn"].to_numpy(), wanted["nn"], rtol=2e-6)
+
+    # One of them, and what a search for one fold gave.
+    one = crossed.folds[0]
+    for given in (one, one.network, [one.network]):
+        (written,) = dt.apply(given, file, tmp_path / "c", trees="nominal", varied={})
+        found = uproot.concatenate(f"{written}:nominal", library="np")["score"]
+        np.testing.assert_allclose(found, expected(NOMINAL, networks[0]), rtol=2e-6)
+
+
+def test_what_is_given_stands_before_what_is_remembered(files, file, tmp_path):
+    own = replace(network(), reading=read(files).reading)
+    (written,) = own.apply(file, tmp_path / "out", trees="nominal", selection="True", varied={})
+    found = uproot.concatenate(f"{written}:nominal", library="np")["score"]
+    everything = NOMINAL | {"n_jets": np.full(1000, 2)}
+    np.testing.assert_allclose(found, expected(everything, own), rtol=2e-6)
+    with pytest.raises(InputError, match="brnach"):
+        own.apply(file, tmp_path / "out", brnach="nn")
+
+
+@pytest.mark.parametrize("missing", [None, -999, [float("nan"), -999], {"*": -1, "pt": [-9, 0]}])
+def test_a_reading_is_saved_with_its_network(tmp_path, missing):
+    reading = dt.data.Reading(
+        features=FEATURES, missing=missing, event_number=["run", "event"], derived={"ht": "pt"}
+    )
+    replace(network(), reading=reading).save(tmp_path)
+    found = TrainedNetwork.load(tmp_path).reading
+    # NaN is not equal to itself.
+    assert repr(Missing.of(found.missing)) == repr(Missing.of(missing))
+    assert found.event_number == ["run", "event"]
+    assert found.derived == {"ht": "pt"}

@@ -12,19 +12,27 @@ import numpy as np
 import uproot
 from jaxtyping import Float32
 
-from difftune.analysis.given import as_network
 from difftune.arguments import takes
-from difftune.data import DataTable, Reading, as_files, entries, resolve, tables_of
+from difftune.data import (
+    DataTable,
+    Reading,
+    as_files,
+    entries,
+    program_of,
+    resolve,
+    tables_of,
+)
 from difftune.errors import InputError, nearest
 from difftune.files import unwritable
-from difftune.training import AnyNetwork, CrossFitted
+from difftune.training.applicable import Applicable
+from difftune.training.cross_fitted import AnyNetwork, CrossFitted, as_network
 
 logger = logging.getLogger("difftune")
 
 
-@takes(network=as_network, files=as_files)
+@takes(files=as_files)
 def apply(
-    network: AnyNetwork,
+    network: Applicable | Sequence[Applicable],
     files: str | Path | Sequence[str | Path],
     output: str | Path,
     *,
@@ -47,20 +55,24 @@ def apply(
     have NaN, and so do their varied copies in other trees. Cross-fitted networks score each event
     by the network of its fold.
 
+    What is not said of the reading of the files is as `read` was told for the events of the
+    training, which the network remembers; so it is with its variations of features, each of which
+    has a branch of its own.
+
     Args:
-        network: A trained network, an ensemble, or cross-fitted networks.
+        network: A trained network, an ensemble, cross-fitted networks, or what `tune` returned.
         files: Paths, globs or addresses of ROOT, Parquet or CSV files.
         output: The folder to write to; files of the same name are replaced.
         trees: Only these trees, which then must have the columns.
         event_number: As in `read`; needed where the networks are cross-fitted.
-        derived: As in `read`.
-        selection: As in `read`.
-        missing: As in `read`.
+        derived: As in `read`; `{}` for none.
+        selection: As in `read`; `"True"` for all entries.
+        missing: As in `read`; `[]` for no such value.
         folds: As in `read`; that of cross-fitted networks by default.
         branch: Name of the branch or column with the scores.
         varied: Further scores, of varied features: by what stands behind the name of the branch,
-            expressions in place of columns, as in `{"jer_up": {"jet_pt": "jet_pt_jer_up"}}`. A
-            tree without these columns has no such branch.
+            expressions in place of columns, as in `{"jer_up": {"jet_pt": "jet_pt_jer_up"}}`;
+            `{}` for none. A tree without these columns has no such branch.
         form: "root" or "parquet"; by default as the input is, Parquet where it is text.
         chunk_size: As in `read`.
 
@@ -72,20 +84,28 @@ def apply(
     """
     if form not in (None, "root", "parquet"):
         raise InputError(f"form={form!r}: there are 'root' and 'parquet'.")
-    crossed = isinstance(network, CrossFitted)
-    if crossed and event_number is None:
+    trained = as_network(network)
+    known = trained.reading or Reading(features=trained.feature_names)
+    given: dict[str, Any] = {
+        "event_number": event_number,
+        "derived": derived,
+        "selection": selection,
+        "missing": missing,
+        "varied": varied,
+    }
+    known = replace(known, **{name: value for name, value in given.items() if value is not None})
+    crossed = isinstance(trained, CrossFitted)
+    if crossed and known.event_number is None:
         raise InputError(
             "apply: these networks are cross-fitted, and the event number says which of them has "
             "not seen an event: give event_number."
         )
-    reading = Reading(
-        features=network.feature_names,
+    reading = replace(
+        known,
+        features=trained.feature_names,
         # What is not needed need not be in the files.
-        event_number=event_number if crossed else None,
-        derived=derived or {},
-        selection=selection,
-        missing=missing,
-        folds=folds or (len(network.networks) if isinstance(network, CrossFitted) else 1),
+        event_number=known.event_number if crossed else None,
+        folds=folds or (len(trained.networks) if isinstance(trained, CrossFitted) else 1),
     )
     wanted = [trees] if isinstance(trees, str) else trees
     sources = {file: _usable(file, wanted, reading) for file in resolve(files, "apply")}
@@ -95,11 +115,11 @@ def apply(
         )
     wanted_branches = {branch: reading} | {
         f"{branch}_{name}": replace(reading, replaced=replaced)
-        for name, replaced in (varied or {}).items()
+        for name, replaced in known.varied.items()
     }
 
     def scored(table: DataTable, own: Reading) -> Iterator[Float32[np.ndarray, " rows"]]:
-        return _scores(network, table, own, chunk_size)
+        return _scores(trained, table, own, chunk_size)
 
     folder = Path(output)
     written: dict[Path, str] = {}
@@ -133,7 +153,7 @@ def _usable(file: str, wanted: Sequence[str] | None, reading: Reading) -> list[D
         tables = [known[name] for name in wanted]
     for table in tables:
         try:
-            reading.program(table)
+            program_of(reading, table)
         except InputError as error:
             # Counters and metadata stand beside the events; a file that is one table is meant.
             if wanted is not None or len(tables) == 1:
@@ -176,7 +196,7 @@ def _branches(table: DataTable, wanted: Mapping[str, Reading]) -> dict[str, Read
     usable = {first: wanted[first]}
     for name in varied:
         try:
-            wanted[name].program(table)
+            program_of(wanted[name], table)
         except InputError as error:
             logger.info("no %s: %s", name, error)
         else:
