@@ -15,7 +15,7 @@ from difftune.cli import cli
 from difftune.errors import InputError
 from difftune.job import apply, build, compare, load, watch
 from difftune.job.rundir import open_run
-from difftune.training import CrossFitted, TrainedNetwork
+from difftune.training import CrossFitted
 from tests.job.small import FEATURES, write_small
 from tests.training.test_applying import network
 
@@ -32,13 +32,13 @@ def config(tmp_path_factory):
 def finished(tmp_path, config) -> Path:
     folder = tmp_path / "run"
     with open_run(folder, config, resume=False):
-        own = [_named(network(seed)) for seed in range(config.data.folds)]
+        reading = build.events(config).reading
+        own = [
+            replace(network(seed), feature_names=("mtw", "log_mass"), reading=reading)
+            for seed in range(config.data.folds)
+        ]
         CrossFitted(own).save(folder / "network")
     return folder
-
-
-def _named(own: TrainedNetwork) -> TrainedNetwork:
-    return replace(own, feature_names=("mtw", "log_mass"))
 
 
 def test_a_run_remembers_how_its_files_were_read(finished, config, tmp_path):
