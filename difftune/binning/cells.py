@@ -145,8 +145,8 @@ def _interleaved(yields: Yields) -> list[np.ndarray]:
 
 
 def separating_edges(
-    values: Float[np.ndarray, "events"],
-) -> tuple[Float[np.ndarray, "borders"], np.ndarray]:
+    values: Float[np.ndarray, " events"],
+) -> tuple[Float[np.ndarray, " borders"], np.ndarray]:
     """All edges that separate two values, and the sorted index of the last event below each.
 
     An edge is a float32 number where one fits between, so that float32 code on a device and
@@ -160,8 +160,8 @@ def separating_edges(
 
 
 def with_ends(
-    inner: Float[np.ndarray, "inner"], values: Float[np.ndarray, "events"]
-) -> Float[np.ndarray, "edges"]:
+    inner: Float[np.ndarray, " inner"], values: Float[np.ndarray, " events"]
+) -> Float[np.ndarray, " edges"]:
     """Adds outer edges that span the values and [0, 1]."""
     low, high = min(0.0, values.min()), max(1.0, values.max())
     if len(inner) and inner[-1] >= high:

@@ -17,7 +17,7 @@ from difftune.precision import in_float64
 logger = logging.getLogger("difftune")
 
 
-def as_signal(given: Any) -> Bool[np.ndarray, "events"]:
+def as_signal(given: Any) -> Bool[np.ndarray, " events"]:
     """Which events are signal, as truth values; labels of 0 and 1 are taken.
 
     Raises:
@@ -35,10 +35,10 @@ def as_signal(given: Any) -> Bool[np.ndarray, "events"]:
 
 
 def quantile_edges(
-    x: Float[np.ndarray | Array, "events"],
-    weight: Float[np.ndarray | Array, "events"],
+    x: Float[np.ndarray | Array, " events"],
+    weight: Float[np.ndarray | Array, " events"],
     bins: int,
-) -> Float[np.ndarray, "edges"]:
+) -> Float[np.ndarray, " edges"]:
     """Edges of bins with about equal sums of weights.
 
     Negative weights make the running sum go down at places; an edge stands where the sum first
@@ -68,14 +68,14 @@ def quantile_edges(
 
 @takes(signal=as_signal)
 def choose_edges(
-    score: Float[np.ndarray | Array, "events"],
-    weight: Float[np.ndarray | Array, "events"],
-    signal: Bool[np.ndarray | Array, "events"],
+    score: Float[np.ndarray | Array, " events"],
+    weight: Float[np.ndarray | Array, " events"],
+    signal: Bool[np.ndarray | Array, " events"],
     *,
     bins: int = 15,
     min_background: float = 10.0,
     max_mc_uncertainty: float = 0.15,
-) -> Float[np.ndarray, "edges"]:
+) -> Float[np.ndarray, " edges"]:
     """Edges for a fit of the score: about equal signal per bin, and enough background in each.
 
     Bins are made from the signal-like end. Each takes an equal share of the signal that is left,
@@ -180,8 +180,8 @@ def _say_why(
 
 
 def checked(
-    x: Float[np.ndarray | Array, "events"], weight: Float[np.ndarray | Array, "events"], bins: int
-) -> tuple[Float[np.ndarray, "events"], Float[np.ndarray, "events"]]:
+    x: Float[np.ndarray | Array, " events"], weight: Float[np.ndarray | Array, " events"], bins: int
+) -> tuple[Float[np.ndarray, " events"], Float[np.ndarray, " events"]]:
     """Both in float64; refuses what no edges can come from."""
     values, weights = np.asarray(x, np.float64), np.asarray(weight, np.float64)
     if bins < 1:

@@ -61,9 +61,9 @@ class Scored:
         InputError: The columns differ in length, hold NaN or infinities, or have no events.
     """
 
-    score: Float[np.ndarray, "_"]
-    weight: Float[np.ndarray, "_"]
-    signal: Bool[np.ndarray, "_"]
+    score: Float[np.ndarray, " _"]
+    weight: Float[np.ndarray, " _"]
+    signal: Bool[np.ndarray, " _"]
 
     def __post_init__(self) -> None:
         """In float64, checked."""

@@ -97,9 +97,9 @@ class _Task:
 
 @takes(signal=as_signal, bins=_as_bins)
 def optimise_edges(
-    score: Float[np.ndarray | Array, "_"],
-    weight: Float[np.ndarray | Array, "_"],
-    signal: Bool[np.ndarray | Array, "_"],
+    score: Float[np.ndarray | Array, " _"],
+    weight: Float[np.ndarray | Array, " _"],
+    signal: Bool[np.ndarray | Array, " _"],
     *,
     bins: int | Iterable[int],
     variations: Mapping[str, Scored] | None = None,

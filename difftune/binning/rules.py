@@ -38,9 +38,9 @@ class BinningRule(abc.ABC):
     @abc.abstractmethod
     def __call__(
         self,
-        scores: Float[np.ndarray | Array, "_"],
-        weight: Float[np.ndarray | Array, "_"],
-        signal: Bool[np.ndarray | Array, "_"],
+        scores: Float[np.ndarray | Array, " _"],
+        weight: Float[np.ndarray | Array, " _"],
+        signal: Bool[np.ndarray | Array, " _"],
         *,
         variations: Mapping[str, Scored] | None = None,
         trained: Sequence[float] | None = None,

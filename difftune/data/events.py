@@ -163,7 +163,7 @@ class Events:
         *,
         feature_names: Sequence[str],
         processes: Sequence[Process],
-        event_number: Shaped[Array, "numbers *columns"] | None = None,
+        event_number: Shaped[Array, " numbers *columns"] | None = None,
         folds: int = 5,
         variations: Mapping[str, Any] | None = None,
         regions: Sequence[Region] = (),

@@ -79,7 +79,7 @@ def additive_derivatives(
 
 def polynomial(
     log_up: Float[Array, "*shape"], log_down: Float[Array, "*shape"]
-) -> Float[Array, "6 *shape"]:
+) -> Float[Array, " 6 *shape"]:
     """Coefficients of α to α⁶ in code4's polynomial, from the logarithms of its two factors."""
     up, down = xp.exp(log_up), xp.exp(log_down)
     conditions = (
@@ -97,7 +97,7 @@ def log_factor(
     alpha: Float[Array, "*#shape"],
     log_up: Float[Array, "*shape"],
     log_down: Float[Array, "*shape"],
-    coefficients: Float[Array, "6 *shape"] | None,
+    coefficients: Float[Array, " 6 *shape"] | None,
 ) -> tuple[Float[Array, "*shape"], Bool[Array, "*shape"]]:
     """Logarithm of the size of a normsys factor, and whether the factor is negative.
 
@@ -129,7 +129,7 @@ def log_factor_derivatives(
     alpha: Float[Array, "*#shape"],
     log_up: Float[Array, "*shape"],
     log_down: Float[Array, "*shape"],
-    coefficients: Float[Array, "6 *shape"] | None,
+    coefficients: Float[Array, " 6 *shape"] | None,
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     """First and second derivative of the logarithm that `log_factor` gives.
 

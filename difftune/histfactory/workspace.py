@@ -207,7 +207,7 @@ def build_workspace(
 
 
 def _variations(
-    nominal: Float[np.ndarray, "bins"], template: Template, prune: float, place: str
+    nominal: Float[np.ndarray, " bins"], template: Template, prune: float, place: str
 ) -> Iterator[dict[str, Any]]:
     """The normsys and histosys modifiers of one process."""
     total, threshold = nominal.sum(), max(prune, _ROUNDING)
@@ -231,8 +231,8 @@ def _normsys(name: str, up: float, down: float) -> dict[str, Any]:
 
 
 def _split(
-    nominal: Float[np.ndarray, "bins"], varied: Histogram, place: str
-) -> tuple[float, Float[np.ndarray, "bins"]]:
+    nominal: Float[np.ndarray, " bins"], varied: Histogram, place: str
+) -> tuple[float, Float[np.ndarray, " bins"]]:
     """Effect of a variation on the total yield, and its shape at the nominal one."""
     total = nominal.sum()
     # Where the nominal is nothing but the floor, so must the variation be.
@@ -252,7 +252,7 @@ def _split(
     return factor, bins / factor
 
 
-def _floored(yields: Float[np.ndarray, "bins"], place: str) -> Float[np.ndarray, "bins"]:
+def _floored(yields: Float[np.ndarray, " bins"], place: str) -> Float[np.ndarray, " bins"]:
     """Yields with the bins that are not positive set to next to nothing, and a warning."""
     bad = ~(yields > 0)
     if bad.any():

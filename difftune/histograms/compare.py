@@ -46,7 +46,7 @@ class Chi2(NamedTuple):
     pvalue: float
 
 
-def effective_count(weight: Num[np.ndarray | Array, "events"]) -> float:
+def effective_count(weight: Num[np.ndarray | Array, " events"]) -> float:
     """Number of unweighted events of the same relative precision, `(sum w)**2 / sum w**2`."""
     weight = np.asarray(weight, np.float64)
     squares = float(np.sum(weight**2))
@@ -54,10 +54,10 @@ def effective_count(weight: Num[np.ndarray | Array, "events"]) -> float:
 
 
 def weighted_ks(
-    x1: Num[np.ndarray | Array, "events1"],
-    w1: Num[np.ndarray | Array, "events1"],
-    x2: Num[np.ndarray | Array, "events2"],
-    w2: Num[np.ndarray | Array, "events2"],
+    x1: Num[np.ndarray | Array, " events1"],
+    w1: Num[np.ndarray | Array, " events1"],
+    x2: Num[np.ndarray | Array, " events2"],
+    w2: Num[np.ndarray | Array, " events2"],
 ) -> KolmogorovSmirnov:
     """Two-sample Kolmogorov-Smirnov test of weighted events.
 
@@ -90,8 +90,8 @@ class _Sample:
     def __init__(
         self,
         name: str,
-        x: Num[np.ndarray | Array, "events"],
-        w: Num[np.ndarray | Array, "events"],
+        x: Num[np.ndarray | Array, " events"],
+        w: Num[np.ndarray | Array, " events"],
     ):
         values, weight = np.asarray(x, np.float64), np.asarray(w, np.float64)
         total = float(np.sum(weight))
@@ -105,7 +105,7 @@ class _Sample:
         self.sums = np.concatenate([[0.0], np.cumsum(weight[order])]) / total
         self.effective = effective_count(weight)
 
-    def cdf(self, at: Num[np.ndarray, "points"]) -> Num[np.ndarray, "points"]:
+    def cdf(self, at: Num[np.ndarray, " points"]) -> Num[np.ndarray, " points"]:
         return self.sums[np.searchsorted(self.x, at, side="right")]
 
 
@@ -284,9 +284,9 @@ class RocCurve(NamedTuple):
         background: Efficiency of each for background, from 0 to 1.
     """
 
-    threshold: Float[np.ndarray, "cuts"]
-    signal: Float[np.ndarray, "cuts"]
-    background: Float[np.ndarray, "cuts"]
+    threshold: Float[np.ndarray, " cuts"]
+    signal: Float[np.ndarray, " cuts"]
+    background: Float[np.ndarray, " cuts"]
 
 
 class Auc(NamedTuple):
@@ -297,9 +297,9 @@ class Auc(NamedTuple):
 
 
 def roc_curve(
-    score: Num[np.ndarray | Array, "events"],
-    weight: Num[np.ndarray | Array, "events"],
-    signal: Bool[np.ndarray | Array, "events"],
+    score: Num[np.ndarray | Array, " events"],
+    weight: Num[np.ndarray | Array, " events"],
+    signal: Bool[np.ndarray | Array, " events"],
 ) -> RocCurve:
     """ROC curve of weighted events.
 
@@ -329,9 +329,9 @@ def roc_curve(
 
 
 def auc(
-    score: Num[np.ndarray | Array, "events"],
-    weight: Num[np.ndarray | Array, "events"],
-    signal: Bool[np.ndarray | Array, "events"],
+    score: Num[np.ndarray | Array, " events"],
+    weight: Num[np.ndarray | Array, " events"],
+    signal: Bool[np.ndarray | Array, " events"],
 ) -> Auc:
     """Area under the ROC curve of weighted events.
 
@@ -358,8 +358,10 @@ def auc(
 
 
 def _fraction_below(
-    at: Float[np.ndarray, "points"], x: Float[np.ndarray, "events"], w: Float[np.ndarray, "events"]
-) -> Float[np.ndarray, "points"]:
+    at: Float[np.ndarray, " points"],
+    x: Float[np.ndarray, " events"],
+    w: Float[np.ndarray, " events"],
+) -> Float[np.ndarray, " points"]:
     """Weighted fraction of `x` that lies below each point; equal values count half."""
     order = np.argsort(x, kind="stable")
     sums = np.concatenate([[0.0], np.cumsum(w[order])]) / np.sum(w)
@@ -368,10 +370,10 @@ def _fraction_below(
 
 
 def _checked(
-    score: Num[np.ndarray | Array, "events"],
-    weight: Num[np.ndarray | Array, "events"],
-    signal: Bool[np.ndarray | Array, "events"],
-) -> tuple[Float[np.ndarray, "events"], Float[np.ndarray, "events"], Bool[np.ndarray, "events"]]:
+    score: Num[np.ndarray | Array, " events"],
+    weight: Num[np.ndarray | Array, " events"],
+    signal: Bool[np.ndarray | Array, " events"],
+) -> tuple[Float[np.ndarray, " events"], Float[np.ndarray, " events"], Bool[np.ndarray, " events"]]:
     """The three columns as numpy arrays, checked."""
     s, w = np.asarray(score, np.float64), np.asarray(weight, np.float64)
     is_signal = np.asarray(signal, bool)

@@ -30,7 +30,7 @@ class Axis:
         label: What a plot writes next to the axis.
     """
 
-    edges: Float[np.ndarray, "edges"]
+    edges: Float[np.ndarray, " edges"]
     label: str = ""
 
     @property
@@ -70,9 +70,9 @@ class Histogram:
         sumw2: Sum of the squared weights in each bin: its variance.
     """
 
-    edges: Float[np.ndarray, "edges"]
-    sumw: Float[np.ndarray, "bins"]
-    sumw2: Float[np.ndarray, "bins"]
+    edges: Float[np.ndarray, " edges"]
+    sumw: Float[np.ndarray, " bins"]
+    sumw2: Float[np.ndarray, " bins"]
 
     def __post_init__(self) -> None:
         """Refuses edges that are no edges and contents of another length."""
@@ -85,7 +85,7 @@ class Histogram:
             )
 
     @classmethod
-    def empty(cls, edges: Float[np.ndarray, "edges"]) -> "Histogram":
+    def empty(cls, edges: Float[np.ndarray, " edges"]) -> "Histogram":
         """A histogram of zeros."""
         zeros = np.zeros(len(edges) - 1)
         return cls(np.asarray(edges, dtype=np.float64), zeros, zeros)
@@ -108,7 +108,7 @@ class Histogram:
         """The bins' sums of squared weights, likewise."""
         return np.pad(self.sumw2, int(flow))
 
-    def counts(self) -> Float[np.ndarray, "bins"]:
+    def counts(self) -> Float[np.ndarray, " bins"]:
         """Effective number of entries, `sumw**2 / sumw2`; 0 in an empty bin."""
         return np.divide(
             self.sumw**2, self.sumw2, out=np.zeros_like(self.sumw), where=self.sumw2 > 0
@@ -147,7 +147,7 @@ class Histogram:
         return {"uhi_schema": 1, "axes": [axis], "storage": storage}
 
 
-def check_edges(edges: Float[np.ndarray, "edges"]) -> None:
+def check_edges(edges: Float[np.ndarray, " edges"]) -> None:
     """Refuses anything but two or more finite, strictly increasing numbers.
 
     Raises:
@@ -165,9 +165,9 @@ def check_edges(edges: Float[np.ndarray, "edges"]) -> None:
 
 
 def histogram(
-    x: Float[np.ndarray | Array, "events"],
-    weight: Float[np.ndarray | Array, "events"],
-    edges: Float[np.ndarray | Array, "edges"],
+    x: Float[np.ndarray | Array, " events"],
+    weight: Float[np.ndarray | Array, " events"],
+    edges: Float[np.ndarray | Array, " edges"],
 ) -> Histogram:
     """Fills a hard histogram in float64.
 
@@ -203,9 +203,9 @@ def histogram(
 
 
 def yields(
-    x: Float[Array, "events"],
+    x: Float[Array, " events"],
     weight: Float[Array, "*columns events"],
-    edges: Float[Array, "edges"],
+    edges: Float[Array, " edges"],
 ) -> Float[Array, "*columns bins"]:
     """Hard histogram on the device, with the convention of `histogram`.
 
@@ -261,9 +261,9 @@ KERNELS = ("logistic", "normal", "softmax")
 
 
 def soft_histogram(
-    x: Float[Array, "events"],
+    x: Float[Array, " events"],
     weight: Float[Array, "*columns events"],
-    edges: Float[Array, "edges"],
+    edges: Float[Array, " edges"],
     *,
     bandwidth: float | Float[Array, ""],
     kernel: str = "logistic",

@@ -43,7 +43,7 @@ class Templates:
     """
 
     channel: str
-    edges: Float[np.ndarray, "edges"]
+    edges: Float[np.ndarray, " edges"]
     processes: Mapping[str, Template]
     signal: tuple[str, ...]
     data: Histogram | None = None

@@ -19,8 +19,8 @@ from difftune.report.style import INK, PlotFigure, log_limits, new_figure, set_t
 
 def steps(
     axes: Axes,
-    edges: Float[np.ndarray, "edges"],
-    values: Float[np.ndarray, "bins"],
+    edges: Float[np.ndarray, " edges"],
+    values: Float[np.ndarray, " bins"],
     *,
     color: str,
     label: str | None = None,
@@ -43,9 +43,9 @@ def steps(
 
 def band(
     axes: Axes,
-    edges: Float[np.ndarray, "edges"],
-    low: Float[np.ndarray, "bins"],
-    high: Float[np.ndarray, "bins"],
+    edges: Float[np.ndarray, " edges"],
+    low: Float[np.ndarray, " bins"],
+    high: Float[np.ndarray, " bins"],
     *,
     color: str = INK,
     label: str | None = None,
@@ -72,9 +72,9 @@ def band(
 
 def points(
     axes: Axes,
-    x: Float[np.ndarray, "bins"],
-    y: Float[np.ndarray, "bins"],
-    errors: Float[np.ndarray, "bins"] | Float[np.ndarray, "2 bins"],
+    x: Float[np.ndarray, " bins"],
+    y: Float[np.ndarray, " bins"],
+    errors: Float[np.ndarray, " bins"] | Float[np.ndarray, " 2 bins"],
     *,
     color: str = INK,
     label: str | None = None,
@@ -106,7 +106,7 @@ def divided(
     return np.divide(numerator, denominator, out=result, where=np.asarray(denominator) > 0)
 
 
-def poisson_errors(counts: Float[np.ndarray, "bins"]) -> Float[np.ndarray, "2 bins"]:
+def poisson_errors(counts: Float[np.ndarray, " bins"]) -> Float[np.ndarray, " 2 bins"]:
     """Distances to the ends of the central 68.27 % Poisson interval (Garwood), below and above.
 
     Args:
@@ -189,11 +189,11 @@ def small_ticks(axes: Axes, *, size: float = 9.0) -> None:
 
 def ratio_range(
     axes: Axes,
-    centers: Float[np.ndarray, "bins"],
-    ratios: Sequence[Float[np.ndarray, "bins"]],
+    centers: Float[np.ndarray, " bins"],
+    ratios: Sequence[Float[np.ndarray, " bins"]],
     *,
     colors: Sequence[str],
-    covered: Sequence[Float[np.ndarray, "bins"]] = (),
+    covered: Sequence[Float[np.ndarray, " bins"]] = (),
     widest: float = 1.0,
 ) -> None:
     """A symmetric range around 1 for a ratio panel, with arrows where a point lies outside.

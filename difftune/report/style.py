@@ -304,7 +304,7 @@ def free_top(axes: Axes, fraction: float = 0.07) -> None:
         axes.set_ylim(low, low + (near[-1] - low) / (1 - 1.05 * fraction))
 
 
-def spans_decades(values: Num[np.ndarray, "values"], *, factor: float = 30.0) -> bool:
+def spans_decades(values: Num[np.ndarray, " values"], *, factor: float = 30.0) -> bool:
     """Whether positive values spread so far that a logarithmic axis serves better."""
     finite = values[np.isfinite(values)]
     return bool(finite.size and finite.min() > 0 and finite.max() > factor * finite.min())

@@ -88,7 +88,7 @@ class NetworkOnFold:
         batch = batch.counted(count)
         return self.objective(own, batch, self.hyperparameters, self.parameters)
 
-    def mean(self, values: Float[Array, "rows *more"]) -> Float[Array, "*more"]:
+    def mean(self, values: Float[Array, " rows *more"]) -> Float[Array, " *more"]:
         """Mean over the chosen nominal events, each with the size of its training weight."""
         count = self.batch.weight.shape[0]
         weight = jnp.abs(self.batch.training_weight) * self.chosen[:count]
