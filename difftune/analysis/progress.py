@@ -51,9 +51,10 @@ class RoundLog(Watcher):
         self._failed = False
         self._said = time.monotonic()
 
-    def begin(self, members: int, epochs: int, rounds: int) -> None:
+    def begin(self, members: int, epochs: int, rounds: int | None) -> None:
         """Says what begins, since nothing is heard of it while it is compiled."""
-        size = f"{members} member{'s' * (members > 1)}, {rounds} round{'s' * (rounds > 1)}"
+        length = f"{rounds} round{'s' * (rounds > 1)}" if rounds else "rounds as time allows"
+        size = f"{members} member{'s' * (members > 1)}, {length}"
         logger.info("%s: %s of %d epochs; the first one is compiled", self.stage, size, epochs)
         self._said = time.monotonic()
 

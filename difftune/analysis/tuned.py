@@ -69,7 +69,7 @@ class Tuned(Applicable):
 
     Attributes:
         preparation: The events and the recipe.
-        strategy: How the search went about it.
+        strategy: How the search went about it, with the rounds that it had time for.
         space: What it could choose from.
         module_def: Structure of the networks.
         result: History and best snapshots.
@@ -348,6 +348,8 @@ def search_networks(
     result, module_def = _searched(
         preparation, strategy, space, seed=seed, folder=folder, on_round=on_round, start=begin
     )
+    if strategy.minutes is not None:
+        strategy = strategy.lasting(result.rounds, space)
     tuned = Tuned(
         preparation=preparation,
         strategy=strategy,
@@ -406,6 +408,8 @@ def search_each_fold(
     result, module_def = _searched(
         preparation, together, space, seed=seed, folder=folder, on_round=on_round, start=begin
     )
+    if together.minutes is not None:
+        together = together.lasting(result.rounds, space)
     found = tuple(
         Tuned(
             preparation=preparation.rotation(fold),

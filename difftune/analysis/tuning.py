@@ -103,6 +103,7 @@ def tune(
     *,
     space: Space | None = None,
     search: Strategy | None = None,
+    minutes: float | None = None,
     stages: Sequence[Stage] = (),
     seed: int = 1,
     validation_folds: Sequence[int] = (3,),
@@ -125,6 +126,8 @@ def tune(
             values differ.
         search: The strategy, with its population, rounds and epochs per round; or its name, such
             as `"pbt"`, for one of default size.
+        minutes: Wall time of the search, in place of the number of rounds of the strategy
+            (`difftune.search.Strategy`).
         stages: Further stages of training, each from the best networks of the one before, with a
             recipe, space and search of its own.
         seed: Decides everything random.
@@ -156,7 +159,10 @@ def tune(
         processes or SingleProcess(),
         regions=regions,
     )
-    first = Stage(name="search", recipe=recipe, space=space or Space(), search=search or PBT())
+    search = search or PBT()
+    if minutes is not None:
+        search = replace(search, minutes=minutes)
+    first = Stage(name="search", recipe=recipe, space=space or Space(), search=search)
     every = [first, *stages]
     for stage in every:
         own = replace(preparation, recipe=stage.recipe)

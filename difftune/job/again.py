@@ -26,9 +26,11 @@ def quickened(config: Config) -> Config:
     def smaller(search: dict, most: dict[str, int]) -> dict:
         return search | {name: min(search[name], value) for name, value in most.items()}
 
-    raw["search"] = smaller(raw["search"], QUICK)
+    raw["search"] = smaller(raw["search"] | {"minutes": None}, QUICK)
     for stage in raw["stage"]:
-        stage["search"] = smaller(stage["search"], QUICK | {"population": 1, "epochs_per_round": 3})
+        stage["search"] = smaller(
+            stage["search"] | {"minutes": None}, QUICK | {"population": 1, "epochs_per_round": 3}
+        )
     raw["selection"] = None
     raw["comparison"] = smaller(raw["comparison"], {"seeds": 1, "repetitions": 1, "replicas": 20})
     return Config.model_validate(raw)

@@ -249,7 +249,8 @@ def stage(
         batch_size=section.batch_size or len(split.events),
         # Activations of all events at once would take gigabytes.
         chunk=before.chunk or (None if section.batch_size else CHUNK),
-        patience=section.patience or rounds * epochs,
+        # As good as never, where nobody knows how many rounds there will be.
+        patience=section.patience or (10**6 if section.search.minutes else rounds * epochs),
     )
     strategy = strategy_of(section.search, job.config, f"{place}.search")
     return Stage(
@@ -505,7 +506,7 @@ def strategy_of(section: Search, config: Config, where: str) -> Strategy:
         config: The file.
         where: Its place there.
     """
-    size = section.model_dump(include={"population", "rounds", "epochs_per_round"})
+    size = section.model_dump(include={"population", "rounds", "epochs_per_round", "minutes"})
     found = built(section, SEARCH, config, where, as_strategy, **size)
     return _repeated(replace(found, **size), section, config)
 

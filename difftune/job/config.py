@@ -168,6 +168,9 @@ class Search(Section):
     """Number of rounds."""
     epochs_per_round: Count = 4
     """Epochs that a member trains between two proposals."""
+    minutes: Positive | None = None
+    """Wall time of the search in place of `rounds`: as many as fit, by how long the first ones
+    take."""
     executions: Annotated[int, Field(ge=2)] | None = None
     """Trainings of each trial with other seeds, whose mean score counts; 1 if not given. The
     members that train are so many times the population."""

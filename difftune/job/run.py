@@ -45,7 +45,7 @@ from difftune.job.config import Config
 from difftune.job.outcome import Outcome
 from difftune.job.rundir import MAY_CHANGE, check_folder, open_run
 from difftune.job.saving import save, save_variables
-from difftune.search import FixedSchedule, Progress, Space
+from difftune.search import FixedSchedule, Progress, Space, Strategy
 from difftune.seeds import derived
 from difftune.training import AnyNetwork, Ensemble, Processes, SingleProcess, surroundings
 from difftune.training.describing import Definition, describe
@@ -97,10 +97,12 @@ def run(
         together = processes if config.comparison.seeds >= processes.size else SingleProcess()
         if not first and together is not processes:
             return None
-        default = _default(job, preparation, "default", folder, together)
+        searched = repetitions[0][0]
+        length = (searched.folds[0] if isinstance(searched, CrossTuned) else searched).strategy
+        default = _default(job, preparation, "default", length, folder, together)
         selected = None
         if job.elimination is not None:
-            selected = _default(job, reduced, "default_selected", folder, together)
+            selected = _default(job, reduced, "default_selected", length, folder, together)
         if not first:
             return None
         outcome = _measured(
@@ -197,14 +199,18 @@ def _default(
     job: Job,
     preparation: Preparation | CrossPreparation,
     name: str,
+    length: Strategy,
     folder: Path,
     processes: Processes,
 ) -> AnyTuned:
-    """The network to compare with: cross-entropy, and every setting as it is by default."""
+    """The network to compare with: cross-entropy, and every setting as it is by default.
+
+    It is trained as long as those of the search, whose strategy is `length`.
+    """
     strategy = FixedSchedule(
         population=job.config.comparison.seeds,
-        rounds=job.strategy.training_rounds,
-        epochs_per_round=job.strategy.epochs_per_round,
+        rounds=length.training_rounds,
+        epochs_per_round=length.epochs_per_round,
         schedule={},
     )
     return search_stage(

@@ -1,7 +1,7 @@
 """Successive halving (arXiv 1502.07943) and Hyperband (arXiv 1603.06560) in a population."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
@@ -54,6 +54,12 @@ class Halving(Strategy):
                 f"Halving(brackets={self.brackets}): must be 1 to {min(most, self.population)}; "
                 f"trainings of {self.training_rounds} rounds are judged {most - 1} times."
             )
+
+    def lasting(self, rounds: int, space: Space) -> "Halving":
+        """With trainings and brackets that fit into so many rounds."""
+        longest = None if self.longest is None else min(self.longest, rounds)
+        same = replace(self, rounds=rounds, longest=longest, brackets=1)
+        return replace(same, brackets=min(self.brackets, len(same._rungs(0)) + 1))
 
     @property
     def training_rounds(self) -> int:

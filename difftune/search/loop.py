@@ -13,6 +13,7 @@ import numpy as np
 
 from difftune.errors import DifftuneError, InputError
 from difftune.precision import numbers_as_they_come
+from difftune.search.budget import Budget
 from difftune.search.proposal import Proposal, Strategy, places
 from difftune.search.record import Record
 from difftune.search.side_by_side import SideBySide
@@ -77,13 +78,13 @@ class Watcher(abc.ABC):
     """Watches a search: called after each round, as a plain function is, and after each epoch."""
 
     @abc.abstractmethod
-    def begin(self, members: int, epochs: int, rounds: int) -> None:
+    def begin(self, members: int, epochs: int, rounds: int | None) -> None:
         """Called before the first round that is trained.
 
         Args:
             members: That train side by side.
             epochs: Of a round.
-            rounds: Of the search.
+            rounds: Of the search; None where that depends on the time they take.
         """
 
     @abc.abstractmethod
@@ -110,11 +111,13 @@ class SearchResult:
         best: Best snapshot of every slot, `[members]` in front, on the host; of several scores
             the networks next to their front instead, as many.
         winner: Number of the best of them by selection score.
+        rounds: How many were planned in the end, which schedules and annealing ran over.
     """
 
     history: History
     best: Snapshot
     winner: int
+    rounds: int
 
     @property
     def schedule(self) -> dict[str, np.ndarray]:
@@ -139,6 +142,7 @@ class SearchResult:
                     history=self.history.of(own),
                     best=best._replace(slot=best.slot - own.start),
                     winner=winner - own.start,
+                    rounds=self.rounds,
                 )
             )
         return tuple(parts)
@@ -154,6 +158,7 @@ def run_search(
     on_round: Callable[[Progress], None] | None = None,
     events: Mapping[str, Any] | None = None,
     start: Snapshot | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> SearchResult:
     """Runs a search to its end, from its last checkpoint if there is one.
 
@@ -172,6 +177,7 @@ def run_search(
         start: What every member begins from, such as the best of a search with another objective;
             also those that the strategy lets begin afresh. What the objective trains itself and
             the state of the optimizer begin anew. None for random start values.
+        clock: Gives the time in seconds, for a strategy with `minutes`.
 
     Returns:
         History, best snapshot of each member, and the winner.
@@ -182,8 +188,7 @@ def run_search(
             another search, or processes that were given different ones.
         SearchError: When no member ever met the overtraining condition, or all diverged.
     """
-    members, rounds = population.members, strategy.rounds
-    epochs = strategy.epochs_per_round
+    members, epochs = population.members, strategy.epochs_per_round
     if strategy.population != members:
         raise InputError(
             f"the strategy wants {strategy.population} members, the population has {members}: "
@@ -199,19 +204,24 @@ def run_search(
         population.processes.same(defined)
         checkpoints = None if checkpoints is None else checkpoints.of(defined)
     log, done = Record(), 0
+    budget = Budget(strategy, space, population.processes, clock=clock)
     state: Member | None = None
     kept: Snapshot | None = None
     found = _found(population, checkpoints, _values(first, begin, log))
     if found is not None:
         done, (state, kept), past = found
         log = Record.of(past)
-        logger.info("resumed after round %d of %d", done, rounds)
+        budget = Budget(strategy, space, population.processes, clock=clock, **past[-1]["time"])
+    strategy = budget.planned(done)
+    if done:
+        logger.info("resumed after round %d of %d", done, strategy.rounds)
     weights = None if begin is None else begin.weights
-    if isinstance(on_round, Watcher) and population.processes.rank == 0 and done < rounds:
-        on_round.begin(members, epochs, rounds)
+    if isinstance(on_round, Watcher) and population.processes.rank == 0 and done < strategy.rounds:
+        on_round.begin(members, epochs, strategy.rounds if strategy.minutes is None else None)
 
-    for number in range(done, rounds):
-        began = time.monotonic()
+    number = done
+    while number < strategy.rounds:
+        began = clock()
         if state is None:
             proposal = first
             values = _values(proposal, begin, log)
@@ -234,38 +244,49 @@ def run_search(
                 break
         given = {name: values[name] for name in proposal.hyperparameters}
         log.proposal(replace(proposal, hyperparameters=given))
-        # Where every training is as long as the search, all have begun with it.
-        whole = strategy.training_rounds >= rounds
-        begun = None if whole else log.begun
-        length = min(strategy.training_rounds, rounds) * epochs
         running, trained = int(np.sum(np.asarray(state.status) == RUNNING)), 0
-        own = range(log.length, log.length + epochs)
-        for after, record in population.train_epochs(
-            state, values, own, length=length, begun=begun
-        ):
-            state = after
+        for within in range(epochs):
+            # Where every training is as long as the search, all have begun with it.
+            rounds = strategy.rounds
+            begun = None if strategy.training_rounds >= rounds else log.begun
+            length = min(strategy.training_rounds, rounds) * epochs
+            now = clock()
+            state, record = population.epoch(
+                state, values, epoch=log.length, epochs=length, begun=begun
+            )
+            record = jax.device_get(record)
             trained += running
             running = int(np.sum(np.asarray(state.status) == RUNNING))
             log.epoch(number, record)
             if isinstance(on_round, Watcher) and population.processes.rank == 0:
-                on_round.epoch(log.length, epochs, rounds)
+                on_round.epoch(number * epochs + within + 1, epochs, rounds)
+            if budget.over:
+                logger.info("the time is over: %d of %d epochs of the round", within + 1, epochs)
+                break
+            if number == done and within:
+                # Unlike the epoch before, this one was not compiled.
+                budget.took(clock() - now, rounds=1 / epochs)
+                strategy = budget.planned(number + (within + 1) / epochs)
         log.end()
         state = population.collected(state)
         if several and strategy.keeps_front:
             kept = _foremost(state.best, kept)
         else:
             kept = _better(state.best, kept, strategy)
+        seconds = clock() - began
+        if number > done or epochs == 1 or budget.pace is None:
+            budget.took(seconds, compiled=number == done)
         if checkpoints is not None and population.processes.rank == 0:
-            checkpoints.save(number + 1, (state, kept), log.facts())
+            checkpoints.save(number + 1, (state, kept), log.facts() | {"time": budget.facts})
+        strategy = budget.planned(number + 1)
         if on_round is not None and population.processes.rank == 0:
-            seconds = time.monotonic() - began
             status = np.asarray(state.status)
             selection = np.asarray(kept.selection_score)
             trials, winner = strategy.trial_scores(selection), strategy.winner(selection)
             on_round(
                 Progress(
                     round=number + 1,
-                    rounds=rounds,
+                    rounds=strategy.rounds,
                     score=log.epochs["score"][-1],
                     best=float(kept.score[winner]),
                     selection_score=float(trials[winner]),
@@ -276,6 +297,7 @@ def run_search(
                     events_per_second=trained * len(population.train.weight) / seconds,
                 )
             )
+        number += 1
     assert state is not None, "a strategy has at least one round"
     assert kept is not None, "what was trained was kept"
     if population.processes.rank == 0:
@@ -424,4 +446,6 @@ def _result(
             f"validation score (at the end: {counts}). Relax the condition, lower the learning "
             "rate, or give more training events."
         )
-    return SearchResult(history=history, best=best, winner=strategy.winner(own))
+    return SearchResult(
+        history=history, best=best, winner=strategy.winner(own), rounds=strategy.rounds
+    )

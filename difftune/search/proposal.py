@@ -8,13 +8,13 @@ within a layer first those that stand farthest from their neighbours.
 
 import abc
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from difftune.arguments import Count
+from difftune.arguments import Count, Positive
 from difftune.errors import InputError
 from difftune.search.space import Space
 
@@ -179,9 +179,12 @@ class Strategy(abc.ABC):
         population: Number of members that train side by side.
         rounds: Number of rounds.
         epochs_per_round: Epochs that a member trains between two proposals.
+        minutes: Wall time of the search in place of `rounds`: as many are trained as fit, by how
+            long the first ones take, compilation included. What is running when the time is over
+            counts. A search that is resumed has what it had left.
 
     Raises:
-        InputError: For a number below 1.
+        InputError: For a number below 1, or a time that is not positive.
     """
 
     keeps_front: ClassVar[bool] = True
@@ -191,12 +194,15 @@ class Strategy(abc.ABC):
     population: Count = 16
     rounds: Count = 10
     epochs_per_round: Count = 4
+    minutes: Positive | None = None
 
     def __post_init__(self) -> None:
+        kind = type(self).__name__
         for name in ("population", "rounds", "epochs_per_round"):
             if getattr(self, name) < 1:
-                kind = type(self).__name__
                 raise InputError(f"{kind}({name}={getattr(self, name)}): must be at least 1.")
+        if self.minutes is not None and not 0.0 < self.minutes < np.inf:
+            raise InputError(f"{kind}(minutes={self.minutes}): must be above 0.")
 
     @property
     def training_rounds(self) -> int:
@@ -205,6 +211,15 @@ class Strategy(abc.ABC):
         Where it is less than all rounds, the clock of a member starts when it begins afresh.
         """
         return self.rounds
+
+    def lasting(self, rounds: int, space: Space) -> "Strategy":
+        """This strategy with another number of rounds, as its time allows.
+
+        Args:
+            rounds: How many.
+            space: What it may propose.
+        """
+        return replace(self, rounds=rounds)
 
     def isolated(self) -> "Strategy":
         """This strategy for a search that must know of no other, so that two can be compared."""

@@ -61,7 +61,12 @@ class Replicated(Strategy):
         object.__setattr__(self, "population", inner.population * self.executions)
         object.__setattr__(self, "rounds", inner.rounds)
         object.__setattr__(self, "epochs_per_round", inner.epochs_per_round)
+        object.__setattr__(self, "minutes", self.minutes or inner.minutes)
         super().__post_init__()
+
+    def lasting(self, rounds: int, space: Space) -> "Replicated":
+        """With a strategy of so many rounds."""
+        return replace(self, strategy=self.strategy.lasting(rounds, space))
 
     def isolated(self) -> "Replicated":
         """With a strategy that is alone."""

@@ -60,7 +60,7 @@ class SideBySide(Strategy):
             raise InputError("SideBySide(strategies=()): give at least one strategy.")
         alone = tuple(strategy.isolated() for strategy in self.strategies)
         first = alone[0]
-        for name in ("population", "rounds", "epochs_per_round", "training_rounds"):
+        for name in ("population", "rounds", "epochs_per_round", "training_rounds", "minutes"):
             values = [getattr(strategy, name) for strategy in alone]
             if len(set(values)) > 1:
                 raise InputError(
@@ -71,7 +71,13 @@ class SideBySide(Strategy):
         object.__setattr__(self, "population", first.population * len(alone))
         object.__setattr__(self, "rounds", first.rounds)
         object.__setattr__(self, "epochs_per_round", first.epochs_per_round)
+        object.__setattr__(self, "minutes", first.minutes)
         super().__post_init__()
+
+    def lasting(self, rounds: int, space: Space) -> "SideBySide":
+        """With so many rounds of each."""
+        each = tuple(strategy.lasting(rounds, space) for strategy in self.strategies)
+        return replace(self, strategies=each)
 
     @property
     def training_rounds(self) -> int:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
 from typing import ClassVar, cast
@@ -64,6 +64,10 @@ class Grid(Strategy):
         counts = self.points.values() if isinstance(self.points, Mapping) else (self.points,)
         if min(counts, default=1) < 1:
             raise InputError(f"Grid(points={self.points}): must be at least 1.")
+
+    def lasting(self, rounds: int, space: Space) -> "Grid":
+        """With as many rounds as the combinations need, if there is time for them."""
+        return replace(self, rounds=min(rounds, -(-self.count(space) // self.population)))
 
     @property
     def training_rounds(self) -> int:
@@ -147,6 +151,9 @@ class Grid(Strategy):
             + (" where it counts" if isinstance(space[name], Conditional) else "")
             for name, values in self.axes(space).items()
         )
+        if self.minutes is not None:
+            logger.info("grid of %d combinations (%s)", count, text)
+            return fresh(self._values(space, 0), self.population)
         if count > trainings:
             need = -(-count // self.population)
             raise InputError(
@@ -160,6 +167,16 @@ class Grid(Strategy):
     def propose(self, space: Space, state: PopulationState, rng: np.random.Generator) -> Proposal:
         """The next combinations."""
         return fresh(self._values(space, state.round), self.population)
+
+    def finish(self, space: Space, state: PopulationState) -> None:
+        """Says what there was no time for."""
+        count, trained = self.count(space), state.round * self.population
+        if trained < count:
+            logger.warning(
+                "the time was over after %d of the %d combinations of the grid: give more minutes, "
+                "or fewer points.",
+                *(trained, count),
+            )
 
 
 @takes()
