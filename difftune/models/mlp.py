@@ -14,8 +14,9 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from difftune.arguments import Count as Width
-from difftune.arguments import called_with, is_number, made, said, takes, whole
+from difftune.arguments import Positive, called_with, is_number, made, said, takes, whole
 from difftune.errors import InputError, nearest
+from difftune.models.embeddings import Periodic
 from difftune.models.parts import (
     ACTIVATIONS,
     Dropout,
@@ -94,6 +95,7 @@ MLP_FORMS = {
 """Of `MLP`."""
 
 
+EMBEDDINGS = ("periodic",)
 NORMALISATIONS = {"none": None, "batch": nnx.BatchNorm, "layer": nnx.LayerNorm}
 
 
@@ -110,6 +112,9 @@ class Architecture(Protocol):
         """A network from `[events, inputs]` to logits `[events, outputs]`."""
         ...
 
+
+# What the key of its start values is folded with: no layer has this number.
+_EMBEDDING = 2**31
 
 Count = int | Int[Array, ""]
 """A number of units or layers: an `int` where it is known while tracing."""
@@ -142,9 +147,11 @@ class Network(nnx.Module):
         activation: str | tuple[str, ...],
         normalisation: str,
         dropout: int | float,
+        embedding: Periodic | None = None,
         rngs: nnx.Rngs,
     ):
-        sizes = (inputs, *hidden)
+        self.embedding = embedding
+        sizes = (inputs if embedding is None else embedding.units, *hidden)
         # These draw nothing: `start_weights` does.
         linear = partial(nnx.Linear, kernel_init=nnx.initializers.zeros, rngs=nnx.Rngs(0))
         norm = NORMALISATIONS[normalisation]
@@ -184,6 +191,9 @@ class Network(nnx.Module):
             inputs: Not 0 for each input that is used; None for all.
         """
         key = rngs.params()
+        if self.embedding is not None:
+            self.embedding.start_weights(jax.random.fold_in(key, _EMBEDDING), inputs)
+            inputs = None if inputs is None else jnp.repeat(inputs, self.embedding.size)
         units, depth = self._live()
         live = [jnp.arange(size) < count for size, count in zip(self.sizes, units, strict=True)]
         if inputs is not None:
@@ -215,6 +225,8 @@ class Network(nnx.Module):
     def __call__(self, x: Float[Array, "events inputs"]) -> Float[Array, "events outputs"]:
         """Logits of the events."""
         units, depth = self._live()
+        if self.embedding is not None:
+            x = self.embedding(x)
         for i, live in enumerate(units[1:]):
             parts = (self.linear[i], self.norm[i] if self.norm else None, self.dropout[i])
             layer = partial(_layer, live=live, activate=self._activate)
@@ -263,6 +275,7 @@ class MLP:
       ones are used. Exists where all widths in `hidden` are equal.
     - `"activation"`: place in `activation`, from 0 (the default). Exists where that is a tuple.
     - `"dropout"`: probability to drop a hidden unit.
+    - `"frequency_scale"`: that of the embedding, where there is one.
 
     Args:
         hidden: Width of each hidden layer, the largest where it is searched.
@@ -270,9 +283,17 @@ class MLP:
             `"tanh"`; or several, of which the hyperparameter `"activation"` is the number, from 0.
         normalisation: `"none"`, `"batch"` or `"layer"`, before each activation.
         dropout: Default probability to drop a hidden unit, in [0, 1).
+        embedding: `"periodic"` puts several learned functions of each input in the place of its
+            value: ReLU(linear([cos 2πcx, sin 2πcx])), with trained frequencies c and a linear layer
+            per input (arXiv 2203.05556). None for the values as they are.
+        frequencies: How many frequencies each input has.
+        embedding_size: How many numbers come of each input.
+        frequency_scale: Standard deviation of the frequencies at the start, in inverse units of the
+            transformed inputs. The larger, the finer the structures that are learned first.
 
     Raises:
-        InputError: For a width below 1, an unknown activation or normalisation, a choice of
+        InputError: For a width below 1, an unknown embedding, a number of an embedding that is not
+            positive, an unknown activation or normalisation, a choice of
             activations that is empty or names one twice, or a dropout outside [0, 1).
     """
 
@@ -280,6 +301,10 @@ class MLP:
     activation: str | Sequence[str] = "relu"
     normalisation: Literal["none", "batch", "layer"] = "none"
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
+    embedding: Literal["periodic"] | None = None
+    frequencies: Width = 8
+    embedding_size: Width = 4
+    frequency_scale: Positive = 0.2
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", tuple(self.hidden))
@@ -296,6 +321,8 @@ class MLP:
             *((name, ACTIVATIONS, "activation") for name in names),
             (self.normalisation, NORMALISATIONS, "normalisation"),
         ]
+        if self.embedding is not None:
+            choices.append((self.embedding, EMBEDDINGS, "embedding"))
         for value, known, what in choices:
             if value not in known:
                 raise InputError(
@@ -304,6 +331,9 @@ class MLP:
                 )
         if not 0.0 <= self.dropout < 1.0:
             raise InputError(f"MLP(dropout={self.dropout}): must be at least 0 and below 1.")
+        for name in ("frequencies", "embedding_size", "frequency_scale"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"MLP({name}={getattr(self, name)}): must be above 0.")
 
     @property
     def event_by_event(self) -> bool:
@@ -326,11 +356,24 @@ class MLP:
         activation = self.activation
         if not isinstance(activation, str):
             activation = activation[whole("activation", 0, 0, len(activation) - 1)]
-        dropout = hyperparameters.get("dropout", self.dropout)
-        return replace(self, hidden=widths[:depth], activation=activation, dropout=dropout)
+        return replace(
+            self,
+            hidden=widths[:depth],
+            activation=activation,
+            dropout=hyperparameters.get("dropout", self.dropout),
+            frequency_scale=hyperparameters.get("frequency_scale", self.frequency_scale),
+        )
 
     def __call__(self, inputs: int, outputs: int, *, rngs: nnx.Rngs) -> Network:
         """Makes the network; `inputs` features in, `outputs` logits out."""
+        embedding = None
+        if self.embedding is not None:
+            embedding = Periodic(
+                inputs,
+                frequencies=self.frequencies,
+                size=self.embedding_size,
+                scale=self.frequency_scale,
+            )
         return Network(
             inputs,
             outputs,
@@ -340,6 +383,7 @@ class MLP:
             ),
             normalisation=self.normalisation,
             dropout=self.dropout,
+            embedding=embedding,
             rngs=rngs,
         )
 

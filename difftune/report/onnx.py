@@ -157,6 +157,9 @@ def _layers(graph: _Graph, network: TrainedNetwork, model: MLP, x: str) -> str:
     # What the member does not use of the largest network is left out.
     own = model.for_member(network.hyperparameters)
     fan_in = network.module_def.inputs
+    if model.embedding is not None:
+        x = _periodic(graph, state["embedding"], model, x, fan_in)
+        fan_in *= model.embedding_size
     for i, width in enumerate(own.hidden):
         x = _linear(graph, state["linear"][i], x, fan_in, width)
         if model.normalisation == "batch":
@@ -166,6 +169,21 @@ def _layers(graph: _Graph, network: TrainedNetwork, model: MLP, x: str) -> str:
         x = _activation(graph, str(own.activation), x)
         fan_in = width
     return _linear(graph, state["output"], x, fan_in, network.module_def.outputs)
+
+
+def _periodic(graph: _Graph, embedding: Any, model: MLP, x: str, inputs: int) -> str:
+    """The periodic embedding, `[events, inputs * outputs]`."""
+    size = model.embedding_size
+    frequency = _numbers(embedding["frequency"]).reshape(inputs, 1, model.frequencies)
+    # An input each: a column of events, to be multiplied by matrices of its own.
+    column = graph("Unsqueeze", graph("Transpose", x, perm=[1, 0]), graph.constant([2]))
+    angle = graph("Mul", column, graph.constant(2.0 * np.pi * frequency))
+    waves = graph("Concat", graph("Cos", angle), graph("Sin", angle), axis=2)
+    kernel = graph.constant(_numbers(embedding["kernel"]).swapaxes(1, 2))
+    bias = graph.constant(_numbers(embedding["bias"]).reshape(inputs, 1, size))
+    units = graph("Relu", graph("Add", graph("MatMul", waves, kernel), bias))
+    side_by_side = graph("Transpose", units, perm=[1, 0, 2])
+    return graph("Reshape", side_by_side, graph.constant([0, inputs * size]))
 
 
 def _numbers(variable: Any) -> Float[np.ndarray, "..."]:

@@ -247,6 +247,8 @@ def _recipe(facts: Mapping[str, Any], numbers: Numbers, path: Path) -> MLP:
     recipe = facts["model"]["MLP"]
     # Each unit has a bias and each input a weight; to trace a network of any size takes long.
     units, inputs = sum(recipe["hidden"]), len(facts["feature_names"])
+    if recipe.get("embedding") is not None:
+        units += inputs * max(recipe.get("frequencies", 1), recipe.get("embedding_size", 1))
     if max(units, inputs, facts["outputs"]) > numbers.count:
         raise InputError(
             f"{path} names a network of {inputs} inputs, {units} hidden units and "

@@ -38,6 +38,10 @@ class _MLP(_Strict):
     activation: str | list[str] = "relu"
     normalisation: str = "none"
     dropout: Share = 0.0
+    embedding: str | None = None
+    frequencies: Count = 8
+    embedding_size: Count = 4
+    frequency_scale: Number = 0.2
 
 
 class _Recipe(_Strict):

@@ -61,8 +61,22 @@ def test_normalisations_missing_values_and_classes(normalisation):
     np.testing.assert_allclose(found, made.score(features), atol=2e-6)
 
 
-def test_a_variable_that_is_not_used():
-    made, features = network(MLP(hidden=(6, 4)), indicators=True)
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_periodic_embedding(outputs):
+    model = MLP(
+        hidden=(6, 4), embedding="periodic", frequencies=5, embedding_size=3, frequency_scale=0.8
+    )
+    shape = {"width_1": 5.0}
+    made, features = network(model, outputs=outputs, indicators=True, hyperparameters=shape)
+    found = runtime_score(to_onnx(made).SerializeToString(), features)
+    np.testing.assert_allclose(found, made.score(features), atol=2e-6)
+    assert found.std() > 0.01
+    assert runtime_score(to_onnx(made).SerializeToString(), features[:0]).shape == (0,)
+
+
+@pytest.mark.parametrize("embedding", [None, "periodic"])
+def test_a_variable_that_is_not_used(embedding):
+    made, features = network(MLP(hidden=(6, 4), embedding=embedding), indicators=True)
     made = replace(made, transform=made.transform.without(2))
     expected = made.score(features)
     features[:, 2] = np.resize([np.inf, np.nan, 7.0], len(features))

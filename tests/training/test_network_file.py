@@ -266,6 +266,21 @@ def test_trained_edges_are_kept_and_must_increase(tmp_path):
             TrainedNetwork.load(tmp_path)
 
 
+def test_an_embedding_is_part_of_the_recipe(tmp_path):
+    network = made(embedding="periodic", frequencies=3, embedding_size=2, frequency_scale=0.5)
+    network.save(tmp_path)
+    loaded = TrainedNetwork.load(tmp_path)
+    assert loaded.module_def.model == network.module_def.model
+    x = np.random.default_rng(1).normal(size=(20, 2))
+    np.testing.assert_array_equal(loaded.score(x), network.score(x))
+    facts = json.loads((tmp_path / "network.json").read_text())
+    del facts["digest"]
+    facts["model"]["MLP"]["frequencies"] = 10**9
+    (tmp_path / "network.json").write_text(json.dumps(facts))
+    with pytest.raises(InputError, match="do not belong together"):
+        TrainedNetwork.load(tmp_path)
+
+
 def test_an_ensemble_that_promises_more_than_there_is(tmp_path):
     Ensemble([made(), made(1)]).save(tmp_path)
     assert len(Ensemble.load(tmp_path).networks) == 2
