@@ -187,45 +187,10 @@ class _Job:
 
     def boosted(self, *, trees: int) -> Any:
         """XGBoost for each fold, on the folds that a network learns from, stopped by the next."""
-        import xgboost
+        import difftune as dt
 
-        def fitted(rotation: Any) -> Any:
-            train, validation = rotation.train, rotation.validation
-            model = xgboost.XGBClassifier(
-                n_estimators=trees,
-                max_depth=5,
-                learning_rate=0.05,
-                subsample=0.8,
-                early_stopping_rounds=30,
-                eval_metric="logloss",
-                tree_method="hist",
-            )
-            return model.fit(
-                train.features,
-                train.label,
-                sample_weight=_balanced(train),
-                eval_set=[(validation.features, validation.label)],
-                sample_weight_eval_set=[_balanced(validation)],
-                verbose=False,
-            )
-
-        models = [fitted(rotation) for rotation in self.sample.rotations]
-
-        def score(events: Any) -> np.ndarray:
-            fold, scores = np.asarray(events.fold), np.empty(len(events), np.float32)
-            for number, model in enumerate(models):
-                mine = fold == number
-                scores[mine] = model.predict_proba(np.asarray(events.features)[mine])[:, 1]
-            return scores
-
-        return score
-
-
-def _balanced(events: Any) -> np.ndarray:
-    """Weights of which signal and background have as much, and events 1 in the mean."""
-    weight, label = np.maximum(np.asarray(events.weight), 0.0), np.asarray(events.label)
-    total = np.bincount(label, weight)
-    return weight / total[label] * len(weight) / 2
+        settings = {"max_depth": 5, "learning_rate": 0.05, "subsample": 0.8}
+        return dt.train_trees(self.sample, settings=settings, trees=trees, patience=30)
 
 
 def _closure(what: str, measurement: Any, job: _Job, experiments: int) -> list[Row]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         selection,
         training,
     )
-    from difftune.analysis import CrossFit, Stage, Tuned, measure, train, tune
+    from difftune.analysis import CrossFit, Stage, Tuned, measure, train, train_trees, tune
     from difftune.data import (
         Events,
         FeatureVariation,
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         when,
     )
     from difftune.training import (
+        BoostedTrees,
         CrossFitted,
         Ensemble,
         Recipe,
@@ -96,6 +97,7 @@ _NAMES = {
     "log_uniform": "search",
     "uniform": "search",
     "when": "search",
+    "BoostedTrees": "training",
     "CrossFitted": "training",
     "Ensemble": "training",
     "Recipe": "training",
@@ -108,6 +110,7 @@ _NAMES = {
     "apply": "training",
     "measure": "analysis",
     "train": "analysis",
+    "train_trees": "analysis",
     "tune": "analysis",
 }
 

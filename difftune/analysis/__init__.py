@@ -1,5 +1,6 @@
 """The verbs of an analysis: split events, train and tune networks, measure their worth."""
 
+from difftune.analysis.boosting import train_trees
 from difftune.analysis.bootstrap import bootstrapped
 from difftune.analysis.channels import constant_templates as constant_templates
 from difftune.analysis.closure import Closure, closure
@@ -59,6 +60,7 @@ __all__ = [
     "search_networks",
     "select_variables",
     "train",
+    "train_trees",
     "tune",
     "variation_noise",
 ]

@@ -16,7 +16,7 @@ from difftune.binning import BinningRule, Scored, as_binning
 from difftune.data import Events, VariedWeights
 from difftune.errors import InputError
 from difftune.histfactory import Luminosity, NormalisationUncertainty
-from difftune.training import CrossFitted, Ensemble, TrainedNetwork
+from difftune.training import BoostedTrees, CrossFitted, Ensemble, TrainedNetwork
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,7 +63,7 @@ def binned_score(
     rule = as_binning(binning)
 
     def edges_of(
-        own: TrainedNetwork | Ensemble | Scorer, split: Split, rule: BinningRule
+        own: TrainedNetwork | Ensemble | BoostedTrees | Scorer, split: Split, rule: BinningRule
     ) -> np.ndarray:
         events = split.part(*split.train_folds, *split.validation_folds)
         scores = own.score(events)
@@ -156,7 +156,7 @@ class Stretched:
 
 
 def _varied(
-    network: TrainedNetwork | Ensemble | Scorer,
+    network: TrainedNetwork | Ensemble | BoostedTrees | Scorer,
     events: Events,
     scores: Float[np.ndarray, " events"],
 ) -> dict[str, Scored]:

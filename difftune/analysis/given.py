@@ -141,6 +141,11 @@ TRAIN: dict[str, Any] = {
     "regions": partial(texts, where="regions", example='regions=("signal",)'),
 }
 """Of `train`."""
+TREES: dict[str, Any] = {
+    **{name: form for name, form in TRAIN.items() if name not in ("epochs", "recipe")},
+    "seed": partial(checked, who="train_trees"),
+}
+"""Of `train_trees`."""
 TUNE: dict[str, Any] = {
     **{name: form for name, form in TRAIN.items() if name != "epochs"},
     "seed": partial(checked, who="tune"),

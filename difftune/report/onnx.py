@@ -9,7 +9,7 @@ from jaxtyping import Float
 from difftune.errors import InputError
 from difftune.files import writing
 from difftune.models import MLP
-from difftune.training import AnyNetwork, CrossFitted, Ensemble, TrainedNetwork
+from difftune.training import AnyNetwork, BoostedTrees, CrossFitted, Ensemble, TrainedNetwork
 
 if TYPE_CHECKING:
     import onnx
@@ -63,7 +63,8 @@ def to_onnx(network: AnyNetwork) -> "onnx.ModelProto":
             all folds.
 
     Raises:
-        InputError: When it is a module of your own, or onnx (the extra `export`) is missing.
+        InputError: When it is a module of your own or boosted trees, or onnx (the extra `export`)
+            is missing.
     """
     try:
         from onnx import TensorProto, checker, helper, numpy_helper
@@ -110,14 +111,19 @@ def write_onnx(network: AnyNetwork, path: str | Path) -> None:
         stream.write(content)
 
 
-def _decided(graph: _Graph, network: TrainedNetwork | Ensemble) -> str:
+def _decided(graph: _Graph, network: TrainedNetwork | Ensemble | BoostedTrees) -> str:
     """The score of a network, or the mean of several, `[events, 1]`."""
     networks = network.networks if isinstance(network, Ensemble) else (network,)
     return graph("Mean", *(_probability(graph, each) for each in networks))
 
 
-def _probability(graph: _Graph, network: TrainedNetwork) -> str:
+def _probability(graph: _Graph, network: TrainedNetwork | BoostedTrees) -> str:
     """Signal probability, `[events, 1]`."""
+    if isinstance(network, BoostedTrees):
+        raise InputError(
+            f"only networks can be exported, and there are boosted trees of {network.library}: "
+            "keep them with save(), and let the package's own converter write its model."
+        )
     model = network.module_def.model
     if not isinstance(model, MLP):
         raise InputError(

@@ -73,6 +73,7 @@ from difftune.training.state import (
 )
 from difftune.training.state import choose as choose
 from difftune.training.storage import store, stored
+from difftune.training.trees import BoostedTrees
 
 __all__ = [
     "AS_SCORED",
@@ -83,6 +84,7 @@ __all__ = [
     "STOPPED",
     "AllOf",
     "AnyCondition",
+    "BoostedTrees",
     "Checkpoints",
     "Columns",
     "Condition",

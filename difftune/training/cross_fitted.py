@@ -14,13 +14,14 @@ from difftune.data import Events, Reading
 from difftune.errors import InputError
 from difftune.models import Architecture
 from difftune.training.applicable import Applicable
-from difftune.training.ensemble import Ensemble, count_of, write_each
+from difftune.training.ensemble import Ensemble, count_of, load_member, write_each
 from difftune.training.network import CROSS_FITTED, ENSEMBLE, TrainedNetwork
+from difftune.training.trees import BoostedTrees
 
 
 @dataclass(frozen=True)
 class CrossFitted(Applicable):
-    """One network, or ensemble, for each fold: it scores the events of that fold.
+    """One network, ensemble or set of trees for each fold: it scores the events of that fold.
 
     Args:
         networks: In the order of the folds.
@@ -29,7 +30,7 @@ class CrossFitted(Applicable):
         InputError: There are fewer than two, or their features differ.
     """
 
-    networks: Sequence[TrainedNetwork | Ensemble]
+    networks: Sequence[TrainedNetwork | Ensemble | BoostedTrees]
 
     def __post_init__(self) -> None:
         if len(self.networks) < 2:
@@ -105,16 +106,17 @@ class CrossFitted(Applicable):
         path = Path(folder) / CROSS_FITTED
         count = count_of(path, key="folds", least=2, made_by="CrossFitted.save()")
 
-        def one(number: int) -> TrainedNetwork | Ensemble:
+        def one(number: int) -> TrainedNetwork | Ensemble | BoostedTrees:
             place = path.parent / str(number)
-            kind = Ensemble if (place / ENSEMBLE).is_file() else TrainedNetwork
-            return kind.load(place, model=model)
+            if (place / ENSEMBLE).is_file():
+                return Ensemble.load(place, model=model)
+            return load_member(place, model=model)
 
         return cls(tuple(one(number) for number in range(count)))
 
 
-AnyNetwork = TrainedNetwork | Ensemble | CrossFitted
-"""Whatever gives events a score."""
+AnyNetwork = TrainedNetwork | Ensemble | CrossFitted | BoostedTrees
+"""Whatever gives events a score; boosted trees count as networks."""
 
 
 def load_network(folder: Path, *, model: Architecture | None = None) -> AnyNetwork:
@@ -127,12 +129,11 @@ def load_network(folder: Path, *, model: Architecture | None = None) -> AnyNetwo
     Raises:
         InputError: When files are missing, the model is needed, or does not fit the numbers.
     """
-    kind: type[AnyNetwork] = TrainedNetwork
     if (Path(folder) / CROSS_FITTED).is_file():
-        kind = CrossFitted
-    elif (Path(folder) / ENSEMBLE).is_file():
-        kind = Ensemble
-    return kind.load(folder, model=model)
+        return CrossFitted.load(folder, model=model)
+    if (Path(folder) / ENSEMBLE).is_file():
+        return Ensemble.load(folder, model=model)
+    return load_member(folder, model=model)
 
 
 def as_network(given: Any) -> AnyNetwork:
@@ -147,7 +148,7 @@ def as_network(given: Any) -> AnyNetwork:
     if isinstance(own, AnyNetwork):
         return own
     if isinstance(given, list | tuple) and given:
-        networks: list[TrainedNetwork] = []
+        networks: list[TrainedNetwork | BoostedTrees] = []
         for one in map(as_network, given):
             if isinstance(one, CrossFitted):
                 raise InputError("network: cross-fitted networks cannot be averaged with others.")

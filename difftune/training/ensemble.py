@@ -15,6 +15,7 @@ from difftune.files import read_json, writing
 from difftune.models import Architecture
 from difftune.training.applicable import Applicable
 from difftune.training.network import ENSEMBLE, TrainedNetwork
+from difftune.training.trees import TREES, BoostedTrees
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Ensemble(Applicable):
         InputError: When there are none, or their features differ.
     """
 
-    networks: Sequence[TrainedNetwork]
+    networks: Sequence[TrainedNetwork | BoostedTrees]
 
     def __post_init__(self) -> None:
         if not self.networks:
@@ -90,9 +91,24 @@ class Ensemble(Applicable):
         """
         path = Path(folder) / ENSEMBLE
         count = count_of(path, key="networks", least=1, made_by="Ensemble.save()")
-        return cls(
-            tuple(TrainedNetwork.load(path.parent / str(i), model=model) for i in range(count))
-        )
+        return cls(tuple(load_member(path.parent / str(i), model=model) for i in range(count)))
+
+
+def load_member(
+    folder: Path, *, model: Architecture | None = None
+) -> TrainedNetwork | BoostedTrees:
+    """What one member of an ensemble, or one fold, has in its folder.
+
+    Args:
+        folder: That `save` made.
+        model: Makes the network; needed where it is not an `MLP`.
+
+    Raises:
+        InputError: As `TrainedNetwork.load` and `BoostedTrees.load`.
+    """
+    if (Path(folder) / TREES).is_file():
+        return BoostedTrees.load(folder)
+    return TrainedNetwork.load(folder, model=model)
 
 
 def write_each(networks: Sequence[Any], path: Path, *, key: str) -> None:
