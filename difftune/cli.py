@@ -308,9 +308,11 @@ def _leave(code: int) -> NoReturn:
 def main() -> None:
     """Entry point: what the user did wrong ends with exit code 2 and a message, not a traceback."""
     from difftune.errors import DifftuneError, InputError
+    from difftune.heartbeat import heartbeat
 
     try:
-        cli.main(standalone_mode=False)
+        with heartbeat("loading JAX and the library"):
+            cli.main(standalone_mode=False)
     except click.exceptions.Abort:
         click.echo("interrupted", err=True)
         _leave(128 + signal.SIGINT)

@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+from difftune import heartbeat
+from difftune.heartbeat import doing
 from difftune.report import to_json
 from difftune.search import Progress, Watcher
 
@@ -14,7 +16,14 @@ logger = logging.getLogger("difftune")
 
 
 class LogFile(logging.FileHandler):
-    """The log of a run; what cannot be written any more is said once, and the run goes on."""
+    """The log of a run; what cannot be written any more is said once, and the run goes on.
+
+    It is without the lines that only say that the work goes on.
+    """
+
+    def __init__(self, path: Path):
+        super().__init__(path)
+        self.addFilter(lambda record: record.name != heartbeat.NAME)
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Called where a line could not be written."""
@@ -31,14 +40,10 @@ class LogFile(logging.FileHandler):
             super().close()
 
 
-OFTEN = 10.0
-"""Seconds after which a person wants to know that something happens."""
-
-
 class RoundLog(Watcher):
     """Progress of a search as lines for a person, and as JSON lines for a program.
 
-    Within a round there is a line where the last one is some seconds old.
+    Within a round it tells the heartbeat how far it is.
 
     Args:
         stage: What is trained.
@@ -49,23 +54,21 @@ class RoundLog(Watcher):
         self.stage, self.path = stage, path
         self._spent: list[float] = []
         self._failed = False
-        self._said = time.monotonic()
 
     def begin(self, members: int, epochs: int, rounds: int | None) -> None:
-        """Says what begins, since nothing is heard of it while it is compiled."""
+        """Says what begins."""
         length = f"{rounds} round{'s' * (rounds > 1)}" if rounds else "rounds as time allows"
         size = f"{members} member{'s' * (members > 1)}, {length}"
         logger.info("%s: %s of %d epochs; the first one is compiled", self.stage, size, epochs)
-        self._said = time.monotonic()
+        doing(f"{self.stage}: compiling its programs, and the first epoch")
 
     def epoch(self, number: int, epochs: int, rounds: int) -> None:
-        """Says how far it is, if nothing has been said for a while."""
-        within = (number - 1) % epochs + 1
-        if time.monotonic() - self._said < OFTEN or within == epochs:
-            return
-        done = (number - 1) // epochs + 1
-        logger.info("%s: round %d/%d, epoch %d of %d", self.stage, done, rounds, within, epochs)
-        self._said = time.monotonic()
+        """Tells how far it is."""
+        if number < rounds * epochs:
+            done, within = divmod(number, epochs)
+            doing(f"{self.stage}: round {done + 1}/{rounds}, epoch {within + 1} of {epochs}")
+        else:
+            doing(f"{self.stage}: keeping the best networks")
 
     def __call__(self, progress: Progress) -> None:
         """Writes one round."""
@@ -75,7 +78,6 @@ class RoundLog(Watcher):
         left = typical * (progress.rounds - progress.round)
         minutes = time.strftime("%M:%S", time.gmtime(left))
         logger.info("%s: %s  %s left", self.stage, progress, minutes)
-        self._said = time.monotonic()
         if self.path is None:
             return
         row = {

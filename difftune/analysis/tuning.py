@@ -23,6 +23,7 @@ from difftune.analysis.stages import (
 from difftune.analysis.tuned import Tuned, explained_search
 from difftune.arguments import check_names, takes
 from difftune.data import Events
+from difftune.heartbeat import heartbeat
 from difftune.search import PBT, FixedSchedule, Progress, Space, Strategy
 from difftune.training import CrossFitted, Processes, Recipe, SingleProcess, TrainedNetwork
 
@@ -71,7 +72,8 @@ def train(
         regions=regions,
     )
     strategy = FixedSchedule(population=1, rounds=1, epochs_per_round=epochs, schedule={})
-    trained = search_stage(preparation, strategy, Space(), seed=seed)
+    with heartbeat("training the network"):
+        trained = search_stage(preparation, strategy, Space(), seed=seed)
     for each in trained.folds if isinstance(trained, CrossTuned) else (trained,):
         logger.info("%s", training_table(each))
     return trained.network
@@ -168,7 +170,7 @@ def tune(
         own = replace(preparation, recipe=stage.recipe)
         check_stage(own, stage.search, stage.space, seed=seed)
     folders = [checkpoints, *(_beside(checkpoints, number) for number in range(2, len(every) + 1))]
-    with explained_search(checkpoints):
+    with explained_search(checkpoints), heartbeat("preparing the search"):
         return in_stages(
             preparation,
             every,

@@ -37,6 +37,7 @@ from difftune.analysis.preparation import CrossPreparation
 from difftune.binning import EqualSignal, Learned
 from difftune.data import Events
 from difftune.errors import InputError
+from difftune.heartbeat import doing, heartbeat
 from difftune.histfactory import Model
 from difftune.inference import fit, hypotest
 from difftune.job import build
@@ -53,6 +54,7 @@ from difftune.training.describing import Definition, describe
 logger = logging.getLogger("difftune")
 
 
+@heartbeat("reading the analysis file")
 def run(
     config: Config, folder: Path, *, resume: bool = False, processes: Processes | None = None
 ) -> Outcome | None:
@@ -114,6 +116,7 @@ def run(
             selected=selected,
             variables=variables,
         )
+        doing("writing the numbers and drawing the report")
         save(outcome, folder)
         logger.info("wrote %s in %.0f s", folder, outcome.seconds)
         return outcome
@@ -143,6 +146,7 @@ def _stages(
     )
 
 
+@heartbeat("reading the analysis file")
 def select(config: Config, folder: Path, *, resume: bool = False) -> Variables:
     """Chooses the variables of an analysis, which `run` with `resume` goes on with.
 
@@ -179,6 +183,7 @@ def _chosen_variables(
     elimination, processes = job.elimination, preparation.processes
     if elimination is None:
         return None, preparation
+    doing("choosing the variables")
     # The first process chooses, for all of them.
     chosen = processes.agreed(
         lambda: (
@@ -237,6 +242,7 @@ class _Measuring:
 
     def on(self, network: AnyNetwork, sample: Split | CrossFit, binning: Binning) -> Measurement:
         """On these events."""
+        doing("measuring a network: scores, bins and fit")
         found = measure(
             network,
             sample,
@@ -260,7 +266,9 @@ class _Measuring:
         same: bool = False,
     ) -> Step:
         """A step of the ladder, with bootstrap replicas of the first measurement."""
-        logger.info("%s: %d bootstrap replicas", name, self.replicas if replicas else 0)
+        if replicas:
+            logger.info("%s: %d bootstrap replicas", name, self.replicas)
+            doing(f"{name}: fitting its bootstrap replicas")
         return Step(
             name=name,
             merits=np.array([each.merit for each in measurements]),
@@ -322,6 +330,7 @@ def _measured(
         if reference == plain
         else [measuring(network, reference) for network in networks]
     )
+    doing("the fit of the last network, and its uncertainties")
     model = Model.from_spec(last[0].workspace)
     return Outcome(
         job=job,
@@ -380,6 +389,7 @@ def _prepared(config: Config, processes: Processes) -> tuple[Job, Preparation | 
     """What to do, and the events to do it with, after every check that needs no training."""
     # What can be wrong with the configuration alone shows before a file is touched.
     job = build.job(config)
+    doing("reading the events")
     events = build.events(config)
     sample: Split | CrossFit
     if config.data.cross_fit:
@@ -390,6 +400,7 @@ def _prepared(config: Config, processes: Processes) -> tuple[Job, Preparation | 
             validation_folds=tuple(config.data.validation_folds),
             test_folds=tuple(config.data.test_folds),
         )
+    doing("checking the analysis with its events")
     job = job.of(sample)
     preparation = prepared(sample, job.recipe, processes, regions=config.training.regions)
     check_stage(preparation, job.strategy, job.space, seed=config.general.seed)

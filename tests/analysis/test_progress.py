@@ -2,20 +2,25 @@
 
 import logging
 
-from difftune.analysis import progress
 from difftune.analysis.progress import RoundLog
+from difftune.heartbeat import _heart, heartbeat
 
 
-def test_a_long_round_says_how_far_it_is(monkeypatch, caplog):
-    clock = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
-    log = RoundLog("search")
-    with caplog.at_level(logging.INFO, "difftune"):
-        log.begin(8, epochs=5, rounds=3)
-        for number in range(6, 11):
-            clock[0] += 4.0
-            log.epoch(number, epochs=5, rounds=3)
+def test_the_heartbeat_knows_how_far_a_search_is(caplog):
+    log, told = RoundLog("search"), []
+    with caplog.at_level(logging.INFO, "difftune"), heartbeat("reading"):
+        log.begin(8, epochs=2, rounds=2)
+        told.append(_heart.get().what)
+        for number in range(1, 5):
+            log.epoch(number, epochs=2, rounds=2)
+            told.append(_heart.get().what)
     assert [record.getMessage() for record in caplog.records] == [
-        "search: 8 members, 3 rounds of 5 epochs; the first one is compiled",
-        "search: round 2/3, epoch 3 of 5",
+        "search: 8 members, 2 rounds of 2 epochs; the first one is compiled",
+    ]
+    assert told == [
+        "search: compiling its programs, and the first epoch",
+        "search: round 1/2, epoch 2 of 2",
+        "search: round 2/2, epoch 1 of 2",
+        "search: round 2/2, epoch 2 of 2",
+        "search: keeping the best networks",
     ]
