@@ -58,7 +58,11 @@ _overrides = click.option(
     "(auto and jax), or MPI through mpi4jax.",
 )
 @click.option("--unblind", is_flag=True, help="Look at the observed events of all regions.")
-@click.option("--quick", is_flag=True, help="A first answer: small searches, one repetition.")
+@click.option(
+    "--quick",
+    is_flag=True,
+    help="A first answer: no search, nothing to compare with.",
+)
 @_overrides
 def run(
     config: Path,

@@ -64,14 +64,16 @@ class RoundLog(Watcher):
 
     def epoch(self, number: int, epochs: int, rounds: int) -> None:
         """Tells how far it is."""
-        if number < rounds * epochs:
-            done, within = divmod(number, epochs)
+        done, within = divmod(number, epochs)
+        if within:
             doing(f"{self.stage}: round {done + 1}/{rounds}, epoch {within + 1} of {epochs}")
         else:
-            doing(f"{self.stage}: keeping the best networks")
+            doing(f"{self.stage}: round {done}/{rounds}, keeping the best networks")
 
     def __call__(self, progress: Progress) -> None:
         """Writes one round."""
+        if progress.round < progress.rounds:
+            doing(f"{self.stage}: round {progress.round + 1}/{progress.rounds}")
         self._spent.append(progress.seconds)
         # The first round compiles, so the others tell how long the rest will take.
         typical = self._spent[-1] if len(self._spent) == 1 else min(self._spent[-3:])

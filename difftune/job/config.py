@@ -34,6 +34,8 @@ class General(Section):
     """Run directory, seen from where the command is called; `--output` takes precedence."""
     seed: Annotated[int, Field(ge=0)] = 1
     """Decides everything random: start values, batches, dropout and the search."""
+    figures: Literal["all", "main"] = "all"
+    """Which figures are drawn: all, or those that the report shows unfolded."""
 
 
 class ModelSection(Section):
@@ -255,15 +257,22 @@ class Selection(Section):
 class Comparison(Section):
     """The default network that the tuned one is set against, and how often each is made."""
 
-    seeds: Annotated[int, Field(ge=1)] = 3
+    seeds: Annotated[int, Field(ge=0)] = 3
     """With how many seeds the default network is trained; of a cross-fitted one, each for every
-    fold."""
+    fold. With 0 there is none to compare with."""
     repetitions: Annotated[int, Field(ge=1)] = 1
     """How many times everything that is tuned is made, with other seeds: the spread of what comes
     out is the uncertainty of tuning. The first gives the network of the run. With one, the
     uncertainties are those of the seeds and of the simulated events."""
-    replicas: Annotated[int, Field(ge=2)] = 100
-    """Bootstrap replicas of the simulated events, which say what chance has in each figure."""
+    replicas: Annotated[int, Field(ge=0)] = 100
+    """Bootstrap replicas of the simulated events, which say what chance has in each figure. With 0
+    there are none."""
+
+    @model_validator(mode="after")
+    def _check_replicas(self) -> "Comparison":
+        if self.replicas == 1:
+            raise ValueError("replicas = 1 has no spread: give 2 or more, or 0 for none")
+        return self
 
 
 class StageSection(Section):

@@ -29,7 +29,8 @@ class Outcome:
         stages: What each stage of the training gave, in the first repetition.
         network: That of this run: the best one, or the ensemble of the best trial; of each fold,
             where they are cross-fitted.
-        default: A plain cross-entropy network with default settings, with several seeds.
+        default: A plain cross-entropy network with default settings, with several seeds; None where
+            there is nothing to compare with.
         ladder: What each step brings.
         measurement: The network of this run, measured on test events.
         repeated_measurements: The same for further repetitions of the whole.
@@ -37,14 +38,14 @@ class Outcome:
         noise: Effect and statistical error of each variation in the bins of `measurement`.
         fit: Fit of the workspace of the run to its (Asimov) data.
         cls: Test of the nominal signal strength.
-        seconds: How long it took.
+        seconds: How long it took, without what is written now.
         variables: Those that are kept, where they were chosen.
     """
 
     job: Job
     stages: tuple[AnyTuned, ...]
     network: AnyNetwork
-    default: AnyTuned
+    default: AnyTuned | None
     ladder: Ladder
     measurement: Measurement
     repeated_measurements: tuple[Measurement, ...]

@@ -1,8 +1,9 @@
 """The report of a run: which pictures, which tables, in which order."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,13 @@ class _Plots:
             self.one(figure, f"{name}_{i}" if len(figures) > 1 else name, caption, width=100)
             for i, figure in enumerate(figures, 1)
         ]
+
+
+def _folded(outcome: Outcome, title: str, blocks: Callable[[], Sequence[Block]]) -> list[Block]:
+    """What a reader folds out: a section of its own, where all figures are wanted."""
+    if outcome.config.general.figures == "main":
+        return []
+    return [report.Collapsible(title, list(blocks()))]
 
 
 class _Tables:
@@ -203,17 +211,19 @@ def _inputs(outcome: Outcome, plots: _Plots, tables: _Tables, label) -> Section:
         [
             tables(samples, "samples"),
             Text(folds),
-            report.Collapsible(
+            *_folded(
+                outcome,
                 f"Distributions of the {len(names)} features ({what} events)",
-                plots.pages(
+                lambda: plots.pages(
                     report.feature_distributions(features, weight, signal, names, label=label),
                     "features",
                     "Features of signal and background, normalised.",
                 ),
             ),
-            report.Collapsible(
+            *_folded(
+                outcome,
                 f"Correlations of the features ({what} events)",
-                [
+                lambda: [
                     plots.one(
                         report.feature_correlations(features, weight, signal, names, label=label),
                         "correlations",
@@ -277,13 +287,14 @@ def _search(outcome: Outcome, plots: _Plots, tables: _Tables, label) -> Section:
     first, *others = outcome.searches
     blocks = _one_search(outcome, first, plots, tables, label)
     if others:
-        blocks.insert(0, Text("The search of the first fold; those of the others are below."))
+        below = "; those of the others are below" if outcome.config.general.figures == "all" else ""
+        blocks.insert(0, Text(f"The search of the first fold{below}."))
     for number, tuned in enumerate(others, 1):
         own, rows = plots.of(f"fold_{number}_"), tables.of(f"fold_{number}_")
-        blocks.append(
-            report.Collapsible(
-                f"The search of fold {number}", _short_search(outcome, tuned, own, rows, label)
-            )
+        blocks += _folded(
+            outcome,
+            f"The search of fold {number}",
+            partial(_short_search, outcome, tuned, own, rows, label),
         )
     return Section("Search", blocks)
 
@@ -386,8 +397,11 @@ def _one_search(
 
 
 def _network(outcome: Outcome, plots: _Plots, label) -> Section:
-    sample, default = outcome.training_sample, outcome.default.network
+    sample = outcome.training_sample
     test, score = sample.test, outcome.measurement.score
+    networks = {"Tuned": outcome.network}
+    if outcome.default is not None:
+        networks["Default"] = outcome.default.network
     signal, test_score = np.asarray(test.label) == 1, score(test)
     seen = _seen(outcome)
     return Section(
@@ -412,7 +426,7 @@ def _network(outcome: Outcome, plots: _Plots, label) -> Section:
             ),
             plots.one(
                 report.roc(
-                    {"Tuned": outcome.network.score(test), "Default": default.score(test)},
+                    {name: network.score(test) for name, network in networks.items()},
                     np.asarray(test.weight),
                     signal,
                     label=label,
@@ -446,11 +460,6 @@ def _seen(outcome: Outcome) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _region(outcome: Outcome, plots: _Plots, tables: _Tables, label) -> Section:
     templates = outcome.measurement.templates
     normalisation = outcome.job.nuisances["normalisation"]
-    varied = report.systematic_variations(templates, label=label)
-    hidden = report.negligible(templates, varied)
-    note = f"Negligible, and not shown: {', '.join(hidden)}." if hidden else "None is negligible."
-    if noisy := [str(each) for each in outcome.noise if each.noisy]:
-        note += f" Of these the statistical error exceeds the effect: {'; '.join(noisy)}."
     systematics = any(process.variations for process in templates.processes.values())
     both = systematics or bool(normalisation)
     return Section(
@@ -465,17 +474,27 @@ def _region(outcome: Outcome, plots: _Plots, tables: _Tables, label) -> Section:
             ),
             tables(report.yields_table([templates], normalisation=normalisation), "yields"),
             *(
-                [
-                    report.Collapsible(
-                        "Systematic variations",
-                        [*plots.pages(varied, "systematics", "Nominal, up and down."), Text(note)],
-                    )
-                ]
+                _folded(
+                    outcome,
+                    "Systematic variations",
+                    lambda: _variations(outcome, plots, label),
+                )
                 if systematics
                 else []
             ),
         ],
     )
+
+
+def _variations(outcome: Outcome, plots: _Plots, label) -> list[Block]:
+    """The templates of each variation, and what is not worth to be seen."""
+    templates = outcome.measurement.templates
+    varied = report.systematic_variations(templates, label=label)
+    hidden = report.negligible(templates, varied)
+    note = f"Negligible, and not shown: {', '.join(hidden)}." if hidden else "None is negligible."
+    if noisy := [str(each) for each in outcome.noise if each.noisy]:
+        note += f" Of these the statistical error exceeds the effect: {'; '.join(noisy)}."
+    return [*plots.pages(varied, "systematics", "Nominal, up and down."), Text(note)]
 
 
 def _fit(outcome: Outcome, plots: _Plots, label) -> Section:
@@ -503,9 +522,10 @@ def _fit(outcome: Outcome, plots: _Plots, label) -> Section:
                 "pulls",
                 "Fitted parameters in units of their uncertainty before the fit.",
             ),
-            report.Collapsible(
+            *_folded(
+                outcome,
                 "Correlations of the parameters",
-                [
+                lambda: [
                     plots.one(
                         report.parameter_correlations(
                             np.asarray(result.correlation), names, label=label

@@ -101,10 +101,11 @@ def run(
             return None
         searched = repetitions[0][0]
         length = (searched.folds[0] if isinstance(searched, CrossTuned) else searched).strategy
-        default = _default(job, preparation, "default", length, folder, together)
-        selected = None
-        if job.elimination is not None:
-            selected = _default(job, reduced, "default_selected", length, folder, together)
+        default = selected = None
+        if config.comparison.seeds:
+            default = _default(job, preparation, "default", length, folder, together)
+            if job.elimination is not None:
+                selected = _default(job, reduced, "default_selected", length, folder, together)
         if not first:
             return None
         outcome = _measured(
@@ -118,7 +119,7 @@ def run(
         )
         doing("writing the numbers and drawing the report")
         save(outcome, folder)
-        logger.info("wrote %s in %.0f s", folder, outcome.seconds)
+        logger.info("wrote %s in %.0f s", folder, time.monotonic() - began)
         return outcome
 
 
@@ -266,6 +267,7 @@ class _Measuring:
         same: bool = False,
     ) -> Step:
         """A step of the ladder, with bootstrap replicas of the first measurement."""
+        replicas = replicas and self.replicas > 0
         if replicas:
             logger.info("%s: %d bootstrap replicas", name, self.replicas)
             doing(f"{name}: fitting its bootstrap replicas")
@@ -283,7 +285,7 @@ class _Measuring:
 def _measured(
     job: Job,
     sample: Split | CrossFit,
-    default: AnyTuned,
+    default: AnyTuned | None,
     repetitions: list[list[AnyTuned]],
     began: float,
     *,
@@ -300,9 +302,9 @@ def _measured(
     )
     final = job.binning
     steps = []
-    networks = _members(default, config.comparison.seeds)
+    networks = [] if default is None else _members(default, config.comparison.seeds)
     logger.info("measuring the networks on the test events")
-    if isinstance(sample, CrossFit):
+    if isinstance(sample, CrossFit) and default is not None:
         assert isinstance(default, CrossTuned), "made of these events"
         alone = [
             measuring.on(each.network, rotation, plain)
@@ -311,11 +313,13 @@ def _measured(
         steps.append(measuring.step("default network, one fold", alone, "folds", replicas=False))
     plain_defaults = [measuring(network, plain) for network in networks]
     name = "default network, cross-fitted" if steps else "default network"
-    steps.append(measuring.step(name, plain_defaults, "seeds"))
+    if plain_defaults:
+        steps.append(measuring.step(name, plain_defaults, "seeds"))
     if selected is not None:
         chosen = [measuring(each, plain) for each in _members(selected, config.comparison.seeds)]
         steps.append(measuring.step("variables selected", chosen, "seeds"))
-    names = ["hyperparameters tuned", *(stage.name for stage in job.stages)]
+    first = "hyperparameters tuned" if job.space else "trained"
+    names = [first, *(stage.name for stage in job.stages)]
     last: list[Measurement] = []
     for number, name in enumerate(names):
         last = [measuring(_chosen(stages[number], config), plain) for stages in repetitions]

@@ -23,9 +23,12 @@ logger = logging.getLogger("difftune")
 
 OF_RUN = (*PACKAGES, "uproot", "pyhf")
 
-# Where a run lives and how much it holds in memory at a time do not change what it is; nor does it
-# change what was trained whether observed events are looked at.
-MAY_CHANGE = ("general.output", "training.chunk", "fit.blind_above", "fit.unblind")
+# Where a run lives, what is drawn and how much is held in memory at a time do not change what it
+# is; nor does it change what was trained whether observed events are looked at.
+MAY_CHANGE = (
+    *("general.output", "general.figures", "training.chunk"),
+    *("fit.blind_above", "fit.unblind"),
+)
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 

@@ -20,7 +20,7 @@ def test_the_heartbeat_knows_how_far_a_search_is(caplog):
     assert told == [
         "search: compiling its programs, and the first epoch",
         "search: round 1/2, epoch 2 of 2",
-        "search: round 2/2, epoch 1 of 2",
+        "search: round 1/2, keeping the best networks",
         "search: round 2/2, epoch 2 of 2",
-        "search: keeping the best networks",
+        "search: round 2/2, keeping the best networks",
     ]

@@ -171,8 +171,26 @@ def test_a_run_that_has_not_ended_is_not_reported(tmp_path):
 def test_a_first_answer_is_the_same_analysis_made_small(config):
     whole = load(config, ["search.population=40", "search.rounds=1", "comparison.seeds=7"])
     quick = dt.job.quickened(whole)
-    assert (quick.search.population, quick.search.rounds) == (4, 1)
-    assert (quick.stage[0].search.population, quick.stage[0].search.epochs_per_round) == (1, 1)
-    assert quick.comparison.seeds == 1
+    assert (quick.search.population, quick.search.rounds) == (1, 1)
+    assert not quick.stage
+    assert not quick.space
+    assert quick.hyperparameters["learning_rate"] == pytest.approx((1e-3 * 1e-2) ** 0.5)
+    assert quick.comparison.seeds == 0
     assert quick.fit == whole.fit
     assert quick.data == whole.data
+
+
+@pytest.mark.slow
+def test_a_first_answer_comes_out(config):
+    folder = config.parent / "quick"
+    result = difftune("run", config, "--quick", "--output", folder, timeout=500)
+    assert result.returncode == 0, result.stderr
+    assert "Left out: the search" in result.stderr
+    assert "the stage 'through the fit'" in result.stderr
+    found = json.loads((folder / "results.json").read_text())
+    assert [rung["name"] for rung in found["ladder"]] == ["trained", "bins optimised"]
+    assert found["figure"]["default"] == []
+    assert (folder / "report.html").is_file()
+    drawn = {path.stem for path in (folder / "plots").glob("*.pdf")}
+    assert {"score", "roc", "signal_region", "pulls"} <= drawn
+    assert not {"features", "correlations", "fold_1_history"} & drawn
