@@ -165,8 +165,10 @@ def test_search_python(ntuples):
     assert sizes == {16, SIZES["population"]}
     assert len(names["everything"]) == 13
     assert len(names["condition"].conditions) == 4
-    scores = [network.score(names["events"]) for network in names["tuned"].trial]
-    np.testing.assert_allclose(names["score"], np.mean(scores, axis=0), rtol=1e-6)
+    together = names["together"]
+    scores = [network.score(names["events"]) for network in together.networks]
+    expected = np.average(scores, axis=0, weights=together.weights)
+    np.testing.assert_allclose(names["score"], expected, rtol=1e-6)
     assert len(names["tuned"].networks) == SIZES["population"] * 4
 
 

@@ -9,7 +9,7 @@ from difftune.analysis.preparation import CrossPreparation, Preparation
 from difftune.analysis.split import Split
 from difftune.analysis.tuned import Tuned, search_each_fold, search_networks
 from difftune.search import PBT, Progress, Space, Strategy
-from difftune.training import Applicable, CrossFitted, Ensemble, Processes, Recipe
+from difftune.training import Applicable, CrossFitted, Processes, Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +47,17 @@ class CrossTuned(Applicable):
         """The networks with the largest selection score of each fold."""
         return CrossFitted(tuple(each.network for each in self.folds))
 
-    @property
-    def ensemble(self) -> CrossFitted:
-        """The executions of the best trial of each fold, which decide together."""
-        return CrossFitted(tuple(Ensemble(each.trial) for each in self.folds))
+    def ensemble(self, kind: str = "greedy", *, size: int | None = None) -> CrossFitted:
+        """Networks of the search for each fold that decide together, chosen without that fold.
+
+        Args:
+            kind: Which ones, as for `Tuned.ensemble`.
+            size: How many.
+
+        Raises:
+            InputError: There is no such kind, or the size does not belong to it.
+        """
+        return CrossFitted(tuple(each.ensemble(kind, size=size) for each in self.folds))
 
     def member(self, number: int) -> CrossFitted:
         """The networks of a member of each search; where one has none, the chosen one's.

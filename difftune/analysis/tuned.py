@@ -11,10 +11,11 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
+from difftune.analysis.greedy import greedy_members
 from difftune.analysis.interruption import explained
 from difftune.analysis.preparation import CrossPreparation, Preparation, Prepared
 from difftune.analysis.split import Split
-from difftune.errors import InputError
+from difftune.errors import InputError, nearest
 from difftune.search import (
     FixedSchedule,
     Progress,
@@ -31,6 +32,7 @@ from difftune.training import (
     STATUS,
     Applicable,
     Checkpoints,
+    Ensemble,
     History,
     ModuleDef,
     Population,
@@ -40,6 +42,12 @@ from difftune.training import (
 )
 
 logger = logging.getLogger("difftune")
+
+TOGETHER = ("network", "trial", "trials", "greedy")
+"""Which networks of a search decide together (`Tuned.ensemble`)."""
+
+SIZES = {"trials": 3, "greedy": 20}
+"""How many trials, and most networks with their multiplicity, there are in an ensemble."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,17 +164,81 @@ class Tuned(Applicable):
         """The network with the largest selection score."""
         return self._network(self.result.winner)
 
+    def ensemble(self, kind: str = "greedy", *, size: int | None = None) -> Ensemble:
+        """Networks of this search that decide together, from one to all of them.
+
+        Args:
+            kind: `"network"` for the chosen one alone; `"trial"` for the executions of its trial
+                (`Replicated`); `"trials"` for all executions of the best trials, all alike; or
+                `"greedy"` for those of all networks that together are best on the validation
+                events, chosen one after the other, also repeatedly, by the search's score less its
+                error (Caruana et al., ICML 2004). With `Replicated(folds=True)` whole trials are
+                chosen, by the mean over the folds.
+            size: Of `"trials"` their number, 3 by default; of `"greedy"` most networks (trials),
+                each as often as it counts, 20 by default.
+
+        Raises:
+            InputError: There is no such kind, or the size does not belong to it.
+        """
+        if kind not in TOGETHER:
+            raise InputError(
+                f"ensemble({kind!r}): give one of {', '.join(TOGETHER)}."
+                f"{nearest(str(kind), TOGETHER)}"
+            )
+        if size is not None and (kind not in SIZES or size < 1):
+            raise InputError(
+                f"ensemble({kind!r}, size={size}): give a number from 1 on, and to "
+                f"{' and '.join(SIZES)} alone."
+            )
+        if kind == "network":
+            return Ensemble((self.network,))
+        if kind == "greedy":
+            counts = greedy_members(
+                self.preparation,
+                self.strategy,
+                self.module_def,
+                self.result.best,
+                winner=self.result.winner,
+                size=size or SIZES[kind],
+            )
+            networks = tuple(map(self._network, counts))
+            return Ensemble(
+                networks, None if len(set(counts.values())) == 1 else tuple(counts.values())
+            )
+        return Ensemble(tuple(self._trials(1 if kind == "trial" else size or SIZES[kind])))
+
     @property
     def trial(self) -> list[TrainedNetwork]:
-        """The networks of the trial with the largest selection score, for a
-        `difftune.training.Ensemble`.
+        """The networks of the trial with the largest selection score.
 
         With `Replicated` these are its executions; else there is one. A trial of which each
         execution has a network comes before all others. Where there is no such trial, those of
-        `missing` are not among them.
+        `missing` are not among them, and a warning says so.
         """
-        missing = self.missing
-        return [self._network(number) for number in self.executions if number not in missing]
+        return self._trials(1)
+
+    def _trials(self, count: int) -> list[TrainedNetwork]:
+        """The networks of the best trials, that of the chosen network first."""
+        each = _executions(self.strategy)
+        score = np.asarray(self.result.best.selection_score)
+        scores, whole = self.strategy.trial_scores(score), self.strategy.complete(score)
+        order = np.lexsort((-scores, ~whole))
+        trials = dict.fromkeys([self.result.winner // each, *(order // each).tolist()])
+        members = [
+            number
+            for trial in list(trials)[:count]
+            for number in range(trial * each, (trial + 1) * each)
+        ]
+        there = [number for number in members if number not in self.missing]
+        if len(there) < len(members):
+            logger.warning(
+                "%d networks decide together, not %d: members %s never met the overtraining "
+                "condition and have none.",
+                len(there),
+                len(members),
+                ", ".join(str(number) for number in members if number not in there),
+            )
+        return [self._network(number) for number in there]
 
     @property
     def executions(self) -> range:

@@ -528,10 +528,11 @@ def _repeated(strategy: Strategy, section: Search, config: Config) -> Strategy:
             )
         executions = number
     if executions is None:
-        if section.ensemble:
+        if section.ensemble == "trial":
             raise InputError(
-                "search.ensemble = true: there is one training of each trial and nothing to "
-                "average; give search.executions, or search.cross_validation = true."
+                "search.ensemble = 'trial': there is one training of each trial and nothing to "
+                "average; give search.executions, search.cross_validation = true, or "
+                "search.ensemble = 'greedy'."
             )
         return strategy
     return Replicated(

@@ -181,9 +181,10 @@ class Search(Section):
     cross_validation: bool = False
     """Whether each trial is trained once for each fold that is not for the test, and validated on
     that; in the place of `executions` and of the validation folds."""
-    ensemble: bool = False
-    """Whether the network of the run is the mean of all executions of the best trial, instead of
-    the best one of them."""
+    ensemble: Literal["greedy", "trials", "trial", False] = False
+    """[Networks that decide together](search.md#networks-that-decide-together), instead of the best
+    one: all executions of the best trial (`trial`), of the three best ones (`trials`), or those of
+    all networks whose mean is best on the validation events (`greedy`)."""
 
 
 SEARCH = Choice(STRATEGIES, Search, key="strategy", default="pbt")

@@ -27,7 +27,7 @@ class Outcome:
     Attributes:
         job: What the analysis file said.
         stages: What each stage of the training gave, in the first repetition.
-        network: That of this run: the best one, or the ensemble of the best trial; of each fold,
+        network: That of this run: the best one, or several that decide together; of each fold,
             where they are cross-fitted.
         default: A plain cross-entropy network with default settings, with several seeds; None where
             there is nothing to compare with.

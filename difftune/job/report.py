@@ -16,7 +16,7 @@ from difftune.job.outcome import Outcome, said_of
 from difftune.job.regions_report import regions_section, said_of_data
 from difftune.report import Block, Picture, PlotFigure, Section, Text
 from difftune.report.tables import Cell
-from difftune.training import CrossFitted
+from difftune.training import CrossFitted, Ensemble
 
 
 class _Plots:
@@ -169,13 +169,20 @@ def _which(outcome: Outcome) -> str:
             f"The {own} is the one with the largest selection score: its validation score less "
             "what may be luck."
         )
-    tuned = outcome.tuned
-    whole, there = len(tuned.executions), len(tuned.trial)
-    lost = f" (of {whole}; no epoch of the others was allowed)" if there < whole else ""
-    return (
-        f"The tuned network is the mean of {there} trainings of the trial with the largest "
-        f"selection score{lost}: its validation score less what may be luck."
-    )
+    network = outcome.network
+    several = network.networks if isinstance(network, CrossFitted) else (network,)
+    sizes = sorted({len(each.networks) for each in several if isinstance(each, Ensemble)})
+    many = " to ".join(str(size) for size in dict.fromkeys((sizes[0], sizes[-1])))
+    which = {
+        "trial": "trainings of the trial with the largest selection score: its validation score "
+        "less what may be luck",
+        "trials": "trainings of the trials with the largest selection scores: the validation score "
+        "less what may be luck",
+        "greedy": "networks of the search, chosen one after the other, also repeatedly, by the "
+        "validation score of their mean less what may be luck",
+    }[outcome.config.search.ensemble]
+    own = "network of each fold" if isinstance(network, CrossFitted) else "tuned network"
+    return f"The {own} is the mean of {many} {which}."
 
 
 def _inputs(outcome: Outcome, plots: _Plots, tables: _Tables, label) -> Section:

@@ -48,7 +48,7 @@ from difftune.job.rundir import MAY_CHANGE, check_folder, open_run
 from difftune.job.saving import save, save_variables
 from difftune.search import FixedSchedule, Progress, Space, Strategy
 from difftune.seeds import derived
-from difftune.training import AnyNetwork, Ensemble, Processes, SingleProcess, surroundings
+from difftune.training import AnyNetwork, Processes, SingleProcess, surroundings
 from difftune.training.describing import Definition, describe
 
 logger = logging.getLogger("difftune")
@@ -367,10 +367,9 @@ def _noise(measurement: Measurement, sample: Split | CrossFit) -> tuple[Variatio
 
 
 def _chosen(tuned: AnyTuned, config: Config) -> AnyNetwork:
-    """The network of a search, or the ensemble of its best trial."""
-    if not config.search.ensemble:
-        return tuned.network
-    return tuned.ensemble if isinstance(tuned, CrossTuned) else Ensemble(tuned.trial)
+    """The network of a search, or several of it that decide together."""
+    kind = config.search.ensemble
+    return tuned.ensemble(kind) if kind else tuned.network
 
 
 def _members(tuned: AnyTuned, count: int) -> list[AnyNetwork]:

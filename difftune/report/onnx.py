@@ -113,8 +113,10 @@ def write_onnx(network: AnyNetwork, path: str | Path) -> None:
 
 def _decided(graph: _Graph, network: TrainedNetwork | Ensemble | BoostedTrees) -> str:
     """The score of a network, or the mean of several, `[events, 1]`."""
-    networks = network.networks if isinstance(network, Ensemble) else (network,)
-    return graph("Mean", *(_probability(graph, each) for each in networks))
+    if not isinstance(network, Ensemble):
+        return _probability(graph, network)
+    every = graph("Concat", *(_probability(graph, each) for each in network.networks), axis=1)
+    return graph("MatMul", every, graph.constant(network.shares[:, None]))
 
 
 def _probability(graph: _Graph, network: TrainedNetwork | BoostedTrees) -> str:

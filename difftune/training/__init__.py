@@ -14,7 +14,7 @@ from difftune.training.cross_fitted import as_network as as_network
 from difftune.training.cross_fitted import load_network as load_network
 from difftune.training.describing import PACKAGES as PACKAGES
 from difftune.training.devices import describe, use_cpu_cores
-from difftune.training.ensemble import Ensemble
+from difftune.training.ensemble import Ensemble, greedy
 from difftune.training.event_weights import (
     NegativeWeights,
     boosted,
@@ -30,8 +30,10 @@ from difftune.training.fingerprint import surroundings as surroundings
 from difftune.training.fingerprint import versions as versions
 from difftune.training.given import as_optimizer as as_optimizer
 from difftune.training.hyperparameters import DEFAULTS
+from difftune.training.jackknife import infinitesimal_jackknife as infinitesimal_jackknife
 from difftune.training.member import all_features as all_features
 from difftune.training.member import apart as apart
+from difftune.training.member import directions_of as directions_of
 from difftune.training.member import masked as masked
 from difftune.training.module_def import ModuleDef, Weights
 from difftune.training.network import TrainedNetwork
@@ -120,6 +122,7 @@ __all__ = [
     "connect",
     "describe",
     "diverged",
+    "greedy",
     "optimizer",
     "resampled",
     "store",

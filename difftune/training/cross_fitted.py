@@ -149,11 +149,14 @@ def as_network(given: Any) -> AnyNetwork:
         return own
     if isinstance(given, list | tuple) and given:
         networks: list[TrainedNetwork | BoostedTrees] = []
+        weights: list[float] = []
         for one in map(as_network, given):
             if isinstance(one, CrossFitted):
                 raise InputError("network: cross-fitted networks cannot be averaged with others.")
-            networks += one.networks if isinstance(one, Ensemble) else [one]
-        return Ensemble(tuple(networks))
+            several = one if isinstance(one, Ensemble) else Ensemble((one,))
+            networks += several.networks
+            weights += (several.shares * len(several.networks)).tolist()
+        return Ensemble(tuple(networks), None if len(set(weights)) == 1 else tuple(weights))
     if isinstance(given, str | os.PathLike):
         raise InputError(
             f"network = {given!r} is a path: read it with dt.TrainedNetwork.load({given!r})."

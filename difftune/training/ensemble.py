@@ -1,18 +1,23 @@
 """Networks that decide together."""
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float, Int, PyTree
 
 from difftune.data import Events, Reading
 from difftune.errors import InputError
 from difftune.files import read_json, writing
 from difftune.models import Architecture
+from difftune.objectives import Column
+from difftune.precision import numbers_as_they_come
 from difftune.training.applicable import Applicable
 from difftune.training.network import ENSEMBLE, TrainedNetwork
 from difftune.training.trees import TREES, BoostedTrees
@@ -27,18 +32,23 @@ class Ensemble(Applicable):
     1612.01474).
 
     Args:
-        networks: With the same features. The executions of a trial (`Tuned.trial`), or the networks
-            of `Tuned.retrain`, say.
+        networks: With the same features: those of a search (`Tuned.ensemble`), or the networks of
+            `Tuned.retrain`, say.
+        weights: What each counts in the mean, in any unit; None for all alike.
 
     Raises:
-        InputError: When there are none, or their features differ.
+        InputError: When there are none, their features differ, or there is not a positive weight
+            for each.
     """
 
     networks: Sequence[TrainedNetwork | BoostedTrees]
+    weights: Sequence[int | float] | None = None
 
     def __post_init__(self) -> None:
         if not self.networks:
             raise InputError("Ensemble: there is no network in it; give one or more.")
+        if self.weights is not None:
+            _check_weights(self.weights, len(self.networks), "Ensemble(weights=...)")
         for number, network in enumerate(self.networks):
             if network.feature_names != self.feature_names:
                 raise InputError(
@@ -57,6 +67,12 @@ class Ensemble(Applicable):
         return self.networks[0].reading
 
     @property
+    def shares(self) -> Float[np.ndarray, " networks"]:
+        """What each network counts in the mean; one in all."""
+        given = np.ones(len(self.networks)) if self.weights is None else np.asarray(self.weights)
+        return given / given.sum()
+
+    @property
     def edges(self) -> tuple[float, ...] | None:
         """Bin edges that were trained with it: only a single network can have some."""
         return self.networks[0].edges if len(self.networks) == 1 else None
@@ -72,11 +88,14 @@ class Ensemble(Applicable):
         Raises:
             InputError: When the events have other features, or the same in another order.
         """
-        return np.mean([network.score(events) for network in self.networks], axis=0)
+        scores = [network.score(events) for network in self.networks]
+        # As many networks as one likes, in the precision of a score.
+        return np.average(scores, axis=0, weights=self.shares).astype(np.float32)
 
     def save(self, folder: Path) -> None:
         """Writes each network into a folder of its own, `0`, `1`, ..., and `ensemble.json`."""
-        write_each(self.networks, Path(folder) / ENSEMBLE, key="networks")
+        weights = None if self.weights is None else list(map(float, self.weights))
+        write_each(self.networks, Path(folder) / ENSEMBLE, key="networks", weights=weights)
 
     @classmethod
     def load(cls, folder: Path, *, model: Architecture | None = None) -> "Ensemble":
@@ -91,7 +110,11 @@ class Ensemble(Applicable):
         """
         path = Path(folder) / ENSEMBLE
         count = count_of(path, key="networks", least=1, made_by="Ensemble.save()")
-        return cls(tuple(load_member(path.parent / str(i), model=model) for i in range(count)))
+        weights = read_json(path).get("weights")
+        if weights is not None:
+            _check_weights(weights, count, f"{path}: weights")
+        members = tuple(load_member(path.parent / str(i), model=model) for i in range(count))
+        return cls(members, weights)
 
 
 def load_member(
@@ -111,18 +134,94 @@ def load_member(
     return TrainedNetwork.load(folder, model=model)
 
 
-def write_each(networks: Sequence[Any], path: Path, *, key: str) -> None:
+def _check_weights(given: Any, count: int, where: str) -> None:
+    """Refuses what is not a positive number for each network."""
+    numbers = list(given) if isinstance(given, list | tuple | np.ndarray) else [None]
+    right = [
+        isinstance(one, int | float | np.number)
+        and not isinstance(one, bool)
+        and math.isfinite(one)
+        and one > 0
+        for one in numbers
+    ]
+    if not all(right) or len(numbers) != count:
+        raise InputError(
+            f"{where} = {str(given)[:60]}: give a positive number for each of the {count} networks."
+        )
+
+
+@numbers_as_they_come()
+def greedy(
+    candidates: PyTree[Float[Column, "candidates ..."]],
+    figure: Callable[[PyTree[Float[Array, "..."]]], Float[Array, ""]],
+    *,
+    size: int,
+) -> Int[np.ndarray, " candidates"]:
+    """How often each candidate is in the mean that a greedy choice makes.
+
+    To the mean of what is chosen so far the candidate is added with which it is best, also one that
+    is in it already; of all these means the best one counts, and of equally good ones the smallest.
+    So it is never worse than the best candidate alone (R. Caruana et al., "Ensemble selection from
+    libraries of models", ICML 2004).
+
+    Args:
+        candidates: What is averaged: arrays with an axis of candidates in front.
+        figure: A function of such a mean, in jax, of which larger is better; one that is not finite
+            is never chosen.
+        size: Most candidates in the mean, each as often as it is in it.
+
+    Returns:
+        Counts, whose sum is `size` at most.
+
+    Raises:
+        InputError: The figure is finite of no candidate, or there is no room for one.
+    """
+    if size < 1:
+        raise InputError(f"greedy(size={size}): give at least 1.")
+
+    @jax.jit
+    def figures(candidates: PyTree, total: PyTree, count: Array) -> Array:
+        def joined(own: PyTree) -> Array:
+            return figure(jax.tree.map(lambda sum_, one: (sum_ + one) / count, total, own))
+
+        found = jax.lax.map(joined, candidates)
+        return jnp.where(jnp.isfinite(found), found, -jnp.inf)
+
+    total = jax.tree.map(lambda leaf: jnp.zeros_like(leaf[0]), candidates)
+    counts = np.zeros(len(jax.tree.leaves(candidates)[0]), int)
+    best, chosen = -math.inf, counts.copy()
+    for number in range(1, size + 1):
+        worth = np.asarray(figures(candidates, total, jnp.float32(number)))
+        added = int(np.argmax(worth))
+        if not np.isfinite(worth[added]):
+            break
+        counts[added] += 1
+        total = jax.tree.map(lambda sum_, leaf, i=added: sum_ + leaf[i], total, candidates)
+        if worth[added] > best:
+            best, chosen = float(worth[added]), counts.copy()
+    if not chosen.any():
+        raise InputError(
+            "greedy: the figure is finite of no candidate alone, so there is nothing to choose by."
+        )
+    return chosen
+
+
+def write_each(
+    networks: Sequence[Any], path: Path, *, key: str, weights: list[float] | None = None
+) -> None:
     """Writes networks into folders `0`, `1`, ..., and beside them how many there are.
 
     Args:
         networks: Whatever has `save(folder)`.
         path: The file that says so.
         key: The name of the number in it.
+        weights: What each counts, where they do not count alike.
     """
     for number, network in enumerate(networks):
         network.save(path.parent / str(number))
+    facts = {key: len(networks)} | ({} if weights is None else {"weights": weights})
     with writing(path) as stream:
-        stream.write(json.dumps({key: len(networks)}, indent=2) + "\n")
+        stream.write(json.dumps(facts, indent=2) + "\n")
 
 
 def count_of(path: Path, *, key: str, least: int, made_by: str) -> int:

@@ -68,6 +68,24 @@ def same(one, other):
     assert one.result.winner == other.result.winner
 
 
+def test_what_decides_together_for_a_fold_is_chosen_without_its_events():
+    """With the events of a fold mixed up the networks for it, and their weights, stay."""
+
+    def found(preparation):
+        folds = search_each_fold(preparation, SEARCH, SPACE, seed=3)
+        return dt.analysis.CrossTuned(split=preparation.split, folds=folds).ensemble("greedy")
+
+    events = sample()
+    plain, other = found(prepared()), found(prepared(mixed_up=2))
+    assert len(plain.networks) == FOLDS
+    assert plain.networks[2].weights == other.networks[2].weights
+    np.testing.assert_array_equal(plain.networks[2].score(events), other.networks[2].score(events))
+    for fold in (0, 1, 3):
+        assert not np.array_equal(
+            plain.networks[fold].score(events), other.networks[fold].score(events)
+        )
+
+
 def test_each_fold_has_a_search_of_its_own(stages):
     for stage in stages:
         assert len(stage) == FOLDS

@@ -102,7 +102,7 @@ def test_what_is_wrong_is_said_before_the_training(fit, objective, message):
 
 
 def test_networks_of_an_ensemble_have_edges_of_their_own():
-    search = {"executions": 2, "ensemble": True}
+    search = {"executions": 2, "ensemble": "trial"}
     with pytest.raises(InputError, match=r"search\.ensemble = false, or another binning"):
         made({"binning": "learned"}, LEARNED, search=search)
 

@@ -136,7 +136,7 @@ def test_history_has_every_member_and_epoch(finished):
 def averaged(config):
     """One trial, trained on all folds that are not for the test."""
     folder = config.parent / "averaged"
-    wanted = ("population=1", "rounds=1", "cross_validation=true", "ensemble=true")
+    wanted = ("population=1", "rounds=1", "cross_validation=true", "ensemble='trial'")
     options = [part for each in wanted for part in ("--set", f"search.{each}")]
     result = difftune("run", config, "--output", folder, *options, timeout=500)
     assert result.returncode == 0, result.stderr

@@ -66,8 +66,9 @@ def test_options_of_another_strategy_are_refused():
 
 
 def test_an_ensemble_of_one_training_is_refused():
-    with pytest.raises(InputError, match=r"search.ensemble = true: .* give search.executions"):
-        build.strategy(search(ensemble=True))
+    with pytest.raises(InputError, match=r"search.ensemble = 'trial': .* give search.executions"):
+        build.strategy(search(ensemble="trial"))
+    assert build.strategy(search(ensemble="greedy")) == build.strategy(search())
 
 
 def test_categories_and_conditions():

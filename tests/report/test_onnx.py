@@ -107,6 +107,10 @@ def test_an_ensemble_is_one_graph():
     found = runtime_score(to_onnx(ensemble).SerializeToString(), features)
     np.testing.assert_allclose(found, ensemble.score(features), atol=2e-6)
     assert not np.allclose(found, small.score(features), atol=1e-2)
+    weighted = Ensemble((small, large), (1, 4))
+    found = runtime_score(to_onnx(weighted).SerializeToString(), features)
+    expected = 0.2 * small.score(features) + 0.8 * large.score(features)
+    np.testing.assert_allclose(found, expected, atol=2e-6)
 
 
 def test_cross_fitted_networks_are_one_graph():
