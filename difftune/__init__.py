@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         selection,
         training,
     )
-    from difftune.analysis import CrossFit, Stage, Tuned, measure, train, train_trees, tune
+    from difftune.analysis import CrossFit, Stage, Tuned, auto, measure, train, train_trees, tune
     from difftune.data import (
         Events,
         FeatureVariation,
@@ -108,6 +108,7 @@ _NAMES = {
     "Stage": "analysis",
     "Tuned": "analysis",
     "apply": "training",
+    "auto": "analysis",
     "measure": "analysis",
     "train": "analysis",
     "train_trees": "analysis",

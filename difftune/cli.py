@@ -220,6 +220,69 @@ def init(files: tuple[str, ...], output: Path) -> None:
 
 
 @cli.command()
+@click.argument("files", nargs=-1, required=True)
+@click.option("--signal", multiple=True, metavar="NAME", help="Sample that is signal. Repeatable.")
+@click.option("--minutes", type=float, help="Wall time; by default that of the mode.")
+@click.option(
+    "--mode",
+    type=click.Choice(["quick", "standard", "thorough"]),
+    default="standard",
+    show_default=True,
+    help="1, 10 or 60 minutes.",
+)
+@click.option("--networks-only", is_flag=True, help="Boosted trees do not take part.")
+@click.option(
+    "--cross-fit/--one-test",
+    default=None,
+    help="Measure all events, each by what has not seen it, or those of one fold. By default the "
+    "former where the files have event numbers.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("auto"),
+    show_default=True,
+    help="Folder of the draft, the network, the leaderboard and the report.",
+)
+@_overrides
+def auto(
+    files: tuple[str, ...],
+    signal: tuple[str, ...],
+    minutes: float | None,
+    mode: str,
+    networks_only: bool,
+    cross_fit: bool | None,
+    output: Path,
+    overrides: tuple[str, ...],
+) -> None:
+    """Finds the best classifier of the events in FILES, or of an analysis file.
+
+    Networks and boosted trees take part; what validates best is measured.
+    """
+    from difftune.training import use_compilation_cache, use_cpu_cores
+
+    use_cpu_cores()
+    use_compilation_cache()
+    _log_to_terminal(logging.INFO)
+    from difftune.job import automatic
+
+    found = automatic(
+        files,
+        output,
+        signal=signal,
+        minutes=minutes,
+        mode=mode,
+        networks_only=networks_only,
+        cross_fit=cross_fit,
+        overrides=overrides,
+    )
+    click.echo(found.leaderboard.text())
+    own = found.measurement
+    click.echo(f"{own.figure.symbol} = {own.value:.4g} ({own.uncertainties}, {own.data})")
+    click.echo(f"See {output / 'report.html'}; the network is in {output / 'network'}")
+
+
+@cli.command()
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option("--output", type=click.Path(path_type=Path), help="Run directory.")
 @click.option("--resume", is_flag=True, help="Continue the selection in the run directory.")

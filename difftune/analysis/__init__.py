@@ -1,9 +1,11 @@
 """The verbs of an analysis: split events, train and tune networks, measure their worth."""
 
+from difftune.analysis.automatic import Auto, Standing, auto
 from difftune.analysis.boosting import train_trees
 from difftune.analysis.bootstrap import bootstrapped
 from difftune.analysis.channels import constant_templates as constant_templates
 from difftune.analysis.closure import Closure, closure
+from difftune.analysis.contest import Contestant
 from difftune.analysis.cross_fit import CrossFit
 from difftune.analysis.discriminant import Discriminant, binned_score
 from difftune.analysis.figure import FIGURES, Figure
@@ -36,7 +38,9 @@ from difftune.analysis.variables import without as without
 
 __all__ = [
     "FIGURES",
+    "Auto",
     "Closure",
+    "Contestant",
     "CrossFit",
     "CrossTuned",
     "Discriminant",
@@ -48,10 +52,12 @@ __all__ = [
     "Rank",
     "Split",
     "Stage",
+    "Standing",
     "Step",
     "Tuned",
     "Variables",
     "VariationNoise",
+    "auto",
     "binned_score",
     "bootstrapped",
     "closure",

@@ -146,6 +146,11 @@ TREES: dict[str, Any] = {
     "seed": partial(checked, who="train_trees"),
 }
 """Of `train_trees`."""
+AUTO: dict[str, Any] = {
+    **{name: form for name, form in TRAIN.items() if name not in ("epochs", "recipe")},
+    "seed": partial(checked, who="auto"),
+}
+"""Of `auto`."""
 TUNE: dict[str, Any] = {
     **{name: form for name, form in TRAIN.items() if name != "epochs"},
     "seed": partial(checked, who="tune"),

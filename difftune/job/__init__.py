@@ -2,6 +2,7 @@
 
 from difftune.job.again import measured_again, quickened
 from difftune.job.applying import apply
+from difftune.job.automatic import automatic
 from difftune.job.comparing import compare
 from difftune.job.config import Config
 from difftune.job.drafting import Draft, draft
@@ -16,6 +17,7 @@ __all__ = [
     "Draft",
     "Outcome",
     "apply",
+    "automatic",
     "check",
     "compare",
     "draft",

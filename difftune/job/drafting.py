@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from difftune.data import DataTable, ntuples, resolve, tables_of
-from difftune.errors import InputError
+from difftune.errors import InputError, nearest
 from difftune.files import write
 
 _ROWS = 20_000
@@ -43,7 +43,12 @@ class Draft:
     questions: tuple[str, ...]
 
 
-def draft(files: str | Path | Sequence[str | Path], output: str | Path | None = None) -> Draft:
+def draft(
+    files: str | Path | Sequence[str | Path],
+    output: str | Path | None = None,
+    *,
+    signal: Sequence[str] = (),
+) -> Draft:
     """Writes a commented analysis file from what is in ntuples.
 
     Samples, roles, weights, event number, features, missing values and systematic variations are
@@ -52,19 +57,21 @@ def draft(files: str | Path | Sequence[str | Path], output: str | Path | None = 
     Args:
         files: Paths, globs or addresses of ROOT, Parquet or CSV files.
         output: Where to write it; paths in it are seen from its folder. Nothing is written without.
+        signal: Names of the samples that are signal; by default a guess by their names.
 
     Returns:
         The text, and what to look at.
 
     Raises:
-        InputError: A file cannot be read, there are no events in them, or the output exists.
+        InputError: A file cannot be read, there are no events in them, no sample of the name of
+            the signal, or the output exists.
     """
     where = Path.cwd() if output is None else Path(output).absolute().parent
     if output is not None and Path(output).exists():
         raise InputError(f"{output} exists: choose another name, or remove it.")
     found = resolve(files, "init")
     tables = {file: tables_of(file, "init") for file in found}
-    made = _Writer(where=where).whole(found, tables)
+    made = _Writer(where=where, signal=tuple(signal)).whole(found, tables)
     if output is not None:
         write(Path(output), made.text)
     return made
@@ -107,8 +114,8 @@ def _wrapped(names: Sequence[str]) -> list[str]:
 class _Writer:
     """Collects lines, and what is to be looked at."""
 
-    def __init__(self, *, where: Path) -> None:
-        self.where = where
+    def __init__(self, *, where: Path, signal: tuple[str, ...] = ()) -> None:
+        self.where, self.signal = where, signal
         self.lines: list[str] = []
         self.questions: list[str] = []
 
@@ -147,6 +154,7 @@ class _Writer:
         facts = [ntuples.facts_of(columns) for columns in first]
         if len({(s.table.file, s.table.tree) for s in samples}) == 1:
             samples = self._by_label(samples, facts[0])
+        samples = self._named_signal(samples)
         simulated = [sample for sample in samples if sample.role != "data"] or samples
         kinds = [
             {name for name, kind in sample.table.kinds.items() if kind in ("number", "bool")}
@@ -252,6 +260,24 @@ class _Writer:
                 )
             )
         return made
+
+    def _named_signal(self, samples: list[_Sample]) -> list[_Sample]:
+        """With the roles that follow from the names of the signal."""
+        names = [sample.name for sample in samples]
+        for name in self.signal:
+            if name not in names:
+                raise InputError(
+                    f"signal {name!r}: there is no such sample.{nearest(name, names)} There are "
+                    f"{', '.join(names)}."
+                )
+        if not self.signal:
+            return samples
+        return [
+            replace(sample, role="signal" if sample.name in self.signal else "background")
+            if sample.role != "data" or sample.name in self.signal
+            else sample
+            for sample in samples
+        ]
 
     def _with_roles(self, samples: Sequence[_Sample]) -> list[_Sample]:
         """With one signal at least; what is asked stands above the samples."""

@@ -56,6 +56,9 @@ class Table:
             if len(row) != len(self.columns):
                 raise ValueError(f"Table row {row} has not one cell for each of {self.columns}.")
 
+    def __str__(self) -> str:
+        return self.text()
+
     def text(self) -> str:
         """For the console: aligned columns, first to the left, numbers to the right."""
         cells = [list(self.columns), *([written(c) for c in row] for row in self.rows)]

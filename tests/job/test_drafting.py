@@ -213,3 +213,13 @@ def test_a_draft_of_few_events_is_warned_of_when_it_is_read(tmp_path, caplog):
     with caplog.at_level(logging.WARNING, "difftune"):
         build.events(load(small))
     assert "few events of" in caplog.text
+
+
+def test_the_signal_may_be_named(tmp_path):
+    write_small(tmp_path)
+    draft(tmp_path / "small.root", tmp_path / "draft.toml", signal=("ttbar",))
+    roles = {sample.name: sample.role for sample in load(tmp_path / "draft.toml").samples}
+    assert roles == {"tchannel": "background", "ttbar": "signal", "wjets": "background"}
+    with pytest.raises(InputError, match=r"signal 'ttbr': .*Did you mean 'ttbar'"):
+        draft(tmp_path / "small.root", tmp_path / "other.toml", signal=("ttbr",))
+    assert not (tmp_path / "other.toml").exists()
