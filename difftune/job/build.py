@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
+import numpy as np
 from flax import nnx
 
 from difftune.analysis import (
@@ -294,7 +295,7 @@ def events(config: Config, progress=None) -> Events:
                         systematic.name, systematic.up, systematic.down, systematic.samples
                     )
                 )
-    return read(
+    found = read(
         data.files,
         processes=[Process(**sample.model_dump()) for sample in config.samples],
         features=data.features,
@@ -308,6 +309,11 @@ def events(config: Config, progress=None) -> Events:
         variations=variations,
         regions=[region.region() for region in config.regions],
         progress=progress,
+    )
+    if data.scale == 1:
+        return found
+    return found.scaled(
+        np.array([1.0 if process.role == "data" else data.scale for process in found.processes])
     )
 
 

@@ -23,6 +23,9 @@ class Data(Section):
     weight: str = "1"
     """Expression for the weight of a simulated event, in expected events: the weights of a
     sample add up to its expected yield."""
+    scale: Positive = 1.0
+    """Factor on all weights of simulated events, nominal and varied: for another luminosity than
+    that of the weights."""
     event_number: str | list[str] | None = None
     """Column (or expression) that tells events apart; its value modulo `folds` is the
     fold. Or a list of columns that do so together, as `["run", "lumi", "event"]`. Without it the

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from difftune import job
 from difftune.analysis import FIGURES, Measurement
 from difftune.histfactory import (
     FreeNormalisation,
@@ -15,6 +16,7 @@ from difftune.histfactory import (
 from difftune.job.run import Outcome
 from difftune.report import yields_table
 from tests.histfactory import samples
+from tests.job.small import write_small
 
 
 def measured(systematics: int = 0, **options) -> Measurement:
@@ -77,3 +79,21 @@ def test_observed_data_are_not_called_asimov():
     found = of(toy, workspace)
     assert found.data == "observed data"
     assert measured().data == "Asimov data"
+
+
+def test_another_luminosity_is_a_factor_on_all_simulated_weights(tmp_path):
+    file = write_small(tmp_path, events=300)
+    by_weight = file.read_text().replace('\nweight = "', '\nweight = "0.1 * ')
+    by_weight = by_weight.replace('"weight_btag', '"0.1 * weight_btag')
+    data = '\n[[samples]]\nname = "data"\nrole = "data"\ntree = "ttbar"\n'
+    file.write_text(file.read_text() + data)
+    found = job.build.events(job.load(file, ["data.scale=0.1"]))
+    file.write_text(by_weight + data)
+    expected = job.build.events(job.load(file))
+    # Observed events are what they are.
+    assert found.yields()[-1] == expected.yields()[-1] == len(found.observed)
+    np.testing.assert_allclose(found.weight, expected.weight, rtol=1e-6)
+    for name in ("btag", "jes"):
+        for side in ("up", "down"):
+            varied = found.varied(name, side).weight
+            np.testing.assert_allclose(varied, expected.varied(name, side).weight, rtol=1e-6)
