@@ -5,9 +5,10 @@ from functools import partial
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 
 from difftune.analysis.cross_fit import CrossFit
+from difftune.analysis.figure import Figure
 from difftune.analysis.measurement import Measurement
 from difftune.analysis.split import Split
 from difftune.data import Events, VariedWeights
@@ -66,14 +67,23 @@ def bootstrapped(
     """
     numbers = range(1, replicas + 1)
     yields = replica_yields(measurement, split, numbers, copies=partial(counts, stream=stream))
-    fill, figure = filled_by(measurement), measurement.figure
+    fill = filled_by(measurement)
+    return np.asarray(
+        in_float64(_merits)(measurement.figure, fill.model, fill.index, fill.scale, yields)
+    )
 
-    @in_float64
-    @jax.jit
-    def merits(yields: TemplateYields) -> jax.Array:
-        return jax.lax.map(lambda each: figure.merit(fill(each)), yields)
 
-    return np.asarray(merits(yields))
+@partial(jax.jit, static_argnums=0)
+def _merits(
+    figure: Figure,
+    model: Model,
+    index: Int[Array, " numbers"],
+    scale: Float[Array, " numbers"],
+    yields: TemplateYields,
+) -> Float[Array, " replicas"]:
+    """The figure with many yields, by a program that measurements of one structure share."""
+    fill = Filling(model, index, scale)
+    return jax.lax.map(lambda each: figure.merit(fill(each)), yields)
 
 
 def filled_by(measurement: Measurement) -> Filling:

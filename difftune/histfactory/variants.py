@@ -50,8 +50,8 @@ class Filling:
     """
 
     model: Model
-    index: Int[np.ndarray, " numbers"]
-    scale: Float[np.ndarray, " numbers"]
+    index: Int[Array | np.ndarray, " numbers"]
+    scale: Float[Array | np.ndarray, " numbers"]
 
     def __call__(self, yields: TemplateYields) -> Model:
         """The model with these yields, differentiable in them; to be called in float64."""

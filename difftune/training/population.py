@@ -279,6 +279,10 @@ class Population:
             InputError: When one that is read is missing.
         """
         names = names | set(self.recipe.hyperparameters)
+        # A step through a fit takes seconds to trace, and more than one asks.
+        asked = frozenset(names)
+        if asked in self._found_read:
+            return set(self._found_read[asked])
         values = {name: jnp.float32(1.0) for name in complete({}, 1, sizes=self.sizes)}
         tracker = UsageTracker(values | {name: jnp.float32(1.0) for name in names})
         rows = np.arange(min(len(self.train.weight), 8))
@@ -301,7 +305,13 @@ class Population:
 
         with users_code("the training (objective, metric, optimizer, condition or network)"):
             jax.eval_shape(one_step, 0)
+        self._found_read[asked] = frozenset(tracker.read)
         return tracker.read
+
+    @cached_property
+    def _found_read(self) -> dict[frozenset[str], frozenset[str]]:
+        """What was found to be read, by the hyperparameters that were given."""
+        return {}
 
     def again(
         self,

@@ -85,6 +85,21 @@ def test_a_function_of_the_model_is_a_figure(workspace):
     assert (figure.symbol, figure.inverse) == ("strength_of_two", False)
 
 
+def test_models_of_one_structure_share_a_program(workspace):
+    """A run measures ten networks or more, and a program takes seconds to compile."""
+    traced = []
+
+    def counted(model):
+        traced.append(1)
+        asimov = asimov_at(model, 1.0)
+        return covariance(asimov, [asimov.poi])[0, 0] ** -0.5
+
+    figure, model = as_figure(counted), Model.from_spec(workspace)
+    more = model.replace(numbers=1.1 * model.numbers)
+    assert figure.of(more) != figure.of(model)
+    assert len(traced) == 1
+
+
 def test_the_closed_form_of_a_counting_experiment():
     plain = build_workspace(
         [samples.large(bins=3, processes=2, systematics=0)], mc_statistics=False
