@@ -1,10 +1,10 @@
-"""From the sections of an analysis file to the objects of the library."""
+"""From each section of an analysis file to the object of the library that it says."""
 
 import inspect
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -13,15 +13,9 @@ from flax import nnx
 
 from difftune.analysis import (
     FIGURES,
-    CrossFit,
     Elimination,
     Figure,
-    Split,
-    Stage,
     as_figure,
-    constant_templates,
-    fit_model,
-    statistics,
 )
 from difftune.binning import BinningRule, Learned, as_binning, learned_in
 from difftune.data import (
@@ -47,18 +41,15 @@ from difftune.job.config import (
     ObjectiveSection,
     Range,
     Search,
-    StageSection,
     Training,
 )
 from difftune.job.measured_sections import BINNING
 from difftune.job.objects import built, import_object, own_options
-from difftune.models import MLP, Architecture, as_model
+from difftune.models import Architecture, as_model
 from difftune.objectives import (
-    CrossEntropy,
     Metric,
     MultiObjective,
     Objective,
-    Significance,
     as_metric,
     as_objective,
 )
@@ -83,88 +74,6 @@ logger = logging.getLogger("difftune")
 Binning = BinningRule | dict[str, BinningRule]
 """How bin edges are chosen; by name of the region, where one has a way of its own."""
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """What an analysis file says, as objects of the library: made once, and handed on.
-
-    Attributes:
-        config: The file.
-        recipe: How a network is trained.
-        strategy: What proposes hyperparameters.
-        space: What they may be.
-        binning: How bin edges are chosen.
-        nuisances: What the statistical model has besides templates: arguments of `measure`.
-        figure: The figure of merit.
-        stages: Further stages of training, after the first one.
-        elimination: How variables are eliminated before the tuning; None keeps all.
-    """
-
-    config: Config
-    recipe: Recipe
-    strategy: Strategy
-    space: Space
-    binning: Binning
-    nuisances: Mapping[str, Any]
-    figure: Figure
-    stages: tuple[Stage, ...] = ()
-    elimination: Elimination | None = None
-
-    def of(self, sample: Split | CrossFit) -> "Job":
-        """The job for these events, whose number is that of the statistics of the fit.
-
-        Args:
-            sample: The events by purpose.
-        """
-        metric = self.recipe.metric
-        if isinstance(metric, _FigureOfMerit):
-            metric = figure_metric(self, sample)
-        recipe = replace(self.recipe, metric=metric)
-        stages = tuple(
-            stage(section, self, recipe, sample, number)
-            for number, section in enumerate(self.config.stage)
-        )
-        elimination = self.elimination
-        if elimination is not None:
-            elimination.check(sample.events.feature_names)
-            section = self.config.selection
-            if section is not None and section.score == "figure":
-                elimination = replace(elimination, metric=figure_metric(self, sample))
-        return replace(self, recipe=recipe, stages=stages, elimination=elimination)
-
-    @property
-    def default_recipe(self) -> Recipe:
-        """A plain network: cross-entropy, and every setting as it is by default."""
-        return replace(
-            self.recipe,
-            model=MLP(),
-            objective=CrossEntropy(),
-            hyperparameters={},
-            batch_size=1024,
-        )
-
-
-class _FigureOfMerit(Significance):
-    """Stands for the figure of merit until the events are known."""
-
-
-def job(config: Config) -> Job:
-    """Makes everything that an analysis file says, but for the events.
-
-    Raises:
-        InputError: For whatever is wrong with the configuration alone.
-    """
-    return Job(
-        config=config,
-        recipe=recipe(config),
-        strategy=strategy(config),
-        space=space(config),
-        binning=binning(config),
-        nuisances=nuisances(config),
-        figure=figure(config),
-        elimination=elimination(config),
-    )
 
 
 def elimination(config: Config) -> Elimination | None:
@@ -192,78 +101,6 @@ def _in(place: str, make: Callable[[], T]) -> T:
         return make()
     except InputError as error:
         raise InputError(f"{place}: {error}") from None
-
-
-def figure_metric(job: Job, sample: Split | CrossFit) -> Metric:
-    """The validation score that the figure of merit is.
-
-    Args:
-        job: What the file says.
-        sample: The events, whose validation part has fewer than the measurement.
-    """
-    split = sample.rotation(0) if isinstance(sample, CrossFit) else sample
-    uncertain = {k: v for k, v in job.nuisances.items() if k != "poi" and v}
-    if not uncertain and not split.events.variations and job.figure.name == "discovery":
-        return Significance(bins=job.config.training.score_bins)
-    model = fit_model(
-        bins=max(2, job.config.training.score_bins),
-        mc_statistics=statistics(split.validation, sample.test),
-        control=constant_templates(sample),
-        **job.nuisances,
-    )
-    return job.figure.metric(model)
-
-
-def stage(
-    section: StageSection, job: Job, before: Recipe, sample: Split | CrossFit, number: int
-) -> Stage:
-    """A further stage of training.
-
-    Args:
-        section: What the file says of it.
-        job: What the file says.
-        before: The recipe of the stage before.
-        sample: The events.
-        number: Of the stage, for messages.
-    """
-    place, split = f"stage.{number}", sample
-    if isinstance(sample, CrossFit):
-        split = sample.rotation(0)
-    assert isinstance(split, Split), "a rotation is one"
-    loss: Objective
-    if section.objective:
-        loss = objective(job.config, section.objective, f"{place}.objective")
-    else:
-        model = fit_model(
-            bins=section.bins,
-            bandwidth=(section.bandwidth[0], section.bandwidth[1]),
-            mc_statistics=statistics(split.train, sample.test),
-            control=constant_templates(sample),
-            **job.nuisances,
-        )
-        loss = job.figure.objective(model)
-    rounds, epochs = section.search.rounds, section.search.epochs_per_round
-    recipe = replace(
-        before,
-        objective=loss,
-        hyperparameters=section.hyperparameters,
-        batch_size=section.batch_size or len(split.events),
-        # Activations of all events at once would take gigabytes.
-        chunk=before.chunk or (None if section.batch_size else CHUNK),
-        # As good as never, where nobody knows how many rounds there will be.
-        patience=section.patience or (10**6 if section.search.minutes else rounds * epochs),
-    )
-    strategy = strategy_of(section.search, job.config, f"{place}.search")
-    return Stage(
-        name=section.name,
-        recipe=recipe,
-        space=space_of(section.space, f"{place}.space"),
-        search=strategy,
-    )
-
-
-CHUNK = 8192
-"""Events of a step of all events that the network keeps activations of at a time."""
 
 
 def events(config: Config, progress=None) -> Events:
@@ -374,12 +211,12 @@ def _measured(config: Config) -> dict[str, Any]:
     return {name: value for name, value in nuisances(config).items() if name != "poi"}
 
 
-def metric(config: Config) -> Metric:
-    """The validation score, or several."""
+def metric(config: Config) -> Metric | None:
+    """The validation score, or several; None for the figure of merit, which takes the events."""
     section = config.training
     if section.score == "figure":
         _no_options_of_scores(section)
-        return _FigureOfMerit()
+        return None
     given = section.score if isinstance(section.score, list) else [section.score]
     names = [one if isinstance(one, str) else one.name for one in given]
     if doubled := [name for name, count in Counter(names).items() if count > 1]:
@@ -450,12 +287,12 @@ def selection_rule(config: Config) -> SelectionRule:
 
 
 def recipe(config: Config) -> Recipe:
-    """How a network is trained."""
-    section = config.training
+    """How a network is trained; the figure of merit is yet to be put in as its metric."""
+    section, score = config.training, metric(config)
     return Recipe(
         model=model(config),
         objective=objective(config),
-        metric=metric(config),
+        **({} if score is None else {"metric": score}),
         hyperparameters=config.hyperparameters,
         optimizer=optimizer(config),
         batch_size=section.batch_size,

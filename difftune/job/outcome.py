@@ -15,8 +15,8 @@ from difftune.analysis import (
     VariationNoise,
 )
 from difftune.inference import FitResult, HypoTest
-from difftune.job.build import Job
 from difftune.job.config import Config
+from difftune.job.stages import Job
 from difftune.training import AnyNetwork
 
 

@@ -41,11 +41,12 @@ from difftune.heartbeat import doing, heartbeat
 from difftune.histfactory import Model
 from difftune.inference import fit, hypotest
 from difftune.job import build
-from difftune.job.build import Binning, Job
+from difftune.job.build import Binning
 from difftune.job.config import Config
 from difftune.job.outcome import Outcome
 from difftune.job.rundir import MAY_CHANGE, check_folder, open_run
 from difftune.job.saving import save, save_variables
+from difftune.job.stages import Job
 from difftune.search import FixedSchedule, Progress, Space, Strategy
 from difftune.seeds import derived
 from difftune.training import AnyNetwork, Processes, SingleProcess, surroundings
@@ -391,7 +392,7 @@ def _definition(config: Config, preparation: Preparation | CrossPreparation) -> 
 def _prepared(config: Config, processes: Processes) -> tuple[Job, Preparation | CrossPreparation]:
     """What to do, and the events to do it with, after every check that needs no training."""
     # What can be wrong with the configuration alone shows before a file is touched.
-    job = build.job(config)
+    job = Job.from_config(config)
     doing("reading the events")
     events = build.events(config)
     sample: Split | CrossFit

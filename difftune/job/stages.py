@@ -1,0 +1,171 @@
+"""The job of an analysis file: its recipe, further stages, and the figure of merit of all of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from difftune.analysis import (
+    CrossFit,
+    Elimination,
+    Figure,
+    Split,
+    Stage,
+    constant_templates,
+    fit_model,
+    statistics,
+)
+from difftune.job import build
+from difftune.job.build import Binning
+from difftune.job.config import Config, StageSection
+from difftune.models import MLP
+from difftune.objectives import CrossEntropy, Metric, Objective, Significance
+from difftune.search import Space, Strategy
+from difftune.training import Recipe
+
+CHUNK = 8192
+"""Events of a step of all events that the network keeps activations of at a time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What an analysis file says, as objects of the library: made once, and handed on.
+
+    Attributes:
+        config: The file.
+        recipe: How a network is trained.
+        strategy: What proposes hyperparameters.
+        space: What they may be.
+        binning: How bin edges are chosen.
+        nuisances: What the statistical model has besides templates: arguments of `measure`.
+        figure: The figure of merit.
+        stages: Further stages of training, after the first one.
+        elimination: How variables are eliminated before the tuning; None keeps all.
+    """
+
+    config: Config
+    recipe: Recipe
+    strategy: Strategy
+    space: Space
+    binning: Binning
+    nuisances: Mapping[str, Any]
+    figure: Figure
+    stages: tuple[Stage, ...] = ()
+    elimination: Elimination | None = None
+
+    @classmethod
+    def from_config(cls, config: Config) -> "Job":
+        """Everything that an analysis file says, but for the events.
+
+        Raises:
+            InputError: For whatever is wrong with the configuration alone.
+        """
+        return cls(
+            config=config,
+            recipe=build.recipe(config),
+            strategy=build.strategy(config),
+            space=build.space(config),
+            binning=build.binning(config),
+            nuisances=build.nuisances(config),
+            figure=build.figure(config),
+            elimination=build.elimination(config),
+        )
+
+    def of(self, sample: Split | CrossFit) -> "Job":
+        """The job for these events, whose number is that of the statistics of the fit.
+
+        Args:
+            sample: The events by purpose.
+        """
+        recipe = self.recipe
+        if self.config.training.score == "figure":
+            recipe = replace(recipe, metric=figure_metric(self, sample))
+        stages = tuple(
+            stage(section, self, recipe, sample, number)
+            for number, section in enumerate(self.config.stage)
+        )
+        elimination = self.elimination
+        if elimination is not None:
+            elimination.check(sample.events.feature_names)
+            section = self.config.selection
+            if section is not None and section.score == "figure":
+                elimination = replace(elimination, metric=figure_metric(self, sample))
+        return replace(self, recipe=recipe, stages=stages, elimination=elimination)
+
+    @property
+    def default_recipe(self) -> Recipe:
+        """A plain network: cross-entropy, and every setting as it is by default."""
+        return replace(
+            self.recipe,
+            model=MLP(),
+            objective=CrossEntropy(),
+            hyperparameters={},
+            batch_size=1024,
+        )
+
+
+def figure_metric(job: Job, sample: Split | CrossFit) -> Metric:
+    """The validation score that the figure of merit is.
+
+    Args:
+        job: What the file says.
+        sample: The events, whose validation part has fewer than the measurement.
+    """
+    split = sample.rotation(0) if isinstance(sample, CrossFit) else sample
+    uncertain = {k: v for k, v in job.nuisances.items() if k != "poi" and v}
+    if not uncertain and not split.events.variations and job.figure.name == "discovery":
+        return Significance(bins=job.config.training.score_bins)
+    model = fit_model(
+        bins=max(2, job.config.training.score_bins),
+        mc_statistics=statistics(split.validation, sample.test),
+        control=constant_templates(sample),
+        **job.nuisances,
+    )
+    return job.figure.metric(model)
+
+
+def stage(
+    section: StageSection, job: Job, before: Recipe, sample: Split | CrossFit, number: int
+) -> Stage:
+    """A further stage of training.
+
+    Args:
+        section: What the file says of it.
+        job: What the file says.
+        before: The recipe of the stage before.
+        sample: The events.
+        number: Of the stage, for messages.
+    """
+    place, split = f"stage.{number}", sample
+    if isinstance(sample, CrossFit):
+        split = sample.rotation(0)
+    assert isinstance(split, Split), "a rotation is one"
+    loss: Objective
+    if section.objective:
+        loss = build.objective(job.config, section.objective, f"{place}.objective")
+    else:
+        model = fit_model(
+            bins=section.bins,
+            bandwidth=(section.bandwidth[0], section.bandwidth[1]),
+            mc_statistics=statistics(split.train, sample.test),
+            control=constant_templates(sample),
+            **job.nuisances,
+        )
+        loss = job.figure.objective(model)
+    rounds, epochs = section.search.rounds, section.search.epochs_per_round
+    recipe = replace(
+        before,
+        objective=loss,
+        hyperparameters=section.hyperparameters,
+        batch_size=section.batch_size or len(split.events),
+        # Activations of all events at once would take gigabytes.
+        chunk=before.chunk or (None if section.batch_size else CHUNK),
+        # As good as never, where nobody knows how many rounds there will be.
+        patience=section.patience or (10**6 if section.search.minutes else rounds * epochs),
+    )
+    strategy = build.strategy_of(section.search, job.config, f"{place}.search")
+    return Stage(
+        name=section.name,
+        recipe=recipe,
+        space=build.space_of(section.space, f"{place}.space"),
+        search=strategy,
+    )
