@@ -84,6 +84,15 @@ replicas = 5
 """
 
 
+def changed(path: Path, *changes: tuple[str, str]) -> None:
+    """Replaces parts of an analysis file, all of which must be there."""
+    text = path.read_text()
+    for before, after in changes:
+        assert before in text
+        text = text.replace(before, after)
+    path.write_text(text)
+
+
 def write_small(folder: Path, *, events: int = 1500) -> Path:
     """Writes `small.root`, the first events of some trees, and `small.toml`; returns the latter."""
     branches = [*FEATURES, "event_number", "weight"]

@@ -1,9 +1,6 @@
 """The main job cross-fitted, in stages: on a small part of the single-top sample."""
 
 import json
-import signal
-import subprocess
-import time
 
 import numpy as np
 import pytest
@@ -13,8 +10,8 @@ from difftune.analysis import CrossFit
 from difftune.errors import InputError
 from difftune.job import build, load
 from difftune.training import CrossFitted
-from tests.job.small import write_small
-from tests.job.test_run import ENVIRONMENT, UNDRAWN, difftune
+from tests.job.running import difftune, kill_run, succeeded
+from tests.job.small import changed, write_small
 
 STAGE = """
 [[stage]]
@@ -35,8 +32,8 @@ learning_rate = { log_uniform = [1e-3, 3e-3] }
 def config(tmp_path_factory):
     """The small analysis in three folds, cross-fitted, for precision, with a second stage."""
     path = write_small(tmp_path_factory.mktemp("crossed"), events=900)
-    text = path.read_text()
-    for before, after in (
+    changed(
+        path,
         ("cross_fit = false", "folds = 3"),
         ('score = "significance"\n', ""),
         ("[fit]\n", '[fit]\nfigure = "precision"\nbinning = "gradient"\n'),
@@ -44,19 +41,14 @@ def config(tmp_path_factory):
         ("population = 4\nrounds = 3", "population = 2\nrounds = 2"),
         ("repetitions = 2", "repetitions = 1"),
         ("[comparison]", STAGE + "\n[comparison]"),
-    ):
-        assert before in text
-        text = text.replace(before, after)
-    path.write_text(text)
+    )
     return path
 
 
 @pytest.fixture(scope="module")
 def finished(config):
     folder = config.parent / "run"
-    result = difftune("run", config, "--output", folder, timeout=500)
-    assert result.returncode == 0, result.stderr
-    return folder, result
+    return folder, succeeded("run", config, "--output", folder)
 
 
 def test_the_ladder_is_what_comes_out(finished):
@@ -105,22 +97,9 @@ def test_every_event_is_measured_by_the_network_of_its_fold(finished, config):
 @pytest.mark.slow
 def test_a_run_that_is_killed_in_its_second_stage_goes_on_to_the_same_numbers(finished, config):
     folder = config.parent / "killed"
-    process = subprocess.Popen(
-        [*UNDRAWN, "run", str(config), "--output", str(folder)],
-        env=ENVIRONMENT,
-        stderr=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-    )
-    waiting = folder / "checkpoints" / "search_stage_2"
-    began = time.monotonic()
-    while not any(waiting.glob("*")) and process.poll() is None:
-        assert time.monotonic() - began < 400
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (folder / "results.json").exists()
-    result = difftune("run", config, "--output", folder, "--resume", timeout=500)
-    assert result.returncode == 0, result.stderr
+    second = folder / "checkpoints" / "search_stage_2"
+    kill_run(config, folder, lambda: any(second.glob("*")))
+    succeeded("run", config, "--output", folder, "--resume")
     one, two = (
         json.loads((each / "results.json").read_text())["ladder"] for each in (finished[0], folder)
     )
@@ -155,8 +134,7 @@ def test_a_finished_run_is_reported_again_without_training(finished):
     folder, _ = finished
     before = json.loads((folder / "results.json").read_text())
     (folder / "report.html").unlink()
-    result = difftune("report", folder, timeout=500)
-    assert result.returncode == 0, result.stderr
+    result = succeeded("report", folder)
     assert "round 1/" not in result.stderr
     assert (folder / "report.html").is_file()
     assert json.loads((folder / "results.json").read_text())["ladder"] == before["ladder"]
@@ -183,8 +161,7 @@ def test_a_first_answer_is_the_same_analysis_made_small(config):
 @pytest.mark.slow
 def test_a_first_answer_comes_out(config):
     folder = config.parent / "quick"
-    result = difftune("run", config, "--quick", "--output", folder, timeout=500)
-    assert result.returncode == 0, result.stderr
+    result = succeeded("run", config, "--quick", "--output", folder)
     assert "Left out: the search" in result.stderr
     assert "the stage 'through the fit'" in result.stderr
     found = json.loads((folder / "results.json").read_text())

@@ -20,32 +20,23 @@ import uproot
 from difftune.job import build, load
 from difftune.job.rundir import kept
 from difftune.training import Ensemble, TrainedNetwork
-from tests import XLA_FLAGS
+from tests.job.running import (
+    COMMAND,
+    ENVIRONMENT,
+    ROOT,
+    UNDRAWN,
+    difftune,
+    kill_run,
+    succeeded,
+)
 from tests.job.small import write_small
 
-# The tests' own process must not fix the number of devices of the runs.
-ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-ENVIRONMENT["XLA_FLAGS"] = XLA_FLAGS
-COMMAND = [sys.executable, "-c", "from difftune.cli import main; main()"]
-# Of one run the figures are looked at.
-UNDRAWN = [sys.executable, "-m", "tests.job.undrawn"]
 # A shell starts what runs in the background with SIGINT ignored, and Python leaves it so.
 INTERRUPTIBLE = [
     *(sys.executable, "-c"),
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
     "from difftune.cli import main; main()",
 ]
-
-
-def difftune(*arguments, command=UNDRAWN, **options):
-    return subprocess.run(
-        [*command, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env=ENVIRONMENT,
-        cwd=Path(__file__).parents[2],
-        **options,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +47,7 @@ def config(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def finished(config):
     folder = config.parent / "finished"
-    result = difftune("run", config, "--output", folder, command=COMMAND, timeout=500)
-    assert result.returncode == 0, result.stderr
-    return folder, result
+    return folder, succeeded("run", config, "--output", folder, command=COMMAND)
 
 
 def test_run_directory_is_complete(finished):
@@ -106,7 +95,7 @@ def test_three_processes_of_mpirun_give_what_one_gives(finished, config):
             stderr=subprocess.STDOUT,
             text=True,
             env=ENVIRONMENT | told,
-            cwd=Path(__file__).parents[2],
+            cwd=ROOT,
         )
         started.append(process)
     said = [process.communicate(timeout=500)[0] for process in started]
@@ -218,20 +207,8 @@ def _numbers(folder: Path) -> dict:
 def test_same_seed_same_numbers_and_kill_and_resume(finished, config):
     """One more run, killed as soon as the first checkpoint is there, then resumed."""
     folder = config.parent / "killed"
-    process = subprocess.Popen(
-        [*UNDRAWN, "run", str(config), "--output", str(folder)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=ENVIRONMENT,
-        cwd=Path(__file__).parents[2],
-    )
-    progress, deadline = folder / "progress.jsonl", time.monotonic() + 300
-    while not (progress.exists() and progress.stat().st_size) and time.monotonic() < deadline:
-        assert process.poll() is None, "the run ended before it could be killed"
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not (folder / "results.json").exists()
+    progress = folder / "progress.jsonl"
+    kill_run(config, folder, lambda: progress.exists() and progress.stat().st_size > 0)
 
     refused = difftune("run", config, "--output", folder, timeout=120)
     assert refused.returncode == 2
@@ -243,8 +220,7 @@ def test_same_seed_same_numbers_and_kill_and_resume(finished, config):
     assert changed.returncode == 2
     assert "general.seed" in changed.stderr
 
-    resumed = difftune("run", config, "--output", folder, "--resume", timeout=500)
-    assert resumed.returncode == 0, resumed.stderr
+    resumed = succeeded("run", config, "--output", folder, "--resume")
     assert "resumed after round" in resumed.stderr
     assert _numbers(folder) == _numbers(finished[0])
     assert (folder / "history.csv").read_text() == (finished[0] / "history.csv").read_text()
@@ -260,7 +236,7 @@ def _interrupted(arguments: list[str], folder: Path, sent: signal.Signals) -> tu
         stderr=subprocess.PIPE,
         text=True,
         env=ENVIRONMENT,
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
     )
     deadline = time.monotonic() + 300
     while not (progress.exists() and progress.stat().st_size > before):
@@ -295,8 +271,7 @@ def test_an_interrupted_run_says_the_command_that_goes_on(finished, config):
         assert program == "difftune"
         assert arguments == ["run", str(config), "--output", str(folder), "--resume"]
         assert not (folder / "results.json").exists()
-    ended = difftune(*arguments, timeout=500)
-    assert ended.returncode == 0, ended.stderr
+    ended = succeeded(*arguments)
     assert "resumed after round" in ended.stderr
     assert _numbers(folder) == _numbers(finished[0])
     assert (folder / "history.csv").read_text() == (finished[0] / "history.csv").read_text()

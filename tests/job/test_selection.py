@@ -1,9 +1,6 @@
 """Variables are chosen before the tuning, without the events that are measured."""
 
 import json
-import signal
-import subprocess
-import time
 import tomllib
 
 import numpy as np
@@ -12,8 +9,8 @@ import pytest
 from difftune.errors import InputError
 from difftune.job import build, check, load
 from difftune.training import CrossFitted
-from tests.job.small import write_small
-from tests.job.test_run import ENVIRONMENT, UNDRAWN, difftune
+from tests.job.running import difftune, kill_run, succeeded
+from tests.job.small import changed, write_small
 
 SELECTION = """
 [selection]
@@ -23,14 +20,6 @@ tolerance = 1.0
 score = "loss"
 keep = ["mtw"]
 """
-
-
-def changed(path, *changes):
-    text = path.read_text()
-    for before, after in changes:
-        assert before in text
-        text = text.replace(before, after)
-    path.write_text(text)
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +49,7 @@ def crossed(config):
 @pytest.fixture(scope="module")
 def selected(config):
     folder = config.parent / "selected"
-    result = difftune("select", config, "--output", folder, timeout=300)
-    assert result.returncode == 0, result.stderr
-    return folder, result
+    return folder, succeeded("select", config, "--output", folder)
 
 
 def test_noise_is_dropped_and_what_must_stay_stays(selected):
@@ -86,8 +73,7 @@ def test_a_run_goes_on_with_what_was_selected(selected, config):
     folder, _ = selected
     rounds = sorted((folder / "selection").glob("round_*.json"))
     before = [path.stat().st_mtime_ns for path in rounds]
-    result = difftune("run", config, "--output", folder, "--resume", timeout=300)
-    assert result.returncode == 0, result.stderr
+    succeeded("run", config, "--output", folder, "--resume")
     assert [path.stat().st_mtime_ns for path in rounds] == before
     found = json.loads((folder / "results.json").read_text())
     assert found["selection"] == json.loads((folder / "selection.json").read_text())
@@ -105,8 +91,7 @@ def test_a_run_goes_on_with_what_was_selected(selected, config):
 @pytest.fixture(scope="module")
 def finished(crossed):
     folder = crossed.parent / "crossed"
-    result = difftune("run", crossed, "--output", folder, timeout=500)
-    assert result.returncode == 0, result.stderr
+    succeeded("run", crossed, "--output", folder)
     return folder
 
 
@@ -133,21 +118,9 @@ def test_the_network_of_a_fold_is_blind_to_what_its_own_choice_has_dropped(finis
 @pytest.mark.slow
 def test_a_run_that_is_killed_while_it_selects_goes_on_to_the_same_numbers(finished, crossed):
     folder = crossed.parent / "killed"
-    process = subprocess.Popen(
-        [*UNDRAWN, "run", str(crossed), "--output", str(folder)],
-        env=ENVIRONMENT,
-        stderr=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-    )
-    began = time.monotonic()
-    while not (folder / "selection" / "fold_1" / "round_001.json").exists():
-        assert process.poll() is None
-        assert time.monotonic() - began < 300
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    result = difftune("run", crossed, "--output", folder, "--resume", timeout=500)
-    assert result.returncode == 0, result.stderr
+    round_one = folder / "selection" / "fold_1" / "round_001.json"
+    kill_run(crossed, folder, round_one.exists)
+    succeeded("run", crossed, "--output", folder, "--resume")
     one, two = (json.loads((each / "results.json").read_text()) for each in (finished, folder))
     assert one["ladder"] == two["ladder"]
     assert one["selection"] == two["selection"]

@@ -1,0 +1,58 @@
+"""The command line in a process of its own: to its end, or until it is killed."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests import XLA_FLAGS
+
+ROOT = Path(__file__).parents[2]
+# The tests' own process must not fix the number of devices of the runs.
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+ENVIRONMENT["XLA_FLAGS"] = XLA_FLAGS
+COMMAND = [sys.executable, "-c", "from difftune.cli import main; main()"]
+# Of one run the figures are looked at.
+UNDRAWN = [sys.executable, "-m", "tests.job.undrawn"]
+
+
+def difftune(*arguments, command=UNDRAWN, **options):
+    """What a command returned and said."""
+    return subprocess.run(
+        [*command, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT,
+        cwd=ROOT,
+        **options,
+    )
+
+
+def succeeded(*arguments, command=UNDRAWN, timeout=500):
+    """The same of a command that must end well."""
+    result = difftune(*arguments, command=command, timeout=timeout)
+    assert result.returncode == 0, result.stderr
+    return result
+
+
+def kill_run(config: Path, folder: Path, when: Callable[[], bool]) -> None:
+    """Starts a run, and kills it as soon as something is so."""
+    process = subprocess.Popen(
+        [*UNDRAWN, "run", str(config), "--output", str(folder)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=ENVIRONMENT,
+        cwd=ROOT,
+    )
+    deadline = time.monotonic() + 400
+    try:
+        while not when():
+            assert process.poll() is None, "the run ended before it could be killed"
+            assert time.monotonic() < deadline, "there was nothing to kill it for"
+            time.sleep(0.02)
+    finally:
+        process.kill()
+        process.wait()
+    assert not (folder / "results.json").exists()
