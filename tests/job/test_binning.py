@@ -114,13 +114,14 @@ def test_a_function_of_other_arguments(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_in_the_bins_that_were_trained(tmp_path):
+def test_a_run_in_the_bins_that_were_trained(tmp_path, undrawn):
     file = write_small(tmp_path)
     text = file.read_text().replace("bins = 5\n", 'binning = "learned"\n')
     term = 'name = "cross_entropy"\n\n[[objective]]\nname = "asimov_llr"\nlearned_edges = true\n'
     text = text.replace('name = "cross_entropy"\n', f"{term}bins = 4\nscale = 0.1\n")
     file.write_text(text.replace("population = 4", "population = 2"))
-    outcome = run(job.load(file), tmp_path / "run")
+    settings = job.load(file, ["comparison.repetitions=1", "comparison.seeds=1"])
+    outcome = run(settings, tmp_path / "run")
     edges = outcome.network.edges
     np.testing.assert_array_equal(outcome.measurement.templates.edges, edges)
     assert len(edges) == 5

@@ -18,11 +18,12 @@ FILE = {
 
 
 @pytest.mark.slow
-def test_a_run_with_two_scores(tmp_path):
+def test_a_run_with_two_scores(tmp_path, undrawn):
     file = write_small(tmp_path)
     text = file.read_text().replace('score = "significance"\n', SCORES)
     file.write_text(text)
-    outcome = run(job.load(file), tmp_path / "run")
+    alone = [f"comparison.{name}" for name in ("repetitions=1", "seeds=0", "replicas=0")]
+    outcome = run(job.load(file, alone), tmp_path / "run")
     front = outcome.tuned.pareto_front
     assert {tuple(rank.scores) for rank in front} == {("discovery_significance", "robustness")}
     values = np.array([list(rank.scores.values()) for rank in front])

@@ -114,7 +114,7 @@ def test_regions_that_overlap_are_an_error_of_check(config):
 
 
 @pytest.fixture(scope="module")
-def runs(config):
+def runs(config, undrawn):
     """A blinded run of few trainings, and the same after it was unblinded."""
     small = (
         *("search.rounds=1", "search.population=2", "comparison.repetitions=1"),

@@ -8,10 +8,11 @@ from matplotlib.figure import Figure
 from difftune.cli import main
 
 
-def _blank(figure, stream, **options):
+def blank(figure, stream, **options):
+    """In the place of `Figure.savefig`."""
     stream.write(b"not drawn")
 
 
 if __name__ == "__main__":
-    Figure.savefig = _blank
+    Figure.savefig = blank
     main()
