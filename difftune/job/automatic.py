@@ -8,6 +8,7 @@ from difftune.analysis import auto as find
 from difftune.job import build
 from difftune.job.drafting import draft
 from difftune.job.loading import load
+from difftune.job.stages import Job
 
 
 def automatic(
@@ -46,7 +47,7 @@ def automatic(
         path = folder / "analysis.toml"
         draft(files, path, signal=signal)
     config = load(path, overrides)
-    job, events = build.job(config), build.events(config)
+    job, events = Job.from_config(config), build.events(config)
     if cross_fit is None:
         cross_fit = config.data.cross_fit or config.data.event_number is not None
     sample = (
