@@ -47,9 +47,19 @@ class Selected:
 
 
 def select(
-    lepton: ak.Array, jets: ak.Array, missing_x: ak.Array, missing_y: ak.Array
+    lepton: ak.Array,
+    jets: ak.Array,
+    missing_x: ak.Array,
+    missing_y: ak.Array,
+    *,
+    tags: str,
 ) -> tuple[Selected, np.ndarray]:
     """The selection but for the b-tag.
+
+    Args:
+        lepton, jets, missing_x, missing_y: what `detector` gives.
+        tags: which patterns of tags are selected: "one_untagged" (one tag at least, and an untagged jet is left) or
+            "both_tagged" (of two jets).
 
     Returns:
         The events, and which are left after each step (lepton, MET, mT(W), jets): [steps, events].
@@ -83,9 +93,10 @@ def select(
         for kind, efficiency in TAG_EFFICIENCY.items():
             tagged[(flavour == kind) & taggable] = efficiency * factors[kind]
         result = np.where(_PATTERNS, tagged[:, None], 1 - tagged[:, None]).prod(axis=-1)
-        return result * (
-            _PATTERNS.sum(axis=1) < (flavour >= 0).sum(axis=1)[:, None]
-        )  # an untagged jet is left
+        tagged_jets, all_jets = _PATTERNS.sum(axis=1), (flavour >= 0).sum(axis=1)[:, None]
+        if tags == "both_tagged":
+            return result * ((tagged_jets == 2) & (all_jets == 2))
+        return result * (tagged_jets < all_jets)
 
     return Selected(
         index=index,
@@ -128,6 +139,7 @@ def features(events: Selected, tagged: np.ndarray) -> np.ndarray:
     rows, exists = np.arange(len(jets)), jets[..., 0] > 0
     b_index = np.argmax(tagged, axis=1)  # jets are in pT order
     light_index = np.argmax(np.where(exists & ~tagged, np.abs(jets[..., 1]), -1.0), axis=1)
+    light_index = np.where((exists & ~tagged).any(axis=1), light_index, 1 - b_index)
     other_index = 3 - b_index - light_index
     b, light, other = (jets[rows, index] for index in (b_index, light_index, other_index))
     three = exists[rows, other_index]

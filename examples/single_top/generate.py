@@ -19,6 +19,12 @@ def main() -> None:
     parser.add_argument(
         "--scale", type=float, default=1.0, help="generated events, relative to the full sample"
     )
+    parser.add_argument(
+        "--tags",
+        choices=("one_untagged", "both_tagged"),
+        default="one_untagged",
+        help="of the jets: the main sample, or that of two jets which are both tagged",
+    )
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(

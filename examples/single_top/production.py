@@ -19,15 +19,17 @@ CHUNK = 20_000  # generated events
 SHIFTS = {"": 0.0, "_jes_up": 1.0, "_jes_down": -1.0}
 STEPS = ("generated", "filtered", "one lepton", "met", "mtw", "2-3 jets", "b-tag")
 WEIGHT_BITS = 9
+DEFAULT_TAGS = "one_untagged"
 
 
-def make_chunk(task: tuple[str, int, int, int, Path]) -> Path:
+def make_chunk(task: tuple[str, str, int, int, int, Path]) -> Path:
     """Generate, measure and select one chunk; store its events as they come, before normalisation."""
-    name, number, generate, seed, path = task
+    tags, name, number, generate, seed, path = task
     if path.exists():
         return path
-    sample = samples.SAMPLES[name]
-    chunk_seed = zlib.crc32(f"{seed}/{name}/{number}".encode()) % 900_000_000
+    sample = samples.SETS[tags][name]
+    prefix = "" if tags == DEFAULT_TAGS else f"{tags}/"
+    chunk_seed = zlib.crc32(f"{prefix}{seed}/{name}/{number}".encode()) % 900_000_000
     rng = np.random.default_rng(chunk_seed)
     columns: dict[str, list[np.ndarray]] = {}
     cutflow = {kind: np.zeros(len(STEPS)) for kind in sample.cross_section or {0: 0.0}}
@@ -35,7 +37,8 @@ def make_chunk(task: tuple[str, int, int, int, Path]) -> Path:
     for batch, generated in samples.events(sample, generate=generate, seed=chunk_seed):  # noqa: B007
         event_numbers = first + np.arange(len(batch))
         first += len(batch)
-        for column, values in _measure_batch(sample, batch, event_numbers, rng, cutflow).items():
+        measured = _measure_batch(sample, tags, batch, event_numbers, rng, cutflow)
+        for column, values in measured.items():
             columns.setdefault(column, []).append(values)
     for kind, count in generated.items():
         cutflow[kind][0] = count
@@ -51,6 +54,7 @@ def make_chunk(task: tuple[str, int, int, int, Path]) -> Path:
 
 def _measure_batch(
     sample: samples.Sample,
+    tags_wanted: str,
     batch: ak.Array,
     event_numbers: np.ndarray,
     rng: np.random.Generator,
@@ -67,9 +71,12 @@ def _measure_batch(
     where = np.asarray(measured["index"])
 
     bias = sample.bias_weight(np.sqrt(np.asarray(batch.info.pT2Hat)))
+    bias = bias / samples.kept_probability(batch.prt)
     tagged, largest = {}, np.zeros(len(batch))
     for shift, size in SHIFTS.items():
-        selected, passed = features.select(measured["lepton"], *detector.calibrated(measured, size))
+        selected, passed = features.select(
+            measured["lepton"], *detector.calibrated(measured, size), tags=tags_wanted
+        )
         index = where[selected.index]
         tags, probability, ratios = features.tag(selected, uniform[0, index])
         tagged[shift] = selected, index, tags, probability, ratios
@@ -158,19 +165,28 @@ def make(options: argparse.Namespace) -> None:
     options.cache.mkdir(parents=True, exist_ok=True)
 
     tasks = []
-    for name, sample in samples.SAMPLES.items():
+    chosen = samples.SETS[options.tags]
+    stem = "" if options.tags == DEFAULT_TAGS else f"{options.tags}_"
+    for name, sample in chosen.items():
         total = max(round(sample.generate * options.scale), 500)
         size, chunks = min(total, CHUNK), -(-total // CHUNK)
         tasks += [
-            (name, i, size, options.seed, options.cache / f"{name}_{options.seed}_{i}_{size}.npz")
+            (
+                options.tags,
+                name,
+                i,
+                size,
+                options.seed,
+                options.cache / f"{stem}{name}_{options.seed}_{i}_{size}.npz",
+            )
             for i in range(chunks)
         ]
     tasks.sort(
-        key=lambda task: task[1] / samples.SAMPLES[task[0]].generate
+        key=lambda task: task[2] / chosen[task[1]].generate
     )  # all processes advance together
     with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
         number = int(8_000 * min(1.0, options.scale * 10))
-        calibrations = pool.map(_calibrate, [(name, options, number) for name in samples.SAMPLES])
+        calibrations = pool.map(_calibrate, [(name, options, number) for name in chosen])
         for done, path in enumerate(pool.imap_unordered(make_chunk, tasks, chunksize=1), start=1):
             print(f"[{time.time() - started:6.0f} s] {done}/{len(tasks)} {path.name}", flush=True)
 
@@ -181,8 +197,8 @@ def make(options: argparse.Namespace) -> None:
         "luminosity": samples.LUMINOSITY,
         "processes": {},
     }
-    for name, calibration in zip(samples.SAMPLES, calibrations, strict=True):
-        made, summary = assemble(name, [task[-1] for task in tasks if task[0] == name], calibration)
+    for name, calibration in zip(chosen, calibrations, strict=True):
+        made, summary = assemble(name, [task[-1] for task in tasks if task[1] == name], calibration)
         trees |= made
         metadata["processes"][name] = summary | calibration
         print(

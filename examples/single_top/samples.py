@@ -4,8 +4,8 @@ A `Sample` is the physics; `events` turns it into batches of Awkward arrays; `ca
 what the normalisation needs (leading-order cross-sections, mean of the clipped shower weights).
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 
 import awkward as ak
 import numpy as np
@@ -16,6 +16,7 @@ BR_W_LEPTON = 0.1086  # W -> one lepton flavour (PDG)
 BR_TAU_LEPTON = 0.3521  # tau -> e or mu (PDG)
 PT_REFERENCE = 50.0  # GeV
 SHOWER_CLIP = (0.5, 2.0)  # bounds of the ratio varied / nominal of the shower weights
+HEAVY_SCALE = 5.0  # GeV; when the shower has evolved to it, nearly all b quarks of jets are there
 
 #: Weights of Pythia's automatic shower variations: name -> its setting (mu_R of the shower halved is more radiation).
 SHOWER_VARIATIONS = {
@@ -73,6 +74,9 @@ class Sample:
             weight / reference, and weighted with its inverse.
         inclusive_settings, inclusive_cross_section: a sample with a cut on pT-hat is scaled by the K factor
             inclusive_cross_section / (Pythia's leading order for inclusive_settings).
+        keep: probability with which a hard process, as a list of its particles, goes on to the shower; the weight gets
+            its inverse.
+        keep_without_b: the same for events that have no b quark when the shower reaches `HEAVY_SCALE`.
     """
 
     number: int
@@ -86,6 +90,8 @@ class Sample:
     dilepton_veto: bool = False
     inclusive_settings: tuple[str, ...] = ()
     inclusive_cross_section: float = 0.0
+    keep: Callable[[list], float] = lambda particles: 1.0
+    keep_without_b: float = 1.0
 
     @property
     def all_settings(self) -> tuple[str, ...]:
@@ -163,6 +169,33 @@ SAMPLES = {
 }
 
 
+def _keep_top_pair(particles: list) -> float:
+    """Of a top pair for two jets that are both tagged: less where a b quark is far from it or other jets are hard."""
+    final = [p for p in particles if p.isFinal()]
+    b_quarks = [p for p in final if p.idAbs() == 5]
+    seen = all(p.pT() > 20 and abs(p.eta()) < 2.8 for p in b_quarks)
+    # an electron or tau that is not the lepton is a jet
+    jets = [p for p in final if p.idAbs() < 5 and p.pT() > 35 and abs(p.eta()) < 4.2]
+    leptons = [p for p in final if p.idAbs() in (11, 15) and p.pT() > 35 and abs(p.eta()) < 4.2]
+    muons = any(p.idAbs() == 13 and p.pT() > 25 for p in final)
+    extra = len(jets) + max(len(leptons) - (not muons), 0)
+    return (1.0 if seen else 0.3) * (1.0, 0.6, 0.2, 0.2)[min(extra, 3)]
+
+
+# For events of two jets that are both tagged
+BOTH_TAGGED = {
+    "schannel": replace(SAMPLES["schannel"], number=11, generate=40_000, reference=0.1),
+    "tchannel": replace(SAMPLES["tchannel"], number=12, generate=40_000, reference=0.1),
+    "ttbar": replace(
+        SAMPLES["ttbar"], number=13, generate=240_000, reference=0.3, keep=_keep_top_pair
+    ),
+    "wjets": replace(
+        SAMPLES["wjets"], number=14, generate=160_000, reference=0.1, keep_without_b=0.1
+    ),
+}
+SETS = {"one_untagged": SAMPLES, "both_tagged": BOTH_TAGGED}
+
+
 class _Filter(pythia8mc.UserHooks):
     """Physics that Pythia leaves out, by rejection, and rejection of events that cannot be selected, for speed.
 
@@ -175,6 +208,8 @@ class _Filter(pythia8mc.UserHooks):
     What is left is *generated* and counted. Then, for speed only: at process level a lepton with pT > 12 GeV and
     |eta| < 3.2 (for Z+jets, not two well inside); at parton level, after the showers and before hadronisation, one
     with pT > 25 GeV (28 GeV for a tau) and |eta| < 2.55, and two more anti-kt 0.4 jets with pT > 20 GeV.
+    What `Sample.keep` and `Sample.keep_without_b` drop at random is between the two. With which probability an event
+    was kept is the `tau` of its first incoming parton, which Pythia does not use.
     """
 
     def __init__(self, sample: Sample, seed: int):
@@ -211,7 +246,23 @@ class _Filter(pythia8mc.UserHooks):
             p.idAbs() != 15 and p.pT() > 20 and abs(p.eta()) < 2.2 for p in leptons
         ):
             return True
-        return not any(p.pT() > 12 and abs(p.eta()) < 3.2 for p in leptons)
+        if not any(p.pT() > 12 and abs(p.eta()) < 3.2 for p in leptons):
+            return True
+        keep = self._sample.keep(particles)
+        particles[_KEPT].tau(keep)
+        return keep < 1 and self._random.random() > keep
+
+    def canVetoPT(self) -> bool:
+        return self._sample.keep_without_b < 1
+
+    def scaleVetoPT(self) -> float:
+        return HEAVY_SCALE
+
+    def doVetoPT(self, position: int, event) -> bool:
+        if any(event[i].isFinal() and event[i].idAbs() == 5 for i in range(5, event.size())):
+            return False
+        event[_KEPT].tau(event[_KEPT].tau() * self._sample.keep_without_b)
+        return self._random.random() > self._sample.keep_without_b
 
     def canVetoPartonLevel(self) -> bool:
         return True
@@ -228,6 +279,14 @@ class _Filter(pythia8mc.UserHooks):
                 muons += kind == 13 and pt > 20
                 central |= pt > (28 if kind == 15 else 25) and abs(event[i].eta()) < 2.55
         return not central or self._jets.sizeJet() < 2 + max(1, muons)  # a muon is no jet
+
+
+_KEPT = 3  # where the probability is that an event was kept with
+
+
+def kept_probability(particles: ak.Array) -> np.ndarray:
+    """With which probability the events of a batch were kept before hadronisation."""
+    return np.asarray(particles.tau[:, _KEPT])
 
 
 def _spin_cosine(particles: list, top, lepton) -> float:

@@ -1,6 +1,7 @@
 """Check single_top.root: print the tables of the README, make its figures, and fail on what must not be.
 
 python validate.py
+python validate.py ../schannel/both_tagged.root --signal schannel --figures ../schannel/figures
 """
 
 import argparse
@@ -28,6 +29,11 @@ STACKED = {
 }
 
 Tree = dict[str, np.ndarray]
+
+
+def stack(trees: dict[str, Tree], signal: str) -> list[str]:
+    """The processes of the file, the signal on top."""
+    return [p for p in STACK if p in trees and p != signal] + [signal]
 
 
 def read(path: Path) -> tuple[dict[str, Tree], dict]:
@@ -152,14 +158,16 @@ def tables(trees: dict[str, Tree], metadata: dict) -> None:
     table(["process", *header, "l+ / l-"], rows)
 
 
-def stacked(trees: dict[str, Tree]) -> plt.Figure:
+def stacked(trees: dict[str, Tree], signal: str) -> plt.Figure:
     figure, axes = plt.subplots(2, 3, figsize=(10.5, 6), layout="constrained")
     for ax, (feature, edges) in zip(axes.flat, STACKED.items(), strict=True):
-        columns = [(trees[p][feature], trees[p]["weight"].astype(float)) for p in STACK]
+        columns = [
+            (trees[p][feature], trees[p]["weight"].astype(float)) for p in stack(trees, signal)
+        ]
         heights = [np.histogram(values, edges, weights=w)[0] for values, w in columns]
         squares = [np.histogram(values, edges, weights=w**2)[0] for values, w in columns]
         bottom = np.zeros(len(edges) - 1)
-        for process, height in zip(STACK, heights, strict=True):
+        for process, height in zip(stack(trees, signal), heights, strict=True):
             ax.stairs(
                 bottom + height,
                 edges,
@@ -181,7 +189,7 @@ def stacked(trees: dict[str, Tree]) -> plt.Figure:
             lw=0,
         )
         scaled = heights[-1] * bottom.sum() / heights[-1].sum()
-        ax.stairs(scaled, edges, color="k", ls="--", label="tchannel, scaled")
+        ax.stairs(scaled, edges, color="k", ls="--", label=f"{signal}, scaled")
         unit = FEATURES[feature][0]
         ax.set(
             xlabel=f"{feature} [{unit}]" if unit else feature,
@@ -192,14 +200,18 @@ def stacked(trees: dict[str, Tree]) -> plt.Figure:
     return figure
 
 
-def shapes(trees: dict[str, Tree]) -> plt.Figure:
+def shapes(trees: dict[str, Tree], signal: str) -> plt.Figure:
     """Every feature, normalised, by process."""
     figure, axes = plt.subplots(5, 6, figsize=(12, 9), layout="constrained")
     for ax, feature in zip(axes.flat, FEATURES, strict=True):
-        everything = np.concatenate([trees[p][feature] for p in STACK])
-        low, high = np.quantile(everything[everything != MISSING], [0, 0.99])
+        everything = np.concatenate([trees[p][feature] for p in stack(trees, signal)])
+        there = everything[everything != MISSING]
+        if not len(there):
+            ax.set_axis_off()
+            continue
+        low, high = np.quantile(there, [0, 0.99])
         edges = np.linspace(low, high + 1e-6, 26)
-        for process in STACK:
+        for process in stack(trees, signal):
             height = np.histogram(trees[process][feature], edges, weights=trees[process]["weight"])[
                 0
             ]
@@ -217,10 +229,11 @@ def shapes(trees: dict[str, Tree]) -> plt.Figure:
     return figure
 
 
-def correlations(trees: dict[str, Tree]) -> plt.Figure:
+def correlations(trees: dict[str, Tree], signal: str) -> plt.Figure:
     figure, axes = plt.subplots(1, 2, figsize=(11, 5.6), layout="constrained")
     names = [name for name in FEATURES if not name.startswith("jet3")]
-    groups = {"tchannel": ("tchannel",), "background": tuple(p for p in STACK if p != "tchannel")}
+    names = [name for name in names if np.ptp(trees[signal][name]) > 0]
+    groups = {signal: [signal], "background": stack(trees, signal)[:-1]}
     for ax, (title, group) in zip(axes, groups.items(), strict=True):
         columns = np.stack([np.concatenate([trees[p][name] for p in group]) for name in names])
         weights = np.concatenate([trees[p]["weight"] for p in group])
@@ -234,10 +247,10 @@ def correlations(trees: dict[str, Tree]) -> plt.Figure:
     return figure
 
 
-def variations(trees: dict[str, Tree]) -> plt.Figure:
+def variations(trees: dict[str, Tree], signal: str) -> plt.Figure:
     """Varied over nominal, for the two most telling features."""
     shown = {"lightjet_abs_eta": np.linspace(0, 4.5, 10), "top_mass": np.linspace(100, 300, 11)}
-    processes = ("tchannel", "ttbar", "wjets")
+    processes = (signal, "ttbar", "wjets")
     figure, axes = plt.subplots(2, 3, figsize=(10.5, 5.6), layout="constrained", sharey=True)
     for row, (feature, edges) in zip(axes, shown.items(), strict=True):
         for ax, process in zip(row, processes, strict=True):
@@ -266,9 +279,9 @@ def variations(trees: dict[str, Tree]) -> plt.Figure:
     return figure
 
 
-def weights(trees: dict[str, Tree]) -> plt.Figure:
+def weights(trees: dict[str, Tree], signal: str) -> plt.Figure:
     figure, axes = plt.subplots(1, 2, figsize=(10.5, 3.3), layout="constrained")
-    for process in STACK:
+    for process in stack(trees, signal):
         tree = trees[process]
         axes[0].hist(
             tree["weight"],
@@ -296,6 +309,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file", type=Path, nargs="?", default=here / "single_top.root")
     parser.add_argument("--figures", type=Path, default=here / "figures")
+    parser.add_argument("--signal", choices=STACK, default="tchannel")
     options = parser.parse_args()
     trees, metadata = read(options.file)
     check(trees)
@@ -308,7 +322,7 @@ def main() -> None:
     tables(trees, metadata)
     options.figures.mkdir(parents=True, exist_ok=True)
     for plot in (stacked, shapes, correlations, variations, weights):
-        figure = plot(trees)
+        figure = plot(trees, options.signal)
         figure.savefig(options.figures / f"{plot.__name__}.png", dpi=80)
         plt.close(figure)
 
