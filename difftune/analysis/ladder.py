@@ -76,7 +76,9 @@ class Rung:
         """The chance in words; empty of the first line."""
         if self.chance is None:
             return ""
-        return "< 0.1 %" if self.chance < 1e-3 else f"{100 * self.chance:.2g} %"
+        if self.chance < 1e-3:
+            return "< 0.1 %"
+        return "> 99 %" if self.chance > 0.99 else f"{100 * self.chance:.2g} %"
 
     @property
     def sure(self) -> bool:

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import norm
 
 from difftune.analysis import FIGURES
-from difftune.analysis.ladder import Ladder, Step, chance
+from difftune.analysis.ladder import Ladder, Rung, Step, chance
 
 
 def ladder(*steps, figure="precision"):
@@ -80,3 +80,10 @@ def test_chance_of_no_uncertainty():
     assert chance(0.1, 0.0) == 0.0
     assert chance(0.0, 0.0) == 1.0
     assert chance(-0.2, 0.1) == pytest.approx(norm.cdf(2))
+
+
+@pytest.mark.parametrize(
+    ("share", "said"), [(1e-4, "< 0.1 %"), (0.041, "4.1 %"), (0.5, "50 %"), (0.999, "> 99 %")]
+)
+def test_chances_in_words(share, said):
+    assert Rung(name="a", value=1.0, uncertainty=0.1, chance=share).luck == said
