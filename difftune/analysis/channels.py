@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -12,7 +12,7 @@ from difftune.analysis.discriminant import binned_score
 from difftune.analysis.figure import statistics
 from difftune.analysis.scorer import Scoring
 from difftune.analysis.split import Split
-from difftune.data import Events, Region
+from difftune.data import Events, Region, VariedWeights
 from difftune.errors import InputError, nearest
 from difftune.histograms import Histogram, Template, Templates, histogram, symmetrised
 
@@ -52,13 +52,14 @@ class Channel:
             observed: Observed ones; None if there are none anywhere.
         """
         events, edges = self.inside(events), self.edges
-        nominal = self._by_process(events)
+        values = self.observable(events)
+        nominal = self._by_process(events, values, events.weight)
         variations: dict[str, dict[str, tuple[Histogram, Histogram]]]
         variations = {name: {} for name in nominal}
         for systematic in events.variations:
-            up = self._by_process(_require(events.varied(systematic, "up")))
-            varied_down = events.varied(systematic, "down")
-            down = None if varied_down is None else self._by_process(varied_down)
+            up = self._varied(events, values, systematic, "up")
+            down = self._varied(events, values, systematic, "down")
+            assert up is not None, "every variation has an upward side"
             for name in events.variations[systematic].processes:
                 if name not in nominal:
                     continue
@@ -83,20 +84,34 @@ class Channel:
             data=data,
         )
 
-    def _by_process(self, events: Events) -> dict[str, Histogram]:
+    def _varied(
+        self,
+        events: Events,
+        values: Float[np.ndarray, " events"],
+        name: str,
+        side: Literal["up", "down"],
+    ) -> dict[str, Histogram] | None:
+        """The histograms of one side of a variation; None of one that it does not have."""
+        variation = events.variations[name]
+        if isinstance(variation, VariedWeights):
+            # The events are the nominal ones, and so are their values, which take long to find.
+            weight = variation.up if side == "up" else variation.down
+            return None if weight is None else self._by_process(events, values, weight)
+        sample = events.varied(name, side)
+        if sample is None:
+            return None
+        return self._by_process(sample, self.observable(sample), sample.weight)
+
+    def _by_process(
+        self, events: Events, values: Float[np.ndarray, " events"], weight: Any
+    ) -> dict[str, Histogram]:
         """One histogram per process that has events."""
-        values = self.observable(events)
         found = {}
         for index, process in enumerate(events.processes):
             mine = np.asarray(events.process) == index
             if mine.any():
-                found[process.name] = histogram(values[mine], events.weight[mine], self.edges)
+                found[process.name] = histogram(values[mine], weight[mine], self.edges)
         return found
-
-
-def _require(events: Events | None) -> Events:
-    assert events is not None, "every variation has an upward side"
-    return events
 
 
 def _column(events: Events) -> Float[np.ndarray, " events"]:
