@@ -43,7 +43,7 @@ def small(code: str) -> str:
     """The same with the smallest search that still has a second round."""
     for name, size in SIZES.items():
         code = re.sub(rf"\b{name}( ?= ?)\d+", rf"{name}\g<1>{size}", code)
-    return code
+    return re.sub(r"\bminutes=\d+", "minutes=0.01", code)
 
 
 def run(page: str, **names) -> dict:
@@ -195,6 +195,25 @@ def test_likelihoods_python():
     limits = [names["median_limit"](numbers) for numbers in (names["model"].numbers, changed)]
     slope = names["slope"][entry.start]
     np.testing.assert_allclose((limits[1] - limits[0]) / 0.01, slope, rtol=1e-2)
+
+
+@pytest.mark.slow
+def test_automatic_python(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    known = samples.known(1200)
+    events = dt.Events.from_arrays(
+        known.features,
+        known.process,
+        known.weight,
+        feature_names=known.feature_names,
+        processes=known.processes,
+    )
+    names = run("auto.md", events=events)
+    assert Path("runs/auto/report.html").is_file()
+    again = dt.BoostedTrees.load("runs/trees")
+    np.testing.assert_array_equal(
+        again.score(names["events"]), names["trees"].score(names["events"])
+    )
 
 
 @pytest.mark.slow

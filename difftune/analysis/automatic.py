@@ -178,9 +178,7 @@ class Auto(Applicable):
             "Automatic search",
             f"{len(self.contestants)} contestants in {self.seconds / 60:.1f} minutes",
             [
-                report.Section(
-                    "Result", [report.Numbers(numbers[:1] + numbers[1:]), self.leaderboard]
-                ),
+                report.Section("Result", [report.Numbers(numbers), self.leaderboard]),
                 report.Section("Events in bins of the score", blocks),
             ],
         )

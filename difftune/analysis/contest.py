@@ -14,22 +14,31 @@ from jaxtyping import Array, Float
 from difftune.analysis.boosting import MOST, train_trees
 from difftune.analysis.cross_fit import CrossFit
 from difftune.analysis.judged import Labelled, auc, log_loss
+from difftune.analysis.preparation import CrossPreparation, Preparation
 from difftune.analysis.progress import RoundLog
 from difftune.analysis.split import Split
-from difftune.analysis.stages import CrossTuned
+from difftune.analysis.stages import CrossTuned, checked_stage, prepared, search_stage
 from difftune.analysis.tuned import Tuned
-from difftune.analysis.tuning import tune
+from difftune.arguments import takes
 from difftune.data import Events
 from difftune.models import MLP
 from difftune.objectives import CrossEntropy, as_metric
 from difftune.search import PBT, Replicated, SearchError, Space, log_uniform, uniform
 from difftune.seeds import derived
-from difftune.training import BoostedTrees, Ensemble, Recipe, TrainedNetwork, greedy
+from difftune.training import (
+    BoostedTrees,
+    Ensemble,
+    Population,
+    Recipe,
+    SingleProcess,
+    TrainedNetwork,
+    greedy,
+)
 
 logger = logging.getLogger("difftune")
 
-TRIALS, EPOCHS, AT_MOST = 4, 4, 20
-"""Of a search: trials side by side, epochs of a round; and networks in a greedy ensemble."""
+TRIALS, ROUNDS, EPOCHS, AT_MOST = 4, 20, 4, 20
+"""Of a search: trials side by side, most rounds, their epochs; and networks of an ensemble."""
 
 FEW_EPOCHS = 20
 """A training that had time for less is hardly one."""
@@ -198,8 +207,14 @@ class Contest:
         share = self.left / among / len(self.parts.groups)
 
         def searched(group: tuple[Split, ...]) -> dict[str, Any]:
-            # Settings hold for all parts of a group; the last ones are grown after the search.
-            first = train_trees(group[0], library, minutes=share / len(group) / 60, seed=self.seed)
+            # Settings hold for all parts of a group, which are grown in the rest of the time.
+            first = train_trees(
+                group[0],
+                library,
+                minutes=0.7 * share / 60,
+                seed=self.seed,
+                regions=self.regions,
+            )
             assert isinstance(first, BoostedTrees), "it is of a Split"
             return {"library": library, "trees": MOST, "settings": first.settings}
 
@@ -209,7 +224,8 @@ class Contest:
         began, found = time.process_time(), []
         for number, group in enumerate(self.parts.groups):
             own = options(group)
-            grown: list[Any] = [train_trees(split, seed=self.seed, **own) for split in group]
+            own |= {"seed": self.seed, "regions": self.regions}
+            grown: list[Any] = [train_trees(split, **own) for split in group]
             found.append(self.parts.candidate(number, grown))
             self.pools["trees"][number].append(found[-1])
         self.enter(name, "trees", found, time.process_time() - began)
@@ -217,68 +233,94 @@ class Contest:
     # ---- networks --------------------------------------------------------------------------------
 
     def networks(self, *, share: float) -> None:
-        """Searches, one after the other, each with its part of the time.
+        """Searches, one after the other; each kind of networks first, then all in turns.
 
         Args:
             share: Of what is left, that networks have.
         """
-        until = self.spent + share * self.left
-        kinds = _kinds(self.seconds / 60)
-        count, number = max(len(kinds), round(1.5 * math.sqrt(self.seconds / 60))), 0
-        failed: SearchError | None = None
-        while number < count:
-            minutes = max(until - self.spent, 1.0) / (count - number) / 60
-            name, model, space = kinds[number % len(kinds)]
-            try:
-                epochs = self._searched(f"{name}, search {number + 1}", model, space, minutes)
-            except SearchError as error:
-                logger.warning("auto: %s found no network: %s", name, error)
-                failed, epochs = error, 0
-            number += 1
-            if epochs < FEW_EPOCHS and number < count:
-                # What is left does for one training.
-                count = number + 1
-                kinds = kinds[-1:]
-            elif epochs < FEW_EPOCHS:
-                logger.warning(
-                    "auto: in %.2g minutes the last networks were trained for %d epochs, which "
-                    "are few. Give minutes=%d or more.",
-                    *(self.seconds / 60, epochs),
-                    math.ceil(self.seconds / 60 * FEW_EPOCHS * 2 / max(epochs, 1)),
-                )
-        if not all(self.pools["network"]) and failed is not None:
-            raise failed
+        until, tried = self.spent + share * self.left, 0
+        kinds = [self._kind(*each) for each in networks_for(self.seconds / 60)]
+        waiting = list(kinds)
+        while True:
+            left = max(until - self.spent, 1.0)
+            kind = waiting.pop(0) if waiting else kinds[tried % len(kinds)]
+            if tried >= len(kinds) and left < 0.5 * kind.seconds:
+                break
+            self._search(kind, left / (len(waiting) + 1))
+            tried += 1
+            if kind.epochs < FEW_EPOCHS and not waiting:
+                break
+            if kind.epochs < FEW_EPOCHS:
+                # What is left of the time does for one good training.
+                kinds, waiting = [kind], []
+        for kind in kinds:
+            if all(kind.pool):
+                best = [own[self._best(own, group)] for group, own in enumerate(kind.pool)]
+                self.enter(f"{kind.name}, best of {kind.trials}", "network", best, kind.cpu_seconds)
+        if not any(each.kind == "network" for each in self.contestants):
+            raise SearchError(
+                "auto: no network was trained in which each part met the overtraining condition; "
+                "give more minutes, or more events."
+            )
+        if kinds[-1].epochs < FEW_EPOCHS:
+            logger.warning(
+                "auto: in %.2g minutes networks were trained for %d epochs, which are few. Give "
+                "minutes=%d or more.",
+                *(self.seconds / 60, kinds[-1].epochs),
+                math.ceil(self.seconds / 60 * 2 * FEW_EPOCHS / max(kinds[-1].epochs, 1)),
+            )
 
-    def _searched(self, name: str, model: MLP, space: Space, minutes: float) -> int:
-        """One search, and how long its trainings were in epochs."""
-        began = time.process_time()
+    def _kind(self, name: str, model: MLP, space: Space) -> "_Networks":
+        """A kind of networks, made ready for searches."""
         parts = len(self.parts.groups[0])
-        search: Any = PBT(population=TRIALS, epochs_per_round=EPOCHS, minutes=minutes)
+        search: Any = _ShortPBT(population=TRIALS, rounds=ROUNDS, epochs_per_round=EPOCHS)
         if not isinstance(self.sample, CrossFit):
             search = Replicated(strategy=search, executions=parts, folds=True)
         events = len(self.parts.groups[0][0].train)
         recipe = Recipe(
             model=model, metric=as_metric(right_probability), batch_size=_batch_size(events)
         )
-        tuned = tune(
-            self.sample,
-            recipe,
-            space=space,
+        preparation = prepared(self.sample, recipe, SingleProcess(), regions=self.regions)
+        return _Networks(
+            name=name,
+            preparation=preparation,
             search=search,
-            seed=derived(self.seed, "auto", len(self.contestants)),
-            regions=self.regions,
-            on_round=RoundLog(name),
+            space=space,
+            pool=tuple([] for _ in self.parts.groups),
         )
-        searches = tuned.folds if isinstance(tuned, CrossTuned) else (tuned,)
-        best = []
-        for group, each in enumerate(searches):
-            own = [self.parts.candidate(group, networks) for networks in _trials(each, parts)]
-            if not own:
-                raise SearchError("no trial has a network of each part that was allowed")
-            self.pools["network"][group].extend(own)
-            best.append(own[self._best(own, group)])
-        self.enter(name, "network", best, time.process_time() - began)
-        return len(searches[0].result.history.epoch)
+
+    def _search(self, kind: "_Networks", seconds: float) -> None:
+        """One search for networks of a kind, whose trials it adds."""
+        began, cpu = self.spent, time.process_time()
+        search = replace(kind.search, minutes=seconds / 60)
+        parts = len(self.parts.groups[0])
+        kind.searches += 1
+        try:
+            if kind.population is None:
+                kind.population = checked_stage(kind.preparation, search, kind.space, seed=1)
+            found = search_stage(
+                kind.preparation,
+                search,
+                kind.space,
+                seed=derived(self.seed, "auto", kind.name, kind.searches),
+                on_round=RoundLog(f"{kind.name}, search {kind.searches}"),
+                population=kind.population,
+            )
+        except SearchError as error:
+            logger.warning("auto: %s, search %d: %s", kind.name, kind.searches, error)
+        else:
+            for group, each in enumerate(found.folds if isinstance(found, CrossTuned) else [found]):
+                own = [self.parts.candidate(group, nets) for nets in _trials(each, parts)]
+                kind.pool[group].extend(own)
+                self.pools["network"][group].extend(own)
+                kind.epochs = len(each.result.history.epoch)
+            if self.spent - began < 0.9 * seconds:
+                # It was long enough, by early stopping.
+                kind.epochs = max(kind.epochs, FEW_EPOCHS)
+        kind.seconds, kind.cpu_seconds = (
+            self.spent - began,
+            kind.cpu_seconds + time.process_time() - cpu,
+        )
 
     # ---- together --------------------------------------------------------------------------------
 
@@ -311,6 +353,51 @@ class Contest:
             scores = np.average([each.scores for each, _ in taken], axis=0, weights=weights)
             found.append(Candidate(networks=networks, scores=scores))
         self.enter(name, kind, found, cpu_seconds)
+
+
+@dataclass(kw_only=True)
+class _Networks:
+    """Networks of a kind, and the searches for them.
+
+    Attributes:
+        name: What they are.
+        preparation: Events and recipe.
+        search: The strategy of each search.
+        space: Of the hyperparameters.
+        pool: Trials that were found, for each group.
+        population: What trains them, once there is one; nothing is compiled twice.
+        searches: How many there were.
+        epochs: Length of the last one.
+        seconds: That it took.
+        cpu_seconds: Of all.
+    """
+
+    name: str
+    preparation: Preparation | CrossPreparation
+    search: Any
+    space: Space
+    pool: tuple[list[Candidate], ...]
+    population: Population | None = None
+    searches: int = 0
+    epochs: int = FEW_EPOCHS
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+
+    @property
+    def trials(self) -> str:
+        """How many there are, in words."""
+        count = max(map(len, self.pool))
+        return f"{count} trial{'s' * (count != 1)}"
+
+
+@takes()
+@dataclass(frozen=True, kw_only=True)
+class _ShortPBT(PBT):
+    """Ends after its rounds also where there is time for more, which another search has."""
+
+    def lasting(self, rounds: int, space: Space) -> "_ShortPBT":
+        """With its own number of rounds, or less."""
+        return replace(self, rounds=min(rounds, ROUNDS))
 
 
 def _single(member: Member) -> TrainedNetwork | BoostedTrees:
@@ -354,7 +441,7 @@ def _batch_size(events: int) -> int:
     return int(2 ** np.clip(round(math.log2(max(events, 1) / 64)), 6, 10))
 
 
-def _kinds(minutes: float) -> list[tuple[str, MLP, Space]]:
+def networks_for(minutes: float) -> list[tuple[str, MLP, Space]]:
     """Networks, each with what is searched of it; the longer the time, the more of them."""
     space = {
         "learning_rate": log_uniform(5e-4, 1e-2),
@@ -363,10 +450,8 @@ def _kinds(minutes: float) -> list[tuple[str, MLP, Space]]:
     }
     embedded = {**space, "frequency_scale": log_uniform(0.05, 0.5)}
     kinds = [
+        ("periodic embeddings", MLP(hidden=(64, 64), embedding="periodic"), Space(embedded)),
         ("plain network", MLP(hidden=(64, 64)), Space(space)),
         ("wide network", MLP(hidden=(128, 128, 128), embedding="periodic"), Space(embedded)),
-        ("periodic embeddings", MLP(hidden=(64, 64), embedding="periodic"), Space(embedded)),
     ]
-    if minutes <= 2.0:
-        return kinds[2:]
-    return [kinds[0], kinds[2]] if minutes < 30.0 else kinds
+    return kinds[: 1 if minutes <= 2.0 else 2 if minutes < 30.0 else 3]

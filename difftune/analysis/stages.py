@@ -9,7 +9,7 @@ from difftune.analysis.preparation import CrossPreparation, Preparation
 from difftune.analysis.split import Split
 from difftune.analysis.tuned import Tuned, search_each_fold, search_networks
 from difftune.search import PBT, Progress, Space, Strategy
-from difftune.training import Applicable, CrossFitted, Processes, Recipe
+from difftune.training import Applicable, CrossFitted, Population, Processes, Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,10 +106,26 @@ def check_stage(
     Raises:
         InputError: As `Preparation.check`.
     """
+    checked_stage(preparation, strategy, space, seed=seed)
+
+
+def checked_stage(
+    preparation: Preparation | CrossPreparation, strategy: Strategy, space: Space, *, seed: int
+) -> Population:
+    """What trains the members of a search, once all is found to be right.
+
+    Args:
+        preparation: As for `search_stage`.
+        strategy: As for `search_stage`.
+        space: As for `search_stage`.
+        seed: As for `search_stage`.
+
+    Raises:
+        InputError: As `Preparation.check`.
+    """
     if isinstance(preparation, CrossPreparation):
-        preparation.check(preparation.strategy(strategy), space, seed=seed)
-    else:
-        preparation.check(strategy, space, seed=seed)
+        return preparation.checked(preparation.strategy(strategy), space, seed=seed)
+    return preparation.checked(strategy, space, seed=seed)
 
 
 def search_stage(
@@ -121,6 +137,7 @@ def search_stage(
     folder: Path | None = None,
     on_round: Callable[[Progress], None] | None = None,
     start: AnyTuned | None = None,
+    population: Population | None = None,
 ) -> AnyTuned:
     """Runs a strategy on prepared events, of each fold where they are cross-fitted.
 
@@ -132,6 +149,7 @@ def search_stage(
         folder: Where to leave checkpoints, and to resume from.
         on_round: Called after each round.
         start: The stage before.
+        population: From `checked_stage`, so that nothing is compiled anew for another seed.
 
     Raises:
         InputError: As `tune`.
@@ -146,11 +164,19 @@ def search_stage(
             folder=folder,
             on_round=on_round,
             start=None if start is None else start.folds,
+            population=population,
         )
         return CrossTuned(split=preparation.split, folds=folds)
     assert not isinstance(start, CrossTuned), "stages are of one kind"
     return search_networks(
-        preparation, strategy, space, seed=seed, folder=folder, on_round=on_round, start=start
+        preparation,
+        strategy,
+        space,
+        seed=seed,
+        folder=folder,
+        on_round=on_round,
+        start=start,
+        population=population,
     )
 
 

@@ -401,6 +401,7 @@ def search_networks(
     folder: Path | None = None,
     on_round: Callable[[Progress], None] | None = None,
     start: Tuned | None = None,
+    population: Population | None = None,
 ) -> Tuned:
     """Runs a strategy on prepared events.
 
@@ -412,13 +413,21 @@ def search_networks(
         folder: Where to leave checkpoints, and to resume from.
         on_round: Called after each round.
         start: The stage before, of the same networks, which this one goes on from.
+        population: Of the same preparation and size, so that nothing is compiled anew.
 
     Raises:
         InputError: As `tune`.
     """
     begin = None if start is None else start.start(strategy)
     result, module_def = _searched(
-        preparation, strategy, space, seed=seed, folder=folder, on_round=on_round, start=begin
+        preparation,
+        strategy,
+        space,
+        seed=seed,
+        folder=folder,
+        on_round=on_round,
+        start=begin,
+        ready=population,
     )
     if strategy.minutes is not None:
         strategy = strategy.lasting(result.rounds, space)
@@ -445,6 +454,7 @@ def search_each_fold(
     folder: Path | None = None,
     on_round: Callable[[Progress], None] | None = None,
     start: Sequence[Tuned] | None = None,
+    population: Population | None = None,
 ) -> tuple[Tuned, ...]:
     """Runs a search for each fold, which it does not see; all of them side by side.
 
@@ -456,6 +466,7 @@ def search_each_fold(
         folder: Where to leave checkpoints, and to resume from.
         on_round: Called after each round, of all folds at once.
         start: The stage before of each fold, in their order.
+        population: As for `search_networks`.
 
     Returns:
         For each fold what tuning with its rotation of the folds gives.
@@ -478,7 +489,14 @@ def search_each_fold(
             lambda *each: np.concatenate(each), *(each.start(strategy) for each, strategy in own)
         )
     result, module_def = _searched(
-        preparation, together, space, seed=seed, folder=folder, on_round=on_round, start=begin
+        preparation,
+        together,
+        space,
+        seed=seed,
+        folder=folder,
+        on_round=on_round,
+        start=begin,
+        ready=population,
     )
     if together.minutes is not None:
         together = together.lasting(result.rounds, space)
@@ -509,13 +527,17 @@ def _searched(
     folder: Path | None,
     on_round: Callable[[Progress], None] | None,
     start: Snapshot | None,
+    ready: Population | None,
 ) -> tuple[SearchResult, ModuleDef]:
     """The result of a search, and the structure of its networks."""
     processes = preparation.processes
 
     def checked() -> tuple[Population, Checkpoints | None]:
         started = start is not None
-        population = preparation.checked(strategy, space, seed=seed, started=started)
+        if ready is None:
+            population = preparation.checked(strategy, space, seed=seed, started=started)
+        else:
+            population = ready.again(seed=seed)
         return population, Checkpoints(folder) if folder and processes.rank == 0 else None
 
     population, checkpoints = processes.agreed(checked)
