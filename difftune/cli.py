@@ -119,9 +119,13 @@ def _again(folder: Path, *overrides: str) -> None:
 
 @cli.command()
 @click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
-def report(folder: Path) -> None:
-    """Measures, fits and draws the finished run in RUN again, and trains nothing."""
-    _again(folder)
+@_overrides
+def report(folder: Path, overrides: tuple[str, ...]) -> None:
+    """Measures, fits and draws the finished run in RUN again, and trains nothing.
+
+    Keys that change nothing of the training may be changed: --set fit.noise=smooth.
+    """
+    _again(folder, *overrides)
 
 
 @cli.command()

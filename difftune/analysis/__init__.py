@@ -23,6 +23,8 @@ from difftune.analysis.preparation import CrossPreparation as CrossPreparation
 from difftune.analysis.preparation import Preparation
 from difftune.analysis.progress import LogFile as LogFile
 from difftune.analysis.progress import RoundLog as RoundLog
+from difftune.analysis.pruning import NOISE as NOISE
+from difftune.analysis.pruning import Effect, Treatment
 from difftune.analysis.split import Split
 from difftune.analysis.stages import AnyTuned as AnyTuned
 from difftune.analysis.stages import CrossTuned, Stage
@@ -44,6 +46,7 @@ __all__ = [
     "CrossFit",
     "CrossTuned",
     "Discriminant",
+    "Effect",
     "Elimination",
     "Figure",
     "Ladder",
@@ -54,6 +57,7 @@ __all__ = [
     "Stage",
     "Standing",
     "Step",
+    "Treatment",
     "Tuned",
     "Variables",
     "VariationNoise",

@@ -6,6 +6,7 @@ drawn from what the other one expects. What is only noise in the templates is no
 that a fit which takes it for information claims too small an uncertainty, and this shows.
 """
 
+from collections.abc import Set
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -13,9 +14,10 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float
 
-from difftune.analysis.bootstrap import filled_by, replica_yields, uniform
+from difftune.analysis.bootstrap import filled_by, replica_yields
 from difftune.analysis.cross_fit import CrossFit
 from difftune.analysis.measurement import Measurement
+from difftune.analysis.resampling import uniform
 from difftune.analysis.split import Split
 from difftune.data import Events
 from difftune.errors import InputError
@@ -91,8 +93,7 @@ def closure(
 
     In each pseudo-experiment the halves are others, events are in the same half in the nominal and
     in every varied sample, counts and auxiliary data fluctuate, and the nuisance parameters of the
-    systematic uncertainties have true values of their own. Network and bins stay as they are, and
-    so do regions other than the signal region.
+    systematic uncertainties have true values of their own. Network and bins stay as they are.
 
     Args:
         measurement: Gives scores, bins and the statistical model.
@@ -109,20 +110,21 @@ def closure(
 
     @in_float64
     @jax.jit
-    def numbers(yields: TemplateYields) -> jax.Array:
+    def numbers(yields: tuple[TemplateYields, ...]) -> jax.Array:
         return jax.lax.map(lambda each: fill(each).numbers, yields)
 
     def half(side: bool) -> Model:
         """Models of one half, in a batch."""
         halves = partial(_half, seed=seed, side=side)
         yields = replica_yields(measurement, split, range(experiments), copies=halves)
-        doubled = TemplateYields(
-            2 * yields.nominal, 4 * yields.sumw2, 2 * yields.up, 2 * yields.down
+        doubled = tuple(
+            TemplateYields(2 * each.nominal, 4 * each.sumw2, 2 * each.up, 2 * each.down)
+            for each in yields
         )
         return fill.model.replace(numbers=np.asarray(numbers(doubled)), observed=None)
 
     mine, other = half(True), half(False)
-    stays = f"staterror_{measurement.templates.channel}"
+    stays = {f"staterror_{templates.channel}" for templates in measurement.fitted}
     found = fit(mine, _drawn(other, np.random.default_rng([seed, experiments]), stays))
     structure = fill.model.structure
     poi = structure.index(str(structure.poi))
@@ -130,7 +132,7 @@ def closure(
     bins = [
         i
         for s in structure.parameter_sets
-        if s.name == stays
+        if s.name in stays
         for i in range(s.start, s.start + s.size)
     ]
     covariance, widths = np.asarray(found.covariance), np.asarray(found.widths)
@@ -154,18 +156,18 @@ def _half(events: Events, number: int, *, seed: int, side: bool) -> Bool[np.ndar
 
 
 def _drawn(
-    models: Model, rng: np.random.Generator, stays: str
+    models: Model, rng: np.random.Generator, stays: Set[str]
 ) -> Float[np.ndarray, "experiments data"]:
     """Counts and auxiliary data of pseudo-experiments, one of each model of a batch.
 
     Args:
         models: Expect the counts.
         rng: Draws.
-        stays: Parameter whose auxiliary data are those of the fit's templates, and not drawn.
+        stays: Parameters whose auxiliary data are those of the fit's templates, and not drawn.
     """
     structure: Structure = models.structure
     layout = structure.layout
-    drawn = np.array([structure.names[i].split("[")[0] != stays for i in layout.auxiliary])
+    drawn = np.array([structure.names[i].split("[")[0] not in stays for i in layout.auxiliary])
     init = np.asarray(layout.init, np.float64)
 
     @in_float64

@@ -13,6 +13,7 @@ from difftune.analysis.channels import channels_of, filled, single_channel
 from difftune.analysis.cross_fit import CrossFit
 from difftune.analysis.figure import FIGURES, Figure
 from difftune.analysis.given import MEASURE, as_sample_of, as_score, as_scoring, as_split
+from difftune.analysis.pruning import KEEP, Treatment, check_pruning, treated, treatments
 from difftune.analysis.scorer import Scoring
 from difftune.analysis.split import Split
 from difftune.arguments import said, takes
@@ -46,6 +47,8 @@ class Measurement:
         figure: The figure of merit that was asked for.
         value: It, as people know it: σ(μ) of `"precision"`, from the fit with all uncertainties.
         score: Gives events the score that the templates are binned in.
+        treatments: What became of variations that are small, or more noise than effect.
+        other_scores: What those of the other regions that are fitted are binned in.
     """
 
     templates: Templates
@@ -56,6 +59,8 @@ class Measurement:
     value: float
     score: Callable[[Events], Float[np.ndarray, " events"]]
     others: tuple[Templates, ...] = ()
+    treatments: tuple[Treatment, ...] = ()
+    other_scores: tuple[Callable[[Events], Float[np.ndarray, " events"]], ...] = ()
     validation: tuple[Templates, ...] = ()
     blinded: tuple[str, ...] = ()
     extended: dict[str, Any] | None = None
@@ -64,6 +69,11 @@ class Measurement:
     def fitted(self) -> tuple[Templates, ...]:
         """Templates of all channels of the workspace, the signal region first."""
         return (self.templates, *self.others)
+
+    @property
+    def scores(self) -> tuple[Callable[[Events], Float[np.ndarray, " events"]], ...]:
+        """What the channels of the workspace are binned in."""
+        return (self.score, *self.other_scores)
 
     @property
     def merit(self) -> float:
@@ -166,6 +176,8 @@ def measure(
     free: Sequence[FreeNormalisation] = (),
     blind_above: float = BLIND_ABOVE,
     unblind: bool = False,
+    prune: float = 0.0,
+    noise: str = KEEP,
 ) -> Measurement:
     """Bins, fills and fits the test events with a network.
 
@@ -195,6 +207,11 @@ def measure(
             of the signal is larger than this in a bin: Asimov data take their place, those that
             the fit of all other regions expects.
         unblind: Whether to look at all of them.
+        prune: Effects of a variation on the yield of a process, and on its shape in every bin, that
+            are relatively no larger than this are dropped, region by region; 0 drops none.
+        noise: What becomes of effects that are no larger than their own statistical error: they
+            are kept (`"keep"`), dropped (`"prune"`), or dropped and in shapes smoothed
+            (`"smooth"`).
 
     Raises:
         InputError: For a binning and its short form at once, a network without the trained edges
@@ -214,6 +231,7 @@ def measure(
         )
     if binning is None:
         binning = EqualSignal(**asked)
+    check_pruning(prune, noise)
     # What is given may be a function.
     scoring = as_scoring(network)
     split = as_sample_of(scoring, split)
@@ -228,6 +246,12 @@ def measure(
     # The signal region first.
     channels = tuple(sorted(channels, key=lambda each: each.role != "signal"))
     everything = filled(channels, split)
+    done = tuple(
+        each
+        for own, templates in zip(channels, everything, strict=True)
+        for each in treatments(own.observable, templates, split.test, prune=prune, noise=noise)
+    )
+    everything = [treated(each, done) for each in everything]
     hidden = set()
     if not unblind:
         hidden = {
@@ -261,4 +285,6 @@ def measure(
         figure=figure,
         value=figure.of(model),
         score=channels[0].observable,
+        treatments=done,
+        other_scores=tuple(c.observable for c in channels[1:] if c.role != "validation"),
     )

@@ -2,56 +2,56 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from difftune.analysis.bootstrap import replica_yields, varied_names
 from difftune.analysis.cross_fit import CrossFit
 from difftune.analysis.measurement import Measurement
+from difftune.analysis.pruning import REPLICAS, Effect, effect, one_variation, parts
+from difftune.analysis.resampling import channel_yields
 from difftune.analysis.split import Split
 from difftune.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
 class VariationNoise:
-    """A systematic variation of one process: what it does, and how well that is known.
+    """A systematic variation of one process in one region: what it does, and how well it is known.
 
-    The effect is half the difference of up and down in each bin. Its error is that of the simulated
+    The effects are half the difference of up and down. Their errors are those of the simulated
     events, of which those that are in both samples count in both.
 
     Attributes:
+        region: The region.
         process: The process.
         variation: The variation.
-        effect: Root of the sum of squares over the bins, relative to the yield of the process.
-        error: The same of the statistical errors.
-        chi2: Sum over the bins of the squared ratio of both.
-        bins: Those in which there is an error.
+        total: Effect on the yield.
+        shape: Effect on the share of each bin in the yield.
     """
 
+    region: str
     process: str
     variation: str
-    effect: float
-    error: float
-    chi2: float
-    bins: int
+    total: Effect
+    shape: Effect
 
     @property
     def noisy(self) -> bool:
-        """Whether the effect is no larger than its error, in the mean square over the bins."""
-        return self.chi2 < self.bins
+        """Whether the effect on the shape, or on the yield, is no larger than its error."""
+        return self.total.noisy or self.shape.noisy
 
     def __str__(self) -> str:
         """What it is in a few words."""
-        return f"{self.variation} of {self.process} (χ² {self.chi2:.1f} in {self.bins} bins)"
+        said = [f"yield (χ² {self.total.chi2:.1f})"] if self.total.noisy else []
+        if self.shape.noisy or not said:
+            said.append(f"shape (χ² {self.shape.chi2:.1f} in {self.shape.numbers} bins)")
+        return f"{self.variation} of {self.process} in {self.region}, {' and '.join(said)}"
 
 
 def variation_noise(
-    measurement: Measurement, split: Split | CrossFit, *, replicas: int = 100
+    measurement: Measurement, split: Split | CrossFit, *, replicas: int = REPLICAS
 ) -> tuple[VariationNoise, ...]:
     """Effect and statistical error of every variation in the bins of a measurement.
 
     A noisy one says little of what it stands for, and a fit may take its noise for information
     (`difftune.analysis.closure` shows whether it does). Take fewer bins or more simulated events,
-    or leave it out as a shape: `build_workspace(prune=...)` with a threshold above its effect.
+    or let `measure(noise=...)` drop or smooth it.
 
     Args:
         measurement: Gives scores and bins.
@@ -63,29 +63,24 @@ def variation_noise(
     """
     if replicas < 10:
         raise InputError(f"variation_noise(replicas={replicas}): give ten or more, such as 100.")
-    names = varied_names(measurement)
-    if not names:
-        return ()
-    yields = replica_yields(measurement, split, range(replicas + 1))
-    half = (np.asarray(yields.up) - np.asarray(yields.down)) / 2
-    effects, errors = half[0], np.std(half[1:], axis=0, ddof=1)
-    templates = measurement.templates.processes
     found = []
-    for number, name in enumerate(names):
-        for row, (process, template) in enumerate(templates.items()):
-            effect, error = effects[number, row], errors[number, row]
-            there = error > 0
-            if name not in template.variations or not there.any():
-                continue
-            total = np.sum(template.nominal.sumw)
-            found.append(
-                VariationNoise(
-                    process=process,
-                    variation=name,
-                    effect=float(np.sqrt(np.sum(effect**2)) / total),
-                    error=float(np.sqrt(np.sum(error**2)) / total),
-                    chi2=float(np.sum((effect[there] / error[there]) ** 2)),
-                    bins=int(np.sum(there)),
+    for score, templates in zip(measurement.scores, measurement.fitted, strict=True):
+        names = sorted({name for each in templates.processes.values() for name in each.variations})
+        if not names:
+            continue
+        yields = channel_yields(score, templates, split.test, range(replicas + 1), names=names)
+        for number, name in enumerate(names):
+            for row, (process, template) in enumerate(templates.processes.items()):
+                if name not in template.variations:
+                    continue
+                factor, shape = parts(*one_variation(yields, number, row))
+                found.append(
+                    VariationNoise(
+                        region=templates.channel,
+                        process=process,
+                        variation=name,
+                        total=effect(factor[:, 0]),
+                        shape=effect(shape[:, 0]),
+                    )
                 )
-            )
     return tuple(found)

@@ -314,3 +314,10 @@ class Fit(Section):
     fit of all other regions expects."""
     unblind: bool = False
     """Whether to look at all observed events; `--unblind` sets it."""
+    prune: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Effects of a variation on the yield of a process, and on its shape in every bin, that are
+    relatively no larger than this are dropped from the fit, region by region; 0 drops none."""
+    noise: Literal["keep", "prune", "smooth"] = "keep"
+    """What becomes of effects of variations that are no larger than their own statistical error,
+    which a run names: `keep` them, `prune` them (yield and shape apart), or `smooth`: shapes become
+    a polynomial of the number of the bin, or none at all, whichever the errors allow."""

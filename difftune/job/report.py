@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from difftune import report
-from difftune.analysis import CrossFit, CrossTuned, Ladder, Tuned, Variables
+from difftune.analysis import CrossFit, CrossTuned, Ladder, Treatment, Tuned, Variables
 from difftune.files import write
 from difftune.job.config import Config
 from difftune.job.outcome import Outcome, said_of
@@ -464,9 +464,33 @@ def _seen(outcome: Outcome) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return score, weight, signal
 
 
+_OF_NOISE = {
+    "keep": 'They are in the fit as they are; [fit] noise = "smooth" or "prune" changes that.',
+    "prune": "They are dropped, as the table says.",
+    "smooth": "Shapes are smoothed or dropped, as the table says; yields stay.",
+}
+
+
+def pruned_table(treatments: Sequence[Treatment]) -> report.Table:
+    """What was dropped and smoothed, of which process and region, and why.
+
+    Args:
+        treatments: What became of variations.
+    """
+    return report.Table(
+        columns=("Variation", "Process", "Region", "What", "Why"),
+        rows=tuple(
+            (each.variation, each.process, each.region, each.what, each.reason)
+            for each in treatments
+        ),
+        caption="Variations that are not in the fit as they are in the simulation.",
+    )
+
+
 def _region(outcome: Outcome, plots: _Plots, tables: _Tables, label) -> Section:
     templates = outcome.measurement.templates
     normalisation = outcome.job.nuisances["normalisation"]
+    done = outcome.measurement.treatments
     systematics = any(process.variations for process in templates.processes.values())
     both = systematics or bool(normalisation)
     return Section(
@@ -480,6 +504,7 @@ def _region(outcome: Outcome, plots: _Plots, tables: _Tables, label) -> Section:
                 f"{said_of_data(outcome.measurement, templates)}.",
             ),
             tables(report.yields_table([templates], normalisation=normalisation), "yields"),
+            *([tables(pruned_table(done), "pruned")] if done else []),
             *(
                 _folded(
                     outcome,
@@ -500,7 +525,10 @@ def _variations(outcome: Outcome, plots: _Plots, label) -> list[Block]:
     hidden = report.negligible(templates, varied)
     note = f"Negligible, and not shown: {', '.join(hidden)}." if hidden else "None is negligible."
     if noisy := [str(each) for each in outcome.noise if each.noisy]:
-        note += f" Of these the statistical error exceeds the effect: {'; '.join(noisy)}."
+        note += (
+            f" Of these the statistical error exceeds the effect: {'; '.join(noisy)}. "
+            + _OF_NOISE[outcome.config.fit.noise]
+        )
     return [*plots.pages(varied, "systematics", "Nominal, up and down."), Text(note)]
 
 

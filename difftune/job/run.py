@@ -253,6 +253,8 @@ class _Measuring:
             binning=binning,
             blind_above=self.job.config.fit.blind_above,
             unblind=self.job.config.fit.unblind,
+            prune=self.job.config.fit.prune,
+            noise=self.job.config.fit.noise,
             **self.job.nuisances,
         )
         logger.info("measured a network: %s = %.4g", found.figure.symbol, found.value)
@@ -346,7 +348,7 @@ def _measured(
         measurement=last[0],
         repeated_measurements=tuple(last[1:]),
         default_measurements=tuple(references),
-        noise=_noise(last[0], sample),
+        noise=_noise(last[0], sample, config.fit.noise),
         fit=fit(model),
         cls=hypotest(1.0, model),
         seconds=time.monotonic() - began,
@@ -354,16 +356,20 @@ def _measured(
     )
 
 
-def _noise(measurement: Measurement, sample: Split | CrossFit) -> tuple[VariationNoise, ...]:
+def _noise(
+    measurement: Measurement, sample: Split | CrossFit, noise: str
+) -> tuple[VariationNoise, ...]:
     """What the statistics of the simulation leaves of each variation, with a word of warning."""
     found = variation_noise(measurement, sample)
     if noisy := [str(each) for each in found if each.noisy]:
         logger.warning(
-            "variations whose statistical error exceeds their effect in the bins of %s: %s. Fewer "
-            "bins or more simulated events would tell what they do.",
-            measurement.templates.channel,
+            "variations whose statistical error exceeds their effect: %s. Fewer bins or more "
+            "simulated events would tell what they do; [fit] noise is %r.",
             "; ".join(noisy),
+            noise,
         )
+    for each in measurement.treatments:
+        logger.info("not in the fit as it is: %s", each)
     return found
 
 

@@ -108,6 +108,16 @@ def results(outcome: Outcome) -> dict[str, Any]:
         },
         "data": outcome.measurement.data,
         "blinded": list(outcome.measurement.blinded),
+        "pruned": [
+            {
+                "variation": each.variation,
+                "process": each.process,
+                "region": each.region,
+                "what": each.what,
+                "why": each.reason,
+            }
+            for each in outcome.measurement.treatments
+        ],
         "selection": None if outcome.variables is None else outcome.variables.to_dict(),
         "ladder": [asdict(rung) for rung in outcome.ladder.rungs],
         "significance": {

@@ -84,7 +84,7 @@ def measured(events, **options):
 @pytest.mark.parametrize("figure", ["precision", "discovery", "limit"])
 def test_the_sample_itself_is_replica_nought(figure):
     split, found = measured(sample(), figure=figure)
-    yields = replica_yields(found, split, [0])
+    (yields,) = replica_yields(found, split, [0])
     for row, template in enumerate(found.templates.processes.values()):
         np.testing.assert_allclose(yields.nominal[0, row], template.nominal.sumw, rtol=1e-6)
         np.testing.assert_allclose(yields.sumw2[0, row], template.nominal.sumw2, rtol=1e-6)
@@ -128,3 +128,47 @@ def test_the_spread_is_that_of_samples_made_anew():
     ]
     # Of 100 samples a spread is known to 7 %.
     assert spread == pytest.approx(np.std(others, ddof=1), rel=0.25)
+
+
+def in_regions(seed=4, size=3000):
+    """Two signal regions of different width in the score, and a control region that is counted."""
+    rng = np.random.default_rng(seed)
+    process = rng.integers(0, 2, size)
+    region = rng.integers(0, 3, size)
+    x = np.where(process == 0, rng.beta(3, 1.5, size), rng.beta(1.5, 2, size))
+    weight = np.where(process == 0, 0.3, 1.0) * rng.uniform(0.5, 1.5, size)
+    return dt.Events.from_arrays(
+        np.where(region == 1, x, x**2)[:, None],
+        process,
+        weight,
+        feature_names=["score"],
+        processes=PROCESSES,
+        event_number=np.arange(size),
+        folds=5,
+        variations={"tilt": (weight * (0.8 + 0.4 * x), weight * (1.2 - 0.4 * x))},
+        regions=[
+            dt.Region(name="high", selection="1", edges=EDGES),
+            dt.Region(name="low", selection="1", edges=(0.0, 0.4, 1.0)),
+            dt.Region(name="control", selection="1", role="control"),
+        ],
+        region=region,
+    )
+
+
+def test_all_regions_are_resampled():
+    """A replica is the measurement of events of which some are there several times."""
+    split = CrossFit(events=in_regions())
+
+    def measured_of(split):
+        return dt.measure(Network().score, split, figure="precision", unblind=True)
+
+    found = measured_of(split)
+    assert [each.channel for each in found.fitted] == ["high", "low", "control"]
+    replicas = bootstrapped(found, split, replicas=3)
+    assert len(set(replicas.tolist())) == 3
+    for number, merit in enumerate(replicas, start=1):
+        often = counts(split.events, number)
+        several = jax.tree.map(
+            lambda column, often=often: np.repeat(column, often, 0), split.events
+        )
+        assert merit == pytest.approx(measured_of(CrossFit(events=several)).merit, rel=1e-4)

@@ -109,3 +109,34 @@ def test_one_experiment_is_refused():
     split, measurement, *_ = counted(mc_statistics=True)
     with pytest.raises(InputError, match="give two or more"):
         closure(measurement, split, experiments=1)
+
+
+def test_halves_are_those_of_all_regions():
+    """Two counts determine one strength, each with its own share of the simulation."""
+    rng = np.random.default_rng(6)
+    size = 6000
+    process, region = rng.integers(0, 2, size), rng.integers(0, 2, size)
+    weight = np.where((process == 1) & (region == 1), 2.0, 1.0) * rng.uniform(0.5, 1.5, size)
+    events = dt.Events.from_arrays(
+        rng.uniform(size=(size, 1)),
+        process,
+        weight,
+        feature_names=["score"],
+        processes=[dt.Process(name="signal", role="signal"), dt.Process(name="background")],
+        event_number=np.arange(size),
+        folds=5,
+        regions=[
+            dt.Region(name=name, selection="1", observable="count") for name in ("one", "two")
+        ],
+        region=region,
+    )
+    split = CrossFit(events=events)
+    found = closure(dt.measure(score, split), split, experiments=EXPERIMENTS)
+    information = 0.0
+    for place in (0, 1):
+        here = region == place
+        signal = np.sum(weight[here & (process == 0)])
+        information += signal**2 / (np.sum(weight[here]) + 2 * np.sum(weight[here] ** 2))
+    assert np.mean(found.claimed) == pytest.approx(information**-0.5, rel=0.03)
+    assert found.spread[0] == pytest.approx(1.0, abs=3 * found.spread[1])
+    assert abs(found.bias[0]) < 3 * found.bias[1]

@@ -58,26 +58,31 @@ def found(*, size=4000):
 def test_errors_are_those_of_the_closed_form(process):
     measurement, _, noise = found()
     template = measurement.templates.processes[process]
-    counts = template.nominal.sumw
-    # The same events with other weights: half the difference is 0.1 of each count.
+    total = template.nominal.sumw.sum()
+    # The same events with other weights: a tenth of the yield, known exactly, and no shape.
     clear = noise[process, "clear"]
-    assert clear.effect == pytest.approx(0.1 * np.sqrt(np.sum(counts**2)) / counts.sum(), rel=1e-4)
-    assert clear.error == pytest.approx(0.1 / np.sqrt(counts.sum()), rel=0.1)
-    assert clear.chi2 == pytest.approx(counts.sum(), rel=0.2)
+    assert clear.total.size == pytest.approx(0.1, rel=1e-5)
+    assert clear.total.error == pytest.approx(0.0, abs=1e-7)
+    assert clear.shape.size == pytest.approx(0.0, abs=1e-6)
     assert not clear.noisy
-    # Other events: the variance of half the difference is a quarter of the sum of both counts.
+    # Other events: the variance of half the difference is a quarter of the sum of both variances,
+    # which are those of a multinomial for the shape and of Poisson counts for the yields.
     up, down = (side.sumw for side in template.variations["noise"])
     other = noise[process, "noise"]
-    variance = (up + down) / 4
-    assert other.error == pytest.approx(np.sqrt(np.sum(variance)) / counts.sum(), rel=0.1)
-    assert other.chi2 == pytest.approx(np.sum(((up - down) / 2) ** 2 / variance), rel=0.25)
-    assert other.bins == 5
+    variance = sum(n / n.sum() * (1 - n / n.sum()) / n.sum() for n in (up, down)) / 4
+    difference = (up / up.sum() - down / down.sum()) / 2
+    assert other.shape.error == pytest.approx(np.sqrt(np.sum(variance)), rel=0.1)
+    assert other.shape.chi2 == pytest.approx(np.sum(difference**2 / variance), rel=0.25)
+    assert other.shape.numbers == 5
+    factor = (up.sum() - down.sum()) / 2 / total
+    assert other.total.size == pytest.approx(abs(factor), rel=1e-4)
+    assert other.total.error == pytest.approx(np.sqrt(up.sum() + down.sum()) / 2 / total, rel=0.15)
 
 
 def test_only_noise_is_called_so():
     _, _, noise = found()
     # Twice five bins of pure noise: their χ² is beyond 20 in 3 % of samples.
-    assert sum(each.chi2 for (_, name), each in noise.items() if name == "noise") < 20
+    assert sum(each.shape.chi2 for (_, name), each in noise.items() if name == "noise") < 20
     assert [each.variation for each in noise.values() if each.noisy].count("clear") == 0
     assert any(each.noisy for (_, name), each in noise.items() if name == "noise")
 
