@@ -23,6 +23,7 @@ from difftune.analysis.preparation import CrossPreparation as CrossPreparation
 from difftune.analysis.preparation import Preparation
 from difftune.analysis.progress import LogFile as LogFile
 from difftune.analysis.progress import RoundLog as RoundLog
+from difftune.analysis.progress import watching as watching
 from difftune.analysis.pruning import NOISE as NOISE
 from difftune.analysis.pruning import Effect, Treatment
 from difftune.analysis.split import Split

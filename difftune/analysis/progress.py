@@ -5,6 +5,7 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from difftune import heartbeat
@@ -51,7 +52,7 @@ class RoundLog(Watcher):
     """
 
     def __init__(self, stage: str, path: Path | None = None):
-        self.stage, self.path = stage, path
+        self.name, self.path = stage, path
         self._spent: list[float] = []
         self._failed = False
 
@@ -59,31 +60,31 @@ class RoundLog(Watcher):
         """Says what begins."""
         length = f"{rounds} round{'s' * (rounds > 1)}" if rounds else "rounds as time allows"
         size = f"{members} member{'s' * (members > 1)}, {length}"
-        logger.info("%s: %s of %d epochs; the first one is compiled", self.stage, size, epochs)
-        doing(f"{self.stage}: compiling its programs, and the first epoch")
+        logger.info("%s: %s of %d epochs; the first one is compiled", self.name, size, epochs)
+        doing(f"{self.name}: compiling its programs, and the first epoch")
 
     def epoch(self, number: int, epochs: int, rounds: int) -> None:
         """Tells how far it is."""
         done, within = divmod(number, epochs)
         if within:
-            doing(f"{self.stage}: round {done + 1}/{rounds}, epoch {within + 1} of {epochs}")
+            doing(f"{self.name}: round {done + 1}/{rounds}, epoch {within + 1} of {epochs}")
         else:
-            doing(f"{self.stage}: round {done}/{rounds}, keeping the best networks")
+            doing(f"{self.name}: round {done}/{rounds}, keeping the best networks")
 
     def __call__(self, progress: Progress) -> None:
         """Writes one round."""
         if progress.round < progress.rounds:
-            doing(f"{self.stage}: round {progress.round + 1}/{progress.rounds}")
+            doing(f"{self.name}: round {progress.round + 1}/{progress.rounds}")
         self._spent.append(progress.seconds)
         # The first round compiles, so the others tell how long the rest will take.
         typical = self._spent[-1] if len(self._spent) == 1 else min(self._spent[-3:])
         left = typical * (progress.rounds - progress.round)
         minutes = time.strftime("%M:%S", time.gmtime(left))
-        logger.info("%s: %s  %s left", self.stage, progress, minutes)
+        logger.info("%s: %s  %s left", self.name, progress, minutes)
         if self.path is None:
             return
         row = {
-            "stage": self.stage,
+            "stage": self.name,
             "round": progress.round,
             "rounds": progress.rounds,
             "best": progress.best,
@@ -107,3 +108,45 @@ class RoundLog(Watcher):
                     *(self.path, error),
                 )
             self._failed = True
+
+
+def watching(
+    name: str, watcher: Callable[[Progress], None] | None, path: Path | None = None
+) -> Callable[[Progress], None]:
+    """What looks on at a stage: its log, and whoever else wants to.
+
+    Args:
+        name: Of the stage.
+        watcher: A plain function, or a `Watcher`, which is told of the stage.
+        path: File for JSON lines, as of `RoundLog`.
+    """
+    log = RoundLog(name, path)
+    if watcher is None:
+        return log
+    if isinstance(watcher, Watcher):
+        watcher.stage(name)
+    return _Both(log, watcher)
+
+
+class _Both(Watcher):
+    """The log of a stage, and another one who looks on."""
+
+    def __init__(self, log: RoundLog, other: Callable[[Progress], None]):
+        self.log, self.other = log, other
+
+    def begin(self, members: int, epochs: int, rounds: int | None) -> None:
+        """Tells both."""
+        self.log.begin(members, epochs, rounds)
+        if isinstance(self.other, Watcher):
+            self.other.begin(members, epochs, rounds)
+
+    def epoch(self, number: int, epochs: int, rounds: int) -> None:
+        """Tells both."""
+        self.log.epoch(number, epochs, rounds)
+        if isinstance(self.other, Watcher):
+            self.other.epoch(number, epochs, rounds)
+
+    def __call__(self, progress: Progress) -> None:
+        """Tells both."""
+        self.log(progress)
+        self.other(progress)

@@ -9,7 +9,7 @@ from typing import Any
 
 from difftune.analysis.cross_fit import CrossFit
 from difftune.analysis.given import TRAIN, TUNE
-from difftune.analysis.progress import RoundLog
+from difftune.analysis.progress import watching
 from difftune.analysis.split import Split
 from difftune.analysis.stages import (
     AnyTuned,
@@ -139,8 +139,9 @@ def tune(
             regions.
         checkpoints: Folder for checkpoints; a search found there is continued, if it is the same
             in everything that defines its numbers.
-        on_round: Called with the `Progress` of each round; a line of the log by default
-            (`logging.basicConfig(level="INFO")` shows it).
+        on_round: Called with the `Progress` of each round, of which there is a line in the log, too
+            (`logging.basicConfig(level="INFO")` shows it); a `difftune.search.Watcher` is told of
+            stages and epochs, too.
         processes: Those that share the members, from `difftune.training.connect`; all call this
             with the same arguments, and all get the same result.
         **parts: Of `Recipe`, in place of those of the recipe:
@@ -176,7 +177,7 @@ def tune(
             every,
             seed=seed,
             folders=folders,
-            on_round=lambda name: on_round or RoundLog(name),
+            on_round=lambda name: watching(name, on_round),
         )[-1]
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -54,7 +55,16 @@ from difftune.objectives import (
     as_objective,
 )
 from difftune.registry import Entry
-from difftune.search import KINDS, Dimension, Replicated, Space, Strategy, as_strategy, when
+from difftune.search import (
+    KINDS,
+    Dimension,
+    Replicated,
+    Space,
+    Strategy,
+    Watcher,
+    as_strategy,
+    when,
+)
 from difftune.seeds import derived
 from difftune.training import (
     AllOf,
@@ -93,6 +103,29 @@ def figure(config: Config) -> Figure:
         return _in("fit.figure", lambda: as_figure(given))
     found = import_object(given, "fit.figure")
     return _in("fit.figure", lambda: as_figure(found))
+
+
+def watcher(config: Config) -> Callable[[Path], Watcher] | None:
+    """What makes one who looks on at a run, besides its log, of the run directory.
+
+    Raises:
+        InputError: There is no such thing.
+    """
+    given = config.general.watcher
+    if given is None:
+        return None
+    make = import_object(given, "general.watcher")
+
+    def watching(folder: Path) -> Watcher:
+        made = make(folder)
+        if not isinstance(made, Watcher):
+            raise InputError(
+                f"general.watcher: {given} makes a {type(made).__name__}; it has to make a "
+                "difftune.search.Watcher of a folder."
+            )
+        return made
+
+    return watching
 
 
 def _in(place: str, make: Callable[[], T]) -> T:

@@ -36,6 +36,9 @@ class General(Section):
     """Decides everything random: start values, batches, dropout and the search."""
     figures: Literal["all", "main"] = "all"
     """Which figures are drawn: all, or those that the report shows unfolded."""
+    watcher: str | None = None
+    """Who looks on, as `file.py:name`: called with the run directory, it gives a
+    `difftune.search.Watcher`. The examples have one for TensorBoard and one for MLflow."""
 
 
 class ModelSection(Section):

@@ -198,6 +198,15 @@ def _absolute(config: Config, folder: Path) -> Config:
         for key in ("files_up", "files_down"):
             if key in systematic:
                 systematic[key] = files(systematic[key])
-    for section in ("fit", "model", "objective", "training", "search", "stage", "regions"):
+    for section in (
+        "general",
+        "fit",
+        "model",
+        "objective",
+        "training",
+        "search",
+        "stage",
+        "regions",
+    ):
         raw[section] = own(raw[section])
     return Config.model_validate(raw)

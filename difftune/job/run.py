@@ -16,7 +16,6 @@ from difftune.analysis import (
     Ladder,
     Measurement,
     Preparation,
-    RoundLog,
     Split,
     Stage,
     Step,
@@ -31,6 +30,7 @@ from difftune.analysis import (
     search_stage,
     select_variables,
     variation_noise,
+    watching,
     without,
 )
 from difftune.analysis.preparation import CrossPreparation
@@ -80,6 +80,7 @@ def run(
     def ready() -> tuple[Job, Preparation | CrossPreparation]:
         if first:
             check_folder(folder, config, resume=resume)
+            build.watcher(config)
         return _prepared(config, processes)
 
     job, preparation = processes.agreed(ready)
@@ -91,10 +92,16 @@ def run(
         run_folder = open_run(folder, config, resume=resume) if first else nullcontext()
         processes.agreed(lambda: stack.enter_context(run_folder))
         logger.info("%s", describe_events(preparation.split.events))
+        watched = build.watcher(config) if first else None
+        watcher = None if watched is None else watched(folder)
+
+        def log(stage: str) -> Callable[[Progress], None]:
+            return watching(stage, watcher, folder / "progress.jsonl")
 
         variables, reduced = _chosen_variables(job, preparation, folder)
         repetitions = [
-            _stages(job, reduced, number, folder) for number in range(config.comparison.repetitions)
+            _stages(job, reduced, number, folder, log)
+            for number in range(config.comparison.repetitions)
         ]
         # Where these are fewer than the processes, the first one trains them.
         together = processes if config.comparison.seeds >= processes.size else SingleProcess()
@@ -104,9 +111,9 @@ def run(
         length = (searched.folds[0] if isinstance(searched, CrossTuned) else searched).strategy
         default = selected = None
         if config.comparison.seeds:
-            default = _default(job, preparation, "default", length, folder, together)
+            default = _default(job, preparation, "default", length, folder, together, log)
             if job.elimination is not None:
-                selected = _default(job, reduced, "default_selected", length, folder, together)
+                selected = _default(job, reduced, "default_selected", length, folder, together, log)
         if not first:
             return None
         outcome = _measured(
@@ -118,18 +125,21 @@ def run(
             selected=selected,
             variables=variables,
         )
+        if watcher is not None:
+            for rung in outcome.ladder.rungs:
+                watcher.figure(rung.name, rung.value, rung.uncertainty)
         doing("writing the numbers and drawing the report")
         save(outcome, folder)
         logger.info("wrote %s in %.0f s", folder, time.monotonic() - began)
         return outcome
 
 
-def _log(name: str, folder: Path) -> Callable[[Progress], None]:
-    return RoundLog(name, folder / "progress.jsonl")
+_Log = Callable[[str], Callable[[Progress], None]]
+"""What looks on at a stage of a name."""
 
 
 def _stages(
-    job: Job, preparation: Preparation | CrossPreparation, number: int, folder: Path
+    job: Job, preparation: Preparation | CrossPreparation, number: int, folder: Path, log: _Log
 ) -> list[AnyTuned]:
     """All stages of one repetition; the first is that of the run."""
     name = "search" if number == 0 else f"search_{number + 1}"
@@ -144,7 +154,7 @@ def _stages(
         [first, *rest],
         seed=seed if number == 0 else derived(seed, "search", number),
         folders=[folder / "checkpoints" / place for place in places],
-        on_round=lambda stage: _log(stage, folder),
+        on_round=log,
     )
 
 
@@ -209,6 +219,7 @@ def _default(
     length: Strategy,
     folder: Path,
     processes: Processes,
+    log: _Log,
 ) -> AnyTuned:
     """The network to compare with: cross-entropy, and every setting as it is by default.
 
@@ -227,7 +238,7 @@ def _default(
         # Other start values than any of the searches has.
         seed=derived(job.config.general.seed, "default"),
         folder=folder / "checkpoints" / name,
-        on_round=_log(f"{name.replace('_', ', ')}, cross-entropy", folder),
+        on_round=log(f"{name.replace('_', ', ')}, cross-entropy"),
     )
 
 

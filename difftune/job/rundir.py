@@ -23,11 +23,11 @@ logger = logging.getLogger("difftune")
 
 OF_RUN = (*PACKAGES, "uproot", "pyhf")
 
-# Where a run lives, what is drawn and how much is held in memory at a time do not change what it
-# is; nor does it change what was trained whether observed events are looked at, or variations are
-# pruned.
+# Where a run lives, what is drawn, who looks on and how much is held in memory at a time do not
+# change what it is; nor does it change what was trained whether observed events are looked at, or
+# variations are pruned.
 MAY_CHANGE = (
-    *("general.output", "general.figures", "training.chunk"),
+    *("general.output", "general.figures", "general.watcher", "training.chunk"),
     *("fit.blind_above", "fit.unblind", "fit.prune", "fit.noise"),
 )
 

@@ -75,10 +75,19 @@ class Progress(NamedTuple):
 
 
 class Watcher(abc.ABC):
-    """Watches a search: called after each round, as a plain function is, and after each epoch."""
+    """Looks on: called after each round, as a plain function is, and where it wants to at more.
 
-    @abc.abstractmethod
-    def begin(self, members: int, epochs: int, rounds: int | None) -> None:
+    What it does not override says nothing.
+    """
+
+    def stage(self, name: str) -> None:  # noqa: B027
+        """Called before each stage: a search, one of its stages, the network to compare with.
+
+        Args:
+            name: What it is called in the log.
+        """
+
+    def begin(self, members: int, epochs: int, rounds: int | None) -> None:  # noqa: B027
         """Called before the first round that is trained.
 
         Args:
@@ -91,14 +100,22 @@ class Watcher(abc.ABC):
     def __call__(self, progress: Progress) -> None:
         """Called after each round."""
 
-    @abc.abstractmethod
-    def epoch(self, number: int, epochs: int, rounds: int) -> None:
+    def epoch(self, number: int, epochs: int, rounds: int) -> None:  # noqa: B027
         """Called after each epoch.
 
         Args:
             number: Of the epoch in the search, from 1.
             epochs: Of a round.
             rounds: Of the search.
+        """
+
+    def figure(self, name: str, value: float, uncertainty: float) -> None:  # noqa: B027
+        """Called with each figure that a run measures in the end: a line of its ladder.
+
+        Args:
+            name: The step, such as "hyperparameters tuned".
+            value: Its figure of merit.
+            uncertainty: Of the value.
         """
 
 

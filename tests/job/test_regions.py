@@ -1,15 +1,19 @@
 """Regions in the analysis file, from the table to the run."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pyhf
 import pytest
+from click.testing import CliRunner
 
 from difftune import job
 from difftune.binning import EqualSignal, Exact
+from difftune.cli import cli
 from difftune.errors import InputError
 from difftune.job import build, load
+from tests.job.running import succeeded
 from tests.job.small import write_small
 
 REGIONS = """
@@ -113,9 +117,40 @@ def test_regions_that_overlap_are_an_error_of_check(config):
         build.events(load(wrong))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "unblind"),
+    [
+        (["run", "{file}"], False),
+        (["run", "{file}", "--unblind"], True),
+        (["run", "{file}", "--set", "fit.unblind=true"], True),
+        (["unblind", "{run}"], True),
+        (["report", "{run}"], False),
+    ],
+)
+def test_only_who_asks_sees_the_data(config, tmp_path, monkeypatch, arguments, unblind):
+    """What the command line asks of a run."""
+    asked = []
+
+    def run(settings, folder, **_):
+        asked.append(settings)
+        return SimpleNamespace(summary="done")
+
+    monkeypatch.setattr(job, "run", run)
+    monkeypatch.setattr("difftune.job.again.run", run)
+    monkeypatch.setattr("difftune.training.use_cpu_cores", lambda: None)
+    monkeypatch.setattr("difftune.training.use_compilation_cache", lambda: None)
+    (tmp_path / "config.json").write_text(load(config).model_dump_json())
+    (tmp_path / "results.json").write_text("{}")
+    words = [each.format(file=config, run=tmp_path) for each in arguments]
+    result = CliRunner().invoke(cli, words)
+    assert result.exit_code == 0, result.output
+    assert "done" in result.output
+    assert [settings.fit.unblind for settings in asked] == [unblind]
+
+
 @pytest.fixture(scope="module")
 def runs(config, undrawn):
-    """A blinded run of few trainings, and the same after it was unblinded."""
+    """A blinded run of few trainings, and the same after it was unblinded, by verb and by flag."""
     small = (
         *("search.rounds=1", "search.population=2", "comparison.repetitions=1"),
         *("comparison.seeds=1", "data.folds=3", "data.validation_folds=[1]", "data.test_folds=[2]"),
@@ -123,12 +158,22 @@ def runs(config, undrawn):
     )
     folder = config.parent / "run"
 
-    def run(*more, resume=False):
-        outcome = job.run(load(config, (*small, *more)), folder, resume=resume)
-        return outcome.summary, json.loads((folder / "results.json").read_text())
+    def results():
+        return json.loads((folder / "results.json").read_text())
 
-    first, files = run(), read_run(folder)
-    return first, files, run("fit.unblind=true", resume=True), read_run(folder)
+    summary = job.run(load(config, small), folder).summary
+    first, files = (summary, results()), read_run(folder)
+    for key in ("unblind", "run"):
+        more = [] if key == "unblind" else ["--output", folder, "--resume", "--unblind"]
+        more += [part for each in small if more for part in ("--set", each)]
+        done = succeeded(key, folder if key == "unblind" else config, *more)
+        if key == "unblind":
+            second, opened = (done.stdout, results()), read_run(folder)
+    # The flag does what the verb does.
+    again = results()
+    assert {**again, "seconds": 0} == {**second[1], "seconds": 0}
+    assert done.stdout.splitlines()[:-1] == second[0].splitlines()[:-1]
+    return first, files, second, opened
 
 
 def read_run(folder):

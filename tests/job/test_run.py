@@ -44,10 +44,34 @@ def config(tmp_path_factory) -> Path:
     return write_small(tmp_path_factory.mktemp("small"))
 
 
+WATCHER = """
+from difftune.search import Watcher
+
+class Lines(Watcher):
+    def __init__(self, folder):
+        self.path = folder / "watched.txt"
+    def stage(self, name):
+        self.say("stage", name)
+    def begin(self, members, epochs, rounds):
+        self.say("begin", members, epochs, rounds)
+    def epoch(self, number, epochs, rounds):
+        self.say("epoch", number, epochs, rounds)
+    def __call__(self, progress):
+        self.say("round", progress.round, progress.rounds)
+    def figure(self, name, value, uncertainty):
+        self.say("figure", name, value, uncertainty)
+    def say(self, *words):
+        with self.path.open("a") as file:
+            print(*words, sep="|", file=file)
+"""
+
+
 @pytest.fixture(scope="module")
 def finished(config):
     folder = config.parent / "finished"
-    return folder, succeeded("run", config, "--output", folder, command=COMMAND)
+    (config.parent / "watch.py").write_text(WATCHER)
+    watched = ["--set", 'general.watcher="watch.py:Lines"']
+    return folder, succeeded("run", config, "--output", folder, *watched, command=COMMAND)
 
 
 def test_run_directory_is_complete(finished):
@@ -74,6 +98,26 @@ def test_run_directory_is_complete(finished):
     assert "hyperparameters tuned" in result.stdout
     assert "search: round 3/3" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_run_is_watched(finished):
+    """What looks on is told all that there is to tell, in order."""
+    folder, _ = finished
+    told = [line.split("|") for line in (folder / "watched.txt").read_text().splitlines()]
+    starts = [i for i, each in enumerate(told) if each[0] == "stage"]
+    assert [told[i][1] for i in starts] == ["search", "search 2", "default, cross-entropy"]
+    first = told[: starts[1]]
+    progress = (folder / "progress.jsonl").read_text().splitlines()
+    rounds = [row for row in map(json.loads, progress) if row["stage"] == "search"]
+    assert [each[0] for each in first].count("round") == len(rounds) == 3
+    assert first[1][0] == "begin"
+    assert first[-1] == ["round", "3", "3"]
+    epochs = [int(each[1]) for each in first if each[0] == "epoch"]
+    assert epochs == list(range(1, len(epochs) + 1))
+    ladder = json.loads((folder / "results.json").read_text())["ladder"]
+    figures = [each for each in told if each[0] == "figure"]
+    assert [each[1] for each in figures] == [rung["name"] for rung in ladder]
+    assert [float(each[2]) for each in figures] == [rung["value"] for rung in ladder]
 
 
 @pytest.mark.slow
