@@ -1,8 +1,11 @@
 """The job of an analysis file: its recipe, further stages, and the figure of merit of all of it."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from difftune.analysis import (
     CrossFit,
@@ -21,6 +24,8 @@ from difftune.models import MLP
 from difftune.objectives import CrossEntropy, Metric, Objective, Significance
 from difftune.search import Space, Strategy
 from difftune.training import Recipe
+
+logger = logging.getLogger("difftune")
 
 CHUNK = 8192
 """Events of a step of all events that the network keeps activations of at a time."""
@@ -88,7 +93,9 @@ class Job:
             elimination.check(sample.events.feature_names)
             section = self.config.selection
             if section is not None and section.score == "figure":
-                elimination = replace(elimination, metric=figure_metric(self, sample))
+                bins = _selection_bins(self, sample)
+                if bins:
+                    elimination = replace(elimination, metric=figure_metric(self, sample, bins))
         return replace(self, recipe=recipe, stages=stages, elimination=elimination)
 
     @property
@@ -103,19 +110,62 @@ class Job:
         )
 
 
-def figure_metric(job: Job, sample: Split | CrossFit) -> Metric:
+LEAST_IN_BIN = 25
+"""Effective events that a process should have in a bin, in the mean, where variables are chosen: a
+bin of fewer is known to no better than a fifth."""
+
+
+def _selection_bins(job: Job, sample: Split | CrossFit) -> int:
+    """Bins of the figure of merit that variables are chosen by; 0 where the loss has to do.
+
+    Each fold validates, and bins that are nearly empty there would decide about the figure.
+
+    Args:
+        job: What the file says.
+        sample: The events by purpose.
+    """
+    events, asked = sample.events, job.config.training.score_bins
+    yields = np.where([p.role == "data" for p in events.processes], 0.0, events.yields())
+    signal = np.array([p.role == "signal" for p in events.processes])
+    total = np.where(signal, yields[signal].sum(), yields[~signal].sum())
+    # What hardly counts need not be known well.
+    counts = yields > 0.05 * total
+    key = np.asarray(events.process) + len(yields) * np.asarray(events.fold)
+    weight = np.asarray(events.weight, np.float64)
+    size = len(yields) * events.folds
+    sums, squares = (np.bincount(key, w, size) for w in (weight, weight**2))
+    effective = np.divide(sums**2, squares, out=np.zeros(size), where=squares > 0)
+    effective = np.where(counts, effective.reshape(events.folds, -1), np.inf)
+    fold, process = np.unravel_index(np.argmin(effective), effective.shape)
+    least = effective[fold, process]
+    bins = int(min(asked, least // LEAST_IN_BIN))
+    few = (
+        f"fold {fold} has {least:.0f} effective events of {events.processes[process].name!r}, "
+        "which decide about the figure of merit in bins of few"
+    )
+    if bins < 2:
+        logger.warning("selection: %s: variables are compared by the loss", few)
+        return 0
+    if bins < asked:
+        logger.warning("selection: %s: it has %d bins there instead of %d", few, bins, asked)
+    return bins
+
+
+def figure_metric(job: Job, sample: Split | CrossFit, bins: int | None = None) -> Metric:
     """The validation score that the figure of merit is.
 
     Args:
         job: What the file says.
         sample: The events, whose validation part has fewer than the measurement.
+        bins: Of the score; as the file says by default.
     """
+    bins = bins or job.config.training.score_bins
     split = sample.rotation(0) if isinstance(sample, CrossFit) else sample
     uncertain = {k: v for k, v in job.nuisances.items() if k != "poi" and v}
     if not uncertain and not split.events.variations and job.figure.name == "discovery":
-        return Significance(bins=job.config.training.score_bins)
+        return Significance(bins=bins)
     model = fit_model(
-        bins=max(2, job.config.training.score_bins),
+        bins=max(2, bins),
         mc_statistics=statistics(split.validation, sample.test),
         control=constant_templates(sample),
         **job.nuisances,

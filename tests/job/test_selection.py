@@ -6,8 +6,11 @@ import tomllib
 import numpy as np
 import pytest
 
+from difftune.analysis import Split
 from difftune.errors import InputError
+from difftune.histograms import effective_count
 from difftune.job import build, check, load
+from difftune.job.stages import Job
 from difftune.training import CrossFitted
 from tests.job.running import difftune, kill_run, succeeded
 from tests.job.small import changed, write_small
@@ -146,3 +149,31 @@ def test_select_wants_a_selection(config, tmp_path):
     assert result.returncode == 2
     assert "add a line [selection]" in result.stderr
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("events", [150, 400, 3000])
+def test_few_events_have_few_bins_or_the_loss(tmp_path, caplog, events):
+    """What is compared has as many bins as leave 25 effective events of each process in each."""
+    path = write_small(tmp_path, events=events)
+    changed(path, ("[search]", SELECTION.replace('score = "loss"\n', "") + "\n[search]"))
+    settings = load(path)
+    sample = Split(events=build.events(settings))
+    least = min(
+        effective_count(weight)
+        for fold in range(sample.events.folds)
+        for process in range(3)
+        for weight in [
+            np.asarray(sample.events.weight)[
+                (sample.events.fold == fold) & (sample.events.process == process)
+            ]
+        ]
+    )
+    asked, few = settings.training.score_bins, int(least / 25)
+    with caplog.at_level("WARNING", "difftune"):
+        metric = Job.from_config(settings).of(sample).elimination.metric
+    if few < 2:
+        assert metric is None
+        assert "compared by the loss" in caplog.text
+    else:
+        assert f"bins={min(few, asked)}," in repr(metric)
+        assert (f"it has {few} bins there instead of {asked}" in caplog.text) == (few < asked)
