@@ -150,20 +150,18 @@ class Treatment:
     @property
     def what(self) -> str:
         """What was done, in words."""
-        kinds = {
-            "yield": tuple("kept" if each else "dropped" for each in self.yields),
-            "shape": tuple(
-                "kept" if degree is None else f"smoothed, degree {degree}" if degree else "dropped"
-                for degree in self.degrees
-            ),
-        }
+        yields = ["kept" if each else "dropped" for each in self.yields]
+        shapes = [
+            "kept" if degree is None else f"smoothed (degree {degree})" if degree else "dropped"
+            for degree in self.degrees
+        ]
         said = []
-        for name, (difference, mean) in kinds.items():
-            if difference != "kept":
-                said.append(f"{name} {difference}")
-            if mean != "kept" and mean != difference:
-                said.append(f"{name} made symmetric" if mean == "dropped" else f"its mean {mean}")
-        return ", ".join(said)
+        for name, (difference, mean) in (("yield", yields), ("shape", shapes)):
+            if difference == mean:
+                said += [f"{name} {mean}"] if mean != "kept" else []
+            else:
+                said.append(f"{name}: half difference {difference}, mean {mean}")
+        return "; ".join(said)
 
     def __str__(self) -> str:
         """All of it in a line."""

@@ -135,8 +135,11 @@ def test_only_who_asks_sees_the_data(config, tmp_path, monkeypatch, arguments, u
         asked.append(settings)
         return SimpleNamespace(summary="done")
 
+    def again(folder, overrides):
+        return run(load(folder / "config.json", overrides), folder)
+
     monkeypatch.setattr(job, "run", run)
-    monkeypatch.setattr("difftune.job.again.run", run)
+    monkeypatch.setattr(job, "measured_again", again)
     monkeypatch.setattr("difftune.training.use_cpu_cores", lambda: None)
     monkeypatch.setattr("difftune.training.use_compilation_cache", lambda: None)
     (tmp_path / "config.json").write_text(load(config).model_dump_json())
