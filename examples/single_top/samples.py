@@ -187,10 +187,10 @@ BOTH_TAGGED = {
     "schannel": replace(SAMPLES["schannel"], number=11, generate=40_000, reference=0.1),
     "tchannel": replace(SAMPLES["tchannel"], number=12, generate=40_000, reference=0.1),
     "ttbar": replace(
-        SAMPLES["ttbar"], number=13, generate=240_000, reference=0.3, keep=_keep_top_pair
+        SAMPLES["ttbar"], number=13, generate=360_000, reference=0.3, keep=_keep_top_pair
     ),
     "wjets": replace(
-        SAMPLES["wjets"], number=14, generate=160_000, reference=0.1, keep_without_b=0.1
+        SAMPLES["wjets"], number=14, generate=240_000, reference=0.1, keep_without_b=0.1
     ),
 }
 SETS = {"one_untagged": SAMPLES, "both_tagged": BOTH_TAGGED}
