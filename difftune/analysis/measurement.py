@@ -144,13 +144,21 @@ def check_model(split: Split | CrossFit, *, channel: str, **nuisances: Any) -> N
         **nuisances: As in `measure`.
 
     Raises:
-        InputError: When names clash or are unknown.
+        InputError: When names clash or are unknown, or a signal region has too few events to choose
+            bins on.
     """
 
     def middle(events: Events) -> Float[np.ndarray, " events"]:
         return np.full(len(events), 0.5)
 
     edges, regions = np.asarray([0.0, 1.0]), split.events.regions
+    for region in regions:
+        if region.scored and region.role == "signal":
+            # Its bins are chosen on its own events.
+            try:
+                split.in_regions(region.name)
+            except InputError as error:
+                raise InputError(f"signal region {region.name!r}: {error}") from None
     names = [region.name for region in regions if region.fitted] or [channel]
     binned = {region.name for region in regions if region.edges is not None}
     channels = [

@@ -371,3 +371,18 @@ def test_cross_fitted_networks_measure_all_regions(events, rows):
             assert found == pytest.approx(total, rel=1e-5)
     # All simulated events count.
     assert control.processes["ttbar"].nominal.counts().sum() > 4000
+
+
+def test_too_few_events_of_a_region_are_refused_before_the_training(events):
+    """Of Z + jets there are two in the region, and so none in some folds."""
+    regions = (
+        dt.Region(name="sr", selection="(n_jets == 2) & (n_bjets == 1)"),
+        dt.Region(name="rare", selection="(n_jets == 3) & (n_bjets == 2)"),
+    )
+    few = read_single_top(regions=regions, variations=())
+    zjets = np.asarray(few.process) == PROCESSES.index("zjets")
+    assert np.count_nonzero(zjets & (np.asarray(few.region) == 1)) < few.folds
+    crossed = dt.analysis.CrossFit(events=few)
+    with pytest.raises(InputError, match=r"signal region 'rare': process 'zjets' has .* of 0 in"):
+        dt.analysis.check_model(crossed, channel="sr")
+    dt.analysis.check_model(dt.analysis.CrossFit(events=events), channel="sr")
