@@ -90,7 +90,7 @@ class Prepared(abc.ABC):
         return self.transform.without(*(names.index(name) for name in unused)).used
 
     def batch_sizes(self, space: Space) -> tuple[int, ...]:
-        """All sizes of batches that may occur, the default first.
+        """All sizes of batches that may occur, the default first; none if the events decide.
 
         Raises:
             InputError: When the space has more than a choice of them, or one that is no size.
@@ -111,7 +111,7 @@ class Prepared(abc.ABC):
         Raises:
             InputError: When the executions of a trial are not as many as there are folds.
         """
-        recipe = replace(self.recipe, batch_size=self.batch_sizes(space))
+        recipe = replace(self.recipe, batch_size=self.batch_sizes(space) or None)
         recipe = recipe.bound_to(self.split.events.processes)
         train, validation, replicas = self._data(recipe, strategy)
         return Population(

@@ -362,7 +362,7 @@ class Tuned(Applicable):
         fixed = {n: v for n, v in recipe.hyperparameters.items() if n not in schedule}
         sizes = schedule.get("batch_size", self.preparation.batch_sizes(self.space))
         sizes = tuple(dict.fromkeys(int(size) for size in sizes))
-        recipe = replace(recipe, hyperparameters=fixed, batch_size=sizes)
+        recipe = replace(recipe, hyperparameters=fixed, batch_size=sizes or None)
         with explained_search(own_folder):
             return search_networks(
                 replace(self.preparation, recipe=recipe),

@@ -1,6 +1,7 @@
 """The verbs that train: one network of a recipe, or a search for the best one."""
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from inspect import signature
@@ -9,6 +10,7 @@ from typing import Any
 
 from difftune.analysis.cross_fit import CrossFit
 from difftune.analysis.given import TRAIN, TUNE
+from difftune.analysis.preparation import CrossPreparation, Preparation
 from difftune.analysis.progress import watching
 from difftune.analysis.split import Split
 from difftune.analysis.stages import (
@@ -25,9 +27,21 @@ from difftune.arguments import check_names, takes
 from difftune.data import Events
 from difftune.heartbeat import heartbeat
 from difftune.search import PBT, FixedSchedule, Progress, Space, Strategy
-from difftune.training import CrossFitted, Processes, Recipe, SingleProcess, TrainedNetwork
+from difftune.training import (
+    SCHEDULES,
+    CrossFitted,
+    Processes,
+    Recipe,
+    SingleProcess,
+    TrainedNetwork,
+    batch_size_for,
+    default_metric,
+)
 
 logger = logging.getLogger("difftune")
+
+STEPS, EPOCHS = 4000, 20
+"""Of a training of which nobody says how long it is: fewest steps, and fewest epochs."""
 
 
 @takes(**TRAIN)
@@ -35,7 +49,7 @@ def train(
     events: Events | Split | CrossFit,
     recipe: Recipe | None = None,
     *,
-    epochs: int = 40,
+    epochs: int | None = None,
     seed: int = 1,
     validation_folds: Sequence[int] = (3,),
     test_folds: Sequence[int] = (4,),
@@ -50,8 +64,10 @@ def train(
     Args:
         events: From `difftune.read`, or `Events.from_arrays`; or a `Split` of them, whose folds
             then count; or a `CrossFit`.
-        recipe: How it is trained; the default recipe if None.
-        epochs: Length of the training, where it does not stop early.
+        recipe: How it is trained. If None, the default recipe, with a learning rate that falls to 0
+            along a cosine, unless `hyperparameters` have a `schedule`.
+        epochs: Length of the training, where it does not stop early; None for as many as make 4000
+            steps, 20 at least.
         seed: Decides everything random.
         validation_folds: Folds that decide when it stops and which epoch is kept.
         test_folds: Folds that are left alone.
@@ -59,24 +75,49 @@ def train(
         **parts: Of `Recipe`, in place of those of the recipe: `train(events, model=...)`.
 
     Returns:
-        The network of its best epoch.
+        The network of its best epoch. Where that is the last one, and no schedule has brought the
+        learning rate to 0, a warning says so.
 
     Raises:
         InputError: When an argument does not fit, before anything is trained.
         SearchError: When no epoch met the overtraining condition.
     """
+    trained_by = _recipe(recipe, parts, train)
+    if recipe is None:
+        own = {"schedule": float(SCHEDULES.index("cosine")), **trained_by.hyperparameters}
+        trained_by = replace(trained_by, hyperparameters=own)
     preparation = prepared(
         _split(events, validation_folds, test_folds),
-        _recipe(recipe, parts, train),
+        trained_by,
         SingleProcess(),
         regions=regions,
     )
+    if epochs is None:
+        epochs = _enough_epochs(preparation)
     strategy = FixedSchedule(population=1, rounds=1, epochs_per_round=epochs, schedule={})
     with heartbeat("training the network"):
         trained = search_stage(preparation, strategy, Space(), seed=seed)
-    for each in trained.folds if isinstance(trained, CrossTuned) else (trained,):
+    every = trained.folds if isinstance(trained, CrossTuned) else (trained,)
+    for each in every:
         logger.info("%s", training_table(each))
+    at_end = sum(int(each.result.best.epoch[0]) == epochs - 1 for each in every)
+    if at_end and not trained_by.hyperparameters.get("schedule"):
+        logger.warning(
+            "the best epoch is the last of %d%s: a longer training may give a better network, "
+            "epochs=%d for instance.",
+            epochs,
+            f" in {at_end} of {len(every)} folds" if len(every) > 1 else "",
+            2 * epochs,
+        )
     return trained.network
+
+
+def _enough_epochs(preparation: Preparation | CrossPreparation) -> int:
+    """Passes over the training events that make at least a few thousand steps."""
+    sample = preparation.sample
+    events = len(sample.rotation(0).train if isinstance(sample, CrossFit) else sample.train)
+    size = (preparation.recipe.batch_sizes or (batch_size_for(events),))[0]
+    return max(EPOCHS, math.ceil(STEPS * min(size, events) / max(events, 1)))
 
 
 def training_table(trained: Tuned) -> str:
@@ -202,4 +243,8 @@ def _recipe(recipe: Recipe | None, parts: dict[str, Any], verb: Callable[..., An
     """
     own = [name for name in signature(verb).parameters if name != "parts"]
     check_names(verb.__name__, parts, [*own, *(field.name for field in fields(Recipe))])
-    return replace(recipe or Recipe(), **parts)
+    if recipe is None:
+        return Recipe(**parts)
+    if "objective" in parts and recipe.metric == default_metric(recipe.objective):
+        parts = {"metric": None, **parts}
+    return replace(recipe, **parts)

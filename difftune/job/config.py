@@ -15,7 +15,7 @@ from difftune.job.measured_sections import (
     Systematic,
 )
 from difftune.job.schema import Choice, Count, Fraction, NotNegative, Positive, Section
-from difftune.models import MODELS
+from difftune.models import DEFAULT, MODELS
 from difftune.objectives import METRICS, OBJECTIVES
 from difftune.search import STRATEGIES
 from difftune.training import CONDITIONS, OPTIMIZERS
@@ -51,6 +51,13 @@ class ModelSection(Section):
 
 
 MODEL = Choice(MODELS, ModelSection, key="module", default="mlp")
+_NETWORK = {
+    "hidden": list(DEFAULT.hidden),
+    "dropout": DEFAULT.dropout,
+    "embedding": DEFAULT.embedding,
+    "frequency_scale": DEFAULT.frequency_scale,
+}
+"""What the default network has that an `MLP` has not by itself."""
 
 
 class ObjectiveSection(Section):
@@ -98,8 +105,9 @@ CONDITION = Choice(CONDITIONS, ConditionSection, bare=True)
 class Training(Section):
     """How each member trains."""
 
-    batch_size: Count = 1024
-    """Events of a batch. The hyperparameter of this name takes its place."""
+    batch_size: Count | None = None
+    """Events of a batch; without it a power of two from 128 to 1024 that makes about 256 steps an
+    epoch. The hyperparameter of this name takes its place."""
     chunk: Count | None = None
     """Events that the network keeps activations of at a time, where a batch has more (it may hold
     all events); without it, whole batches."""
@@ -111,10 +119,11 @@ class Training(Section):
     """Regions whose events networks are trained on, by name or role, where there are regions."""
     patience: Count = 10
     """Epochs without a larger selection score until a member stops."""
-    negative_weights: Literal["keep", "absolute", "resample"] = "keep"
+    negative_weights: Literal["keep", "absolute", "resample"] = "resample"
     """Treatment of negative weights in the loss: `keep` them, take their `absolute` values, or
-    `resample` the weights of neighbours such that none is negative and local yields stay. The
-    physics weights of scores and templates are never changed."""
+    `resample` the weights of neighbours such that none is negative and local yields stay (its time
+    grows with events times negative ones). The physics weights of scores and templates are never
+    changed."""
     max_overtraining: Positive = 0.1
     """By which fraction the score may be better on training than on validation events;
     `inf` allows any."""
@@ -339,8 +348,9 @@ class Config(Section):
     """Regions that the events are divided into; without any, all are in one signal region."""
     fit: Fit = Fit()
     """The statistical model."""
-    model: Annotated[ModelSection, MODEL] = Field(default_factory=lambda: MODEL.read({}))
-    """The network."""
+    model: Annotated[ModelSection, MODEL] = Field(default_factory=lambda: MODEL.read(_NETWORK))
+    """The network. Without this table, [the default one](populations.md#the-default-network), on
+    periodic embeddings of the inputs; a table that leaves out `embedding` has none."""
     objective: Annotated[list[Annotated[ObjectiveSection, OBJECTIVE]], Field(min_length=1)] = Field(
         default_factory=lambda: [OBJECTIVE.read({"name": "cross_entropy"})]
     )

@@ -1,6 +1,6 @@
 """Flax networks, and how a search reaches into them."""
 
-from difftune.models.mlp import MLP, Architecture, Network
+from difftune.models.mlp import DEFAULT, MLP, Architecture, Network
 from difftune.models.mlp import MODELS as MODELS
 from difftune.models.mlp import as_model as as_model
 from difftune.models.parts import ACTIVATIONS, Dropout, Hyperparameter, fill, hash_uniform
@@ -9,6 +9,7 @@ from difftune.models.wrappers import Alternatives, Gated, open_probability
 
 __all__ = [
     "ACTIVATIONS",
+    "DEFAULT",
     "MLP",
     "Alternatives",
     "Architecture",

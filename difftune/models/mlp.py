@@ -57,13 +57,13 @@ def as_probability(given: Any) -> float:
 
 
 def as_model(given: Any) -> Any:
-    """A recipe of networks: that of a class without brackets, or `MLP()` for None.
+    """A recipe of networks: that of a class without brackets, or `DEFAULT` for None.
 
     Raises:
         InputError: For what makes no network.
     """
     if given is None:
-        return MLP()
+        return DEFAULT
     wanted = f"give a model such as {EXAMPLE}, or a class of a Flax module (flax.nnx)"
     if isinstance(given, nnx.Module):
         name = type(given).__name__
@@ -390,3 +390,7 @@ class MLP:
 
 MODELS = Registry("model", "a model such as MLP(hidden=(64, 64))", {"mlp": MLP})
 """By the name that they have in the analysis file."""
+
+
+DEFAULT = MLP(hidden=(128, 128), dropout=0.2, embedding="periodic", frequency_scale=0.1)
+"""The network where nothing is said of it. An `MLP()` is a plain one."""

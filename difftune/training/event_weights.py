@@ -1,5 +1,6 @@
 """Weights of events in the training: classes balanced, negative ones treated, hard ones raised."""
 
+import logging
 from collections.abc import Iterator
 from typing import Literal, get_args
 
@@ -10,6 +11,11 @@ from difftune.errors import InputError
 
 NegativeWeights = Literal["keep", "absolute", "resample"]
 """What becomes of negative weights in the training (`treated_weights`)."""
+
+logger = logging.getLogger("difftune")
+
+_MANY = 3 * 10**9
+"""Pairs of a negative event and another one whose distances take about half a minute."""
 
 # Distances in memory at a time, and neighbours that most cells are smaller than.
 _BLOCK, _FEW = 2**24, 64
@@ -75,6 +81,15 @@ def treated_weights(
     result = weight.copy()
     for index in np.unique(process):
         (mine,) = np.nonzero(process == index)
+        count = int(np.sum(weight[mine] < 0))
+        if count * len(mine) > _MANY:
+            logger.warning(
+                "the weights of %d events of a process, %d of them negative, are resampled, each "
+                'with its neighbours among all: this may take minutes. negative_weights="keep" '
+                "does without.",
+                len(mine),
+                count,
+            )
         result[mine] = resampled(weight[mine], np.asarray(features)[mine])
     return result
 

@@ -104,7 +104,9 @@ def as_count(what: str) -> Any:
 
 
 def as_batch_size(given: Any) -> Any:
-    """Events a batch, or several such numbers."""
+    """Events a batch, or several such numbers; None stays."""
+    if given is None:
+        return None
     if isinstance(given, list | tuple):
         return tuple(as_batch_size(size) for size in given)
     if is_number(given) and math.isfinite(given) and given == int(given):
@@ -115,7 +117,7 @@ def as_batch_size(given: Any) -> Any:
 RECIPE: dict[str, Any] = {
     "model": as_model,
     "objective": objective_from,
-    "metric": metric_from,
+    "metric": lambda given: None if given is None else metric_from(given),
     "hyperparameters": as_hyperparameters,
     "optimizer": as_optimizer,
     "batch_size": as_batch_size,

@@ -36,7 +36,7 @@ from difftune.training.member import MemberTrainer
 from difftune.training.module_def import ModuleDef, Weights, fitting
 from difftune.training.processes import Processes, SingleProcess
 from difftune.training.programs import Programs, ahead, device_memory
-from difftune.training.recipe import Recipe
+from difftune.training.recipe import Recipe, batch_size_for
 from difftune.training.replicas import Replicas
 from difftune.training.sample import Columns, check_same_variations
 from difftune.training.state import (
@@ -114,7 +114,10 @@ class Population:
     @cached_property
     def sizes(self) -> tuple[int, ...]:
         """Batch sizes that there are: the default first, none larger than the training events."""
-        sizes = self._able(np.asarray(self.recipe.batch_sizes)).tolist()
+        given = self.recipe.batch_sizes
+        if not given:
+            given = (batch_size_for(min(trained_on(self._judged, self._views[0]))),)
+        sizes = self._able(np.asarray(given)).tolist()
         return tuple(dict.fromkeys(int(size) for size in sizes))
 
     def _able(self, size: Any) -> np.ndarray:

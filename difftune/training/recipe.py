@@ -1,5 +1,6 @@
 """How a network is trained, said once: of it populations, tuning and studies are made."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,8 +11,15 @@ from jaxtyping import Float
 from difftune.arguments import made, said, takes
 from difftune.data import Events, FeatureTransform, Process
 from difftune.errors import InputError
-from difftune.models import MLP, Architecture
-from difftune.objectives import CrossEntropy, Metric, Objective, Significance, logits_of
+from difftune.models import DEFAULT, Architecture
+from difftune.objectives import (
+    CrossEntropy,
+    Metric,
+    MetricOf,
+    Objective,
+    Significance,
+    logits_of,
+)
 from difftune.training.event_weights import NegativeWeights
 from difftune.training.given import RECIPE
 from difftune.training.module_def import ModuleDef
@@ -27,19 +35,21 @@ class Recipe:
     """Everything that defines how a network is trained, but events, search and chance.
 
     Attributes:
-        model: Makes the network: `difftune.models.MLP(...)`, or a Flax module class.
+        model: Makes the network: `difftune.models.MLP(...)`, or a Flax module class. By default two
+            layers of 128 on periodic embeddings of the inputs (`difftune.models.DEFAULT`).
         objective: What each member minimises: one of `difftune.objectives`, a sum of them, or a
             function `(scores, batch, hyperparameters, parameters) -> scalar`; built-in ones also
             by the name that they have in the analysis file.
-        metric: Validation score, of the form of an objective; larger is better. The stat-only
-            Asimov significance by default. With a `MultiObjective` of several, `Tuned.pareto_front`
-            has the networks that no other one beats in all.
+        metric: Validation score, of the form of an objective; larger is better. With a
+            `MultiObjective` of several, `Tuned.pareto_front` has the networks that no other one
+            beats in all. By default (None) that of `default_metric`.
         hyperparameters: Values that no search chooses, by name, the same for all members.
         optimizer: Makes an optax optimizer from a member's hyperparameters; or the name of a kind,
             or of several among which each member has its own (`difftune.training.optimizer`).
         batch_size: Events per batch; as many as there are, or more, for all of them in one. Or all
             sizes among which the hyperparameter `batch_size` chooses, the first being its default.
-            An epoch is one pass over the events whatever the size.
+            An epoch is one pass over the events whatever the size. None for one that follows from
+            the number of training events (`batch_size_for`).
         chunk: Events that the network keeps activations of at a time, where a batch has more; None
             for whole batches. The gradient is that of the whole batch, which may hold all training
             events, and costs one more forward pass.
@@ -49,7 +59,7 @@ class Recipe:
         selection_rule: What epochs and members are compared by: the validation score less two
             standard errors, averaged over about three epochs, by default.
         negative_weights: `"keep"`, `"absolute"` or `"resample"`, in the training only
-            (`difftune.training.treated_weights`).
+            (`difftune.training.treated_weights`); nothing is done where no weight is negative.
         impute: What replaces missing values: `"median"`, `"mean"` or a number.
         missing_indicators: Whether the network also learns which values were missing.
 
@@ -57,21 +67,23 @@ class Recipe:
         InputError: When a value is not what is asked for.
     """
 
-    model: Architecture = field(default_factory=MLP)
+    model: Architecture = DEFAULT
     objective: Objective = field(default_factory=CrossEntropy)
-    metric: Metric = field(default_factory=Significance)
+    metric: Metric = None  # type: ignore[assignment]
     hyperparameters: Mapping[str, float] = field(default_factory=dict)
     optimizer: Optimizer = adam
-    batch_size: int | tuple[int, ...] = 1024
+    batch_size: int | tuple[int, ...] | None = None
     chunk: int | None = None
     patience: int = 10
     overtraining: Condition = field(default_factory=ScoreGap)
     selection_rule: SelectionRule = field(default_factory=SelectionRule)
-    negative_weights: NegativeWeights = "keep"
+    negative_weights: NegativeWeights = "resample"
     impute: str | float = "median"
     missing_indicators: bool = False
 
     def __post_init__(self) -> None:
+        if self.metric is None:
+            object.__setattr__(self, "metric", default_metric(self.objective))
         for size in self.batch_sizes:
             if size < 1 or size != int(size):
                 raise InputError(
@@ -84,8 +96,10 @@ class Recipe:
 
     @property
     def batch_sizes(self) -> tuple[int, ...]:
-        """All sizes of batches that may occur, the default first."""
+        """All sizes of batches that may occur, the default first; none if the events decide."""
         given: Any = self.hyperparameters.get("batch_size", self.batch_size)
+        if given is None:
+            return ()
         return tuple(given) if isinstance(given, Sequence) else (given,)
 
     @property
@@ -158,6 +172,35 @@ class Recipe:
             inputs=train.features.shape[1],
             outputs=logits_of(self.objective.outputs, len(train.signal_process)),
         )
+
+
+LIKELIHOOD = MetricOf(objective=CrossEntropy(), power=1.0)
+"""Geometric mean of the probability that a network gives to what an event is."""
+
+
+def default_metric(objective: Objective) -> Metric:
+    """What networks are compared by where nobody says it.
+
+    Of a binary objective of event after event, which makes a classifier, it is the geometric mean
+    of the probability that a network gives to what an event is: all events have a say in it, so
+    that luck has little. Of others, as those that count, it is the stat-only Asimov significance.
+
+    Args:
+        objective: What networks minimise.
+    """
+    classifies = objective.mean_over_events and objective.outputs == "binary"
+    return LIKELIHOOD if classifies else Significance()
+
+
+def batch_size_for(events: int) -> int:
+    """Events of a batch where nobody says how many: a power of two with about 256 steps an epoch.
+
+    From 128 to 1024: larger ones make few steps of a small sample, smaller ones cost more each.
+
+    Args:
+        events: That a network is trained on.
+    """
+    return int(2 ** np.clip(round(math.log2(max(events, 1) / 256)), 7, 10))
 
 
 def as_recipe(given: Any) -> Recipe:

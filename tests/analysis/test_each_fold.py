@@ -18,7 +18,10 @@ SEARCH = PBT(population=3, rounds=2, epochs_per_round=1)
 SPACE = dt.Space(learning_rate=dt.log_uniform(1e-3, 1e-2), dropout=dt.uniform(0.0, 0.3))
 LATER = dt.Space(learning_rate=dt.log_uniform(1e-3, 1e-2))
 RECIPE = dt.Recipe(
-    model=dt.models.MLP(hidden=(4,)), batch_size=50, overtraining=ScoreGap(limit=1.0, sigmas=0)
+    model=dt.models.MLP(hidden=(4,)),
+    metric=dt.objectives.Significance(),
+    batch_size=50,
+    overtraining=ScoreGap(limit=1.0, sigmas=0),
 )
 
 

@@ -58,10 +58,11 @@ OPTIONS = {
     "space": dt.Space(learning_rate=dt.log_uniform(1e-3, 1e-2)),
     "search": SEARCH,
     "batch_size": 64,
+    "metric": dt.objectives.Significance(),
     "seed": 1,
     "overtraining": ScoreGap(limit=np.inf),
 }
-RECIPE = {name: OPTIONS[name] for name in ("model", "batch_size", "overtraining")}
+RECIPE = {name: OPTIONS[name] for name in ("model", "batch_size", "metric", "overtraining")}
 
 
 def tune(folder, events=None, **options):
@@ -143,7 +144,7 @@ def test_everything_that_defines_a_search_counts():
         ({"fixed": {"dropout": 0.1}}, "hyperparameters.dropout: nothing then, 0.1 now"),
         ({"split": tested}, "events.validation_folds: [3] then, [2] now"),
         ({"impute": 0.0}, "events.impute: median then, 0.0 now"),
-        ({"negative_weights": "absolute"}, "events.negative_weights: keep then, absolute now"),
+        ({"negative_weights": "absolute"}, "events.negative_weights: resample then, absolute now"),
         ({"optimizer": dt.training.optimizer("sgd")}, "optimizer"),
     ):
         assert any(said in line for line in differences(first, defined(**options))), said

@@ -238,7 +238,7 @@ def test_train_gives_the_network_of_the_best_epoch(events, caplog):
     strategy = dt.search.FixedSchedule(population=1, rounds=1, epochs_per_round=3, schedule={})
     tuned = dt.tune(events, recipe, search=strategy, seed=2)
     np.testing.assert_array_equal(network.score(events), tuned.network.score(events))
+    parts = {"model": recipe.model, "batch_size": 16, "hyperparameters": {"schedule": 0.0}}
     np.testing.assert_array_equal(
-        dt.train(events, model=recipe.model, batch_size=16, epochs=3, seed=2).score(events),
-        network.score(events),
+        dt.train(events, **parts, epochs=3, seed=2).score(events), network.score(events)
     )

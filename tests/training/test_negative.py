@@ -72,3 +72,14 @@ def test_treatments():
         np.testing.assert_array_equal(ours[mine], resampled(weight[mine], x[mine]))
     with pytest.raises(InputError, match=r"negative='drop'.*'absolute' or 'resample'"):
         treated_weights(weight, x, process, negative="drop")
+
+
+def test_a_resampling_that_takes_long_says_so(monkeypatch, caplog):
+    weight = np.array([1.0, 2.0, -0.5, 1.0])
+    features, process = np.arange(4.0).reshape(4, 1).astype(np.float32), np.zeros(4, int)
+    options = {"negative": "resample"}
+    treated_weights(weight, features, process, **options)
+    assert not caplog.messages
+    monkeypatch.setattr("difftune.training.event_weights._MANY", 3)
+    treated_weights(weight, features, process, **options)
+    assert "weights of 4 events of a process, 1 of them negative" in caplog.messages[0]
