@@ -382,7 +382,7 @@ def main() -> None:
     from difftune.heartbeat import heartbeat
 
     try:
-        with heartbeat("loading JAX and the library"):
+        with heartbeat("starting"):
             cli.main(standalone_mode=False)
     except click.exceptions.Abort:
         click.echo("interrupted", err=True)

@@ -21,6 +21,7 @@ from difftune.analysis.stages import CrossTuned, checked_stage, prepared, search
 from difftune.analysis.tuned import Tuned
 from difftune.arguments import takes
 from difftune.data import Events
+from difftune.heartbeat import doing
 from difftune.models import MLP
 from difftune.objectives import CrossEntropy, as_metric
 from difftune.search import PBT, Replicated, SearchError, Space, log_uniform, uniform
@@ -223,6 +224,7 @@ class Contest:
     def _trees(self, name: str, options: Callable[[tuple[Split, ...]], dict[str, Any]]) -> None:
         began, found = time.process_time(), []
         for number, group in enumerate(self.parts.groups):
+            doing(f"auto: {name}, {number + 1} of {len(self.parts.groups)}")
             own = options(group)
             own |= {"seed": self.seed, "regions": self.regions}
             grown: list[Any] = [train_trees(split, **own) for split in group]

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from difftune.errors import InputError
+from difftune.heartbeat import heartbeat
 from difftune.job import build
 from difftune.job.loading import load
 from difftune.models import MODELS
 from difftune.training import AnyNetwork, load_network
 
 
+@heartbeat("scoring the files")
 def apply(
     folder: str | Path,
     files: str | Path | Sequence[str | Path],

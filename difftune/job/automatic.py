@@ -5,12 +5,14 @@ from pathlib import Path
 
 from difftune.analysis import Auto, CrossFit, Split
 from difftune.analysis import auto as find
+from difftune.heartbeat import doing, heartbeat
 from difftune.job import build
 from difftune.job.drafting import draft
 from difftune.job.loading import load
 from difftune.job.stages import Job
 
 
+@heartbeat("reading the files")
 def automatic(
     files: Sequence[str],
     folder: Path,
@@ -74,5 +76,6 @@ def automatic(
         unblind=config.fit.unblind,
         **job.nuisances,
     )
+    doing("measuring the best, and the report")
     found.report(folder)
     return found

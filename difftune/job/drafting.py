@@ -12,6 +12,7 @@ from typing import Any
 from difftune.data import DataTable, ntuples, resolve, tables_of
 from difftune.errors import InputError, nearest
 from difftune.files import write
+from difftune.heartbeat import heartbeat
 
 _ROWS = 20_000
 """Of each table so many are looked at."""
@@ -43,6 +44,7 @@ class Draft:
     questions: tuple[str, ...]
 
 
+@heartbeat("reading the files")
 def draft(
     files: str | Path | Sequence[str | Path],
     output: str | Path | None = None,
