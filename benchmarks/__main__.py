@@ -22,6 +22,9 @@ def main() -> int:
     parser.add_argument("name", choices=sorted(set(MODULES) - {"__main__"}))
     parser.add_argument("--quick", action="store_true", help="a smoke run at reduced size")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows there")
+    parser.add_argument(
+        "--part", action="append", metavar="NAME", help="of `tabular`: this part alone; repeatable"
+    )
     options = parser.parse_args()
     if not options.quick:
         # What a user waits for is measured, so nothing is compiled already.
@@ -29,7 +32,14 @@ def main() -> int:
             os.environ.pop(name, None)
         # Some take samples from the tests, which else have the compiler do as little as it can.
         os.environ.setdefault("XLA_FLAGS", "")
-    rows = importlib.import_module(f"benchmarks.{options.name}").run(quick=options.quick)
+    module = importlib.import_module(f"benchmarks.{options.name}")
+    parts = {}
+    if options.part:
+        known = getattr(module, "PARTS", {})
+        if unknown := [name for name in options.part if name not in known]:
+            parser.error(f"no part {unknown[0]!r}; there are: {', '.join(known) or 'none'}")
+        parts = {"parts": options.part}
+    rows = module.run(quick=options.quick, **parts)
     if options.quick:
         print("smoke run: it shows that the benchmark works; the figures mean nothing")
     print(text(rows))

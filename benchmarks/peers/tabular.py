@@ -1,0 +1,204 @@
+"""Classifiers of weighted events, each in a process of its own that starts cold.
+
+What they get is in one file: features with NaN where a value is missing, labels, weights, folds.
+The last fold is the test. They leave the scores of all events.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Table(NamedTuple):
+    """Events of a sample."""
+
+    features: np.ndarray
+    label: np.ndarray
+    weight: np.ndarray
+    fold: np.ndarray
+
+    def of(self, mask: np.ndarray) -> "Table":
+        """Some of the events."""
+        return Table(*(column[mask] for column in self))
+
+    @property
+    def test(self) -> np.ndarray:
+        """Those that nobody learns from."""
+        return self.fold == self.fold.max()
+
+    @property
+    def balanced(self) -> np.ndarray:
+        """Weights for learning, of equal sums for both classes; what is negative counts nothing."""
+        weight = np.maximum(self.weight, 0.0)
+        return weight / np.bincount(self.label, weight)[self.label] * len(weight) / 2
+
+
+def run(*, name: str, table: str, scores: str, seed: int, minutes: float) -> dict[str, float]:
+    """Lets one contestant learn, and keeps what it says of all events.
+
+    Args:
+        name: Of the function here.
+        table: File of the events.
+        scores: File to write.
+        seed: Of its random numbers.
+        minutes: That it may take, where it searches.
+
+    Returns:
+        Its seconds, by the clock and of the CPU.
+    """
+    began, cpu = time.time(), time.process_time()
+    with np.load(table) as file:
+        events = Table(**file)
+    score = globals()[name](events, seed=seed, minutes=minutes)
+    np.save(scores, np.asarray(score, np.float64))
+    return {"seconds": time.time() - began, "cpu": time.process_time() - cpu}
+
+
+# ---- default settings ----------------------------------------------------------------------------
+
+
+def xgboost(events: Table, *, seed: int, minutes: float) -> np.ndarray:
+    """XGBoost as it is."""
+    from xgboost import XGBClassifier
+
+    return _fitted(XGBClassifier(random_state=seed), events)(events)
+
+
+def lightgbm(events: Table, *, seed: int, minutes: float) -> np.ndarray:
+    """LightGBM as it is."""
+    from lightgbm import LGBMClassifier
+
+    return _fitted(LGBMClassifier(random_state=seed, verbose=-1), events)(events)
+
+
+def catboost(events: Table, *, seed: int, minutes: float) -> np.ndarray:
+    """CatBoost as it is."""
+    from catboost import CatBoostClassifier
+
+    model = CatBoostClassifier(random_seed=seed, verbose=0, allow_writing_files=False)
+    return _fitted(model, events)(events)
+
+
+def _fitted(model: Any, events: Table) -> Callable[[Table], np.ndarray]:
+    """Learns from all that is not for the test, as there is nothing to choose."""
+    known = events.of(~events.test)
+    model.fit(known.features, known.label, sample_weight=known.balanced)
+    return lambda table: model.predict_proba(table.features)[:, 1]
+
+
+def network(events: Table, *, seed: int, minutes: float) -> np.ndarray:
+    """What `dt.train` makes of the events with nothing said."""
+    import difftune as dt
+
+    dt.use_cpu_cores()
+    sample = _events(events)
+    return dt.train(sample, seed=seed).score(sample)
+
+
+def _events(events: Table) -> Any:
+    """As difftune has them."""
+    import difftune as dt
+
+    return dt.Events.from_arrays(
+        events.features,
+        events.label,
+        events.weight,
+        feature_names=[f"x{number}" for number in range(events.features.shape[1])],
+        processes=[dt.Process(name="background"), dt.Process(name="signal", role="signal")],
+        # The rest of this number is the fold.
+        event_number=events.fold,
+        folds=int(events.fold.max()) + 1,
+    )
+
+
+# ---- within a time -------------------------------------------------------------------------------
+
+
+def automatic(events: Table, *, seed: int, minutes: float) -> np.ndarray:
+    """`dt.auto` without trees."""
+    import difftune as dt
+
+    dt.use_cpu_cores()
+    sample = _events(events)
+    return dt.auto(sample, minutes=minutes, networks_only=True, seed=seed).network.score(sample)
+
+
+def xgboost_optuna(events: Table, *, seed: int, minutes: float) -> np.ndarray:
+    """Settings by TPE, judged on each fold in turn; then the bag of the best ones."""
+    import optuna
+    from xgboost import XGBClassifier
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    began, best = time.time(), (np.inf, events.weight)
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
+    while not study.trials or time.time() - began < 60 * minutes:
+        trial = study.ask()
+        settings = {
+            "learning_rate": trial.suggest_float("learning_rate", 0.01, 0.3, log=True),
+            "max_depth": trial.suggest_int("max_depth", 3, 9),
+            "min_child_weight": trial.suggest_float("min_child_weight", 0.5, 50.0, log=True),
+            "subsample": trial.suggest_float("subsample", 0.5, 1.0),
+            "colsample_bytree": trial.suggest_float("colsample_bytree", 0.4, 1.0),
+            "reg_lambda": trial.suggest_float("reg_lambda", 0.1, 30.0, log=True),
+        }
+        loss, score = _bag(
+            events,
+            lambda settings=settings: XGBClassifier(
+                n_estimators=3000, early_stopping_rounds=50, random_state=seed, **settings
+            ),
+            lambda judged: {
+                "eval_set": [(judged.features, judged.label)],
+                "sample_weight_eval_set": [judged.balanced],
+                "verbose": False,
+            },
+        )
+        study.tell(trial, loss)
+        if loss < best[0]:
+            best = (loss, score)
+    return best[1]
+
+
+def catboost_bags(events: Table, *, seed: int, minutes: float) -> np.ndarray:
+    """The mean of bags from other and other seeds."""
+    from catboost import CatBoostClassifier, Pool
+
+    began, scores = time.time(), []
+    while not scores or time.time() - began < 60 * minutes:
+        number = 1000 * seed + len(scores)
+        _, score = _bag(
+            events,
+            lambda number=number: CatBoostClassifier(
+                random_seed=number, verbose=0, allow_writing_files=False
+            ),
+            lambda judged: {
+                "eval_set": Pool(judged.features, judged.label, weight=judged.balanced),
+                "early_stopping_rounds": 100,
+            },
+        )
+        scores.append(score)
+    return np.mean(scores, axis=0)
+
+
+def _bag(
+    events: Table, model: Callable[[], Any], options: Callable[[Table], dict[str, Any]]
+) -> tuple[float, np.ndarray]:
+    """One model for each fold that is not for the test, stopped by that fold.
+
+    Returns:
+        The log-loss of events that a model has not learned from, and the mean score of all events.
+    """
+    folds = sorted(set(events.fold[~events.test].tolist()))
+    unseen, mean = np.zeros(len(events.label)), np.zeros(len(events.label))
+    for fold in folds:
+        judged = events.of(events.fold == fold)
+        known = events.of(~events.test & (events.fold != fold))
+        fitted = model()
+        fitted.fit(known.features, known.label, sample_weight=known.balanced, **options(judged))
+        score = fitted.predict_proba(events.features)[:, 1]
+        unseen[events.fold == fold] = score[events.fold == fold]
+        mean += score / len(folds)
+    known = events.of(~events.test)
+    right = np.where(known.label == 1, unseen[~events.test], 1 - unseen[~events.test])
+    return -np.average(np.log(np.maximum(right, 1e-7)), weights=known.balanced), mean

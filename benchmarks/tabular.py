@@ -1,0 +1,286 @@
+"""Networks against boosted trees, as a user would choose: by default, and within the same time.
+
+Same events and weights, test events that nobody has seen, several seeds. Differences are paired:
+their errors are those of the difference on the same test events, and of the seeds. `--part NAME`
+runs one part alone; what takes minutes of searching (`search ...`) runs only when it is named.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import numpy as np
+
+import difftune as dt
+from benchmarks.common import samples
+from benchmarks.common.running import call, say, sizes, taking_part
+from benchmarks.common.table import Row
+from benchmarks.peers.tabular import Table
+from difftune.analysis.judged import Estimate, Labelled, auc, log_loss
+
+SHARED = samples.HIGGSML.parent
+WTLOOP = [
+    *("pT_lep1", "pT_lep2", "pT_jet1", "met", "sumet", "deltaR_lep1_lep2"),
+    *("mass_lep1jet1", "mass_lep2jet1", "pTsys_lep1lep2jet1met", "njets"),
+]
+DEFAULTS = {"xgboost": "xgboost", "lightgbm": "lightgbm", "catboost": "catboost"}
+"""Peers, and the package that each needs."""
+SEARCHES = {"xgboost_optuna": "xgboost", "catboost_bags": "catboost"}
+NAMES = {
+    "network": "network, default",
+    "automatic": "dt.auto, networks only",
+    "xgboost": "XGBoost, default",
+    "lightgbm": "LightGBM, default",
+    "catboost": "CatBoost, default",
+    "xgboost_optuna": "XGBoost + Optuna, bag",
+    "catboost_bags": "CatBoost, bags",
+}
+
+
+def size(quick: bool) -> SimpleNamespace:
+    """How much is done."""
+    return sizes(
+        quick,
+        seeds=(5, 1),
+        searched=(1, 1),  # seeds of what searches for minutes
+        minutes=(4.0, 0.02),
+        events=(1_000_000, 1_500),  # of a sample, at most
+        scored=(1_000_000, 20_000),
+        epochs=(5, 1),  # of the networks whose scoring is timed
+    )
+
+
+def run(*, quick: bool, parts: Sequence[str] = ()) -> list[Row]:
+    """The parts that are named; else all that take no minutes, and in a smoke run one of each."""
+    own = size(quick)
+    default = ["default HiggsML", "search HiggsML catboost_bags", "scoring"]
+    if not quick:
+        default = [name for name in PARTS if not name.startswith("search")]
+    return [row for name in parts or default for row in PARTS[name](own)]
+
+
+# ---- samples -------------------------------------------------------------------------------------
+
+
+def higgsml() -> Table:
+    """The extract of the HiggsML challenge."""
+    columns = samples.higgsml()
+    return Table(
+        features=columns["features"],
+        label=columns["signal"].astype(np.int64),
+        weight=columns["weight"].astype(np.float64),
+        fold=columns["event_number"] % 5,
+    )
+
+
+def single_top() -> Table:
+    """The sample of the main job, without its systematic variations."""
+    return _table(samples.single_top(varied=False))
+
+
+def negative() -> Table:
+    """TW against Sherpa's Z to tau tau, of whose weights a third are negative."""
+    tree = "WtLoop_nominal"
+    files = {"tW": "atlas_tW_dilepton.root", "Ztautau": "sherpa_ztautau_emu_*.root"}
+    return _table(
+        dt.read(
+            features=WTLOOP,
+            weight="weight_nominal",
+            event_number="eventNumber",
+            processes=[
+                dt.Process(name="Ztautau", files=str(SHARED / files["Ztautau"]), tree=tree),
+                dt.Process(name="tW", role="signal", files=str(SHARED / files["tW"]), tree=tree),
+            ],
+        )
+    )
+
+
+def _table(events: dt.Events) -> Table:
+    events = events.simulated
+    return Table(
+        features=np.asarray(events.features, np.float32),
+        label=np.asarray(events.label, np.int64),
+        weight=np.asarray(events.weight, np.float64),
+        fold=np.asarray(events.fold, np.int64),
+    )
+
+
+# ---- who does how well ---------------------------------------------------------------------------
+
+
+class Result(NamedTuple):
+    """What a contestant gave: figures of each seed."""
+
+    loss: list[Estimate]
+    area: list[Estimate]
+    gap: list[float]
+    seconds: list[float]
+    cpu: list[float]
+
+
+def _compared(
+    title: str,
+    make: Callable[[], Table],
+    ours: str,
+    peers: Sequence[str],
+    own: SimpleNamespace,
+    *,
+    seeds: int,
+    required: tuple[str, str],
+) -> list[Row]:
+    """Ours and the peers on one sample, in turns, and the differences to the best of these."""
+    table = make()
+    few = np.random.default_rng(0).permutation(len(table.label))[: own.events]
+    table = table.of(np.sort(few))
+    found = {name: Result([], [], [], [], []) for name in (ours, *peers)}
+    with tempfile.TemporaryDirectory() as folder:
+        np.savez(Path(folder) / "events.npz", **table._asdict())
+        for seed in range(1, seeds + 1):
+            for name, result in found.items():
+                _add(result, table, name, seed, Path(folder), own.minutes)
+                say(f"{title}, seed {seed}: {NAMES[name]}: log-loss {result.loss[-1].value:.4f}")
+    rows = []
+    for name, each in found.items():
+        rows += _figures(f"{title}: {NAMES[name]}", each)
+    best = min(peers, key=lambda name: np.mean([each.value for each in found[name].loss]))
+    loss = _joined([a - b for a, b in zip(found[ours].loss, found[best].loss, strict=True)])
+    rows.append(
+        Row(
+            f"{title}: log-loss, {NAMES[ours]} - best peer, in paired errors",
+            loss[0] / loss[1],
+            required[0],
+            f"({loss[0]:+.4f} ± {loss[1]:.4f}, {NAMES[best]})",
+        )
+    )
+    best = max(peers, key=lambda name: np.mean([each.value for each in found[name].area]))
+    area = _joined([a - b for a, b in zip(found[ours].area, found[best].area, strict=True)])
+    rows.append(
+        Row(
+            f"{title}: area, {NAMES[ours]} - best peer, in paired errors",
+            area[0] / area[1],
+            required[1],
+            f"({area[0]:+.4f} ± {area[1]:.4f}, {NAMES[best]})",
+        )
+    )
+    if ours == "network" and "xgboost" in peers:
+        times = [np.median(found[name].seconds) for name in (ours, "xgboost")]
+        bound = "<= 2" if title == "single top" else ""
+        rows.append(Row(f"{title}: wall time, network / XGBoost", times[0] / times[1], bound))
+    return rows
+
+
+def _add(result: Result, table: Table, name: str, seed: int, folder: Path, minutes: float) -> None:
+    """One more training of a contestant, in a process of its own."""
+    scores = folder / "scores.npy"
+    took = call(
+        "benchmarks.peers.tabular:run",
+        name=name,
+        table=str(folder / "events.npz"),
+        scores=str(scores),
+        seed=seed,
+        minutes=minutes,
+    )
+    score = np.load(scores)
+    test, known = (
+        (score[mask], Labelled(table.label[mask], table.weight[mask]))
+        for mask in (table.test, ~table.test)
+    )
+    result.loss.append(log_loss(*test))
+    result.area.append(auc(*test))
+    result.gap.append(auc(*known).value - result.area[-1].value)
+    result.seconds.append(took["seconds"])
+    result.cpu.append(took["cpu"])
+
+
+def _joined(differences: Sequence[Estimate]) -> tuple[float, float]:
+    """Mean over the seeds and its error, from the test events and the spread of the seeds."""
+    values = [each.value for each in differences]
+    events = Estimate(0.0, np.mean([each.influence for each in differences], axis=0)).error
+    seeds = np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0
+    return float(np.mean(values)), float(np.hypot(events, seeds))
+
+
+def _figures(what: str, result: Result) -> list[Row]:
+    """Rows of one contestant."""
+    loss, area = _joined(result.loss), _joined(result.area)
+    return [
+        Row(f"{what}: log-loss", loss[0], "", f"± {loss[1]:.4f}"),
+        Row(f"{what}: area", area[0], "", f"± {area[1]:.4f}"),
+        Row(f"{what}: area, training - test", float(np.mean(result.gap))),
+        Row(f"{what}: CPU-s", float(np.median(result.cpu))),
+        Row(f"{what}: wall time, s", float(np.median(result.seconds))),
+    ]
+
+
+def _default(title: str, make: Callable[[], Table], own: SimpleNamespace) -> list[Row]:
+    """Everybody as he is."""
+    peers = [name for name, package in DEFAULTS.items() if taking_part(NAMES[name], package)]
+    bounds = ("<= 1", ">= -1")
+    return _compared(title, make, "network", peers, own, seeds=own.seeds, required=bounds)
+
+
+def _searched(title: str, make: Callable[[], Table], peer: str, own: SimpleNamespace) -> list[Row]:
+    """The same minutes for both."""
+    if not taking_part(NAMES[peer], SEARCHES[peer]):
+        return []
+    bounds = ("<= -2", ">= 2") if title == "HiggsML" else ("<= 1", ">= -1")
+    return _compared(title, make, "automatic", [peer], own, seeds=own.searched, required=bounds)
+
+
+# ---- scoring -------------------------------------------------------------------------------------
+
+
+def scoring(own: SimpleNamespace) -> list[Row]:
+    """CPU seconds for many events, by what was trained on HiggsML."""
+    table = higgsml()
+    names = [f"x{number}" for number in range(table.features.shape[1])]
+    events = dt.Events.from_arrays(
+        table.features,
+        table.label,
+        table.weight,
+        feature_names=names,
+        processes=[dt.Process(name="background"), dt.Process(name="signal", role="signal")],
+        event_number=table.fold,
+    )
+    models = {
+        name: dt.train(
+            events, model=dt.models.MLP(hidden=(64, 64), embedding=embedding), epochs=own.epochs
+        )
+        for name, embedding in (("one plain network", None), ("embeddings", "periodic"))
+    }
+    models["default network"] = dt.train(events, epochs=own.epochs)
+    if taking_part("XGBoost", "xgboost"):
+        models["XGBoost"] = dt.train_trees(events)
+    rows = np.random.default_rng(0).integers(len(table.label), size=own.scored)
+    many = table.features[rows]
+    times = {}
+    for name, model in models.items():
+        model.score(many[:1000])
+        repeats = []
+        for _ in range(3):
+            began = time.process_time()
+            model.score(many)
+            repeats.append(time.process_time() - began)
+        times[name] = min(repeats)
+    found = [Row(f"scoring {own.scored} events: {name}, CPU-s", t) for name, t in times.items()]
+    if "XGBoost" in times:
+        for name, bound in (("default network", "<= 1"), ("embeddings", "<= 2")):
+            found.append(Row(f"{name} / XGBoost", times[name] / times["XGBoost"], bound))
+    return found
+
+
+SAMPLES = {"HiggsML": higgsml, "single top": single_top, "negative weights": negative}
+PARTS: dict[str, Callable[[SimpleNamespace], list[Row]]] = {
+    **{f"default {name}": partial(_default, name, make) for name, make in SAMPLES.items()},
+    "scoring": scoring,
+    **{
+        f"search {name} {peer}": partial(_searched, name, make, peer)
+        for name, make in SAMPLES.items()
+        for peer in SEARCHES
+    },
+}
+"""What can be run alone."""
