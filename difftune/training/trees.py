@@ -311,7 +311,7 @@ class BoostedTrees(Applicable):
             )
         return np.asarray(self._predict(_missing(raw, self.sentinels)), np.float32)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: str | Path) -> None:
         """Writes `trees.model` (by the package) and `trees.json` (everything else).
 
         Raises:
@@ -327,7 +327,7 @@ class BoostedTrees(Applicable):
             stream.write(json.dumps(facts, indent=2) + "\n")
 
     @classmethod
-    def load(cls, folder: Path) -> "BoostedTrees":
+    def load(cls, folder: str | Path) -> "BoostedTrees":
         """Reads what `save` wrote.
 
         Args:
