@@ -392,5 +392,5 @@ MODELS = Registry("model", "a model such as MLP(hidden=(64, 64))", {"mlp": MLP})
 """By the name that they have in the analysis file."""
 
 
-DEFAULT = MLP(hidden=(128, 128), dropout=0.2, embedding="periodic", frequency_scale=0.1)
+DEFAULT = MLP(hidden=(128, 128), dropout=0.3, embedding="periodic", frequency_scale=0.1)
 """The network where nothing is said of it. An `MLP()` is a plain one."""
