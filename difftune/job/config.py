@@ -247,7 +247,7 @@ class Selection(Section):
     score: Literal["figure", "loss"] = "figure"
     """What sets of variables are compared by: the figure of merit of `[fit]`, or the loss, which
     has less noise. The figure has at most `training.score_bins` bins, and fewer where a fold has
-    fewer than 25 effective events of a process for each; below two bins the loss takes its
+    fewer than 25 effective events of a process for each; below four bins the loss takes its
     place."""
     epochs: Count = 20
     """Length of a training, where it does not stop early."""

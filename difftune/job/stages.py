@@ -113,6 +113,8 @@ class Job:
 LEAST_IN_BIN = 25
 """Effective events that a process should have in a bin, in the mean, where variables are chosen: a
 bin of fewer is known to no better than a fifth."""
+FEWEST_BINS = 4
+"""In fewer the figure sees less than the loss."""
 
 
 def _selection_bins(job: Job, sample: Split | CrossFit) -> int:
@@ -143,7 +145,7 @@ def _selection_bins(job: Job, sample: Split | CrossFit) -> int:
         f"fold {fold} has {least:.0f} effective events of {events.processes[process].name!r}, "
         "which decide about the figure of merit in bins of few"
     )
-    if bins < 2:
+    if bins < min(FEWEST_BINS, asked):
         logger.warning("selection: %s: variables are compared by the loss", few)
         return 0
     if bins < asked:
