@@ -1,9 +1,9 @@
 """Features as a network gets them: which are missing, and transforms learned on training events."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -99,11 +99,26 @@ Array = np.ndarray | jax.Array
 _BLOCK = 65536
 """Events that are transformed at a time."""
 
+Scaling = (
+    Literal["standard", "robust"] | Callable[[np.ndarray, np.ndarray], tuple[float, float]] | None
+)
+"""How variables are brought to a common scale; a function `(values, weight) -> (center, scale)` of
+one variable, by which it is `(value - center) / scale`; None for as they are."""
 
-@register(static=("indicators", "sentinels", "unused"))
+SCALINGS = ("standard", "robust")
+
+_BEND = 3.0
+"""Where robust scaling bends values over, in units of the scale (arXiv 2407.04491)."""
+
+QUARTILES = (0.25, 0.5, 0.75)
+FAR = 1e6
+"""No transformed value is farther out than this before it is bent: its square is finite."""
+
+
+@register(static=("indicators", "sentinels", "unused", "bend"))
 @dataclass(frozen=True, kw_only=True)
 class FeatureTransform:
-    """Fills missing values, then subtracts `center` and divides by `scale`.
+    """Fills missing values, then subtracts `center` and divides by `scale`, and bends what is far.
 
     A pytree whose leaves are the arrays.
 
@@ -115,6 +130,8 @@ class FeatureTransform:
             missing and 0 elsewhere.
         sentinels: For each variable the values that mean "missing", as NaN does; or nothing.
         unused: Numbers of the variables that come out as 0, whatever they are.
+        bend: Draws values x in to x / sqrt(1 + (x / bend)²), which is `bend` at most; 0 leaves
+            them.
     """
 
     center: Float32[Array, " variables"]
@@ -123,6 +140,7 @@ class FeatureTransform:
     indicators: tuple[int, ...] = ()
     sentinels: tuple[tuple[float, ...], ...] = ()
     unused: tuple[int, ...] = ()
+    bend: float = 0.0
 
     @property
     def width(self) -> int:
@@ -150,29 +168,38 @@ class FeatureTransform:
         weight: Float[Array, " events"] | None = None,
         *,
         impute: str | int | float = "median",
-        standardise: bool = True,
+        scaling: Scaling = "standard",
         indicators: bool = False,
         names: Sequence[str] | None = None,
         sentinels: Sequence[Sequence[float]] = (),
     ) -> "FeatureTransform":
         """Learns from training events.
 
-        Center and scale are mean and standard deviation of the values that are there, each event
-        with the magnitude of its weight: with signed weights a variance can come out negative.
+        Each event counts with the magnitude of its weight: with signed weights a variance can come
+        out negative.
 
         Args:
             features: Input variables, NaN where missing.
             weight: Weights of the events; None for equal ones.
             impute: What a missing value becomes: the median or mean of the variable, or a number.
-            standardise: False leaves center at 0 and scale at 1.
+            scaling: Center and scale of the values that are there: `"standard"` for mean and
+                standard deviation; `"robust"` for median and interquartile range, and then
+                x / sqrt(1 + (x / 3)²), which bounds what is far out; or a function of your own of
+                one variable, `(values, weight) -> (center, scale)`. None for 0 and 1.
             indicators: Add a column for each variable that has missing values here.
             names: Names of the variables, for messages.
             sentinels: For each variable the values that mean "missing" besides NaN, so that events
                 that still have them are understood later; or nothing.
 
         Raises:
-            InputError: A variable without any value, or an infinite one.
+            InputError: A variable without any value, or an infinite one; an unknown scaling, or
+                one of your own that gives no finite numbers.
         """
+        if not (scaling is None or callable(scaling) or scaling in SCALINGS):
+            raise InputError(
+                f"scaling = {scaling!r} is neither 'standard', 'robust' nor a function of values "
+                "and weights."
+            )
         x = np.asarray(features)
         meant = tuple(tuple(float(value) for value in values) for values in sentinels)
         x = np.where(is_missing(x, meant), np.nan, x) if meant else x
@@ -198,15 +225,23 @@ class FeatureTransform:
             if impute == "mean":
                 fill[i] = mean
             elif impute == "median":
-                fill[i] = weighted_median(values, weights)
+                fill[i] = weighted_quantile(values, weights, 0.5)
             else:
                 fill[i] = impute
-            if standardise:
+            if callable(scaling):
+                center[i], scale[i] = _own(scaling, values, weights, name)
+            elif scaling is not None:
                 center[i] = mean
-                deviation = np.sqrt(np.average((values - mean) ** 2, weights=weights))
+                spread = np.sqrt(np.average((values - mean) ** 2, weights=weights))
+                if scaling == "robust":
+                    low, center[i], high = (
+                        weighted_quantile(values, weights, q) for q in QUARTILES
+                    )
+                    # More than half of the events may have one value.
+                    spread = high - low if high - low > 1e-6 * abs(center[i]) else spread
                 # Below this, what differs is float32's rounding.
-                if deviation > 1e-6 * abs(mean):
-                    scale[i] = deviation
+                if spread > 1e-6 * abs(mean):
+                    scale[i] = spread
                 else:
                     logger.warning("%s is constant (%g) in the training events", name, mean)
         return cls(
@@ -215,6 +250,7 @@ class FeatureTransform:
             fill=fill.astype(np.float32),
             indicators=tuple(incomplete) if indicators else (),
             sentinels=meant if any(meant) else (),
+            bend=_BEND if scaling == "robust" else 0.0,
         )
 
     def __call__(
@@ -236,14 +272,18 @@ class FeatureTransform:
         filled = xp.where(missing, self.fill, features)
         # The division by the scale is not turned into a product: float32 keeps its last bit.
         result = ((filled - self.center) / self.scale).astype(np.float32)
+        if self.bend:
+            result = xp.clip(result, np.float32(-FAR), np.float32(FAR))
+            share = result / np.float32(self.bend)
+            result = result / xp.sqrt(np.float32(1) + share * share)
         if self.indicators:
             chosen = missing[:, np.array(self.indicators)].astype(np.float32)
             result = xp.concatenate([result, chosen], axis=1)
         # Not a product with 0: an infinity would come out as NaN.
         return xp.where(self.used, result, np.float32(0)) if self.unused else result
 
-    def to_dict(self) -> dict[str, list[Any]]:
-        """As lists, for JSON."""
+    def to_dict(self) -> dict[str, Any]:
+        """As lists and numbers, for JSON."""
         return {
             "center": np.asarray(self.center).tolist(),
             "scale": np.asarray(self.scale).tolist(),
@@ -251,10 +291,11 @@ class FeatureTransform:
             "indicators": list(self.indicators),
             "sentinels": [list(values) for values in self.sentinels],
             **({"unused": list(self.unused)} if self.unused else {}),
+            **({"bend": self.bend} if self.bend else {}),
         }
 
     @classmethod
-    def from_dict(cls, value: Mapping[str, Sequence[Any]]) -> "FeatureTransform":
+    def from_dict(cls, value: Mapping[str, Any]) -> "FeatureTransform":
         """What `to_dict` has written; exact, since float32 values go through doubles."""
         return cls(
             center=np.asarray(value["center"], np.float32),
@@ -263,6 +304,7 @@ class FeatureTransform:
             indicators=tuple(int(i) for i in value.get("indicators", ())),
             sentinels=tuple(tuple(map(float, each)) for each in value.get("sentinels", ())),
             unused=tuple(int(i) for i in value.get("unused", ())),
+            bend=float(value.get("bend", 0.0)),
         )
 
 
@@ -279,16 +321,27 @@ def is_missing(
     return missing
 
 
-def weighted_median(
-    values: Float64[np.ndarray, " events"], weight: Float64[np.ndarray, " events"]
-) -> float:
-    """The value below and above which half of the (non-negative) weight lies.
+def _own(scaling: Any, values: np.ndarray, weights: np.ndarray, name: str) -> tuple[float, float]:
+    """What a user's function makes of a variable."""
+    given = np.asarray(scaling(values, weights), np.float64)
+    if given.shape != (2,) or not np.isfinite(given).all() or given[1] == 0:
+        raise InputError(
+            f"scaling of {name}: the function gave {given.tolist()}; it must give two finite "
+            "numbers, center and scale, and a scale that is not 0."
+        )
+    return float(given[0]), float(given[1])
 
-    Where the half falls between two values it is their mean, as for the usual median.
+
+def weighted_quantile(
+    values: Float64[np.ndarray, " events"], weight: Float64[np.ndarray, " events"], share: float
+) -> float:
+    """The value below which a share of the (non-negative) weight lies.
+
+    Where the share ends between two values it is their mean, as for the usual median.
     """
     order = np.argsort(values)
     below = np.cumsum(weight[order])
-    half = 0.5 * below[-1]
-    low = order[min(np.searchsorted(below, half, side="left"), len(order) - 1)]
-    high = order[min(np.searchsorted(below, half, side="right"), len(order) - 1)]
+    part = share * below[-1]
+    low = order[min(np.searchsorted(below, part, side="left"), len(order) - 1)]
+    high = order[min(np.searchsorted(below, part, side="right"), len(order) - 1)]
     return float(0.5 * (values[low] + values[high]))

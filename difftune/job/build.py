@@ -336,6 +336,7 @@ def recipe(config: Config) -> Recipe:
         negative_weights=section.negative_weights,
         impute=config.data.impute,
         missing_indicators=config.data.missing_indicators,
+        scaling=config.data.scaling,
     )
 
 

@@ -44,6 +44,9 @@ class Data(Section):
     impute: Literal["median", "mean"] | float = "median"
     """What the network gets in the place of a missing value: the median or mean of the
     training events, or a number."""
+    scaling: Literal["standard", "robust"] = "standard"
+    """How features are brought to a common scale: by mean and standard deviation, or by median
+    and interquartile range, after which values that are far out are drawn in."""
     missing_indicators: bool = False
     """Whether the network also gets, for each feature with missing values, a column
     that is 1 where it is missing."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
+from difftune.data.transform import FAR
 from difftune.errors import InputError
 from difftune.files import writing
 from difftune.models import MLP
@@ -140,7 +141,7 @@ def _probability(graph: _Graph, network: TrainedNetwork | BoostedTrees) -> str:
 
 
 def _transformed(graph: _Graph, network: TrainedNetwork) -> str:
-    """Missing values filled, standardised, indicators added."""
+    """Missing values filled, scaled, indicators added."""
     transform = network.transform
     missing = graph("IsNaN", "features")
     for i in range(max(map(len, transform.sentinels), default=0)):
@@ -149,6 +150,11 @@ def _transformed(graph: _Graph, network: TrainedNetwork) -> str:
     x = graph("Where", missing, graph.constant(transform.fill), "features")
     x = graph("Sub", x, graph.constant(transform.center))
     x = graph("Div", x, graph.constant(transform.scale))
+    if transform.bend:
+        x = graph("Clip", x, graph.constant(np.float32(-FAR)), graph.constant(np.float32(FAR)))
+        share = graph("Div", x, graph.constant(transform.bend))
+        square = graph("Add", graph.constant(1.0), graph("Mul", share, share))
+        x = graph("Div", x, graph("Sqrt", square))
     if transform.indicators:
         flags = graph("Cast", missing, to=1)
         chosen = graph("Gather", flags, graph.constant(list(transform.indicators)), axis=1)

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from difftune.arguments import called_with, is_number, made, mapping, number, said, whole
-from difftune.errors import InputError
+from difftune.data.transform import SCALINGS
+from difftune.errors import InputError, nearest
 from difftune.models import as_model
 from difftune.objectives import metric_from, objective_from
 from difftune.training.optimizers import KINDS, adam, optimizer
@@ -114,6 +115,19 @@ def as_batch_size(given: Any) -> Any:
     raise InputError(f"batch_size={said(given)}: must be a whole number of events, 1 or more.")
 
 
+def as_scaling(given: Any) -> Any:
+    """A scaling by name, or a function of values and weights of one variable."""
+    if callable(given):
+        called_with(given, ("values", "weight"), "scaling", "lambda values, weight: (0.0, 1.0)")
+    elif given is not None and given not in SCALINGS:
+        known = ", ".join(map(repr, SCALINGS))
+        raise InputError(
+            f"scaling={said(given)} is unknown.{nearest(str(given), SCALINGS)} Choose one of "
+            f"{known}, or give a function of values and weights."
+        )
+    return given
+
+
 RECIPE: dict[str, Any] = {
     "model": as_model,
     "objective": objective_from,
@@ -125,5 +139,6 @@ RECIPE: dict[str, Any] = {
     "patience": as_count("patience"),
     "overtraining": as_condition,
     "selection_rule": as_selection_rule,
+    "scaling": as_scaling,
 }
 """Of `Recipe`."""

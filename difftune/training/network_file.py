@@ -55,6 +55,7 @@ class _Transform(_Strict):
     indicators: list[Annotated[int, Field(ge=0)]] = []
     sentinels: list[list[Number]] = []
     unused: list[Annotated[int, Field(ge=0)]] = []
+    bend: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 
 
 Sentinel = Number | Literal["nan"]

@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from difftune.arguments import made, said, takes
 from difftune.data import Events, FeatureTransform, Process
+from difftune.data.transform import Scaling
 from difftune.errors import InputError
 from difftune.models import DEFAULT, Architecture
 from difftune.objectives import (
@@ -62,6 +63,9 @@ class Recipe:
             (`difftune.training.treated_weights`); nothing is done where no weight is negative.
         impute: What replaces missing values: `"median"`, `"mean"` or a number.
         missing_indicators: Whether the network also learns which values were missing.
+        scaling: How inputs are brought to a common scale: `"standard"`, `"robust"` (median and
+            interquartile range, and far values bounded), or a function of your own
+            (`FeatureTransform.fit`).
 
     Raises:
         InputError: When a value is not what is asked for.
@@ -80,6 +84,7 @@ class Recipe:
     negative_weights: NegativeWeights = "resample"
     impute: str | float = "median"
     missing_indicators: bool = False
+    scaling: Scaling = "standard"
 
     def __post_init__(self) -> None:
         if self.metric is None:
@@ -130,6 +135,7 @@ class Recipe:
             events.weight,
             impute=self.impute,
             indicators=self.missing_indicators,
+            scaling=self.scaling,
             names=events.feature_names,
             sentinels=[dict(events.sentinels).get(name, ()) for name in events.feature_names],
         )

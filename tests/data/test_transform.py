@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn.impute import SimpleImputer
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import RobustScaler, StandardScaler
 
 from difftune.data import FeatureTransform
-from difftune.data.transform import weighted_median
+from difftune.data.transform import weighted_quantile
 from difftune.errors import InputError
+from difftune.training import Recipe
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def test_imputes_as_sklearn(features, impute):
     strategy = {"strategy": impute} if isinstance(impute, str) else {"strategy": "constant"}
     value = {} if isinstance(impute, str) else {"fill_value": impute}
     imputer = SimpleImputer(**strategy, **value).fit(features.astype(float))
-    transform = FeatureTransform.fit(features, impute=impute, standardise=False)
+    transform = FeatureTransform.fit(features, impute=impute, scaling=None)
     np.testing.assert_allclose(
         transform(features), imputer.transform(features.astype(float)), rtol=1e-6
     )
@@ -52,12 +53,61 @@ def test_indicators_mark_what_is_missing(features):
     assert np.isfinite(result).all()
 
 
-def test_weighted_median_of_whole_weights_is_that_of_repeated_values():
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.75])
+def test_weighted_quantile_of_whole_weights_is_that_of_repeated_values(share):
     rng = np.random.default_rng(2)
     for size in (1, 2, 5, 40):
         values, repeats = rng.normal(size=size), rng.integers(1, 5, size)
-        expected = np.median(np.repeat(values, repeats))
-        assert weighted_median(values, repeats.astype(float)) == pytest.approx(expected)
+        repeated = np.repeat(values, repeats)
+        expected = np.quantile(repeated, share, method="averaged_inverted_cdf")
+        found = weighted_quantile(values, repeats.astype(float), share)
+        assert found == pytest.approx(expected)
+
+
+def test_robust_scaling_is_that_of_sklearn_drawn_in(features):
+    repeats = np.random.default_rng(5).integers(1, 4, 500)
+    features[7, 1] = 1e30
+    transform = FeatureTransform.fit(features, repeats.astype(float), scaling="robust")
+    scaler = RobustScaler().fit(np.repeat(features, repeats, axis=0).astype(float))
+    x = scaler.transform(features.astype(float))
+    expected = x / np.sqrt(1 + (x / 3) ** 2)
+    there = ~np.isnan(features)
+    # sklearn's quantiles lie between values, ours on them.
+    np.testing.assert_allclose(transform(features)[there], expected[there], atol=0.03)
+    np.testing.assert_allclose(transform(features[7])[1], 3.0, rtol=1e-6)
+    np.testing.assert_allclose(transform(np.full((1, 3), -np.inf)), -3.0, rtol=1e-6)
+    jitted = jax.jit(lambda x: transform(x))(features)
+    np.testing.assert_allclose(jitted, transform(features), rtol=1e-5, atol=1e-6)
+    again = FeatureTransform.from_dict(json.loads(json.dumps(transform.to_dict())))
+    np.testing.assert_array_equal(again(features), transform(features))
+
+
+def test_of_a_variable_that_is_mostly_one_value_the_standard_deviation_is_taken():
+    x = np.concatenate([np.full(90, 5.0), np.arange(10.0)])[:, None].astype(np.float32)
+    transform = FeatureTransform.fit(x, scaling="robust")
+    assert transform.center == 5.0
+    assert transform.scale == pytest.approx(x.std(), rel=1e-5)
+
+
+def test_a_scaling_of_ones_own(features):
+    weight = np.random.default_rng(1).random(500)
+    transform = FeatureTransform.fit(
+        features,
+        weight,
+        scaling=lambda values, weight: (np.min(values), np.average(values, weights=weight)),
+    )
+    there = ~np.isnan(features[:, 0])
+    mean = np.average(features[there, 0], weights=weight[there])
+    expected = (features[there, 0] - features[there, 0].min()) / mean
+    np.testing.assert_allclose(transform(features)[there, 0], expected, rtol=1e-5)
+    with pytest.raises(InputError, match=r"feature '0': the function gave \[1.0, 0.0\].*not 0"):
+        FeatureTransform.fit(features, scaling=lambda values, weight: (1.0, 0.0))
+    with pytest.raises(InputError, match="scaling = 'robus'"):
+        FeatureTransform.fit(features, scaling="robus")
+    with pytest.raises(InputError, match=r"'robus' is unknown.*Did you mean 'robust'"):
+        Recipe(scaling="robus")
+    with pytest.raises(InputError, match=r"scaling=.*is called with"):
+        Recipe(scaling=lambda values: (0.0, 1.0))
 
 
 def test_it_is_a_pytree_that_jit_and_vmap_take(features):

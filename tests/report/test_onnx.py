@@ -18,11 +18,11 @@ from difftune.training import CrossFitted, Ensemble, ModuleDef, TrainedNetwork
 NAMES = ("pt", "eta", "mass")
 
 
-def network(model, *, outputs=1, indicators=False, hyperparameters=None):
+def network(model, *, outputs=1, indicators=False, scaling="standard", hyperparameters=None):
     rng = np.random.default_rng(1)
     features = (rng.normal(size=(400, 3)) * [50.0, 1.0, 90.0] + [100.0, 0.0, 170.0]).astype("f4")
     features[::7, 2] = np.nan
-    transform = FeatureTransform.fit(features, indicators=indicators)
+    transform = FeatureTransform.fit(features, indicators=indicators, scaling=scaling)
     module_def = ModuleDef(model, inputs=transform.width, outputs=outputs)
     hyperparameters = hyperparameters or {}
     weights = module_def.init(jax.random.key(0), jax.tree.map(jnp.float32, hyperparameters))
@@ -72,6 +72,14 @@ def test_periodic_embedding(outputs):
     np.testing.assert_allclose(found, made.score(features), atol=2e-6)
     assert found.std() > 0.01
     assert runtime_score(to_onnx(made).SerializeToString(), features[:0]).shape == (0,)
+
+
+def test_robust_scaling():
+    made, features = network(MLP(hidden=(6, 4)), indicators=True, scaling="robust")
+    features[0], features[1] = 1e9, -np.inf
+    found = runtime_score(to_onnx(made).SerializeToString(), features)
+    np.testing.assert_allclose(found, made.score(features), atol=2e-6)
+    assert found.std() > 0.01
 
 
 @pytest.mark.parametrize("embedding", [None, "periodic"])
