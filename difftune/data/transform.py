@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -99,9 +99,7 @@ Array = np.ndarray | jax.Array
 _BLOCK = 65536
 """Events that are transformed at a time."""
 
-Scaling = (
-    Literal["standard", "robust"] | Callable[[np.ndarray, np.ndarray], tuple[float, float]] | None
-)
+Scaling = str | Callable[[np.ndarray, np.ndarray], tuple[float, float]] | None
 """How variables are brought to a common scale; a function `(values, weight) -> (center, scale)` of
 one variable, by which it is `(value - center) / scale`; None for as they are."""
 
@@ -240,7 +238,7 @@ class FeatureTransform:
                     # More than half of the events may have one value.
                     spread = high - low if high - low > 1e-6 * abs(center[i]) else spread
                 # Below this, what differs is float32's rounding.
-                if spread > 1e-6 * abs(mean):
+                if spread > 1e-6 * abs(center[i]):
                     scale[i] = spread
                 else:
                     logger.warning("%s is constant (%g) in the training events", name, mean)

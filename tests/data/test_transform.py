@@ -74,7 +74,7 @@ def test_robust_scaling_is_that_of_sklearn_drawn_in(features):
     there = ~np.isnan(features)
     # sklearn's quantiles lie between values, ours on them.
     np.testing.assert_allclose(transform(features)[there], expected[there], atol=0.03)
-    np.testing.assert_allclose(transform(features[7])[1], 3.0, rtol=1e-6)
+    np.testing.assert_allclose(transform(features)[7, 1], 3.0, rtol=1e-6)
     np.testing.assert_allclose(transform(np.full((1, 3), -np.inf)), -3.0, rtol=1e-6)
     jitted = jax.jit(lambda x: transform(x))(features)
     np.testing.assert_allclose(jitted, transform(features), rtol=1e-5, atol=1e-6)
