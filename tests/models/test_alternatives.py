@@ -79,8 +79,10 @@ def test_each_member_trains_as_the_network_alone(monkeypatch, together):
             mine = start(both, begin.weights, chosen)
             state = alone.init(given)._replace(weights=jax.tree.map(jnp.asarray, mine))
             _, expected = toy.train(alone, given, 1, state)
+            # A bias ahead of a batch normalisation has a gradient of rounding alone, which Adam
+            # makes whole steps of; averages over batches, with which one validates, lag behind it.
             np.testing.assert_allclose(
-                records.validation_loss[:, slot], expected.validation_loss[:, slot], rtol=1e-3
+                records.validation_loss[:, slot], expected.validation_loss[:, slot], rtol=3e-3
             )
         for other in set(range(len(MODELS))) - {chosen}:
             for before, after in zip(

@@ -8,7 +8,7 @@ import pytest
 
 from difftune.data import FeatureTransform
 from difftune.models import MLP
-from difftune.objectives import CrossEntropy
+from difftune.objectives import CrossEntropy, Significance
 from difftune.search import PBT, Random, Space, log_uniform, run_search, uniform
 from difftune.training import AS_SCORED, Columns, Population, Recipe, training_weights
 from tests import shared_data
@@ -45,6 +45,7 @@ def population() -> Population:
         recipe=Recipe(
             model=MLP(hidden=(16,)),
             objective=CrossEntropy(),
+            metric=Significance(),
             batch_size=512,
             selection_rule=AS_SCORED,
         ),
