@@ -107,6 +107,7 @@ def test_readme_python(ntuples):
     assert names["study"].units.names == names["events"].feature_names
 
 
+@pytest.mark.slow
 def test_quickstart_file_is_the_same_analysis(ntuples):
     Path("analysis.toml").write_text("\n".join(blocks("quickstart.md", "toml")))
     found = job.load(Path("analysis.toml"))
@@ -126,6 +127,7 @@ def test_quickstart_file_is_the_same_analysis(ntuples):
     np.testing.assert_array_equal(again.weight, names["events"].weight)
 
 
+@pytest.mark.slow
 def test_populations_python(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", os.environ.get("XLA_FLAGS", ""))
     fold = np.arange(600, dtype=np.int32) % 3
@@ -136,6 +138,7 @@ def test_populations_python(monkeypatch):
     assert mean[0] > max(mean[1], mean[2])
 
 
+@pytest.mark.slow
 def test_extending_python(ntuples):
     events = run_reading()
     names = run("extending.md", events=events)
@@ -153,6 +156,7 @@ def run_reading() -> dt.Events:
     return names["events"]
 
 
+@pytest.mark.slow
 def test_the_cluster_page_runs_on_one_process(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["tune.py", "--quick"])
     assert len(run("cluster.md", __name__="__main__")["tuned"].ranking) == SIZES["population"]
@@ -281,6 +285,7 @@ def sections() -> dict[str, type]:
     }
 
 
+@pytest.mark.slow
 def test_every_key_is_described(hooks):
     text = (DOCS / "analysis-file.md").read_text()
     shown = set(re.findall(r"^<!-- keys: (\w+) -->$", text, re.M))

@@ -54,6 +54,7 @@ def test_import_is_quick_and_loads_nothing_heavy():
     assert found["modules"] == ["difftune"]
 
 
+@pytest.mark.slow
 def test_nothing_public_starts_a_backend_or_changes_a_setting():
     found = run(SETTINGS)
     assert found["changed"] == []

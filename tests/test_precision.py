@@ -83,6 +83,7 @@ QUESTIONS: dict[str, Callable[[Model], Any]] = {
 LONG = ("fixed steps", "qtilde", "q", "q0", "scan", "data", "limit")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in QUESTIONS],
@@ -145,6 +146,7 @@ def test_what_is_asked_again_and_again_is_compiled(caplog):
     np.testing.assert_allclose(found, np.minimum(np.arange(FEW) / 5.0, 10.0), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_numbers_that_are_not_finite_are_no_error_of_jax():
     """Under `jax_debug_nans` a fit that fails has its status, as it has without."""
     spec = pyhf.simplemodels.uncorrelated_background([6.0], [50.0], [7.0]).spec

@@ -51,6 +51,7 @@ def tuned(events):
     )
 
 
+@pytest.mark.slow
 def test_multiclass_network_of_ones_own_is_tuned_and_measured(tuned):
     best = tuned.ranking[0]
     assert best.score > best.selection_score == max(rank.selection_score for rank in tuned.ranking)
@@ -84,6 +85,7 @@ def test_stat_only_significance_is_that_of_the_templates(tuned):
     np.testing.assert_allclose(result.stat_only, expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_measure_takes_any_way_of_choosing_edges(tuned):
     """It sees training and validation events, with the yields of all, and nothing of the test."""
     network, split = tuned.network, tuned.split
@@ -125,6 +127,7 @@ def test_exact_bins_see_the_upward_side_of_each_variation(tuned):
     np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.slow
 def test_learned_edges_come_with_the_network(events, tuned, tmp_path):
     learned = dt.binning.LearnedEdges(bins=4)
     objective = dt.objectives.CrossEntropy() + 0.1 * dt.objectives.AsimovLLR(bins=learned)

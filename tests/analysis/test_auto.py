@@ -78,6 +78,7 @@ def test_each_event_is_judged_by_what_has_not_seen_it(found):
     assert standing.log_loss.value == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_best_of_the_validation_events_is_chosen_and_measured_on_the_test_events(found):
     (number,) = found.chosen
     assert found.contestants[number].name == found.standings[0].name
@@ -103,6 +104,7 @@ def _auc(score, events):
     return np.sum(above * pairs) / pairs.sum()
 
 
+@pytest.mark.slow
 def test_the_report_holds_network_leaderboard_workspace_and_page(found, tmp_path):
     page = found.report(tmp_path / "auto")
     assert "networks and trees, greedy ensemble" in page.read_text()
@@ -115,6 +117,7 @@ def test_the_report_holds_network_leaderboard_workspace_and_page(found, tmp_path
     assert (tmp_path / "auto" / "plots" / "signal_region.png").is_file()
 
 
+@pytest.mark.slow
 def test_networks_only_can_be_exported(tmp_path, caplog):
     """And what there is no time for is said."""
     with caplog.at_level(logging.WARNING, "difftune"):

@@ -122,6 +122,7 @@ def test_tuned_trees_are_no_worse_on_validation_than_the_default(library):
     assert losses[0] < losses[1]
 
 
+@pytest.mark.slow
 def test_trees_are_measured_saved_averaged_and_cross_fitted_as_networks_are(tmp_path):
     trees = dt.train_trees(SPLIT, settings=FEW)
     measured = dt.measure(trees, SPLIT, bins=5)

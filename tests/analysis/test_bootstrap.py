@@ -81,6 +81,7 @@ def measured(events, **options):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("figure", ["precision", "discovery", "limit"])
 def test_the_sample_itself_is_replica_nought(figure):
     split, found = measured(sample(), figure=figure)
@@ -117,6 +118,7 @@ def test_counts_are_poisson_and_the_same_in_every_sample():
     assert not np.array_equal(counts(events, 3), counts(events, 3, stream=1))
 
 
+@pytest.mark.slow
 def test_the_spread_is_that_of_samples_made_anew():
     """Without variations 1 / σ(μ) of templates has a spread that other samples show, too."""
     split, found = measured(sample(varied=False))
@@ -155,6 +157,7 @@ def in_regions(seed=4, size=3000):
     )
 
 
+@pytest.mark.slow
 def test_all_regions_are_resampled():
     """A replica is the measurement of events of which some are there several times."""
     split = CrossFit(events=in_regions())

@@ -83,6 +83,7 @@ def test_halves_share_no_event_and_are_those_of_the_varied_sample():
     assert np.mean(one == again) == pytest.approx(0.5, abs=4 * 0.5 / len(events) ** 0.5)
 
 
+@pytest.mark.slow
 def test_variations_are_drawn_and_fitted():
     """A variation of weights has no noise of its own, and closes as well."""
     events = sample()

@@ -118,6 +118,7 @@ def test_a_network_is_not_measured_on_events_that_it_has_seen(trained):
     assert dt.measure(network, crossed.events).stat_only > 0
 
 
+@pytest.mark.slow
 def test_noise_separates_nothing():
     """Features without a difference: large networks learn their events by heart, and gain nothing.
 

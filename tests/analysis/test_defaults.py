@@ -32,6 +32,7 @@ def ring(count: int) -> dt.Events:
     )
 
 
+@pytest.mark.slow
 def test_the_default_network_comes_near_the_truth():
     """The best discriminant is a function of the radius that is known."""
     events = ring(4000)
@@ -80,6 +81,7 @@ def test_a_classifier_is_scored_by_the_likelihood_and_what_counts_by_the_signifi
     assert dt.Recipe(metric=dt.objectives.AUC()).metric == dt.objectives.AUC()
 
 
+@pytest.mark.slow
 def test_a_training_that_is_too_short_says_so(caplog):
     recipe = dt.Recipe(
         model=dt.models.MLP(hidden=4),

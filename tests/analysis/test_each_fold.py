@@ -71,6 +71,7 @@ def same(one, other):
     assert one.result.winner == other.result.winner
 
 
+@pytest.mark.slow
 def test_what_decides_together_for_a_fold_is_chosen_without_its_events():
     """With the events of a fold mixed up the networks for it, and their weights, stay."""
 
@@ -103,6 +104,7 @@ def test_each_fold_has_a_search_of_its_own(stages):
         assert len(scores) == FOLDS
 
 
+@pytest.mark.slow
 def test_no_stage_sees_what_is_held_out(stages):
     fold = 2
     # The transform sees the same values, since it knows no labels.
@@ -120,6 +122,7 @@ def test_no_stage_sees_what_is_held_out(stages):
             assert np.all(one[-1] != other[-1])
 
 
+@pytest.mark.slow
 def test_a_fold_is_tuned_as_by_its_rotation_alone():
     """The weights of the folds are scaled one by one, so this holds but for the order."""
     strategy = FixedSchedule(
@@ -167,6 +170,7 @@ def stop(progress):
         raise Stop
 
 
+@pytest.mark.slow
 def test_killed_in_the_second_stage_it_goes_on_to_the_same_numbers(stages, tmp_path):
     first, expected = stages
     later = second(prepared())
@@ -190,6 +194,7 @@ def rolled(result):
     return replace(result, best=jax.tree.map(lambda leaf: np.roll(leaf, 1, axis=0), result.best))
 
 
+@pytest.mark.slow
 def test_a_later_stage_of_another_size_begins_with_the_best(stages):
     first = stages[0]
     strategy = FixedSchedule(
@@ -249,6 +254,7 @@ def test_what_does_not_fit_is_refused(stages):
         search_each_fold(prepared(), strategies, Space(), seed=1)
 
 
+@pytest.mark.slow
 def test_a_later_stage_is_trained_again_with_those_before(stages):
     tuned = stages[1][1]
     again = tuned.retrain(2)

@@ -53,6 +53,7 @@ def test_precision_is_that_of_the_second_derivatives_of_pyhf(workspace, asimov):
     assert FIGURES["precision"].of(Model.from_spec(workspace)) == pytest.approx(sigma, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_discovery_and_limit_are_those_of_pyhf(workspace, asimov):
     model, data = asimov
     discovery = pyhf.infer.test_statistics.q0(

@@ -69,6 +69,7 @@ def modifiers(workspace, process):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("process", ["signal", "background"])
 def test_by_default_nothing_is_dropped(split, process):
     found = measure(score, split, binning=EDGES)
@@ -83,6 +84,7 @@ def test_by_default_nothing_is_dropped(split, process):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("process", ["signal", "background"])
 def test_noise_is_dropped_and_effects_are_not(split, process):
     found = measure(score, split, binning=EDGES, noise="prune")
@@ -102,6 +104,7 @@ def test_noise_is_dropped_and_effects_are_not(split, process):
     )
 
 
+@pytest.mark.slow
 def test_effects_below_a_threshold_are_dropped(split):
     found = measure(score, split, binning=EDGES, prune=0.002)
     assert ("tiny", "normsys") not in modifiers(found.workspace, "signal")
@@ -111,6 +114,7 @@ def test_effects_below_a_threshold_are_dropped(split):
     assert ("tiny", "normsys") in modifiers(kept.workspace, "signal")
 
 
+@pytest.mark.slow
 def test_a_smoothed_shape_is_nearer_to_the_truth(split):
     raw = measure(score, split, binning=EDGES)
     smooth = measure(score, split, binning=EDGES, noise="smooth")
@@ -181,6 +185,7 @@ def test_what_is_kept_is_as_it_was():
     np.testing.assert_allclose(shape.sum(axis=-1), 0.0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_replicas_are_treated_alike(split):
     """What a fit takes for information is no longer there when halves are compared."""
     found = measure(score, split, binning=EDGES, noise="prune")

@@ -84,6 +84,7 @@ def contents(folder: Path) -> dict:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("events", "options", "said"),
     [
@@ -124,6 +125,7 @@ def defined(strategy=SEARCH, seed=1, space=OPTIONS["space"], fixed=None, **optio
     return definition(population, strategy, space, preparation.definition)
 
 
+@pytest.mark.slow
 def test_everything_that_defines_a_search_counts():
     """And memory does not."""
     first = defined()
@@ -150,6 +152,7 @@ def test_everything_that_defines_a_search_counts():
         assert any(said in line for line in differences(first, defined(**options))), said
 
 
+@pytest.mark.slow
 def test_the_same_search_goes_on(stopped, tmp_path):
     """With another amount of memory, which changes no more than roundings."""
     rounds = []
@@ -188,6 +191,7 @@ signals = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @signals
 def test_a_script_that_is_interrupted_says_what_is_kept(tmp_path, sent):
     root = Path(__file__).parents[2]
@@ -268,6 +272,7 @@ with explained(lambda: "All is kept.", program=True):
 """
 
 
+@pytest.mark.slow
 @signals
 def test_what_cannot_be_interrupted_ends_as_well(sent):
     """A single step of Python that takes minutes, as compiling a program does."""

@@ -71,6 +71,7 @@ def test_a_stage_begins_where_the_one_before_ended(tuned, parts):
         assert 3e-3 <= kept["learning_rate"] <= 1e-2
 
 
+@pytest.mark.slow
 def test_what_is_tuned_through_the_fit_is_better_by_what_it_is_tuned_for(tuned, parts):
     (found, _), (crossed, recipe, _) = tuned, parts
     edges = np.linspace(0, 1, 6)
@@ -80,6 +81,7 @@ def test_what_is_tuned_through_the_fit_is_better_by_what_it_is_tuned_for(tuned, 
     assert after.value < before.value
 
 
+@pytest.mark.slow
 def test_the_same_call_goes_on_from_its_checkpoints(tuned, parts):
     (found, folder), (crossed, recipe, stage) = tuned, parts
     again = dt.tune(
@@ -95,6 +97,7 @@ def test_the_same_call_goes_on_from_its_checkpoints(tuned, parts):
     )
 
 
+@pytest.mark.slow
 def test_a_stage_that_cannot_be_is_refused_before_anything_trains(parts):
     crossed, recipe, stage = parts
     told = []

@@ -141,6 +141,7 @@ def test_networks_decide_together(tuned):
             tuned.ensemble(wrong, **options)
 
 
+@pytest.mark.slow
 def test_trials_on_folds_are_chosen_by_events_that_each_network_has_not_seen(events):
     trials = dt.search.Random(population=3, rounds=1, epochs_per_round=1)
     tuned = dt.tune(
@@ -227,6 +228,7 @@ def test_folds_are_numbered_without_those_of_the_test(events):
     np.testing.assert_array_equal(population.train.fold, np.asarray(inside) - 1)
 
 
+@pytest.mark.slow
 def test_train_gives_the_network_of_the_best_epoch(events, caplog):
     recipe = dt.Recipe(model=dt.models.MLP(hidden=(4,)), batch_size=16)
     with caplog.at_level(logging.INFO, "difftune"):

@@ -46,6 +46,7 @@ def trainings(epochs):
     return dt.search.FixedSchedule(population=1, rounds=1, epochs_per_round=epochs, schedule={})
 
 
+@pytest.mark.slow
 def test_the_choice_for_a_fold_has_not_seen_it(tmp_path):
     """What a fold alone knows does not change the choice for it, to the last digit."""
     told = 1
@@ -67,6 +68,7 @@ def test_the_choice_for_a_fold_has_not_seen_it(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_networks_are_trained_without_what_is_unused():
     """As those of which the variable was a constant from the beginning."""
     events = sample()
@@ -91,6 +93,7 @@ def test_networks_are_trained_without_what_is_unused():
     assert not np.array_equal(own, found.folds[1].network.score(blank))
 
 
+@pytest.mark.slow
 def test_a_split_leaves_its_test_folds_out():
     split = dt.analysis.Split(events=sample(told=2), validation_folds=(1,), test_folds=(2,))
     found = select_variables(Preparation(split=split, recipe=RECIPE), ELIMINATION)

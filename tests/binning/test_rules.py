@@ -41,6 +41,7 @@ def test_exact_leaves_no_bin_empty_in_a_variation(sample):
     assert rule(*sample, variations={"low": low})[-2] < 0.8
 
 
+@pytest.mark.slow
 def test_gradient_takes_the_systematics_into_account(sample):
     shifted = {"shape": events(8000, shift=0.1)}
     edges = Gradient(bins=4, candidates=100)(*sample, variations=shifted)

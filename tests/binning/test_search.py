@@ -48,6 +48,7 @@ def varied(sample):
     return {"shape": events(shift=0.15), "rate": other}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("constraints", [FREE, TIGHT])
 def test_exact_and_brute_force_are_the_best_of_all(sample, coarse, constraints):
     found = exact_edges(coarse, 4, Asimov(), constraints)
@@ -128,6 +129,7 @@ def test_a_figure_of_ones_own_is_optimised_exactly(sample, coarse):
     np.testing.assert_allclose(np.sum(s**2 / b), max(every), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_constraints_leave_fewer_bins(sample, fine):
     hard = Constraints(min_background=150.0, max_mc_uncertainty=0.2)
     exact = exact_edges(fine, 20, Asimov(), hard)

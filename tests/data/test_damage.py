@@ -74,6 +74,7 @@ def read_from(file: Path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 @settings(max_examples=25, derandomize=True, deadline=None)
 @given(damage=DAMAGE)

@@ -103,6 +103,7 @@ def test_events_know_region_and_observable_in_every_sample(file):
     check(jer, 0, SIGNAL, SIGNAL["weight"], region_of(SIGNAL, more), 0.11 * SIGNAL["jet_pt"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk_size", [7, "1 kB"])
 def test_chunks_change_nothing(file, chunk_size):
     whole, chunked = read_in_regions(file), read_in_regions(file, chunk_size=chunk_size)

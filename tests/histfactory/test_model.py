@@ -97,6 +97,7 @@ def one_of_each_analysis() -> list:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not WORKSPACES, reason="the shared workspaces are not on this machine")
 @pytest.mark.parametrize("name", one_of_each_analysis())
 def test_published_workspaces(name):
@@ -108,6 +109,7 @@ def test_published_workspaces(name):
     assert model.spec() == spec
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", specs.ALL)
 def test_corners_of_pyhf(name):
     spec = specs.ALL[name]()
@@ -132,6 +134,7 @@ def test_corners_of_pyhf(name):
     np.testing.assert_array_equal(again.numbers, model.numbers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("normsys", ["code1", "code4"])
 @pytest.mark.parametrize("histosys", ["code0", "code2", "code4p"])
 def test_interpolation_codes(normsys, histosys):
@@ -281,6 +284,7 @@ def _moved(model: Model, size: float = 0.3) -> np.ndarray:
     return np.clip(init + size * np.random.default_rng(3).normal(size=len(init)), lower, upper)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["every modifier", pytest.param("parameters configured", marks=pytest.mark.slow)]
 )
@@ -334,6 +338,7 @@ def test_forward_and_reverse_derivatives_with_respect_to_numbers():
     np.testing.assert_allclose(backward, forward, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("normsys", "histosys"), [("code1", "code0"), ("code4", "code2"), ("code4", "code4p")]
 )
@@ -348,6 +353,7 @@ def test_slopes_by_hand(normsys, histosys):
     _assert_slopes(model, [point, nothing, beyond, -0.7 * beyond])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", specs.SMALL)
 def test_slopes_by_hand_in_corners(name):
     model = Model.from_spec(specs.ALL[name]())
@@ -477,6 +483,7 @@ def test_calls_do_not_change_the_precision_of_jax():
     np.testing.assert_allclose([result, again], expected, rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", specs.SMALL)
 def test_derivatives_beside_vanishing_numbers(name):
     """A vanishing number fixes its parameter; it must not spoil the derivatives of the others."""

@@ -140,6 +140,7 @@ def accepted(make: Any, judged: Any) -> Any:
     return None
 
 
+@pytest.mark.slow
 @settings(EVERY, max_examples=250)
 @given(mutants())
 def test_a_spoilt_workspace_is_understood_or_refused(spec):

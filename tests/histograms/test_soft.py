@@ -46,6 +46,7 @@ def test_sum_is_conserved_in_float32(bandwidth):
 EVERY = [*KERNELS, "softmax"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernel", EVERY)
 @pytest.mark.parametrize("bandwidth", [1e-6, 1e-30, 0.0])
 def test_small_bandwidth_gives_the_hard_histogram(sample, kernel, bandwidth):
@@ -63,6 +64,7 @@ def test_small_bandwidth_gives_the_hard_histogram(sample, kernel, bandwidth):
     assert all(jnp.isfinite(g).all() for g in gradients)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernel", EVERY)
 def test_gradients_forward_reverse_and_finite_differences(sample, kernel):
     def bins(*arguments):

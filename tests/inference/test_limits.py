@@ -89,6 +89,7 @@ def bent_back() -> dict:
     return workspace
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["minuit", "scipy"])
 def test_of_several_minima_the_lower_counts(optimizer):
     # Fits that start from the best fit of the background alone end higher, and with them the

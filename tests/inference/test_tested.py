@@ -51,6 +51,7 @@ def test_cls_is_the_closed_form_whatever_the_bounds(s, b, u, n, bounds):
         np.testing.assert_allclose(found.observed, judge.cls(mu, n), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("b", [1e4, 1e5, 1e6])
 @pytest.mark.parametrize("share", [0.01, 0.1])
 def test_limits_of_large_yields_are_the_closed_form(b, share):
@@ -71,6 +72,7 @@ def test_a_value_beyond_its_bounds_is_tested_and_said(caplog):
     assert "best fit of 'mu' is 3e+04, beyond its bounds" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("s", "b", "u", "n"), CASES)
 def test_limits_are_the_closed_form_whatever_the_bounds(s, b, u, n):
     model, judge = model_of(s, b, u, n), OnOff(s, b, u)
@@ -156,6 +158,7 @@ def test_a_best_fit_that_is_none_is_a_status():
     assert status.tolist() == [Status.NEGATIVE, Status.CONVERGED, Status.CONVERGED]
 
 
+@pytest.mark.slow
 def test_a_fit_that_misses_its_minimum_is_an_error_of_the_whole_test(monkeypatch):
     """The free fit is put on the other side of the hill; what comes out was CLs = 0.5."""
     judge, given = OnOff(5.0, 10.0, 1.5), workspace(5.0, 10.0, 1.5, 14.0)

@@ -41,6 +41,7 @@ def finished(tmp_path, config) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_remembers_how_its_files_were_read(finished, config, tmp_path):
     """The scores of the file that it was made with are those of the events that it read."""
     (written,) = apply(finished, config.data.files)

@@ -35,6 +35,7 @@ def _edited(config, tmp_path, *changes: tuple[str, str]):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "said"),
     [

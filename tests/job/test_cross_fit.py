@@ -51,6 +51,7 @@ def finished(config):
     return folder, succeeded("run", config, "--output", folder)
 
 
+@pytest.mark.slow
 def test_the_ladder_is_what_comes_out(finished):
     folder, result = finished
     found = json.loads((folder / "results.json").read_text())
@@ -75,6 +76,7 @@ def test_the_ladder_is_what_comes_out(finished):
     assert set(table["epoch"]) == {0, 1, 2, 3}
 
 
+@pytest.mark.slow
 def test_every_event_is_measured_by_the_network_of_its_fold(finished, config):
     folder, _ = finished
     network = CrossFitted.load(folder / "network")
@@ -118,6 +120,7 @@ def test_who_has_folds_of_his_own_is_not_cross_fitted(config):
         )
 
 
+@pytest.mark.slow
 def test_what_a_stage_cannot_be(config):
     for change, message in (
         ("stage=[{space={no_such={uniform=[0,1]}}}]", "no_such"),
@@ -140,6 +143,7 @@ def test_a_finished_run_is_reported_again_without_training(finished):
     assert json.loads((folder / "results.json").read_text())["ladder"] == before["ladder"]
 
 
+@pytest.mark.slow
 def test_a_run_that_has_not_ended_is_not_reported(tmp_path):
     result = difftune("report", tmp_path, timeout=100)
     assert result.returncode == 2

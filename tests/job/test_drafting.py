@@ -46,6 +46,7 @@ def test_the_single_top_sample(tmp_path):
     assert 'files = "small.root"' in (tmp_path / "draft.toml").read_text()
 
 
+@pytest.mark.slow
 def test_the_command_writes_what_the_check_takes(tmp_path, monkeypatch):
     write_small(tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -66,6 +67,7 @@ def test_the_command_writes_what_the_check_takes(tmp_path, monkeypatch):
     assert (tmp_path / "analysis.toml").read_text() == text
 
 
+@pytest.mark.slow
 def test_what_a_draft_says_of_real_files(tmp_path):
     """Public files in the manner of four experiments; events are read as the draft says."""
     higgs = drafted(path("events/higgsml_15000.csv.gz"), tmp_path / "higgs.toml")

@@ -55,6 +55,7 @@ def selected(config):
     return folder, succeeded("select", config, "--output", folder)
 
 
+@pytest.mark.slow
 def test_noise_is_dropped_and_what_must_stay_stays(selected):
     folder, result = selected
     found = json.loads((folder / "selection.json").read_text())
@@ -142,6 +143,7 @@ def test_what_cannot_be_selected(config, change, message):
         check(load(config, [change]))
 
 
+@pytest.mark.slow
 def test_select_wants_a_selection(config, tmp_path):
     path = config.parent / "without.toml"
     path.write_text(config.read_text().replace(SELECTION, ""))
@@ -151,6 +153,7 @@ def test_select_wants_a_selection(config, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("events", [150, 700, 3000])
 def test_few_events_have_few_bins_or_the_loss(tmp_path, caplog, events):
     """What is compared has as many bins as leave 25 effective events of each process in each."""

@@ -56,6 +56,7 @@ def population_of(chosen: int):
     return toy.population(model=MODELS[chosen])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "together",
     [False, pytest.param(True, marks=pytest.mark.slow)],

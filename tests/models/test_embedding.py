@@ -88,6 +88,7 @@ def test_start_values_are_those_of_the_recipe_with_the_member_s_scale():
     assert abs(drawn.mean()) < 0.01
 
 
+@pytest.mark.slow
 def test_members_are_what_they_would_be_alone_and_with_their_inputs_alone():
     """Of three inputs of four, another start, other numbers of members: nothing else changes."""
     data = toy.columns(300)

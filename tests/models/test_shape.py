@@ -134,6 +134,7 @@ def small_step(normalisation, i):
     return scores, z, flat(gradient), flat(nnx.state(small, nnx.BatchStat))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("normalisation", "together"),
     [
@@ -254,6 +255,7 @@ def test_start_values_are_those_of_the_small_recipe():
     assert_only_corners(found, flat(nnx.state(small, nnx.Param)), rtol=0, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("together", [pytest.param(vmap, marks=pytest.mark.slow), one_by_one])
 def test_start_values_of_any_depth_are_those_of_the_small_recipe(together):
     made = ModuleDef(MLP(hidden=(6, 6, 6)), inputs=INPUTS, outputs=2)
@@ -291,6 +293,7 @@ def test_a_network_of_ones_own_starts_as_it_is_made():
     )
 
 
+@pytest.mark.slow
 @both_ways
 @pytest.mark.parametrize(
     ("given", "meant"),

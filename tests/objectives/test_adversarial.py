@@ -221,6 +221,7 @@ def as_arrays(**values):
     return {name: jnp.float32(value) for name, value in values.items()}
 
 
+@pytest.mark.slow
 def test_the_adversary_has_its_own_learning_rate():
     objective = CrossEntropy() + 2.0 * Adversarial(learning_rate="rate")
     updates = ({}, [{"kernel": jnp.ones(2)}])

@@ -19,6 +19,7 @@ from tests.objectives.samples import batch, logits
 EACH = pytest.mark.parametrize("name", OBJECTIVES)
 
 
+@pytest.mark.slow
 @EACH
 def test_derivatives_forward_reverse_and_finite_differences(name):
     """In the logits, the hyperparameters and the parameters, each alone and all together."""
@@ -47,6 +48,7 @@ def start(name) -> tuple:
     return objective, hyperparameters, objective.init(jax.random.key(0))
 
 
+@pytest.mark.slow
 @EACH
 def test_awkward_batches_are_finite_in_value_and_gradient(name):
     objective, hyperparameters, parameters = start(name)
@@ -76,6 +78,7 @@ def test_events_without_weight_count_nothing(name):
     assert float(whole) != pytest.approx(float(value), rel=1e-3)
 
 
+@pytest.mark.slow
 @EACH
 def test_members_side_by_side_are_the_loop(name):
     objective, *values = start(name)

@@ -69,6 +69,7 @@ def test_the_likelihood_is_that_of_the_workspace_of_both_regions(spec):
         np.testing.assert_allclose(ours.logpdf(point, data), expected, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_the_uncertainty_is_pyhfs_and_smaller_than_without_the_control_region(spec):
     with jax.enable_x64(True):
         scores, b = sample()
@@ -83,6 +84,7 @@ def test_the_uncertainty_is_pyhfs_and_smaller_than_without_the_control_region(sp
     assert value < without - 0.01
 
 
+@pytest.mark.slow
 def test_slopes_are_those_of_finite_differences():
     with jax.enable_x64(True):
         scores, b = sample()

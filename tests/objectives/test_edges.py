@@ -30,6 +30,7 @@ OBJECTIVES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_edges_have_the_gradient_of_finite_differences(name):
     objective = OBJECTIVES[name]

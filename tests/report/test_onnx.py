@@ -93,6 +93,7 @@ def test_a_variable_that_is_not_used(embedding):
     assert found.std() > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("normalisation", ["none", "batch", "layer"])
 @pytest.mark.parametrize("activation", [0.0, 1.0])
 def test_the_shape_is_that_of_the_member(normalisation, activation):

@@ -166,6 +166,7 @@ def test_a_time_that_is_none_is_refused(minutes):
         PBT(minutes=minutes)
 
 
+@pytest.mark.slow
 def test_a_tuning_has_the_rounds_that_it_had_time_for_and_is_trained_again_as_long():
     """The least time there is ends it after its first epoch."""
     rng = np.random.default_rng(0)

@@ -112,6 +112,7 @@ def test_what_is_proposed_is_in_the_space(name):
         assert (proposal.hyperparameters["slope"][unused] == 0.5).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STRATEGIES)
 @pytest.mark.parametrize("last", [False, True])
 def test_a_resumed_search_goes_the_way_it_would_have_gone(name, last):
@@ -349,6 +350,7 @@ def test_a_journal_holds_the_study(tmp_path):
     assert len(read().trials) == 72
 
 
+@pytest.mark.slow
 def test_jobs_share_a_study(tmp_path):
     """What one job has found is what another one starts from."""
     space = Space(a=uniform(0.0, 1.0), b=uniform(0.0, 1.0))

@@ -383,6 +383,7 @@ def test_the_shape_of_a_network_goes_with_its_weights():
     assert len(set(rates[3])) > len(set(history.hyperparameters["width_1"][3]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sigmas", [0, 2])
 def test_the_selection_score_is_that_of_the_weights_and_not_of_the_slot(tmp_path, sigmas):
     """It comes with them from the parent, begins anew with new ones, and survives a resumption."""

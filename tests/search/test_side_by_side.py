@@ -165,6 +165,7 @@ def population(strategy, folds=range(FOLDS), **options):
     )
 
 
+@pytest.mark.slow
 def test_each_result_is_that_of_a_search_of_its_own(tmp_path):
     three = SideBySide(strategies=(SEARCH,) * FOLDS, each="fold")
     lines = []

@@ -34,6 +34,7 @@ def on_one(tmp_path_factory):
 
 
 # Three devices do not divide four members, and eight are more than there are members.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("objective", "devices"),
     [

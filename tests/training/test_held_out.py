@@ -147,6 +147,7 @@ def those_of(view):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("held_out", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_all_events_in_a_batch_are_those_of_a_training_without_folds(held_out):
     # One step of gradient descent moves the weights by the gradient.

@@ -105,6 +105,7 @@ def damaged(draw, good: dict[str, bytes]) -> dict[str, bytes]:
     return good | {name: bytes(content)}
 
 
+@pytest.mark.slow
 @given(st.deferred(lambda: damaged(good())))
 @FUZZ
 def test_damage_is_noticed(files):
@@ -145,6 +146,7 @@ def changed(draw, facts: dict) -> dict:
     return facts
 
 
+@pytest.mark.slow
 @given(st.deferred(lambda: changed(facts_without_digest())))
 @FUZZ
 def test_facts_of_other_types_and_values_are_refused_by_name(facts):

@@ -53,6 +53,7 @@ def test_crossed_is_every_combination_folds_fastest():
 
 
 # The first without any of its kind, and some that differ in everything.
+@pytest.mark.slow
 @pytest.mark.parametrize("slot", [0, 4, 9, 17])
 def test_each_member_is_what_it_would_be_alone(slot):
     replicas, _, state, records = trained()

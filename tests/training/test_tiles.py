@@ -60,6 +60,7 @@ def test_parts_are_the_whole_dropout_included(monkeypatch, options):
     assert not np.array_equal(before.loss, after.loss), "it was not in parts"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

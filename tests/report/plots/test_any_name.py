@@ -18,6 +18,7 @@ from tests.report import samples
 NAMES = [r"$\frac{$", "a$b$c$", r"\$", "<script>'\"&", "__", "{}%#~^", "é\x00\tß", "../" * 90]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("odd", [NAMES[:4], NAMES[4:]], ids=["first", "second"])
 def test_a_figure_is_drawn_whatever_it_is_called(tmp_path, odd):
     rng = np.random.default_rng(0)

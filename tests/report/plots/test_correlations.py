@@ -38,6 +38,7 @@ def test_a_constant_has_no_correlation():
     assert np.isnan(ours[1]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variables", [1, 8, 30])
 def test_signal_and_background_side_by_side(variables):
     sample = samples.higgs()

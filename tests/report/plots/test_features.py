@@ -8,6 +8,7 @@ from tests.report import samples
 from tests.report.readable import assert_readable, texts
 
 
+@pytest.mark.slow
 def test_numbers_are_numpys_and_missing_values_are_left_out():
     sample = samples.higgs()
     pages = feature_distributions(

@@ -78,6 +78,7 @@ def test_small_and_large_searches(plot, members, rounds, epochs):
         assert_readable(figure)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plot", [hyperparameter_history, score_against_hyperparameters])
 def test_many_hyperparameters_take_several_pages_and_none_takes_none(plot):
     history = samples.search(members=4, rounds=2, epochs=1, hyperparameters=14)

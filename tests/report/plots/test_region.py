@@ -48,6 +48,7 @@ def test_band_is_statistics_and_systematics_in_quadrature():
     assert np.all(error.up > plain.up)
 
 
+@pytest.mark.slow
 def test_after_a_fit_yields_and_band_are_those_of_the_fit():
     templates = samples.higgs_templates(data=True)
     model = Model.from_spec(build_workspace([templates]))
@@ -111,6 +112,7 @@ def test_signal_line_is_scaled_to_be_seen():
     assert any(np.allclose(v, 7 * templates.total("signal").sumw) for v in lines)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backgrounds", "signal", "name", "log"),
     [
