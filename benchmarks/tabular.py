@@ -85,7 +85,7 @@ def single_top() -> Table:
 def negative() -> Table:
     """TW against Sherpa's Z to tau tau, of whose weights a third are negative."""
     tree = "WtLoop_nominal"
-    files = {"tW": "atlas_tW_dilepton.root", "Ztautau": "sherpa_ztautau_emu_*.root"}
+    files = {"tW": "atlas_dilepton_weightsys.root", "Ztautau": "sherpa_ztautau_emu_*.root"}
     return _table(
         dt.read(
             features=WTLOOP,
