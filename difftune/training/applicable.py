@@ -4,6 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float
+
+from difftune.data import Events
+from difftune.errors import InputError
+
 
 class Applicable:
     """Something that `difftune.apply` takes: a network, several, or what tuning gave."""
@@ -28,3 +34,29 @@ class Applicable:
         from difftune.training.applying import apply
 
         return apply(self, files, output, **options)
+
+
+def features_of(
+    events: Events | Float[np.ndarray, "events features"], wanted: Sequence[str], who: str
+) -> Float[np.ndarray, "events features"]:
+    """The features of events as an array, if they are those that a classifier wants.
+
+    Args:
+        events: Events, or their features as a plain array.
+        wanted: Names of the features, in their order.
+        who: Of the classifier, for the message.
+
+    Raises:
+        InputError: When the events have other features, or the same in another order.
+    """
+    if isinstance(events, Events):
+        given, raw = list(events.feature_names), np.asarray(events.features)
+        fits = tuple(events.feature_names) == tuple(wanted)
+    else:
+        given, raw = list(np.shape(events)), np.asarray(events, np.float32)
+        fits = raw.ndim == 2 and raw.shape[1] == len(wanted)
+    if not fits:
+        raise InputError(
+            f"the {who} the features {list(wanted)}, in this order; the events have {given}."
+        )
+    return raw

@@ -16,7 +16,7 @@ from difftune.binning import trained_edges
 from difftune.data import Events, FeatureTransform, Reading
 from difftune.errors import InputError
 from difftune.models import MLP, Architecture
-from difftune.training.applicable import Applicable
+from difftune.training.applicable import Applicable, features_of
 from difftune.training.module_def import ModuleDef, Weights
 from difftune.training.network_file import (
     FACTS,
@@ -125,17 +125,7 @@ class TrainedNetwork(Applicable):
         Raises:
             InputError: When the events have other features, or the same in another order.
         """
-        if isinstance(events, Events):
-            given, raw = list(events.feature_names), np.asarray(events.features)
-            fits = events.feature_names == self.feature_names
-        else:
-            given, raw = list(np.shape(events)), np.asarray(events, np.float32)
-            fits = raw.ndim == 2 and raw.shape[1] == len(self.feature_names)
-        if not fits:
-            raise InputError(
-                f"the network wants the features {list(self.feature_names)}, in this order; the "
-                f"events have {given}."
-            )
+        raw = features_of(events, self.feature_names, "network wants")
         self._warn_of_sentinels(raw)
         scores = np.empty(len(raw), np.float32)
         for start in range(0, len(raw), _CHUNK):

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from difftune.data import Events, FeatureTransform, Reading
 from difftune.errors import InputError, nearest
 from difftune.files import read_json, writing
-from difftune.training.applicable import Applicable
+from difftune.training.applicable import Applicable, features_of
 from difftune.training.event_weights import NegativeWeights, training_weights, treated_weights
 
 TREES, MODEL = "trees.json", "trees.model"
@@ -298,17 +298,7 @@ class BoostedTrees(Applicable):
         Raises:
             InputError: When the events have other features, or the same in another order.
         """
-        if isinstance(events, Events):
-            given, raw = list(events.feature_names), np.asarray(events.features, np.float32)
-            fits = events.feature_names == self.feature_names
-        else:
-            given, raw = list(np.shape(events)), np.asarray(events, np.float32)
-            fits = raw.ndim == 2 and raw.shape[1] == len(self.feature_names)
-        if not fits:
-            raise InputError(
-                f"the trees want the features {list(self.feature_names)}, in this order; the "
-                f"events have {given}."
-            )
+        raw = np.asarray(features_of(events, self.feature_names, "trees want"), np.float32)
         return np.asarray(self._predict(_missing(raw, self.sentinels)), np.float32)
 
     def save(self, folder: str | Path) -> None:
