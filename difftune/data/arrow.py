@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
-from difftune.data.compiling import Kind
+from difftune.data.kinds import Kind
 from difftune.data.names import Chunk, DataTable
 from difftune.errors import InputError
 

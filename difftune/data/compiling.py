@@ -8,14 +8,14 @@ import functools
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from difftune.data import arithmetic
 from difftune.data.arithmetic import alike, number, truth
+from difftune.data.kinds import Kind
 
-Kind = Literal["number", "bool", "string", "array", "other"]
 Function = Callable[..., np.ndarray]
 
 _NO_TEXT = ast.Constant(True)

@@ -19,11 +19,11 @@ from difftune.data.compiling import (
     CONSTANTS,
     FUNCTIONS,
     Code,
-    Kind,
     Unfit,
     compile_tree,
     source,
 )
+from difftune.data.kinds import Kind
 from difftune.errors import InputError, nearest
 
 # What C++ and ROOT's formulas write otherwise.

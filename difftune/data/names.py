@@ -7,8 +7,9 @@ from graphlib import CycleError, TopologicalSorter
 
 import numpy as np
 
-from difftune.data.compiling import Code, Kind
+from difftune.data.compiling import Code
 from difftune.data.expressions import Expression, parse
+from difftune.data.kinds import Kind
 from difftune.data.transform import Missing
 from difftune.errors import InputError, nearest
 

@@ -8,7 +8,7 @@ import awkward as ak
 import numpy as np
 import uproot
 
-from difftune.data.compiling import Kind
+from difftune.data.kinds import Kind
 from difftune.data.names import Chunk, DataTable
 from difftune.errors import InputError, nearest
 
