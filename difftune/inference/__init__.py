@@ -8,6 +8,7 @@ from difftune.inference.expected import likelihood_ratio_at as likelihood_ratio_
 from difftune.inference.expected import median_limit as median_limit
 from difftune.inference.expected import variance_where_known as variance_where_known
 from difftune.inference.fits import FitResult, SignificanceTest, fit
+from difftune.inference.goodness import ChannelFit, GoodnessOfFit, goodness_of_fit
 from difftune.inference.hypotest import HypoTest, expected_significance, hypotest
 from difftune.inference.hypotest import root as root
 from difftune.inference.impacts import Impacts, impacts
@@ -23,8 +24,10 @@ from difftune.inference.solver import expand as expand
 from difftune.inference.solver import minimise as minimise
 
 __all__ = [
+    "ChannelFit",
     "FitError",
     "FitResult",
+    "GoodnessOfFit",
     "HypoTest",
     "Impacts",
     "Prediction",
@@ -36,6 +39,7 @@ __all__ = [
     "asimov_significance",
     "expected_significance",
     "fit",
+    "goodness_of_fit",
     "hypotest",
     "impacts",
     "predictions",
