@@ -322,6 +322,12 @@ def _chosen(tuned: Tuned) -> tuple[int, int]:
     return passed + int(result.best.epoch[result.winner]), int(result.best.slot[result.winner])
 
 
+def _logarithmic(tuned: Tuned) -> set[str]:
+    """Hyperparameters that are searched in the logarithm, in any stage."""
+    before = set() if tuned.before is None else _logarithmic(tuned.before)
+    return before | set(tuned.space.logarithmic)
+
+
 def _short_search(
     outcome: Outcome, tuned: Tuned, plots: _Plots, tables: _Tables, label
 ) -> list[Block]:
@@ -346,6 +352,7 @@ def _one_search(
     result, history, best = tuned.result, tuned.history, _chosen(tuned)
     score_name = _score_name(outcome)
     common = {"best": best, "score_name": score_name, "label": label}
+    log = _logarithmic(tuned)
     blocks: list[Block] = [
         plots.one(
             report.loss_history(history, **common),
@@ -354,17 +361,17 @@ def _one_search(
             "training loss has the dropout and the signal weight of the member in it.",
         ),
         *plots.pages(
-            report.hyperparameter_history(history, **common),
+            report.hyperparameter_history(history, **common, log=log),
             "hyperparameters",
             "Hyperparameters of every member, round by round.",
         ),
         *plots.pages(
-            report.score_against_hyperparameters(history, **common),
+            report.score_against_hyperparameters(history, **common, log=log),
             "score_against_hyperparameters",
             "Best validation score in a round against each hyperparameter.",
         ),
     ]
-    if pairs := report.score_against_pairs(history, **common):
+    if pairs := report.score_against_pairs(history, **common, log=log):
         blocks.append(
             plots.one(
                 pairs,
@@ -374,7 +381,7 @@ def _one_search(
             )
         )
     if history.hyperparameters:
-        blocks.append(report.ParallelCoordinates(history, best, score_name))
+        blocks.append(report.ParallelCoordinates(history, best, score_name, log=log))
     if condition := report.score_against_condition(history, **common):
         blocks.append(
             plots.one(

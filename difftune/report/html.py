@@ -4,6 +4,7 @@ import base64
 import html
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,10 +86,16 @@ def _plain(value: Any) -> Any:
 
 
 CSS = """\
-:root { --ink: #1a1a1a; --quiet: #5b6470; --line: #d9dee4; --accent: #bd1f01; --pale: #f5f7f9; }
+:root { color-scheme: light dark; --ink: #1a1a1a; --quiet: #5b6470; --line: #d9dee4;
+  --accent: #bd1f01; --pale: #f5f7f9; --page: #fff; --shade: rgba(0, 0, 0, .22); }
+@media screen and (prefers-color-scheme: dark) {
+  :root { --ink: #e4e7ea; --quiet: #9aa4b0; --line: #39414b; --accent: #ff6b4a; --pale: #22272e;
+    --page: #15181c; --shade: rgba(255, 255, 255, .3); }
+  figure img { background: #fff; border-radius: 4px; }
+}
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 66rem; padding: 2rem 1.5rem 4rem; color: var(--ink);
-  background: #fff;
+  background: var(--page);
   font: 16px/1.55 "Helvetica Neue", Helvetica, Arial, "Liberation Sans", sans-serif; }
 header { border-bottom: 3px solid var(--accent); margin-bottom: 1rem; }
 h1 { font-size: 1.9rem; line-height: 1.2; margin: 0; overflow-wrap: anywhere; }
@@ -110,18 +117,35 @@ p { margin: .6rem 0; max-width: 46rem; }
 figure { margin: 1rem auto; text-align: center; }
 figure img { max-width: 100%; height: auto; }
 figcaption { color: var(--quiet); font-size: .88rem; text-align: left; margin-top: .3rem; }
-.wide { overflow-x: auto; margin: 1rem 0; }
+/* A shadow lies on the side where there is more to see: what covers it scrolls with the table. */
+.wide { overflow-x: auto; margin: 1rem 0;
+  background: linear-gradient(to right, var(--page) 40%, transparent) left / 3rem 100% local,
+    linear-gradient(to left, var(--page) 40%, transparent) right / 3rem 100% local,
+    linear-gradient(to right, var(--shade), transparent) left / .9rem 100% scroll,
+    linear-gradient(to left, var(--shade), transparent) right / .9rem 100% scroll no-repeat;
+  background-repeat: no-repeat; }
+.caption { color: var(--quiet); font-size: .88rem; margin: 1rem 0 -.6rem; }
 table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
-caption { text-align: left; color: var(--quiet); font-size: .88rem; padding-bottom: .4rem; }
 th, td { padding: .3rem .8rem; border-bottom: 1px solid var(--line); text-align: left;
   white-space: nowrap; }
-th { border-bottom: 2px solid var(--ink); font-weight: 600; }
+th { border-bottom: 2px solid var(--ink); font-weight: 600; vertical-align: bottom; }
 th.number, td.number { text-align: right; }
-tr.strong td { font-weight: 600; background: var(--pale); }
+tr.strong td { font-weight: 600; }
+table.dense { font-size: .8rem; }
+.dense th, .dense td { padding: .25rem .4rem; }
+.dense th { white-space: normal; }
 details { border: 1px solid var(--line); border-radius: 4px; padding: .5rem 1rem; margin: .8rem 0; }
 summary { cursor: pointer; font-weight: 600; }
 pre { background: var(--pale); padding: .8rem; overflow-x: auto; font-size: .83rem;
   line-height: 1.4; }
+code { background: var(--pale); padding: .1em .3em; border-radius: 3px; font-size: .9em; }
+svg { color: var(--ink); }
+@media (max-width: 40rem) {
+  body { padding: 1rem .8rem 3rem; }
+  th, td { padding: .25rem .45rem; }
+  table { font-size: .85rem; }
+  figure { max-width: 100% !important; }
+}
 @media print {
   body { max-width: none; padding: 0; font-size: 11pt; }
   nav { display: none; }
@@ -131,6 +155,9 @@ pre { background: var(--pale); padding: .8rem; overflow-x: auto; font-size: .83r
   .wide, pre { overflow: visible; white-space: pre-wrap; }
 }
 """
+
+
+_CODE, _AS_CODE = re.compile(r"`([^`\n]+)`"), r"<code>\1</code>"
 
 
 @runtime_checkable
@@ -147,13 +174,14 @@ class Block(Protocol):
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph for each empty line between."""
+    """A paragraph for each empty line between; what stands between backticks is code."""
 
     text: str
 
     def html(self) -> str:
         """The paragraphs, escaped."""
-        return "".join(f"<p>{html.escape(p)}</p>" for p in self.text.strip().split("\n\n"))
+        escaped = html.escape(self.text.strip())
+        return "".join(f"<p>{_CODE.sub(_AS_CODE, p)}</p>" for p in escaped.split("\n\n"))
 
 
 @dataclass(frozen=True)

@@ -128,15 +128,34 @@ def ratio_figure(
         ratio: Height of the lower panel over that of the upper one.
         line: Where the lower panel has a dashed line.
     """
-    figure = new_figure(width, height, h_pad=0.03)
-    main, below = figure.subplots(2, 1, sharex=True, height_ratios=[1, ratio])
-    set_ticks(main)
-    set_ticks(below)
-    main.tick_params(labelbottom=False)
+    figure, (main, below) = stacked_panels(1.0, ratio, width=width, height=height)
     if line is not None:
-        below.axhline(line, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0.5)
-    figure.align_ylabels([main, below])
+        dashed(below, line)
     return figure, main, below
+
+
+def stacked_panels(
+    *heights: float, width: float = 6.4, height: float = 6.0
+) -> tuple[PlotFigure, list[Axes]]:
+    """A figure of panels below each other on the same horizontal axis.
+
+    Args:
+        heights: Of the panels, relative to each other, from the top.
+        width: In inches.
+        height: In inches.
+    """
+    figure = new_figure(width, height, h_pad=0.03)
+    panels = list(figure.subplots(len(heights), 1, sharex=True, height_ratios=heights))
+    for axes in panels:
+        set_ticks(axes)
+        axes.tick_params(labelbottom=axes is panels[-1])
+    figure.align_ylabels(panels)
+    return figure, panels
+
+
+def dashed(axes: Axes, height: float) -> None:
+    """A dashed horizontal line, which a panel's values are compared with."""
+    axes.axhline(height, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0.5)
 
 
 def panel_grid(

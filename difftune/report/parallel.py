@@ -2,6 +2,7 @@
 
 import html
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from difftune.report.lineage import best_network, round_scores
 from difftune.report.style import spans_decades
 from difftune.training import History
 
-_LEFT, _TOP, _HEIGHT, _APART = 40, 34, 260, 120
+_LEFT, _TOP, _HEIGHT, _APART = 62, 34, 260, 120
 
 # Ranges are kept as fractions of the axes. A line that leaves one of them fades, and the count of
 # those that stay is written below. A click on an axis takes its range away.
@@ -75,12 +76,14 @@ class ParallelCoordinates:
             score.
         score_name: Title of the last axis.
         most: Largest number of lines; those of the best scores.
+        log: Names of hyperparameters whose axes are logarithmic, whatever they span.
     """
 
     history: History
     best: tuple[int, int] | None = None
     score_name: str = "Validation score"
     most: int = 1500
+    log: Collection[str] = ()
 
     def html(self) -> str:
         """The picture, and the script that lets one choose."""
@@ -95,7 +98,7 @@ class ParallelCoordinates:
             name: np.asarray(values, float).ravel()[drawn]
             for name, values in history.hyperparameters.items()
         } | {self.score_name: scores[drawn]}
-        axes = [_Axis(name, values) for name, values in columns.items()]
+        axes = [_Axis(name, values, log=name in self.log) for name, values in columns.items()]
         places = np.stack(
             [axis.places(values) for axis, values in zip(axes, columns.values(), strict=True)]
         )
@@ -126,8 +129,9 @@ class ParallelCoordinates:
 class _Axis:
     """One vertical axis, logarithmic where the values span decades."""
 
-    def __init__(self, name: str, values: Float[np.ndarray, " lines"]):
-        self.name, self.log = name, spans_decades(values)
+    def __init__(self, name: str, values: Float[np.ndarray, " lines"], *, log: bool):
+        positive = bool(np.min(values, initial=1.0) > 0)
+        self.name, self.log = name, spans_decades(values) or (log and positive)
         scaled = np.log10(values) if self.log else values
         self.low, self.high = float(scaled.min()), float(scaled.max())
 
@@ -147,9 +151,10 @@ class _Axis:
         return (
             f'<g class="axis" data-axis="{number}" style="cursor:ns-resize">'
             f'<rect x="{x - 12}" y="{_TOP}" width="24" height="{_HEIGHT}" fill="transparent"/>'
-            f'<line x1="{x}" x2="{x}" y1="{_TOP}" y2="{bottom}" stroke="#1a1a1a"/>'
+            f'<line x1="{x}" x2="{x}" y1="{_TOP}" y2="{bottom}" stroke="currentColor"/>'
             f'<rect class="brush" x="{x - 6}" y="{_TOP}" width="12" height="0" fill="#bd1f01" '
-            f'fill-opacity=".25"/><text x="{x}" y="{_TOP - 20}" text-anchor="middle">{short}'
+            f'fill-opacity=".25"/><text x="{x}" y="{_TOP - 20}" text-anchor="middle" '
+            f'fill="currentColor">{short}'
             f"<title>{name}</title></text>"
             f'<text x="{x}" y="{_TOP - 6}" text-anchor="middle" fill="#5b6470">{ends[1]:.3g}</text>'
             f'<text x="{x}" y="{bottom + 14}" text-anchor="middle" fill="#5b6470">{ends[0]:.3g}'

@@ -201,7 +201,9 @@ def members_table(
                 float(history.score[at, member]) if known else None,
                 value if known else None,
                 int(history.epoch[at]) if known else None,
-                history.status[member],
+                "trained to the end"
+                if history.status[member] == "running"
+                else history.status[member],
                 *(float(v[row_of, member]) for v in history.hyperparameters.values()),
             )
         )
@@ -209,7 +211,7 @@ def members_table(
         "Rank",
         "Member",
         "Score",
-        "Merit",
+        "Selection score",
         "Epoch",
         "Slot at the end",
         *history.hyperparameters,

@@ -15,7 +15,13 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.mathtext import MathTextParser
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import (
+    FuncFormatter,
+    LogFormatterSciNotation,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -310,21 +316,30 @@ def spans_decades(values: Num[np.ndarray, " values"], *, factor: float = 30.0) -
     return bool(finite.size and finite.min() > 0 and finite.max() > factor * finite.min())
 
 
-def value_scale(axis: Axis, values: Num[np.ndarray, "*shape"]) -> None:
-    """Scale and limits for the values of one quantity; logarithmic if they span decades."""
+def value_scale(axis: Axis, values: Num[np.ndarray, "*shape"], *, log: bool = False) -> None:
+    """Scale and limits for the values of one quantity.
+
+    Args:
+        axis: The axis, horizontal or vertical.
+        values: What will be drawn.
+        log: Logarithmic also where positive values do not span decades.
+    """
     finite = np.asarray(values)[np.isfinite(values)]
     if not finite.size:
         return
     axes, which = axis.axes, "x" if isinstance(axis, XAxis) else "y"
     low, high = float(finite.min()), float(finite.max())
     set_limits = axes.set_xlim if which == "x" else axes.set_ylim
-    if spans_decades(finite):
+    if spans_decades(finite) or (log and 0 < low < high):
         (axes.set_xscale if which == "x" else axes.set_yscale)("log")
         air = (high / low) ** 0.06
         set_limits(low / air, high * air)
-        axis.set_major_locator(LogLocator(10, numticks=6))
+        few = high < 30 * low
+        axis.set_major_locator(LogLocator(10, subs=(1, 2, 5) if few else (1,), numticks=6))
         axis.set_minor_locator(LogLocator(10, subs=range(2, 10), numticks=50))
         axis.set_minor_formatter(NullFormatter())
+        if few:
+            axis.set_major_formatter(LogFormatterSciNotation(labelOnlyBase=False))
     else:
         air = 0.07 * (high - low) or 0.1 * abs(high) or 0.5
         set_limits(low - air, high + air)

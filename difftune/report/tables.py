@@ -31,6 +31,9 @@ class Measured(NamedTuple):
 _FORMULA = tuple("=+-@＝＋－＠")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?( ?%)?|[+-]?(inf|nan)")
 
+DENSE = 9
+"""Columns beyond which a table is set in smaller type."""
+
 Cell = str | float | int | Measured | None
 
 
@@ -74,14 +77,18 @@ class Table:
         return "\n".join([*([self.caption] if self.caption else []), lines[0], rule, *lines[1:]])
 
     def html(self) -> str:
-        """A `<table>` with everything escaped, in a box that scrolls where it is too wide."""
+        """A `<table>` with everything escaped, in a box that scrolls where it is too wide.
+
+        One of many columns is set in smaller type, and its titles may break at underscores.
+        """
+        dense = len(self.columns) > DENSE
         numeric = [
             any(not isinstance(row[i], str | None) for row in self.rows)
             for i in range(len(self.columns))
         ]
         classes = [' class="number"' if n else "" for n in numeric]
         head = "".join(
-            f"<th{c}>{html.escape(title)}</th>"
+            f"<th{c}>{_breakable(title) if dense else html.escape(title)}</th>"
             for c, title in zip(classes, self.columns, strict=True)
         )
         body = []
@@ -92,9 +99,10 @@ class Table:
                 for c, cell in zip(classes, row, strict=True)
             )
             body.append(f"<tr{mark}>{cells}</tr>")
-        caption = f"<caption>{html.escape(self.caption)}</caption>" if self.caption else ""
+        caption = f'<p class="caption">{html.escape(self.caption)}</p>' if self.caption else ""
+        look = ' class="dense"' if dense else ""
         return (
-            f'<div class="wide"><table>{caption}<thead><tr>{head}</tr></thead>'
+            f'{caption}<div class="wide"><table{look}><thead><tr>{head}</tr></thead>'
             f"<tbody>{''.join(body)}</tbody></table></div>"
         )
 
@@ -135,6 +143,11 @@ class Table:
                 line += [*content, *[""] * (n - len(content))]
             writer.writerow(line)
         return buffer.getvalue()
+
+
+def _breakable(title: str) -> str:
+    """A title, escaped, that may go on in the next line after an underscore."""
+    return html.escape(title).replace("_", "_<wbr>")
 
 
 def written(cell: Cell) -> str:

@@ -251,6 +251,23 @@ class Space(Mapping[str, Dimension]):
         inside = ", ".join(f"{name}={dimension}" for name, dimension in self.items())
         return f"Space({inside})"
 
+    @property
+    def logarithmic(self) -> tuple[str, ...]:
+        """Names of those that are searched uniformly in the logarithm, as pictures draw them."""
+
+        def is_log(dimension: Dimension) -> bool:
+            match dimension:
+                case Conditional():
+                    return is_log(dimension.dimension)
+                case Choice(options) if len(options) > 2 and min(options) > 0:
+                    steps = np.diff(np.log(sorted(options)))
+                    return bool(np.ptp(steps) < 1e-6)
+                case Integer():
+                    return dimension.log
+            return isinstance(dimension, LogUniform)
+
+        return tuple(name for name, dimension in self.items() if is_log(dimension))
+
     def sample(self, rng: np.random.Generator, count: int) -> dict[str, Values]:
         """Independent draws of all hyperparameters, `[count]` each."""
         return {name: dimension.sample(rng, count) for name, dimension in self.items()}

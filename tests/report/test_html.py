@@ -108,3 +108,14 @@ def test_tables_and_all_pieces_are_blocks():
 
 def test_paragraphs():
     assert Text(" one\ntwo\n\nthree ").html() == "<p>one\ntwo</p><p>three</p>"
+
+
+def test_code_between_backticks_and_a_dense_table():
+    page = Page(Text("Run `difftune run <file>` & wait").html())
+    assert page.text == "Run difftune run <file> & wait"
+    assert [tag for tag, _ in page.tags] == ["p", "code"]
+    narrow, wide = (
+        Table(columns=tuple(f"a_{i}" for i in range(n)), rows=((1.0,) * n,)).html() for n in (9, 10)
+    )
+    assert "dense" not in narrow and "wbr" not in narrow
+    assert 'class="dense"' in wide and "a_<wbr>9" in wide

@@ -14,7 +14,7 @@ def test_picture_and_numbers_are_written(tmp_path):
     assert [f.name for f in files] == ["region.pdf", "region.png", "region.json"]
     assert files[0].read_bytes().startswith(b"%PDF")
     with Image.open(files[1]) as picture:
-        assert picture.size == (340, 320)
+        assert picture.size == (340, 350)
     numbers = json.loads(files[2].read_text())
     np.testing.assert_allclose(numbers["total"], templates.total().sumw)
     assert numbers["edges"] == templates.edges.tolist()

@@ -3,7 +3,16 @@ import pytest
 from scipy import stats
 
 from difftune.errors import InputError
-from difftune.search import Space, choice, integer, log_uniform, uniform
+from difftune.search import (
+    Space,
+    category,
+    choice,
+    integer,
+    log_integer,
+    log_uniform,
+    uniform,
+    when,
+)
 
 DIMENSIONS = {
     "uniform": uniform(-2.0, 3.0),
@@ -45,6 +54,17 @@ def test_unit_interval_round_trip(name):
     lowest, highest = values.min(), values.max()
     assert not dimension.contains(lowest - 100.0)
     assert not dimension.contains(highest + 300.0)
+
+
+def test_logarithmic_ones_are_known_to_pictures():
+    space = Space(
+        **DIMENSIONS,
+        steps=choice(1, 2, 3),
+        units=log_integer(16, 512),
+        kind=category("a", "b"),
+        rate=when("kind", "a", then=log_uniform(1e-3, 1)),
+    )
+    assert space.logarithmic == ("log_uniform", "choice", "units", "rate")
 
 
 def test_choice_takes_its_options_only():

@@ -1,17 +1,18 @@
 """Input features: their distributions in signal and background; correlations, also of fits."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
-from difftune.histograms import histogram, separation, weighted_correlation
+from difftune.histograms import Histogram, histogram, separation, weighted_correlation
 from difftune.report.panels import band, color_bar, panel_grid, steps
 from difftune.report.style import (
     BACKGROUND,
@@ -42,7 +43,7 @@ def feature_distributions(
 
     The range holds the central 99 % of the events (without weights); what lies outside is counted
     in the outer bins. Events without a value are left out, and their fraction is written. A feature
-    with few different whole values gets a bin for each.
+    with few different whole values gets a bin for each. What separates most comes first.
 
     Args:
         features: Features; NaN is missing.
@@ -57,8 +58,10 @@ def feature_distributions(
         As many figures as needed.
     """
     pages = []
-    for start in range(0, len(feature_names), per_page):
-        chosen = range(start, min(start + per_page, len(feature_names)))
+    filled = [_filled(features[:, i], weight, signal, bins) for i in range(len(feature_names))]
+    order = np.argsort([-one["separation"] for one in filled], kind="stable").tolist()
+    for start in range(0, len(order), per_page):
+        chosen = order[start : start + per_page]
         figure, panels = panel_grid(
             len(chosen),
             columns=4,
@@ -68,9 +71,10 @@ def feature_distributions(
             size=8.5,
         )
         for axes, i in zip(panels.flat, chosen, strict=False):
-            figure.numbers[feature_names[i]] = _panel(
-                axes, features[:, i], weight, signal, feature_names[i], bins
-            )
+            _panel(axes, filled[i], feature_names[i])
+            figure.numbers[feature_names[i]] = filled[i] | {
+                kind: filled[i][kind].to_dict() for kind in ("background", "signal")
+            }
         draw_label(panels[0, 0], label, right=panels[0, -1], size=12.0)
         entries = [
             Line2D([], [], color=SIGNAL, label="Signal"),
@@ -104,45 +108,55 @@ def feature_edges(
     return np.linspace(low, high, bins + 1)
 
 
-def _panel(
-    axes: Axes,
+def _filled(
     values: Float[np.ndarray, " events"],
     weight: Float[np.ndarray, " events"],
     signal: Bool[np.ndarray, " events"],
-    name: str,
     bins: int,
-) -> dict[str, object]:
-    """Draws one feature and gives the numbers."""
+) -> dict[str, Any]:
+    """Histograms of one feature, its separation and the share of events without a value."""
     present = np.isfinite(values)
     edges = feature_edges(values, bins=bins)
-    numbers: dict[str, object] = {"edges": edges}
-    shapes = []
-    for key, mask in (("background", ~signal), ("signal", signal)):
-        filled = histogram(values[mask & present], weight[mask & present], edges)
-        total = float(filled.sumw.sum())
-        shape = filled.sumw / total if total > 0 else np.zeros(len(edges) - 1)
-        error = np.sqrt(filled.sumw2) / total if total > 0 else shape
-        shapes.append(shape)
-        numbers[key] = filled.to_dict()
-        if key == "background":
-            band(axes, edges, np.zeros_like(shape), shape, color=BACKGROUND, hatch=None, alpha=0.45)
-            steps(axes, edges, shape, color=BACKGROUND, linewidth=0.9)
-        else:
-            steps(axes, edges, shape, color=SIGNAL, linewidth=1.2)
-            band(axes, edges, shape - error, shape + error, color=SIGNAL, hatch=None, alpha=0.2)
-    numbers["separation"] = separation(shapes[1], shapes[0])
-    numbers["missing"] = missing = float(np.mean(~present)) if len(values) else 0.0
-    axes.set_ylim(0, (float(np.max(shapes)) or 1.0) * (1.45 if missing else 1.32))
+    found: dict[str, Any] = {"edges": edges}
+    for kind, mask in (("background", ~signal), ("signal", signal)):
+        found[kind] = histogram(values[mask & present], weight[mask & present], edges)
+    found["separation"] = separation(_shape(found["signal"]), _shape(found["background"]))
+    found["missing"] = float(np.mean(~present)) if len(values) else 0.0
+    return found
+
+
+def _shape(filled: Histogram) -> Float[np.ndarray, " bins"]:
+    """Fractions of the events."""
+    total = float(filled.sumw.sum())
+    return filled.sumw / total if total > 0 else np.zeros(len(filled.sumw))
+
+
+def _panel(axes: Axes, filled: dict[str, Any], name: str) -> None:
+    """Draws one feature."""
+    edges, missing = filled["edges"], filled["missing"]
+    shapes = {kind: _shape(filled[kind]) for kind in ("background", "signal")}
+    below, above = shapes["background"], shapes["signal"]
+    band(axes, edges, np.zeros_like(below), below, color=BACKGROUND, hatch=None, alpha=0.45)
+    steps(axes, edges, below, color=BACKGROUND, linewidth=0.9)
+    total = float(filled["signal"].sumw.sum())
+    error = np.sqrt(filled["signal"].sumw2) / total if total > 0 else np.zeros_like(above)
+    steps(axes, edges, above, color=SIGNAL, linewidth=1.2)
+    band(axes, edges, above - error, above + error, color=SIGNAL, hatch=None, alpha=0.2)
+    top = float(max(below.max(), above.max())) or 1.0
+    axes.set_ylim(0, top * (1.45 if missing else 1.32))
     axes.set_xlim(edges[0], edges[-1])
-    axes.xaxis.set_major_locator(MaxNLocator(4))
+    # One bin for each whole number: ticks at numbers, not at bin edges.
+    whole = bool(np.all(np.diff(edges) == 1) and edges[0] % 1 == 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=whole))
+    if whole:
+        axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_locator(MaxNLocator(3))
     shown = plain(name, 34)
     axes.set_xlabel(shown, fontsize=min(10, 240 / max(len(shown), 1)))
-    text = f"Separation {100 * numbers['separation']:.1f} %"  # type: ignore[operator]
+    text = f"Separation {100 * filled['separation']:.1f} %"
     if missing:
         text += f"\n{100 * missing:.0f} % missing"
     axes.text(0.96, 0.94, text, transform=axes.transAxes, ha="right", va="top", fontsize=8)
-    return numbers
 
 
 LARGEST_WRITTEN = 16

@@ -1,5 +1,7 @@
 """A population over the epochs: loss, score and hyperparameters, with lineage."""
 
+from collections.abc import Collection
+
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
@@ -43,6 +45,9 @@ def loss_history(
 ) -> PlotFigure:
     """Training and validation loss above, validation score below, of every member.
 
+    Beside the score of the chosen network stands its selection score, which epochs and members are
+    compared by: the score less what may be luck.
+
     Where the objective smears events over bins, the validation loss of hard bins is drawn, too:
     what lies between the two is no gain that the measurement would see.
 
@@ -83,6 +88,7 @@ def loss_history(
         "validation_loss": along(history.validation_loss, history, line),
         "hard_loss": along(history.hard_loss, history, line),
         "score": along(history.score, history, line),
+        "selection_score": along(history.selection_score, history, line),
         "train_score": along(history.train_score, history, line),
     }
     marker = "o" if len(epoch) == 1 else None
@@ -99,6 +105,9 @@ def loss_history(
     if np.isfinite(curves["train_score"]).any():
         below.plot(epoch, curves["train_score"], color=BLUE, marker=marker, zorder=3)
     below.plot(epoch, curves["score"], color=RED, marker=marker, zorder=3)
+    compared = below.plot(
+        epoch, curves["selection_score"], "--", color=RED, linewidth=1.1, marker=marker, zorder=3
+    )
     chosen = history.score[epoch == best[0], best[1]]
     star = below.plot(
         np.full(len(chosen), best[0]),
@@ -113,7 +122,8 @@ def loss_history(
         linestyle="none",
     )
     top = _loss_range(main, history, curves)
-    low, high = _span(history.score, curves["train_score"])
+    own = np.where(np.isfinite(curves["selection_score"]), curves["selection_score"], np.nan)
+    low, high = _span(history.score, np.concatenate([curves["train_score"], own]))
     below.set_ylim(low, high)
     free_top(below, 0.05)
     first, last = (float(epoch[0]), float(epoch[-1])) if len(epoch) else (0.0, 1.0)
@@ -127,7 +137,10 @@ def loss_history(
     if members > 1:
         handles.append(main.plot([], [], color=GREY, linewidth=1)[0])
         labels.append(f"All {members} members, validation")
-    legend_with_room(main, [*handles, *star], [*labels, "Chosen epoch"], columns=2, top=top)
+    handles, labels = [*handles, *star], [*labels, "Chosen epoch"]
+    if np.isfinite(own).any():
+        handles, labels = [*handles, *compared], [*labels, "Selection score (below)"]
+    legend_with_room(main, handles, labels, columns=2, top=top)
     figure.numbers = {
         "epoch": epoch,
         "round": history.round,
@@ -135,6 +148,7 @@ def loss_history(
         "validation_loss": history.validation_loss,
         "hard_loss": history.hard_loss,
         "score": history.score,
+        "selection_score": history.selection_score,
         "train_score": history.train_score,
         "best_epoch": best[0],
         "best_member": best[1],
@@ -192,6 +206,7 @@ def hyperparameter_history(
     best: tuple[int, int] | None = None,
     score_name: str = "Validation score",
     per_page: int = 8,
+    log: Collection[str] = (),
     label: Label = DEFAULT_LABEL,
 ) -> list[PlotFigure]:
     """Values of every hyperparameter in every round, a panel each, joined by descent.
@@ -206,6 +221,7 @@ def hyperparameter_history(
             score.
         score_name: Title of the colour bar.
         per_page: Panels per figure.
+        log: Names of hyperparameters that are drawn logarithmically, as they were searched.
         label: What stands above each figure.
 
     Returns:
@@ -224,7 +240,7 @@ def hyperparameter_history(
         )
         for axes, name in zip(panels.flat, chosen, strict=False):
             values = np.asarray(history.hyperparameters[name], float)
-            _draw_rounds(axes, history, values, scores, norm, line)
+            _draw_rounds(axes, history, values, scores, norm, line, log=name in log)
             name_axis(axes.yaxis, plain(name, 26), values)
             axes.yaxis.label.set_size(11)
             axes.set_xlabel("Round", fontsize=11)
@@ -278,10 +294,12 @@ def _draw_rounds(
     scores: Float[np.ndarray, "rounds members"],
     norm: Normalize,
     line: dict[int, int],
+    *,
+    log: bool,
 ) -> None:
     """Points and the lines that join them."""
     rounds, members = values.shape
-    value_scale(axes.yaxis, values)
+    value_scale(axes.yaxis, values, log=log)
     copies = set(zip(*(a.tolist() for a in exploits(history)), strict=True))
     same: list[list[tuple[float, float]]] = []
     copied: list[list[tuple[float, float]]] = []

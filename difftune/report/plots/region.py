@@ -7,18 +7,19 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from difftune.histograms import Histogram, Template, Templates
 from difftune.inference import Prediction
 from difftune.report.panels import (
     band,
+    dashed,
     divided,
     legend_with_room,
     points,
     poisson_errors,
-    ratio_figure,
     ratio_range,
+    stacked_panels,
     steps,
 )
 from difftune.report.style import (
@@ -60,7 +61,8 @@ def region(
     The backgrounds are stacked from the smallest to the largest with the signal on top, which is
     drawn once more as a line, scaled. The band is the uncertainty before the fit: simulation
     statistics and systematics in quadrature. Asimov data are the nominal sum of signal and
-    background. Below, everything is divided by the background.
+    background. Below, data are divided by the expected sum; and where there are signal and
+    background, a third panel has S / √B of each bin.
 
     Args:
         templates: Templates of the channel.
@@ -101,7 +103,11 @@ def region(
     low = float(np.min(total[total > 0], initial=top))
     log = top > 50 * low if log is None else log
 
-    figure, main, below = ratio_figure(width=6.8, height=6.4)
+    both = bool(signals and backgrounds)
+    figure, (main, below, *third) = stacked_panels(
+        1.0, 0.3, *([0.22] if both else []), width=6.8, height=7.0 if both else 6.4
+    )
+    dashed(below, 1.0)
     floor = max(min(low / 20, 0.5), top * 1e-7) if log else 0.0
     if log:
         log_scale(main, floor, top)
@@ -121,7 +127,7 @@ def region(
         *reversed(stack),
         (hatched, "Uncertainty"),
     ]
-    if signals and backgrounds and signal.max() > 0:
+    if both and signal.max() > 0:
         scale = signal_scale or _visible_scale(float(signal.max()), top, log=log)
         line = steps(
             main,
@@ -135,11 +141,16 @@ def region(
         entries.append((line, f"{name} only" if scale == 1 else f"{name} × {scale:g}"))
 
     main.set_xlim(edges[0], edges[-1])
-    below.set_xlabel(axis)
-    _draw_ratio(below, edges, total, background if backgrounds else total, data, data_errors, error)
-    below.set_ylabel("Ratio to bkg." if backgrounds else "Ratio to sum", loc="center")
+    _draw_ratio(below, edges, total, data, data_errors, error)
+    below.set_ylabel("Data / sum" if templates.data is not None else "Asimov / sum", loc="center")
+    for axes in third:
+        significance = divided(signal, np.sqrt(np.maximum(background, 0.0)))
+        _draw_significance(axes, edges, significance)
+        figure.align_ylabels([main, below, axes])
+    lowest = third[0] if third else below
+    lowest.set_xlabel(axis)
     if equal_widths:
-        _name_edges(main, below, true_edges)
+        _name_edges([main, below, *third], true_edges)
     draw_label(main, label)
     fitted = "Pre-fit" if prediction is None else "Post-fit"
     note = f"{plain(templates.channel, 26)}\n{fitted}" if note is None else note
@@ -224,22 +235,30 @@ def _draw_ratio(
     axes: Axes,
     edges: Float[np.ndarray, " edges"],
     total: Bins,
-    reference: Bins,
     data: Bins,
     data_errors: Float[np.ndarray, "2 bins"],
     error: Uncertainty,
 ) -> None:
-    """Data, their sum and the band over the reference."""
+    """Data and the band over the expected sum."""
     centers = (edges[:-1] + edges[1:]) / 2
-    data_ratio = divided(data, reference)
-    spread = np.stack([divided(data_errors[i], reference) for i in range(2)])
-    down, up = divided(error.total_down, reference), divided(error.total_up, reference)
+    data_ratio = divided(data, total)
+    spread = np.stack([divided(data_errors[i], total) for i in range(2)])
+    down, up = divided(error.total_down, total), divided(error.total_up, total)
     band(axes, edges, 1 - np.nan_to_num(down), 1 + np.nan_to_num(up), color=DARK)
-    if not np.array_equal(total, reference):
-        steps(axes, edges, divided(total, reference), color=SIGNAL, linewidth=1.4)
     points(axes, centers, data_ratio, spread)
     covered = [1 + np.minimum(spread[1], 1) * 0.7, 1 + np.minimum(up, 1)]
     ratio_range(axes, centers, [data_ratio], colors=[INK], covered=covered)
+
+
+def _draw_significance(axes: Axes, edges: Float[np.ndarray, " edges"], significance: Bins) -> None:
+    """S / √B of each bin; none where there is no background."""
+    known = np.nan_to_num(significance)
+    axes.stairs(known, edges, fill=True, color=SIGNAL, alpha=0.25, linewidth=0)
+    steps(axes, edges, known, color=SIGNAL, linewidth=1.2)
+    low, high = min(float(known.min(initial=0.0)), 0.0), float(known.max(initial=0.0))
+    axes.set_ylim(1.25 * low, 1.25 * high or 1.0)
+    axes.yaxis.set_major_locator(MaxNLocator(3, prune="upper"))
+    axes.set_ylabel(r"S / $\sqrt{\mathrm{B}}$", loc="center")
 
 
 def _visible_scale(largest: float, top: float, *, log: bool) -> float:
@@ -249,7 +268,7 @@ def _visible_scale(largest: float, top: float, *, log: bool) -> float:
     return float(10.0 ** np.floor(np.log10(top / largest)))
 
 
-def _name_edges(main: Axes, below: Axes, edges: Float[np.ndarray, " edges"]) -> None:
+def _name_edges(panels: Sequence[Axes], edges: Float[np.ndarray, " edges"]) -> None:
     """Writes the true edges at the borders of equally wide bins, as many as there is room for."""
     every = -(-(len(edges) - 1) // 10)
     at = np.arange(0, len(edges), every)
@@ -257,6 +276,6 @@ def _name_edges(main: Axes, below: Axes, edges: Float[np.ndarray, " edges"]) -> 
     while digits < 5 and len({f"{edges[i]:.{digits}f}" for i in at}) < len(at):
         digits += 1
     names = [f"{edges[i]:.{digits}f}" for i in at]
-    below.set_xticks(at, names, fontsize=9 if digits > 2 else 10)
-    for axes in (main, below):
+    panels[-1].set_xticks(at, names, fontsize=9 if digits > 2 else 10)
+    for axes in panels:
         axes.xaxis.set_minor_locator(FixedLocator(range(len(edges))))

@@ -1,5 +1,6 @@
 """Validation score against hyperparameters, one by one and in pairs."""
 
+from collections.abc import Collection
 from itertools import combinations
 from typing import Any
 
@@ -49,6 +50,7 @@ def score_against_hyperparameters(
     best: tuple[int, int] | None = None,
     score_name: str = "Validation score",
     per_page: int = 9,
+    log: Collection[str] = (),
     label: Label = DEFAULT_LABEL,
 ) -> list[PlotFigure]:
     """Best validation score in a round against each hyperparameter, a point per member and round.
@@ -63,6 +65,7 @@ def score_against_hyperparameters(
             score.
         score_name: Title of the vertical axes.
         per_page: Panels per figure.
+        log: Names of hyperparameters that are drawn logarithmically, as they were searched.
         label: What stands above each figure.
 
     Returns:
@@ -82,7 +85,7 @@ def score_against_hyperparameters(
             values = np.asarray(history.hyperparameters[name], float)
             good = np.isfinite(values) & np.isfinite(scores)
             inside = good & (scores >= low)
-            value_scale(axes.xaxis, values)
+            value_scale(axes.xaxis, values, log=name in log)
             axes.scatter(
                 values[inside],
                 scores[inside],
@@ -157,6 +160,7 @@ def score_against_pairs(
     best: tuple[int, int] | None = None,
     score_name: str = "Validation score",
     most: int = 4,
+    log: Collection[str] = (),
     label: Label = DEFAULT_LABEL,
 ) -> PlotFigure | None:
     """The best validation score of a round in the plane of each two hyperparameters.
@@ -170,6 +174,7 @@ def score_against_pairs(
             score.
         score_name: Title of the colour bar.
         most: Number of hyperparameters that are paired.
+        log: Names of hyperparameters that are drawn logarithmically, as they were searched.
         label: What stands above the figure.
 
     Returns:
@@ -188,8 +193,8 @@ def score_against_pairs(
     order = np.argsort(scores[known])
     for axes, (first, second) in zip(panels.flat, pairs, strict=False):
         x, y = (np.asarray(history.hyperparameters[name], float) for name in (first, second))
-        value_scale(axes.xaxis, x)
-        value_scale(axes.yaxis, y)
+        value_scale(axes.xaxis, x, log=first in log)
+        value_scale(axes.yaxis, y, log=second in log)
         _lift(axes)
         axes.scatter(
             x[known][order],

@@ -22,7 +22,7 @@ def test_pulls_are_in_units_of_the_constraint():
     np.testing.assert_allclose(container.lines[0].get_xdata(), [0.5, 0.5])
     bars = np.array([s[:, 0] for s in container.lines[2][0].get_segments()])
     np.testing.assert_allclose(bars, [[-0.3, 1.3], [-0.4, 1.4]])
-    assert [t.get_text() for t in axes.get_yticklabels()] == names
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["mu", "alpha", "lumi"]
     assert "1.20 ± 0.40 (free)" in texts(figure)
     assert "Asimov data" in texts(figure)
 
@@ -39,6 +39,14 @@ def test_many_parameters_take_pages_and_far_pulls_stay_inside():
         assert_readable(page)
         assert page.axes[0].get_xlim()[1] <= 5
     assert pulls([], np.zeros(0), np.zeros(0)) == []
+
+
+def test_parameters_of_single_bins_have_pages_of_their_own():
+    names = ["staterror_SR[0]", "jes", "staterror_SR[1]", "mu"]
+    widths = np.array([0.1, 1.0, 0.1, np.nan])
+    first, second = pulls(names, np.ones(4), np.ones(4), widths=widths)
+    assert first.numbers["names"] == ["mu", "jes"]
+    assert second.numbers["names"] == ["staterror_SR[0]", "staterror_SR[1]"]
 
 
 @pytest.mark.parametrize("free", [True, False])

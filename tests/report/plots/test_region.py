@@ -75,19 +75,24 @@ def test_after_a_fit_yields_and_band_are_those_of_the_fit():
     assert np.array_equal(region(blind, asimov=given).numbers["data"], given)
 
 
-def test_data_have_poisson_errors_and_a_ratio_to_the_background():
+def test_data_have_poisson_errors_and_a_ratio_to_the_sum_above_s_over_root_b():
     templates = samples.higgs_templates(data=True)
     figure = region(templates)
     assert_readable(figure)
     assert legend(figure)[0] == "Data"
-    data, background = templates.data.sumw, templates.total("background").sumw
-    main, below = figure.axes
+    data = templates.data.sumw
+    signal, background = (templates.total(role).sumw for role in ("signal", "background"))
+    main, below, lowest = figure.axes
     bars = main.containers[0].lines[2][0].get_segments()
     level = 2 * stats.norm.sf(1)
     np.testing.assert_allclose(
         [bar[1, 1] for bar in bars], stats.chi2.isf(level / 2, 2 * data + 2) / 2, rtol=1e-6
     )
-    np.testing.assert_allclose(below.containers[0].lines[0].get_ydata(), data / background)
+    np.testing.assert_allclose(
+        below.containers[0].lines[0].get_ydata(), data / (signal + background)
+    )
+    filled = lowest.patches[0].get_data().values
+    np.testing.assert_allclose(filled, signal / np.sqrt(background))
 
 
 def test_narrow_bins_are_drawn_equally_wide_with_their_edges():
@@ -95,7 +100,7 @@ def test_narrow_bins_are_drawn_equally_wide_with_their_edges():
     figure = region(templates)
     assert_readable(figure)
     assert figure.axes[0].get_xlim() == (0, 6)
-    named = [float(t.get_text()) for t in figure.axes[1].get_xticklabels()]
+    named = [float(t.get_text()) for t in figure.axes[-1].get_xticklabels()]
     np.testing.assert_allclose(named, templates.edges, atol=1e-3)
     np.testing.assert_array_equal(figure.numbers["edges"], templates.edges)
     assert region(templates, equal_widths=False).axes[0].get_xlim() == (0, 1)
