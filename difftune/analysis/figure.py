@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from difftune.arguments import called_with, said
+from difftune.binning import Constraints
 from difftune.data import Events
 from difftune.errors import InputError, nearest
 from difftune.histfactory import Model
@@ -177,6 +178,7 @@ def fit_model(
     bins: int,
     bandwidth: Sequence[float] = (_NARROW, _NARROW),
     mc_statistics: float = 1.0,
+    constraints: Constraints | None = None,
     **nuisances: Any,
 ) -> FitModel:
     """The statistical model of the measurement, with as many equidistant bins of the score.
@@ -185,7 +187,14 @@ def fit_model(
         bins: Number of them.
         bandwidth: Of the kernel, at the start and at the end of a training.
         mc_statistics: Factor on the variance of the simulation (`statistics`).
+        constraints: What every bin must have, for a score: bins are joined until they do.
         **nuisances: As of `build_workspace`; the name of the parameter of interest plays no role.
     """
     nuisances = {name: value for name, value in nuisances.items() if name != "poi"}
-    return FitModel(bins=bins, bandwidth=bandwidth, mc_statistics=mc_statistics, **nuisances)
+    return FitModel(
+        bins=bins,
+        bandwidth=bandwidth,
+        mc_statistics=mc_statistics,
+        constraints=constraints,
+        **nuisances,
+    )

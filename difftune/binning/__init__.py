@@ -14,6 +14,7 @@ from difftune.binning.figures import (
     binned,
 )
 from difftune.binning.gradient import gradient_edges
+from difftune.binning.joining import joined as joined
 from difftune.binning.learned import LearnedEdges
 from difftune.binning.learned import learned_in as learned_in
 from difftune.binning.learned import trained_edges as trained_edges

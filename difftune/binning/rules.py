@@ -35,6 +35,11 @@ class BinningRule(abc.ABC):
     varied: ClassVar[bool] = False
     """Whether it wants the systematic variations of the events."""
 
+    @property
+    def constraints(self) -> Constraints:
+        """What every bin must have; the usual, where the rule does not say."""
+        return Constraints()
+
     @abc.abstractmethod
     def __call__(
         self,
@@ -82,6 +87,11 @@ class EqualSignal(BinningRule):
     min_background: NotNegative = 10.0
     max_mc_uncertainty: Positive = 0.15
 
+    @property
+    def constraints(self) -> Constraints:
+        """What every bin must have."""
+        return Constraints(self.min_background, self.max_mc_uncertainty)
+
     def __call__(self, scores, weight, signal, *, variations=None, trained=None):
         """The edges."""
         del variations, trained
@@ -115,9 +125,10 @@ class _Optimised(BinningRule):
         # Now, not after the training.
         if not self.bins or not callable(self.figure_of_merit):
             raise InputError(f"{self}: give numbers of bins, and a figure such as Asimov().")
-        self._constraints()
+        _ = self.constraints
 
-    def _constraints(self) -> Constraints:
+    @property
+    def constraints(self) -> Constraints:
         """What every bin must have; refuses bounds that are none."""
         return Constraints(self.min_background, self.max_mc_uncertainty)
 
@@ -131,7 +142,7 @@ class _Optimised(BinningRule):
             bins=self.bins,
             variations=variations,
             figure_of_merit=self.figure_of_merit,
-            constraints=self._constraints(),
+            constraints=self.constraints,
             method=self.method,
             candidates=self.candidates,
             folds=self.folds,

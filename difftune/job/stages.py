@@ -17,6 +17,7 @@ from difftune.analysis import (
     fit_model,
     statistics,
 )
+from difftune.binning import BinningRule
 from difftune.job import build
 from difftune.job.build import Binning
 from difftune.job.config import Config, StageSection
@@ -169,10 +170,16 @@ def figure_metric(job: Job, sample: Split | CrossFit, bins: int | None = None) -
     model = fit_model(
         bins=max(2, bins),
         mc_statistics=statistics(split.validation, sample.test),
+        constraints=_one_of(job.binning).constraints,
         control=constant_templates(sample),
         **job.nuisances,
     )
     return job.figure.metric(model)
+
+
+def _one_of(binning: Binning) -> BinningRule:
+    """The way that the bins of the (first) signal region are chosen."""
+    return next(iter(binning.values())) if isinstance(binning, dict) else binning
 
 
 def stage(

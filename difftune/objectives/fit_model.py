@@ -8,9 +8,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from difftune.arguments import NotNegative, Positive, takes
+from difftune.binning import Constraints, Yields, joined
 from difftune.data import Process
 from difftune.errors import InputError, nearest
 from difftune.histfactory import (
@@ -85,13 +87,18 @@ class FitModel:
             (staterror). A batch holds fewer events than the templates of the measurement, and so
             has a larger one; a number is a factor on its variance, such as the number of events of
             a batch over that of the templates.
+        constraints: What every bin must have. Those that do not have it are joined with their lower
+            neighbours, as `difftune.binning.choose_edges` would, and count as one; the statistics
+            of the simulation is what `mc_statistics` makes of it, or that of the batch. Without,
+            signal where by chance there is no simulated background looks like a discovery. It is
+            for scores: where other bins are joined the value jumps, which no gradient sees.
         processes: Names and roles of the processes in the order of the batch's process index. The
             training gives those of its events. Without any there are two samples, `"background"`
             and `"signal"`, by the label.
 
     Raises:
         InputError: For fewer than two bins, a bandwidth that is not positive, a factor that is
-            negative, an unknown kernel.
+            negative, an unknown kernel, constraints of regions, which have no neighbours.
     """
 
     bins: Bins = 10
@@ -104,6 +111,7 @@ class FitModel:
     control: Sequence[Templates] = ()
     unconstrained: Sequence[str] = ()
     mc_statistics: bool | NotNegative = True
+    constraints: Constraints | None = None
     processes: Sequence[Process] = ()
     _workspace: "_Workspace | None" = field(default=None, repr=False)
 
@@ -117,6 +125,11 @@ class FitModel:
                 "factor on the variance."
             )
         check_kernel(self.kernel, "FitModel")
+        if self.constraints is not None and isinstance(self.bins, Regions):
+            raise InputError(
+                f"FitModel(constraints={self.constraints}): regions have no neighbours to join; "
+                "leave it out, or give a number of bins."
+            )
         object.__setattr__(self, "bandwidth", start_and_end(self.bandwidth, "FitModel(bandwidth"))
 
     @classmethod
@@ -276,7 +289,7 @@ class FitModel:
                 straight_through=self.straight_through,
             )
 
-        rows: list[Any] = [batch.weight, float(self.mc_statistics) * jnp.square(batch.weight)]
+        rows: list[Any] = [batch.weight, jnp.square(batch.weight)]
         moved: list[Any] = []
         places: list[tuple[list[Any], int] | None] = []
         for name, side in batch.directions():
@@ -303,7 +316,27 @@ class FitModel:
                 sides.append(own[row] if table is rows else other[row])
         nothing = jnp.zeros((0, *own.shape[1:]), own.dtype)
         up, down = (jnp.stack(sides[i::2]) if sides else nothing for i in (0, 1))
-        return TemplateYields(own[0], own[1], up, down)
+        found = self._joined(TemplateYields(own[0], own[1], up, down))
+        return found._replace(sumw2=float(self.mc_statistics) * found.sumw2)
+
+    def _joined(self, yields: TemplateYields) -> TemplateYields:
+        """Yields of bins that meet the constraints; of others nothing is left."""
+        if self.constraints is None:
+            return yields
+        is_signal = np.array([self._known[i].role == "signal" for i, _ in self._filled()])
+        # Where the fit does not know of it, the statistics of the batch is all there is.
+        factor = float(self.mc_statistics) or 1.0
+        varied = jnp.concatenate([yields.up, yields.down])
+        place = joined(
+            Yields(
+                *(jnp.sum(yields.nominal[m], axis=0) for m in (is_signal, ~is_signal)),
+                *(factor * jnp.sum(yields.sumw2[m], axis=0) for m in (is_signal, ~is_signal)),
+                *(jnp.sum(varied[:, m], axis=1) for m in (is_signal, ~is_signal)),
+            ),
+            self.constraints,
+        )
+        into = jax.nn.one_hot(place, place.shape[0], dtype=yields.nominal.dtype)
+        return TemplateYields(*(jnp.matmul(each, into, precision="highest") for each in yields))
 
     @property
     def _known(self) -> Sequence[Process]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from difftune.binning import Constraints
 from difftune.objectives.adversarial import Adversarial
 from difftune.objectives.base import Metric, Objective, as_objective
 from difftune.objectives.binned import Separation, SeparationLoss, Significance
@@ -63,8 +64,13 @@ def _metric_of(loss: Objective, power: float) -> MetricOf:
 
 
 def _of_fit(loss: type[ThroughFit], power: float, says: str, **fixed: Any) -> Entry:
-    """The metric that a loss through the fit is, in hard bins and in natural units."""
-    hard = {"bandwidth": (NARROW, NARROW), "kernel": "logistic", "straight_through": False}
+    """The metric that a loss through the fit is, in hard bins that can be measured in."""
+    hard = {
+        "bandwidth": (NARROW, NARROW),
+        "kernel": "logistic",
+        "straight_through": False,
+        "constraints": Constraints(),
+    }
     return Entry(loss, fixed=hard | fixed, then=partial(_metric_of, power=power), says=says)
 
 
