@@ -1,16 +1,27 @@
 """Parquet and Arrow (Feather) files, through pyarrow; and its columns as numpy arrays."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+import awkward as ak
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
-from difftune.data.kinds import Kind
+from difftune.data.jagged import without_options
+from difftune.data.kinds import Kind, lists
 from difftune.data.names import Chunk, DataTable
 from difftune.errors import InputError
+
+
+class _Place(NamedTuple):
+    """The way to a column by the names of members, its type, and how many lists are on the way."""
+
+    way: tuple[str, ...]
+    type: pa.DataType
+    deep: int
+
 
 DAMAGED = "If it is one, it is damaged or cut short: copy it again."
 
@@ -34,11 +45,12 @@ def open_parquet(file: str, where: str) -> DataTable:
         # Where the file has checksums, damage is found.
         with pyarrow.parquet.ParquetFile(file, page_checksum_verification=True) as handle:
             start = 0
-            for batch in handle.iter_batches(step, columns=list(columns)):
-                yield start, columns_of(file, {n: _at(batch, paths[n][0]) for n in columns})
+            stored = _stored(handle, [paths[name].way for name in columns])
+            for batch in handle.iter_batches(step, columns=stored):
+                yield start, columns_of(file, {n: _at(batch, paths[n].way) for n in columns})
                 start += batch.num_rows
 
-    return DataTable(file, None, {n: kind_of(type_) for n, (_, type_) in paths.items()}, rows, read)
+    return _table(file, paths, rows, read)
 
 
 def open_arrow(file: str, where: str) -> DataTable:
@@ -62,15 +74,31 @@ def open_arrow(file: str, where: str) -> DataTable:
             for batch in _each(reader):
                 for offset in range(0, batch.num_rows, step):
                     part = batch.slice(offset, step)
-                    yield start, columns_of(file, {n: _at(part, paths[n][0]) for n in columns})
+                    yield start, columns_of(file, {n: _at(part, paths[n].way) for n in columns})
                     start += part.num_rows
 
-    return DataTable(file, None, {n: kind_of(type_) for n, (_, type_) in paths.items()}, rows, read)
+    return _table(file, paths, rows, read)
 
 
-def kind_of(type_: pa.DataType) -> Kind:
-    """The kind of a column of this type."""
+def _table(file: str, paths: Mapping[str, _Place], rows: int, read: Any) -> DataTable:
+    kinds = {name: kind_of(place.type, place.deep) for name, place in paths.items()}
+    return DataTable(file, None, kinds, rows, read)
+
+
+def kind_of(type_: pa.DataType, deep: int = 0) -> Kind:
+    """The kind of a column of this type, or of so many lists of it."""
     plain = _plain(type_)
+    while _is_list(plain):
+        plain, deep = _plain(plain.value_type), deep + 1
+    kind = _kind_of_one(plain)
+    return kind if kind == "other" else lists(kind, deep)
+
+
+def _is_list(type_: pa.DataType) -> bool:
+    return "list" in str(type_).split("<")[0]
+
+
+def _kind_of_one(plain: pa.DataType) -> Kind:
     if pa.types.is_boolean(plain):
         return "bool"
     if pa.types.is_integer(plain) or pa.types.is_floating(plain) or pa.types.is_decimal(plain):
@@ -82,17 +110,20 @@ def kind_of(type_: pa.DataType) -> Kind:
         return "string"
     if str(plain) in ("binary", "large_binary", "binary_view"):
         return "string"
-    return "array" if "list" in str(plain).split("<")[0] else "other"
+    return "other"
 
 
-def columns_of(file: str, arrays: Mapping[str, pa.Array]) -> dict[str, np.ndarray]:
-    """Numbers, bools, or strings as bytes.
+def columns_of(file: str, arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Numbers, bools, or strings as bytes; lists as awkward arrays.
 
     Raises:
         InputError: A blank where a column is true or false elsewhere.
     """
     columns = {}
     for name, values in arrays.items():
+        if isinstance(values, ak.Array):
+            columns[name] = without_options(values)
+            continue
         if pa.types.is_boolean(_plain(values.type)) and values.null_count:
             raise InputError(
                 f"{file}: {values.null_count} blanks in column {name!r}, which is true or false "
@@ -111,27 +142,52 @@ def _plain(type_: pa.DataType) -> pa.DataType:
     return type_
 
 
-def _paths(schema: pa.Schema) -> dict[str, tuple[tuple[str, ...], pa.DataType]]:
-    """Columns, and fields of structs as `column.field`: by name the way to them, and the type."""
-    paths: dict[str, tuple[tuple[str, ...], pa.DataType]] = {
-        field.name: ((field.name,), field.type) for field in schema
-    }
+def _paths(schema: pa.Schema) -> dict[str, _Place]:
+    """Columns, and members of structs and of lists of structs as `column.member`, by name."""
+    paths = {field.name: _Place((field.name,), field.type, 0) for field in schema}
     todo = list(paths.values())
     while todo:
-        path, type_ = todo.pop()
+        way, type_, deep = todo.pop()
+        type_ = _plain(type_)
+        while _is_list(type_):
+            type_, deep = _plain(type_.value_type), deep + 1
         if pa.types.is_struct(type_):
             for field in type_:
-                below = ((*path, field.name), field.type)
-                paths.setdefault(".".join(below[0]), below)
+                below = _Place((*way, field.name), field.type, deep)
+                paths.setdefault(".".join(below.way), below)
                 todo.append(below)
     return paths
 
 
-def _at(batch: pa.RecordBatch, path: tuple[str, ...]) -> pa.Array:
-    values = batch.column(path[0])
-    for name in path[1:]:
+def _stored(handle: pyarrow.parquet.ParquetFile, ways: Sequence[tuple[str, ...]]) -> list[str]:
+    """What Parquet calls columns: `jets.list.element.pt` is the way to the member of a list."""
+    names = [handle.schema.column(i).path for i in range(len(handle.schema))]
+    first: dict[str, list[str]] = {}
+    for name in names:
+        first.setdefault(name.split(".")[0], []).append(name)
+    stored: dict[str, None] = {}
+    for way in ways:
+        if len(way) == 1:
+            stored[way[0]] = None
+            continue
+        for name in first.get(way[0], ()):
+            parts = iter(name.split("."))
+            if all(member in parts for member in way):
+                stored[name] = None
+    return list(stored)
+
+
+def _at(batch: pa.RecordBatch, way: Sequence[str]) -> Any:
+    """A column, or what its members hold; lists as awkward arrays."""
+    values = batch.column(way[0])
+    for depth, name in enumerate(way[1:], 1):
+        if _is_list(_plain(values.type)):
+            found = ak.from_arrow(values)
+            for member in way[depth:]:
+                found = found[member]
+            return found
         values = pc.struct_field(values, name)
-    return values
+    return ak.from_arrow(values) if _is_list(_plain(values.type)) else values
 
 
 def _array(values: pa.Array) -> np.ndarray:

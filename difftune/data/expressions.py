@@ -23,7 +23,7 @@ from difftune.data.compiling import (
     compile_tree,
     source,
 )
-from difftune.data.kinds import Kind
+from difftune.data.kinds import Kind, depth
 from difftune.errors import InputError, nearest
 
 # What C++ and ROOT's formulas write otherwise.
@@ -70,8 +70,8 @@ class Expression:
 
         def known(name: str) -> Kind:
             kind = kind_of(name)
-            if kind in ("array", "other"):
-                what = "an array for each event" if kind == "array" else "neither number nor string"
+            if depth(kind) or kind == "other":
+                what = "an array for each event" if depth(kind) else "neither number nor string"
                 raise self.error(
                     f"column {name!r} holds {what}. Write a flat branch with one number per event."
                 )

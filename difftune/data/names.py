@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,8 @@ from difftune.data.kinds import Kind
 from difftune.data.transform import Missing
 from difftune.errors import InputError, nearest
 
-Chunk = tuple[int, dict[str, np.ndarray]]
+Chunk = tuple[int, dict[str, Any]]
+"""Number of the first row; columns as numpy arrays, lists of numbers as those of awkward."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class DataTable:
         kinds: Kind of each column, by name.
         rows: How many rows there are; None where only reading tells (CSV).
         read: Given names of columns and rows a chunk, yields chunks: the number of the first row,
-            and the columns as arrays of numbers, bools, or bytes (strings in UTF-8).
+            and the columns as arrays of numbers, bools, or bytes (strings in UTF-8); those of
+            lists, as "number[]", as awkward arrays.
     """
 
     file: str

@@ -8,7 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from difftune.data.expressions import Expression, column
+from difftune.data.jagged import blank
 from difftune.data.keys import key_of
+from difftune.data.kinds import depth
 from difftune.data.names import Names, Values
 from difftune.data.regions import Region
 from difftune.data.variations import Direction
@@ -204,7 +206,7 @@ class Program:
                     "numbers. Derive one, as in derived = {'is_muon': \"flavour == 'mu'\"}."
                 )
             if kind not in ("number", "bool"):
-                what = "an array for each event" if kind == "array" else "neither number nor string"
+                what = "an array for each event" if depth(kind) else "neither number nor string"
                 raise InputError(
                     f"{self.who}: feature {name!r} holds {what} in {table.place} (jagged "
                     "branches and objects cannot be features). Write a flat branch with one "
@@ -217,9 +219,8 @@ class Program:
 
     def _try(self, expressions: Sequence[Expression], needed: set[str]) -> None:
         """Evaluates on no rows, so that constants beyond all numbers are found before reading."""
-        blank = {"string": np.zeros(0, "S1"), "bool": np.zeros(0, bool)}
         kinds = self.names.table.kinds
-        none = {name: blank.get(kinds[name], np.zeros(0, np.int64)) for name in needed}
+        none = {name: blank(kinds[name]) for name in needed}
         values = Values(self.names, none, np.zeros(0, np.int64))
         for expression in expressions:
             values.evaluate(expression)

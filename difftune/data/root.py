@@ -1,18 +1,117 @@
 """Trees and RNTuples of ROOT files, through uproot."""
 
-from collections.abc import Iterator, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import awkward as ak
 import numpy as np
 import uproot
 
-from difftune.data.kinds import Kind
+from difftune.data.jagged import texts, without_options
+from difftune.data.kinds import Kind, depth, lists
 from difftune.data.names import Chunk, DataTable
 from difftune.errors import InputError, nearest
 
 _CLASSES = ("TTree", "TNtuple", "TNtupleD", "ROOT::RNTuple")
+_KEPT = 40_000
+"""So many branches stay in memory between looking at files and reading them."""
+
+
+class _Place(NamedTuple):
+    """Where a column is.
+
+    Attributes:
+        source: The path of its branch, or the name of its field.
+        way: To the column in what that holds, by names of members.
+        kind: Of the column.
+    """
+
+    source: str
+    way: tuple[str, ...]
+    kind: Kind
+
+
+class _Columns(Mapping[str, Kind]):
+    """The kinds of the columns of a tree.
+
+    Names are those of branches; a second branch of one name is known by its path, and so is every
+    other if it is asked for. Members of objects that are no branches of their own are looked up
+    when they are asked for.
+    """
+
+    def __init__(
+        self, places: dict[str, _Place], form_of: Callable[[str], Any], paths: Mapping[str, str]
+    ) -> None:
+        """Takes what is known at once, what tells the form of a source, and names by path."""
+        self._places = places
+        self._form_of = form_of
+        self._paths = paths
+        self._absent: set[str] = set()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._places))
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, name: str) -> Kind:
+        return self.place(name).kind
+
+    def place(self, name: str) -> _Place:
+        """Where a column is.
+
+        Raises:
+            KeyError: There is none of that name.
+        """
+        if name in self._places:
+            return self._places[name]
+        if name in self._paths:
+            return self._places[self._paths[name]]
+        parts = name.split(".")
+        for cut in range(len(parts) - 1, 0, -1):
+            owner = self._places.get(".".join(parts[:cut]))
+            if owner is not None and owner.kind == "other" and name not in self._absent:
+                form = self._form_of(owner.source)
+                found = {} if form is None else _places_of_form(owner.source, form)
+                member = found.get(".".join([owner.source, *parts[cut:]]))
+                if member is not None:
+                    self._places[name] = member
+                    return member
+        self._absent.add(name)
+        raise KeyError(name)
+
+
+class _Open:
+    """A tree that stays open until it is read; too many are closed, and opened again then."""
+
+    branches = 0
+
+    def __init__(self, file: str, tree: str, found: Any) -> None:
+        self._file, self._tree, self._found = file, tree, None
+        # A file costs something too.
+        size = max(100, len(found) if _is_ntuple(found) else len(found.branches))
+        if _Open.branches + size <= _KEPT:
+            _Open.branches += size
+            self._found = found
+            self._gone = weakref.finalize(self, _Open._release, size)
+
+    @staticmethod
+    def _release(size: int) -> None:
+        _Open.branches -= size
+
+    def see(self) -> Any:
+        """The tree, which stays open if it is."""
+        return uproot.open(self._file)[self._tree] if self._found is None else self._found
+
+    def take(self) -> Any:
+        """The tree, for the one who closes it."""
+        found = self.see()
+        if self._found is not None:
+            self._found = None
+            self._gone()
+        return found
 
 
 def open_root(file: str, tree: str | None, where: str) -> DataTable:
@@ -24,13 +123,23 @@ def open_root(file: str, tree: str | None, where: str) -> DataTable:
     with _opened(file, where) as handle:
         tree = _find(handle, file, tree, where)
         found = handle[tree]
-        kinds, rows = _kinds(found), int(found.num_entries)
+        if _is_ntuple(found):
+            places = _places_of_fields(found)
+            paths: dict[str, str] = {}
+        else:
+            places, paths = _places_of_branches(found)
+        rows = int(found.num_entries)
+    opened = _Open(file, tree, found)
+    columns = _Columns(places, lambda source: _form_of(opened.see(), source), paths)
 
-    def read(columns: Sequence[str], step: int) -> Iterator[Chunk]:
-        with uproot.open(file) as again:
-            yield from _chunks(again[tree], columns, step, rows)
+    def read(names: Sequence[str], step: int) -> Iterator[Chunk]:
+        found = opened.take()
+        try:
+            yield from _chunks(found, {name: columns.place(name) for name in names}, step, rows)
+        finally:
+            found.file.close()
 
-    return DataTable(file, tree, kinds, rows, read)
+    return DataTable(file, tree, columns, rows, read)
 
 
 def trees_in(file: str, where: str) -> list[str]:
@@ -39,15 +148,14 @@ def trees_in(file: str, where: str) -> list[str]:
     Raises:
         InputError: The file cannot be opened.
     """
-    with _opened(file, where) as handle:
+    with _opened(file, where) as handle, handle:
         return _trees(handle)
 
 
 @contextmanager
 def _opened(file: str, where: str) -> Iterator[Any]:
     try:
-        with uproot.open(file) as handle:
-            yield handle
+        yield uproot.open(file)
     except InputError:
         raise
     except Exception as error:
@@ -82,120 +190,184 @@ def _is_ntuple(tree: Any) -> bool:
     return tree.classname == "ROOT::RNTuple"
 
 
-def _kinds(tree: Any) -> dict[str, Kind]:
-    kinds: dict[str, Kind] = {}
-    if _is_ntuple(tree):
-        for name, form in _forms(tree):
-            kinds |= _kinds_of_form(name, form)
-        return kinds
-    # Of two branches with one name (in different parents) the first is the outer one.
-    for branch in tree.itervalues(recursive=True):
-        for name, kind in _kinds_of_branch(branch).items():
-            kinds.setdefault(name, kind)
-    return kinds
+def _places_of_branches(tree: Any) -> tuple[dict[str, _Place], dict[str, str]]:
+    """Columns by name, and names by path."""
+    places: dict[str, _Place] = {}
+    paths: dict[str, str] = {}
+    for path, branch in tree.iteritems(recursive=True):
+        # Of two branches with one name (in different parents) the first is the outer one.
+        taken = _shown(branch.name) in places
+        name = _shown(path if taken else branch.name)
+        for each, place in _places_of_branch(branch, path, name).items():
+            places.setdefault(each, place)
+        if path != branch.name:
+            paths.setdefault(_shown(path), name)
+    return places, paths
 
 
-def _kinds_of_branch(branch: Any) -> dict[str, Kind]:
-    """The kind of a branch; of a list of leaves also those of `branch.leaf`."""
-    name = _shown(branch.name)
+def _places_of_branch(branch: Any, path: str, name: str) -> dict[str, _Place]:
+    """A branch; of a list of leaves also those as `branch.leaf`."""
     try:
         form = branch.interpretation
     except Exception:
-        return {name: "other"}
+        return {name: _Place(path, (), "other")}
+    deep = 0
+    while isinstance(form, uproot.interpretation.jagged.AsJagged):
+        form, deep = form.content, deep + 1
     # Also `Double32_t` and `Float16_t`, which are stored in fewer bits.
     if isinstance(form, uproot.interpretation.numerical.Numerical):
         dtype = np.dtype(form.numpy_dtype)
-        kinds: dict[str, Kind] = {name: _kind_of_dtype(dtype)}
+        places = {name: _Place(path, (), _kind_of_dtype(dtype, deep))}
         for leaf in dtype.names or ():
-            kinds[f"{name}.{_shown(leaf)}"] = _kind_of_dtype(dtype[leaf])
-        return kinds
+            kind = _kind_of_dtype(dtype[leaf], deep)
+            places[f"{name}.{_shown(leaf)}"] = _Place(path, (leaf,), kind)
+        return places
     if isinstance(form, uproot.interpretation.strings.AsStrings):
-        return {name: "string"}
-    jagged = isinstance(form, uproot.interpretation.jagged.AsJagged)
-    return {name: "array" if jagged or "vector<" in str(branch.typename) else "other"}
+        return {name: _Place(path, (), lists("string", deep))}
+    return {name: _Place(path, (), _kind_of_model(getattr(form, "model", None)))}
 
 
-def _kind_of_dtype(dtype: np.dtype) -> Kind:
-    if dtype.shape:
-        return "array"
-    return "bool" if dtype.kind == "b" else "number" if dtype.kind in "iuf" else "other"
+def _kind_of_model(model: Any) -> Kind:
+    """The kind of vectors of vectors (of vectors ...) of numbers or strings."""
+    deep = 0
+    while isinstance(model, uproot.containers.AsVector | uproot.containers.AsArray):
+        model, deep = model.values, deep + 1
+    if isinstance(model, uproot.containers.AsString):
+        return lists("string", deep)
+    return _kind_of_dtype(model, deep) if isinstance(model, np.dtype) else "other"
+
+
+def _kind_of_dtype(dtype: np.dtype, deep: int = 0) -> Kind:
+    """The kind of so many lists of a type of numpy, which may be an array itself."""
+    kind = dtype.base.kind
+    if kind not in "biuf":
+        return "other"
+    return lists("bool" if kind == "b" else "number", deep + len(dtype.shape))
+
+
+def _places_of_fields(ntuple: Any) -> dict[str, _Place]:
+    """The fields of an RNTuple and, as `field.member`, what they hold."""
+    places: dict[str, _Place] = {}
+    for name, form in _forms(ntuple):
+        found = {} if form is None else _places_of_form(name, form)
+        # Collections without a name, which projected fields have the members of.
+        unnamed = name.startswith("_collection") or form is None
+        places |= {name: _Place(name, (), "other")} if unnamed else found
+    return places
 
 
 def _forms(ntuple: Any) -> Iterator[tuple[str, Any]]:
     """The awkward form of each field, from the metadata; None for one that uproot cannot read."""
-
-    def form(**chosen: Any) -> Any:
-        made = ntuple.to_akform(**chosen)
-        return made[0] if isinstance(made, tuple) else made
-
     names = [field.name for field in ntuple.fields]
     try:
-        whole = form()
+        whole = _akform(ntuple)
         yield from [(name, whole.content(name)) for name in names]
     except Exception:
         for name in names:
-            try:
-                yield name, form(filter_name=[name]).content(name)
-            except Exception:
-                yield name, None
+            yield name, _form_of(ntuple, name)
 
 
-def _kinds_of_form(name: str, form: Any) -> dict[str, Kind]:
-    """The kind of a field, and those of its own fields as `name.field`."""
-    while getattr(form, "is_option", False) or getattr(form, "is_indexed", False):
+def _akform(ntuple: Any, **chosen: Any) -> Any:
+    made = ntuple.to_akform(**chosen)
+    return made[0] if isinstance(made, tuple) else made
+
+
+def _form_of(tree: Any, source: str) -> Any:
+    """The awkward form of a branch or field; None for one that uproot cannot read."""
+    try:
+        if _is_ntuple(tree):
+            return _akform(tree, filter_name=[source]).content(source)
+        branch = _branches(tree, {source})[source]
+        return branch.interpretation.awkward_form(branch.file)
+    except Exception:
+        return None
+
+
+def _places_of_form(name: str, form: Any) -> dict[str, _Place]:
+    """What a form holds, by name: itself, and members of records and of lists of them."""
+    places: dict[str, _Place] = {}
+    todo: list[tuple[tuple[str, ...], Any, int]] = [((), form, 0)]
+    while todo:
+        way, inner, deep = todo.pop(0)
+        here = ".".join((name, *way))
+        inner = _bare(inner)
+        kind: Kind = "other"
+        while inner.is_list and not _is_text(inner):
+            inner, deep = _bare(inner.content), deep + 1
+        if _is_text(inner):
+            kind = lists("string", deep)
+        elif inner.is_numpy:
+            shaped = np.dtype((inner.primitive, inner.inner_shape))
+            kind = _kind_of_dtype(shaped, deep)
+        elif inner.is_record and not inner.is_tuple:
+            todo += [((*way, each), inner.content(each), deep) for each in inner.fields]
+        places[here] = _Place(name, way, kind)
+    return places
+
+
+def _bare(form: Any) -> Any:
+    """The form without options and indices."""
+    while form.is_option or form.is_indexed:
         form = form.content
-    if getattr(form, "is_numpy", False):
-        shaped = np.dtype((form.primitive, form.inner_shape))
-        return {name: _kind_of_dtype(shaped)}
-    if getattr(form, "is_list", False):
-        return {name: "string" if form.parameter("__array__") == "string" else "array"}
-    kinds: dict[str, Kind] = {name: "other"}
-    if getattr(form, "is_record", False):
-        for field in form.fields:
-            kinds |= _kinds_of_form(f"{name}.{field}", form.content(field))
-    return kinds
+    return form
 
 
-def _chunks(tree: Any, columns: Sequence[str], step: int, rows: int) -> Iterator[Chunk]:
-    for start in range(0, rows, step):
+def _is_text(form: Any) -> bool:
+    return bool(form.is_list) and form.parameter("__array__") in ("string", "bytestring")
+
+
+def _branches(tree: Any, paths: set[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for path, branch in tree.iteritems(recursive=True):
+        if path in paths:
+            found.setdefault(path, branch)
+    return found
+
+
+def _chunks(tree: Any, places: Mapping[str, _Place], step: int, rows: int) -> Iterator[Chunk]:
+    sources = {place.source for place in places.values()}
+    start = 0
+    for arrays in _read(tree, sources, step, rows):
+        columns = {}
+        for name, (source, way, kind) in places.items():
+            values = arrays[source]
+            for part in way:
+                values = values[part]
+            columns[name] = values if depth(kind) else _flat(values)
+        yield start, columns
+        start += step
+
+
+def _read(tree: Any, sources: set[str], step: int, rows: int) -> Iterator[dict[str, Any]]:
+    """Chunks of branches or fields, by their path."""
+    if _is_ntuple(tree):
+        for start in range(0, rows, step):
+            stop = min(start + step, rows)
+            arrays = tree.arrays(filter_name=sorted(sources), entry_start=start, entry_stop=stop)
+            yield {name: without_options(arrays[name]) for name in sources}
+        return
+    found = _branches(tree, sources)
+    path_of = {branch.name: path for path, branch in found.items()}
+    together = {id(found[path]) for path in path_of.values()}
+    # uproot calls them by their names, so two of one name are read one by one.
+    alone = {path: branch for path, branch in found.items() if id(branch) not in together}
+    start = 0
+    for arrays in tree.iterate(
+        filter_branch=lambda branch: id(branch) in together, step_size=step, how=dict
+    ):
         stop = min(start + step, rows)
-        found = _fields if _is_ntuple(tree) else _branches
-        yield start, found(tree, columns, start, stop)
+        chunk = {path_of[name]: values for name, values in arrays.items()}
+        for path, branch in alone.items():
+            chunk[path] = branch.array(entry_start=start, entry_stop=stop)
+        yield chunk
+        start = stop
 
 
-def _fields(ntuple: Any, columns: Sequence[str], start: int, stop: int) -> dict[str, np.ndarray]:
-    wanted = list(columns)
-    arrays = ntuple.arrays(filter_name=wanted, entry_start=start, entry_stop=stop)
-    found = {}
-    for name in wanted:
-        values = arrays
-        for part in (name,) if name in arrays.fields else name.split("."):
-            values = values[part]
-        if "?" in str(values.type):
-            # Only a float can say that there is no value.
-            values = ak.fill_none(ak.values_astype(values, np.float64), np.nan)
-        found[name] = _flat(ak.to_numpy(values))
-    return found
-
-
-def _branches(tree: Any, columns: Sequence[str], start: int, stop: int) -> dict[str, np.ndarray]:
-    wanted = set(columns)
-
-    def chosen(branch: Any) -> bool:
-        name = _shown(branch.name)
-        return name in wanted or any(one.startswith(f"{name}.") for one in wanted)
-
-    read = tree.arrays(entry_start=start, entry_stop=stop, library="np", filter_branch=chosen)
-    arrays = {_shown(name): values for name, values in read.items()}
-    found = {}
-    for name in columns:
-        branch, _, leaf = (name, "", "") if name in arrays else name.rpartition(".")
-        values = arrays[branch]
-        if leaf:
-            leaves = values.dtype.names or ()
-            values = values[next(own for own in leaves if _shown(own) == leaf)]
-        found[name] = _flat(values)
-    return found
+def _flat(values: Any) -> np.ndarray:
+    """Numbers, bools, or strings as bytes."""
+    if ak.parameters(values).get("__array__") in ("string", "bytestring"):
+        return texts(values)
+    return np.asarray(ak.to_numpy(values))
 
 
 def _shown(name: str) -> str:
@@ -205,9 +377,3 @@ def _shown(name: str) -> str:
         return name
     except UnicodeEncodeError:
         return name.encode("utf-8", "surrogateescape").decode("latin-1")
-
-
-def _flat(values: np.ndarray) -> np.ndarray:
-    if values.dtype.kind in "OU":
-        return np.char.encode(values.astype(str), "utf-8", "surrogateescape")
-    return values

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from difftune.data import DataTable, ntuples, resolve, tables_of
+from difftune.data.kinds import depth
 from difftune.errors import InputError, nearest
 from difftune.files import write
 from difftune.heartbeat import heartbeat
@@ -375,7 +376,7 @@ class _Writer:
         constant: Iterable[str],
         trees: Sequence[str],
     ) -> None:
-        arrays = [n for n, kind in samples[0].table.kinds.items() if kind in ("array", "other")]
+        arrays = [n for n, kind in samples[0].table.kinds.items() if depth(kind) or kind == "other"]
         for what, names in (
             ("arrays and objects are no features", arrays),
             ("has infinite values", sorted(infinite)),

@@ -9,7 +9,7 @@ from difftune.data.names import parse_derived
 from difftune.errors import InputError
 
 KINDS = {"f": "number", "d": "number", "i": "number", "u": "number", "b": "bool", "c": "bool"}
-KINDS |= {"s": "string", "jet.pt[0]": "number", "jets": "array", "lambda": "number"}
+KINDS |= {"s": "string", "jet.pt[0]": "number", "jets": "number[]", "lambda": "number"}
 
 
 @pytest.fixture

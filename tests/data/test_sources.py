@@ -12,6 +12,7 @@ from uproot.interpretation.numerical import AsDouble32, AsDtype, AsFloat16
 from difftune.data import root
 from difftune.data.sources import open_table, resolve, rows_in
 from difftune.errors import InputError
+from tests import public_files
 from tests.data.files import columns, write_root
 from tests.shared_data import path
 
@@ -32,7 +33,11 @@ def joined(table, names, step):
     assert [start for start, _ in chunks] == list(range(0, table.rows or 10**9, step))[
         : len(chunks)
     ]
-    return {name: np.concatenate([chunk[name] for _, chunk in chunks]) for name in names}
+    return {name: _concatenated([chunk[name] for _, chunk in chunks]) for name in names}
+
+
+def _concatenated(parts):
+    return np.concatenate(parts) if isinstance(parts[0], np.ndarray) else ak.concatenate(parts)
 
 
 @pytest.mark.parametrize("form", ["tree", "ntuple", "parquet"])
@@ -67,7 +72,7 @@ def test_texts_and_arrays(tmp_path, form):
         file = tmp_path / "a.parquet"
         pyarrow.parquet.write_table(pa.table(data), file)
     table = open_table(str(file), None, "test")
-    assert dict(table.kinds) == {"s": "string", "jets": "array", "x": "number"}
+    assert dict(table.kinds) == {"s": "string", "jets": "number[]", "x": "number"}
     assert joined(table, ["s"], 2)["s"].tolist() == [b"a", "Zττ".encode(), b"b"]
 
 
@@ -232,9 +237,9 @@ def test_fields_of_ntuples(tmp_path):
     with uproot.recreate(tmp_path / "a.root") as file:
         file.mkrntuple("t", data)
     table = open_table(str(tmp_path / "a.root"), "t", "test")
-    kinds = {"x": "number", "maybe": "number", "jets": "array", "event": "other"}
+    kinds = {"x": "number", "maybe": "number", "jets": "number[]", "event": "other"}
     kinds |= {"event.run": "number", "event.pv": "other", "event.pv.z": "number"}
-    assert dict(table.kinds) == kinds | {"event.t": "array"}
+    assert dict(table.kinds) == kinds | {"event.t": "number[]"}
     read = joined(table, ["event.pv.z", "maybe", "event.run", "x"], 2)
     np.testing.assert_array_equal(read["event.run"], np.arange(5))
     np.testing.assert_array_equal(read["event.pv.z"], 1.5 * np.arange(5))
@@ -283,17 +288,101 @@ class Stored:
     [
         (AsDouble32(0.0, 100.0, 16), {"b": "number"}),
         (AsFloat16(0.0, 0.0, 12), {"b": "number"}),
-        (AsDouble32(0.0, 100.0, 16, to_dims=(3,)), {"b": "array"}),
+        (AsDouble32(0.0, 100.0, 16, to_dims=(3,)), {"b": "number[]"}),
         (AsDtype(">f4"), {"b": "number"}),
-        (AsDtype(np.dtype((">f4", (2,)))), {"b": "array"}),
+        (AsDtype(np.dtype((">f4", (2,)))), {"b": "number[]"}),
         (
             AsDtype([("x", ">f4"), ("n", ">i4", (2,))]),
-            {"b": "other", "b.x": "number", "b.n": "array"},
+            {"b": "other", "b.x": "number", "b.n": "number[]"},
         ),
     ],
 )
 def test_numbers_in_few_bits_and_lists_of_leaves(interpretation, kinds):
-    assert root._kinds_of_branch(Stored("b", interpretation)) == kinds
+    places = root._places_of_branch(Stored("b", interpretation), "b", "b")
+    assert {name: place.kind for name, place in places.items()} == kinds
+
+
+LISTS = {
+    "x": np.arange(7, dtype=np.float32),
+    "ok": ak.Array([[True], [], [False, True], [], [], [True, True], []]),
+    "jets": ak.values_astype([[1, 2], [], [3], [4, 5, 6], [], [7], []], np.float32),
+    "fixed": np.arange(35, dtype=np.int32).reshape(7, 5),
+    "cells": ak.to_regular(
+        ak.Array(
+            [
+                np.ones((n, 2)) * n + [[0, 1]] if n else np.ones((0, 2))
+                for n in (2, 0, 1, 3, 0, 0, 1)
+            ]
+        ),
+        axis=2,
+    ),
+}
+NESTED = {
+    "deep": ak.Array([[[1.5], []], [], [[2.5, 3.5]], [], [[]], [[4.5]], []]),
+    "muon": ak.Array(
+        [[{"pt": 1.0, "hits": [1, 2]}], [], [{"pt": 2.0, "hits": []}], [], [], [], []]
+    ),
+}
+
+
+@pytest.mark.parametrize("form", ["tree", "ntuple", "parquet", "feather"])
+def test_lists_come_as_awkward_arrays(tmp_path, form):
+    """What uproot or awkward themselves read back."""
+    file = str(tmp_path / "a") + (".root" if form in ("tree", "ntuple") else f".{form}")
+    data = LISTS | NESTED
+    if form == "tree":
+        # uproot writes no lists of lists.
+        data = {name: values for name, values in LISTS.items() if name != "cells"}
+    if form == "tree":
+        with uproot.recreate(file) as opened:
+            opened.mktree("t", {name: ak.type(values).content for name, values in data.items()})
+            opened["t"].extend(data)
+    elif form == "ntuple":
+        data = {n: v for n, v in data.items() if n not in ("fixed", "cells")}
+        with uproot.recreate(file) as opened:
+            opened.mkrntuple("t", data)
+    else:
+        stored = ak.to_arrow_table(ak.zip(data, depth_limit=1), extensionarray=False)
+        if form == "parquet":
+            pyarrow.parquet.write_table(stored, file)
+        else:
+            pyarrow.feather.write_feather(stored, file)
+    table = open_table(file, None, "test")
+    wanted = {name: data[name] for name in data if name not in ("x", "muon")}
+    if "muon" in data:
+        assert table.kinds["muon"] == "other"
+        wanted |= {"muon.pt": data["muon"].pt, "muon.hits": data["muon"].hits}
+    kinds = {
+        "ok": "bool[]",
+        "fixed": "number[]",
+        "jets": "number[]",
+        "cells": "number[][]",
+        "deep": "number[][]",
+        "muon.pt": "number[]",
+        "muon.hits": "number[][]",
+    }
+    assert {n: table.kinds[n] for n in wanted} == {n: kinds[n] for n in wanted}
+    assert table.kinds["x"] == "number"
+    for step in (3, 7):
+        read = joined(table, list(wanted), step)
+        for name, values in wanted.items():
+            assert ak.to_list(read[name]) == ak.to_list(values), name
+
+
+def test_members_of_objects_and_paths():
+    file = str(public_files.path("PHYSLITE_example.root"))
+    table = open_table(file, "CollectionTree", "test")
+    members = {
+        "AnalysisJetsAuxDyn.pt": "number[]",
+        "METAssoc_AnalysisMETAux.calpx": "number[][]",
+    }
+    with uproot.open(file) as opened:
+        tree = opened["CollectionTree"]
+        for name, kind in members.items():
+            path = next(p for p, b in tree.iteritems(recursive=True) if b.name == name)
+            assert table.kinds[name] == table.kinds[path] == kind
+            wanted = tree[path].array(entry_stop=8)
+            assert ak.to_list(joined(table, [path], 5)[path][:8]) == ak.to_list(wanted)
 
 
 def test_names_that_are_latin_1(tmp_path):
