@@ -9,6 +9,7 @@ from difftune.inference.expected import median_limit as median_limit
 from difftune.inference.expected import variance_where_known as variance_where_known
 from difftune.inference.fits import FitResult, SignificanceTest, fit
 from difftune.inference.goodness import ChannelFit, GoodnessOfFit, goodness_of_fit
+from difftune.inference.groups import GroupedImpacts, ImpactGroup, grouped_impacts
 from difftune.inference.hypotest import HypoTest, expected_significance, hypotest
 from difftune.inference.hypotest import root as root
 from difftune.inference.impacts import Impacts, impacts
@@ -28,7 +29,9 @@ __all__ = [
     "FitError",
     "FitResult",
     "GoodnessOfFit",
+    "GroupedImpacts",
     "HypoTest",
+    "ImpactGroup",
     "Impacts",
     "Prediction",
     "SignificanceTest",
@@ -40,6 +43,7 @@ __all__ = [
     "expected_significance",
     "fit",
     "goodness_of_fit",
+    "grouped_impacts",
     "hypotest",
     "impacts",
     "predictions",

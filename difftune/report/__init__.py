@@ -26,6 +26,7 @@ from difftune.report.plots.features import (
 )
 from difftune.report.plots.front import pareto_front, score_against_condition
 from difftune.report.plots.history import hyperparameter_history, loss_history
+from difftune.report.plots.ranking import grouped_ranking, ranking
 from difftune.report.plots.region import region
 from difftune.report.plots.scan import score_against_hyperparameters, score_against_pairs
 from difftune.report.plots.selection import selection_path, variable_importance
@@ -63,6 +64,7 @@ __all__ = [
     "clustered_correlations",
     "feature_correlations",
     "feature_distributions",
+    "grouped_ranking",
     "hyperparameter_history",
     "importance_table",
     "line_of_descent",
@@ -74,6 +76,7 @@ __all__ = [
     "pareto_front",
     "png",
     "pulls",
+    "ranking",
     "region",
     "render",
     "roc",
