@@ -1,13 +1,19 @@
-"""How long a user waits for the first answers, each in a fresh process, beside pyhf's own."""
+"""How long a user waits for an import and for first answers, each in a fresh process.
+
+Beside the answers stand pyhf's own.
+"""
 
 import json
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from benchmarks.common import running
 from benchmarks.common.running import clocked
-from benchmarks.common.table import Row
+from benchmarks.common.table import Row, median
 from benchmarks.common.workspaces import LARGE, medium, workspace
 
 BOUNDS = {"from_spec": "<= 2", "fit": "<= 4", "CLs": "<= 6", "limit": "<= 8"}
@@ -86,9 +92,26 @@ def gradient() -> float:
         return clocked(lambda: jax.block_until_ready(asked(model.numbers)))[1]
 
 
-def run(*, quick: bool) -> list[Row]:
-    """First answers of each model; `quick` takes two models, and asks for the limit alone."""
+def starts(*, quick: bool) -> list[Row]:
+    """Time of an import and of `difftune --version`."""
+    command = str(Path(sys.executable).with_name("difftune"))
     rows = []
+    for what, bound, arguments in (
+        ("import difftune, s", "<= 1.0", [sys.executable, "-c", "import difftune"]),
+        ("difftune --version, s", "<= 0.5", [command, "--version"]),
+    ):
+
+        def ask(arguments=arguments) -> None:
+            subprocess.run(arguments, check=True, capture_output=True)
+
+        ask()  # fills the bytecode cache
+        rows.append(median(what, [clocked(ask)[1] for _ in range(1 if quick else 5)], bound))
+    return rows
+
+
+def run(*, quick: bool) -> list[Row]:
+    """Starts, and first answers of each model; `quick` takes two, and asks for the limit alone."""
+    rows = starts(quick=quick)
     names = SMALL if quick else SMALL + LARGE
     for name in [name for name in names if name == MEDIUM or workspace(name).exists()]:
         for question in ("limit",) if quick else ("fit", "CLs", "limit"):

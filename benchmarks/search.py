@@ -36,9 +36,6 @@ from benchmarks.common.running import clocked, compiled_once, say, sizes, taking
 from benchmarks.common.table import Row, mean
 from difftune.training.member import all_features, apart
 
-# Expected background and signal of the challenge, from its documentation.
-HIGGS_YIELDS = np.array([410999.847, 691.989])
-
 
 def run(*, quick: bool) -> list[Row]:
     """All comparisons."""
@@ -103,22 +100,11 @@ def events_of(
     most: int, names: Collection[str] = ("single top", "HiggsML")
 ) -> dict[str, dt.Events]:
     """The events, by name; those that are not on this machine are left out, and said."""
-    found = {"single top": lambda: samples.single_top(varied=False), "HiggsML": higgs}
+    found = {"single top": lambda: samples.single_top(varied=False), "HiggsML": samples.higgsml}
     if "HiggsML" in names and not samples.HIGGSML.exists():
         say(f"HiggsML is left out: {samples.HIGGSML} is not on this machine")
         del found["HiggsML"]
     return {name: samples.some(make(), most) for name, make in found.items() if name in names}
-
-
-def higgs() -> dt.Events:
-    """The sample of the HiggsML challenge, with the folds of its event numbers."""
-    columns = samples.higgsml()
-    events = dt.Events.from_arrays(
-        process=columns.pop("signal").astype(np.int32),
-        processes=[dt.Process(name="background"), dt.Process(name="signal", role="signal")],
-        **columns,
-    )
-    return events.scaled(HIGGS_YIELDS / events.yields())
 
 
 def task(events: dt.Events) -> dt.analysis.Preparation:

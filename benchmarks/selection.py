@@ -97,15 +97,7 @@ def single_top(*, quick: bool, **more) -> selection.Study:
 
 def higgsml(*, few: bool = False) -> selection.Study:
     """The shared extract of HiggsML, or one in five of its events, scaled to the full yields."""
-    columns = samples.higgsml()
-    events = dt.Events.from_arrays(
-        columns["features"],
-        np.where(columns["signal"], 0, 1),
-        columns["weight"] * 250_000 / 15_000,
-        feature_names=columns["feature_names"],
-        processes=[dt.Process(name="signal", role="signal"), dt.Process(name="background")],
-    )
-    events = one_in(events, 5 if few else 1)
+    events = one_in(samples.higgsml(), 5 if few else 1)
     return selection.Study(events, recipe(512, 2e-3, patience=15), epochs=15, seeds=4, seed=7)
 
 

@@ -27,9 +27,8 @@ WTLOOP = [
     *("pT_lep1", "pT_lep2", "pT_jet1", "met", "sumet", "deltaR_lep1_lep2"),
     *("mass_lep1jet1", "mass_lep2jet1", "pTsys_lep1lep2jet1met", "njets"),
 ]
-DEFAULTS = {"xgboost": "xgboost", "lightgbm": "lightgbm", "catboost": "catboost"}
-"""Peers, and the package that each needs."""
-SEARCHES = {"xgboost_optuna": "xgboost", "catboost_bags": "catboost"}
+DEFAULTS, SEARCHES = ("xgboost", "lightgbm", "catboost"), ("xgboost_optuna", "catboost_bags")
+"""Peers, whose names begin with the package that they need."""
 NAMES = {
     "network": "network, default",
     "automatic": "dt.auto, networks only",
@@ -39,6 +38,9 @@ NAMES = {
     "xgboost_optuna": "XGBoost + Optuna, bag",
     "catboost_bags": "CatBoost, bags",
 }
+
+
+FIGURES = {"loss": "log-loss", "area": "area"}
 
 
 def size(quick: bool) -> SimpleNamespace:
@@ -68,13 +70,7 @@ def run(*, quick: bool, parts: Sequence[str] = ()) -> list[Row]:
 
 def higgsml() -> Table:
     """The extract of the HiggsML challenge."""
-    columns = samples.higgsml()
-    return Table(
-        features=columns["features"],
-        label=columns["signal"].astype(np.int64),
-        weight=columns["weight"].astype(np.float64),
-        fold=columns["event_number"] % 5,
-    )
+    return _table(samples.higgsml())
 
 
 def single_top() -> Table:
@@ -146,26 +142,15 @@ def _compared(
     rows = []
     for name, each in found.items():
         rows += _figures(f"{title}: {NAMES[name]}", each)
-    best = min(peers, key=lambda name: np.mean([each.value for each in found[name].loss]))
-    loss = _joined([a - b for a, b in zip(found[ours].loss, found[best].loss, strict=True)])
-    rows.append(
-        Row(
-            f"{title}: log-loss, {NAMES[ours]} - best peer, in paired errors",
-            loss[0] / loss[1],
-            required[0],
-            f"({loss[0]:+.4f} ± {loss[1]:.4f}, {NAMES[best]})",
-        )
-    )
-    best = max(peers, key=lambda name: np.mean([each.value for each in found[name].area]))
-    area = _joined([a - b for a, b in zip(found[ours].area, found[best].area, strict=True)])
-    rows.append(
-        Row(
-            f"{title}: area, {NAMES[ours]} - best peer, in paired errors",
-            area[0] / area[1],
-            required[1],
-            f"({area[0]:+.4f} ± {area[1]:.4f}, {NAMES[best]})",
-        )
-    )
+    # The smallest log-loss is the best, and the largest area.
+    for what, sign, bound in (("loss", 1, required[0]), ("area", -1, required[1])):
+        figures = {name: getattr(each, what) for name, each in found.items()}
+        best = min(peers, key=lambda n: sign * np.mean([each.value for each in figures[n]]))
+        pairs = zip(figures[ours], figures[best], strict=True)
+        value, error = _joined([a - b for a, b in pairs])
+        what = f"{title}: {FIGURES[what]}, {NAMES[ours]} - best peer, in paired errors"
+        words = f"({value:+.4f} ± {error:.4f}, {NAMES[best]})"
+        rows.append(Row(what, value / error, bound, words))
     if ours == "network" and "xgboost" in peers:
         times = [np.median(found[name].seconds) for name in (ours, "xgboost")]
         bound = "<= 2" if title == "single top" else ""
@@ -206,10 +191,9 @@ def _joined(differences: Sequence[Estimate]) -> tuple[float, float]:
 
 def _figures(what: str, result: Result) -> list[Row]:
     """Rows of one contestant."""
-    loss, area = _joined(result.loss), _joined(result.area)
+    joined = {words: _joined(getattr(result, name)) for name, words in FIGURES.items()}
     return [
-        Row(f"{what}: log-loss", loss[0], "", f"± {loss[1]:.4f}"),
-        Row(f"{what}: area", area[0], "", f"± {area[1]:.4f}"),
+        *(Row(f"{what}: {n}", value, "", f"± {error:.4f}") for n, (value, error) in joined.items()),
         Row(f"{what}: area, training - test", float(np.mean(result.gap))),
         Row(f"{what}: CPU-s", float(np.median(result.cpu))),
         Row(f"{what}: wall time, s", float(np.median(result.seconds))),
@@ -218,14 +202,14 @@ def _figures(what: str, result: Result) -> list[Row]:
 
 def _default(title: str, make: Callable[[], Table], own: SimpleNamespace) -> list[Row]:
     """Everybody as he is."""
-    peers = [name for name, package in DEFAULTS.items() if taking_part(NAMES[name], package)]
+    peers = [name for name in DEFAULTS if taking_part(NAMES[name], name)]
     bounds = ("<= 1", ">= -1")
     return _compared(title, make, "network", peers, own, seeds=own.seeds, required=bounds)
 
 
 def _searched(title: str, make: Callable[[], Table], peer: str, own: SimpleNamespace) -> list[Row]:
     """The same minutes for both."""
-    if not taking_part(NAMES[peer], SEARCHES[peer]):
+    if not taking_part(NAMES[peer], peer.split("_")[0]):
         return []
     bounds = ("<= -2", ">= 2") if title == "HiggsML" else ("<= 1", ">= -1")
     return _compared(title, make, "automatic", [peer], own, seeds=own.searched, required=bounds)
@@ -237,15 +221,7 @@ def _searched(title: str, make: Callable[[], Table], peer: str, own: SimpleNames
 def scoring(own: SimpleNamespace) -> list[Row]:
     """CPU seconds for many events, by what was trained on HiggsML."""
     table = higgsml()
-    names = [f"x{number}" for number in range(table.features.shape[1])]
-    events = dt.Events.from_arrays(
-        table.features,
-        table.label,
-        table.weight,
-        feature_names=names,
-        processes=[dt.Process(name="background"), dt.Process(name="signal", role="signal")],
-        event_number=table.fold,
-    )
+    events = table.sample()
     models = {
         name: dt.train(
             events, model=dt.models.MLP(hidden=(64, 64), embedding=embedding), epochs=own.epochs

@@ -1,7 +1,5 @@
 """Events, networks and populations that several benchmarks train."""
 
-from collections.abc import Mapping
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,18 +20,21 @@ def single_top(*, varied: bool = True) -> dt.Events:
     return dt.job.build.events(config if varied else config.model_copy(update={"systematics": []}))
 
 
-def higgsml() -> Mapping:
-    """Columns of the shared extract of the HiggsML challenge."""
+def higgsml() -> dt.Events:
+    """The shared extract of the HiggsML challenge, with the folds of its event numbers."""
     table = np.genfromtxt(HIGGSML, delimiter=",", names=True, dtype=None, encoding="ascii")
     names = table.dtype.names[1:31]
     features = np.stack([table[name].astype(np.float32) for name in names], axis=1)
-    return {
-        "features": np.where(features == -999, np.nan, features),
-        "feature_names": names,
-        "signal": table["Label"] == "s",
-        "weight": table["KaggleWeight"],
-        "event_number": table["EventId"],
-    }
+    events = dt.Events.from_arrays(
+        np.where(features == -999, np.nan, features),
+        (table["Label"] == "s").astype(np.int32),
+        table["KaggleWeight"],
+        feature_names=names,
+        processes=[dt.Process(name="background"), dt.Process(name="signal", role="signal")],
+        event_number=table["EventId"],
+    )
+    # Expected background and signal of the challenge, from its documentation.
+    return events.scaled(np.array([410999.847, 691.989]) / events.yields())
 
 
 def some(events: dt.Events, most: int) -> dt.Events:

@@ -34,6 +34,21 @@ class Table(NamedTuple):
         weight = np.maximum(self.weight, 0.0)
         return weight / np.bincount(self.label, weight)[self.label] * len(weight) / 2
 
+    def sample(self) -> Any:
+        """As difftune has them."""
+        import difftune as dt
+
+        return dt.Events.from_arrays(
+            self.features,
+            self.label,
+            self.weight,
+            feature_names=[f"x{number}" for number in range(self.features.shape[1])],
+            processes=[dt.Process(name="background"), dt.Process(name="signal", role="signal")],
+            # The rest of this number is the fold.
+            event_number=self.fold,
+            folds=int(self.fold.max()) + 1,
+        )
+
 
 def run(*, name: str, table: str, scores: str, seed: int, minutes: float) -> dict[str, float]:
     """Lets one contestant learn, and keeps what it says of all events.
@@ -61,31 +76,30 @@ def run(*, name: str, table: str, scores: str, seed: int, minutes: float) -> dic
 
 def xgboost(events: Table, *, seed: int, minutes: float) -> np.ndarray:
     """XGBoost as it is."""
-    from xgboost import XGBClassifier
+    from xgboost import XGBClassifier as Model
 
-    return _fitted(XGBClassifier(random_state=seed), events)(events)
+    return _fitted(Model(random_state=seed), events)
 
 
 def lightgbm(events: Table, *, seed: int, minutes: float) -> np.ndarray:
     """LightGBM as it is."""
-    from lightgbm import LGBMClassifier
+    from lightgbm import LGBMClassifier as Model
 
-    return _fitted(LGBMClassifier(random_state=seed, verbose=-1), events)(events)
+    return _fitted(Model(random_state=seed, verbose=-1), events)
 
 
 def catboost(events: Table, *, seed: int, minutes: float) -> np.ndarray:
     """CatBoost as it is."""
-    from catboost import CatBoostClassifier
+    from catboost import CatBoostClassifier as Model
 
-    model = CatBoostClassifier(random_seed=seed, verbose=0, allow_writing_files=False)
-    return _fitted(model, events)(events)
+    return _fitted(Model(random_seed=seed, verbose=0, allow_writing_files=False), events)
 
 
-def _fitted(model: Any, events: Table) -> Callable[[Table], np.ndarray]:
+def _fitted(model: Any, events: Table) -> np.ndarray:
     """Learns from all that is not for the test, as there is nothing to choose."""
     known = events.of(~events.test)
     model.fit(known.features, known.label, sample_weight=known.balanced)
-    return lambda table: model.predict_proba(table.features)[:, 1]
+    return model.predict_proba(events.features)[:, 1]
 
 
 def network(events: Table, *, seed: int, minutes: float) -> np.ndarray:
@@ -93,24 +107,8 @@ def network(events: Table, *, seed: int, minutes: float) -> np.ndarray:
     import difftune as dt
 
     dt.use_cpu_cores()
-    sample = _events(events)
+    sample = events.sample()
     return dt.train(sample, seed=seed).score(sample)
-
-
-def _events(events: Table) -> Any:
-    """As difftune has them."""
-    import difftune as dt
-
-    return dt.Events.from_arrays(
-        events.features,
-        events.label,
-        events.weight,
-        feature_names=[f"x{number}" for number in range(events.features.shape[1])],
-        processes=[dt.Process(name="background"), dt.Process(name="signal", role="signal")],
-        # The rest of this number is the fold.
-        event_number=events.fold,
-        folds=int(events.fold.max()) + 1,
-    )
 
 
 # ---- within a time -------------------------------------------------------------------------------
@@ -121,7 +119,7 @@ def automatic(events: Table, *, seed: int, minutes: float) -> np.ndarray:
     import difftune as dt
 
     dt.use_cpu_cores()
-    sample = _events(events)
+    sample = events.sample()
     return dt.auto(sample, minutes=minutes, networks_only=True, seed=seed).network.score(sample)
 
 
