@@ -23,7 +23,6 @@ from difftune.arguments import takes
 from difftune.data import Events
 from difftune.heartbeat import doing
 from difftune.models import MLP
-from difftune.objectives import CrossEntropy, as_metric
 from difftune.search import PBT, Replicated, SearchError, Space, log_uniform, uniform
 from difftune.seeds import derived
 from difftune.training import (
@@ -278,10 +277,7 @@ class Contest:
         search: Any = _ShortPBT(population=TRIALS, rounds=ROUNDS, epochs_per_round=EPOCHS)
         if not isinstance(self.sample, CrossFit):
             search = Replicated(strategy=search, executions=parts, folds=True)
-        events = len(self.parts.groups[0][0].train)
-        recipe = Recipe(
-            model=model, metric=as_metric(right_probability), batch_size=_batch_size(events)
-        )
+        recipe = Recipe(model=model)
         preparation = prepared(self.sample, recipe, SingleProcess(), regions=self.regions)
         return _Networks(
             name=name,
@@ -428,19 +424,6 @@ def _trials(tuned: Tuned, parts: int) -> list[list[TrainedNetwork]]:
         if not missing & set(members):
             found.append([tuned.choosing(member).network for member in members])
     return found
-
-
-def right_probability(scores: Any, batch: Any, hyperparameters: Any, parameters: Any) -> Any:
-    """The geometric mean of the probability of what an event is: the log-loss, larger is better.
-
-    In (0, 1], so that the overtraining condition can compare it as a ratio.
-    """
-    return jnp.exp(-CrossEntropy()(scores, batch, hyperparameters, parameters))
-
-
-def _batch_size(events: int) -> int:
-    """A power of two, so that an epoch has at least some dozens of steps."""
-    return int(2 ** np.clip(round(math.log2(max(events, 1) / 64)), 6, 10))
 
 
 def networks_for(minutes: float) -> list[tuple[str, MLP, Space]]:

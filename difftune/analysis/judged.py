@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from difftune.data import Events
+from difftune.histograms import auc_influence
 
 _LEAST = 1e-7
 """Of a probability: scores are float32."""
@@ -83,24 +84,4 @@ def auc(score: Float[np.ndarray, " events"], events: Events | Labelled) -> Estim
         events: Simulated ones.
     """
     label, weight = np.asarray(events.label) == 1, np.asarray(events.weight, np.float64)
-    score = np.asarray(score, np.float64)
-    below = _share_below(score[~label], weight[~label], score[label])
-    above = 1.0 - _share_below(score[label], weight[label], score[~label])
-    share = weight[label] / weight[label].sum()
-    value = float(np.sum(share * below))
-    influence = np.zeros(len(score))
-    influence[label] = share * (below - value)
-    influence[~label] = weight[~label] / weight[~label].sum() * (above - value)
-    return Estimate(value, influence)
-
-
-def _share_below(
-    score: Float[np.ndarray, " events"],
-    weight: Float[np.ndarray, " events"],
-    at: Float[np.ndarray, " places"],
-) -> Float[np.ndarray, " places"]:
-    """Share of the weight that scores lower than each place; half of what scores the same."""
-    order = np.argsort(score, kind="stable")
-    total = np.concatenate([[0.0], np.cumsum(weight[order])])
-    low, high = (np.searchsorted(score[order], at, side=side) for side in ("left", "right"))
-    return (total[low] + total[high]) / (2.0 * total[-1])
+    return Estimate(*auc_influence(np.asarray(score, np.float64), weight, label))

@@ -1,7 +1,7 @@
 """Events, split and made into what a recipe trains on."""
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,15 @@ from difftune.analysis.cross_fit import CrossFit
 from difftune.analysis.split import Split
 from difftune.data import FeatureTransform
 from difftune.errors import InputError, nearest
-from difftune.search import Choice, Replicated, SideBySide, Space, Strategy, inner
+from difftune.search import (
+    Choice,
+    Replicated,
+    SearchResult,
+    SideBySide,
+    Space,
+    Strategy,
+    inner,
+)
 from difftune.training import (
     Columns,
     Population,
@@ -66,6 +74,17 @@ class Prepared(abc.ABC):
     @abc.abstractmethod
     def _data(self, recipe: Recipe, strategy: Any) -> tuple[Columns, Columns | None, Replicas]:
         """Training events, validation events, and what each member sees of them."""
+
+    @abc.abstractmethod
+    def apart(
+        self, strategy: Any, result: SearchResult
+    ) -> Iterator[tuple["Preparation", Strategy, SearchResult]]:
+        """Each search of one split that a search was made of, as if it had been alone.
+
+        Args:
+            strategy: What was run.
+            result: What it gave.
+        """
 
     @property
     @abc.abstractmethod
@@ -193,6 +212,12 @@ class Preparation(Prepared):
             return self.given_transform
         return self.recipe.transform(self.sample.train)
 
+    def apart(
+        self, strategy: Strategy, result: SearchResult
+    ) -> Iterator[tuple["Preparation", Strategy, SearchResult]]:
+        """The one search."""
+        yield self, strategy, result
+
     def _data(self, recipe: Recipe, strategy: Strategy) -> tuple[Columns, Columns | None, Replicas]:
         split, replicas = self.sample, self._replicas(strategy)
         if replicas.fold is None:
@@ -303,6 +328,14 @@ class CrossPreparation(Prepared):
                 "it out, and the executions differ in their seeds."
             )
         return SideBySide(strategies=tuple(strategies), each="fold")
+
+    def apart(
+        self, strategy: SideBySide, result: SearchResult
+    ) -> Iterator[tuple[Preparation, Strategy, SearchResult]]:
+        """The search for each fold."""
+        each = zip(strategy.strategies, result.apart(strategy), strict=True)
+        for fold, (own, found) in enumerate(each):
+            yield self.rotation(fold), own, found
 
     def _data(
         self, recipe: Recipe, strategy: SideBySide

@@ -21,6 +21,7 @@ from difftune.search import (
     Progress,
     Replicated,
     SearchResult,
+    SideBySide,
     Space,
     Strategy,
     dominated,
@@ -418,31 +419,17 @@ def search_networks(
     Raises:
         InputError: As `tune`.
     """
-    begin = None if start is None else start.start(strategy)
-    result, module_def = _searched(
+    (found,) = _searched(
         preparation,
         strategy,
         space,
         seed=seed,
         folder=folder,
         on_round=on_round,
-        start=begin,
+        start=None if start is None else [start],
         ready=population,
     )
-    if strategy.minutes is not None:
-        strategy = strategy.lasting(result.rounds, space)
-    tuned = Tuned(
-        preparation=preparation,
-        strategy=strategy,
-        space=space,
-        module_def=module_def,
-        result=result,
-        seed=seed,
-        before=start,
-    )
-    if preparation.processes.rank == 0:
-        tuned._say_what_is_missing()
-    return tuned
+    return found
 
 
 def search_each_fold(
@@ -475,8 +462,6 @@ def search_each_fold(
         InputError: As `tune`.
         SearchError: When a fold has no network; names it.
     """
-    together = preparation.strategy(strategy)
-    begin = None
     if start is not None:
         folds = [tuple(each.split.test_folds) for each in start]
         if folds != [(fold,) for fold in range(preparation.split.folds)]:
@@ -484,38 +469,16 @@ def search_each_fold(
                 f"start=...: these are the searches for the folds {folds}; give the result of the "
                 "stage before, one for each fold, in their order."
             )
-        own = zip(start, together.strategies, strict=True)
-        begin = jax.tree.map(
-            lambda *each: np.concatenate(each), *(each.start(strategy) for each, strategy in own)
-        )
-    result, module_def = _searched(
+    return _searched(
         preparation,
-        together,
+        preparation.strategy(strategy),
         space,
         seed=seed,
         folder=folder,
         on_round=on_round,
-        start=begin,
+        start=start,
         ready=population,
     )
-    if together.minutes is not None:
-        together = together.lasting(result.rounds, space)
-    found = tuple(
-        Tuned(
-            preparation=preparation.rotation(fold),
-            strategy=together.strategies[fold],
-            space=space,
-            module_def=module_def,
-            result=own_result,
-            seed=seed,
-            before=None if start is None else start[fold],
-        )
-        for fold, own_result in enumerate(result.apart(together))
-    )
-    if preparation.processes.rank == 0:
-        for each in found:
-            each._say_what_is_missing()
-    return found
 
 
 def _searched(
@@ -526,15 +489,21 @@ def _searched(
     seed: int,
     folder: Path | None,
     on_round: Callable[[Progress], None] | None,
-    start: Snapshot | None,
+    start: Sequence[Tuned] | None,
     ready: Population | None,
-) -> tuple[SearchResult, ModuleDef]:
-    """The result of a search, and the structure of its networks."""
-    processes = preparation.processes
+) -> tuple[Tuned, ...]:
+    """What a search gives; of one for all folds, what it gives for each of them."""
+    processes, begin = preparation.processes, None
+    if start is not None:
+        together = strategy.strategies if isinstance(strategy, SideBySide) else [strategy]
+        starts = zip(start, together, strict=True)
+        begin = jax.tree.map(
+            lambda *each: np.concatenate(each), *(each.start(own) for each, own in starts)
+        )
 
     def checked() -> tuple[Population, Checkpoints | None]:
-        started = start is not None
         if ready is None:
+            started = begin is not None
             population = preparation.checked(strategy, space, seed=seed, started=started)
         else:
             population = ready.again(seed=seed)
@@ -549,9 +518,26 @@ def _searched(
         checkpoints=checkpoints,
         on_round=on_round,
         events=None if known else preparation.definition,
-        start=start,
+        start=begin,
     )
-    return result, population.module_def
+    if strategy.minutes is not None:
+        strategy = strategy.lasting(result.rounds, space)
+    found = tuple(
+        Tuned(
+            preparation=own,
+            strategy=each,
+            space=space,
+            module_def=population.module_def,
+            result=its_result,
+            seed=seed,
+            before=None if start is None else start[number],
+        )
+        for number, (own, each, its_result) in enumerate(preparation.apart(strategy, result))
+    )
+    if processes.rank == 0:
+        for each in found:
+            each._say_what_is_missing()
+    return found
 
 
 def explained_search(folder: Path | None) -> AbstractContextManager[None]:

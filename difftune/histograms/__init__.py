@@ -1,6 +1,7 @@
 """Hard and differentiable histograms, and templates."""
 
 from difftune.histograms.compare import auc as auc
+from difftune.histograms.compare import auc_influence as auc_influence
 from difftune.histograms.compare import chi2_p_value as chi2_p_value
 from difftune.histograms.compare import effective_count as effective_count
 from difftune.histograms.compare import ks_p_value as ks_p_value

@@ -347,14 +347,35 @@ def auc(
     Raises:
         InputError: A class has no events or a sum of weights that is not positive.
     """
-    s, w, is_signal = _checked(score, weight, signal)
-    background = ~is_signal
-    below = _fraction_below(s[is_signal], s[background], w[background])
-    above = 1 - _fraction_below(s[background], s[is_signal], w[is_signal])
-    w_s, w_b = w[is_signal] / np.sum(w[is_signal]), w[background] / np.sum(w[background])
-    area = float(np.sum(w_s * below))
-    variance = np.sum(w_s**2 * (below - area) ** 2) + np.sum(w_b**2 * (above - area) ** 2)
-    return Auc(area, float(np.sqrt(variance)))
+    area, influence = auc_influence(*_checked(score, weight, signal))
+    return Auc(area, float(np.sqrt(np.sum(np.square(influence)))))
+
+
+def auc_influence(
+    score: Float[np.ndarray, " events"],
+    weight: Float[np.ndarray, " events"],
+    signal: Bool[np.ndarray, " events"],
+) -> tuple[float, Float[np.ndarray, " events"]]:
+    """The area of `auc`, and the influence of each event on it.
+
+    The root of the sum of squares of the influences is the uncertainty of the area; that of the
+    differences of two influences is the uncertainty of the difference of two scores on the same
+    events.
+
+    Args:
+        score: Score of each event, larger for signal.
+        weight: Physics weights; may be negative.
+        signal: True for signal, false for background.
+    """
+    background = ~signal
+    below = _fraction_below(score[signal], score[background], weight[background])
+    above = 1 - _fraction_below(score[background], score[signal], weight[signal])
+    share = weight[signal] / np.sum(weight[signal])
+    area = float(np.sum(share * below))
+    influence = np.zeros(len(score))
+    influence[signal] = share * (below - area)
+    influence[background] = weight[background] / np.sum(weight[background]) * (above - area)
+    return area, influence
 
 
 def _fraction_below(
