@@ -1,66 +1,22 @@
 """The report of a run: which pictures, which tables, in which order."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from difftune import report
-from difftune.analysis import CrossFit, CrossTuned, Ladder, Treatment, Tuned, Variables
+from difftune.analysis import CrossFit, CrossTuned, Ladder
 from difftune.files import write
-from difftune.job.config import Config
-from difftune.job.outcome import Outcome, said_of
-from difftune.job.regions_report import regions_section, said_of_data
-from difftune.report import Block, Picture, PlotFigure, Section, Text
+from difftune.job.outcome import Outcome
+from difftune.job.report_output import Output
+from difftune.job.report_regions import regions_section, signal_region_section
+from difftune.job.report_search import draw_variables, search_section
+from difftune.report import Section, Text
 from difftune.report.tables import Cell
 from difftune.training import CrossFitted, Ensemble
-
-
-class _Plots:
-    """Saves each figure under a name, and hands it to the report."""
-
-    def __init__(self, folder: Path, prefix: str = ""):
-        self.folder, self.prefix = folder, prefix
-
-    def of(self, prefix: str) -> "_Plots":
-        """The same with names that begin so."""
-        return _Plots(self.folder, prefix)
-
-    def one(self, figure: PlotFigure, name: str, caption: str, *, width: int = 70) -> Picture:
-        _, picture, _ = report.save(figure, self.folder, self.prefix + name)
-        return Picture(picture.read_bytes(), caption, width)
-
-    def pages(self, figures: Sequence[PlotFigure], name: str, caption: str) -> list[Block]:
-        return [
-            self.one(figure, f"{name}_{i}" if len(figures) > 1 else name, caption, width=100)
-            for i, figure in enumerate(figures, 1)
-        ]
-
-
-def _folded(outcome: Outcome, title: str, blocks: Callable[[], Sequence[Block]]) -> list[Block]:
-    """What a reader folds out: a section of its own, where all figures are wanted."""
-    if outcome.config.general.figures == "main":
-        return []
-    return [report.Collapsible(title, list(blocks()))]
-
-
-class _Tables:
-    """Writes each table as CSV and LaTeX too."""
-
-    def __init__(self, folder: Path, prefix: str = ""):
-        self.folder, self.prefix = folder, prefix
-
-    def of(self, prefix: str) -> "_Tables":
-        """The same with names that begin so."""
-        return _Tables(self.folder, prefix)
-
-    def __call__(self, table: report.Table, name: str) -> report.Table:
-        write(self.folder / f"{self.prefix}{name}.csv", table.csv())
-        write(self.folder / f"{self.prefix}{name}.tex", table.latex())
-        return table
 
 
 def write_report(outcome: Outcome, folder: Path) -> None:
@@ -71,28 +27,22 @@ def write_report(outcome: Outcome, folder: Path) -> None:
         folder: The run directory.
     """
     config = outcome.config
-    label = report.Label(status=config.general.label, detail=config.general.detail)
-    plots, tables = _Plots(folder / "plots"), _Tables(folder / "tables")
+    output = Output.of(config, folder)
     sections = [
-        _headline(outcome, tables),
-        _inputs(outcome, plots, tables, label),
+        _headline(outcome, output),
+        _inputs(outcome, output),
         *(
             [Section("Variables", draw_variables(outcome.variables, config, folder))]
             if outcome.variables is not None
             else []
         ),
-        _search(outcome, plots, tables, label),
-        _network(outcome, plots, label),
-        _region(outcome, plots, tables, label),
-        *(
-            [regions_section(outcome, plots.one, tables, label)]
-            if outcome.sample.events.regions
-            else []
-        ),
-        _fit(outcome, plots, label),
+        search_section(outcome, output),
+        _network(outcome, output),
+        signal_region_section(outcome, output),
+        *([regions_section(outcome, output)] if outcome.sample.events.regions else []),
+        _fit(outcome, output),
         _record(folder),
     ]
-    strategy = outcome.tuned.strategy
     first = outcome.stages[0]
     searches = first.folds if isinstance(first, CrossTuned) else (first,)
     strategy = searches[0].strategy
@@ -104,7 +54,7 @@ def write_report(outcome: Outcome, folder: Path) -> None:
     write(folder / "report.html", report.render(config.general.name, subtitle, sections))
 
 
-def _headline(outcome: Outcome, tables: _Tables) -> Section:
+def _headline(outcome: Outcome, output: Output) -> Section:
     own, ladder = outcome.measurement, outcome.ladder
     last = ladder.rungs[-1]
     numbers = [
@@ -123,7 +73,7 @@ def _headline(outcome: Outcome, tables: _Tables) -> Section:
         [
             report.Numbers(numbers),
             Text(ladder.verdict),
-            tables(ladder_table(ladder), "ladder"),
+            output.table(ladder_table(ladder), "ladder"),
             Text(
                 f"Uncertainties: {ladder.sources}. The gain is that over the line before; chance "
                 "is the probability of such a gain, or a larger one, where there is none. "
@@ -185,7 +135,7 @@ def _which(outcome: Outcome) -> str:
     return f"The {own} is the mean of {many} {which}."
 
 
-def _inputs(outcome: Outcome, plots: _Plots, tables: _Tables, label) -> Section:
+def _inputs(outcome: Outcome, output: Output) -> Section:
     sample = outcome.sample
     events = sample.events
     crossed = isinstance(sample, CrossFit)
@@ -216,23 +166,25 @@ def _inputs(outcome: Outcome, plots: _Plots, tables: _Tables, label) -> Section:
     return Section(
         "Events",
         [
-            tables(samples, "samples"),
+            output.table(samples, "samples"),
             Text(folds),
-            *_folded(
-                outcome,
+            *output.folded(
                 f"Distributions of the {len(names)} features ({what} events)",
-                lambda: plots.pages(
-                    report.feature_distributions(features, weight, signal, names, label=label),
+                lambda: output.pictures(
+                    report.feature_distributions(
+                        features, weight, signal, names, label=output.label
+                    ),
                     "features",
                     "Features of signal and background, normalised.",
                 ),
             ),
-            *_folded(
-                outcome,
+            *output.folded(
                 f"Correlations of the features ({what} events)",
                 lambda: [
-                    plots.one(
-                        report.feature_correlations(features, weight, signal, names, label=label),
+                    output.picture(
+                        report.feature_correlations(
+                            features, weight, signal, names, label=output.label
+                        ),
                         "correlations",
                         "Weighted linear correlations.",
                         width=100,
@@ -243,174 +195,7 @@ def _inputs(outcome: Outcome, plots: _Plots, tables: _Tables, label) -> Section:
     )
 
 
-def draw_variables(variables: Variables, config: Config, folder: Path) -> list[Block]:
-    """Which variables are kept, and how they were chosen: plots, tables, and what says so.
-
-    Args:
-        variables: The choice.
-        config: The resolved configuration.
-        folder: The run directory.
-    """
-    label = report.Label(status=config.general.label, detail=config.general.detail)
-    plots, tables = _Plots(folder / "plots"), _Tables(folder / "tables")
-    several = len(variables.selections) > 1
-    section = config.selection
-    by_figure = section is not None and section.score == "figure"
-    score = "Score by the figure of merit" if by_figure else "Minus the loss"
-    blocks: list[Block] = [
-        Text(said_of(variables)),
-        tables(variables_table(variables), "variables"),
-    ]
-    for fold, selection in enumerate(variables.selections):
-        prefix = f"fold_{fold}_" if several else ""
-        own: list[Block] = [
-            plots.of(prefix).one(
-                report.selection_path(selection, score=score, label=label),
-                "selection",
-                "Score of each set of variables on the path, trained once more with other seeds.",
-            ),
-            tables.of(prefix)(report.selection_table(selection), "selection"),
-        ]
-        name = f"The elimination for fold {fold}, without its events"
-        blocks += [report.Collapsible(name, own)] if several else own
-    return blocks
-
-
-def variables_table(variables: Variables) -> report.Table:
-    """By how many selections each variable is kept, as a table."""
-    every = len(variables.selections)
-    rows: list[tuple[Cell, ...]] = [
-        (name, f"{votes} of {every}" if every > 1 else "yes" if votes else "no")
-        for name, votes in variables.votes.items()
-    ]
-    return report.Table(
-        columns=("Variable", "Kept for folds" if every > 1 else "Kept"),
-        rows=tuple(rows),
-        caption="Variables by how many selections keep them, then by how long they stayed.",
-    )
-
-
-def _search(outcome: Outcome, plots: _Plots, tables: _Tables, label) -> Section:
-    first, *others = outcome.searches
-    blocks = _one_search(outcome, first, plots, tables, label)
-    if others:
-        below = "; those of the others are below" if outcome.config.general.figures == "all" else ""
-        blocks.insert(0, Text(f"The search of the first fold{below}."))
-    for number, tuned in enumerate(others, 1):
-        own, rows = plots.of(f"fold_{number}_"), tables.of(f"fold_{number}_")
-        blocks += _folded(
-            outcome,
-            f"The search of fold {number}",
-            partial(_short_search, outcome, tuned, own, rows, label),
-        )
-    return Section("Search", blocks)
-
-
-def _score_name(outcome: Outcome) -> str:
-    score = outcome.config.training.score
-    if score == "figure":
-        inverse = outcome.job.figure.inverse
-        return f"Validation {'1 / ' if inverse else ''}{outcome.job.figure.symbol}"
-    own = "significance" if score in ("significance", "discovery_significance") else "score"
-    return f"Validation {own}" if isinstance(score, str) else "Mean of the scores"
-
-
-def _chosen(tuned: Tuned) -> tuple[int, int]:
-    """Epoch, of all stages, and slot of the chosen network."""
-    result = tuned.result
-    passed = len(tuned.history.epoch) - len(result.history.epoch)
-    return passed + int(result.best.epoch[result.winner]), int(result.best.slot[result.winner])
-
-
-def _logarithmic(tuned: Tuned) -> set[str]:
-    """Hyperparameters that are searched in the logarithm, in any stage."""
-    before = set() if tuned.before is None else _logarithmic(tuned.before)
-    return before | set(tuned.space.logarithmic)
-
-
-def _short_search(
-    outcome: Outcome, tuned: Tuned, plots: _Plots, tables: _Tables, label
-) -> list[Block]:
-    """Losses, scores and members of one of several searches."""
-    best = _chosen(tuned)
-    return [
-        plots.one(
-            report.loss_history(
-                tuned.history, best=best, score_name=_score_name(outcome), label=label
-            ),
-            "history",
-            "Loss and validation score of every member; the chosen network along its descent.",
-        ),
-        tables(report.members_table(tuned.history, best=best), "members"),
-    ]
-
-
-def _one_search(
-    outcome: Outcome, tuned: Tuned, plots: _Plots, tables: _Tables, label
-) -> list[Block]:
-    """Everything of a search."""
-    result, history, best = tuned.result, tuned.history, _chosen(tuned)
-    score_name = _score_name(outcome)
-    common = {"best": best, "score_name": score_name, "label": label}
-    log = _logarithmic(tuned)
-    blocks: list[Block] = [
-        plots.one(
-            report.loss_history(history, **common),
-            "history",
-            "Loss and validation score of every member; the chosen network along its descent. The "
-            "training loss has the dropout and the signal weight of the member in it.",
-        ),
-        *plots.pages(
-            report.hyperparameter_history(history, **common, log=log),
-            "hyperparameters",
-            "Hyperparameters of every member, round by round.",
-        ),
-        *plots.pages(
-            report.score_against_hyperparameters(history, **common, log=log),
-            "score_against_hyperparameters",
-            "Best validation score in a round against each hyperparameter.",
-        ),
-    ]
-    if pairs := report.score_against_pairs(history, **common, log=log):
-        blocks.append(
-            plots.one(
-                pairs,
-                "score_against_pairs",
-                "The same in the plane of two, for those that the score depends on most.",
-                width=100,
-            )
-        )
-    if history.hyperparameters:
-        blocks.append(report.ParallelCoordinates(history, best, score_name, log=log))
-    if condition := report.score_against_condition(history, **common):
-        blocks.append(
-            plots.one(
-                condition,
-                "score_against_condition",
-                "What the overtraining condition excludes: members and epochs right of the line.",
-            )
-        )
-    if history.scores is not None:
-        front = np.array([list(rank.scores.values()) for rank in tuned.pareto_front])
-        chosen = np.asarray(result.best.scores)[result.winner]
-        blocks.append(
-            plots.one(
-                report.pareto_front(history, front, chosen=chosen, label=label),
-                "front",
-                "The scores of every member and epoch, and the networks that no other one beats in "
-                "all of them. The chosen one has the largest geometric mean.",
-            )
-        )
-    blocks.append(tables(report.members_table(history, best=best), "members"))
-    # The table shows the first; the file has all.
-    tables(report.members_table(history, best=best, most=len(history.status)), "leaderboard")
-    diverged = sum(status.startswith("diverged") for status in history.status)
-    if diverged:
-        blocks.append(Text(f"{diverged} members diverged and were set aside."))
-    return blocks
-
-
-def _network(outcome: Outcome, plots: _Plots, label) -> Section:
+def _network(outcome: Outcome, output: Output) -> Section:
     sample = outcome.training_sample
     test, score = sample.test, outcome.measurement.score
     networks = {"Tuned": outcome.network}
@@ -421,13 +206,13 @@ def _network(outcome: Outcome, plots: _Plots, label) -> Section:
     return Section(
         "Network",
         [
-            plots.one(
+            output.picture(
                 report.score_distributions(
                     *seen,
                     test_score,
                     np.asarray(test.weight),
                     signal,
-                    label=label,
+                    label=output.label,
                 ),
                 "score",
                 "Score of training and test events; a difference would be overtraining."
@@ -438,12 +223,12 @@ def _network(outcome: Outcome, plots: _Plots, label) -> Section:
                     else ""
                 ),
             ),
-            plots.one(
+            output.picture(
                 report.roc(
                     {name: network.score(test) for name, network in networks.items()},
                     np.asarray(test.weight),
                     signal,
-                    label=label,
+                    label=output.label,
                 ),
                 "roc",
                 "Background rejection against signal efficiency, test events.",
@@ -471,75 +256,7 @@ def _seen(outcome: Outcome) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return score, weight, signal
 
 
-_OF_NOISE = {
-    "keep": 'They are in the fit as they are; [fit] noise = "smooth" or "prune" changes that.',
-    "prune": "They are dropped, as the table says.",
-    "smooth": "Shapes are smoothed or dropped, as the table says; yields stay.",
-}
-
-
-def pruned_table(treatments: Sequence[Treatment]) -> report.Table:
-    """What was dropped and smoothed, of which process and region, and why.
-
-    Args:
-        treatments: What became of variations.
-    """
-    return report.Table(
-        columns=("Variation", "Process", "Region", "What", "Why"),
-        rows=tuple(
-            (each.variation, each.process, each.region, each.what, each.reason)
-            for each in treatments
-        ),
-        caption="Variations that are not in the fit as they are in the simulation.",
-    )
-
-
-def _region(outcome: Outcome, plots: _Plots, tables: _Tables, label) -> Section:
-    templates = outcome.measurement.templates
-    normalisation = outcome.job.nuisances["normalisation"]
-    done = outcome.measurement.treatments
-    systematics = any(process.variations for process in templates.processes.values())
-    both = systematics or bool(normalisation)
-    return Section(
-        "Signal region and systematics" if both else "Signal region",
-        [
-            plots.one(
-                report.region(templates, normalisation=normalisation, label=label),
-                "signal_region",
-                "Expected events before the fit, with their statistical "
-                f"{'and systematic ' if both else ''}uncertainty, and "
-                f"{said_of_data(outcome.measurement, templates)}.",
-            ),
-            tables(report.yields_table([templates], normalisation=normalisation), "yields"),
-            *([tables(pruned_table(done), "pruned")] if done else []),
-            *(
-                _folded(
-                    outcome,
-                    "Systematic variations",
-                    lambda: _variations(outcome, plots, label),
-                )
-                if systematics
-                else []
-            ),
-        ],
-    )
-
-
-def _variations(outcome: Outcome, plots: _Plots, label) -> list[Block]:
-    """The templates of each variation, and what is not worth to be seen."""
-    templates = outcome.measurement.templates
-    varied = report.systematic_variations(templates, label=label)
-    hidden = report.negligible(templates, varied)
-    note = f"Negligible, and not shown: {', '.join(hidden)}." if hidden else "None is negligible."
-    if noisy := [str(each) for each in outcome.noise if each.noisy]:
-        note += (
-            f" Of these the statistical error exceeds the effect: {'; '.join(noisy)}. "
-            + _OF_NOISE[outcome.config.fit.noise]
-        )
-    return [*plots.pages(varied, "systematics", "Nominal, up and down."), Text(note)]
-
-
-def _fit(outcome: Outcome, plots: _Plots, label) -> Section:
+def _fit(outcome: Outcome, output: Output) -> Section:
     result, poi = outcome.fit, outcome.config.fit.poi
     names = list(result.names)
     expected = outcome.cls.expected
@@ -552,25 +269,24 @@ def _fit(outcome: Outcome, plots: _Plots, label) -> Section:
                 f"standard deviation: {expected[1]:.3g} to {expected[3]:.3g}), which "
                 "`pyhf cls --optimizer minuit workspace.json` confirms."
             ),
-            *plots.pages(
+            *output.pictures(
                 report.pulls(
                     names,
                     np.asarray(result.values),
                     np.asarray(result.uncertainties),
                     centers=np.asarray(result.centers),
                     widths=np.asarray(result.widths),
-                    label=label,
+                    label=output.label,
                 ),
                 "pulls",
                 "Fitted parameters in units of their uncertainty before the fit.",
             ),
-            *_folded(
-                outcome,
+            *output.folded(
                 "Correlations of the parameters",
                 lambda: [
-                    plots.one(
+                    output.picture(
                         report.parameter_correlations(
-                            np.asarray(result.correlation), names, label=label
+                            np.asarray(result.correlation), names, label=output.label
                         ),
                         "parameter_correlations",
                         "Parameters with a correlation worth showing.",

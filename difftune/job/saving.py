@@ -80,7 +80,7 @@ def save(outcome: Outcome, folder: Path) -> None:
 
 def save_variables(variables: Variables, config: Config, folder: Path) -> None:
     """Writes `selection.json`, with plots and tables of each selection."""
-    from difftune.job.report import draw_variables
+    from difftune.job.report_search import draw_variables
 
     write_json(folder / "selection.json", variables.to_dict())
     draw_variables(variables, config, folder)
