@@ -96,8 +96,8 @@ def single_top(*, quick: bool, **more) -> selection.Study:
 
 
 def higgsml(*, few: bool = False) -> selection.Study:
-    """The shared extract of HiggsML, or one in five of its events, scaled to the full yields."""
-    events = one_in(samples.higgsml(), 5 if few else 1)
+    """The shared extract of HiggsML, or 3000 of its events, scaled to the full yields."""
+    events = samples.some(samples.higgsml(), 3_000 if few else 1_000_000)
     return selection.Study(events, recipe(512, 2e-3, patience=15), epochs=15, seeds=4, seed=7)
 
 
