@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from difftune.data import (
         Events,
         FeatureVariation,
+        Objects,
         Process,
         Region,
         TreeVariation,
@@ -80,6 +81,7 @@ _NAMES = {
     "InputError": "errors",
     "Events": "data",
     "FeatureVariation": "data",
+    "Objects": "data",
     "Process": "data",
     "Region": "data",
     "TreeVariation": "data",

@@ -9,6 +9,8 @@ from difftune.data.events import Events, Process, VariedSample, VariedWeights
 from difftune.data.events import register as register
 from difftune.data.events import yield_factors as yield_factors
 from difftune.data.names import DataTable as DataTable
+from difftune.data.objects import Collection, Objects
+from difftune.data.objects import there as there
 from difftune.data.pairing import paired
 from difftune.data.read import as_events as as_events
 from difftune.data.read import read
@@ -25,9 +27,11 @@ from difftune.data.variations import (
 from difftune.data.variations import as_files as as_files
 
 __all__ = [
+    "Collection",
     "Events",
     "FeatureTransform",
     "FeatureVariation",
+    "Objects",
     "Process",
     "Region",
     "TreeVariation",

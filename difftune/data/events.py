@@ -13,6 +13,8 @@ from jaxtyping import Bool, Float, Float32, Float64, Int32, Integer, Shaped
 
 from difftune.arguments import takes
 from difftune.data.keys import fold_of, key_of, running_number
+from difftune.data.objects import Collection, as_objects, collections_of
+from difftune.data.objects import from_arrays as objects_from_arrays
 from difftune.data.reading import Reading
 from difftune.data.regions import Region, as_regions
 from difftune.data.variations import PROCESS, Direction, Files
@@ -111,7 +113,17 @@ class VariedSample:
     processes: tuple[str, ...]
 
 
-@register(static=("feature_names", "processes", "regions", "folds", "sentinels", "reading"))
+@register(
+    static=(
+        "feature_names",
+        "processes",
+        "regions",
+        "folds",
+        "sentinels",
+        "reading",
+        "collections",
+    )
+)
 @dataclass(frozen=True, kw_only=True)
 class Events:
     """Columns of events, a jax pytree whose leaves are the arrays.
@@ -133,6 +145,7 @@ class Events:
         folds: How many folds there are.
         sentinels: By name of a feature the values that were called missing, and are NaN here.
         reading: How `read` made them of files, for new files; None where it did not.
+        collections: Which of the features are those of objects, such as jets.
     """
 
     features: Float32[Array, "events variables"]
@@ -149,6 +162,7 @@ class Events:
     regions: tuple[Region, ...] = ()
     sentinels: tuple[tuple[str, tuple[float, ...]], ...] = ()
     reading: Reading | None = None
+    collections: tuple[Collection, ...] = ()
 
     def __len__(self) -> int:
         """How many events there are."""
@@ -169,6 +183,7 @@ class Events:
         regions: Sequence[Region] = (),
         region: Integer[Array, " regions"] | None = None,
         observable: Float[Array, " values"] | None = None,
+        objects: Mapping[str, Any] | None = None,
     ) -> "Events":
         """Events from arrays that are in memory already.
 
@@ -188,6 +203,8 @@ class Events:
             region: Index of each event into `regions`.
             observable: Value of the observable of its region, for events of regions that have an
                 expression for one; the others' do not matter.
+            objects: Collections of objects by name, with their arrays (`difftune.Objects`): they
+                become further features, `max` times those of an object.
 
         Raises:
             InputError: Shapes or names do not fit, or a value is not finite.
@@ -204,6 +221,11 @@ class Events:
             raise InputError(
                 f"{x.shape[1]} columns of features, but {len(feature_names)} feature_names."
             )
+        given = as_objects(objects)
+        collections = collections_of(given, x.shape[1])
+        blocks = [objects_from_arrays(name, each, len(x)) for name, each in given.items()]
+        x = np.concatenate([x, *blocks], axis=1) if blocks else x
+        feature_names = (*feature_names, *(name for each in collections for name in each.columns))
         check_distinct("feature", feature_names)
         check_distinct("process", [p.name for p in processes])
         if len(index) and not (index.min() >= 0 and index.max() < len(processes)):
@@ -238,6 +260,7 @@ class Events:
             processes=tuple(processes),
             regions=as_regions(regions),
             folds=folds,
+            collections=collections,
         )
         varied = {n: _variation(events, n, v) for n, v in (variations or {}).items()}
         return dataclasses.replace(events, variations=varied)
@@ -459,6 +482,11 @@ def _variation(events: Events, name: str, value: Any) -> VariedWeights | VariedS
     if isinstance(up, Events):
         if any(sample.regions != events.regions for sample in (up, down) if sample is not None):
             raise InputError(f"variation {name!r}: its events have other regions. Give the same.")
+        if any(s.collections != events.collections for s in (up, down) if s is not None):
+            raise InputError(
+                f"variation {name!r}: its events have other collections of objects. Give the same, "
+                "with the same features and `max`."
+            )
         present = np.unique(np.concatenate([s.process for s in (up, down) if s is not None]))
         touched = tuple(events.processes[i].name for i in present)
         return VariedSample(up=up, down=down, processes=touched)

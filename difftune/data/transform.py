@@ -2,15 +2,16 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Float64
+from jaxtyping import Bool, Float, Float32, Float64, Int
 
 from difftune.data.events import register
+from difftune.data.objects import Collection, there
 from difftune.data.reading import Sentinels
 from difftune.errors import InputError
 
@@ -113,7 +114,7 @@ FAR = 1e6
 """No transformed value is farther out than this before it is bent: its square is finite."""
 
 
-@register(static=("indicators", "sentinels", "unused", "bend"))
+@register(static=("indicators", "sentinels", "unused", "bend", "collections"))
 @dataclass(frozen=True, kw_only=True)
 class FeatureTransform:
     """Fills missing values, then subtracts `center` and divides by `scale`, and bends what is far.
@@ -130,6 +131,8 @@ class FeatureTransform:
         unused: Numbers of the variables that come out as 0, whatever they are.
         bend: Draws values x in to x / sqrt(1 + (x / bend)²), which is `bend` at most; 0 leaves
             them.
+        collections: Which of the variables are those of objects. Where there is no object they
+            come out as 0; last come columns that are 1 where there is an object and 0 elsewhere.
     """
 
     center: Float32[Array, " variables"]
@@ -139,17 +142,34 @@ class FeatureTransform:
     sentinels: tuple[tuple[float, ...], ...] = ()
     unused: tuple[int, ...] = ()
     bend: float = 0.0
+    collections: tuple[Collection, ...] = ()
 
     @property
     def width(self) -> int:
         """How many columns come out."""
-        return int(self.center.shape[0]) + len(self.indicators)
+        masks = sum(each.max for each in self.collections)
+        return int(self.center.shape[0]) + len(self.indicators) + masks
+
+    @property
+    def variables_of(self) -> tuple[tuple[int, ...], ...]:
+        """For each column that comes out the numbers of the variables that it tells of."""
+        own = [(number,) for number in (*range(self.center.shape[0]), *self.indicators)]
+        return (*own, *(slot for each in self.collections for slot in each.slots))
 
     @property
     def used(self) -> Bool[np.ndarray, " columns"]:
         """For each column that comes out whether it is of a variable that is used."""
-        variables = [*range(self.center.shape[0]), *self.indicators]
-        return np.asarray([number not in self.unused for number in variables])
+        unused = set(self.unused)
+        return np.asarray([not unused.issuperset(each) for each in self.variables_of])
+
+    @property
+    def object_of(self) -> Int[np.ndarray, " variables"]:
+        """For each variable the number of the object that has it, counted from 1; 0 for none."""
+        number = np.zeros(self.center.shape[0], np.int64)
+        slots = [slot for each in self.collections for slot in each.slots]
+        for i, slot in enumerate(slots):
+            number[list(slot)] = i + 1
+        return number
 
     def without(self, *variables: int) -> "FeatureTransform":
         """The same, of which some variables come out as 0.
@@ -170,6 +190,7 @@ class FeatureTransform:
         indicators: bool = False,
         names: Sequence[str] | None = None,
         sentinels: Sequence[Sequence[float]] = (),
+        collections: Sequence[Collection] = (),
     ) -> "FeatureTransform":
         """Learns from training events.
 
@@ -188,6 +209,8 @@ class FeatureTransform:
             names: Names of the variables, for messages.
             sentinels: For each variable the values that mean "missing" besides NaN, so that events
                 that still have them are understood later; or nothing.
+            collections: Which of the variables are those of objects. Those of one feature are
+                learned together, from all objects that are there; none gets an indicator.
 
         Raises:
             InputError: A variable without any value, or an infinite one; an unknown scaling, or
@@ -208,11 +231,13 @@ class FeatureTransform:
         center, scale, fill = np.zeros((3, x.shape[1]))
         scale += 1
         incomplete = []
-        for i, name in enumerate(called):
-            there = ~np.isnan(x[:, i])
-            values, weights = x[there, i].astype(np.float64), w[there]
-            if not there.all():
-                incomplete.append(i)
+        parts = _parts(called, collections)
+        for name, i in parts:
+            known = ~np.isnan(x[:, i])
+            values = x[:, i][known].astype(np.float64)
+            weights = np.broadcast_to(w[:, None], known.shape)[known]
+            if len(i) == 1 and not known.all():
+                incomplete.append(i[0])
             if not len(values) or weights.sum() == 0:
                 raise InputError(
                     f"{name} is missing in all {len(x)} training events: leave it out."
@@ -236,9 +261,9 @@ class FeatureTransform:
                         weighted_quantile(values, weights, q) for q in QUARTILES
                     )
                     # More than half of the events may have one value.
-                    spread = high - low if high - low > 1e-6 * abs(center[i]) else spread
+                    spread = high - low if high - low > 1e-6 * abs(center[i[0]]) else spread
                 # Below this, what differs is float32's rounding.
-                if spread > 1e-6 * abs(center[i]):
+                if spread > 1e-6 * abs(center[i[0]]):
                     scale[i] = spread
                 else:
                     logger.warning("%s is constant (%g) in the training events", name, mean)
@@ -249,6 +274,7 @@ class FeatureTransform:
             indicators=tuple(incomplete) if indicators else (),
             sentinels=meant if any(meant) else (),
             bend=_BEND if scaling == "robust" else 0.0,
+            collections=tuple(collections),
         )
 
     def __call__(
@@ -274,9 +300,17 @@ class FeatureTransform:
             result = xp.clip(result, np.float32(-FAR), np.float32(FAR))
             share = result / np.float32(self.bend)
             result = result / xp.sqrt(np.float32(1) + share * share)
+        masks = [there(missing, each) for each in self.collections]
+        if masks:
+            # Object 0 stands for what belongs to none.
+            objects = xp.concatenate([xp.ones((len(missing), 1), bool), *masks], axis=1)
+            result = xp.where(objects[:, self.object_of], result, np.float32(0))
+            masks = [objects[:, 1:].astype(np.float32)]
         if self.indicators:
             chosen = missing[:, np.array(self.indicators)].astype(np.float32)
             result = xp.concatenate([result, chosen], axis=1)
+        if masks:
+            result = xp.concatenate([result, *masks], axis=1)
         # Not a product with 0: an infinity would come out as NaN.
         return xp.where(self.used, result, np.float32(0)) if self.unused else result
 
@@ -290,6 +324,11 @@ class FeatureTransform:
             "sentinels": [list(values) for values in self.sentinels],
             **({"unused": list(self.unused)} if self.unused else {}),
             **({"bend": self.bend} if self.bend else {}),
+            **(
+                {"collections": [asdict(each) for each in self.collections]}
+                if self.collections
+                else {}
+            ),
         }
 
     @classmethod
@@ -303,6 +342,10 @@ class FeatureTransform:
             sentinels=tuple(tuple(map(float, each)) for each in value.get("sentinels", ())),
             unused=tuple(int(i) for i in value.get("unused", ())),
             bend=float(value.get("bend", 0.0)),
+            collections=tuple(
+                Collection(**{**each, "features": tuple(each["features"])})
+                for each in value.get("collections", ())
+            ),
         )
 
 
@@ -317,6 +360,17 @@ def is_missing(
         row = [values[i] if i < len(values) else np.nan for values in sentinels]
         missing = missing | (features == xp.asarray(row, features.dtype))
     return missing
+
+
+def _parts(called: Sequence[str], collections: Sequence[Collection]) -> list[tuple[str, list[int]]]:
+    """What is learned together: a variable, or a feature of all objects of a collection."""
+    of_objects = [
+        (f"feature {feature!r} of {each.name}", each.of_feature(number))
+        for each in collections
+        for number, feature in enumerate(each.features)
+    ]
+    taken = {number for _, numbers in of_objects for number in numbers}
+    return [(name, [i]) for i, name in enumerate(called) if i not in taken] + of_objects
 
 
 def _own(scaling: Any, values: np.ndarray, weights: np.ndarray, name: str) -> tuple[float, float]:

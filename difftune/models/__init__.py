@@ -1,5 +1,6 @@
 """Flax networks, and how a search reaches into them."""
 
+from difftune.models.inputs import InputParts, Inputs, ObjectInputs
 from difftune.models.mlp import DEFAULT, MLP, Architecture, Network
 from difftune.models.mlp import MODELS as MODELS
 from difftune.models.mlp import as_model as as_model
@@ -16,7 +17,10 @@ __all__ = [
     "Dropout",
     "Gated",
     "Hyperparameter",
+    "InputParts",
+    "Inputs",
     "Network",
+    "ObjectInputs",
     "fill",
     "hash_uniform",
     "open_probability",

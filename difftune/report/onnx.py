@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
+from difftune.data import FeatureTransform
 from difftune.data.transform import FAR
 from difftune.errors import InputError
 from difftune.files import writing
@@ -155,14 +156,41 @@ def _transformed(graph: _Graph, network: TrainedNetwork) -> str:
         share = graph("Div", x, graph.constant(transform.bend))
         square = graph("Add", graph.constant(1.0), graph("Mul", share, share))
         x = graph("Div", x, graph("Sqrt", square))
+    masks = _objects(graph, transform, missing) if transform.collections else None
+    if masks is not None:
+        everything = graph("Concat", _ones(graph, masks), masks, axis=1)
+        there = graph("Gather", everything, graph.constant(transform.object_of), axis=1)
+        x = graph("Where", graph("Cast", there, to=9), x, graph.constant(np.zeros(1)))
     if transform.indicators:
         flags = graph("Cast", missing, to=1)
         chosen = graph("Gather", flags, graph.constant(list(transform.indicators)), axis=1)
         x = graph("Concat", x, chosen, axis=1)
+    if masks is not None:
+        x = graph("Concat", x, masks, axis=1)
     if transform.unused:
         used = graph("Cast", graph.constant(transform.used.astype(np.int64)), to=9)
         x = graph("Where", used, x, graph.constant(np.zeros(1)))
     return x
+
+
+def _objects(graph: _Graph, transform: FeatureTransform, missing: str) -> str:
+    """1 for each object that is there, 0 for others, `[events, objects]` of all collections."""
+    absent = graph("Cast", missing, to=1)
+    found = []
+    for each in transform.collections:
+        columns = graph.constant(np.arange(each.start, each.stop))
+        block = graph("Gather", absent, columns, axis=1)
+        shape = graph.constant([0, each.max, len(each.features)])
+        # One value is enough for an object to be there.
+        found.append(graph("ReduceMin", graph("Reshape", block, shape), axes=[2], keepdims=0))
+    nothing = graph("Concat", *found, axis=1) if len(found) > 1 else found[0]
+    return graph("Sub", graph.constant(1.0), nothing)
+
+
+def _ones(graph: _Graph, columns: str) -> str:
+    """A column of 1 for each event, of which there are as many as in other columns."""
+    some = graph("Gather", columns, graph.constant([0]), axis=1)
+    return graph("Add", graph("Mul", some, graph.constant(0.0)), graph.constant(1.0))
 
 
 def _layers(graph: _Graph, network: TrainedNetwork, model: MLP, x: str) -> str:
@@ -170,7 +198,7 @@ def _layers(graph: _Graph, network: TrainedNetwork, model: MLP, x: str) -> str:
     state: Any = network.weights.parameters
     # What the member does not use of the largest network is left out.
     own = model.for_member(network.hyperparameters)
-    fan_in = network.module_def.inputs
+    fan_in = int(network.module_def.inputs)
     if model.embedding is not None:
         x = _periodic(graph, state["embedding"], model, x, fan_in)
         fan_in *= model.embedding_size

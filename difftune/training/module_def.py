@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from difftune.errors import InputError
 from difftune.forks import refuse_fork
-from difftune.models import Architecture, Hyperparameter, fill
+from difftune.models import Architecture, Hyperparameter, Inputs, fill
 from difftune.objectives import Column
 from difftune.training.traced import users_code
 
@@ -60,7 +60,7 @@ class ModuleDef:
 
     Args:
         model: Makes the network.
-        inputs: Features per event.
+        inputs: Features per event; an `Inputs` also says which of them are of objects.
         outputs: Logits per event.
 
     Raises:
@@ -70,6 +70,7 @@ class ModuleDef:
 
     def __init__(self, model: Architecture, *, inputs: int, outputs: int):
         refuse_fork()
+        inputs = Inputs(inputs) if not isinstance(inputs, Inputs) else inputs
         self.model, self.inputs, self.outputs = model, inputs, outputs
 
         def made():
@@ -86,7 +87,7 @@ class ModuleDef:
 
         # Traced, not run: a network that is made has dozens of operations to compile one by one,
         # and of all its numbers only those of hyperparameters and random streams are needed here.
-        probe = jax.ShapeDtypeStruct((2, inputs), jnp.float32)
+        probe = jax.ShapeDtypeStruct((2, int(inputs)), jnp.float32)
         with users_code("the network"):
             weights = jax.eval_shape(made)[0]
             self._hyper, self._random = jax.jit(lambda: made()[1:])()

@@ -26,6 +26,7 @@ from difftune.training.network_file import (
     read_facts,
     write_network,
 )
+from difftune.training.sample import inputs_of
 from difftune.training.state import Snapshot
 
 logger = logging.getLogger("difftune")
@@ -202,7 +203,7 @@ class TrainedNetwork(Applicable):
         if model is None:
             model = _recipe(facts, numbers, folder / FACTS)
         transform = FeatureTransform.from_dict(facts["transform"])
-        module_def = ModuleDef(model, inputs=transform.width, outputs=facts["outputs"])
+        module_def = ModuleDef(model, inputs=inputs_of(transform), outputs=facts["outputs"])
         # Shapes alone: nothing is made before the file is known to hold it.
         like = jax.eval_shape(module_def.init, jax.random.key(0))
         numbers.check({name: leaf.get_value() for name, leaf in _named(like)})

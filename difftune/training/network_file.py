@@ -48,6 +48,13 @@ class _Recipe(_Strict):
     MLP: _MLP
 
 
+class _Collection(_Strict):
+    name: str
+    features: Annotated[list[str], Field(min_length=1)]
+    max: Count
+    start: Annotated[int, Field(ge=0)]
+
+
 class _Transform(_Strict):
     center: list[Number]
     scale: list[Number]
@@ -56,6 +63,7 @@ class _Transform(_Strict):
     sentinels: list[list[Number]] = []
     unused: list[Annotated[int, Field(ge=0)]] = []
     bend: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    collections: list[_Collection] = []
 
 
 Sentinel = Number | Literal["nan"]
@@ -121,6 +129,16 @@ def read_facts(path: Path) -> dict[str, Any]:
             raise InputError(
                 f"{path}: transform.{key} {str(numbers)[:60]} are not ascending numbers below "
                 f"{len(names)}, that of the feature_names. Save the network again."
+            )
+    end = 0
+    for each in transform.get("collections", []):
+        begin, end_before = each["start"], end
+        end = begin + each["max"] * len(each["features"])
+        if begin < end_before or end > len(names):
+            raise InputError(
+                f"{path}: transform.collections: {each['name'][:60]!r} has the columns {begin} to "
+                f"{end}, of {len(names)} feature_names. Save the network again, or take another "
+                "copy."
             )
     edges = content.get("edges") or []
     if any(low >= high for low, high in pairwise(edges)):

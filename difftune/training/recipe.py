@@ -138,6 +138,7 @@ class Recipe:
             scaling=self.scaling,
             names=events.feature_names,
             sentinels=[dict(events.sentinels).get(name, ()) for name in events.feature_names],
+            collections=events.collections,
         )
 
     def columns(
@@ -175,7 +176,7 @@ class Recipe:
         """
         return ModuleDef(
             self.model,
-            inputs=train.features.shape[1],
+            inputs=train.inputs,
             outputs=logits_of(self.objective.outputs, len(train.signal_process)),
         )
 

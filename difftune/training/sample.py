@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 
 from difftune.data import Events, FeatureTransform, VariedSample, VariedWeights, paired
 from difftune.errors import InputError
+from difftune.models import Inputs, ObjectInputs
 from difftune.objectives import Column, Variation, Varied
 from difftune.training.event_weights import NegativeWeights, training_weights, treated_weights
 
@@ -20,6 +21,7 @@ class Columns(NamedTuple):
     `weight` sums to the full yield of each process; `training_weight` is class-balanced. `fold`,
     from 0, is wanted where members are validated on different folds. `variations` are systematic
     ones of the same events, for objectives that want them; their weights are scaled as `weight`.
+    `layout` says which of the inputs are of collections of objects; None for none.
     """
 
     features: Float[np.ndarray, "events inputs"]
@@ -30,6 +32,27 @@ class Columns(NamedTuple):
     signal_process: Float[np.ndarray, " processes"]
     fold: Int[np.ndarray, " events"] | None = None
     variations: Mapping[str, Variation] = {}
+    layout: Inputs | None = None
+
+    @property
+    def inputs(self) -> Inputs:
+        """How many inputs a network has, and what they are."""
+        return Inputs(self.features.shape[1]) if self.layout is None else self.layout
+
+
+def inputs_of(transform: FeatureTransform) -> Inputs:
+    """The inputs of a network behind a transform.
+
+    Args:
+        transform: Of the features.
+    """
+    collections, mask = {}, transform.width - sum(each.max for each in transform.collections)
+    for each in transform.collections:
+        collections[each.name] = ObjectInputs(
+            features=each.features, max=each.max, start=each.start, mask=mask
+        )
+        mask += each.max
+    return Inputs(transform.width, collections)
 
 
 def columns(
@@ -68,6 +91,7 @@ def columns(
         signal_process=np.asarray(signal, np.float32),
         variations={name: _variation(each, transform) for name, each in events.variations.items()},
         fold=np.unique(events.fold, return_inverse=True)[1].astype(np.int32) if fold else None,
+        layout=inputs_of(transform) if transform.collections else None,
     )
 
 

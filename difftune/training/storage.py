@@ -2,6 +2,7 @@
 
 import json
 import zlib
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from difftune.errors import InputError
 from difftune.files import read_json, writing
+from difftune.models import Inputs, ObjectInputs
 from difftune.training.batches import folds_of, stratified_order
 from difftune.training.sample import Columns
 
@@ -20,12 +22,22 @@ _BLOCK = 65536
 _KINDS = {"process": "i", "label": "i", "fold": "i"}
 
 
+class _ObjectInputs(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    features: Annotated[list[str], Field(min_length=1)]
+    max: Annotated[int, Field(ge=1)]
+    start: Annotated[int, Field(ge=0)]
+    mask: Annotated[int, Field(ge=0)]
+
+
 class _Facts(BaseModel):
     model_config = ConfigDict(strict=True)
 
     signal_process: list[Annotated[float, Field(ge=0, le=1)]]
     fold: bool
     crc32: dict[str, int] = {}
+    collections: dict[str, _ObjectInputs] = {}
 
 
 def store(columns: Columns, folder: str | Path, *, seed: int = 0) -> Columns:
@@ -56,14 +68,18 @@ def store(columns: Columns, folder: str | Path, *, seed: int = 0) -> Columns:
     )
     order = np.concatenate([rows[stratified_order(columns.process[rows], rng)] for rows in folds])
     for name, column in columns._asdict().items():
-        if column is None or name in ("signal_process", "variations"):
+        if column is None or name in ("signal_process", "variations", "layout"):
             continue
         _write(folder / f"{name}.npy", column, order)
-    facts = {
+    facts: dict[str, Any] = {
         "signal_process": columns.signal_process.tolist(),
         "fold": columns.fold is not None,
         "crc32": {path.stem: _checksum(path) for path in sorted(folder.glob("*.npy"))},
     }
+    if columns.layout is not None:
+        facts["collections"] = {
+            name: asdict(each) for name, each in columns.layout.collections.items()
+        }
     # Last, so that a folder with facts is whole.
     with writing(folder / _FACTS) as stream:
         stream.write(json.dumps(facts) + "\n")
@@ -105,7 +121,8 @@ def stored(folder: str | Path) -> Columns:
         first = error.errors(include_url=False)[0]
         key = ".".join(map(str, first["loc"])) or "its content"
         raise InputError(f"{path}: {key}: {first['msg'][:200]}. {_AGAIN}") from None
-    names = [name for name in Columns._fields if name not in ("signal_process", "variations")]
+    others = ("signal_process", "variations", "layout")
+    names = [name for name in Columns._fields if name not in others]
     if not facts.fold:
         names.remove("fold")
     found = {name: _column(folder / f"{name}.npy", facts.crc32.get(name)) for name in names}
@@ -131,7 +148,25 @@ def stored(folder: str | Path) -> Columns:
     columns: dict[str, Any] = {
         name: each if name == "features" else np.array(each) for name, each in found.items()
     }
-    return Columns(**columns, signal_process=np.asarray(facts.signal_process, np.float32))
+    return Columns(
+        **columns,
+        signal_process=np.asarray(facts.signal_process, np.float32),
+        layout=_layout(facts, columns["features"].shape[1], path) if facts.collections else None,
+    )
+
+
+def _layout(facts: _Facts, width: int, path: Path) -> Inputs:
+    """The inputs, of which some are of collections of objects."""
+    found = {}
+    for name, each in facts.collections.items():
+        stop = each.start + each.max * len(each.features)
+        if max(stop, each.mask + each.max) > width:
+            raise InputError(
+                f"{path}: collections.{name} ends at input {max(stop, each.mask + each.max)}, but "
+                f"there are {width}. {_AGAIN}"
+            )
+        found[name] = ObjectInputs(**{**each.model_dump(), "features": tuple(each.features)})
+    return Inputs(width, found)
 
 
 def _column(path: Path, checksum: int | None) -> np.ndarray:

@@ -269,7 +269,10 @@ class BoostedTrees(Applicable):
             InputError: For an unknown package, one that is not installed, settings that it refuses,
                 or another treatment of negative weights.
         """
-        package, transform = as_library(library), FeatureTransform.fit(train.features, train.weight)
+        package = as_library(library)
+        transform = FeatureTransform.fit(
+            train.features, train.weight, collections=train.collections
+        )
         sentinels = tuple(dict(train.sentinels).get(name, ()) for name in train.feature_names)
         learned, judged = (
             None if each is None else _sample(each, transform, sentinels, negative_weights)
