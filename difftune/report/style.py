@@ -17,7 +17,6 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.mathtext import MathTextParser
 from matplotlib.ticker import (
     FuncFormatter,
-    LogFormatterSciNotation,
     LogLocator,
     MaxNLocator,
     NullFormatter,
@@ -335,11 +334,12 @@ def value_scale(axis: Axis, values: Num[np.ndarray, "*shape"], *, log: bool = Fa
         air = (high / low) ** 0.06
         set_limits(low / air, high * air)
         few = high < 30 * low
-        axis.set_major_locator(LogLocator(10, subs=(1, 2, 5) if few else (1,), numticks=6))
+        ticks = {"subs": (1, 2, 5), "numticks": 30} if few else {"numticks": 6}
+        axis.set_major_locator(LogLocator(10, **ticks))
         axis.set_minor_locator(LogLocator(10, subs=range(2, 10), numticks=50))
         axis.set_minor_formatter(NullFormatter())
         if few:
-            axis.set_major_formatter(LogFormatterSciNotation(labelOnlyBase=False))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     else:
         air = 0.07 * (high - low) or 0.1 * abs(high) or 0.5
         set_limits(low - air, high + air)
