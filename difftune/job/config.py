@@ -26,10 +26,18 @@ class General(Section):
 
     name: str = "analysis"
     """What the run is called, in the report and in the summary."""
+    experiment: str = "difftune"
+    """What stands in bold on every figure, as `ATLAS` or `CMS`."""
     label: str = "Simulation"
     """Status that stands on every figure, for example `Simulation` or `Work in progress`."""
     detail: str = ""
     """What stands next to it: luminosity and energy. `$...$` is set as mathematics."""
+    titles: dict[str, str] = {}
+    """How figures and the report's tables call samples, features, regions and parameters of the
+    fit, by name: `titles = { lepton_pt = "Lepton $p_T$ [GeV]", ttbar = "top pairs" }`."""
+    colors: dict[str, str] = {}
+    """Colours of samples in figures, by name, as matplotlib writes them: `{ ttbar = "#3f90da" }`.
+    """
     output: str = "run"
     """Run directory, seen from where the command is called; `--output` takes precedence."""
     seed: Annotated[int, Field(ge=0)] = 1
@@ -389,6 +397,31 @@ class Config(Section):
                             f"{what} {item.name!r}: there is no sample {name!r}."
                             f"{nearest(name, samples)}"
                         )
+        systematics = [systematic.name for systematic in self.systematics]
+        factors = [factor.name for factor in self.norm_factors]
+        regions = [self.fit.region, *(region.name for region in self.regions)]
+        parameters = [self.fit.poi, "lumi", *systematics, *factors]
+        drawn = [*samples, *self.data.features, *regions, *parameters]
+        for what, given, all_names in (
+            ("titles", self.general.titles, drawn),
+            ("colors", self.general.colors, samples),
+        ):
+            for name in given:
+                if name not in all_names:
+                    raise ValueError(
+                        f"general.{what}: nothing that is drawn is called {name!r}."
+                        f"{nearest(name, all_names)}"
+                    )
+        if self.general.colors:
+            # Here, since it takes time that most files need not spend.
+            from matplotlib.colors import is_color_like
+
+            for name, color in self.general.colors.items():
+                if not is_color_like(color):
+                    raise ValueError(
+                        f"general.colors: {name} = {color!r} is no colour; write one like "
+                        '"#3f90da" or "tab:blue"'
+                    )
         known = {name for region in self.regions for name in (region.name, region.role)}
         for name in self.training.regions if self.regions else ():
             if name not in known:

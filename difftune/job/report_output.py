@@ -35,7 +35,13 @@ class Output:
             folder: The run directory.
         """
         general = config.general
-        label = Label(status=general.label, detail=general.detail)
+        label = Label(
+            name=general.experiment,
+            status=general.label,
+            detail=general.detail,
+            titles=general.titles,
+            colors=general.colors,
+        )
         return cls(folder=folder, label=label, everything=general.figures == "all")
 
     def under(self, prefix: str) -> "Output":
@@ -55,11 +61,12 @@ class Output:
         ]
 
     def table(self, table: report.Table, name: str) -> report.Table:
-        """A table, which is written as CSV and LaTeX too."""
-        place = self.folder / "tables"
+        """A table with titles for the page; the names in CSV are those of the analysis file."""
+        place, titles = self.folder / "tables", self.label.titles
         write(place / f"{self.prefix}{name}.csv", table.csv())
-        write(place / f"{self.prefix}{name}.tex", table.latex())
-        return table
+        write(place / f"{self.prefix}{name}.tex", table.titled(titles).latex())
+        # A browser does not set mathematics.
+        return table.titled({name: title for name, title in titles.items() if "$" not in title})
 
     def folded(self, title: str, blocks: Callable[[], Sequence[Block]]) -> list[Block]:
         """What a reader folds out: a section of its own, where everything is wanted."""

@@ -2,8 +2,8 @@
 
 import functools
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar
 
 import matplotlib
@@ -50,7 +50,17 @@ class PlotFigure(Figure):
 
 @dataclass(frozen=True, kw_only=True)
 class Label:
-    """What stands above the axes: **name** *status* on the left, `detail` on the right.
+    """What stands above the axes, and what things are called in figures.
+
+    Above the axes are **name** *status* on the left, `detail` on the right.
+
+    Attributes:
+        name: Of the experiment.
+        status: Simulation, work in progress.
+        detail: Luminosity and energy.
+        titles: Titles of processes, features, channels and parameters by name, with units where
+            they have some.
+        colors: Colours of processes by name.
 
     Example:
         `Label(name="ATLAS", status="Work in progress", detail=r"140 fb$^{-1}$ (13 TeV)")`
@@ -59,6 +69,17 @@ class Label:
     name: str = "difftune"
     status: str = "Simulation"
     detail: str = ""
+    titles: Mapping[str, str] = field(default_factory=dict)
+    colors: Mapping[str, str] = field(default_factory=dict)
+
+    def titled(self, name: str, longest: int = 0) -> str:
+        """The title of what has a name, as matplotlib can draw it; the name where it has none.
+
+        Args:
+            name: Of a process, feature, channel or parameter.
+            longest: Shorten the middle to so many characters; 0 keeps all.
+        """
+        return plain(self.titles.get(name, name), longest)
 
 
 DEFAULT_LABEL = Label()

@@ -4,8 +4,8 @@ import csv
 import html
 import io
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -58,6 +58,15 @@ class Table:
         for row in self.rows:
             if len(row) != len(self.columns):
                 raise ValueError(f"Table row {row} has not one cell for each of {self.columns}.")
+
+    def titled(self, titles: Mapping[str, str]) -> "Table":
+        """The same with titles in the place of names, of columns and in cells."""
+        rows = (
+            tuple(titles.get(cell, cell) if isinstance(cell, str) else cell for cell in row)
+            for row in self.rows
+        )
+        columns = tuple(titles.get(column, column) for column in self.columns)
+        return replace(self, columns=columns, rows=tuple(rows))
 
     def __str__(self) -> str:
         return self.text()

@@ -176,3 +176,10 @@ def test_numbers_of_a_csv_file_stay_numbers():
         *(-1.5, 2, -3e-7, 1e-8, -4.5, 12.3, -np.inf)
     ]
     assert len(header) == 7
+
+
+def test_titles_stand_in_the_place_of_names():
+    table = Table(columns=("Process", "SR"), rows=(("ttbar", 1.0), ("zjets", None)))
+    titled = table.titled({"ttbar": "top pairs", "SR": "signal region"})
+    assert titled.columns == ("Process", "signal region")
+    assert titled.rows == (("top pairs", 1.0), ("zjets", None))

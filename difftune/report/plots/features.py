@@ -23,7 +23,6 @@ from difftune.report.style import (
     PlotFigure,
     draw_label,
     new_figure,
-    plain,
     styled,
 )
 
@@ -71,7 +70,7 @@ def feature_distributions(
             size=8.5,
         )
         for axes, i in zip(panels.flat, chosen, strict=False):
-            _panel(axes, filled[i], feature_names[i])
+            _panel(axes, filled[i], label.titled(feature_names[i], 34))
             figure.numbers[feature_names[i]] = filled[i] | {
                 kind: filled[i][kind].to_dict() for kind in ("background", "signal")
             }
@@ -131,7 +130,7 @@ def _shape(filled: Histogram) -> Float[np.ndarray, " bins"]:
     return filled.sumw / total if total > 0 else np.zeros(len(filled.sumw))
 
 
-def _panel(axes: Axes, filled: dict[str, Any], name: str) -> None:
+def _panel(axes: Axes, filled: dict[str, Any], title: str) -> None:
     """Draws one feature."""
     edges, missing = filled["edges"], filled["missing"]
     shapes = {kind: _shape(filled[kind]) for kind in ("background", "signal")}
@@ -151,8 +150,7 @@ def _panel(axes: Axes, filled: dict[str, Any], name: str) -> None:
     if whole:
         axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_locator(MaxNLocator(3))
-    shown = plain(name, 34)
-    axes.set_xlabel(shown, fontsize=min(10, 240 / max(len(shown), 1)))
+    axes.set_xlabel(title, fontsize=min(10, 240 / max(len(title), 1)))
     text = f"Separation {100 * filled['separation']:.1f} %"
     if missing:
         text += f"\n{100 * missing:.0f} % missing"
@@ -263,7 +261,7 @@ def _matrices(
     variables = len(names)
     side = float(np.clip(0.3 * variables, 2.6, 7.5))
     font = float(np.clip(60 * side / max(variables, 1), 5.0, 10.0))
-    shown = [plain(name, 26) for name in names]
+    shown = [label.titled(name, 26) for name in names]
     names_room = max((len(name) for name in shown), default=0) * font * 0.009 + 0.2
     figure = new_figure(
         side * len(matrices) + names_room + 1.6, side + names_room + 0.9, w_pad=0.08

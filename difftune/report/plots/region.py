@@ -32,7 +32,6 @@ from difftune.report.style import (
     counting_scale,
     draw_label,
     log_scale,
-    plain,
     styled,
 )
 from difftune.report.uncertainty import Normalisation, Uncertainty, uncertainty
@@ -115,7 +114,7 @@ def region(
     else:
         main.set_ylim(min(0.0, float(total.min()) * 1.1), top)
         counting_scale(main.yaxis, "Events / bin", top)
-    stack = _draw_stack(main, edges, templates, backgrounds, signals, floor)
+    stack = _draw_stack(main, edges, templates, backgrounds, signals, floor, label)
     steps(main, edges, np.maximum(total, floor) if log else total, color=INK, linewidth=0.9)
     hatched = band(
         main, edges, np.maximum(total - error.total_down, floor), total + error.total_up, color=DARK
@@ -137,7 +136,7 @@ def region(
             linewidth=1.8,
             linestyle=(0, (5.0, 1.5)),
         )
-        name = plain(signals[0], 18) if len(signals) == 1 else "Signal"
+        name = label.titled(signals[0], 18) if len(signals) == 1 else "Signal"
         entries.append((line, f"{name} only" if scale == 1 else f"{name} × {scale:g}"))
 
     main.set_xlim(edges[0], edges[-1])
@@ -153,7 +152,7 @@ def region(
         _name_edges([main, below, *third], true_edges)
     draw_label(main, label)
     fitted = "Pre-fit" if prediction is None else "Post-fit"
-    note = f"{plain(templates.channel, 26)}\n{fitted}" if note is None else note
+    note = f"{label.titled(templates.channel, 26)}\n{fitted}" if note is None else note
     handles, labels = zip(*entries, strict=True)
     legend_with_room(main, handles, labels, note=note, top=top * (1.6 if log else 1.08), size=10.5)
     figure.numbers = {
@@ -195,16 +194,19 @@ def _draw_stack(
     backgrounds: Sequence[str],
     signals: Sequence[str],
     floor: float,
+    label: Label,
 ) -> list[tuple[Artist, str]]:
     """Draws the filled stack; the smallest of very many backgrounds become one, "Other"."""
     ordered = sorted(backgrounds, key=lambda p: float(templates.processes[p].nominal.sumw.sum()))
     surplus = len(ordered) - len(STACK)
-    groups = [(plain(p, 18), [p]) for p in ordered]
+    groups = [(label.titled(p, 18), [p]) for p in ordered]
     if surplus > 0:
         groups = [("Other", ordered[: surplus + 1]), *groups[surplus + 1 :]]
     colors = [STACK[i % len(STACK)] for i in range(len(groups))][::-1]
-    groups += [(plain(p, 18), [p]) for p in signals]
+    groups += [(label.titled(p, 18), [p]) for p in signals]
     colors += [SIGNAL] * len(signals)
+    own = [label.colors.get(members[0]) if len(members) == 1 else None for _, members in groups]
+    colors = [chosen or color for chosen, color in zip(own, colors, strict=True)]
     base = np.zeros(len(edges) - 1)
     entries: list[tuple[Artist, str]] = []
     for (name, members), color in zip(groups, colors, strict=True):

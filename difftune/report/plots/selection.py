@@ -15,7 +15,6 @@ from difftune.report.style import (
     PlotFigure,
     draw_label,
     new_figure,
-    plain,
     set_ticks,
     styled,
 )
@@ -45,7 +44,7 @@ def variable_importance(
     first = importance.order(chosen[0])[:most]
     rows = [importance.names.index(name) for name in first]
     height = 0.27 * len(rows) + 1.5
-    longest = max(len(plain(name, 26)) for name in first)
+    longest = max(len(label.titled(name, 26)) for name in first)
     width = 0.085 * longest + 1.75 * len(chosen) + 0.4
     figure = new_figure(max(width, 5.0), height, w_pad=0.04)
     panels = figure.subplots(1, len(chosen), squeeze=False, sharey=True)[0]
@@ -77,7 +76,7 @@ def variable_importance(
         axes.tick_params(axis="x", labelsize=9)
         axes.tick_params(axis="y", length=0, labelsize=10)
         axes.axvline(0, color=INK, linewidth=0.7)
-    panels[0].set_yticks(place, [plain(name, 26) for name in first])
+    panels[0].set_yticks(place, [label.titled(name, 26) for name in first])
     panels[0].set_ylim(len(rows) - 0.4, -0.6)
     draw_label(panels[0], label, right=panels[-1])
     figure.numbers = {
@@ -119,7 +118,7 @@ def selection_path(
         label: What stands above the figure.
     """
     sizes = [len(units) for units in selection.sets]
-    names = [_moved(selection, number) for number in range(len(sizes))]
+    names = [_moved(selection, number, label) for number in range(len(sizes))]
     backward = selection.direction == "backward"
     written = len(sizes) <= most_names
     figure = new_figure(max(6.4, 0.3 * len(sizes) + 1.6), 6.0 if written else 4.8)
@@ -172,8 +171,8 @@ def selection_path(
     return figure
 
 
-def _moved(selection: Selection, number: int) -> str:
+def _moved(selection: Selection, number: int, label: Label) -> str:
     """Name of the unit by which a set differs from the one before."""
     if selection.direction == "backward":
         number -= 1
-    return plain(selection.steps[number].taken, 22) if number >= 0 else "all"
+    return label.titled(selection.steps[number].taken, 22) if number >= 0 else "all"

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float
@@ -23,7 +24,6 @@ from difftune.report.style import (
     draw_label,
     log_scale,
     new_figure,
-    plain,
     set_ticks,
     signed,
     styled,
@@ -84,7 +84,7 @@ def systematic_variations(
             row, column = 2 * (i // columns), i % columns
             main, below = grid[row, column], grid[row + 1, column]
             figure.numbers[f"{name}, {process}"] = _panel(
-                main, below, templates, name, process, drawn, axis
+                main, below, templates, name, process, drawn, axis, label
             )
             figure.align_ylabels([main, below])
         for i in range(len(chosen), rows * columns):
@@ -110,6 +110,7 @@ def _panel(
     process: str,
     edges: Float[np.ndarray, " edges"],
     axis: str,
+    label: Label,
 ) -> dict[str, object]:
     """Draws one systematic of one process and gives the numbers."""
     template = templates.processes[process]
@@ -152,7 +153,8 @@ def _panel(
     main.text(
         0.04,
         0.95,
-        f"{plain(name, 30)}\n{plain(process, 30)}: {signed(sums[0], 1)} %, {signed(sums[1], 1)} %",
+        f"{label.titled(name, 30)}\n{label.titled(process, 30)}: "
+        f"{signed(sums[0], 1)} %, {signed(sums[1], 1)} %",
         transform=main.transAxes,
         ha="left",
         va="top",
@@ -214,7 +216,7 @@ def pulls(
     count = len(names)
     centers = np.zeros(count) if centers is None else np.asarray(centers, float)
     widths = np.ones(count) if widths is None else np.asarray(widths, float)
-    label = Label(name=label.name, status=label.status, detail=note or label.detail)
+    label = replace(label, detail=note or label.detail)
     free = ~(widths > 0)
     safe = np.where(free, 1.0, widths)
     pull, error = (values - centers) / safe, uncertainties / safe
@@ -250,7 +252,7 @@ def pulls(
             axes.text(0.97 * half, height, text, ha="right", va="center", fontsize=9.5)
         axes.set_xlim(-half, half)
         axes.set_ylim(-0.8, len(rows) - 0.2)
-        axes.set_yticks(y, [plain(names[int(i)], 38) for i in rows], fontsize=9.5)
+        axes.set_yticks(y, [label.titled(names[int(i)], 38) for i in rows], fontsize=9.5)
         axes.yaxis.set_minor_locator(NullLocator())
         axes.tick_params(axis="y", length=0)
         axes.xaxis.set_major_locator(MultipleLocator(1))

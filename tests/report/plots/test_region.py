@@ -2,12 +2,13 @@ import dataclasses
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 from scipy import stats
 
 from difftune.histfactory import Model, NormalisationUncertainty, build_workspace
 from difftune.histograms import Histogram, Template, Templates
 from difftune.inference import fit, predictions
-from difftune.report import region, uncertainty
+from difftune.report import Label, region, uncertainty
 from tests.report import samples
 from tests.report.readable import assert_readable, texts
 
@@ -33,6 +34,19 @@ def test_stack_adds_up_and_asimov_data_are_its_sum():
     assert labels[1:5] == [*templates.signal, *sorted(yields, key=yields.get, reverse=True)]
     assert "Uncertainty" in labels
     assert "Signal region\nPre-fit" in texts(figure)
+
+
+def test_processes_have_their_titles_and_colours():
+    templates = samples.higgs_templates()
+    name = templates.names("background")[0]
+    titles = {name: r"$Z \to \tau\tau$", templates.channel: "2 jets"}
+    figure = region(templates, label=Label(titles=titles, colors={name: "#123456"}))
+    assert_readable(figure)
+    assert titles[name] in legend(figure)
+    assert name not in legend(figure)
+    assert "2 jets\nPre-fit" in texts(figure)
+    colors = {to_hex(p.get_facecolor()) for p in figure.axes[0].patches if p.get_fill()}
+    assert "#123456" in colors
 
 
 def test_band_is_statistics_and_systematics_in_quadrature():
