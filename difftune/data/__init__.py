@@ -12,11 +12,14 @@ from difftune.data.names import DataTable as DataTable
 from difftune.data.objects import Collection, Objects
 from difftune.data.objects import there as there
 from difftune.data.pairing import paired
+from difftune.data.parts import Part
 from difftune.data.read import as_events as as_events
 from difftune.data.read import read
 from difftune.data.reading import Reading as Reading
 from difftune.data.regions import Region
 from difftune.data.sources import resolve as resolve
+from difftune.data.sums import Normalisation, SumOfWeights
+from difftune.data.sums import normalisations_text as normalisations_text
 from difftune.data.transform import FeatureTransform
 from difftune.data.variations import (
     FeatureVariation,
@@ -32,8 +35,11 @@ __all__ = [
     "FeatureTransform",
     "FeatureVariation",
     "Objects",
+    "Normalisation",
+    "Part",
     "Process",
     "Region",
+    "SumOfWeights",
     "TreeVariation",
     "Variation",
     "VariedSample",

@@ -1,15 +1,17 @@
 """Reads the streams of a plan, chunk by chunk, and joins what programs make of them to events."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
 from difftune.data.events import Events, VariedSample, VariedWeights
 from difftune.data.names import Chunk, Values
-from difftune.data.plan import Job, Plan, Request, SampleKey, Stream
+from difftune.data.plan import Job, Plan, Request, SampleKey, Stream, own_selection, same
 from difftune.data.program import Piece, WeightKey
 from difftune.data.sources import rows_in
+from difftune.data.sums import Normalisation
 from difftune.data.variations import WeightVariation
 from difftune.errors import InputError
 
@@ -21,7 +23,9 @@ class Collected:
 
     def __init__(self) -> None:
         self.pieces: list[Piece] = []
+        self.parts: list[int] = []  # that of each piece
         self.entries = 0
+        self.entries_of: Counter[int] = Counter()  # by number of the part
 
 
 Collection = dict[tuple[SampleKey, int], Collected]
@@ -86,24 +90,26 @@ def _read_chunk(
     before: Mapping[int, int],
 ) -> None:
     taken: dict[tuple[SampleKey, bool], np.ndarray] = {}
-    for job in stream.jobs:
+    for number, job in enumerate(stream.jobs):
         values = Values(job.program.names, columns, entry)
         mask = job.program.selected(values)
         role = request.processes[job.process].role
         owner = taken.setdefault((job.sample, role == "data"), np.full(len(entry), -1))
-        _check_overlap(stream, request, job, mask, owner, entry)
-        owner[mask] = job.process
+        _check_overlap(stream, request, number, mask, owner, entry)
+        owner[mask] = number
         collected = _collected(collection, job)
         collected.entries += len(entry)
+        collected.entries_of[job.part] += len(entry)
         if mask.any():
             offset = before[id(job)]
+            collected.parts.append(job.part)
             collected.pieces.append(job.program.run(values.where(mask), offset))
 
 
 def _check_overlap(
     stream: Stream,
     request: Request,
-    job: Job,
+    number: int,
     mask: np.ndarray,
     owner: np.ndarray,
     entry: np.ndarray,
@@ -111,22 +117,24 @@ def _check_overlap(
     shared = mask & (owner >= 0)
     if shared.any():
         first = int(np.argmax(shared))
-        other, process = request.processes[owner[first]], request.processes[job.process]
+        other, job = stream.jobs[owner[first]], stream.jobs[number]
         raise InputError(
-            f"processes {other.name!r} and {process.name!r} overlap: their selections "
-            f"`{other.selection or ''}` and `{process.selection or ''}` share "
+            f"{same(other, job, request.processes)} overlap: their selections "
+            f"`{own_selection(other, request.processes)}` and "
+            f"`{own_selection(job, request.processes)}` share "
             f"{int(shared.sum())} of the entries {entry[0]} to {entry[-1]} of "
             f"{stream.table.place}, the first one at entry {entry[first]}. Make the selections "
             "exclude each other."
         )
 
 
-def assemble(request: Request, collection: Collection) -> Events:
+def assemble(plan: Plan, collection: Collection) -> Events:
     """Makes events from what has been collected, process by process.
 
     Raises:
         InputError: The selection has left nothing of a process.
     """
+    request = plan.request
     _check_left(request, collection)
     nominal = _sample(request, collection, None)
     weights: dict[str, VariedWeights | VariedSample] = {}
@@ -144,7 +152,21 @@ def assemble(request: Request, collection: Collection) -> Events:
             has_down = any(key == (name, "down") for key, _ in collection)
             down_sample = _sample(request, collection, (name, "down")) if has_down else None
             weights[name] = VariedSample(up=up_sample, down=down_sample, processes=touched)
-    return dataclasses.replace(nominal, variations=weights)
+    return dataclasses.replace(
+        nominal, variations=weights, normalisations=_normalisations(plan, collection)
+    )
+
+
+def _normalisations(plan: Plan, collection: Collection) -> tuple[Normalisation, ...]:
+    """What the normalisation of each part came to."""
+    found = []
+    for (index, part), normalisation in plan.normalisations.items():
+        collected = collection[None, index]
+        own = zip(collected.pieces, collected.parts, strict=True)
+        weights = [piece.weight for piece, number in own if number == part]
+        weight = np.concatenate(weights) if weights else np.zeros(0)
+        found.append(normalisation.seen(collected.entries_of[part], weight))
+    return tuple(found)
 
 
 def _check_left(request: Request, collection: Collection) -> None:

@@ -9,7 +9,8 @@ from jaxtyping import Bool, Int, UInt64
 
 from difftune.data.collect import Collection
 from difftune.data.keys import mixed
-from difftune.data.plan import Request
+from difftune.data.names import Values
+from difftune.data.plan import Plan, Request
 from difftune.data.program import Piece
 from difftune.data.variations import TreeVariation
 from difftune.errors import InputError, nearest
@@ -85,6 +86,66 @@ def check_copies(request: Request, collection: Collection, duplicates: Duplicate
         if duplicates == "refuse":
             raise InputError(message)
         logger.warning("%s", message)
+
+
+def check_parts(plan: Plan, collection: Collection, duplicates: Duplicates) -> None:
+    """Refuses events that two parts of a process share.
+
+    These have one event number and, of simulated events, the same features: generated samples
+    number their events alike.
+
+    Raises:
+        InputError: With the first of them, unless `duplicates` is "allow".
+    """
+    request = plan.request
+    for index, process in enumerate(request.processes):
+        pieces = collection[None, index].pieces
+        if len(process.parts) < 2 or not request.number or not pieces or duplicates == "allow":
+            continue
+        part = np.repeat(collection[None, index].parts, [len(piece.weight) for piece in pieces])
+        number = np.concatenate([piece.number for piece in pieces])
+        key = number.view(np.uint64)
+        if process.role != "data":
+            key = mixed(key ^ _content(pieces, weight=False))
+        order = np.lexsort((part, key))
+        again = (np.diff(part[order]) != 0) & (key[order][1:] == key[order][:-1])
+        if not again.any():
+            continue
+        # The first in the order in which they were read.
+        pair = np.flatnonzero(again)
+        second = order[pair + 1]
+        place = int(np.argmin(second))
+        one, other = order[pair[place]], second[place]
+        names = [process.parts[part[row]].name for row in (one, other)]
+        shown = _key(plan, index, int(part[other]), int(number[other]))
+        raise InputError(
+            f"process {process.name!r}: parts {names[0]!r} and {names[1]!r} overlap: they share "
+            f"{len(pair)} events, the first one {shown}. "
+            "Leave these out of one of them with its selection, as by the triggers that the other "
+            "one has; or say duplicates = 'allow'."
+        )
+
+
+def _key(plan: Plan, index: int, part: int, number: int) -> str:
+    """The event number as it stands in the file, and where."""
+    for stream in plan.streams.values():
+        for job in stream.jobs:
+            if (job.process, job.part, job.sample) != (index, part, None):
+                continue
+            for start, columns in stream.table.read(job.columns, 1_000_000):
+                entry = np.arange(start, start + len(next(iter(columns.values()))))
+                values = Values(job.program.names, columns, entry)
+                parts = [np.asarray(values.evaluate(each)) for each in job.program.number]
+                found = np.flatnonzero(job.program.numbers(values, 0) == number)
+                if len(found):
+                    shown = ", ".join(
+                        f"{each.text} = {value[found[0]]:g}"
+                        if value.dtype.kind == "f"
+                        else f"{each.text} = {value[found[0]]}"
+                        for each, value in zip(job.program.number, parts, strict=True)
+                    )
+                    return f"{shown} (entry {entry[found[0]]} of {stream.table.place})"
+    return f"{number}"
 
 
 def _by_number(pieces: list[Piece]) -> _Found | None:
@@ -177,12 +238,12 @@ def _no_coincidence(
     return ((again > expected) & (again >= 0.05 * length))[file]
 
 
-def _content(pieces: list[Piece]) -> UInt64[np.ndarray, " events"]:
-    """A number for the features and the weight of each event."""
+def _content(pieces: list[Piece], *, weight: bool = True) -> UInt64[np.ndarray, " events"]:
+    """A number for the features and, where it counts, the weight of each event."""
     found = []
     for piece in pieces:
         number = np.zeros(len(piece.weight), np.uint64)
-        for column in (*piece.features.T, piece.weight):
+        for column in (*piece.features.T, *((piece.weight,) if weight else ())):
             number = mixed(number ^ np.ascontiguousarray(column).view(np.uint32))
         found.append(number)
     return np.concatenate(found)

@@ -15,8 +15,10 @@ from difftune.arguments import takes
 from difftune.data.keys import fold_of, key_of, running_number
 from difftune.data.objects import Collection, as_objects, collections_of
 from difftune.data.objects import from_arrays as objects_from_arrays
+from difftune.data.parts import NORMALISED, Part, as_parts
 from difftune.data.reading import Reading
 from difftune.data.regions import Region, as_regions
+from difftune.data.sums import Normalisation, SumOfWeights
 from difftune.data.variations import PROCESS, Direction, Files
 from difftune.errors import InputError, nearest
 
@@ -58,7 +60,7 @@ Array = np.ndarray | jax.Array
 Role = Literal["signal", "background", "data"]
 
 
-@takes(**PROCESS)
+@takes(**PROCESS, **NORMALISED, parts=as_parts)
 @dataclass(frozen=True, kw_only=True)
 class Process:
     """One physics process, and where its events are.
@@ -71,6 +73,16 @@ class Process:
         selection: Expression that its events fulfil, besides the common selection.
         weight: Expression for the weight instead of the common one. Data do not take the common
             weight: theirs is 1 unless it is given here.
+        cross_section: Cross-section in pb of what was generated, branching fractions and filter
+            efficiencies included. With it, the weights are generated ones: they are multiplied by
+            luminosity, cross-section and `k_factor`, and divided by `sum_of_weights`.
+        k_factor: Factor on the cross-section.
+        sum_of_weights: Sum of the generated weights of all files of the process: a number, or
+            where it is written, as `{"tree": "Runs", "branch": "genEventSumw"}` or
+            `{"histogram": "CutBookkeeper_*_NOSYS", "bin": 2}` (see `SumOfWeights`). By default that
+            of `read`.
+        parts: Slices, periods or streams that the process consists of, each with files, selection,
+            weight and normalisation of its own where it says so.
     """
 
     name: str
@@ -79,6 +91,10 @@ class Process:
     tree: str | None = None
     selection: str | None = None
     weight: str | None = None
+    cross_section: float | None = None
+    k_factor: float = 1.0
+    sum_of_weights: float | SumOfWeights | None = None
+    parts: Sequence[Part] = ()
 
     def __post_init__(self) -> None:
         """Makes the process hashable, and refuses an unknown role."""
@@ -122,6 +138,7 @@ class VariedSample:
         "sentinels",
         "reading",
         "collections",
+        "normalisations",
     )
 )
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +163,7 @@ class Events:
         sentinels: By name of a feature the values that were called missing, and are NaN here.
         reading: How `read` made them of files, for new files; None where it did not.
         collections: Which of the features are those of objects, such as jets.
+        normalisations: How processes with a cross-section became expected events.
     """
 
     features: Float32[Array, "events variables"]
@@ -163,6 +181,7 @@ class Events:
     sentinels: tuple[tuple[str, tuple[float, ...]], ...] = ()
     reading: Reading | None = None
     collections: tuple[Collection, ...] = ()
+    normalisations: tuple[Normalisation, ...] = ()
 
     def __len__(self) -> int:
         """How many events there are."""

@@ -1,15 +1,19 @@
 """What there is to read: checked against the files' metadata before anything is read."""
 
 import logging
+import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from difftune.data.events import Process
 from difftune.data.expressions import Expression, column, parse
 from difftune.data.names import DataTable, Names
+from difftune.data.normalisation import sum_of_weights
 from difftune.data.program import UNTOUCHED, Program, RegionRule, WeightKey
 from difftune.data.regions import Region
 from difftune.data.sources import open_table, resolve
+from difftune.data.sums import PB_IN_FB, Normalisation, SumOfWeights
 from difftune.data.transform import Missing
 from difftune.data.variations import (
     Direction,
@@ -42,6 +46,8 @@ class Request:
     folds: int
     variations: tuple[Variation, ...]
     regions: tuple[Region, ...]
+    luminosity: float | None = None
+    sum_of_weights: float | SumOfWeights | None = None
 
     def touched(self, variation: Variation) -> list[Process]:
         """The processes that a variation applies to."""
@@ -50,11 +56,98 @@ class Request:
         return [p for p in self.processes if p.name in variation.processes]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Portion:
+    """Events that are read alike: those of a process, or of a part of one.
+
+    Attributes:
+        process: The process.
+        index: Its number.
+        number: Number of the part.
+        part: Name of the part; "" for a whole process.
+        files: Its files.
+        tree: Its tree.
+        selections: Of the process and of the part.
+        weight: The weight expression.
+        cross_section: In pb; None where weights are in expected events.
+        k_factor: Factor on it.
+        sum_of_weights: Where the generated weights add up.
+        luminosity: In 1/fb.
+    """
+
+    process: Process
+    index: int
+    number: int = 0
+    part: str = ""
+    files: Files | None
+    tree: str | None
+    selections: tuple[str, ...]
+    weight: str
+    cross_section: float | None
+    k_factor: float
+    sum_of_weights: float | SumOfWeights | None
+    luminosity: float | None
+
+    @property
+    def where(self) -> str:
+        """How messages name it."""
+        return f"process {self.process.name!r}" + (f", part {self.part!r}" if self.part else "")
+
+    @property
+    def expected(self) -> float:
+        """Expected events before any selection: L σ k."""
+        assert self.luminosity is not None, "it was checked"
+        assert self.cross_section is not None, "it is normalised"
+        return PB_IN_FB * self.luminosity * self.cross_section * self.k_factor
+
+
+def whole(request: Request, process: Process) -> Portion:
+    """A process as it is without its parts."""
+    return Portion(
+        process=process,
+        index=request.processes.index(process),
+        files=request.files if process.files is None else process.files,
+        tree=process.tree,
+        selections=() if process.selection is None else (process.selection,),
+        weight=weight_of(process, request.weight),
+        cross_section=process.cross_section,
+        k_factor=process.k_factor,
+        sum_of_weights=_first(process.sum_of_weights, request.sum_of_weights),
+        luminosity=request.luminosity,
+    )
+
+
+def portions(request: Request, process: Process) -> list[Portion]:
+    """What a process consists of: its parts, or itself."""
+    own = whole(request, process)
+    return [
+        replace(
+            own,
+            number=number,
+            part=part.name,
+            files=_first(part.files, own.files),
+            tree=_first(part.tree, own.tree),
+            selections=own.selections + (() if part.selection is None else (part.selection,)),
+            weight=_first(part.weight, own.weight),
+            cross_section=_first(part.cross_section, own.cross_section),
+            k_factor=_first(part.k_factor, own.k_factor),
+            sum_of_weights=_first(part.sum_of_weights, own.sum_of_weights),
+            luminosity=_first(part.luminosity, own.luminosity),
+        )
+        for number, part in enumerate(process.parts)
+    ] or [own]
+
+
+def _first(own: Any, other: Any) -> Any:
+    return other if own is None else own
+
+
 @dataclass(frozen=True)
 class Job:
     """One program, and where its result goes."""
 
     process: int
+    part: int
     sample: SampleKey
     program: Program
     columns: tuple[str, ...]
@@ -86,11 +179,15 @@ class Plan:
         self.streams: dict[tuple[str, str | None], Stream] = {}
         self._tables_open: dict[tuple[str, str | None], DataTable] = {}
         self._columns: dict[Hashable, tuple[str, ...]] = {}
-        for index, process in enumerate(request.processes):
-            self._add_nominal(index, process)
+        self.normalisations: dict[tuple[int, int], Normalisation] = {}
+        self._sums: dict[Hashable, float] = {}
+        check_luminosities(request)
+        for process in request.processes:
+            for portion in portions(request, process):
+                self._add_nominal(portion)
         for variation in request.variations:
             for process in request.touched(variation):
-                self._add_touched(request.processes.index(process), process, variation)
+                self._add_touched(process, variation)
         for stream in self.streams.values():
             _check_definitions(stream, request.processes)
         self._check_missing()
@@ -111,16 +208,84 @@ class Plan:
             logger.warning("%s: no events in %s", where, ", ".join(empty))
         return tables
 
-    def _add_nominal(self, index: int, process: Process) -> None:
-        where = f"process {process.name!r}"
-        files = self.request.files if process.files is None else process.files
-        for table in self._tables(files, process.tree, where):
+    def _add_nominal(self, portion: Portion) -> None:
+        tables = self._tables(portion.files, portion.tree, portion.where)
+        if portion.cross_section is not None:
+            assert portion.luminosity is not None, "it was checked"
+            self.normalisations[portion.index, portion.number] = Normalisation(
+                process=portion.process.name,
+                part=portion.part,
+                files=len(tables),
+                sum_of_weights=self._sum(portion.sum_of_weights, portion, tables, portion.where),
+                cross_section=portion.cross_section,
+                k_factor=portion.k_factor,
+                luminosity=portion.luminosity,
+            )
+        factor, factors = self._factors(portion, tables)
+        for table in tables:
             names = Names(table, self.request.derived, {}, self.request.missing)
-            self._add(index, None, table, self._program(process, names, "", weights=True))
+            program = self._program(portion, names, "", weights=True)
+            self._add(portion, None, table, replace(program, factor=factor, factors=factors))
 
-    def _add_touched(self, index: int, process: Process, variation: Variation) -> None:
+    def _sum(
+        self,
+        source: float | SumOfWeights | None,
+        portion: Portion,
+        tables: Sequence[DataTable],
+        where: str,
+    ) -> float:
+        """The sum of generated weights of the files of these tables; each is found once."""
+        if source is None:
+            raise InputError(
+                f"{where} has a cross_section and no sum_of_weights: give the sum of the generated "
+                "weights of all its files, or where it is written, as in sum_of_weights = "
+                '{ tree = "Runs", branch = "genEventSumw" }; where no event has been left out of '
+                "the files, the tree of the events has it too."
+            )
+        files = tuple(dict.fromkeys(table.file for table in tables))
+        if (source, files) not in self._sums:
+            self._sums[source, files] = sum_of_weights(source, files, where)
+        return self._sums[source, files]
+
+    def _factors(
+        self, portion: Portion, tables: Sequence[DataTable]
+    ) -> tuple[float, dict[WeightKey, float]]:
+        """What weights are multiplied by, and those varied weights whose sum is another one."""
+        if portion.cross_section is None:
+            return 1.0, {}
+        factors = {}
+        for variation in self.request.variations:
+            if not isinstance(variation, WeightVariation):
+                continue
+            if portion.process not in self.request.touched(variation):
+                continue
+            for direction in _directions(variation):
+                own = variation.sums[direction]
+                if own is None:
+                    continue
+                where = f"{portion.where}: variation {variation.name!r} {direction}"
+                if isinstance(own, float) and self._normalised(variation) > 1:
+                    raise InputError(
+                        f"{where}: sum_of_weights_{direction} is one number for several samples: "
+                        "say in which tree and branch it is written, or list one process."
+                    )
+                factors[variation.name, direction] = portion.expected / self._sum(
+                    own, portion, tables, where
+                )
+        return self.normalisations[portion.index, portion.number].factor, factors
+
+    def _normalised(self, variation: Variation) -> int:
+        """How many samples with a cross-section a variation touches."""
+        found = [
+            portion
+            for process in self.request.touched(variation)
+            for portion in portions(self.request, process)
+        ]
+        return sum(portion.cross_section is not None for portion in found)
+
+    def _add_touched(self, process: Process, variation: Variation) -> None:
         try:
-            self._add_varied(index, process, variation)
+            self._add_varied(process, variation)
         except InputError as error:
             if variation.processes is None:
                 raise InputError(f"{error} {UNTOUCHED}") from error
@@ -137,52 +302,98 @@ class Plan:
                     + nearest(name, sorted(known))
                 )
 
-    def _add_varied(self, index: int, process: Process, variation: Variation) -> None:
+    def _add_varied(self, process: Process, variation: Variation) -> None:
         if isinstance(variation, WeightVariation):
             return
-        nominal = self.request.files if process.files is None else process.files
         for direction in _directions(variation):
             sample = f"variation {variation.name!r} {direction}"
-            where = f"process {process.name!r} ({sample})"
-            if isinstance(variation, FeatureVariation):
-                tables = self._tables(nominal, process.tree, where)
-                given = variation.up if direction == "up" else (variation.down or {})
-                replaced = {n: parse(e, f"{where}: {n!r}") for n, e in given.items()}
-            else:
-                up = direction == "up"
-                other = variation.files_up if up else variation.files_down
-                files = nominal if other is None else other
-                tree = (variation.up if up else variation.down) or "{tree}"
-                tables = self._tables(files, self._varied_tree(process, tree, where), where)
+            for portion in self._varied_portions(process, variation, direction):
+                where = f"{portion.where} ({sample})"
                 replaced = {}
-            for table in tables:
-                for name in replaced:
-                    plain = Names(table, self.request.derived, {}, self.request.missing)
-                    plain.kind(name, column(name, where))
-                names = Names(table, self.request.derived, replaced, self.request.missing)
-                program = self._program(process, names, sample, weights=False)
-                self._add(index, (variation.name, direction), table, program)
+                tree, files = portion.tree, portion.files
+                if isinstance(variation, FeatureVariation):
+                    given = variation.up if direction == "up" else (variation.down or {})
+                    replaced = {n: parse(e, f"{where}: {n!r}") for n, e in given.items()}
+                else:
+                    pattern = (variation.up if direction == "up" else variation.down) or "{tree}"
+                    tree = self._varied_tree(process, portion, pattern, where)
+                tables = self._tables(files, tree, where)
+                factor = self._varied_factor(portion, variation, direction, tables, where)
+                for table in tables:
+                    for name in replaced:
+                        plain = Names(table, self.request.derived, {}, self.request.missing)
+                        plain.kind(name, column(name, where))
+                    names = Names(table, self.request.derived, replaced, self.request.missing)
+                    program = self._program(portion, names, sample, weights=False)
+                    key = (variation.name, direction)
+                    self._add(portion, key, table, replace(program, factor=factor))
 
-    def _varied_tree(self, process: Process, pattern: str, where: str) -> str | None:
+    def _varied_portions(
+        self, process: Process, variation: Variation, direction: Direction
+    ) -> list[Portion]:
+        """The parts of a process; other files are those of the whole process."""
+        files = variation.files[direction] if isinstance(variation, TreeVariation) else None
+        if files is None:
+            return portions(self.request, process)
+        own = replace(whole(self.request, process), files=files)
+        nominal = portions(self.request, process)
+        if own.cross_section is None and nominal[0].cross_section is not None:
+            raise InputError(
+                f"variation {variation.name!r} {direction}: process {process.name!r} has a "
+                "cross_section for each part, and these files are of the whole: give one to the "
+                "process, too."
+            )
+        if own.luminosity is None and own.cross_section is not None:
+            periods = {each.luminosity for each in nominal if each.luminosity is not None}
+            own = replace(own, luminosity=math.fsum(periods))
+        return [own]
+
+    def _varied_factor(
+        self,
+        portion: Portion,
+        variation: Variation,
+        direction: Direction,
+        tables: Sequence[DataTable],
+        where: str,
+    ) -> float:
+        """What the weights of a varied sample are multiplied by."""
+        if portion.cross_section is None:
+            return 1.0
+        own = None
+        if isinstance(variation, TreeVariation):
+            own = variation.sums[direction]
+            if own is None and variation.files[direction] is not None:
+                if isinstance(portion.sum_of_weights, float):
+                    raise InputError(
+                        f"{where}: its files are others than the nominal ones, whose "
+                        f"sum_of_weights is a number: give sum_of_weights_{direction}."
+                    )
+                own = portion.sum_of_weights
+            elif isinstance(own, float) and self._normalised(variation) > 1:
+                raise InputError(
+                    f"{where}: sum_of_weights_{direction} is one number for several samples: say "
+                    "in which tree and branch it is written, or list one process."
+                )
+        if own is None:
+            return self.normalisations[portion.index, portion.number].factor
+        return portion.expected / self._sum(own, portion, tables, where)
+
+    def _varied_tree(
+        self, process: Process, portion: Portion, pattern: str, where: str
+    ) -> str | None:
         if "{tree}" not in pattern:
             return pattern
-        tree = process.tree
+        tree = portion.tree
         if tree is None:
-            files = self.request.files if process.files is None else process.files
-            tree = self._tables(files, None, where)[0].tree
+            nominal = portions(self.request, process)[portion.number]
+            tree = self._tables(nominal.files, None, where)[0].tree
         return tree if tree is None else pattern.replace("{tree}", tree)
 
-    def _program(self, process: Process, names: Names, sample: str, *, weights: bool) -> Program:
-        request, where = self.request, f"process {process.name!r}"
-        selections = [
-            parse(text, f"{who}selection")
-            for text, who in (
-                (request.selection, ""),
-                (process.selection, f"{where}: "),
-            )
-            if text is not None
-        ]
-        nominal = weight_of(process, request.weight)
+    def _program(self, portion: Portion, names: Names, sample: str, *, weights: bool) -> Program:
+        request, where, process = self.request, portion.where, portion.process
+        selections = [] if request.selection is None else [parse(request.selection, "selection")]
+        selections += [parse(text, f"{where}: selection") for text in portion.selections]
+        nominal = portion.weight
         varied: dict[WeightKey, Expression] = {}
         for variation in request.variations if weights else ():
             if isinstance(variation, WeightVariation) and process in request.touched(variation):
@@ -194,6 +405,7 @@ class Plan:
         return Program(
             names=names,
             process=process.name,
+            part=portion.part,
             sample=sample,
             selection=tuple(selections),
             features=request.features,
@@ -204,13 +416,14 @@ class Plan:
             folds=request.folds,
         )
 
-    def _add(self, process: int, sample: SampleKey, table: DataTable, program: Program) -> None:
+    def _add(self, portion: Portion, sample: SampleKey, table: DataTable, program: Program) -> None:
         stream = self.streams.setdefault((table.file, table.tree), Stream(table))
         # Files of one make are checked once: a chain can have thousands.
-        make = (process, sample, tuple(table.kinds.items()))
+        make = (portion.index, portion.number, sample, tuple(table.kinds.items()))
         if make not in self._columns:
             self._columns[make] = program.columns
-        stream.jobs.append(Job(process, sample, program, self._columns[make]))
+        job = Job(portion.index, portion.number, sample, program, self._columns[make])
+        stream.jobs.append(job)
 
 
 def _rule(region: Region) -> RegionRule:
@@ -236,17 +449,113 @@ def _directions(variation: Variation) -> list[Direction]:
     return ["up"] if one_sided else ["up", "down"]
 
 
+def check_luminosities(request: Request) -> None:
+    """Checks what is said of cross-sections and luminosities, before any file is opened.
+
+    Raises:
+        InputError: A cross-section without a luminosity or the other way round; of a process not
+            all parts are normalised; luminosities differ.
+    """
+    total = request.luminosity
+    periods: dict[str, set[float]] = {}
+    normalised = False
+    for process in request.processes:
+        own = portions(request, process)
+        for portion in own:
+            _check_stated(request, portion)
+        several = {portion.cross_section is not None for portion in own}
+        if len(several) > 1:
+            without = next(portion for portion in own if portion.cross_section is None)
+            raise InputError(
+                f"{without.where} has no cross_section, and other parts have: give it one."
+            )
+        normalised |= True in several
+        given = {part.luminosity for part in process.parts}
+        if given - {None}:
+            if None in given:
+                part = next(part for part in process.parts if part.luminosity is None)
+                raise InputError(
+                    f"process {process.name!r}, part {part.name!r}: has no luminosity, and other "
+                    "parts have: give one to each."
+                )
+            periods[process.name] = {value for value in given if value is not None}
+    if total is not None and not normalised:
+        raise InputError(
+            f"luminosity = {total:g} has no effect: no process has a cross_section. Give them "
+            "theirs, or leave luminosity out where weights are in expected events."
+        )
+    sums = {name: math.fsum(values) for name, values in periods.items()}
+    if not sums:
+        return
+    first, reference = next(iter(sums.items()))
+    sources = [(f"the parts of process {name!r}", value) for name, value in sums.items()]
+    if total is not None:
+        sources.append(("luminosity", total))
+    for what, value in sources:
+        if not math.isclose(value, reference, rel_tol=1e-3):
+            raise InputError(
+                f"different luminosities: the parts of process {first!r} are of {reference:g} "
+                f"1/fb together, {what} of {value:g}. All simulated events stand for one "
+                "luminosity: correct them."
+            )
+
+
+def _check_stated(request: Request, portion: Portion) -> None:
+    """Refuses what normalises nothing, and a cross-section that lacks what it needs."""
+    process, where = portion.process, portion.where
+    part = process.parts[portion.number] if process.parts else None
+    stated = {
+        "cross_section": portion.cross_section,
+        "k_factor": None if portion.k_factor == 1 else portion.k_factor,
+        "sum_of_weights": _first(part and part.sum_of_weights, process.sum_of_weights),
+        "luminosity": part and part.luminosity,
+    }
+    said = [name for name, value in stated.items() if value is not None]
+    if not said:
+        return
+    if process.role == "data":
+        raise InputError(f"{where}: {said[0]} is of simulated events; data are what they are.")
+    if portion.cross_section is None:
+        raise InputError(
+            f"{where} has {' and '.join(said)}, but no cross_section: give it in pb, or leave "
+            f"{said[0]} out where the weights are in expected events."
+        )
+    if portion.luminosity is None:
+        raise InputError(
+            f"{where} has a cross_section, and there is no luminosity: give it in 1/fb, as in "
+            "luminosity = 140."
+        )
+
+
 def _check_definitions(stream: Stream, processes: Sequence[Process]) -> None:
-    """Refuses two processes that are the same by definition."""
-    seen: dict[tuple[SampleKey, bool, str], int] = {}
+    """Refuses two processes, or parts of one, that are the same by definition."""
+    seen: dict[tuple[SampleKey, bool, tuple[str, ...]], Job] = {}
     for job in stream.jobs:
         process = processes[job.process]
-        selection = (process.selection or "").strip()
-        key = (job.sample, process.role == "data", selection)
-        other = seen.setdefault(key, job.process)
-        if other != job.process:
-            named = f"selection `{selection}`" if selection else "no selection of their own"
+        # The common selection is the first, and the same for all.
+        own = tuple(text.text.strip() for text in job.program.selection)
+        key = (job.sample, process.role == "data", own)
+        other = seen.setdefault(key, job)
+        if other is not job:
+            named = own_selection(job, processes)
+            named = f"selection `{named}`" if named else "no selection of their own"
             raise InputError(
-                f"processes {processes[other].name!r} and {process.name!r} overlap: both are "
+                f"{same(other, job, processes)} overlap: both are "
                 f"{stream.table.place} with {named}. Give each its own tree, files or selection."
             )
+
+
+def own_selection(job: Job, processes: Sequence[Process]) -> str:
+    """The selections of its process and part, joined."""
+    process = processes[job.process]
+    part = process.parts[job.part].selection if process.parts else None
+    return " and ".join(text.strip() for text in (process.selection, part) if text)
+
+
+def same(one: Job, other: Job, processes: Sequence[Process]) -> str:
+    """How messages name two jobs that overlap."""
+    first, second = processes[one.process], processes[other.process]
+    if one.process != other.process:
+        return f"processes {first.name!r} and {second.name!r}"
+    names = f"{first.parts[one.part].name!r} and {first.parts[other.part].name!r}"
+    return f"parts {names} of process {first.name!r}"

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -61,6 +61,9 @@ class Program:
         regions: What puts events into regions; without any, all are kept.
         number: Event number, or the columns of which it is made; none for the running number.
         folds: Number of folds.
+        part: Name of the part of the process; "" where it has none.
+        factor: What weights are multiplied by.
+        factors: The same of varied weights; `factor` for those that are not here.
     """
 
     names: Names
@@ -73,12 +76,16 @@ class Program:
     regions: tuple[RegionRule, ...]
     number: tuple[Expression, ...]
     folds: int
+    part: str = ""
+    factor: float = 1.0
+    factors: Mapping[WeightKey, float] = field(default_factory=dict)
 
     @property
     def who(self) -> str:
         """How messages name it."""
         varied = f" ({self.sample})" if self.sample else ""
-        return f"process {self.process!r}{varied}"
+        part = f", part {self.part!r}" if self.part else ""
+        return f"process {self.process!r}{part}{varied}"
 
     @functools.cached_property
     def columns(self) -> tuple[str, ...]:
@@ -175,13 +182,15 @@ class Program:
         features = np.empty((len(values), len(self.features)), np.float32)
         for i, name in enumerate(self.features):
             features[:, i] = self._feature(values, name)
-        weights = {key: self._weight(values, e) for key, e in self.weights.items()}
-        parts = [self._number(values, part) for part in self.number]
-        numbers = parts[0] if len(parts) == 1 else key_of(parts) if parts else values.entry + offset
+        weights = {
+            key: self._weight(values, e, self.factors.get(key, self.factor))
+            for key, e in self.weights.items()
+        }
+        numbers = self.numbers(values, offset)
         region = self._region(values) if self.regions else None
         return Piece(
             features=features,
-            weight=self._weight(values, self.weight),
+            weight=self._weight(values, self.weight, self.factor),
             fold=(numbers % self.folds).astype(np.int32),
             number=numbers.astype(np.int64),
             region=region,
@@ -190,6 +199,11 @@ class Program:
             place=self.names.table.place,
             shares={} if self.sample else values.shares(),
         )
+
+    def numbers(self, values: Values, offset: int) -> np.ndarray:
+        """Numbers of events [rows], which decide their folds; `offset` as in `run`."""
+        parts = [self._number(values, part) for part in self.number]
+        return parts[0] if len(parts) == 1 else key_of(parts) if parts else values.entry + offset
 
     def _check_features(self) -> None:
         names, table = self.names, self.names.table
@@ -245,9 +259,9 @@ class Program:
             )
         return np.where(np.isfinite(feature), feature, np.float32(np.nan))
 
-    def _weight(self, values: Values, expression: Expression) -> np.ndarray:
+    def _weight(self, values: Values, expression: Expression, factor: float) -> np.ndarray:
         with np.errstate(over="ignore"):
-            weight = np.asarray(values.evaluate(expression)).astype(np.float32)
+            weight = (np.asarray(values.evaluate(expression)) * factor).astype(np.float32)
         bad = ~np.isfinite(weight)
         if bad.any():
             raise InputError(

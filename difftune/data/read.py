@@ -20,14 +20,16 @@ from difftune.data.check import (
     warn_of_sentinels,
 )
 from difftune.data.collect import Progress, assemble, collect
-from difftune.data.copies import check_copies, on_duplicates
+from difftune.data.copies import check_copies, check_parts, on_duplicates
 from difftune.data.events import Events, Process
 from difftune.data.expressions import parse
 from difftune.data.names import parse_derived
+from difftune.data.parts import as_positive
 from difftune.data.plan import Plan, Request
 from difftune.data.reading import Reading, Sentinels
 from difftune.data.regions import Region, as_regions
 from difftune.data.sources import rows_in
+from difftune.data.sums import SumOfWeights, as_sum_of_weights
 from difftune.data.transform import Missing
 from difftune.data.variations import (
     FeatureVariation,
@@ -98,6 +100,8 @@ READ: dict[str, Any] = {
     "folds": lambda given: whole(given, f"folds = {said(given)}", remedy="5 by default"),
     "variations": as_variations,
     "regions": as_regions,
+    "luminosity": partial(as_positive, what="luminosity"),
+    "sum_of_weights": as_sum_of_weights,
 }
 """Of `read`."""
 
@@ -120,6 +124,8 @@ def read(
     duplicates: str = "warn",
     variations: Sequence[Variation] = (),
     regions: Sequence[Region] = (),
+    luminosity: float | None = None,
+    sum_of_weights: float | SumOfWeights | None = None,
     chunk_size: str | int = "100 MB",
     progress: Progress | None = None,
 ) -> Events:
@@ -150,6 +156,9 @@ def read(
         variations: Systematic variations.
         regions: Regions that the events are divided into, nominal and varied; an event in none of
             them is not kept. Without any, all are in one signal region.
+        luminosity: In 1/fb, of processes with a `cross_section`.
+        sum_of_weights: Of processes with a `cross_section` that have none themselves: where the
+            sum of the generated weights of their files is written, see `Process`.
         chunk_size: How much is read at once: events, or memory as in "100 MB".
         progress: Called after each chunk with the entries read so far, and all there are (None
             while that is unknown, as for CSV).
@@ -180,14 +189,17 @@ def read(
         folds=folds,
         variations=tuple(variations),
         regions=tuple(regions),
+        luminosity=luminosity,
+        sum_of_weights=sum_of_weights,
     )
     rows_in(chunk_size, 1)
     plan = Plan(request)
     warn_of_forgotten_weight(plan)
     collection = collect(plan, chunk_size, progress)
     warn_of_common_sentinels(collection)
+    check_parts(plan, collection, wanted)
     check_copies(request, collection, wanted)
-    events = assemble(request, collection)
+    events = assemble(plan, collection)
     check_events(events)
     warn_of_sentinels(events)
     warn_of_few_signal(events)

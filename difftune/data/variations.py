@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Literal
 
 from difftune.arguments import is_number, said, takes, texts
+from difftune.data.sums import SumOfWeights, as_sum_of_weights
 from difftune.errors import InputError
 
 
@@ -57,6 +58,11 @@ def as_name(given: Any, what: str) -> str:
 
 PROCESSES: dict[str, Any] = {"processes": partial(as_names, what="processes")}
 """Of what applies to some processes."""
+SUMS: dict[str, Any] = {
+    "sum_of_weights_up": as_sum_of_weights,
+    "sum_of_weights_down": as_sum_of_weights,
+}
+"""Of what may have generated weights of its own."""
 PROCESS: dict[str, Any] = {
     "name": partial(as_name, what="Process"),
     "role": as_role,
@@ -71,7 +77,7 @@ Direction = Literal["up", "down"]
 Files = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
-@takes(**PROCESSES)
+@takes(**PROCESSES, **SUMS)
 @dataclass(frozen=True)
 class WeightVariation:
     """The same events with other weights.
@@ -82,15 +88,26 @@ class WeightVariation:
             nominal weight of the process, as in `"{weight} * btag_up"`.
         down: The same for the other direction; None if the variation is one-sided.
         processes: Names of the processes it applies to; None for every simulated one.
+        sum_of_weights_up: Of processes with a cross-section: the sum of the varied generated
+            weights, where these do not add up to the nominal ones, as those of scales do not; see
+            `Process`. By default the nominal one.
+        sum_of_weights_down: The same for the other direction.
     """
 
     name: str
     up: str
     down: str | None = None
     processes: Sequence[str] | None = None
+    sum_of_weights_up: float | SumOfWeights | None = None
+    sum_of_weights_down: float | SumOfWeights | None = None
+
+    @property
+    def sums(self) -> dict[Direction, float | SumOfWeights | None]:
+        """Its own sums of generated weights, by direction."""
+        return {"up": self.sum_of_weights_up, "down": self.sum_of_weights_down}
 
 
-@takes(**PROCESSES)
+@takes(**PROCESSES, **SUMS)
 @dataclass(frozen=True)
 class TreeVariation:
     """Another sample of events: another tree of the same files, or other files.
@@ -103,6 +120,10 @@ class TreeVariation:
         files_up: Globs of the files that hold the varied sample, an alternative generator for
             instance; None for the nominal ones.
         files_down: The same for the other direction.
+        sum_of_weights_up: Of processes with a cross-section: the sum of the generated weights of
+            the varied files, see `Process`; by default it is found in them where the nominal one
+            is.
+        sum_of_weights_down: The same for the other direction.
     """
 
     name: str
@@ -111,6 +132,18 @@ class TreeVariation:
     processes: Sequence[str] | None = None
     files_up: Files | None = None
     files_down: Files | None = None
+    sum_of_weights_up: float | SumOfWeights | None = None
+    sum_of_weights_down: float | SumOfWeights | None = None
+
+    @property
+    def sums(self) -> dict[Direction, float | SumOfWeights | None]:
+        """Its own sums of generated weights, by direction."""
+        return {"up": self.sum_of_weights_up, "down": self.sum_of_weights_down}
+
+    @property
+    def files(self) -> dict[Direction, Files | None]:
+        """Its files where they are not the nominal ones, by direction."""
+        return {"up": self.files_up, "down": self.files_down}
 
 
 @takes(**PROCESSES)

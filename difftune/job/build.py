@@ -44,7 +44,11 @@ from difftune.job.config import (
     Search,
     Training,
 )
-from difftune.job.measured_sections import BINNING
+from difftune.job.measured_sections import (
+    BINNING,
+    TreeSystematic,
+    WeightSystematic,
+)
 from difftune.job.objects import built, import_object, own_options
 from difftune.models import Architecture, as_model
 from difftune.objectives import (
@@ -145,7 +149,11 @@ def events(config: Config, progress=None) -> Events:
             case "weight":
                 variations.append(
                     WeightVariation(
-                        systematic.name, systematic.up, systematic.down, systematic.samples
+                        systematic.name,
+                        systematic.up,
+                        systematic.down,
+                        systematic.samples,
+                        **_sums(systematic),
                     )
                 )
             case "tree":
@@ -157,6 +165,7 @@ def events(config: Config, progress=None) -> Events:
                         systematic.samples,
                         systematic.files_up,
                         systematic.files_down,
+                        **_sums(systematic),
                     )
                 )
             case "features":
@@ -178,6 +187,8 @@ def events(config: Config, progress=None) -> Events:
         duplicates=data.duplicates,
         variations=variations,
         regions=[region.region() for region in config.regions],
+        luminosity=data.luminosity,
+        sum_of_weights=data.model_dump()["sum_of_weights"],
         progress=progress,
     )
     if data.scale == 1:
@@ -185,6 +196,11 @@ def events(config: Config, progress=None) -> Events:
     return found.scaled(
         np.array([1.0 if process.role == "data" else data.scale for process in found.processes])
     )
+
+
+def _sums(systematic: WeightSystematic | TreeSystematic) -> dict[str, Any]:
+    """Its own sums of generated weights."""
+    return systematic.model_dump(include={"sum_of_weights_up", "sum_of_weights_down"})
 
 
 def model(config: Config) -> Architecture:

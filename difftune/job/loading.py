@@ -5,7 +5,8 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import ValidationError
 
@@ -165,9 +166,15 @@ def _section_at(
             Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
         )
         return _section_at(inner, where[1:], value[where[0]])
-    # A list of sections, or a table of them by name.
     inner = annotation if get_origin(annotation) is not Annotated else get_args(annotation)[0]
+    if get_origin(inner) in (Union, UnionType):
+        return _section_at(next(p for p in get_args(inner) if _is_section(p)), where, value)
+    # A list of sections, or a table of them by name.
     return _section_at(get_args(inner)[-1], where[1:], value[where[0]])
+
+
+def _is_section(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Section)
 
 
 def _absolute(config: Config, folder: Path) -> Config:
@@ -193,7 +200,8 @@ def _absolute(config: Config, folder: Path) -> Config:
     raw = config.model_dump()
     raw["data"]["files"] = files(raw["data"]["files"])
     for sample in raw["samples"]:
-        sample["files"] = files(sample["files"])
+        for each in (sample, *sample["parts"]):
+            each["files"] = files(each["files"])
     for systematic in raw["systematics"]:
         for key in ("files_up", "files_down"):
             if key in systematic:

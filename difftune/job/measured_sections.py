@@ -1,15 +1,62 @@
 """Tables of the analysis file on what is measured: events, processes, uncertainties, the fit."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, TypeAdapter, field_validator, model_validator
+from pydantic_core import core_schema
 
 from difftune.binning import RULES
-from difftune.data import Region
+from difftune.data import Region, SumOfWeights
 from difftune.errors import InputError
 from difftune.job.schema import Choice, Count, Fraction, Name, Positive, Section
 from difftune.registry import Registry
+
+
+class SumOfWeightsSection(Section):
+    """Where the sum of generated weights is written: in a tree or in a histogram."""
+
+    tree: str | None = None
+    """Name of the tree: one of metadata, such as `Runs`, or that of the events, where none has been
+    left out."""
+    branch: str | None = None
+    """What is summed over its entries: a branch, or an expression of branches."""
+    histogram: str | None = None
+    """Name of the histogram; `*` stands for what differs from file to file."""
+    bin: int | str | None = None
+    """Number of its bin, counted from 1 as ROOT does, or the label of the bin."""
+
+    @model_validator(mode="after")
+    def _check_one(self) -> "SumOfWeightsSection":
+        try:
+            SumOfWeights(**self.model_dump())
+        except InputError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+
+class _Sum:
+    """Takes a number or a table, and says what is wrong with the one that is there."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        """Calls `read`, whatever the annotation says."""
+        return core_schema.no_info_plain_validator_function(self.read)
+
+    def read(self, value: Any) -> Any:
+        """The number or the section.
+
+        Raises:
+            ValidationError: It is neither, or none that can be.
+        """
+        if value is None or isinstance(value, SumOfWeightsSection):
+            return value
+        if isinstance(value, Mapping):
+            return SumOfWeightsSection.model_validate(value)
+        return TypeAdapter(Positive).validate_python(value, strict=True)
+
+
+GeneratedWeights = Annotated[Positive | SumOfWeightsSection | None, _Sum()]
 
 
 class Data(Section):
@@ -23,9 +70,15 @@ class Data(Section):
     weight: str = "1"
     """Expression for the weight of a simulated event, in expected events: the weights of a
     sample add up to its expected yield."""
+    luminosity: Positive | None = None
+    """In 1/fb, of samples with a `cross_section`."""
+    sum_of_weights: GeneratedWeights = None
+    """Of samples with a `cross_section`, where they have none themselves: the sum of the generated
+    weights of all files of a sample, as `{ tree = "Runs", branch = "genEventSumw" }` or
+    `{ histogram = "CutBookkeeper_*_NOSYS", bin = 2 }`."""
     scale: Positive = 1.0
     """Factor on all weights of simulated events, nominal and varied: for another luminosity than
-    that of the weights."""
+    that of the weights, where these are in expected events."""
     event_number: str | list[str] | None = None
     """Column (or expression) that tells events apart; its value modulo `folds` is the
     fold. Or a list of columns that do so together, as `["run", "lumi", "event"]`. Without it the
@@ -96,6 +149,15 @@ class Data(Section):
         return given
 
     @model_validator(mode="after")
+    def _check_luminosity(self) -> "Data":
+        if self.luminosity is not None and self.scale != 1:
+            raise ValueError(
+                f"luminosity = {self.luminosity:g} and scale = {self.scale:g} contradict each "
+                "other: give the luminosity that is wanted, and leave scale out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_folds(self) -> "Data":
         if self.cross_fit and self.event_number is None:
             raise ValueError(
@@ -120,6 +182,29 @@ class Data(Section):
         return [fold for fold in range(self.folds) if fold not in held_out]
 
 
+class PartSection(Section):
+    """A part of a sample with files of its own. What it does not say, its sample says for it."""
+
+    name: Name
+    """Its name in messages and in the table of normalisations."""
+    files: str | list[str] | None = None
+    """Its files."""
+    tree: str | None = None
+    """Name of its tree."""
+    selection: str | None = None
+    """Expression that its events fulfil, besides those of the sample and of all."""
+    weight: str | None = None
+    """Expression for its weight."""
+    cross_section: Positive | None = None
+    """In pb."""
+    k_factor: Positive | None = None
+    """Factor on the cross-section."""
+    sum_of_weights: GeneratedWeights = None
+    """Sum of the generated weights of its files."""
+    luminosity: Positive | None = None
+    """In 1/fb, of a part that stands for a period of data taking."""
+
+
 class Sample(Section):
     """One process."""
 
@@ -136,6 +221,18 @@ class Sample(Section):
     weight: str | None = None
     """Expression for its weight, in the place of the common one. Data have the weight 1 unless
     one is given here."""
+    cross_section: Positive | None = None
+    """Cross-section in pb of what was generated, branching fractions and filter efficiencies
+    included. With it, weights are generated ones: they are multiplied by `data.luminosity`,
+    cross-section and `k_factor`, and divided by `sum_of_weights`."""
+    k_factor: Positive = 1.0
+    """Factor on the cross-section."""
+    sum_of_weights: GeneratedWeights = None
+    """Sum of the generated weights of its files, a number or where it is written, in the place of
+    that of `[data]`."""
+    parts: list[PartSection] = []
+    """Slices, periods or streams that it consists of, each with files, selection, weight and
+    normalisation of its own: `[[samples.parts]]`."""
 
 
 class Varied(Section):
@@ -159,6 +256,11 @@ class WeightSystematic(Varied):
     """The same for the other direction; without it, `up` is mirrored."""
     samples: list[str] | None = None
     """Samples that it applies to; all simulated ones by default."""
+    sum_of_weights_up: GeneratedWeights = None
+    """Of samples with a `cross_section`: the sum of the varied generated weights, where it is not
+    the nominal one, as `{ tree = "Runs", branch = "genEventSumw * LHEScaleSumw[8]" }`."""
+    sum_of_weights_down: GeneratedWeights = None
+    """The same for the other direction."""
 
 
 class TreeSystematic(Varied):
@@ -176,6 +278,11 @@ class TreeSystematic(Varied):
     """The same for the other direction."""
     samples: list[str] | None = None
     """Samples that it applies to; all simulated ones by default."""
+    sum_of_weights_up: GeneratedWeights = None
+    """Of samples with a `cross_section`: the sum of the generated weights of `files_up`; by default
+    it is found in them where the nominal one is."""
+    sum_of_weights_down: GeneratedWeights = None
+    """The same for the other direction."""
 
 
 class FeatureSystematic(Varied):

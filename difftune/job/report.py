@@ -9,6 +9,7 @@ import numpy as np
 
 from difftune import report
 from difftune.analysis import CrossFit, CrossTuned, Ladder
+from difftune.data import Normalisation
 from difftune.files import write
 from difftune.job.outcome import Outcome
 from difftune.job.report_output import Output
@@ -167,6 +168,11 @@ def _inputs(outcome: Outcome, output: Output) -> Section:
         "Events",
         [
             output.table(samples, "samples"),
+            *(
+                [output.table(normalisations_table(events.normalisations), "normalisations")]
+                if events.normalisations
+                else []
+            ),
             Text(folds),
             *output.folded(
                 f"Distributions of the {len(names)} features ({what} events)",
@@ -192,6 +198,28 @@ def _inputs(outcome: Outcome, output: Output) -> Section:
                 ],
             ),
         ],
+    )
+
+
+def normalisations_table(normalisations: Sequence[Normalisation]) -> report.Table:
+    """From generated to expected events, as a table."""
+    rows: list[tuple[Cell, ...]] = [
+        (
+            f"{each.process}, {each.part}" if each.part else each.process,
+            each.files,
+            each.entries,
+            f"{each.sum_of_weights:.6g}",
+            f"{each.cross_section * each.k_factor:.5g}",
+            f"{each.luminosity:.4g}",
+            f"{each.effective_luminosity:.4g}",
+        )
+        for each in normalisations
+    ]
+    return report.Table(
+        columns=("Sample", "Files", "Entries", "Σw", "σ k in pb", "L in 1/fb", "Effective L"),
+        rows=tuple(rows),
+        caption="How generated events became expected ones. The effective luminosity is that of as "
+        "many events of equal weight as the selected ones are worth.",
     )
 
 

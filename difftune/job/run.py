@@ -35,7 +35,7 @@ from difftune.analysis import (
 )
 from difftune.analysis.preparation import CrossPreparation
 from difftune.binning import EqualSignal, Learned
-from difftune.data import Events
+from difftune.data import Events, normalisations_text
 from difftune.errors import InputError
 from difftune.heartbeat import doing, heartbeat
 from difftune.histfactory import Model
@@ -472,4 +472,5 @@ def describe_events(events: Events) -> str:
         )
         lines.append(f"{region.role} region {region.name} ({mine.sum()} events): {found}")
     varied = ", ".join(events.variations) or "none"
-    return "\n".join([*lines, f"variations: {varied}"])
+    normalised = [normalisations_text(events.normalisations)] if events.normalisations else []
+    return "\n".join([*lines, f"variations: {varied}", *normalised])

@@ -107,6 +107,7 @@ def results(outcome: Outcome) -> dict[str, Any]:
             "uncertainties": outcome.ladder.sources,
         },
         "data": outcome.measurement.data,
+        "normalisations": [asdict(each) for each in outcome.sample.events.normalisations],
         "blinded": list(outcome.measurement.blinded),
         "pruned": [
             {
