@@ -46,6 +46,11 @@ selection = "eta < 2"
 weight = "w"
 [[samples]]
 name = "ttbar"
+[[samples.parts]]
+name = "slice"
+files = "slice.root"
+cross_section = 3.5
+sum_of_weights = { tree = "Runs", branch = "genEventSumw" }
 [[samples]]
 name = "data"
 role = "data"
@@ -157,6 +162,7 @@ def test_paths_are_seen_from_the_file(tmp_path):
         "/absolute/c.root",
     ]
     assert config.samples[0].files == str(tmp_path / "higgs.root")
+    assert config.samples[1].parts[0].files == str(tmp_path / "slice.root")
     assert config.samples[1].files is None
     assert config.systematics[1].files_up == [str(tmp_path / "up.root"), "/absolute/up.root"]
     assert config.model.module == f"{tmp_path}/net.py:Net"
@@ -252,11 +258,31 @@ WRONG = {
     ),
     "unknown key in a list": (
         samples(rol="signal"),
-        r"unknown key 'samples.0.rol'. Did you mean 'role'\? Known here: files, name, role,",
+        r"unknown key 'samples.0.rol'. Did you mean 'role'\? Known here: cross_section, files, k_factor, name,",
+    ),
+    "unknown key of a sum of weights": (
+        data(sum_of_weights={"tree": "Runs", "brnch": "x"}),
+        r"unknown key 'data.sum_of_weights.brnch'. Did you mean 'branch'\?",
+    ),
+    "half a sum of weights": (
+        data(sum_of_weights={"tree": "Runs"}),
+        r"data.sum_of_weights: .* has tree: give tree and branch",
+    ),
+    "a sum of weights that is none": (
+        data(sum_of_weights="Runs"),
+        r"data.sum_of_weights = 'Runs': Input should be a valid number",
+    ),
+    "luminosity and scale": (
+        data(luminosity=140.0, scale=2.0),
+        r"data: luminosity = 140 and scale = 2 contradict each other",
+    ),
+    "unknown key of a part": (
+        samples(parts=[{"name": "a", "file": "x"}]),
+        r"unknown key 'samples.0.parts.0.file'. Did you mean 'files'\?",
     ),
     "unknown key of one kind of systematic": (
         systematic(files_up="x"),
-        r"unknown key 'systematics.0.files_up'\..* Known here: down, name, samples, type, up\.",
+        r"unknown key 'systematics.0.files_up'\..* Known here: down, name, samples, sum_of_",
     ),
     "unknown key in a range": (
         minimal(space={"l2": {"unifrom": [0, 1]}}),
