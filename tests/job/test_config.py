@@ -258,7 +258,7 @@ WRONG = {
     ),
     "unknown key in a list": (
         samples(rol="signal"),
-        r"unknown key 'samples.0.rol'. Did you mean 'role'\? Known here: cross_section, files, k_factor, name,",
+        r"unknown key 'samples.0.rol'. Did you mean 'role'\? Known here: cross_section, files,",
     ),
     "unknown key of a sum of weights": (
         data(sum_of_weights={"tree": "Runs", "brnch": "x"}),
