@@ -11,6 +11,7 @@ import numpy as np
 
 from difftune.analysis.cross_fit import CrossFit
 from difftune.analysis.preparation import CrossPreparation, Preparation
+from difftune.data import Events
 from difftune.objectives import Metric
 from difftune.selection import Selection, Study, Units, eliminate
 from difftune.selection import Step as Round
@@ -46,13 +47,16 @@ class Elimination:
     keep: Sequence[str] = ()
     seed: int = 1
 
-    def check(self, feature_names: Sequence[str]) -> None:
+    def check(self, events: Events) -> None:
         """What can be wrong before anything is trained.
+
+        Args:
+            events: Have the variables.
 
         Raises:
             InputError: For groups, or variables that stay, which are none.
         """
-        units = Units.of(feature_names, self.groups)
+        units = Units.of(events.feature_names, self.groups, collections=events.collections)
         for name in self.keep:
             units.holding(name)
 

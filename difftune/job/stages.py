@@ -91,7 +91,7 @@ class Job:
         )
         elimination = self.elimination
         if elimination is not None:
-            elimination.check(sample.events.feature_names)
+            elimination.check(sample.events)
             section = self.config.selection
             if section is not None and section.score == "figure":
                 bins = _selection_bins(self, sample)

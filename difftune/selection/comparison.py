@@ -245,12 +245,11 @@ def try_changes(study: Study, changes: Mapping[str, Change]) -> Changes:
         variations={n: v for n, v in events.variations.items() if isinstance(v, VariedWeights)},
     )
     other = replace(study, events=wide)
-    old = len(events.feature_names)
-    kept = np.zeros((1 + len(changes), len(other.units)), bool)
-    kept[:, :old] = True
-    for number, change in enumerate(changes.values()):
-        kept[1 + number, old + number] = True
-        kept[1 + number, events.feature_names.index(change.variable)] = False
+    kept = np.ones((1 + len(changes), len(other.units)), bool)
+    kept[:, [other.units.number(name) for name in changes]] = False
+    for row, (name, change) in zip(kept[1:], changes.items(), strict=True):
+        row[other.units.number(name)] = True
+        row[other.units.number(change.variable)] = False
     score = train(other, kept).score
     gain, error = difference(score[1:], score[0])
     return Changes(names=tuple(changes), gain=gain, uncertainty=error)

@@ -164,13 +164,20 @@ class Study:
     @cached_property
     def units(self) -> Units:
         """What is kept or left out as one."""
-        return Units.of(self.events.feature_names, self.groups, self.transform.indicators)
+        return Units.of(
+            self.events.feature_names,
+            self.groups,
+            self.transform.indicators,
+            self.events.collections,
+        )
 
     @cached_property
     def issues(self) -> DataIssues:
         """Constant variables and copies of each other."""
+        # Few events have a last object, and all of an object's features are filled with 0.
         names = self.events.feature_names
-        return DataIssues.of(self.columns.features[:, : len(names)], names)
+        flat = [i for i, object_ in enumerate(self.transform.object_of) if not object_]
+        return DataIssues.of(self.columns.features[:, flat], [names[i] for i in flat])
 
     @cached_property
     def bound(self) -> Recipe:

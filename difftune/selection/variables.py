@@ -6,24 +6,29 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
+from difftune.data import Collection
 from difftune.errors import InputError, nearest
 from difftune.histograms import weighted_correlation
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Units:
-    """What is kept or left out as one: a variable, or a group of variables.
+    """What is kept or left out as one: a variable, a feature of all objects, or a group of them.
 
     Attributes:
         names: Of the units: groups first, then the variables that are in none.
         members: Names of the variables of each.
         inputs: Network inputs that each has, `[units, inputs]`: those of its variables, and of
-            the indicators of their missing values.
+            the indicators of their missing values; those that say where there is an object are of
+            the unit that has all features of the object, if there is one.
+        objects: For each of the last inputs, which say where there is an object, the numbers of
+            the inputs that this object has.
     """
 
     names: tuple[str, ...]
     members: tuple[tuple[str, ...], ...]
     inputs: Bool[np.ndarray, "units inputs"]
+    objects: tuple[tuple[int, ...], ...] = ()
 
     @classmethod
     def of(
@@ -31,31 +36,49 @@ class Units:
         feature_names: Sequence[str],
         groups: Mapping[str, Sequence[str]],
         indicators: Sequence[int] = (),
+        collections: Sequence[Collection] = (),
     ) -> "Units":
         """Groups of variables, and the other variables by themselves.
+
+        A feature that the objects of a collection have is one variable, `"jets.pt"`. A group can
+        also name all features of a collection by the collection, `"jets"`.
 
         Args:
             feature_names: All variables.
             groups: Variables of each group.
             indicators: Numbers of the variables of which a further network input says whether
                 they are missing, in the order of these inputs.
+            collections: Which of the variables are those of objects.
 
         Raises:
             InputError: For a group that is empty, names an unknown variable, one that is in
                 another group too, or is called like a variable; and for less than two units.
         """
+        of_objects = {
+            f"{each.name}.{feature}": tuple(feature_names[i] for i in each.of_feature(number))
+            for each in collections
+            for number, feature in enumerate(each.features)
+        }
+        taken = {column for columns in of_objects.values() for column in columns}
+        single = {name: (name,) for name in feature_names if name not in taken} | of_objects
+        whole = {each.name: [f"{each.name}.{f}" for f in each.features] for each in collections}
+        groups = {
+            group: names
+            if isinstance(names, str)
+            else [n for name in names for n in whole.get(name, [name])]
+            for group, names in groups.items()
+        }
         where: dict[str, str] = {}
         for group, names in groups.items():
             if isinstance(names, str) or not names:
                 raise InputError(f"groups={{{group!r}: {names!r}}}: give a list of variables.")
-            if group in feature_names:
+            if group in single:
                 raise InputError(f"group {group!r} is called like a variable; choose another name.")
             for name in names:
-                if name not in feature_names:
+                if name not in single:
                     raise InputError(
                         f"group {group!r} names {name!r}, which is no variable."
-                        f"{nearest(name, feature_names)} "
-                        f"There are: {', '.join(feature_names)}."
+                        f"{nearest(name, single)} There are: {', '.join(single)}."
                     )
                 if name in where:
                     raise InputError(
@@ -63,23 +86,39 @@ class Units:
                         "variable is in one group, once."
                     )
                 where[name] = group
-        units = {group: tuple(names) for group, names in groups.items()}
-        units |= {name: (name,) for name in feature_names if name not in where}
+        units = {
+            group: tuple(column for name in names for column in single[name])
+            for group, names in groups.items()
+        }
+        units |= {name: columns for name, columns in single.items() if name not in where}
         if len(units) < 2:
             raise InputError(
                 f"a selection among {list(units)} leaves nothing to choose: give two variables "
                 "or groups at least."
             )
         columns = [*feature_names, *(feature_names[i] for i in indicators)]
-        inputs = [[column in members for column in columns] for members in units.values()]
-        return cls(names=tuple(units), members=tuple(units.values()), inputs=np.asarray(inputs))
+        objects = tuple(slot for each in collections for slot in each.slots)
+        slots = [{feature_names[i] for i in slot} for slot in objects]
+        inputs = [
+            [column in members for column in columns] + [slot.issubset(members) for slot in slots]
+            for members in units.values()
+        ]
+        return cls(
+            names=tuple(units),
+            members=tuple(units.values()),
+            inputs=np.asarray(inputs),
+            objects=objects,
+        )
 
     def __len__(self) -> int:
         return len(self.names)
 
     def mask(self, kept: Bool[np.ndarray, "*masks units"]) -> Bool[np.ndarray, "*masks inputs"]:
         """Inputs that are left where some units are kept."""
-        return (np.asarray(kept)[..., :, None] & self.inputs).any(axis=-2)
+        left = (np.asarray(kept)[..., :, None] & self.inputs).any(axis=-2)
+        for number, slot in enumerate(self.objects):
+            left[..., number - len(self.objects)] = left[..., list(slot)].any(axis=-1)
+        return left
 
     def holding(self, name: str) -> int:
         """Place of the unit that is, or holds, a variable or group.
