@@ -13,6 +13,14 @@ from difftune.inference.groups import GroupedImpacts, ImpactGroup, grouped_impac
 from difftune.inference.hypotest import HypoTest, expected_significance, hypotest
 from difftune.inference.hypotest import root as root
 from difftune.inference.impacts import Impacts, impacts
+from difftune.inference.intervals import (
+    Contours,
+    MinosErrors,
+    ProfileScan,
+    contours,
+    minos,
+    profile,
+)
 from difftune.inference.limits import UpperLimit, upper_limit
 from difftune.inference.minima import at_value as at_value
 from difftune.inference.minima import envelope as envelope
@@ -26,6 +34,7 @@ from difftune.inference.solver import minimise as minimise
 
 __all__ = [
     "ChannelFit",
+    "Contours",
     "FitError",
     "FitResult",
     "GoodnessOfFit",
@@ -33,19 +42,24 @@ __all__ = [
     "HypoTest",
     "ImpactGroup",
     "Impacts",
+    "MinosErrors",
     "Prediction",
+    "ProfileScan",
     "SignificanceTest",
     "Status",
     "UpperLimit",
     "Yields",
     "asimov_llr",
     "asimov_significance",
+    "contours",
     "expected_significance",
     "fit",
     "goodness_of_fit",
     "grouped_impacts",
     "hypotest",
     "impacts",
+    "minos",
     "predictions",
+    "profile",
     "upper_limit",
 ]

@@ -17,6 +17,7 @@ from difftune.report.html import (
 from difftune.report.lineage import best_network, line_of_descent
 from difftune.report.onnx import to_onnx, write_onnx
 from difftune.report.parallel import ParallelCoordinates
+from difftune.report.plots.contour import likelihood_contours, likelihood_profile
 from difftune.report.plots.discriminant import roc, score_distributions
 from difftune.report.plots.features import (
     clustered_correlations,
@@ -67,6 +68,8 @@ __all__ = [
     "grouped_ranking",
     "hyperparameter_history",
     "importance_table",
+    "likelihood_contours",
+    "likelihood_profile",
     "line_of_descent",
     "loss_history",
     "members_table",

@@ -1,0 +1,107 @@
+"""Profile likelihoods: of one parameter as a curve, of two as contours."""
+
+import numpy as np
+from matplotlib.lines import Line2D
+
+from difftune.inference import Contours, ProfileScan
+from difftune.report.style import (
+    BLUE,
+    DEFAULT_LABEL,
+    INK,
+    RED,
+    SLATE,
+    Label,
+    PlotFigure,
+    draw_label,
+    new_figure,
+    plain,
+    set_ticks,
+    styled,
+)
+
+
+@styled
+def likelihood_profile(
+    scan: ProfileScan, *, title: str = "", label: Label = DEFAULT_LABEL
+) -> PlotFigure:
+    """-2 ln of the profile likelihood ratio, beside the parabola of the second derivatives.
+
+    Args:
+        scan: From `inference.profile`.
+        title: Of the parameter; by default its name.
+        label: What stands above the axes.
+    """
+    figure = new_figure(6.0, 4.6)
+    axes = set_ticks(figure.subplots())
+    best, sigma = scan.fit.parameter(scan.name)
+    order = np.argsort(scan.values)
+    values, q = scan.values[order], scan.q[order]
+    fine = np.linspace(values[0], values[-1], 200)
+    if sigma > 0:
+        parabola = ((fine - best) / sigma) ** 2
+        axes.plot(fine, parabola, color=SLATE, linestyle="--", linewidth=1.2, label="Parabola")
+    axes.plot(values, q, color=RED, marker="o", markersize=3, label="Profile likelihood")
+    top = max(1.15 * float(np.max(q)), 1.2)
+    for height in (1.0, 4.0, 9.0):
+        if height < top:
+            axes.axhline(height, color=INK, linewidth=0.7, linestyle=(0, (4, 3)))
+            axes.annotate(
+                rf"{int(np.sqrt(height))}$\sigma$",
+                (1, height),
+                (-4, 2),
+                xycoords=("axes fraction", "data"),
+                textcoords="offset points",
+                ha="right",
+                fontsize=9.5,
+            )
+    axes.set_ylim(0, 1.35 * top)
+    axes.set_xlim(values[0], values[-1])
+    axes.set_xlabel(plain(title or scan.name, 40))
+    axes.set_ylabel(r"$-2\,\ln\,\Lambda$")
+    axes.legend(loc="upper center", ncols=2)
+    draw_label(axes, label)
+    figure.numbers = {"name": scan.name, "values": values, "q": q, "best": best, "sigma": sigma}
+    return figure
+
+
+@styled
+def likelihood_contours(
+    found: Contours, *, titles: tuple[str, str] | None = None, label: Label = DEFAULT_LABEL
+) -> PlotFigure:
+    """Contours of two parameters around their best fit.
+
+    Args:
+        found: From `inference.contours`.
+        titles: Of the two parameters; by default their names.
+        label: What stands above the axes.
+    """
+    figure = new_figure(6.0, 5.2)
+    axes = set_ticks(figure.subplots())
+    styles = ("-", "--", ":", "-.")
+    entries = []
+    for i, (level, points) in enumerate(zip(found.levels, found.points, strict=True)):
+        closed = np.vstack([points, points[:1]])
+        color, style = (BLUE, RED)[i % 2], styles[i % len(styles)]
+        axes.plot(*closed.T, color=color, linestyle=style, linewidth=1.7)
+        name = f"{100 * level:.3g} % CL"
+        entries.append(Line2D([], [], color=color, linestyle=style, label=name))
+    axes.plot(*found.best, marker="P", color=INK, markersize=8, linestyle="")
+    entries.append(Line2D([], [], marker="P", color=INK, markersize=8, ls="", label="Best fit"))
+    spread = found.points.reshape(-1, 2)
+    low, high = spread.min(axis=0), spread.max(axis=0)
+    air = 0.08 * np.maximum(high - low, 1e-12)
+    axes.set_xlim(low[0] - air[0], high[0] + air[0])
+    axes.set_ylim(low[1] - air[1], high[1] + 3 * air[1])
+    first, second = titles or found.names
+    axes.set_xlabel(plain(first, 40))
+    axes.set_ylabel(plain(second, 32))
+    axes.legend(handles=entries, loc="upper center", ncols=len(entries), columnspacing=1.0)
+    draw_label(axes, label)
+    figure.numbers = {
+        "names": list(found.names),
+        "best": found.best,
+        "levels": list(found.levels),
+        "points": found.points,
+        "at_bound": found.at_bound,
+    }
+    return figure
