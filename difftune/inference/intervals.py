@@ -185,12 +185,11 @@ def profile(
     if values is None:
         if points < 2:
             raise InputError(f"profile(points={points}): give at least 2.")
-        ends = np.clip(
-            [center - sigmas * sigma, center + sigmas * sigma],
-            given.lower[index],
-            given.upper[index],
+        low, high = (
+            float(np.clip(center + side * sigma, given.lower[index], given.upper[index]))
+            for side in (-sigmas, sigmas)
         )
-        values = np.linspace(*ends, points)
+        values = np.linspace(low, high, points)
     tested = np.atleast_1d(np.asarray(values, float))
     if tested.ndim > 1 or not tested.size or not np.isfinite(tested).all():
         raise InputError(f"profile(values={values!r}): give finite numbers in a row.")

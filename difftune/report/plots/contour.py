@@ -1,5 +1,7 @@
 """Profile likelihoods: of one parameter as a curve, of two as contours."""
 
+from typing import Literal
+
 import numpy as np
 from matplotlib.lines import Line2D
 
@@ -18,6 +20,9 @@ from difftune.report.style import (
     set_ticks,
     styled,
 )
+
+
+_STYLES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
 
 
 @styled
@@ -77,11 +82,10 @@ def likelihood_contours(
     """
     figure = new_figure(6.0, 5.2)
     axes = set_ticks(figure.subplots())
-    styles = ("-", "--", ":", "-.")
     entries = []
     for i, (level, points) in enumerate(zip(found.levels, found.points, strict=True)):
         closed = np.vstack([points, points[:1]])
-        color, style = (BLUE, RED)[i % 2], styles[i % len(styles)]
+        color, style = (BLUE, RED)[i % 2], _STYLES[i % len(_STYLES)]
         axes.plot(*closed.T, color=color, linestyle=style, linewidth=1.7)
         name = f"{100 * level:.3g} % CL"
         entries.append(Line2D([], [], color=color, linestyle=style, label=name))
