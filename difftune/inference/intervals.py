@@ -132,7 +132,7 @@ def minos(
     signs = np.repeat([1.0, -1.0], len(where))
     along = _directions(best, both[:, None], (signs * best.uncertainties[both])[:, None])
     found, stopped = _crossed(model, values, given, best, along, np.full(len(both), sigmas))
-    shifts = (found[np.arange(len(both)), both] - best.values[both]).reshape(2, -1)
+    up, down = (found[np.arange(len(both)), both] - best.values[both]).reshape(2, -1)
     at_bound = stopped.reshape(2, -1)
     names = tuple(best.names[i] for i in where)
     if at_bound.any():
@@ -145,7 +145,7 @@ def minos(
                 if cut
             ),
         )
-    return MinosErrors(names, np.asarray(best.values)[where], *shifts, at_bound, best)
+    return MinosErrors(names, np.asarray(best.values)[where], up, down, at_bound, best)
 
 
 def profile(

@@ -21,7 +21,6 @@ from difftune.report.style import (
     styled,
 )
 
-
 _STYLES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
 
 
