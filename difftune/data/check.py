@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -179,7 +179,7 @@ def warn_of_idle_variations(events: Events) -> None:
             said = [
                 f"{way} is the nominal sample"
                 for way, varied in (("up", up), ("down", down))
-                if varied is not None and _equal(varied, nominal)
+                if varied is not None and nominal is not None and _equal(varied, nominal)
             ]
             if not said and up is not None and down is not None and _equal(up, down):
                 said = ["up and down are the same"]
@@ -195,18 +195,32 @@ def warn_of_idle_variations(events: Events) -> None:
         )
 
 
-def _own_values(
-    events: Events, sample: Any, index: int
-) -> tuple[Float[np.ndarray, "events features"], Float[np.ndarray, " events"]]:
-    """Features and weights of a process, nominal or varied."""
+class _Own(NamedTuple):
+    """The rows of a process in a sample, nominal or varied, and their weights."""
+
+    sample: Events
+    rows: Int[np.ndarray, " own"]
+    weight: Float[np.ndarray, " own"]
+
+
+def _own_values(events: Events, sample: Any, index: int) -> _Own:
     varied = sample if isinstance(sample, Events) else events
     weight = varied.weight if isinstance(sample, Events) else sample
-    own = np.asarray(varied.process) == index
-    return np.asarray(varied.features)[own], np.asarray(weight)[own]
+    rows = np.flatnonzero(np.asarray(varied.process) == index)
+    return _Own(varied, rows, np.asarray(weight)[rows])
 
 
-def _equal(one: Any, other: Any) -> bool:
-    return all(np.array_equal(a, b, equal_nan=True) for a, b in zip(one, other, strict=True))
+def _equal(one: _Own, other: _Own) -> bool:
+    """Whether features and weights are the same, event by event."""
+    if not np.array_equal(one.weight, other.weight):
+        return False
+    if one.sample is other.sample:
+        return True
+    pairs = ((np.asarray(each.sample.features), each.rows) for each in (one, other))
+    (a, rows), (b, others) = pairs
+    return all(
+        np.array_equal(x[rows], y[others], equal_nan=True) for x, y in zip(a.T, b.T, strict=True)
+    )
 
 
 def warn_of_sentinels(events: Events) -> None:

@@ -2,7 +2,8 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from difftune.data.sums import Normalisation
 from difftune.data.variations import WeightVariation
 from difftune.errors import InputError
 
+_AHEAD = 3
+"""So many files are read at once, a chunk of each ahead of what is computed."""
 Progress = Callable[[int, int | None], None]
 
 
@@ -48,23 +51,48 @@ def collect(plan: Plan, chunk_size: str | int, progress: Progress | None) -> Col
     total = None if None in rows else sum(r for r in rows if r is not None)
     collection: Collection = {}
     done = 0
-    for stream in streams:
-        kinds = stream.table.kinds
-        # Strings of unknown length count as 16 bytes.
-        width = sum({"string": 16, "bool": 1}.get(kinds[name], 8) for name in stream.columns)
-        chunks = stream.table.read(stream.columns, rows_in(chunk_size, width))
-        before = {id(job): _collected(collection, job).entries for job in stream.jobs}
-        for start, columns in _named(chunks, stream):
-            count = len(next(iter(columns.values())))
-            entry = np.arange(start, start + count)
-            _read_chunk(stream, plan.request, columns, entry, collection, before)
-            done += count
-            if progress is not None:
-                progress(done, total)
+    before: dict[int, int] = {}
+    for stream, (start, columns) in _ahead(streams, chunk_size):
+        for job in stream.jobs if start == 0 else ():
+            before[id(job)] = _collected(collection, job).entries
+        count = len(next(iter(columns.values())))
+        entry = np.arange(start, start + count)
+        _read_chunk(stream, plan.request, columns, entry, collection, before)
+        done += count
+        if progress is not None:
+            progress(done, total)
     return collection
 
 
-def _named(chunks: Iterator[Chunk], stream: Stream) -> Iterator[Chunk]:
+def _ahead(streams: Sequence[Stream], chunk_size: str | int) -> Iterator[tuple[Stream, Chunk]]:
+    """All chunks in their order, while threads read what comes next: of this file and of others."""
+    reads = [_named(_chunks(stream, chunk_size), stream) for stream in streams]
+    pool = ThreadPoolExecutor(_AHEAD, thread_name_prefix="difftune reading")
+    coming: dict[int, Future[Chunk | None]] = {}
+    try:
+        for number, stream in enumerate(streams):
+            for other in range(number, min(number + _AHEAD, len(streams))):
+                if other not in coming:
+                    coming[other] = pool.submit(next, reads[other], None)
+            while (chunk := coming[number].result()) is not None:
+                coming[number] = pool.submit(next, reads[number], None)
+                yield stream, chunk
+            del coming[number]
+    finally:
+        pool.shutdown(cancel_futures=True)
+        for read in reads:
+            read.close()
+
+
+def _chunks(stream: Stream, chunk_size: str | int) -> Iterator[Chunk]:
+    kinds = stream.table.kinds
+    # Strings and lists of unknown length count as so many bytes.
+    widths = {"string": 16, "bool": 1, "number": 8}
+    width = sum(widths.get(kinds[name], 64) for name in stream.columns)
+    return stream.table.read(stream.columns, rows_in(chunk_size, width))
+
+
+def _named(chunks: Iterator[Chunk], stream: Stream) -> Generator[Chunk, None, None]:
     """The same chunks; what goes wrong with the file is said with its name."""
     try:
         yield from chunks

@@ -150,10 +150,11 @@ def _key(plan: Plan, index: int, part: int, number: int) -> str:
 
 def _by_number(pieces: list[Piece]) -> _Found | None:
     number = np.concatenate([piece.number for piece in pieces])
+    ordered = np.sort(number)
+    if not (ordered[1:] == ordered[:-1]).any():
+        return None
     group, size = _groups(number.view(np.uint64))
     rows = size[group] > 1
-    if not rows.any():
-        return None
     surplus = len(number) - len(size)
     content = _content(pieces)
     whole = np.unique(np.stack([number.view(np.uint64)[rows], content[rows]]), axis=1)
