@@ -179,9 +179,7 @@ class Program:
         Raises:
             InputError: A value is not finite and not declared missing.
         """
-        features = np.empty((len(values), len(self.features)), np.float32)
-        for i, name in enumerate(self.features):
-            features[:, i] = self._feature(values, name)
+        features = _side_by_side([self._feature(values, name) for name in self.features])
         weights = {
             key: self._weight(values, e, self.factors.get(key, self.factor))
             for key, e in self.weights.items()
@@ -241,7 +239,7 @@ class Program:
 
     def _feature(self, values: Values, name: str) -> np.ndarray:
         with np.errstate(over="ignore"):
-            feature = values.value(name, clean=True).astype(np.float32)
+            feature = values.value(name, clean=True).astype(np.float32, copy=False)
         if np.isfinite(feature).all():
             return feature
         bad = ~np.isfinite(feature)
@@ -297,3 +295,14 @@ class Program:
             f"{values.entry[-1]}) of {self.names.table.place} are {what}, the first one "
             f"({numbers[first]}) at entry {values.entry[first]}"
         )
+
+
+def _side_by_side(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """Columns as one array [rows, columns], in blocks that a cache of the processor holds."""
+    rows, block = len(columns[0]), 4096
+    result = np.empty((rows, len(columns)), np.float32)
+    for start in range(0, rows, block):
+        part = slice(start, start + block)
+        for i, values in enumerate(columns):
+            result[part, i] = values[part]
+    return result
