@@ -105,7 +105,7 @@ def run(
             click.echo(result.summary)
 
 
-def _again(folder: Path, *overrides: str) -> None:
+def _again(folder: Path, *overrides: str, luminosity: float | None = None) -> None:
     """Measures and draws a finished run once more."""
     from difftune.training import use_compilation_cache, use_cpu_cores
 
@@ -114,18 +114,19 @@ def _again(folder: Path, *overrides: str) -> None:
     _log_to_terminal(logging.INFO)
     from difftune.job import measured_again
 
-    click.echo(measured_again(folder, overrides).summary)
+    click.echo(measured_again(folder, overrides, luminosity=luminosity).summary)
 
 
 @cli.command()
 @click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--luminosity", type=float, help="Another luminosity, in 1/fb.")
 @_overrides
-def report(folder: Path, overrides: tuple[str, ...]) -> None:
+def report(folder: Path, luminosity: float | None, overrides: tuple[str, ...]) -> None:
     """Measures, fits and draws the finished run in RUN again, and trains nothing.
 
     Keys that change nothing of the training may be changed: --set fit.noise=smooth.
     """
-    _again(folder, *overrides)
+    _again(folder, *overrides, luminosity=luminosity)
 
 
 @cli.command()

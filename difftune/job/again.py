@@ -1,6 +1,7 @@
 """Runs in other forms: a first answer in little time, and a finished run measured once more."""
 
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from difftune.errors import InputError
 from difftune.job.build import dimension
 from difftune.job.config import Config
 from difftune.job.loading import load
+from difftune.job.measured_sections import Sample
 from difftune.job.outcome import Outcome
 from difftune.job.run import run
 
@@ -54,12 +56,15 @@ def quickened(config: Config) -> Config:
     return Config.model_validate(raw)
 
 
-def measured_again(folder: Path, overrides: Sequence[str] = ()) -> Outcome:
+def measured_again(
+    folder: Path, overrides: Sequence[str] = (), *, luminosity: float | None = None
+) -> Outcome:
     """Measures, fits and draws a finished run again; nothing is trained.
 
     Args:
         folder: The run directory.
         overrides: Keys that may differ from those of the run, as `fit.unblind=true`.
+        luminosity: Another one, in 1/fb: all simulated events are scaled to it.
 
     Raises:
         InputError: There is no finished run.
@@ -70,6 +75,39 @@ def measured_again(folder: Path, overrides: Sequence[str] = ()) -> Outcome:
             f"{folder} holds no finished run (there is no results.json); finish it with "
             "difftune run CONFIG --resume."
         )
+    if luminosity is not None:
+        scale = _scale(load(folder / "config.json"), luminosity)
+        overrides = (*overrides, f"fit.luminosity_scale={scale!r}")
     outcome = run(load(folder / "config.json", overrides), folder, resume=True)
     assert outcome is not None, "there is one process"
     return outcome
+
+
+def _scale(config: Config, luminosity: float) -> float:
+    """The luminosity that is wanted, over that of the events.
+
+    Raises:
+        InputError: The analysis file does not know that of the events.
+    """
+    if not 0 < luminosity < math.inf:
+        raise InputError(f"luminosity = {luminosity:g}: give a number above 0, in 1/fb.")
+    given = config.data.luminosity
+    for sample in config.samples if given is None else ():
+        periods = {part.luminosity for part in sample.parts if part.luminosity is not None}
+        given = math.fsum(periods) if periods else given
+    if given is None:
+        raise InputError(
+            "the analysis file says no luminosity, so its events cannot be scaled to another one: "
+            "say the factor, as in --set fit.luminosity_scale=2."
+        )
+    plain = [s.name for s in config.samples if s.role != "data" and not _normalised(s)]
+    if plain:
+        logger.info("%s: taken for expected events at %g 1/fb", ", ".join(plain), given)
+    if any(sample.role == "data" for sample in config.samples):
+        logger.warning("observed events are those of %g 1/fb, and stay as they are", given)
+    return luminosity / given
+
+
+def _normalised(sample: Sample) -> bool:
+    """Whether a sample has a cross-section, or its parts have."""
+    return any(each.cross_section is not None for each in (sample, *sample.parts))

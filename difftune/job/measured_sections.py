@@ -71,7 +71,8 @@ class Data(Section):
     """Expression for the weight of a simulated event, in expected events: the weights of a
     sample add up to its expected yield."""
     luminosity: Positive | None = None
-    """In 1/fb, of samples with a `cross_section`."""
+    """In 1/fb, of samples with a `cross_section`. [Another one](ntuples.md#another-luminosity) of a
+    finished run trains nothing: `difftune report RUN --luminosity 300`."""
     sum_of_weights: GeneratedWeights = None
     """Of samples with a `cross_section`, where they have none themselves: the sum of the generated
     weights of all files of a sample, as `{ tree = "Runs", branch = "genEventSumw" }` or
@@ -422,6 +423,10 @@ class Fit(Section):
     """Observed events of signal regions are not looked at, nor those of other regions where the
     share of the signal is larger than this in a bin. Asimov data take their place: those that the
     fit of all other regions expects."""
+    luminosity_scale: Positive = 1.0
+    """Factor on all simulated events where they are measured, not where networks are trained:
+    [another luminosity](ntuples.md#another-luminosity) of a finished run, which
+    `difftune report RUN --luminosity 300` sets."""
     unblind: bool = False
     """Whether to look at all observed events; `--unblind` sets it."""
     prune: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0

@@ -1,7 +1,10 @@
 """What a run found, and its last lines."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
 
 from difftune.analysis import (
     AnyTuned,
@@ -18,6 +21,24 @@ from difftune.inference import FitResult, HypoTest
 from difftune.job.config import Config
 from difftune.job.stages import Job
 from difftune.training import AnyNetwork
+
+
+def at_scale(sample: Split | CrossFit, scale: float) -> Split | CrossFit:
+    """Events at another luminosity.
+
+    Args:
+        sample: As they were trained on.
+        scale: Factor on all simulated events; observed ones are what they are.
+    """
+    if scale == 1:
+        return sample
+    events = sample.events
+    factors = np.array([1.0 if each.role == "data" else scale for each in events.processes])
+    normalisations = tuple(
+        replace(each, luminosity=scale * each.luminosity) for each in events.normalisations
+    )
+    scaled = replace(events.scaled(factors), normalisations=normalisations)
+    return replace(sample, events=scaled)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,10 +93,10 @@ class Outcome:
         last = self.stages[-1]
         return last.folds if isinstance(last, CrossTuned) else (last,)
 
-    @property
+    @cached_property
     def sample(self) -> Split | CrossFit:
-        """The events by purpose."""
-        return self.stages[-1].split
+        """The events by purpose, as they are measured."""
+        return at_scale(self.stages[-1].split, self.config.fit.luminosity_scale)
 
     @property
     def training_sample(self) -> Split | CrossFit:

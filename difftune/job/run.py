@@ -43,7 +43,7 @@ from difftune.inference import fit, hypotest
 from difftune.job import build
 from difftune.job.build import Binning
 from difftune.job.config import Config
-from difftune.job.outcome import Outcome
+from difftune.job.outcome import Outcome, at_scale
 from difftune.job.rundir import MAY_CHANGE, check_folder, open_run
 from difftune.job.saving import save, save_variables
 from difftune.job.stages import Job
@@ -308,6 +308,7 @@ def _measured(
 ) -> Outcome:
     """Measures every step on the test events, and fits the last one."""
     config = job.config
+    sample = at_scale(sample, config.fit.luminosity_scale)
     measuring = _Measuring(job=job, sample=sample, replicas=config.comparison.replicas)
     plain = EqualSignal(
         bins=config.fit.bins,

@@ -24,11 +24,12 @@ logger = logging.getLogger("difftune")
 OF_RUN = (*PACKAGES, "uproot", "pyhf")
 
 # Where a run lives, what is drawn, who looks on and how much is held in memory at a time do not
-# change what it is; nor does it change what was trained whether observed events are looked at, or
-# variations are pruned.
+# change what it is; nor does it change what was trained whether observed events are looked at,
+# variations are pruned, or another luminosity is measured at.
 MAY_CHANGE = (
     *("general.output", "general.figures", "general.watcher", "training.chunk"),
-    *("fit.blind_above", "fit.unblind", "fit.prune", "fit.noise"),
+    *("fit.blind_above", "fit.unblind", "fit.prune", "fit.noise", "fit.luminosity_scale"),
+    *("general.label", "general.detail"),
 )
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
@@ -90,9 +91,15 @@ def check_folder(folder: Path, config: Config, *, resume: bool) -> None:
         if line.partition(":")[0] not in MAY_CHANGE
     ]
     if changed:
+        scaled = {line.partition(":")[0] for line in changed} & {"data.luminosity", "data.scale"}
+        remedy = (
+            f" For another luminosity nothing has to be trained: difftune report {folder} "
+            "--luminosity 300, or --set fit.luminosity_scale=2."
+        )
         raise InputError(
             f"{folder} holds a run of another configuration. {listed(changed)}. Resume with the "
             "configuration that it began with, or choose another directory with --output."
+            + (remedy if scaled else "")
         )
 
 

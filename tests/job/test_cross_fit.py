@@ -1,6 +1,8 @@
 """The main job cross-fitted, in stages: on a small part of the single-top sample."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -141,6 +143,45 @@ def test_a_finished_run_is_reported_again_without_training(finished):
     assert "round 1/" not in result.stderr
     assert (folder / "report.html").is_file()
     assert json.loads((folder / "results.json").read_text())["ladder"] == before["ladder"]
+
+
+def totals(folder: Path) -> dict[str, float]:
+    """Expected events of each sample of the workspace, over all bins."""
+    workspace = json.loads((folder / "workspace.json").read_text())
+    (channel,) = workspace["channels"]
+    return {sample["name"]: sum(sample["data"]) for sample in channel["samples"]}
+
+
+@pytest.mark.slow
+def test_another_luminosity_trains_nothing(finished, config, tmp_path):
+    """Yields scale, the fit is made again, and the networks are those that were."""
+    folder, copy = finished[0], tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    result = succeeded("report", copy, "--set", "fit.luminosity_scale=4")
+    assert "round 1/" not in result.stderr
+    before, after = totals(folder), totals(copy)
+    assert after == {name: pytest.approx(4 * total, rel=1e-5) for name, total in before.items()}
+    for number in range(3):
+        one, other = (
+            CrossFitted.load(each / "network").networks[number] for each in (folder, copy)
+        )
+        np.testing.assert_array_equal(
+            one.score(build.events(load(config))), other.score(build.events(load(config)))
+        )
+    sigma = [
+        json.loads((each / "results.json").read_text())["fit"]["uncertainties"][0]
+        for each in (folder, copy)
+    ]
+    # Of statistics alone it would be half.
+    assert sigma[1] < sigma[0]
+    result = difftune("report", copy, "--luminosity", 300, timeout=100)
+    assert result.returncode == 2
+    assert "says no luminosity" in result.stderr
+    result = difftune(
+        *("run", config, "--output", folder, "--resume", "--set", "data.scale=2"), timeout=100
+    )
+    assert result.returncode == 2
+    assert "difftune report" in result.stderr
 
 
 @pytest.mark.slow

@@ -135,7 +135,7 @@ def test_only_who_asks_sees_the_data(config, tmp_path, monkeypatch, arguments, u
         asked.append(settings)
         return SimpleNamespace(summary="done")
 
-    def again(folder, overrides):
+    def again(folder, overrides, **_):
         return run(load(folder / "config.json", overrides), folder)
 
     monkeypatch.setattr(job, "run", run)
