@@ -1,6 +1,7 @@
 """Events from ROOT, Parquet and CSV: arrays, weights, folds, variations."""
 
 from difftune.data import ntuples as ntuples
+from difftune.data.categories import with_categories as with_categories
 from difftune.data.check import check_events
 from difftune.data.entries import entries as entries
 from difftune.data.entries import program_of as program_of

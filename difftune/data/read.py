@@ -8,6 +8,12 @@ from functools import partial
 from typing import Any
 
 from difftune.arguments import said, several, takes, whole
+from difftune.data.categories import (
+    Categories,
+    as_categories,
+    warn_of_absent,
+    with_categories,
+)
 from difftune.data.check import (
     check_events,
     check_request,
@@ -100,6 +106,7 @@ READ: dict[str, Any] = {
     "folds": lambda given: whole(given, f"folds = {said(given)}", remedy="5 by default"),
     "variations": as_variations,
     "regions": as_regions,
+    "categories": as_categories,
     "luminosity": partial(as_positive, what="luminosity"),
     "sum_of_weights": as_sum_of_weights,
 }
@@ -118,6 +125,7 @@ def read(
     weight: str = "1",
     event_number: str | Sequence[str] | None = None,
     derived: Mapping[str, str] | None = None,
+    categories: Categories | None = None,
     selection: str | None = None,
     missing: Sentinels | Mapping[str, Sentinels] | None = None,
     folds: int = 5,
@@ -144,6 +152,9 @@ def read(
             that tell events apart together, such as `["run", "lumi", "event"]`: a number is made
             of them. Without it the running number of the entry within its process takes its place.
         derived: Further features by name, as expressions, which can use each other.
+        categories: Features that are categories, numbers or strings, with their values, as in
+            `{"n_jets": [2, 3, 4]}`: in the place of each is a feature for each value, `n_jets_2`,
+            that is 1 where it holds and 0 elsewhere. An event of another value has 0 in all.
         selection: Expression that all events fulfil.
         missing: The value or values that mean "missing", such as -999; NaN only if it is among
             them. For all columns, or as a mapping by column, in which "*" stands for all that are
@@ -172,7 +183,9 @@ def read(
     keys = _keys(event_number)
     check_request(processes, features, folds, variations, numbered=bool(keys))
     wanted = on_duplicates(duplicates)
-    parsed = parse_derived(derived or {})
+    named = categories or {}
+    features, derived = with_categories(features, derived or {}, named)
+    parsed = parse_derived(derived)
     number = tuple(parse(key, "event_number") for key in keys)
     if selection is not None:
         parse(selection, "selection")
@@ -202,6 +215,7 @@ def read(
     events = assemble(plan, collection)
     check_events(events)
     warn_of_sentinels(events)
+    warn_of_absent(events, named)
     warn_of_few_signal(events)
     warn_of_few_background(events)
     warn_of_idle_variations(events)
@@ -209,7 +223,7 @@ def read(
     reading = Reading(
         features=tuple(features),
         event_number=event_number,
-        derived=dict(derived or {}),
+        derived=dict(derived),
         selection=selection,
         missing=request.missing.given,
         folds=folds,

@@ -110,4 +110,5 @@ def _scale(config: Config, luminosity: float) -> float:
 
 def _normalised(sample: Sample) -> bool:
     """Whether a sample has a cross-section, or its parts have."""
-    return any(each.cross_section is not None for each in (sample, *sample.parts))
+    own = [sample.cross_section, *(part.cross_section for part in sample.parts)]
+    return any(value is not None for value in own)

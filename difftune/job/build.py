@@ -181,6 +181,7 @@ def events(config: Config, progress=None) -> Events:
         weight=data.weight,
         event_number=data.event_number,
         derived=data.derived,
+        categories=data.categories,
         selection=data.selection,
         missing=data.missing,
         folds=data.folds,

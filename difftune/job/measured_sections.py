@@ -91,6 +91,10 @@ class Data(Section):
     """Expression that all events fulfil."""
     derived: dict[str, str] = {}
     """Further columns by name, as expressions; they may use each other."""
+    categories: dict[str, Annotated[list[int | float | str], Field(min_length=1)]] = {}
+    """Features that are categories, numbers or strings, with their values, as
+    `{ n_jets = [2, 3, 4], flavour = ["e", "mu"] }`: each value becomes a feature, `n_jets_2`, that
+    is 1 where it holds."""
     missing: float | list[float] | dict[str, float | list[float]] | None = None
     """The value or values that mean "missing", such as -999; `nan` is one only if given. For all
     columns, or as a table by column, in which `"*"` stands for all others:

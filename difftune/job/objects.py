@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from difftune.binning import LearnedEdges
+from difftune.data import with_categories
 from difftune.errors import InputError, nearest
 from difftune.job.config import Config
 from difftune.job.loading import checked
@@ -119,7 +120,8 @@ def own_options(
 
 
 def _number_of(feature: str, config: Config, where: str) -> int:
-    features = config.data.features
+    data = config.data
+    features, _ = with_categories(data.features, data.derived, data.categories)
     if feature not in features:
         raise InputError(
             f"{where} = {feature!r} is none of data.features.{nearest(feature, features)}"
