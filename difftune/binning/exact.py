@@ -6,7 +6,7 @@ import math
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from difftune.binning.cells import Cells, best, judge
 from difftune.binning.figures import Additive, Constraints, FigureOfMerit
@@ -37,7 +37,7 @@ def segments(
     values, met = np.empty(len(low)), np.empty(len(low), bool)
 
     @jax.jit
-    def evaluate(low, high):
+    def evaluate(low: Array, high: Array) -> tuple[Array, Array]:
         yields = cells.between(low, high)
         return figure.terms(yields), constraints.met(yields)
 

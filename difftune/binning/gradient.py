@@ -1,5 +1,7 @@
 """Edges by gradient descent on an annealed histogram, for any figure of merit."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -175,7 +177,7 @@ def _descend(
             return -figure(soft) / scale + penalty * progress * short
 
         def descent(log_widths: Float[Array, " bins"]) -> Float[Array, " edges"]:
-            def step(state, progress):
+            def step(state: Any, progress: Array) -> tuple[Any, None]:
                 log_widths, moments = state
                 slope = jax.grad(loss)(log_widths, progress)
                 # A figure without a slope somewhere must not end a descent.

@@ -25,7 +25,9 @@ def joined(yields: Yields, constraints: Constraints) -> Int[Array, " bins"]:
     columns = jax.lax.stop_gradient(columns)
     bins = columns.signal.shape[0]
 
-    def take(state: tuple[Array, Array, Yields], index: Array):
+    def take(
+        state: tuple[Array, Array, Yields], index: Array
+    ) -> tuple[tuple[Array, Array, Yields], Array]:
         top, above, held = state
         held = jax.tree.map(lambda sum_, row: sum_ + row[index], held, columns)
         met = constraints.met(held)

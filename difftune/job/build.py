@@ -140,7 +140,7 @@ def _in(place: str, make: Callable[[], T]) -> T:
         raise InputError(f"{place}: {error}") from None
 
 
-def events(config: Config, progress=None) -> Events:
+def events(config: Config, progress: Any = None) -> Events:
     """Reads the events of an analysis."""
     data = config.data
     variations: list[Any] = []

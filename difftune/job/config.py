@@ -1,6 +1,6 @@
 """The whole analysis file: what is tuned and how, and what is measured."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -244,7 +244,7 @@ class Range(Section):
         return self
 
     @property
-    def kinds(self) -> dict[str, list]:
+    def kinds(self) -> dict[str, list[Any]]:
         """The kind with its numbers."""
         return self.model_dump(exclude={"when"}, exclude_none=True)
 

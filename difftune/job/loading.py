@@ -134,7 +134,9 @@ def _explain(
     return f"{place} = {given!r}: {entry['msg'].rstrip('.')}.{hint}"
 
 
-def _unknown_key(place: str, key: str, model: type[Section], choice: Choice | None, name: str):
+def _unknown_key(
+    place: str, key: str, model: type[Section], choice: Choice | None, name: str
+) -> str:
     known = sorted(model.model_fields)
     hint = nearest(key, known)
     others = choice.names_with(key) if choice is not None else []
@@ -180,14 +182,14 @@ def _is_section(annotation: Any) -> bool:
 def _absolute(config: Config, folder: Path) -> Config:
     """The same with every path of data and modules made absolute."""
 
-    def files(value):
+    def files(value: Any) -> Any:
         if value is None:
             return None
         if isinstance(value, list):
             return [files(one) for one in value]
         return value if "://" in value else str(folder / Path(value).expanduser())
 
-    def own(value):
+    def own(value: Any) -> Any:
         """Files of the user's classes, wherever they stand."""
         if isinstance(value, dict):
             return {key: own(each) for key, each in value.items()}

@@ -3,7 +3,7 @@
 import csv
 import io
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ def save(outcome: Outcome, folder: Path) -> None:
             templates.write_root(places / "templates.root", append=number > 0)
 
     # The numbers first: the report can be drawn again from them.
-    for what, writes in (
+    writers: tuple[tuple[str, Callable[[], object]], ...] = (
         ("results.json", lambda: write_json(folder / "results.json", results(outcome))),
         ("network", lambda: outcome.network.save(folder / "network")),
         (
@@ -66,7 +66,8 @@ def save(outcome: Outcome, folder: Path) -> None:
         ("templates.root", write_root),
         ("history.csv", lambda: write_histories(outcome, folder)),
         ("report.html", report),
-    ):
+    )
+    for what, writes in writers:
         try:
             writes()
         # A full disk; a name that somebody's library has no picture or place for.

@@ -1,7 +1,7 @@
 """Bayesian and other sequential search by the samplers of Optuna, in batches."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -106,7 +106,9 @@ class Optuna(Strategy):
         """The last round goes into the journal, too."""
         self._write(space, state)
 
-    def _ask(self, space: Space, past, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    def _ask(
+        self, space: Space, past: Sequence[Round], rng: np.random.Generator
+    ) -> dict[str, np.ndarray]:
         optuna = _package()
         known = _trials(space, past)
         if self.shared:
@@ -151,7 +153,7 @@ class Optuna(Strategy):
         except OSError as error:
             raise unwritable(path, error) from error
 
-    def _others(self, space: Space, past) -> list[Any]:
+    def _others(self, space: Space, past: Sequence[Round]) -> list[Any]:
         """Trials of the journal that are not of this search.
 
         Raises:
@@ -198,13 +200,12 @@ def _directions(trials: list[Any]) -> list[str]:
     return ["maximize"] * max((trial.user_attrs.get("scores", 1) for trial in trials), default=1)
 
 
-def _trials(space: Space, past) -> list[Any]:
+def _trials(space: Space, past: Sequence[Round]) -> list[Any]:
     """The trainings of all rounds as finished trials."""
     optuna = _package()
     distributions = {name: _distribution(space[name]) for name in space}
     trials = []
     for number, each in enumerate(past):
-        assert isinstance(each, Round)
         for member, value in enumerate(each.best.tolist()):
             params = {
                 name: _parameter(space[name], float(each.hyperparameters[name][member]))

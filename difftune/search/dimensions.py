@@ -69,15 +69,15 @@ class Uniform(Dimension):
             self.high - self.low, f"uniform({self.low:g}, {self.high:g})", "take a smaller range"
         )
 
-    def from_unit(self, unit):
+    def from_unit(self, unit: Values) -> Values:
         """Values at places in [0, 1]."""
         return self.low + np.asarray(unit) * (self.high - self.low)
 
-    def to_unit(self, values):
+    def to_unit(self, values: Values) -> Values:
         """Places in [0, 1] of values."""
         return (np.asarray(values) - self.low) / (self.high - self.low)
 
-    def contains(self, value):
+    def contains(self, value: int | float) -> bool:
         """Whether the value lies within the bounds."""
         return self.low <= value <= self.high
 
@@ -100,16 +100,16 @@ class LogUniform(Dimension):
                 "give a larger low."
             )
 
-    def from_unit(self, unit):
+    def from_unit(self, unit: Values) -> Values:
         """Values at places in [0, 1]."""
         span = math.log(self.high / self.low)
         return np.clip(self.low * np.exp(np.asarray(unit) * span), self.low, self.high)
 
-    def to_unit(self, values):
+    def to_unit(self, values: Values) -> Values:
         """Places in [0, 1] of values."""
         return np.log(np.asarray(values) / self.low) / math.log(self.high / self.low)
 
-    def contains(self, value):
+    def contains(self, value: int | float) -> bool:
         """Whether the value lies within the bounds."""
         return self.low <= value <= self.high
 
@@ -147,25 +147,25 @@ class Integer(Dimension):
         low, high = float(self.low), float(self.high + 1)
         return (math.log(low), math.log(high)) if self.log else (low, high)
 
-    def from_unit(self, unit):
+    def from_unit(self, unit: Values) -> Values:
         """Values at places in [0, 1]."""
         low, high = self._ends()
         place = low + np.asarray(unit) * (high - low)
         found = np.floor(np.exp(place) if self.log else place)
         return np.clip(found, self.low, self.high)
 
-    def to_unit(self, values):
+    def to_unit(self, values: Values) -> Values:
         """Places in [0, 1] of values: the middles of their intervals."""
         low, high = self._ends()
         values = np.asarray(values, float)
         middle = 0.5 * (np.log(values) + np.log(values + 1)) if self.log else values + 0.5
         return (middle - low) / (high - low)
 
-    def contains(self, value):
+    def contains(self, value: int | float) -> bool:
         """Whether the value is a whole number within the bounds."""
         return self.low <= value <= self.high and value == math.floor(value)
 
-    def grid(self, count):
+    def grid(self, count: int) -> Values:
         """`count` numbers, evenly over the range with both ends; all if there are no more."""
         if count >= self.high - self.low + 1:
             return np.arange(self.low, self.high + 1.0)
@@ -175,7 +175,7 @@ class Integer(Dimension):
         spaced = np.geomspace if self.log else np.linspace
         return np.unique(np.round(spaced(self.low, self.high, count)))
 
-    def perturb(self, values, scale, rng):
+    def perturb(self, values: Values, scale: float, rng: np.random.Generator) -> Values:
         """Neighbours: a step up or down, of at least 1, reflected at the ends.
 
         The step is `scale` times the value, as what is counted is compared by its ratio; of a range
@@ -209,27 +209,27 @@ class Choice(Dimension):
         if not self.options or len(set(self.options)) < len(self.options):
             raise InputError(f"choice({list(self.options)}): give different numbers, at least one.")
 
-    def from_unit(self, unit):
+    def from_unit(self, unit: Values) -> Values:
         """Values at places in [0, 1]."""
         index = np.minimum(np.asarray(unit) * len(self.options), len(self.options) - 1)
         return np.asarray(self.options)[index.astype(int)]
 
-    def to_unit(self, values):
+    def to_unit(self, values: Values) -> Values:
         """Places in [0, 1] of values: the middles of their intervals."""
         index = [self.options.index(value) for value in np.asarray(values).tolist()]
         return (np.asarray(index) + 0.5) / len(self.options)
 
-    def contains(self, value):
+    def contains(self, value: int | float) -> bool:
         """Whether the value is one of the options."""
         return float(value) in self.options
 
-    def grid(self, count):
+    def grid(self, count: int) -> Values:
         """`count` options, spread over the list; all of them if there are no more."""
         last = len(self.options) - 1
         index = np.linspace(0, last, count) if count > 1 else np.array([last / 2])
         return np.asarray(self.options)[np.unique(index.round().astype(int))]
 
-    def perturb(self, values, scale, rng):
+    def perturb(self, values: Values, scale: float, rng: np.random.Generator) -> Values:
         """The option before or after, reflected at the ends (the scale plays no role)."""
         return super().perturb(values, 1.0 / len(self.options), rng)
 
@@ -240,11 +240,11 @@ class Category(Choice):
 
     names: tuple[str, ...] = ()
 
-    def grid(self, count):
+    def grid(self, count: int) -> Values:
         """All options: none stands for another."""
         return np.asarray(self.options)
 
-    def perturb(self, values, scale, rng):
+    def perturb(self, values: Values, scale: float, rng: np.random.Generator) -> Values:
         """Any other option (the scale plays no role)."""
         number, options = len(self.options), np.asarray(self.options)
         index = (self.to_unit(values) * number).astype(int)
@@ -264,23 +264,23 @@ class Conditional(Dimension):
     on: str
     values: tuple[int | float | str, ...]
 
-    def from_unit(self, unit):
+    def from_unit(self, unit: Values) -> Values:
         """Values at places in [0, 1], as if they counted."""
         return self.dimension.from_unit(unit)
 
-    def to_unit(self, values):
+    def to_unit(self, values: Values) -> Values:
         """Places in [0, 1] of values."""
         return self.dimension.to_unit(values)
 
-    def contains(self, value):
+    def contains(self, value: int | float) -> bool:
         """Whether the value may be proposed."""
         return self.dimension.contains(value)
 
-    def grid(self, count):
+    def grid(self, count: int) -> Values:
         """Evenly spread values of the dimension."""
         return self.dimension.grid(count)
 
-    def perturb(self, values, scale, rng):
+    def perturb(self, values: Values, scale: float, rng: np.random.Generator) -> Values:
         """Neighbours of values in the dimension."""
         return self.dimension.perturb(values, scale, rng)
 

@@ -135,7 +135,13 @@ class PBT(Strategy):
                 parents[loser], restart[loser] = (loser, True) if winner is None else (winner, 0)
         return Exploited(parents, np.array(sorted(lost), int), restart)
 
-    def _truncation(self, fitness, may_lose, may_win, rng) -> list[tuple[int, int | None]]:
+    def _truncation(
+        self,
+        fitness: np.ndarray,
+        may_lose: np.ndarray,
+        may_win: np.ndarray,
+        rng: np.random.Generator,
+    ) -> list[tuple[int, int | None]]:
         # All are ranked; those that are not eligible lose, and the lowest quantile of the others.
         ranked = np.union1d(may_lose, may_win)
         order = ranked[np.argsort(-fitness[ranked], kind="stable")]
@@ -148,7 +154,13 @@ class PBT(Strategy):
             return [(int(loser), None) for loser in losers]
         return list(zip(losers.tolist(), rng.choice(winners, len(losers)).tolist(), strict=True))
 
-    def _tournament(self, fitness, may_lose, may_win, rng) -> list[tuple[int, int | None]]:
+    def _tournament(
+        self,
+        fitness: np.ndarray,
+        may_lose: np.ndarray,
+        may_win: np.ndarray,
+        rng: np.random.Generator,
+    ) -> list[tuple[int, int | None]]:
         able = may_win[np.isfinite(fitness[may_win])]
         pairs: list[tuple[int, int | None]] = []
         for member in may_lose.tolist() if len(np.union1d(may_lose, may_win)) > 1 else ():
@@ -227,7 +239,9 @@ class GaussianProcess(NamedTuple):
         lower = self.factor(self.kernel(squared, apart))
         return float(0.5 * y @ cho_solve((lower, True), y) + np.log(np.diag(lower)).sum())
 
-    def predict(self, x, t, y, at, now) -> tuple[np.ndarray, np.ndarray]:
+    def predict(
+        self, x: np.ndarray, t: np.ndarray, y: np.ndarray, at: np.ndarray, now: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of the function at new places.
 
         Args:
@@ -327,7 +341,9 @@ class PB2(PBT):
             x, t, y = _pending(process, x, t, y, at[best : best + 1], now)
         return values
 
-    def _observations(self, space: Space, state: PopulationState):
+    def _observations(
+        self, space: Space, state: PopulationState
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Places, times, and by how much each member's score rose in each round but the first."""
         places, times, rises = [], [], []
         for number, (before, after) in enumerate(
@@ -340,15 +356,25 @@ class PB2(PBT):
             rises.append(rise[known].astype(float))
         if not rises:
             return np.zeros((0, len(space))), np.zeros(0), np.zeros(0)
-        return tuple(np.concatenate(each)[-self.memory :] for each in (places, times, rises))
+        x, t, y = (np.concatenate(each)[-self.memory :] for each in (places, times, rises))
+        return x, t, y
 
 
-def _unit(space: Space, values) -> Float[np.ndarray, "members dimensions"]:
+def _unit(
+    space: Space, values: Mapping[str, np.ndarray]
+) -> Float[np.ndarray, "members dimensions"]:
     """Hyperparameters as places in the unit cube."""
     return np.stack([space[name].to_unit(values[name]) for name in space], axis=-1)
 
 
-def _pending(process: GaussianProcess, x, t, y, at, now: float):
+def _pending(
+    process: GaussianProcess,
+    x: np.ndarray,
+    t: np.ndarray,
+    y: np.ndarray,
+    at: np.ndarray,
+    now: float,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The observations with some to come, which are expected to show what the model predicts."""
     if not len(at):
         return x, t, y

@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -241,7 +241,7 @@ class Space(Mapping[str, Dimension]):
     def __getitem__(self, name: str) -> Dimension:
         return self._dimensions[name]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter(self._dimensions)
 
     def __len__(self) -> int:

@@ -41,7 +41,7 @@ def integrated_gradients(
     nodes, weights = np.polynomial.legendre.leggauss(steps)
     away = features - baseline
 
-    def add(total, node):
+    def add(total: Array, node: tuple[Array, Array]) -> tuple[Array, None]:
         position, weight = node
         return total + weight * input_gradients(score, baseline + position * away), None
 
@@ -75,7 +75,7 @@ def expected_gradients(
     count, sample = features.shape[0], background.shape[0]
     chance = None if weight is None else weight / jnp.sum(weight)
 
-    def add(total, key):
+    def add(total: Array, key: Array) -> tuple[Array, None]:
         which, where = jax.random.split(key)
         drawn = background[jax.random.choice(which, sample, (count,), p=chance)]
         away = features - drawn

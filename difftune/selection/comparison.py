@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -135,7 +136,7 @@ def on_test_events(
     batch = jax.tree.map(np.asarray, as_batch(data, np.arange(len(data.weight)), 1.0))
 
     @jax.jit
-    def score(best, batch):
+    def score(best: Snapshot, batch: Batch) -> Any:
         own = masked(batch, best.inputs)
         logits = study.module_def.evaluate(best.weights, best.hyperparameters, all_features(own))
         return judge(*apart(logits, own), best.hyperparameters, best.objective)

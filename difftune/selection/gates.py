@@ -17,7 +17,7 @@ Gates can also be learned, so that selection and network are trained together. `
 objective to ask gates about: how far a systematic moves the templates.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -25,13 +25,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PyTree
 
 from difftune.arguments import takes
 from difftune.errors import InputError, nearest
 from difftune.histograms import soft_histogram
 from difftune.models import Gated, open_probability
-from difftune.objectives import Objective, signal_probability
+from difftune.objectives import Batch, Objective, signal_probability
 from difftune.selection.network_on_fold import NetworkOnFold
 from difftune.selection.study import Study
 from difftune.training import Replicas, diverged
@@ -98,7 +98,7 @@ def gradients(
     """Gradient of each event's score in its inputs; one backward pass for each class."""
     classes = jax.eval_shape(view.logits, features).shape[1:]
 
-    def total(features, number):
+    def total(features: Array, number: int) -> Array:
         logits = view.logits(features)
         return jnp.sum(logits if not classes else logits[:, number])
 
@@ -155,7 +155,7 @@ def replaced(
     probability = jax.nn.softmax(scores) if many else jax.nn.sigmoid(scores)[:, None]
     curvature = (probability * (1 - probability))[:events] * weight[:, None]
 
-    def of_unit(inputs):
+    def of_unit(inputs: tuple[Array, Array]) -> Array:
         own, change = inputs
         rest = x * (1 - own)
         basis = jnp.concatenate(
@@ -163,7 +163,7 @@ def replaced(
         )
         basis = basis * view.chosen[:, None]
 
-        def of_class(curvature, change):
+        def of_class(curvature: Array, change: Array) -> Array:
             weighted = basis[some] * curvature[some, None]
             gram = weighted.T @ basis[some]
             ridge = STABLE * jnp.trace(gram) / len(gram) + 1e-30
@@ -203,7 +203,7 @@ def closing(
     if replace:
         change = replaced(view, scores, change, units)
 
-    def of_replica(replica):
+    def of_replica(replica: Array) -> Array:
         before = view.loss(scores, replica)
         return jax.lax.map(lambda own: view.loss(scores + own, replica) - before, change)
 
@@ -298,7 +298,9 @@ class TemplateShift(Objective):
     bins: int = 10
     bandwidth: float = 0.02
 
-    def __call__(self, scores, batch, hyperparameters, parameters):
+    def __call__(
+        self, scores: Array, batch: Batch, hyperparameters: Mapping[str, Array], parameters: PyTree
+    ) -> Float[Array, ""]:
         """Minus the squared shift."""
         if self.variation not in batch.variations:
             raise InputError(
@@ -312,8 +314,8 @@ class TemplateShift(Objective):
         other = own if up.scores is None else signal_probability(jnp.asarray(up.scores), batch)
         weight = batch.weight if up.weight is None else up.weight
 
-        def filled(score, weight):
+        def filled(score: Array, weight: Array) -> Array:
             return soft_histogram(score, weight, edges, bandwidth=self.bandwidth)
 
-        nominal, varied = filled(own, batch.weight), filled(other, jnp.asarray(weight))
+        nominal, varied = filled(own, jnp.asarray(batch.weight)), filled(other, jnp.asarray(weight))
         return -jnp.sum((varied - nominal) ** 2 / jnp.maximum(nominal, 1e-3))

@@ -258,13 +258,13 @@ def _permuted(view: NetworkOnFold, away: Array, units: Array, repeats: int = 3) 
     there = view.batch.training_weight != 0
     places = jnp.argsort(~there, stable=True)
 
-    def other(key):
+    def other(key: Array) -> Array:
         order = jnp.argsort(jnp.where(there, jax.random.uniform(key, (events,)), 2.0))
         donor = jnp.zeros(events, order.dtype).at[places].set(order)
         return jnp.concatenate([donor + i * events for i in range(x.shape[0] // events)])
 
-    def of_unit(own):
-        def once(key):
+    def of_unit(own: Array) -> Array:
+        def once(key: Array) -> Array:
             swapped = jnp.where((own > 0) & (view.chosen[:, None] > 0), x[other(key)], x)
             return view.loss(view.logits(swapped)) - before
 

@@ -21,6 +21,7 @@ from difftune.objectives import (
 from difftune.selection.study import Networks, Study
 from difftune.training import (
     ModuleDef,
+    Snapshot,
     Weights,
     all_features,
     apart,
@@ -173,7 +174,7 @@ class Evaluator:
         module_def = study.module_def
 
         @jax.jit
-        def one(best, batch, *arrays):
+        def one(best: Snapshot, batch: Batch, *arrays: Any) -> Any:
             batch = masked(batch, best.inputs)
             view = NetworkOnFold(
                 module_def=module_def,
