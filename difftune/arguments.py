@@ -34,9 +34,9 @@ def takes(**forms: Callable[[Any], Any]) -> Callable[[T], T]:
             that is not clear. An argument that is not given is left alone.
     """
 
-    def decorate(target: T) -> T:
-        who = target.__name__  # type: ignore[attr-defined]
-        signature = inspect.signature(target)  # type: ignore[arg-type]
+    def decorate(target: Any) -> Any:
+        who = target.__name__
+        signature = inspect.signature(target)
         forms_of_all = _numbers(who, signature) | forms
 
         def arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
@@ -54,15 +54,15 @@ def takes(**forms: Callable[[Any], Any]) -> Callable[[T], T]:
                 bound = arguments(args, kwargs)
                 init(self, *bound.args, **bound.kwargs)
 
-            target.__init__ = made_of  # type: ignore[method-assign]
+            target.__init__ = made_of
             return target
 
-        @wraps(target)  # type: ignore[arg-type]
+        @wraps(target)
         def call(*args: Any, **kwargs: Any) -> Any:
             bound = arguments(args, kwargs)
-            return target(*bound.args, **bound.kwargs)  # type: ignore[operator]
+            return target(*bound.args, **bound.kwargs)
 
-        return call  # type: ignore[return-value]
+        return call
 
     return decorate
 

@@ -146,9 +146,10 @@ def _gain(ours: Cell, reference: Sequence[float] | None) -> str | None:
     """How much a mean over seeds lies above that of the reference, None if either is missing."""
     theirs = over_seeds(reference or ())
     values = [m.value if isinstance(m, Measured) else m for m in (ours, theirs)]
-    if not all(isinstance(v, float) and v > 0 for v in values):
+    known = [value for value in values if isinstance(value, float) and value > 0]
+    if len(known) < 2:
         return None
-    return f"{signed(100 * (values[0] / values[1] - 1), 1)} %"  # type: ignore[operator]
+    return f"{signed(100 * (known[0] / known[1] - 1), 1)} %"
 
 
 def over_seeds(values: Sequence[float]) -> Measured | float | None:
