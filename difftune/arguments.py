@@ -54,7 +54,7 @@ def takes(**forms: Callable[[Any], Any]) -> Callable[[T], T]:
                 bound = arguments(args, kwargs)
                 init(self, *bound.args, **bound.kwargs)
 
-            target.__init__ = made_of
+            target.__init__ = made_of  # type: ignore[method-assign]
             return target
 
         @wraps(target)
