@@ -79,7 +79,7 @@ class Uniform(Dimension):
 
     def contains(self, value: int | float) -> bool:
         """Whether the value lies within the bounds."""
-        return self.low <= value <= self.high
+        return bool(self.low <= value <= self.high)
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class LogUniform(Dimension):
 
     def contains(self, value: int | float) -> bool:
         """Whether the value lies within the bounds."""
-        return self.low <= value <= self.high
+        return bool(self.low <= value <= self.high)
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ class Integer(Dimension):
 
     def contains(self, value: int | float) -> bool:
         """Whether the value is a whole number within the bounds."""
-        return self.low <= value <= self.high and value == math.floor(value)
+        return bool(self.low <= value <= self.high and value == math.floor(value))
 
     def grid(self, count: int) -> Values:
         """`count` numbers, evenly over the range with both ends; all if there are no more."""
