@@ -3,6 +3,7 @@
 from difftune.data import ntuples as ntuples
 from difftune.data.categories import with_categories as with_categories
 from difftune.data.check import check_events
+from difftune.data.describing import processes_text as processes_text
 from difftune.data.entries import entries as entries
 from difftune.data.entries import program_of as program_of
 from difftune.data.entries import tables_of as tables_of
@@ -20,7 +21,6 @@ from difftune.data.reading import Reading as Reading
 from difftune.data.regions import Region
 from difftune.data.sources import resolve as resolve
 from difftune.data.sums import Normalisation, SumOfWeights
-from difftune.data.sums import normalisations_text as normalisations_text
 from difftune.data.transform import FeatureTransform
 from difftune.data.variations import (
     FeatureVariation,

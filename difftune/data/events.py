@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int32, Integer, Shaped
 
 from difftune.arguments import takes
+from difftune.data.describing import whole_text
 from difftune.data.keys import fold_of, key_of, running_number
 from difftune.data.objects import Collection, as_objects, collections_of
 from difftune.data.objects import from_arrays as objects_from_arrays
@@ -141,7 +142,7 @@ class VariedSample:
         "normalisations",
     )
 )
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Events:
     """Columns of events, a jax pytree whose leaves are the arrays.
 
@@ -182,6 +183,10 @@ class Events:
     reading: Reading | None = None
     collections: tuple[Collection, ...] = ()
     normalisations: tuple[Normalisation, ...] = ()
+
+    def __repr__(self) -> str:
+        """A table of processes and features."""
+        return whole_text(self)
 
     def __len__(self) -> int:
         """How many events there are."""

@@ -35,7 +35,7 @@ from difftune.analysis import (
 )
 from difftune.analysis.preparation import CrossPreparation
 from difftune.binning import EqualSignal, Learned
-from difftune.data import Events, normalisations_text
+from difftune.data import processes_text
 from difftune.errors import InputError
 from difftune.heartbeat import doing, heartbeat
 from difftune.histfactory import Model
@@ -91,7 +91,7 @@ def run(
         # Only now: a run that is refused leaves nothing behind.
         run_folder = open_run(folder, config, resume=resume) if first else nullcontext()
         processes.agreed(lambda: stack.enter_context(run_folder))
-        logger.info("%s", describe_events(preparation.split.events))
+        logger.info("%s", processes_text(preparation.split.events))
         watched = build.watcher(config) if first else None
         watcher = None if watched is None else watched(folder)
 
@@ -181,7 +181,7 @@ def select(config: Config, folder: Path, *, resume: bool = False) -> Variables:
     check_folder(folder, config, resume=resume)
     job, preparation = _prepared(config, SingleProcess())
     with open_run(folder, config, resume=resume):
-        logger.info("%s", describe_events(preparation.split.events))
+        logger.info("%s", processes_text(preparation.split.events))
         chosen, _ = _chosen_variables(job, preparation, folder)
         assert chosen is not None, "it was asked for"
         save_variables(chosen, config, folder)
@@ -444,34 +444,4 @@ def check(config: Config) -> str:
         A table of the events that were read.
     """
     _, preparation = _prepared(config, SingleProcess())
-    return describe_events(preparation.split.events)
-
-
-def describe_events(events: Events) -> str:
-    """Events and expected yields of each process, as text."""
-    counts = np.bincount(np.asarray(events.process), minlength=len(events.processes))
-    yields = events.yields()
-    lines = [f"{'process':<20} {'role':<11} {'events':>9} {'expected':>14} {'negative':>9}"]
-    for index, process in enumerate(events.processes):
-        mine = np.asarray(events.weight)[np.asarray(events.process) == index]
-        negative = f"{np.mean(mine < 0):.1%}" if len(mine) else "-"
-        lines.append(
-            f"{process.name:<20} {process.role:<11} {counts[index]:>9} {yields[index]:>14.1f} "
-            f"{negative:>9}"
-        )
-    for number, region in enumerate(events.regions):
-        mine = np.asarray(events.region) == number
-        here = np.bincount(
-            np.asarray(events.process)[mine],
-            np.asarray(events.weight, np.float64)[mine],
-            len(events.processes),
-        )
-        found = ", ".join(
-            f"{process.name} {count:.1f}"
-            for process, count in zip(events.processes, here, strict=True)
-            if process.role != "data"
-        )
-        lines.append(f"{region.role} region {region.name} ({mine.sum()} events): {found}")
-    varied = ", ".join(events.variations) or "none"
-    normalised = [normalisations_text(events.normalisations)] if events.normalisations else []
-    return "\n".join([*lines, f"variations: {varied}", *normalised])
+    return processes_text(preparation.split.events)
