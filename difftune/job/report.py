@@ -12,6 +12,7 @@ from difftune.analysis import CrossFit, CrossTuned, Ladder
 from difftune.data import Normalisation
 from difftune.files import write
 from difftune.job.outcome import Outcome
+from difftune.job.report_fit import fit_section
 from difftune.job.report_output import Output
 from difftune.job.report_regions import regions_section, signal_region_section
 from difftune.job.report_search import draw_variables, search_section
@@ -41,7 +42,7 @@ def write_report(outcome: Outcome, folder: Path) -> None:
         _network(outcome, output),
         signal_region_section(outcome, output),
         *([regions_section(outcome, output)] if outcome.sample.events.regions else []),
-        _fit(outcome, output),
+        fit_section(outcome, output),
         _record(folder),
     ]
     first = outcome.stages[0]
@@ -282,48 +283,6 @@ def _seen(outcome: Outcome) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         parts.append((outcome.measurement.score(mine), weight, np.asarray(train.label) == 1))
     score, weight, signal = (np.concatenate(each) for each in zip(*parts, strict=True))
     return score, weight, signal
-
-
-def _fit(outcome: Outcome, output: Output) -> Section:
-    result, poi = outcome.fit, outcome.config.fit.poi
-    names = list(result.names)
-    expected = outcome.cls.expected
-    return Section(
-        "Fit",
-        [
-            Text(
-                f"Fit of workspace.json to its {outcome.measurement.data}: {poi} = "
-                f"{outcome.poi_text}. Expected CLs of {poi} = 1: {expected[2]:.3g} (one "
-                f"standard deviation: {expected[1]:.3g} to {expected[3]:.3g}), which "
-                "`pyhf cls --optimizer minuit workspace.json` confirms."
-            ),
-            *output.pictures(
-                report.pulls(
-                    names,
-                    np.asarray(result.values),
-                    np.asarray(result.uncertainties),
-                    centers=np.asarray(result.centers),
-                    widths=np.asarray(result.widths),
-                    label=output.label,
-                ),
-                "pulls",
-                "Fitted parameters in units of their uncertainty before the fit.",
-            ),
-            *output.folded(
-                "Correlations of the parameters",
-                lambda: [
-                    output.picture(
-                        report.parameter_correlations(
-                            np.asarray(result.correlation), names, label=output.label
-                        ),
-                        "parameter_correlations",
-                        "Parameters with a correlation worth showing.",
-                        width=100,
-                    )
-                ],
-            ),
-        ],
-    )
 
 
 def _record(folder: Path) -> Section:

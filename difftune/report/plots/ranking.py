@@ -70,7 +70,7 @@ def ranking(
     reach = 1.25 * float(np.max(sizes, initial=0.0)) or 1.0
     above.set_xlim(-reach, reach)
     above.xaxis.set_major_locator(MaxNLocator(5, symmetric=True))
-    above.set_xlabel(rf"$\Delta$ {plain(poi, 24)}")
+    above.set_xlabel(rf"$\Delta$ {label.titled(poi, 24)}")
     above.tick_params(axis="x", direction="in", labelsize=11, pad=4)
     half = float(np.clip(np.max(np.nan_to_num(np.abs(pull) + width), initial=1.2) * 1.1, 2.2, 5.0))
     below.set_zorder(above.get_zorder() + 1)
@@ -89,7 +89,7 @@ def ranking(
     )
     below.set_xlim(-half, half)
     below.set_ylim(-0.7, count - 0.3)
-    below.set_yticks(y, [plain(name, 38) for name in names], fontsize=9.5)
+    below.set_yticks(y, [label.titled(name, 38) for name in names], fontsize=9.5)
     below.yaxis.set_minor_locator(NullLocator())
     below.tick_params(axis="y", length=0)
     below.tick_params(which="both", top=False)
@@ -138,7 +138,7 @@ def grouped_ranking(impacts: GroupedImpacts, *, label: Label = DEFAULT_LABEL) ->
     axes.tick_params(axis="y", length=0)
     axes.set_xlim(0, 1.12 * float(max(shifted.max(), held.max(initial=0.0))))
     axes.set_ylim(-0.7, len(groups) + 0.7)
-    axes.set_xlabel(f"Uncertainty of {plain(impacts.poi, 24)}")
+    axes.set_xlabel(f"Uncertainty of {label.titled(impacts.poi, 24)}")
     entries = [
         Patch(facecolor=BLUE, label="Measurements shifted"),
         Line2D([], [], color=RED, marker="|", linestyle="", markersize=10, label="Group held"),

@@ -1,0 +1,118 @@
+"""The fit of a run in its report: what it finds, what moves it, and whether it describes data."""
+
+import numpy as np
+
+from difftune import report
+from difftune.errors import InputError
+from difftune.histfactory import Model
+from difftune.inference import FitError, goodness_of_fit, grouped_impacts, impacts
+from difftune.job.outcome import Outcome
+from difftune.job.report_output import Output
+from difftune.report import Block, Section, Text
+from difftune.report.tables import Cell
+
+
+def fit_section(outcome: Outcome, output: Output) -> Section:
+    """The fit of the workspace of a run.
+
+    Args:
+        outcome: What the run found.
+        output: Where figures and tables go.
+    """
+    result, poi = outcome.fit, outcome.config.fit.poi
+    names = list(result.names)
+    expected = outcome.cls.expected
+    model = Model.from_spec(outcome.measurement.workspace)
+    return Section(
+        "Fit",
+        [
+            Text(
+                f"Fit of workspace.json to its {outcome.measurement.data}: {poi} = "
+                f"{outcome.poi_text}. Expected CLs of {poi} = 1: {expected[2]:.3g} (one "
+                f"standard deviation: {expected[1]:.3g} to {expected[3]:.3g}), which "
+                "`pyhf cls --optimizer minuit workspace.json` confirms."
+            ),
+            *_goodness(outcome, model),
+            *_what_moves_it(outcome, model, output),
+            *output.pictures(
+                report.pulls(
+                    names,
+                    np.asarray(result.values),
+                    np.asarray(result.uncertainties),
+                    centers=np.asarray(result.centers),
+                    widths=np.asarray(result.widths),
+                    label=output.label,
+                ),
+                "pulls",
+                "Fitted parameters in units of their uncertainty before the fit.",
+            ),
+            *output.folded(
+                "Correlations of the parameters",
+                lambda: [
+                    output.picture(
+                        report.parameter_correlations(
+                            np.asarray(result.correlation), names, label=output.label
+                        ),
+                        "parameter_correlations",
+                        "Parameters with a correlation worth showing.",
+                        width=100,
+                    )
+                ],
+            ),
+        ],
+    )
+
+
+def _goodness(outcome: Outcome, model: Model) -> list[Block]:
+    """Whether the model describes observed data; Asimov data it describes by themselves."""
+    own = outcome.measurement
+    if all(templates.data is None for templates in own.fitted):
+        return []
+    found = goodness_of_fit(model)
+    return [
+        Text(
+            f"Goodness of fit with the saturated model: q = {found.q:.1f} for {found.dof} degrees "
+            f"of freedom, p = {found.p_value:.2g} (χ²). Blinded regions hold Asimov data."
+            if own.blinded
+            else f"Goodness of fit with the saturated model: q = {found.q:.1f} for {found.dof} "
+            f"degrees of freedom, p = {found.p_value:.2g} (χ²)."
+        )
+    ]
+
+
+def _what_moves_it(outcome: Outcome, model: Model, output: Output) -> list[Block]:
+    """Impacts of groups and of single parameters on the parameter of interest."""
+    poi = outcome.config.fit.poi
+    # At a bound a fit moves to one side alone.
+    given = {"bounds": {poi: (-10.0, 10.0 + 2 * abs(outcome.fit.parameter(poi)[0]))}}
+    try:
+        groups, single = grouped_impacts(model, **given), impacts(model, **given)
+    except (InputError, FitError) as error:
+        return [Text(f"No impacts: {error}")]
+    if not single.names:
+        return []
+    rows: list[tuple[Cell, ...]] = [
+        (group.name, group.shifted, 100 * (group.shifted / groups.total) ** 2, group.held)
+        for group in groups.groups
+    ]
+    rows.append(("total", groups.total, 100.0, groups.total))
+    return [
+        output.table(
+            report.Table(
+                columns=("Source", f"On {poi}", "Share of the variance in %", "When held"),
+                rows=tuple(rows),
+                caption=f"What the uncertainty of {poi} is made of: the shift of its best fit when "
+                "counts or auxiliary measurements move by one standard deviation (these add up in "
+                "quadrature), and what the uncertainty falls by, in quadrature, when the "
+                "parameters are held.",
+                emphasised=(len(rows) - 1,),
+            ),
+            "grouped_impacts",
+        ),
+        output.picture(
+            report.ranking(single, label=output.label),
+            "ranking",
+            f"The parameters that move {poi} most: shifts of {poi} by one standard deviation of "
+            "each, before and after the fit (bars), and pulls (points).",
+        ),
+    ]
