@@ -1,6 +1,9 @@
 """The fit of a run in its report: what it finds, what moves it, and whether it describes data."""
 
+import re
+
 import numpy as np
+from jaxtyping import Bool
 
 from difftune import report
 from difftune.errors import InputError
@@ -10,6 +13,8 @@ from difftune.job.outcome import Outcome
 from difftune.job.report_output import Output
 from difftune.report import Block, Section, Text
 from difftune.report.tables import Cell
+
+_SINGLE_BIN = re.compile(r"\[\d+\]$")
 
 
 def fit_section(outcome: Outcome, output: Output) -> Section:
@@ -34,18 +39,7 @@ def fit_section(outcome: Outcome, output: Output) -> Section:
             ),
             *_goodness(outcome, model),
             *_what_moves_it(outcome, model, output),
-            *output.pictures(
-                report.pulls(
-                    names,
-                    np.asarray(result.values),
-                    np.asarray(result.uncertainties),
-                    centers=np.asarray(result.centers),
-                    widths=np.asarray(result.widths),
-                    label=output.label,
-                ),
-                "pulls",
-                "Fitted parameters in units of their uncertainty before the fit.",
-            ),
+            *_pulls(outcome, output),
             *output.folded(
                 "Correlations of the parameters",
                 lambda: [
@@ -61,6 +55,30 @@ def fit_section(outcome: Outcome, output: Output) -> Section:
             ),
         ],
     )
+
+
+def _pulls(outcome: Outcome, output: Output) -> list[Block]:
+    """Fitted parameters; those of single bins, which are many and of one kind, by themselves."""
+    result = outcome.fit
+    single = np.array([_SINGLE_BIN.search(name) is not None for name in result.names], bool)
+
+    def drawn(chosen: Bool[np.ndarray, " parameters"]) -> list[report.PlotFigure]:
+        columns = (result.values, result.uncertainties, result.centers, result.widths)
+        values, uncertainties, centers, widths = (np.asarray(each)[chosen] for each in columns)
+        return report.pulls(
+            [name for name, there in zip(result.names, chosen, strict=True) if there],
+            values,
+            uncertainties,
+            centers=centers,
+            widths=widths,
+            label=output.label,
+        )
+
+    said = "Fitted parameters in units of their uncertainty before the fit"
+    return [
+        *output.pictures(drawn(~single), "pulls", f"{said}."),
+        *output.pictures(drawn(single), "gammas", f"{said}: one for each bin."),
+    ]
 
 
 def _goodness(outcome: Outcome, model: Model) -> list[Block]:

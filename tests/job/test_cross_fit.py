@@ -214,5 +214,5 @@ def test_a_first_answer_comes_out(config):
     assert found["figure"]["default"] == []
     assert (folder / "report.html").is_file()
     drawn = {path.stem for path in (folder / "plots").glob("*.pdf")}
-    assert {"score", "roc", "signal_region", "pulls", "ranking"} <= drawn
+    assert {"score", "roc", "signal_region", "pulls", "gammas", "ranking"} <= drawn
     assert not {"features", "correlations", "fold_1_history"} & drawn

@@ -92,7 +92,16 @@ def test_run_directory_is_complete(finished):
         "tables/yields.tex",
     ):
         assert (folder / name).stat().st_size > 0, name
-    for name in ("signal_region", "score", "roc", "history", "correlations", "pulls", "ranking"):
+    for name in (
+        "signal_region",
+        "score",
+        "roc",
+        "history",
+        "correlations",
+        "pulls",
+        "gammas",
+        "ranking",
+    ):
         for kind in ("pdf", "png", "json"):
             assert (folder / "plots" / f"{name}.{kind}").stat().st_size > 0, name
     assert "hyperparameters tuned" in result.stdout

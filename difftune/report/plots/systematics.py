@@ -1,6 +1,5 @@
 """Systematic uncertainties: variations of the templates, and pulls and constraints after a fit."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -176,8 +175,6 @@ def negligible(templates: Templates, shown: Sequence[PlotFigure]) -> list[str]:
     return [name for name in names if name not in drawn]
 
 
-_SINGLE_BIN = re.compile(r"\[\d+\]$")
-
 # ATLAS' colours of the one and two sigma bands, paler.
 ONE_SIGMA, TWO_SIGMA = "#a8dba8", "#fff3b0"
 
@@ -197,8 +194,7 @@ def pulls(
     """Distance of each fitted parameter from its auxiliary measurement, in units of its width.
 
     A constrained parameter has an error bar shorter than the inner band. Parameters without a
-    constraint (width NaN or 0) are written as numbers in a line of their own, above the others, and
-    those of the simulation's statistics (`staterror`, `shapesys`) come on pages of their own.
+    constraint (width NaN or 0) are written as numbers in a line of their own, above the others.
 
     Args:
         names: Names of the parameters, e.g. `FitResult.names`.
@@ -220,14 +216,10 @@ def pulls(
     free = ~(widths > 0)
     safe = np.where(free, 1.0, widths)
     pull, error = (values - centers) / safe, uncertainties / safe
-    # The parameters of single bins are many, and of one kind.
-    single = np.array([bool(_SINGLE_BIN.search(name)) for name in names], bool)
     order = np.argsort(~free, kind="stable")
-    parts = [order[~single[order]], order[single[order]]]
     pages = []
-    for rows in (
-        part[start : start + per_page] for part in parts for start in range(0, len(part), per_page)
-    ):
+    for start in range(0, count, per_page):
+        rows = order[start : start + per_page]
         figure = new_figure(6.6, 0.24 * len(rows) + 1.3)
         axes = set_ticks(figure.subplots())
         y = np.arange(len(rows))[::-1].astype(float)

@@ -41,14 +41,6 @@ def test_many_parameters_take_pages_and_far_pulls_stay_inside():
     assert pulls([], np.zeros(0), np.zeros(0)) == []
 
 
-def test_parameters_of_single_bins_have_pages_of_their_own():
-    names = ["staterror_SR[0]", "jes", "staterror_SR[1]", "mu"]
-    widths = np.array([0.1, 1.0, 0.1, np.nan])
-    first, second = pulls(names, np.ones(4), np.ones(4), widths=widths)
-    assert first.numbers["names"] == ["mu", "jes"]
-    assert second.numbers["names"] == ["staterror_SR[0]", "staterror_SR[1]"]
-
-
 @pytest.mark.parametrize("free", [True, False])
 def test_one_parameter(free):
     (figure,) = pulls(["mu"], np.ones(1), np.ones(1), widths=np.array([np.nan if free else 1.0]))
