@@ -1,9 +1,12 @@
 """Flax networks, and how a search reaches into them."""
 
+from difftune.models.deep_set import OBJECT as OBJECT
+from difftune.models.deep_set import DeepSet
 from difftune.models.inputs import InputParts, Inputs, ObjectInputs
 from difftune.models.mlp import DEFAULT, MLP, Architecture, Network
-from difftune.models.mlp import MODELS as MODELS
 from difftune.models.mlp import as_model as as_model
+from difftune.models.named import MODELS as MODELS
+from difftune.models.named import RECIPES as RECIPES
 from difftune.models.parts import ACTIVATIONS, Dropout, Hyperparameter, fill, hash_uniform
 from difftune.models.parts import FIRST_ROW as FIRST_ROW
 from difftune.models.wrappers import Alternatives, Gated, open_probability
@@ -14,6 +17,7 @@ __all__ = [
     "MLP",
     "Alternatives",
     "Architecture",
+    "DeepSet",
     "Dropout",
     "Gated",
     "Hyperparameter",

@@ -27,6 +27,11 @@ class ObjectInputs:
     start: int
     mask: int
 
+    @property
+    def stop(self) -> int:
+        """Number of the input behind the last of the features."""
+        return self.start + self.max * len(self.features)
+
 
 class _ByName(dict[str, ObjectInputs]):
     """Collections by name."""
@@ -97,13 +102,14 @@ class Inputs(int):
     @property
     def flat(self) -> int:
         """How many inputs belong to no collection."""
-        return len(self._flat)
+        return len(self.flat_numbers)
 
     @property
-    def _flat(self) -> list[int]:
+    def flat_numbers(self) -> list[int]:
+        """Numbers of the inputs that belong to no collection."""
         taken: set[int] = set()
         for _, each in self._collections:
-            taken.update(range(each.start, each.start + each.max * len(each.features)))
+            taken.update(range(each.start, each.stop))
             taken.update(range(each.mask, each.mask + each.max))
         return [number for number in range(self) if number not in taken]
 
@@ -114,13 +120,13 @@ class Inputs(int):
             x: All inputs.
         """
         # In stretches, since looking up single columns has a slow derivative.
-        runs = [list(run) for _, run in groupby(enumerate(self._flat), lambda at: at[1] - at[0])]
+        counted = enumerate(self.flat_numbers)
+        runs = [list(run) for _, run in groupby(counted, lambda at: at[1] - at[0])]
         stretches = [x[..., run[0][1] : run[-1][1] + 1] for run in runs]
         collections, masks = {}, {}
         for name, each in self._collections:
-            stop = each.start + each.max * len(each.features)
             shape = (*x.shape[:-1], each.max, len(each.features))
-            collections[name] = x[..., each.start : stop].reshape(shape)
+            collections[name] = x[..., each.start : each.stop].reshape(shape)
             masks[name] = x[..., each.mask : each.mask + each.max]
         flat = jnp.concatenate(stretches, axis=-1) if stretches else x[..., :0]
         return InputParts(flat=flat, collections=collections, masks=masks)

@@ -24,7 +24,6 @@ from difftune.models.parts import (
     chosen_activation,
     lecun_normal,
 )
-from difftune.registry import Registry
 
 EXAMPLE = "MLP(hidden=(64, 64))"
 
@@ -148,6 +147,7 @@ class Network(nnx.Module):
         normalisation: str,
         dropout: int | float,
         embedding: Periodic | None = None,
+        prefix: str = "",
         rngs: nnx.Rngs,
     ):
         self.embedding = embedding
@@ -160,12 +160,13 @@ class Network(nnx.Module):
         self.norm = nnx.List([norm(n, rngs=nnx.Rngs(0)) for n in hidden] if norm else [])
         self.output = linear(sizes[-1], outputs)
 
-        self.width = nnx.List(
-            [Hyperparameter.named(f"width_{i}", n, inherited=True) for i, n in enumerate(hidden, 1)]
-        )
+        def shape(name: str, most: int) -> Hyperparameter:
+            return Hyperparameter.named(f"{prefix}{name}", most, inherited=True)
+
+        self.width = nnx.List([shape(f"width_{i}", n) for i, n in enumerate(hidden, 1)])
         # A skipped layer hands its input on, which must then fit the next.
         same = len(set(hidden)) == 1
-        self.depth = Hyperparameter.named("depth", len(hidden), inherited=True) if same else None
+        self.depth = shape("depth", len(hidden)) if same else None
         self.activations = (activation,) if isinstance(activation, str) else activation
         self.choice = None if isinstance(activation, str) else Hyperparameter.named("activation", 0)
 
@@ -214,7 +215,7 @@ class Network(nnx.Module):
         # Number 0, so that it does not depend on how many layers come before.
         draw(self.output, 0, last, (jnp.arange(self.sizes[-1]) < last)[:, None])
 
-    def _activate(self, x: Float[Array, "events units"]) -> Float[Array, "events units"]:
+    def _activate(self, x: Float[Array, "*events units"]) -> Float[Array, "*events units"]:
         if self.choice is None:
             return ACTIVATIONS[self.activations[0]](x)
         index = rounded(self.choice[...], 0, len(self.activations) - 1)
@@ -222,7 +223,7 @@ class Network(nnx.Module):
             return ACTIVATIONS[self.activations[index]](x)
         return chosen_activation(self.activations)(index, x)
 
-    def __call__(self, x: Float[Array, "events inputs"]) -> Float[Array, "events outputs"]:
+    def __call__(self, x: Float[Array, "*events inputs"]) -> Float[Array, "*events outputs"]:
         """Logits of the events."""
         units, depth = self._live()
         if self.embedding is not None:
@@ -240,10 +241,10 @@ class Network(nnx.Module):
         return self.output(x)
 
 
-def _layer(parts, x, *, live: Count, activate: Callable) -> Float[Array, "events units"]:
+def _layer(parts, x, *, live: Count, activate: Callable) -> Float[Array, "*events units"]:
     linear, norm, dropout = parts
     x = linear(x)
-    size = x.shape[1]
+    size = x.shape[-1]
     mask = None if isinstance(live, int) and live == size else jnp.arange(size) < live
     if isinstance(norm, nnx.LayerNorm):
         x = norm(x, mask=mask)
@@ -386,10 +387,6 @@ class MLP:
             embedding=embedding,
             rngs=rngs,
         )
-
-
-MODELS = Registry("model", "a model such as MLP(hidden=(64, 64))", {"mlp": MLP})
-"""By the name that they have in the analysis file."""
 
 
 DEFAULT = MLP(hidden=(128, 128), dropout=0.3, embedding="periodic", frequency_scale=0.1)

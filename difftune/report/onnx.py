@@ -10,7 +10,7 @@ from difftune.data import FeatureTransform
 from difftune.data.transform import FAR
 from difftune.errors import InputError
 from difftune.files import writing
-from difftune.models import MLP
+from difftune.models import MLP, DeepSet
 from difftune.training import AnyNetwork, BoostedTrees, CrossFitted, Ensemble, TrainedNetwork
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ def to_onnx(network: AnyNetwork) -> "onnx.ModelProto":
     columns it is `difftune.data.keys.key_of` of them.
 
     Args:
-        network: A network made by `difftune.models.MLP`, or several such: an ensemble, or those of
-            all folds.
+        network: A network made by `difftune.models.MLP` or `difftune.models.DeepSet`, or several
+            such: an ensemble, or those of all folds.
 
     Raises:
         InputError: When it is a module of your own or boosted trees, or onnx (the extra `export`)
@@ -129,12 +129,15 @@ def _probability(graph: _Graph, network: TrainedNetwork | BoostedTrees) -> str:
             "keep them with save(), and let the package's own converter write its model."
         )
     model = network.module_def.model
-    if not isinstance(model, MLP):
+    if isinstance(model, DeepSet):
+        logits = _deep_set(graph, network, model, _transformed(graph, network))
+    elif isinstance(model, MLP):
+        logits = _perceptron(graph, network, model, _transformed(graph, network))
+    else:
         raise InputError(
-            f"only networks of difftune.models.MLP can be exported, not {model!r}; for a module of "
-            "your own use jax2onnx on its call."
+            "only networks of difftune.models.MLP and DeepSet can be exported, not "
+            f"{model!r}; for a module of your own use jax2onnx on its call."
         )
-    logits = _layers(graph, network, model, _transformed(graph, network))
     if network.module_def.outputs == 1:
         return graph("Sigmoid", logits)
     signal = np.asarray(network.signal_process)[:, None]
@@ -193,7 +196,7 @@ def _ones(graph: _Graph, columns: str) -> str:
     return graph("Add", graph("Mul", some, graph.constant(0.0)), graph.constant(1.0))
 
 
-def _layers(graph: _Graph, network: TrainedNetwork, model: MLP, x: str) -> str:
+def _perceptron(graph: _Graph, network: TrainedNetwork, model: MLP, x: str) -> str:
     """The perceptron in evaluation mode, up to the logits."""
     state: Any = network.weights.parameters
     # What the member does not use of the largest network is left out.
@@ -202,15 +205,49 @@ def _layers(graph: _Graph, network: TrainedNetwork, model: MLP, x: str) -> str:
     if model.embedding is not None:
         x = _periodic(graph, state["embedding"], model, x, fan_in)
         fan_in *= model.embedding_size
+    buffers: Any = network.weights.buffers
+    return _layers(graph, state, buffers, own, x, fan_in, network.module_def.outputs)
+
+
+def _deep_set(graph: _Graph, network: TrainedNetwork, model: DeepSet, x: str) -> str:
+    """A deep set in evaluation mode, up to the logits."""
+    state: Any = network.weights.parameters
+    buffers: Any = network.weights.buffers
+    own, inputs = model.for_member(network.hyperparameters), network.module_def.inputs
+    columns = [graph("Gather", x, graph.constant(inputs.flat_numbers), axis=1)]
+    for number, each in enumerate(inputs.collections.values()):
+        places = graph.constant(np.arange(each.start, each.stop))
+        objects = graph("Gather", x, places, axis=1)
+        # Objects of all events one below the other, for products of two matrices.
+        objects = graph("Reshape", objects, graph.constant([-1, len(each.features)]))
+        layers = (graph, state["each"][number], buffers, own.of_object, objects)
+        latent = _layers(*layers, len(each.features), own.latent)
+        latent = graph("Reshape", latent, graph.constant([-1, each.max, own.latent]))
+        mask = graph(
+            "Gather", x, graph.constant(np.arange(each.mask, each.mask + each.max)), axis=1
+        )
+        mask = graph("Unsqueeze", mask, graph.constant([2]))
+        total = graph("Mul", latent, mask)
+        columns.append(graph("ReduceSum", total, graph.constant([1]), keepdims=0))
+    joined = graph("Concat", *columns, axis=1)
+    units = inputs.flat + own.latent * len(inputs.collections)
+    outputs = network.module_def.outputs
+    return _layers(graph, state["all"], buffers, own.of_event, joined, units, outputs)
+
+
+def _layers(
+    graph: _Graph, state: Any, buffers: Any, own: MLP, x: str, fan_in: int, outputs: int
+) -> str:
+    """Hidden layers and the output of a member's own network."""
     for i, width in enumerate(own.hidden):
         x = _linear(graph, state["linear"][i], x, fan_in, width)
-        if model.normalisation == "batch":
-            x = _batch_norm(graph, state["norm"][i], network.weights.buffers["norm"][i], x, width)
-        elif model.normalisation == "layer":
+        if own.normalisation == "batch":
+            x = _batch_norm(graph, state["norm"][i], buffers["norm"][i], x, width)
+        elif own.normalisation == "layer":
             x = _layer_norm(graph, state["norm"][i], x, width)
         x = _activation(graph, str(own.activation), x)
         fan_in = width
-    return _linear(graph, state["output"], x, fan_in, network.module_def.outputs)
+    return _linear(graph, state["output"], x, fan_in, outputs)
 
 
 def _periodic(graph: _Graph, embedding: Any, model: MLP, x: str, inputs: int) -> str:

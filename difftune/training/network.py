@@ -15,7 +15,7 @@ from jaxtyping import Float
 from difftune.binning import trained_edges
 from difftune.data import Events, FeatureTransform, Reading
 from difftune.errors import InputError
-from difftune.models import MLP, Architecture
+from difftune.models import MLP, RECIPES, Architecture, DeepSet
 from difftune.training.applicable import Applicable, features_of
 from difftune.training.module_def import ModuleDef, Weights
 from difftune.training.network_file import (
@@ -162,8 +162,10 @@ class TrainedNetwork(Applicable):
             InputError: When they cannot be written there.
         """
         model = self.module_def.model
+        name = type(model).__name__
+        known = isinstance(model, tuple(RECIPES.values()))
         facts = {
-            "model": {"MLP": asdict(model)} if isinstance(model, MLP) else repr(model),
+            "model": {name: asdict(model)} if known else repr(model),  # type: ignore[call-overload]
             "outputs": self.module_def.outputs,
             "feature_names": self.feature_names,
             "signal_process": self.signal_process,
@@ -183,7 +185,7 @@ class TrainedNetwork(Applicable):
 
         Args:
             folder: Holds `network.npz` and `network.json`.
-            model: Makes the network; needed where it is not an `MLP`.
+            model: Makes the network; needed where it is none of difftune's.
 
         Raises:
             InputError: When files are missing or damaged, the model is needed, or it does not fit
@@ -228,16 +230,21 @@ def _named(weights: Weights) -> Iterator[tuple[str, Any]]:
             yield "/".join((part, *map(str, path))), leaf
 
 
-def _recipe(facts: Mapping[str, Any], numbers: Numbers, path: Path) -> MLP:
+def _recipe(facts: Mapping[str, Any], numbers: Numbers, path: Path) -> MLP | DeepSet:
     """The model that the facts name, if it can be one of so many numbers."""
     if not isinstance(facts["model"], dict):
         raise InputError(
             f"{path} names the model {facts['model']!r}, which only you can make: pass "
             "load(..., model=...)."
         )
-    recipe = facts["model"]["MLP"]
+    ((name, recipe),) = facts["model"].items()
     # Each unit has a bias and each input a weight; to trace a network of any size takes long.
-    units, inputs = sum(recipe["hidden"]), len(facts["feature_names"])
+    units = sum(recipe["hidden"]) + sum(recipe.get("each", ())) + recipe.get("latent", 0)
+    # A feature of objects has one weight for all of them.
+    of_objects = facts["transform"].get("collections", []) if name == "DeepSet" else []
+    inputs = len(facts["feature_names"]) - sum(
+        (each["max"] - 1) * len(each["features"]) for each in of_objects
+    )
     if recipe.get("embedding") is not None:
         units += inputs * max(recipe.get("frequencies", 1), recipe.get("embedding_size", 1))
     if max(units, inputs, facts["outputs"]) > numbers.count:
@@ -247,7 +254,7 @@ def _recipe(facts: Mapping[str, Any], numbers: Numbers, path: Path) -> MLP:
             "not belong together. Take another copy of both."
         )
     try:
-        return MLP(**recipe)
+        return RECIPES[name](**recipe)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 

@@ -44,8 +44,21 @@ class _MLP(_Strict):
     frequency_scale: Number = 0.2
 
 
+class _DeepSet(_Strict):
+    each: list[Count]
+    latent: Count
+    hidden: list[Count]
+    activation: str | list[str] = "relu"
+    normalisation: str = "none"
+    dropout: Share = 0.0
+
+
 class _Recipe(_Strict):
     MLP: _MLP
+
+
+class _SetRecipe(_Strict):
+    DeepSet: _DeepSet
 
 
 class _Collection(_Strict):
@@ -84,7 +97,7 @@ class _Facts(BaseModel):
     # Keys of a later version are for that version to check.
     model_config = ConfigDict(extra="allow", strict=True)
 
-    model: _Recipe | str
+    model: _Recipe | _SetRecipe | str
     outputs: Count
     feature_names: Annotated[list[str], Field(min_length=1)]
     signal_process: Annotated[list[Share], Field(min_length=1)]

@@ -72,14 +72,17 @@ def events_of(number: int, *, most: int = 8, permuted: bool = False, seed: int =
     )
 
 
-def trained(model, *, members=3, most=8, permuted=False, rates=(3e-3, 1e-2, 3e-2), epochs=8):
+def trained(
+    model, *, members=3, most=8, permuted=False, rates=(3e-3, 1e-2, 3e-2), epochs=8, given=None
+):
     """The networks of a population, and its population."""
     recipe = Recipe(model=model, batch_size=64)
     train, validation = (events_of(number, most=most, permuted=permuted) for number in (512, 256))
     transform = recipe.transform(train)
     own, other = (recipe.columns(each, each.yields(), transform) for each in (train, validation))
     population = Population(recipe=recipe, train=own, validation=other, members=members, seed=3)
-    given = {"learning_rate": np.asarray(rates[:members], np.float32)}
+    given = {"learning_rate": rates[:members], **(given or {})}
+    given = {name: np.asarray(values, np.float32) for name, values in given.items()}
     state, records = population.run(given, epochs=epochs)
     state = jax.device_get(state)
     networks = [
