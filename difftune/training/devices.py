@@ -4,6 +4,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -126,12 +127,12 @@ def tile_of(devices: Sequence[jax.Device]) -> int | None:
 
 
 def over_members(
-    function: Callable,
+    function: Callable[[Any, Any], Any],
     devices: Sequence[jax.Device],
     *,
     one_by_one: bool | None = None,
     group: int | None = None,
-) -> Callable:
+) -> Callable[[Any, Any], Any]:
     """Maps a function of one member over the population.
 
     Args:
@@ -146,11 +147,11 @@ def over_members(
     """
     if runs_one_by_one(devices) if one_by_one is None else one_by_one:
 
-        def mapped(members, shared):
+        def mapped(members: PyTree, shared: PyTree) -> PyTree:
             return jax.lax.map(lambda member: function(member, shared), members)
     else:
 
-        def mapped(members, shared):
+        def mapped(members: PyTree, shared: PyTree) -> PyTree:
             if group is not None:
                 return jax.lax.map(
                     lambda member: function(member, shared), members, batch_size=group
@@ -166,7 +167,7 @@ def over_members(
     )
 
 
-def describe() -> dict:
+def describe() -> dict[str, Any]:
     """Platform, number and kind of the local devices, for the record of a run."""
     devices = jax.local_devices()
     return {

@@ -1,6 +1,7 @@
 """The hyperparameters that the training itself reads, and a record of what reads them."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -22,14 +23,14 @@ Values = Mapping[str, Float[np.ndarray | Array, " members"]]
 """Some hyperparameters, for each one value per member."""
 
 
-class UsageTracker(dict):
+class UsageTracker(dict[str, Any]):
     """Hyperparameters that remember which of them were asked for."""
 
     def __init__(self, values: Mapping[str, Array]):
         super().__init__(values)
         self.read: set[str] = set()
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> Any:
         """The value, noted as read."""
         self.read.add(name)
         if not super().__contains__(name):
@@ -40,20 +41,20 @@ class UsageTracker(dict):
             )
         return super().__getitem__(name)
 
-    def get(self, name, default=None):
+    def get(self, name: str, default: Any = None) -> Any:
         """The value or a default, noted as read."""
         self.read.add(name)
         return super().get(name, default)
 
-    def __or__(self, others):
+    def __or__(self, others: Any) -> Any:
         """A copy with other values that shares the record of what was read."""
         joined = UsageTracker(dict(self) | others)
         joined.read = self.read
         return joined
 
-    def __contains__(self, name):
+    def __contains__(self, name: object) -> bool:
         """Whether the value is given; noted as read."""
-        self.read.add(name)
+        self.read.add(str(name))
         return super().__contains__(name)
 
 

@@ -1,6 +1,7 @@
 """By how much a score fluctuates with the events that it is computed from."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -61,7 +62,7 @@ def infinitesimal_jackknife(
     return value, beside, jnp.sqrt(jnp.sum(jnp.square(slope - weight * mean[process])))
 
 
-def _differentiated(of: Callable, count: Array) -> tuple[Array, Array, Array]:
+def _differentiated(of: Callable[..., Any], count: Array) -> tuple[Array, Array, Array]:
     value, pull, beside = jax.vjp(of, count, has_aux=True)
     (slope,) = pull(jnp.ones_like(value))
     return value, slope, beside

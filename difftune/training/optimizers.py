@@ -39,7 +39,9 @@ def _value(hyperparameters: Mapping[str, Array], name: str) -> Array | float:
     return hyperparameters.get(name, COEFFICIENTS[name])
 
 
-def _adam(h: Mapping[str, Array], gradient: PyTree, state: Moments, parameters: PyTree):
+def _adam(
+    h: Mapping[str, Array], gradient: PyTree, state: Moments, parameters: PyTree
+) -> tuple[PyTree, Moments]:
     del parameters
     b1, b2, eps = (_value(h, name) for name in ("beta1", "beta2", "epsilon"))
     before = optax.ScaleByAdamState(count=state.steps, mu=state.first, nu=state.second)
@@ -47,7 +49,9 @@ def _adam(h: Mapping[str, Array], gradient: PyTree, state: Moments, parameters: 
     return updates, Moments(after.count, after.mu, after.nu)
 
 
-def _adamw(h: Mapping[str, Array], gradient: PyTree, state: Moments, parameters: PyTree):
+def _adamw(
+    h: Mapping[str, Array], gradient: PyTree, state: Moments, parameters: PyTree
+) -> tuple[PyTree, Moments]:
     updates, state = _adam(h, gradient, state, parameters)
     # Weight matrices alone, as with L1 and L2.
     decay = _value(h, "weight_decay")
@@ -55,14 +59,18 @@ def _adamw(h: Mapping[str, Array], gradient: PyTree, state: Moments, parameters:
     return shrunk, state
 
 
-def _sgd(h: Mapping[str, Array], gradient: PyTree, state: Moments, parameters: PyTree):
+def _sgd(
+    h: Mapping[str, Array], gradient: PyTree, state: Moments, parameters: PyTree
+) -> tuple[PyTree, Moments]:
     del parameters
     rule = optax.trace(decay=_value(h, "momentum"))
     updates, after = rule.update(gradient, optax.TraceState(state.first))
     return updates, Moments(state.steps + 1, after.trace, state.second)
 
 
-def _rmsprop(h: Mapping[str, Array], gradient: PyTree, state: Moments, parameters: PyTree):
+def _rmsprop(
+    h: Mapping[str, Array], gradient: PyTree, state: Moments, parameters: PyTree
+) -> tuple[PyTree, Moments]:
     del parameters
     rule = optax.scale_by_rms(decay=_value(h, "rms_decay"), eps=_value(h, "epsilon"))
     updates, after = rule.update(gradient, optax.ScaleByRmsState(nu=state.second))
@@ -105,7 +113,9 @@ def optimizer(*kinds: str) -> Optimizer:
                 jax.tree.map(jnp.zeros_like, parameters),
             )
 
-        def update(gradient: PyTree, state: PyTree, parameters: PyTree | None = None):
+        def update(
+            gradient: PyTree, state: PyTree, parameters: PyTree | None = None
+        ) -> tuple[PyTree, PyTree]:
             branches = [lambda g, s, p, rule=rule: rule(hyperparameters, g, s, p) for rule in rules]
             if len(branches) == 1:
                 updates, state = branches[0](gradient, state, parameters)

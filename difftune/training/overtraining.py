@@ -98,7 +98,7 @@ class UserCondition(Condition):
 
     function: OvertrainingCondition
 
-    def excess(self, evidence):
+    def excess(self, evidence: Evidence) -> Float[Array, ""]:
         """0 where it is met, else 2."""
         fits = self.function(evidence.train_score, evidence.validation_score)
         return jnp.where(fits, 0.0, 2.0)
@@ -141,7 +141,7 @@ class ScoreGap(Condition):
         """Whether errors matter."""
         return self.sigmas > 0.0 and math.isfinite(self.limit)
 
-    def excess(self, evidence):
+    def excess(self, evidence: Evidence) -> Float[Array, ""]:
         """The gap in units of the limit, with what chance may add."""
         gap = evidence.train_score - evidence.validation_score
         if math.isinf(self.limit):
@@ -149,6 +149,8 @@ class ScoreGap(Condition):
         else:
             allowed = self.limit * jnp.abs(evidence.validation_score)
             if self.wants_errors:
+                assert evidence.train_error is not None, "it wants errors"
+                assert evidence.validation_error is not None, "it wants errors"
                 error = jnp.hypot(evidence.train_error, evidence.validation_error)
                 # No gradient, as where the score is that of empty bins: no error.
                 allowed = allowed + self.sigmas * jnp.where(jnp.isfinite(error), error, 0.0)
@@ -175,7 +177,7 @@ class LossGap(Condition):
     def __post_init__(self) -> None:
         _positive(self, "limit", "0.1 allows a loss 10 % larger on validation events")
 
-    def excess(self, evidence):
+    def excess(self, evidence: Evidence) -> Float[Array, ""]:
         """The gap in units of the limit."""
         gap = evidence.validation_loss - evidence.train_loss
         allowed = self.limit * jnp.abs(evidence.train_loss)
@@ -207,7 +209,7 @@ class _ShapeTest(Condition):
     def p_value_of(self, train: ScoredSample, validation: ScoredSample) -> Float[Array, ""]:
         """The p-value for the events of one class (weights of the others are 0)."""
 
-    def excess(self, evidence):
+    def excess(self, evidence: Evidence) -> Float[Array, ""]:
         """Least allowed ln p over the smaller ln p: 1 at the limit, 0 for equal shapes."""
         assert evidence.train is not None, "it sees events"
         assert evidence.validation is not None, "it sees events"
@@ -231,7 +233,7 @@ class ShapeKS(_ShapeTest):
     for small ones (J. R. Stat. Soc. B 32 (1970) 115).
     """
 
-    def p_value_of(self, train, validation):
+    def p_value_of(self, train: ScoredSample, validation: ScoredSample) -> Float[Array, ""]:
         """The p-value of the largest distance."""
         return ks_p_value(train.score, train.weight, validation.score, validation.weight)
 
@@ -253,7 +255,7 @@ class ShapeChi2(_ShapeTest):
         if self.bins < 2:
             raise InputError(f"ShapeChi2(bins={self.bins}): at least 2 are needed.")
 
-    def p_value_of(self, train, validation):
+    def p_value_of(self, train: ScoredSample, validation: ScoredSample) -> Float[Array, ""]:
         """The p-value of the chi-square."""
         samples = ((each.score, each.weight) for each in (train, validation))
         return chi2_p_value(*samples, bins=self.bins)
@@ -292,7 +294,7 @@ class AllOf(Condition):
         """Whether one of them does."""
         return any(each.wants_errors for each in self._each)
 
-    def excess(self, evidence):
+    def excess(self, evidence: Evidence) -> Float[Array, ""]:
         """The largest measure."""
         each = [condition.excess(evidence) for condition in self._each]
         return jnp.max(jnp.stack([value.astype(jnp.float32) for value in each]))

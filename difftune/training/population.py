@@ -296,7 +296,7 @@ class Population:
         # Read by the epoch, not by the step.
         tracker.read |= {"batch_size", "plateau_factor", "plateau_patience"}
 
-        def one_step(_):
+        def one_step(_: Any) -> int:
             own = MemberInputs(tracker, jax.random.key(0), jnp.int32(0))
             member = self.programs.trainer.start(own)
             random = self.module_def.random_state(own.key)

@@ -183,15 +183,15 @@ class Processes(abc.ABC):
 class SingleProcess(Processes):
     """One process, which exchanges nothing."""
 
-    def gather(self, own):
+    def gather(self, own: Bytes) -> UInt8[np.ndarray, "processes bytes"]:
         """Its own."""
         return own[None]
 
-    def broadcast(self, own):
+    def broadcast(self, own: Bytes) -> Bytes:
         """Its own."""
         return own
 
-    def abort(self, code=1):
+    def abort(self, code: int = 1) -> None:
         """No process waits."""
 
 
@@ -201,17 +201,17 @@ class JaxProcesses(Processes):
     def __init__(self) -> None:
         self.rank, self.size = jax.process_index(), jax.process_count()
 
-    def gather(self, own):
+    def gather(self, own: Bytes) -> UInt8[np.ndarray, "processes bytes"]:
         """Through a program over one device a process."""
         from jax.experimental import multihost_utils
 
         return np.asarray(multihost_utils.process_allgather(own)).reshape(self.size, -1)
 
-    def broadcast(self, own):
+    def broadcast(self, own: Bytes) -> Bytes:
         """Gathers and takes the first: reductions of gloo mix up messages of different lengths."""
         return self.gather(own)[0]
 
-    def abort(self, code=1):
+    def abort(self, code: int = 1) -> None:
         """Without the good-bye that waits for the others; they hear nothing more, and end."""
         sys.stdout.flush()
         sys.stderr.flush()
@@ -237,18 +237,18 @@ class MpiProcesses(Processes):
         # Messages lie in the memory of the host, also where the members are trained on a GPU.
         self._cpu = jax.devices("cpu")[0]
 
-    def gather(self, own):
+    def gather(self, own: Bytes) -> UInt8[np.ndarray, "processes bytes"]:
         """MPI_Allgather."""
         sent = jax.device_put(np.asarray(own), self._cpu)
         return np.asarray(self._mpi.allgather(sent, comm=self._world))
 
-    def broadcast(self, own):
+    def broadcast(self, own: Bytes) -> Bytes:
         """MPI_Bcast."""
         sent = jax.device_put(np.asarray(own), self._cpu)
         received = np.asarray(self._mpi.bcast(sent, 0, comm=self._world))
         return np.asarray(own) if self.rank == 0 else received
 
-    def abort(self, code=1):
+    def abort(self, code: int = 1) -> None:
         """MPI_Abort."""
         sys.stdout.flush()
         sys.stderr.flush()

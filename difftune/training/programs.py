@@ -52,7 +52,7 @@ class Program:
     memory: int | None = None
     donate: bool = False
     one_by_one: bool | None = None
-    _compiled: dict[tuple, Callable] = field(default_factory=dict, repr=False)
+    _compiled: dict[tuple[Any, ...], Callable[..., Any]] = field(default_factory=dict, repr=False)
 
     @numbers_as_they_come()
     def __call__(self, state: PyTree, own: PyTree, shared: PyTree) -> PyTree:
@@ -159,7 +159,7 @@ class Programs:
     def finish(self) -> Program:
         """Validates members at the end of an epoch."""
 
-        def finish(member: Member, own: MemberInputs, shared: tuple) -> Member:
+        def finish(member: Member, own: MemberInputs, shared: tuple[Any, ...]) -> Member:
             return self.trainer.finish(member, own, *shared)
 
         return self._of("validation", finish, donate=True)

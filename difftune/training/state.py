@@ -104,7 +104,7 @@ class EpochClock(NamedTuple):
 def choose(condition: Array, new: PyTree, old: PyTree) -> PyTree:
     """`new` where the condition holds, else `old`; the condition may have a member axis."""
 
-    def pick(a, b):
+    def pick(a: Any, b: Any) -> Array:
         shaped = jnp.reshape(condition, condition.shape + (1,) * (a.ndim - condition.ndim))
         return jnp.where(shaped, a, b)
 
