@@ -105,7 +105,7 @@ class Study:
 
     Raises:
         InputError: For groups that do not fit the variables, less than two variables, less than
-            two folds to train and validate on, or numbers out of range.
+            two folds to train and validate on, one without events, or numbers out of range.
     """
 
     events: Events
@@ -129,6 +129,13 @@ class Study:
                 f"Study(test_folds={tuple(self.test_folds)}) of events in folds 0 to "
                 f"{self.events.folds - 1}: name folds that there are, and leave two at least to "
                 "train and validate on in turn."
+            )
+        counts = np.bincount(np.asarray(self.seen.fold), minlength=self.events.folds)
+        if empty := [n for n in range(len(counts)) if not counts[n] and n not in self.test_folds]:
+            raise InputError(
+                f"Study: there are no simulated events in fold {empty[0]} of {self.events.folds}. "
+                "The event number decides the fold: read the events with fewer folds, or with "
+                "another event_number."
             )
         _ = self.units
         found = self.issues

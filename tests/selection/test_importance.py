@@ -225,6 +225,9 @@ def test_bad_input(networks):
         samples.study(groups={"all": samples.known().feature_names})
     with pytest.raises(InputError, match="leave two at least"):
         samples.study(test_folds=(1, 2, 3))
+    few = samples.known().select(lambda events: events.fold != 1)
+    with pytest.raises(InputError, match="no simulated events in fold 1 of 4"):
+        samples.study(few)
     with pytest.raises(InputError, match="Did you mean 'permutation'"):
         importance(STUDY, methods=("permutations",))
     with pytest.raises(InputError, match="no process 'sig'"):
