@@ -22,7 +22,7 @@ FILE = {
     "samples": [{"name": "s", "role": "signal"}, {"name": "b"}],
 }
 # Of the model of a fit: the file says it in its samples, systematics and regions.
-MEASURED = ("normalisation", "luminosity", "free", "processes", "control")
+MEASURED = ("normalisation", "luminosity", "free", "processes", "control", "constraints")
 OWN = '''
 from collections.abc import Sequence
 from dataclasses import dataclass
