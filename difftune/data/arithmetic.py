@@ -95,7 +95,7 @@ def negative(a: np.ndarray) -> np.ndarray:
 def absolute(a: np.ndarray) -> np.ndarray:
     """The magnitude; that of -2^63 needs uint64."""
     if a.dtype.kind == "i" and (a == _INT64.min).any():
-        return _narrowed(np.abs(a.astype(object)))
+        return narrowed(np.abs(a.astype(object)))
     return np.asarray(np.abs(a))
 
 
@@ -173,7 +173,7 @@ def _exactly(operation: np.ufunc, a: np.ndarray, b: np.ndarray) -> np.ndarray:
             return result
     if (np.abs(near) > 2.0**65).any():
         raise Beyond(_TOO_LARGE)
-    return _narrowed(operation(a.astype(object), b.astype(object)))
+    return narrowed(operation(a.astype(object), b.astype(object)))
 
 
 _TOO_LARGE = (
@@ -182,7 +182,7 @@ _TOO_LARGE = (
 )
 
 
-def _narrowed(values: object) -> np.ndarray:
+def narrowed(values: object) -> np.ndarray:
     """Python's integers as int64 or uint64."""
     exact = np.asarray(values, object)
     for kind in (np.int64, np.uint64):

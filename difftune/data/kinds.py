@@ -18,6 +18,6 @@ def element(kind: Kind) -> Kind:
     return kind.removesuffix("[]" * depth(kind))
 
 
-def lists(kind: Kind, deep: int) -> Kind:
+def within_lists(kind: Kind, deep: int) -> Kind:
     """The kind of values within so many lists."""
     return kind + "[]" * deep

@@ -1,6 +1,7 @@
 """Tables whose columns are read in chunks, and the names that expressions can use in one."""
 
 import functools
+from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
@@ -9,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from difftune.data.compiling import Code
-from difftune.data.expressions import Expression, parse
-from difftune.data.kinds import Kind
+from difftune.data.expressions import Expression, is_name, parse
+from difftune.data.kinds import Kind, depth
+from difftune.data.lists import Lists, Momenta, Part, Unequal, elementwise, of_awkward, united
+from difftune.data.momenta import members_of
 from difftune.data.transform import Missing
 from difftune.errors import InputError, nearest
 
@@ -59,7 +62,7 @@ def parse_derived(derived: Mapping[str, str]) -> dict[str, Expression]:
         InputError: A bad expression, or one that needs itself.
     """
     parsed = {name: parse(text, f"derived {name!r}") for name, text in derived.items()}
-    uses = {name: [n for n in e.columns if n in parsed] for name, e in parsed.items()}
+    uses = {name: _may_use(expression, parsed) for name, expression in parsed.items()}
     try:
         order = tuple(TopologicalSorter(uses).static_order())
     except CycleError as error:
@@ -77,6 +80,34 @@ def parse_derived(derived: Mapping[str, str]) -> dict[str, Expression]:
                 "join some of them."
             )
     return parsed
+
+
+def _may_use(expression: Expression, names: Mapping[str, Expression]) -> list[str]:
+    """Those of the names that an expression uses, whatever a table has."""
+    used = [name for name in expression.columns if name in names]
+    for collection in expression.collections:
+        used += members_of(collection, names).values()
+    return used
+
+
+def with_features(
+    derived: Mapping[str, Expression], features: Sequence[str], table: DataTable
+) -> dict[str, Expression]:
+    """Derived columns, and features that are expressions themselves, such as `Jet_pt[0]`.
+
+    Args:
+        derived: From `parse_derived`.
+        features: Names of columns, or expressions, which are the names of what they come to.
+        table: A column of it takes precedence.
+
+    Raises:
+        InputError: A feature that is no sound expression.
+    """
+    found = dict(derived)
+    for feature in features:
+        if feature not in table.kinds and feature not in derived and not is_name(feature):
+            found[feature] = parse(feature, f"feature {feature!r}")
+    return found
 
 
 @dataclass(frozen=True)
@@ -119,8 +150,8 @@ class Names:
         if name in self.replaced:
             return self.plain.code(self.replaced[name]).kind
         if name in self.derived:
-            self.code(self.derived[name])
-            return "number"
+            kind = self.code(self.derived[name]).kind
+            return "number" if kind == "bool" else kind
         if name not in self.table.kinds:
             raise InputError(
                 f"{user.where}: {self.table.place} has no {self.table.noun} {name!r}."
@@ -141,19 +172,26 @@ class Names:
                         f"{name} is a constant, and a {self.table.noun} of {self.table.place} is "
                         f"called so too: write `{name}` in backquotes for that."
                     )
-            self._codes[expression] = expression.typed(lambda name: self.kind(name, expression))
+            known = ChainMap(self.replaced, self.derived, self.table.kinds)  # type: ignore[arg-type]
+            self._codes[expression] = expression.typed(
+                lambda name: self.kind(name, expression), known
+            )
         return self._codes[expression]
 
     def needed(self, expression: Expression) -> set[str]:
-        """The columns of the table that an expression needs."""
+        """The columns of the table that an expression needs.
+
+        Raises:
+            InputError: It does not fit the columns.
+        """
         columns: set[str] = set()
-        todo, seen = list(expression.columns), set(expression.columns)
+        todo, seen = list(self.code(expression).columns), set()
         while todo:
             name = todo.pop()
             if name in self.replaced:
                 columns |= self.plain.needed(self.replaced[name])
             elif name in self.derived:
-                used = set(self.derived[name].columns) - seen
+                used = set(self.code(self.derived[name]).columns) - seen
                 seen |= used
                 todo += used
             else:
@@ -162,14 +200,20 @@ class Names:
 
 
 class Values:
-    """Some rows of a table, by any name; each is computed once."""
+    """Some rows of a table, by any name; each is computed once.
 
-    def __init__(self, names: Names, columns: Mapping[str, np.ndarray], entry: np.ndarray) -> None:
-        """Takes columns of the table [rows] and the numbers [rows] that they have in it."""
+    Attributes:
+        names: What names mean.
+        columns: Of the table [rows].
+        entry: The numbers [rows] that the rows have in the table.
+    """
+
+    def __init__(self, names: Names, columns: Mapping[str, Any], entry: np.ndarray) -> None:
+        """Takes columns as tables hand them out."""
         self.names = names
         self.columns = columns
         self.entry = entry
-        self._cache: dict[tuple[str, bool], np.ndarray] = {}
+        self._cache: dict[tuple[str, bool], Part] = {}
         self._missing: dict[str, np.ndarray | None] = {}
 
     def __len__(self) -> int:
@@ -191,27 +235,73 @@ class Values:
         return Values(self.names.plain, self.columns, self.entry) if self.names.replaced else self
 
     def evaluate(self, expression: Expression, *, clean: bool = False) -> np.ndarray:
-        """Values of an expression [rows]: bool, number or bytes.
+        """Values of an expression that has one for each row [rows]: bool, number or bytes.
+
+        What is absent is NaN, false, or an empty string.
 
         Args:
             expression: What to evaluate.
             clean: Take missing values for NaN; otherwise for what they are in the table.
+
+        Raises:
+            InputError: An integer does not fit, or lists differ in length.
+        """
+        return self.part(expression, clean=clean).filled()
+
+    def part(self, expression: Expression, *, clean: bool = False) -> Part:
+        """What an expression comes to, also lists and momenta, and where it is absent.
+
+        Args:
+            expression: What to evaluate.
+            clean: Take missing values for absent in lists, and for NaN elsewhere.
+
+        Raises:
+            InputError: An integer does not fit, or lists differ in length.
         """
         code = self.names.code(expression)
-        if len(code.steps) == 1 and isinstance(code.steps[0], str):
-            return self.value(code.steps[0], clean=clean)
-        return expression.values(code, lambda name: self.value(name, clean=clean), len(self))
+        try:
+            return expression.values(code, lambda n: self.column(n, clean=clean), len(self))
+        except Unequal as error:
+            one, other = error.lengths
+            raise expression.error(
+                f"lists that are brought together differ in length: {error.__notes__[0]} have "
+                f"{one} and {other} elements at entry {self.entry[error.row]} of "
+                f"{self.names.table.place}. Take branches of one collection, or bring each to one "
+                "number per event first, as in `x[0]` or `max(x)`."
+            ) from None
 
     def value(self, name: str, *, clean: bool = False) -> np.ndarray:
-        """Values of a column [rows], cleaned ones with NaN where they are missing."""
+        """A column of one value for each row [rows], with NaN where it is absent.
+
+        Args:
+            name: Of the column.
+            clean: Whether missing ones are NaN too.
+        """
+        return self.column(name, clean=clean).filled()
+
+    def column(self, name: str, *, clean: bool = False) -> Part:
+        """A column, and where it is absent; cleaned, missing elements of lists are absent too."""
         if (name, clean) not in self._cache:
-            values = self._raw(name)
-            missing = self.missing(name) if clean else None
-            if missing is not None:
-                # Doubles for integers, which have no NaN.
-                values = np.where(missing, np.array(np.nan, np.result_type(values, 0.0)), values)
-            self._cache[name, clean] = values
+            part = self._raw(name)
+            self._cache[name, clean] = self._cleaned(name, part) if clean else part
         return self._cache[name, clean]
+
+    def _cleaned(self, name: str, part: Part) -> Part:
+        if isinstance(part.values, Momenta):
+            return part
+        if isinstance(part.values, Lists):
+            found = elementwise(lambda v: self._mask_of(name, v), part.values)
+            return Part(part.values, united(part.values, part.absent, found))
+        missing = self.missing(name)
+        if missing is None:
+            return part
+        # Doubles for integers, which have no NaN.
+        blank = np.array(np.nan, np.result_type(part.values, 0.0))
+        return Part(np.where(missing, blank, part.values), part.absent)
+
+    def _mask_of(self, name: str, values: np.ndarray) -> np.ndarray:
+        mask = self.names.missing.mask(name, values)
+        return np.zeros(values.shape, bool) if mask is None else mask
 
     def shares(self) -> dict[tuple[str, float], np.ndarray]:
         """What is missing of the columns of the table so far: see `Missing.shares`."""
@@ -223,43 +313,65 @@ class Values:
         }
 
     def missing(self, name: str) -> np.ndarray | None:
-        """Where a column is missing: by its own value, or that of a column it is made from."""
+        """Where a column of one value for each row is missing [rows]; None if nowhere.
+
+        By its own value, by that of a column it is made from, or because it is absent.
+        """
         if name not in self._missing:
-            mask = self.names.missing.mask(name, self._raw(name))
-            inputs: list[np.ndarray | None] = []
+            part = self._raw(name)
+            mask = self.names.missing.mask(name, part.values)
+            inputs: list[np.ndarray | None] = [part.absent]
             if name in self.names.replaced:
-                used = self.names.replaced[name].columns
-                inputs = [self.plain.missing(column) for column in used]
+                inputs += [self.plain.missing(n) for n in self._flat(self.names.replaced[name])]
             elif name in self.names.derived:
                 # A derived value that does not mind a missing input is a value.
-                blank = np.isnan(self._raw(name))
-                inputs = [self.missing(column) for column in self.names.derived[name].columns]
-                inputs = [blank & m for m in inputs if m is not None] if blank.any() else []
+                blank = np.isnan(part.values)
+                if blank.any():
+                    used = [self.missing(n) for n in self._flat(self.names.derived[name])]
+                    inputs += [blank & m for m in used if m is not None]
             for other in inputs:
                 if other is not None:
                     mask = other if mask is None else mask | other
             self._missing[name] = mask
         return self._missing[name]
 
-    def _raw(self, name: str) -> np.ndarray:
+    def _flat(self, expression: Expression) -> list[str]:
+        """The columns that an expression uses, without lists and momenta."""
+        columns = self.names.code(expression).columns
+        return [n for n in columns if self.names.kind(n, expression) in ("number", "bool", "string")]
+
+    def _raw(self, name: str) -> Part:
         if (name, False) in self._cache:
             return self._cache[name, False]
         if name in self.names.replaced:
-            values = self._replaced(name)
+            part = self._replaced(name)
         elif name in self.names.derived:
-            values = self.evaluate(self.names.derived[name], clean=True)
-            values = values.astype(float) if values.dtype.kind == "b" else values
+            part = self.part(self.names.derived[name], clean=True)
+            if isinstance(part.values, np.ndarray) and part.values.dtype.kind == "b":
+                part = Part(part.values.astype(float), part.absent)
+        elif depth(self.names.table.kinds[name]):
+            part = Part(of_awkward(self.columns[name]))
         else:
-            values = self.columns[name]
-        self._cache[name, False] = values
-        return values
+            part = Part(self.columns[name])
+        self._cache[name, False] = part
+        return part
 
-    def _replaced(self, name: str) -> np.ndarray:
+    def _replaced(self, name: str) -> Part:
         expression = self.names.replaced[name]
-        values = self.plain.evaluate(expression, clean=True)
-        for column in expression.columns:
+        part = self.plain.part(expression, clean=True)
+        # A selection such as `x != -999` must work on the varied column too.
+        if isinstance(part.values, Lists):
+            if part.absent is None or name in self.names.derived:
+                return part
+            plain = self.plain.column(name).values
+            return Part(elementwise(_unless, part.absent, plain, part.values))
+        values = part.values
+        for column in self._flat(expression):
             mask = self.plain.missing(column)
-            if mask is not None:
-                # A selection such as `x != -999` must work on the varied column too.
+            if mask is not None and isinstance(values, np.ndarray):
                 values = np.where(mask, self.plain.value(column), values)
-        return values
+        return Part(values, part.absent)
+
+
+def _unless(mask: np.ndarray, plain: np.ndarray, values: np.ndarray) -> np.ndarray:
+    return np.where(mask, plain, values)
