@@ -18,18 +18,11 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from difftune.data.arithmetic import Beyond
-from difftune.data.compiling import (
-    ARITIES,
-    CONSTANTS,
-    KEYWORDS,
-    Code,
-    Unfit,
-    compile_tree,
-    path_of,
-    source,
-)
+from difftune.data.compiling import compile_tree, path_of
+from difftune.data.functions import ARITIES, CONSTANTS, KEYWORDS
 from difftune.data.kinds import Kind, element
 from difftune.data.lists import Part
+from difftune.data.steps import Code, Unfit, source
 from difftune.errors import InputError, nearest
 
 # What C++ and ROOT's formulas write otherwise.
@@ -66,8 +59,8 @@ class Expression:
     Attributes:
         text: As the user wrote it.
         where: What it is for, for messages: "weight of process 'ttbar'".
-        columns: Names that it uses, in the order of their first use. Which of `a/b`, `a` and `b` are
-            columns, and of what a four-momentum is made, a table must tell.
+        columns: Names that it uses, in the order of their first use. Which of `a/b`, `a` and `b`
+            are columns, and of what a four-momentum is made, a table must tell.
         constants: Names of mathematics that it uses, such as pi.
         collections: What the names of the columns of four-momenta begin with.
     """
@@ -257,6 +250,10 @@ def _check_parentheses(expression: Expression, code: str, nodes: list[ast.AST]) 
                     )
 
 
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
 def _check_call(expression: Expression, node: ast.Call) -> None:
     name = node.func.id if isinstance(node.func, ast.Name) else source(node.func)
     if name in ("min", "max") and len(node.args) > 1:
@@ -273,11 +270,16 @@ def _check_call(expression: Expression, node: ast.Call) -> None:
         if keyword.arg not in KEYWORDS.get(name, ()):
             allowed = ", ".join(f"{each}=..." for each in KEYWORDS.get(name, ()))
             raise expression.error(
-                f"{name} has no argument {keyword.arg!r}. " + (f"It takes {allowed}." if allowed else "")
+                f"{name} has no argument {keyword.arg!r}. "
+                + (f"It takes {allowed}." if allowed else "")
             )
     if name == "p4":
         first = node.args[0] if node.args else ast.Constant("")
-        if len(node.args) > 1 or not isinstance(first, ast.Constant) or not isinstance(first.value, str):
+        if (
+            len(node.args) > 1
+            or not isinstance(first, ast.Constant)
+            or not isinstance(first.value, str)
+        ):
             raise expression.error(
                 "p4 takes what the names of the branches of a collection begin with, as a string: "
                 '`p4("Jet")`; or `p4(pt=a, eta=b, phi=c, mass=d)`.'

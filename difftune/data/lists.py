@@ -216,24 +216,24 @@ def joined(operation: Callable[..., Any], one: Part, other: Part) -> Part:
     """`and` or `or`, by what is known: false and nothing is false, true or nothing is true."""
     decides = operation(True, False)
 
-    def join(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return operation(truth(a), truth(b))
+    def known(value: np.ndarray, gone: np.ndarray) -> np.ndarray:
+        return (truth(value) == decides) & ~gone
 
-    values = elementwise(join, one.values, other.values)
-    absent = united(values, one.absent, other.absent)
-    if absent is None:
-        return Part(values)
-    known = [
-        elementwise(
-            lambda v, gone: (truth(v) == decides) & ~gone,
-            part.values,
-            np.array(False) if part.absent is None else part.absent,
-        )
-        for part in (one, other)
-    ]
-    absent = elementwise(lambda gone, a, b: gone & ~a & ~b, absent, *known)
-    # Where one of them decides, whatever stands at the other one's place must not.
-    values = elementwise(lambda v, a, b: np.where(a | b, decides, v), values, *known)
+    def join(a: np.ndarray, b: np.ndarray, *sure: np.ndarray) -> np.ndarray:
+        joint = operation(truth(a), truth(b))
+        # Where one of them decides, what stands at the other one's place must not.
+        return np.where(np.logical_or.reduce(sure), decides, joint) if sure else joint
+
+    if one.absent is None and other.absent is None:
+        return Part(elementwise(join, one.values, other.values))
+    sides = [(p.values, np.array(False) if p.absent is None else p.absent) for p in (one, other)]
+    sure = [elementwise(known, *side) for side in sides]
+    values = elementwise(join, one.values, other.values, *sure)
+
+    def unknown(gone: np.ndarray, *sure: np.ndarray) -> np.ndarray:
+        return np.asarray(gone & ~np.logical_or.reduce(sure))
+
+    absent = elementwise(unknown, united(values, one.absent, other.absent), *sure)
     return Part(values, absent)
 
 
@@ -243,7 +243,11 @@ def chosen(choose: Callable[..., np.ndarray], test: Part, yes: Part, no: Part) -
     if test.absent is None and yes.absent is None and no.absent is None:
         return Part(values)
     sides = [np.array(False) if p.absent is None else p.absent for p in (yes, no)]
-    gone = elementwise(lambda t, a, b: np.where(truth(t), a, b), test.values, *sides)
+
+    def side(test: np.ndarray, yes: np.ndarray, no: np.ndarray) -> np.ndarray:
+        return np.where(truth(test), yes, no)
+
+    gone = elementwise(side, test.values, *sides)
     return Part(values, united(values, gone, test.absent))
 
 
@@ -282,12 +286,12 @@ def taken(part: Part, index: Part) -> Part:
         Beyond: They are not whole.
     """
     lists: Any = part.frame
-    places = index.values.content if isinstance(index.values, Lists) else index.values
+    places: Any = index.values.content if isinstance(index.values, Lists) else index.values
+    gone: Any = index.absent.content if isinstance(index.absent, Lists) else index.absent
     if places.dtype.kind == "f":
         if not (np.isfinite(places) & (places == np.floor(places))).all():
             raise Beyond("takes elements in places that are no whole numbers")
         places = places.astype(np.int64)
-    gone = index.absent.content if isinstance(index.absent, Lists) else index.absent
     if gone is not None:
         places = np.where(gone, -1, places)
     if not isinstance(index.values, Lists):
@@ -419,10 +423,8 @@ def total(part: Part) -> Part:
 
 def count(part: Part) -> Part:
     """How many elements there are, or fulfil a condition."""
-    values = part.frame
-    if isinstance(values, Lists) and getattr(values.content, "dtype", None) == bool:
-        return total(part)
-    return Part(values.counts)  # type: ignore[union-attr]
+    values: Any = part.frame
+    return total(part) if values.content.dtype.kind == "b" else Part(values.counts)
 
 
 def extreme(reduce: np.ufunc, part: Part) -> Part:
@@ -460,4 +462,3 @@ def holds(reduce: np.ufunc, part: Part) -> Part:
     """Whether a condition holds for any or for all elements; for none of nothing, and for all."""
     left: Any = _there(part).values
     return Part(_reduced(Lists(left.offsets, truth(left.content)), reduce, reduce.identity))
-

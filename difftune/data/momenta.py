@@ -46,7 +46,10 @@ def members_of(collection: str, names: Iterable[str]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for name in names:
-        if name.startswith(collection) and name[len(collection) : len(collection) + 1] in ("_", "."):
+        if name.startswith(collection) and name[len(collection) : len(collection) + 1] in (
+            "_",
+            ".",
+        ):
             rest = name[len(collection) + 1 :]
             for coordinate, pattern in _PATTERNS.items():
                 if pattern.fullmatch(rest):
@@ -73,7 +76,9 @@ def made(coordinates: tuple[str, ...], parts: tuple[Part, ...]) -> Part:
     def component(name: str) -> Array:
         def formula(*values: np.ndarray) -> np.ndarray:
             doubles = (np.asarray(each, np.float64) for each in values)
-            return _component(name, dict(zip(coordinates, np.broadcast_arrays(*doubles), strict=True)))
+            return _component(
+                name, dict(zip(coordinates, np.broadcast_arrays(*doubles), strict=True))
+            )
 
         return elementwise(formula, *(part.values for part in parts))
 
@@ -134,9 +139,7 @@ def delta_phi(one: Part, other: Part) -> Part:
 def delta_r(one: Part, other: Part) -> Part:
     """The distance in pseudorapidity and azimuth."""
     eta = [member("eta", part).values for part in (one, other)]
-    values = elementwise(
-        lambda a, b, phi: np.hypot(a - b, phi), *eta, delta_phi(one, other).values
-    )
+    values = elementwise(lambda a, b, phi: np.hypot(a - b, phi), *eta, delta_phi(one, other).values)
     return Part(values, united(values, one.absent, other.absent))
 
 

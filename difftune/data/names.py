@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from difftune.data.compiling import Code
 from difftune.data.expressions import Expression, is_name, parse
 from difftune.data.kinds import Kind, depth
 from difftune.data.lists import Lists, Momenta, Part, Unequal, elementwise, of_awkward, united
 from difftune.data.momenta import members_of
+from difftune.data.steps import Code
 from difftune.data.transform import Missing
 from difftune.errors import InputError, nearest
 
@@ -172,7 +172,7 @@ class Names:
                         f"{name} is a constant, and a {self.table.noun} of {self.table.place} is "
                         f"called so too: write `{name}` in backquotes for that."
                     )
-            known = ChainMap(self.replaced, self.derived, self.table.kinds)  # type: ignore[arg-type]
+            known: ChainMap[str, Any] = ChainMap(self.replaced, self.derived, self.table.kinds)  # type: ignore[arg-type]
             self._codes[expression] = expression.typed(
                 lambda name: self.kind(name, expression), known
             )
@@ -185,7 +185,8 @@ class Names:
             InputError: It does not fit the columns.
         """
         columns: set[str] = set()
-        todo, seen = list(self.code(expression).columns), set()
+        todo = list(self.code(expression).columns)
+        seen: set[str] = set()
         while todo:
             name = todo.pop()
             if name in self.replaced:
@@ -338,7 +339,9 @@ class Values:
     def _flat(self, expression: Expression) -> list[str]:
         """The columns that an expression uses, without lists and momenta."""
         columns = self.names.code(expression).columns
-        return [n for n in columns if self.names.kind(n, expression) in ("number", "bool", "string")]
+        return [
+            n for n in columns if self.names.kind(n, expression) in ("number", "bool", "string")
+        ]
 
     def _raw(self, name: str) -> Part:
         if (name, False) in self._cache:
