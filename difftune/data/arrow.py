@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet
 
 from difftune.data.jagged import without_options
-from difftune.data.kinds import Kind, lists
+from difftune.data.kinds import Kind, within_lists
 from difftune.data.names import Chunk, DataTable
 from difftune.errors import InputError
 
@@ -91,7 +91,7 @@ def kind_of(type_: pa.DataType, deep: int = 0) -> Kind:
     while _is_list(plain):
         plain, deep = _plain(plain.value_type), deep + 1
     kind = _kind_of_one(plain)
-    return kind if kind == "other" else lists(kind, deep)
+    return kind if kind == "other" else within_lists(kind, deep)
 
 
 def _is_list(type_: pa.DataType) -> bool:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -133,6 +134,46 @@ def warn_of_common_sentinels(collection: Collection) -> None:
                 f" and {len(parts) - 5} more columns" if len(parts) > 5 else "",
                 sentinel,
             )
+
+
+def say_undecided(collection: Collection) -> None:
+    """Says where conditions have no value, which counts as false; warns where nowhere they have."""
+    undecided: Counter[str] = Counter()
+    entries: Counter[str] = Counter()
+    for (sample, _), collected in collection.items():
+        if sample is None:
+            undecided.update(collected.undecided)
+            entries.update(dict.fromkeys(collected.undecided, collected.entries))
+    for condition, count in undecided.items():
+        everywhere = count == entries[condition]
+        logger.log(
+            logging.WARNING if everywhere else logging.INFO,
+            "`%s` asks for what is not there in %d of %d entries, which are not selected%s",
+            condition,
+            count,
+            entries[condition],
+            ": correct its places in lists" if everywhere else "",
+        )
+
+
+def warn_of_absent_features(events: Events) -> None:
+    """Warns where a feature is missing in all events of a process."""
+    parts = []
+    for i, name in enumerate(events.feature_names):
+        gone = np.isnan(events.features[:, i])
+        # Most features are there.
+        if len(gone) and gone.any():
+            there = np.bincount(events.process[~gone], minlength=len(events.processes))
+            all_of = np.bincount(events.process, minlength=len(events.processes))
+            without = np.flatnonzero((there == 0) & (all_of > 0))
+            if len(without):
+                parts.append(f"{name!r} of {', '.join(events.processes[k].name for k in without)}")
+    if parts:
+        logger.warning(
+            "missing in every event: %s. A network learns from that alone which process it is; "
+            "take what all processes have (places in lists count from 0)",
+            "; ".join(parts[:8]) + (f"; and {len(parts) - 8} more" if len(parts) > 8 else ""),
+        )
 
 
 def warn_of_few_signal(events: Events) -> None:

@@ -22,13 +22,20 @@ Progress = Callable[[int, int | None], None]
 
 
 class Collected:
-    """What has been read of one process in one sample."""
+    """What has been read of one process in one sample.
+
+    Attributes:
+        pieces: The selected events of each chunk.
+        entries: How many rows there were.
+        undecided: By condition of a selection, in how many of them it is absent.
+    """
 
     def __init__(self) -> None:
         self.pieces: list[Piece] = []
         self.parts: list[int] = []  # that of each piece
         self.entries = 0
         self.entries_of: Counter[int] = Counter()  # by number of the part
+        self.undecided: Counter[str] = Counter()
 
 
 Collection = dict[tuple[SampleKey, int], Collected]
@@ -121,6 +128,7 @@ def _read_chunk(
     for number, job in enumerate(stream.jobs):
         values = Values(job.program.names, columns, entry)
         mask = job.program.selected(values)
+        _collected(collection, job).undecided.update(values.undecided)
         role = request.processes[job.process].role
         owner = taken.setdefault((job.sample, role == "data"), np.full(len(entry), -1))
         _check_overlap(stream, request, number, mask, owner, entry)
@@ -206,9 +214,11 @@ def _check_left(request: Request, collection: Collection) -> None:
             cuts += ["those of the regions"] if request.regions else []
             how = f"the selection {' and '.join(cuts)} keeps" if cuts else "there are"
             of = f" of {collected.entries} entries" if collected.entries else ""
+            never = [f"`{c}`" for c, n in collected.undecided.items() if n == collected.entries]
+            gone = f" (none of them has what {', '.join(never)} asks for)" if never else ""
             raise InputError(
-                f"process {process.name!r}{varied}: {how} no events{of}. Loosen the selection, "
-                "correct the files, or leave the process out."
+                f"process {process.name!r}{varied}: {how} no events{of}{gone}. "
+                "Loosen the selection, correct the files, or leave the process out."
             )
 
 

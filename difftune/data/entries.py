@@ -7,7 +7,7 @@ from jaxtyping import Bool
 
 from difftune.data.events import Events, Process
 from difftune.data.expressions import parse
-from difftune.data.names import DataTable, Names, Values, parse_derived
+from difftune.data.names import DataTable, Names, Values, parse_derived, with_features
 from difftune.data.program import Program
 from difftune.data.reading import Reading
 from difftune.data.root import trees_in
@@ -28,8 +28,9 @@ def program_of(reading: Reading, table: DataTable) -> Program:
     number = reading.event_number
     keys = [] if number is None else [number] if isinstance(number, str) else list(number)
     replaced = {name: parse(text, f"in place of {name}") for name, text in reading.replaced.items()}
+    derived = with_features(parse_derived(reading.derived), reading.features, table)
     program = Program(
-        names=Names(table, parse_derived(reading.derived), replaced, Missing.of(reading.missing)),
+        names=Names(table, derived, replaced, Missing.of(reading.missing)),
         process=table.place,
         sample="",
         selection=() if reading.selection is None else (parse(reading.selection, "selection"),),

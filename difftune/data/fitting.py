@@ -67,7 +67,7 @@ def _taking(step: Step, node: ast.Subscript, kinds: Sequence[Kind]) -> tuple[Ste
     for place in places_of(node):
         if depth(kind) <= level:
             raise Unfit(
-                f"`{text}`: `{source(node.value)}` has {_said(kinds[0])} for each event"
+                f"`{text}`: `{source(node.value)}` has {said(kinds[0])} for each event"
                 + (
                     ", not a list. A column whose name has brackets stands in backquotes."
                     if not depth(kinds[0])
@@ -93,7 +93,7 @@ def _taking(step: Step, node: ast.Subscript, kinds: Sequence[Kind]) -> tuple[Ste
                 kind = kind if depth(by) else fewer
             else:
                 raise Unfit(
-                    f"`{text}`: `{source(place)}` is {_said(by)} for each event; in brackets "
+                    f"`{text}`: `{source(place)}` is {said(by)} for each event; in brackets "
                     "there is a place, or a condition for each element, as in `x[x > 30]`."
                 )
 
@@ -119,7 +119,7 @@ def _reducing(step: Step, name: str, kind: Kind) -> tuple[Step, Kind]:
     if depth(kind) == 0:
         other = f"; for two numbers there is `{name}imum(a, b)`" if name in ("max", "min") else ""
         raise Unfit(
-            f"`{source(step.operands[0])}` has {_said(kind)} for each event, and `{name}` takes a "
+            f"`{source(step.operands[0])}` has {said(kind)} for each event, and `{name}` takes a "
             f"list, such as the momenta of all jets{other}."
         )
     if element(kind) == P4:
@@ -136,11 +136,11 @@ def _sorting(step: Step, kinds: Sequence[Kind]) -> tuple[Step, Kind]:
     """Orders a list by its elements or by other ones."""
     text = source(step.operands[0])
     if depth(kinds[0]) == 0:
-        raise Unfit(f"`{text}` has {_said(kinds[0])} for each event, and `sort` takes a list.")
+        raise Unfit(f"`{text}` has {said(kinds[0])} for each event, and `sort` takes a list.")
     by = kinds[-1]
     if element(by) not in ("number", "bool") or depth(by) != 1:
         raise Unfit(
-            f"`{source(step.operands[-1])}` has {_said(by)} for each event: `sort` needs a number "
+            f"`{source(step.operands[-1])}` has {said(by)} for each event: `sort` needs a number "
             f"for each element, as in `sort({text}, by=-Jet_btag)`."
         )
     work = lists.ordered if len(kinds) == 2 else lambda part: lists.ordered(part, part)
@@ -152,7 +152,7 @@ def _of_momenta(step: Step, name: str, kind: Kind) -> tuple[Step, Kind]:
     text = source(step.operands[0])
     if element(kind) != P4:
         raise Unfit(
-            f"there is no column `{text}.{name}`, and `{text}` has {_said(kind)} for each event, "
+            f"there is no column `{text}.{name}`, and `{text}` has {said(kind)} for each event, "
             "no four-momentum."
         )
     if name not in momenta.COORDINATES:
@@ -164,7 +164,7 @@ def _of_momenta(step: Step, name: str, kind: Kind) -> tuple[Step, Kind]:
     return step._replace(of_parts=work), within_lists("number", depth(kind))
 
 
-def _said(kind: Kind) -> str:
+def said(kind: Kind) -> str:
     """A kind in words."""
     one = {"number": "a number", "bool": "a condition", "string": "a string"}
     inner = one.get(element(kind), "a four-momentum")

@@ -105,7 +105,9 @@ def with_features(
     """
     found = dict(derived)
     for feature in features:
-        if feature not in table.kinds and feature not in derived and not is_name(feature):
+        if feature in table.kinds or feature in derived:
+            continue
+        if not is_name(feature) or feature.split(".")[0] in derived:
             found[feature] = parse(feature, f"feature {feature!r}")
     return found
 
@@ -155,7 +157,7 @@ class Names:
         if name not in self.table.kinds:
             raise InputError(
                 f"{user.where}: {self.table.place} has no {self.table.noun} {name!r}."
-                + nearest(name, [*self.table.kinds, *self.derived])
+                + nearest(name, [*self.table.kinds, *filter(is_name, self.derived)])
             )
         return self.table.kinds[name]
 
@@ -207,6 +209,7 @@ class Values:
         names: What names mean.
         columns: Of the table [rows].
         entry: The numbers [rows] that the rows have in the table.
+        undecided: By condition, in how many rows it is absent.
     """
 
     def __init__(self, names: Names, columns: Mapping[str, Any], entry: np.ndarray) -> None:
@@ -214,6 +217,7 @@ class Values:
         self.names = names
         self.columns = columns
         self.entry = entry
+        self.undecided: dict[str, int] = {}
         self._cache: dict[tuple[str, bool], Part] = {}
         self._missing: dict[str, np.ndarray | None] = {}
 
@@ -248,6 +252,19 @@ class Values:
             InputError: An integer does not fit, or lists differ in length.
         """
         return self.part(expression, clean=clean).filled()
+
+    def holds(self, expression: Expression) -> np.ndarray:
+        """Where a condition is known to hold [rows]: not where it is absent, which is counted.
+
+        Raises:
+            InputError: An integer does not fit, or lists differ in length.
+        """
+        part = self.part(expression)
+        holds = np.asarray(part.values).astype(bool)
+        if part.absent is not None:
+            self.undecided[expression.text] = int(part.absent.sum())
+            holds &= ~part.absent
+        return holds
 
     def part(self, expression: Expression, *, clean: bool = False) -> Part:
         """What an expression comes to, also lists and momenta, and where it is absent.

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Float32, Int, Shaped
 
 from difftune.arguments import said, takes, texts, whole
 from difftune.data.expressions import parse
+from difftune.data.lists import Part
 from difftune.errors import InputError, nearest
 
 logger = logging.getLogger("difftune")
@@ -324,4 +325,4 @@ def _per_object(where: str, text: str, flat: Mapping[str, np.ndarray]) -> np.nda
             )
     code = expression.typed(lambda name: "number")
     rows = len(next(iter(flat.values())))
-    return np.asarray(expression.values(code, lambda name: flat[name], rows))
+    return expression.values(code, lambda name: Part(flat[name]), rows).filled()

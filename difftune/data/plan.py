@@ -8,7 +8,10 @@ from typing import Any
 
 from difftune.data.events import Process
 from difftune.data.expressions import Expression, column, parse
-from difftune.data.names import DataTable, Names
+from difftune.data.fitting import said
+from difftune.data.functions import P4
+from difftune.data.kinds import depth, element
+from difftune.data.names import DataTable, Names, with_features
 from difftune.data.normalisation import sum_of_weights
 from difftune.data.program import UNTOUCHED, Program, RegionRule, WeightKey
 from difftune.data.regions import Region
@@ -223,7 +226,7 @@ class Plan:
             )
         factor, factors = self._factors(portion, tables)
         for table in tables:
-            names = Names(table, self.request.derived, {}, self.request.missing)
+            names = self._names(table, {})
             program = self._program(portion, names, "", weights=True)
             self._add(portion, None, table, replace(program, factor=factor, factors=factors))
 
@@ -283,6 +286,10 @@ class Plan:
         ]
         return sum(portion.cross_section is not None for portion in found)
 
+    def _names(self, table: DataTable, replaced: Mapping[str, Expression]) -> Names:
+        derived = with_features(self.request.derived, self.request.features, table)
+        return Names(table, derived, replaced, self.request.missing)
+
     def _add_touched(self, process: Process, variation: Variation) -> None:
         try:
             self._add_varied(process, variation)
@@ -320,10 +327,9 @@ class Plan:
                 tables = self._tables(files, tree, where)
                 factor = self._varied_factor(portion, variation, direction, tables, where)
                 for table in tables:
-                    for name in replaced:
-                        plain = Names(table, self.request.derived, {}, self.request.missing)
-                        plain.kind(name, column(name, where))
-                    names = Names(table, self.request.derived, replaced, self.request.missing)
+                    plain, names = self._names(table, {}), self._names(table, replaced)
+                    for name, expression in replaced.items():
+                        _check_replacement(name, plain, expression, where)
                     program = self._program(portion, names, sample, weights=False)
                     key = (variation.name, direction)
                     self._add(portion, key, table, replace(program, factor=factor))
@@ -424,6 +430,15 @@ class Plan:
             self._columns[make] = program.columns
         job = Job(portion.index, portion.number, sample, program, self._columns[make])
         stream.jobs.append(job)
+
+
+def _check_replacement(name: str, names: Names, expression: Expression, where: str) -> None:
+    """Refuses one number in place of a list, and the other way round."""
+    old, new = names.kind(name, column(name, where)), names.code(expression).kind
+    if depth(old) != depth(new) or (element(old) == P4) != (element(new) == P4):
+        raise expression.error(
+            f"is {said(new)} for each event, and {name!r}, in whose place it is, {said(old)}."
+        )
 
 
 def _rule(region: Region) -> RegionRule:

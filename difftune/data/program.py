@@ -1,16 +1,18 @@
 """What is computed from the rows of a table for one process in one sample."""
 
 import functools
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from difftune.data.expressions import Expression, column
+from difftune.data.expressions import Expression, column, quoted
+from difftune.data.functions import P4
 from difftune.data.jagged import blank
 from difftune.data.keys import key_of
-from difftune.data.kinds import depth
+from difftune.data.kinds import Kind, depth, element
 from difftune.data.names import Names, Values
 from difftune.data.regions import Region
 from difftune.data.variations import Direction
@@ -96,20 +98,20 @@ class Program:
         """
         self._check_features()
         for condition in self.selection:
-            self._refuse_text(condition)
-        self._refuse_text(self.weight)
+            self._check_single(condition)
+        self._check_single(self.weight)
         for weight in self.weights.values():
             try:
-                self._refuse_text(weight)
+                self._check_single(weight)
             except InputError as error:
                 raise InputError(f"{error} {UNTOUCHED}") from error
         of_regions = [e for rule in self.regions for e in rule[1:] if e is not None]
         for expression in of_regions:
-            self._refuse_text(expression)
+            self._check_single(expression)
         expressions = [*self.selection, *of_regions, self.weight, *self.weights.values()]
         expressions += [column(name, self.who) for name in self.features]
         for part in self.number:
-            self._refuse_text(part)
+            self._check_single(part)
             expressions.append(part)
         needed: set[str] = set().union(*(self.names.needed(e) for e in expressions))
         if not needed:
@@ -121,7 +123,7 @@ class Program:
         """Which rows [rows] the selection keeps."""
         mask = np.ones(len(values), bool)
         for condition in self.selection:
-            mask &= np.asarray(values.evaluate(condition)).astype(bool)
+            mask &= values.holds(condition)
         return mask & (self._region(values, mask) >= 0) if self.regions else mask
 
     def _region(self, values: Values, mask: np.ndarray | None = None) -> np.ndarray:
@@ -133,7 +135,7 @@ class Program:
         """
         number = np.full(len(values), -1, np.int32)
         for i, rule in enumerate(self.regions):
-            inside = np.asarray(values.evaluate(rule.selection)).astype(bool)
+            inside = values.holds(rule.selection)
             both = inside & (number >= 0)
             if mask is not None:
                 both &= mask
@@ -205,29 +207,32 @@ class Program:
 
     def _check_features(self) -> None:
         names, table = self.names, self.names.table
-        known = [*table.kinds, *names.derived]
-        absent = [n for n in self.features if n not in known and n not in names.replaced]
+        known = ChainMap[str, Any](names.replaced, names.derived, table.kinds)  # type: ignore[arg-type]
+        absent = [name for name in self.features if name not in known]
         if absent:
             listed = ", ".join(f"{n!r}" + nearest(n, known).rstrip(".") for n in absent)
             raise InputError(f"{self.who}: {table.place} has no {table.noun} for feature {listed}.")
         for name in self.features:
-            kind = names.kind(name, column(name, f"{self.who}: feature {name!r}"))
+            what = f"{self.who}: feature {name!r}"
+            kind = names.kind(name, column(name, what))
             if kind == "string":
                 raise InputError(
-                    f"{self.who}: feature {name!r} is a string in {table.place}; features are "
+                    f"{what} is a string in {table.place}; features are "
                     "numbers. Derive one, as in derived = {'is_muon': \"flavour == 'mu'\"}."
                 )
+            if element(kind) == "other" or kind.startswith("string"):
+                names.code(column(name, what))  # which refuses it
             if kind not in ("number", "bool"):
-                what = "an array for each event" if depth(kind) else "neither number nor string"
-                raise InputError(
-                    f"{self.who}: feature {name!r} holds {what} in {table.place} (jagged "
-                    "branches and objects cannot be features). Write a flat branch with one "
-                    "number per event, such as that of the leading object."
-                )
+                text = quoted(name) if name in table.kinds else name
+                raise InputError(f"{what} {_remedy(kind, text)}")
 
-    def _refuse_text(self, expression: Expression) -> None:
-        if self.names.code(expression).kind == "string":
+    def _check_single(self, expression: Expression) -> None:
+        """Refuses what is not one number or condition for each event."""
+        kind = self.names.code(expression).kind
+        if kind == "string":
             raise expression.error("is a string; compare it, as in `label == 's'`.")
+        if kind not in ("number", "bool"):
+            raise expression.error(_remedy(kind, expression.text))
 
     def _try(self, expressions: Sequence[Expression], needed: set[str]) -> None:
         """Evaluates on no rows, so that constants beyond all numbers are found before reading."""
@@ -235,7 +240,7 @@ class Program:
         none = {name: blank(kinds[name]) for name in needed}
         values = Values(self.names, none, np.zeros(0, np.int64))
         for expression in expressions:
-            values.evaluate(expression)
+            values.part(expression)
 
     def _feature(self, values: Values, name: str) -> np.ndarray:
         with np.errstate(over="ignore"):
@@ -306,3 +311,22 @@ def _side_by_side(columns: Sequence[np.ndarray]) -> np.ndarray:
         for i, values in enumerate(columns):
             result[part, i] = values[part]
     return result
+
+
+def _remedy(kind: Kind, text: str) -> str:
+    """What is the matter with lists and momenta where one number per event is needed."""
+    if element(kind) == P4:
+        first = f"({text})" if " " in text else text
+        return f"is a four-momentum: say what of it, as in `{first}{'[0]' * depth(kind)}.pt`."
+    if element(kind) == "bool":
+        return (
+            "is a condition for each element of a list, not one per event: write "
+            f"`any({text})`, `all({text})`, or `count({text}) >= 2`."
+        )
+    first = f"({text})" if " " in text else text
+    deeper = "[0]" * (depth(kind) - 1)
+    return (
+        "has a list of numbers for each event, not one: write "
+        f"`{first}{deeper}[0]` for the first, `max({text}{deeper})`, `sum({text}{deeper})`, or "
+        f"`count({text}{deeper})`."
+    )

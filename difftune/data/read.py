@@ -18,6 +18,8 @@ from difftune.data.check import (
     check_events,
     check_request,
     check_roles,
+    say_undecided,
+    warn_of_absent_features,
     warn_of_common_sentinels,
     warn_of_few_background,
     warn_of_few_signal,
@@ -209,6 +211,7 @@ def read(
     plan = Plan(request)
     warn_of_forgotten_weight(plan)
     collection = collect(plan, chunk_size, progress)
+    say_undecided(collection)
     warn_of_common_sentinels(collection)
     check_parts(plan, collection, wanted)
     check_copies(request, collection, wanted)
@@ -216,6 +219,7 @@ def read(
     check_events(events)
     warn_of_sentinels(events)
     warn_of_absent(events, named)
+    warn_of_absent_features(events)
     warn_of_few_signal(events)
     warn_of_few_background(events)
     warn_of_idle_variations(events)

@@ -10,7 +10,7 @@ import numpy as np
 import uproot
 
 from difftune.data.jagged import texts, without_options
-from difftune.data.kinds import Kind, depth, lists
+from difftune.data.kinds import Kind, depth, within_lists
 from difftune.data.names import Chunk, DataTable
 from difftune.errors import InputError, nearest
 
@@ -223,7 +223,7 @@ def _places_of_branch(branch: Any, path: str, name: str) -> dict[str, _Place]:
             places[f"{name}.{_shown(leaf)}"] = _Place(path, (leaf,), kind)
         return places
     if isinstance(form, uproot.interpretation.strings.AsStrings):
-        return {name: _Place(path, (), lists("string", deep))}
+        return {name: _Place(path, (), within_lists("string", deep))}
     return {name: _Place(path, (), _kind_of_model(getattr(form, "model", None)))}
 
 
@@ -233,7 +233,7 @@ def _kind_of_model(model: Any) -> Kind:
     while isinstance(model, uproot.containers.AsVector | uproot.containers.AsArray):
         model, deep = model.values, deep + 1
     if isinstance(model, uproot.containers.AsString):
-        return lists("string", deep)
+        return within_lists("string", deep)
     return _kind_of_dtype(model, deep) if isinstance(model, np.dtype) else "other"
 
 
@@ -242,7 +242,7 @@ def _kind_of_dtype(dtype: np.dtype, deep: int = 0) -> Kind:
     kind = dtype.base.kind
     if kind not in "biuf":
         return "other"
-    return lists("bool" if kind == "b" else "number", deep + len(dtype.shape))
+    return within_lists("bool" if kind == "b" else "number", deep + len(dtype.shape))
 
 
 def _places_of_fields(ntuple: Any) -> dict[str, _Place]:
@@ -295,7 +295,7 @@ def _places_of_form(name: str, form: Any) -> dict[str, _Place]:
         while inner.is_list and not _is_text(inner):
             inner, deep = _bare(inner.content), deep + 1
         if _is_text(inner):
-            kind = lists("string", deep)
+            kind = within_lists("string", deep)
         elif inner.is_numpy:
             shaped = np.dtype((inner.primitive, inner.inner_shape))
             kind = _kind_of_dtype(shaped, deep)

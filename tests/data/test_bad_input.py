@@ -193,11 +193,12 @@ def test_text_as_feature(tmp_path):
     assert "process 'higgs': weight: `label`: is a string" in message
 
 
-@pytest.mark.parametrize("use", [{"features": ["jets"]}, {"selection": "jets > 20"}])
-def test_jagged_branch(file, use):
-    message = refused(file, processes=processes(tree="jagged"), **use)
-    assert "'jets' holds an array for each event" in message
-    assert "Write a flat branch" in message
+def test_jagged_branch(file):
+    message = refused(file, processes=processes(tree="jagged"), features=["jets"])
+    assert "'jets' has a list of numbers for each event" in message
+    assert "write `jets[0]` for the first, `max(jets)`" in message
+    message = refused(file, processes=processes(tree="jagged"), selection="jets > 20")
+    assert "write `any(jets > 20)`" in message
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

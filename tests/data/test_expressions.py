@@ -5,11 +5,14 @@ import numpy as np
 import pytest
 
 from difftune.data.expressions import column, parse
+from difftune.data.lists import Part
 from difftune.data.names import parse_derived
 from difftune.errors import InputError
 
 KINDS = {"f": "number", "d": "number", "i": "number", "u": "number", "b": "bool", "c": "bool"}
 KINDS |= {"s": "string", "jet.pt[0]": "number", "jets": "number[]", "lambda": "number"}
+KINDS |= {"objects": "other", "objects.pt": "number[]", "labels": "string[]"}
+KINDS |= dict.fromkeys(["mu_pt", "mu_eta", "mu_phi"], "number[]")
 
 
 @pytest.fixture
@@ -32,7 +35,7 @@ def values_of(text, data):
     expression = parse(text, "test")
     code = expression.typed(lambda name: KINDS.get(name, "number"))
     rows = len(next(iter(data.values())))
-    return expression.values(code, data.__getitem__, rows)
+    return expression.values(code, lambda name: Part(data[name]), rows).filled()
 
 
 @pytest.mark.parametrize(
@@ -124,14 +127,34 @@ def test_values_are_those_of_numpy(text, expected, data):
         ("2j * f", "is not understood here"),
         ("f > 0 & d > 0", "bind closer than comparisons"),
         ("f > 0 & b", "bind closer than comparisons"),
-        ("jet.pt > 20", "written in backquotes: `jet.pt`"),
         ("sqr(f)", "no function 'sqr'. Did you mean 'sqrt'"),
         ("max(f, d)", "maximum\\(a, b\\)"),
-        ("min(f)", "minimum\\(a, b\\)"),
+        ("min(f)", "one number for each event, and `min` takes a list.*minimum\\(a, b\\)"),
         ("sqrt(f, d)", "sqrt takes 1 argument"),
         ("__import__('os').system('true')", "no function"),
-        ("jets[0] > 20", "elements of arrays"),
-        ("jets > 20", "an array for each event"),
+        ("f[0] > 20", "one number for each event, not a list. A column whose name has brackets"),
+        ("objects > 20", "holds objects.*members: objects.pt"),
+        ("max(labels) > 20", "a list of strings"),
+        ("jets[0, 1]", "write `x\\[0\\]`, or `x\\[0\\]\\[1\\]` for lists in lists"),
+        ("jets[::2]", "no third number"),
+        ("jets[f > 0]", "one condition for each event"),
+        ("jets[1.5]", "a place, or a condition"),
+        ("jets[:i]", "ends of a range are written numbers"),
+        ("sort(f)", "`sort` takes a list"),
+        ("sort(jets, by=f)", "a number for each element"),
+        ("sort(jets, key=jets)", "no argument 'key'. It takes by="),
+        ("argsort(jets)", "write `sort\\(x, by=key\\)"),
+        ("max(jets, by=jets)", "max has no argument 'by'"),
+        ("Sum$(jets)", "write `sum\\(x\\)`"),
+        ("p4(jets)", "as a string: `p4"),
+        ("p4('jets')", "nothing like `jets_pt`"),
+        ("p4('mu').pt", "lacks mass: say it, as in `p4\\(pt=mu_pt, .*, mass=0.106\\)`"),
+        ("p4('mu', mass=0.1) > 3", "is a four-momentum: say what of it"),
+        ("p4('mu', mass=0.1).mas", "no `mas` Did you mean 'mass'"),
+        ("max(p4('mu', mass=0.1))", "takes numbers: say which"),
+        ("delta_r(p4('mu', mass=0.1), f)", "`f` is no four-momentum"),
+        ("delta_phi(p4('mu', mass=0.1), b)", "`b` is no four-momentum and no angle"),
+        ("f.pt", "no column `f.pt`, and `f` has one number"),
         ("s > 5", "a string and a number cannot be compared"),
         ("s + 1", "it can only be compared with a string"),
         ("s and b", "it can only be compared with a string"),
@@ -143,7 +166,7 @@ def test_values_are_those_of_numpy(text, expected, data):
 )
 def test_bad_expressions_say_what_is_wrong(text, message):
     with pytest.raises(InputError, match=message) as caught:
-        parse(text, "selection of 'ttbar'").typed(lambda name: KINDS[name])
+        parse(text, "selection of 'ttbar'").typed(KINDS.__getitem__, KINDS)
     assert "selection of 'ttbar'" in str(caught.value)
 
 
