@@ -4,6 +4,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
@@ -119,7 +120,7 @@ def _collected(collection: Collection, job: Job) -> Collected:
 def _read_chunk(
     stream: Stream,
     request: Request,
-    columns: dict[str, np.ndarray],
+    columns: dict[str, Any],
     entry: np.ndarray,
     collection: Collection,
     before: Mapping[int, int],

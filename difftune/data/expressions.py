@@ -35,8 +35,8 @@ _FOREIGN = {
     "shall hold)",
     r"\$": "write `sum(x)`, `max(x)`, `count(x)` for `Sum$(x)`, `Max$(x)`, `Length$(x)`",
     r"#": "leave comments out, and put a column with `#` in its name into backquotes",
-    r"(?<=\w)::": "write functions without a namespace, as in `abs(x)`, and a column with colons in "
-    "its name in backquotes",
+    r"(?<=\w)::": "write functions without a namespace, as in `abs(x)`, and a column with colons "
+    "in its name in backquotes",
 }
 
 
