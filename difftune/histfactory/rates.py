@@ -238,11 +238,13 @@ class Slopes(NamedTuple):
 
     Attributes:
         value: Expected yields of the bins.
-        first: First derivatives.
+        cells: First derivatives of the yields of each sample.
+        first: First derivatives of their sum.
         second: The second derivatives, summed over bins with a weight: a function of the weights.
     """
 
     value: Bins
+    cells: Float[Array, "parameters samples bins"]
     first: Float[Array, "parameters bins"]
     second: Callable[[Bins], Float[Array, "parameters parameters"]]
 
@@ -288,7 +290,7 @@ def slopes(structure: Structure, given: Terms, parameters: Parameters) -> Slopes
         d_base = s * s1[:, None, None] + a * a1[:, None, None]
         dd_base = s * s2[:, None, None] + a * a2[:, None, None]
         d_yield = xp.add_at(d_yield, layout.histosys, d_base * product, unique=True)
-    first = xp.sum(relative * d_yield, axis=1)
+    cells = relative * d_yield
 
     def second(weight: Bins) -> Array:
         def flat(cells: Array) -> Array:
@@ -313,7 +315,8 @@ def slopes(structure: Structure, given: Terms, parameters: Parameters) -> Slopes
             half = xp.add_at(half, (layout.normsys, layout.normsys), diagonal, unique=True)
         return half + half.T
 
-    return Slopes(xp.sum(base * relative * product, axis=0), first, second)
+    value = xp.sum(base * relative * product, axis=0)
+    return Slopes(value, cells, xp.sum(cells, axis=1), second)
 
 
 def _product(chosen: Float[Array, "factors samples bins"], *without: int) -> Any:

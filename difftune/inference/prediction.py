@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
+from difftune.histfactory import AnyArray as Array
 from difftune.histfactory import Model
+from difftune.histfactory import rates as likelihood
 from difftune.inference.fits import FitResult, before_fit
-from difftune.precision import in_float64
+from difftune.precision import in_numpy
 
 
 class Yields(NamedTuple):
@@ -60,15 +60,16 @@ class Prediction:
         return Yields(values, errors[:-1], float(values.sum()), float(errors[-1]))
 
 
-def predictions(model: Model, result: FitResult) -> dict[str, Prediction]:
-    """Yields after a fit, by name of the channel.
+def predictions(model: Model, result: FitResult | None = None) -> dict[str, Prediction]:
+    """Yields before or after a fit, by name of the channel.
 
     The uncertainties are those of the fit's parameters with their correlations, to first order.
 
     Args:
         model: The model that was fitted; or one with further channels, such as validation regions,
             whose own parameters are as they were before the fit and independent of all others.
-        result: The fit.
+        result: The fit; None for what is expected before any, where the uncertainties are those of
+            the constraints, and a parameter without one has none.
     """
     values, covariance = _carried_over(model, result)
     yields, slopes = (np.asarray(each) for each in _linear(model, values))
@@ -100,11 +101,13 @@ def carried_over(model: Model, result: FitResult) -> Float[np.ndarray, " paramet
 
 
 def _carried_over(
-    model: Model, result: FitResult
+    model: Model, result: FitResult | None
 ) -> tuple[Float[np.ndarray, " parameters"], Float[np.ndarray, "parameters parameters"]]:
     """Parameters and their covariance."""
     centers, widths = before_fit(model)
     names = model.structure.names
+    if result is None:
+        return centers, np.diag(np.nan_to_num(widths) ** 2)
     here = [i for i, name in enumerate(names) if name in result.names]
     there = [result.names.index(names[i]) for i in here]
     values, covariance = centers.copy(), np.diag(np.nan_to_num(widths) ** 2)
@@ -113,11 +116,12 @@ def _carried_over(
     return values, covariance
 
 
-@in_float64
+@in_numpy
 def _linear(
-    model: Model, values: Float[np.ndarray, " parameters"]
+    model: Model, values: Float[Array, " parameters"]
 ) -> tuple[Float[Array, "samples bins"], Float[Array, "samples bins parameters"]]:
     """Yields and their first derivatives."""
-    return jax.jit(
-        lambda at: (model.expected_by_sample(at), jax.jacfwd(model.expected_by_sample)(at))
-    )(jnp.asarray(values))
+    structure = model.structure
+    given = likelihood.terms(structure, model.numbers)
+    at = likelihood.slopes(structure, given, values)
+    return likelihood.by_sample(structure, given, values), np.moveaxis(at.cells, 0, -1)

@@ -98,3 +98,19 @@ def test_a_fit_knows_a_sum_better_than_its_parts(result):
     assert found.of().total_uncertainty < 1.1 * np.sqrt(found.of().total)
     parts = [found.of(name).total_uncertainty for name in found.names]
     assert max(parts) > 1.2 * np.sqrt(found.of().total)
+
+
+def test_yields_before_a_fit_are_those_of_cabinetry():
+    spec = build_workspace([FITTED, OTHER], **NUISANCES)
+    model = pyhf.Workspace(spec).model()
+    ours, theirs = predictions(Model.from_spec(spec)), cabinetry.model_utils.prediction(model)
+    for c, channel in enumerate(model.config.channels):
+        rows = [*(ours[channel].of(name) for name in model.config.samples), ours[channel].of()]
+        expected = np.array(theirs.model_yields[c])
+        expected = np.vstack([expected, expected.sum(axis=0)])
+        np.testing.assert_allclose([row.values for row in rows], expected, rtol=1e-10)
+        # cabinetry takes steps of one standard deviation.
+        errors = np.stack([row.uncertainties for row in rows])
+        np.testing.assert_allclose(errors, theirs.total_stdev_model_bins[c], rtol=0.1)
+        totals = [row.total_uncertainty for row in rows]
+        np.testing.assert_allclose(totals, theirs.total_stdev_model_channels[c], rtol=0.1)
