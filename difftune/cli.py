@@ -313,6 +313,123 @@ def select(config: Path, output: Path | None, resume: bool, overrides: tuple[str
     click.echo(selected_text(chosen))
 
 
+@cli.command()
+@click.argument("workspace", type=click.Path(path_type=Path))
+@click.argument("parts", nargs=-1)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Folder of results.json, figures, tables and report.html; by default nothing is written.",
+)
+@click.option("--measurement", help="Name of the measurement; by default the first.")
+@click.option("--poi", help="Name of the parameter of interest, if not the measurement's.")
+@click.option(
+    "--patch",
+    "patches",
+    multiple=True,
+    metavar="FILE",
+    help="JSON patch, or PATCHSET:NAME. Repeatable.",
+)
+@click.option(
+    "--bounds",
+    multiple=True,
+    metavar="NAME=LOW:HIGH",
+    help="Bounds of a parameter, e.g. --bounds mu=-5:10. Repeatable.",
+)
+@click.option("--fixed", multiple=True, metavar="NAME[=VALUE]", help="A parameter that stays.")
+@click.option("--group", "groups", multiple=True, metavar="NAME=PATTERN", help="Of impacts.")
+@click.option("--toys", type=int, default=0, help="Pseudo-experiments of the goodness of fit.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
+def fit(
+    workspace: Path,
+    parts: tuple[str, ...],
+    output: Path | None,
+    measurement: str | None,
+    poi: str | None,
+    patches: tuple[str, ...],
+    bounds: tuple[str, ...],
+    fixed: tuple[str, ...],
+    groups: tuple[str, ...],
+    toys: int,
+    as_json: bool,
+) -> None:
+    """Fits the likelihood in WORKSPACE, a JSON file that pyhf reads.
+
+    PARTS are any of inspect, fit, gof, limit, scan and impacts; by default all of them.
+    """
+    if toys:
+        from difftune.training import use_compilation_cache
+
+        use_compilation_cache()
+    _log_to_terminal(logging.INFO)
+    from difftune.histfactory import FROM_MEASUREMENT, Model
+    from difftune.inference import examine
+
+    model = Model.from_spec(
+        workspace,
+        measurement=measurement,
+        poi=poi or FROM_MEASUREMENT,
+        patches=[_patch(text) for text in patches],
+    )
+    collected: dict[str, list[str]] = {}
+    for text in groups:
+        name, pattern = _pair("--group", text, "NAME=PATTERN")
+        collected.setdefault(name, []).append(pattern)
+    found = examine(
+        model,
+        parts,
+        toys=toys,
+        groups=collected,
+        bounds=dict(_interval(text) for text in bounds),
+        fixed=dict(_held(text) for text in fixed),
+    )
+    if not as_json:
+        click.echo("\n".join(found.lines()))
+    if as_json or output is not None:
+        from difftune.report import likelihood_report, to_json
+
+        if as_json:
+            click.echo(to_json(found.to_dict()))
+        if output is not None:
+            page = likelihood_report(found, output, title=workspace.stem)
+            click.echo(f"See {page}", err=as_json)
+
+
+def _pair(option: str, text: str, form: str) -> tuple[str, str]:
+    """What stands before and after the first equals sign."""
+    name, sign, value = text.partition("=")
+    if not (name and sign and value):
+        raise click.BadParameter(f"{option} {text}: give {form}.")
+    return name, value
+
+
+def _number(option: str, text: str, form: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{option}: {text!r} is no number; give {form}.") from error
+
+
+def _interval(text: str) -> tuple[str, tuple[float, float]]:
+    """Bounds of a parameter."""
+    form = "NAME=LOW:HIGH"
+    name, value = _pair("--bounds", text, form)
+    low, _, high = value.partition(":")
+    return name, (_number("--bounds", low, form), _number("--bounds", high, form))
+
+
+def _held(text: str) -> tuple[str, float | None]:
+    """A fixed parameter, and its value if that is not where it starts."""
+    name, sign, value = text.partition("=")
+    return name, _number("--fixed", value, "NAME or NAME=VALUE") if sign else None
+
+
+def _patch(text: str) -> str | tuple[str, str]:
+    """A file, or one patch of a set."""
+    file, sign, name = text.rpartition(":")
+    return (file, name) if sign and not Path(text).exists() and Path(file).exists() else text
+
+
 def _kept(folder: Path | None) -> str:
     """What an interrupted run leaves behind, and the command that goes on."""
     if folder is None or not (folder / "config.json").is_file():

@@ -1,5 +1,6 @@
 """Expected significance, fits, CLs, limits and impacts; differentiable, and in batches."""
 
+from difftune.inference.examine import Examination, examine
 from difftune.inference.expected import AsimovProblem as AsimovProblem
 from difftune.inference.expected import asimov_at as asimov_at
 from difftune.inference.expected import asimov_llr, asimov_significance
@@ -35,6 +36,7 @@ from difftune.inference.solver import minimise as minimise
 __all__ = [
     "ChannelFit",
     "Contours",
+    "Examination",
     "FitError",
     "FitResult",
     "GoodnessOfFit",
@@ -52,6 +54,7 @@ __all__ = [
     "asimov_llr",
     "asimov_significance",
     "contours",
+    "examine",
     "expected_significance",
     "fit",
     "goodness_of_fit",

@@ -1,5 +1,13 @@
 """Figures, tables and the HTML report of a run."""
 
+from difftune.report.fit_tables import (
+    bin_yields_table,
+    fitted_yields_table,
+    goodness_table,
+    groups_table,
+    parameters_table,
+    ranking_table,
+)
 from difftune.report.html import (
     Block,
     Code,
@@ -14,10 +22,11 @@ from difftune.report.html import (
     save,
     to_json,
 )
+from difftune.report.likelihood import likelihood_report
 from difftune.report.lineage import best_network, line_of_descent
 from difftune.report.onnx import to_onnx, write_onnx
 from difftune.report.parallel import ParallelCoordinates
-from difftune.report.plots.contour import likelihood_contours, likelihood_profile
+from difftune.report.plots.contour import cls_scan, likelihood_contours, likelihood_profile
 from difftune.report.plots.discriminant import roc, score_distributions
 from difftune.report.plots.features import (
     clustered_correlations,
@@ -62,24 +71,32 @@ __all__ = [
     "Text",
     "Uncertainty",
     "best_network",
+    "bin_yields_table",
+    "cls_scan",
     "clustered_correlations",
     "feature_correlations",
     "feature_distributions",
+    "fitted_yields_table",
+    "goodness_table",
     "grouped_ranking",
+    "groups_table",
     "hyperparameter_history",
     "importance_table",
     "likelihood_contours",
     "likelihood_profile",
+    "likelihood_report",
     "line_of_descent",
     "loss_history",
     "members_table",
     "negligible",
     "over_seeds",
     "parameter_correlations",
+    "parameters_table",
     "pareto_front",
     "png",
     "pulls",
     "ranking",
+    "ranking_table",
     "region",
     "render",
     "roc",

@@ -1,11 +1,13 @@
-"""Profile likelihoods: of one parameter as a curve, of two as contours."""
+"""Profile likelihoods of one parameter and of two, and CLs."""
 
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Float
 from matplotlib.lines import Line2D
 
-from difftune.inference import Contours, ProfileScan
+from difftune.inference import Contours, HypoTest, ProfileScan
+from difftune.report.plots.systematics import ONE_SIGMA, TWO_SIGMA
 from difftune.report.style import (
     BLUE,
     DEFAULT_LABEL,
@@ -106,5 +108,51 @@ def likelihood_contours(
         "levels": list(found.levels),
         "points": found.points,
         "at_bound": found.at_bound,
+    }
+    return figure
+
+
+@styled
+def cls_scan(
+    tested: Float[np.ndarray, " values"],
+    found: HypoTest,
+    *,
+    level: float = 0.05,
+    title: str = "",
+    label: Label = DEFAULT_LABEL,
+) -> PlotFigure:
+    """Observed and expected CLs of several strengths, with the bands of 68 and 95 %.
+
+    Args:
+        tested: The strengths.
+        found: Their test, from `inference.hypotest`.
+        level: CLs at the limit.
+        title: Of the horizontal axis.
+        label: What stands above the axes.
+    """
+    figure = new_figure(6.4, 4.8)
+    axes = set_ticks(figure.subplots())
+    order = np.argsort(tested)
+    mu, observed = tested[order], np.asarray(found.observed)[order]
+    low2, low1, median, high1, high2 = np.asarray(found.expected)[order].T
+    axes.fill_between(
+        mu, low2, high2, color=TWO_SIGMA, linewidth=0, label=r"Expected $\pm 2\sigma$"
+    )
+    axes.fill_between(
+        mu, low1, high1, color=ONE_SIGMA, linewidth=0, label=r"Expected $\pm 1\sigma$"
+    )
+    axes.plot(mu, median, linestyle="--", color=INK, label="Expected")
+    axes.plot(mu, observed, color=INK, marker="o", markersize=3.5, label="Observed")
+    axes.axhline(level, color=RED, linewidth=1.1)
+    axes.set_xlim(mu[0], mu[-1])
+    axes.set_ylim(0, 1.3)
+    axes.set_xlabel(plain(title or "Signal strength", 40))
+    axes.set_ylabel(r"CL$_\mathrm{s}$")
+    axes.legend(loc="upper right", ncols=2)
+    draw_label(axes, label)
+    figure.numbers = {
+        "values": mu,
+        "observed": observed,
+        "expected": np.asarray(found.expected)[order],
     }
     return figure

@@ -1,0 +1,182 @@
+"""The tables of a likelihood: yields before and after its fit, parameters, ranking, fit quality."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Float
+
+from difftune.inference import (
+    FitResult,
+    GoodnessOfFit,
+    GroupedImpacts,
+    Impacts,
+    MinosErrors,
+    Prediction,
+    Yields,
+)
+from difftune.report.tables import Cell, Measured, Table
+
+
+def _total(yields: Yields) -> Measured:
+    return Measured(yields.total, yields.total_uncertainty)
+
+
+def fitted_yields_table(
+    predictions: Mapping[str, Prediction],
+    observed: Mapping[str, Float[np.ndarray, " bins"]] | None = None,
+    *,
+    caption: str = "",
+) -> Table:
+    """Yields of every sample in every channel, with the covariance of all parameters.
+
+    Args:
+        predictions: From `inference.predictions`, by name of the channel.
+        observed: Counts of each channel, for a last row.
+        caption: Caption of the table.
+    """
+    names = list(dict.fromkeys(name for one in predictions.values() for name in one.names))
+    each = list(predictions.values())
+    rows: list[tuple[Cell, ...]] = [
+        (name, *(_total(one.of(name)) if name in one.names else None for one in each))
+        for name in names
+    ]
+    strong = [len(rows)]
+    rows.append(("Total", *(_total(one.of()) for one in each)))
+    if observed is not None:
+        strong.append(len(rows))
+        rows.append(("Data", *(round(float(np.sum(observed[name])), 6) for name in predictions)))
+    columns = ("Sample", *predictions)
+    return Table(columns=columns, rows=tuple(rows), caption=caption, emphasised=tuple(strong))
+
+
+def bin_yields_table(
+    prediction: Prediction,
+    observed: Float[np.ndarray, " bins"] | None = None,
+    *,
+    caption: str = "",
+) -> Table:
+    """Yields of every sample in every bin of a channel, with the covariance of all parameters.
+
+    Args:
+        prediction: Of the channel.
+        observed: Its counts, for a last row.
+        caption: Caption of the table.
+    """
+
+    def cells(name: str, yields: Yields) -> tuple[Cell, ...]:
+        pairs = zip(yields.values.tolist(), yields.uncertainties.tolist(), strict=True)
+        return (name, *(Measured(*pair) for pair in pairs), _total(yields))
+
+    rows = [cells(name, prediction.of(name)) for name in prediction.names]
+    strong = [len(rows)]
+    rows.append(cells("Total", prediction.of()))
+    if observed is not None:
+        strong.append(len(rows))
+        counts = np.append(observed, np.sum(observed))
+        rows.append(("Data", *(round(float(count), 6) for count in counts)))
+    bins = (f"Bin {i}" for i in range(1, prediction.values.shape[1] + 1))
+    columns = ("Sample", *bins, "Sum")
+    return Table(columns=columns, rows=tuple(rows), caption=caption, emphasised=tuple(strong))
+
+
+def parameters_table(fit: FitResult, errors: MinosErrors | None = None) -> Table:
+    """Best fits beside what was known before; parameters at a bound say so.
+
+    Args:
+        fit: The fit.
+        errors: Asymmetric errors of some or all parameters.
+    """
+    rows: list[tuple[Cell, ...]] = []
+    for i, name in enumerate(fit.names):
+        value, sigma = float(fit.values[i]), float(fit.uncertainties[i])
+        center, width = float(fit.centers[i]), float(fit.widths[i])
+        known = np.isfinite(width) and width > 0
+        place = errors.names.index(name) if errors is not None and name in errors.names else None
+        sides: tuple[Cell, Cell] = (None, None)
+        if errors is not None and place is not None:
+            sides = float(errors.up[place]), float(errors.down[place])
+        state = "at a bound" if fit.at_bound[i] else ("fixed" if sigma == 0 else "")
+        rows.append(
+            (
+                name,
+                Measured(center, width) if known else center,
+                Measured(value, sigma),
+                *sides,
+                (value - center) / width if known else None,
+                sigma / width if known else None,
+                state,
+            )
+        )
+    columns = ("Parameter", "Before", "After", "Up", "Down", "Pull", "Constraint", "")
+    caption = "Parameters before and after the fit; up and down are of the profile likelihood."
+    return Table(columns=columns, rows=tuple(rows), caption=caption)
+
+
+def ranking_table(impacts: Impacts) -> Table:
+    """Impacts after and before the fit, pulls and constraints, the largest impact first.
+
+    Args:
+        impacts: From `inference.impacts`.
+    """
+    columns = ("Parameter", "Up", "Down", "Up, pre-fit", "Down, pre-fit", "Pull", "Constraint")
+    numbers = np.stack(
+        [
+            impacts.up,
+            impacts.down,
+            impacts.prefit_up,
+            impacts.prefit_down,
+            impacts.pulls,
+            impacts.constraints,
+        ],
+        axis=1,
+    )
+    rows = tuple(
+        (name, *(value if np.isfinite(value) else None for value in row))
+        for name, row in zip(impacts.names, numbers.tolist(), strict=True)
+    )
+    return Table(columns=columns, rows=rows, caption=f"Change of {impacts.fit.poi}.")
+
+
+def groups_table(impacts: GroupedImpacts) -> Table:
+    """What each group contributes to the uncertainty of the parameter of interest.
+
+    Args:
+        impacts: From `inference.grouped_impacts`.
+    """
+    rows: list[tuple[Cell, ...]] = [
+        (group.name, len(group.parameters) or None, group.shifted, group.held)
+        for group in impacts.groups
+    ]
+    rows.append(("Added in quadrature", None, impacts.added, None))
+    rows.append(("Total", None, impacts.total, impacts.total))
+    columns = ("Group", "Parameters", "Measurements shifted", "Group held")
+    caption = f"Uncertainty of {impacts.poi} by its sources."
+    strong = (len(rows) - 1,)
+    return Table(columns=columns, rows=tuple(rows), caption=caption, emphasised=strong)
+
+
+def goodness_table(found: GoodnessOfFit) -> Table:
+    """The test of the model, and of each channel against all others.
+
+    Args:
+        found: From `inference.goodness_of_fit`.
+    """
+
+    def p(value: float | None) -> Cell:
+        return value if value is not None and np.isfinite(value) else None
+
+    rows: list[tuple[Cell, ...]] = [
+        (name, each.contribution, each.q, each.dof, p(each.p_value), p(each.toys_p_value))
+        for name, each in found.channels.items()
+    ]
+    rows.append(("Constraints", found.constraints, None, None, None, None))
+    rows.append(
+        ("All", found.q, found.q, found.dof, p(found.p_value), p(found.toys_p_value)),
+    )
+    columns = ("Channel", "Part of χ²", "Own χ²", "Degrees", "p-value", "p-value (toys)")
+    caption = (
+        "Goodness of fit with the saturated model. The own test of a channel asks whether it "
+        "agrees with all others."
+    )
+    strong = (len(rows) - 1,)
+    return Table(columns=columns, rows=tuple(rows), caption=caption, emphasised=strong)
