@@ -1,8 +1,8 @@
 """What an analysis is expected to give: a counting experiment in closed form, and Asimov data.
 
 The best fit to Asimov data is where they were made, so that at most one fit is needed: that with
-the strength of the signal at the tested value. It takes a fixed number of steps. All functions are
-differentiable in the model's numbers, and meant for the inside of a training, in float64.
+the strength of the signal at the tested value. All functions are differentiable in the model's
+numbers, and meant for the inside of a training, in float64.
 """
 
 from collections.abc import Sequence
@@ -141,14 +141,14 @@ def asimov_at(model: Model, strength: float) -> AsimovProblem:
 
 
 def likelihood_ratio_at(
-    asimov: AsimovProblem, tested: float | Float[Array, ""], *, steps: int
+    asimov: AsimovProblem, tested: float | Float[Array, ""], *, steps: int | None = None
 ) -> Float[Array, ""]:
     """-2 ln of the likelihood ratio of a tested strength and the true one (arXiv 1007.1727).
 
     Args:
         asimov: Model and data.
         tested: The strength.
-        steps: Of the fit of the nuisance parameters.
+        steps: Of the fit of the nuisance parameters; None: as many as it takes.
     """
     problem = at_value(asimov.problem, asimov.poi, tested)
     found = minimise(asimov.structure, problem, steps=steps)
@@ -191,7 +191,11 @@ def variance_where_known(
 
 
 def median_limit(
-    asimov: AsimovProblem, *, deviation: float | Float[Array, ""], rounds: int, steps: int
+    asimov: AsimovProblem,
+    *,
+    deviation: float | Float[Array, ""],
+    rounds: int,
+    steps: int | None = None,
 ) -> Float[Array, ""]:
     """The strength that Asimov data without signal exclude by so many standard deviations.
 
@@ -203,7 +207,7 @@ def median_limit(
         asimov: Model and data at a strength of 0.
         deviation: The wanted root of q̃; 1.96 for a median CLs of 5 %.
         rounds: Of Newton's method.
-        steps: Of the fit in each of them.
+        steps: Of the fit in each of them; None: as many as it takes.
     """
     structure, index = asimov.structure, asimov.poi
     fixed_point = asimov._replace(problem=jax.lax.stop_gradient(asimov.problem))

@@ -143,6 +143,15 @@ class Metric(abc.ABC):
         return False
 
     @property
+    def of_member(self) -> bool:
+        """Whether hyperparameters and parameters of the members may play a role (by default yes).
+
+        Where they do not and it wants variations, networks of all kinds share its program, which a
+        fit makes long to compile.
+        """
+        return True
+
+    @property
     def names(self) -> tuple[str, ...]:
         """What the scores are called, where there are several; empty for a single one."""
         return ()

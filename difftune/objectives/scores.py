@@ -53,6 +53,11 @@ class MetricOf(Metric):
         """Whether the loss wants variations."""
         return self.objective.varied
 
+    @property
+    def of_member(self) -> bool:
+        """Whether the loss is that of each member."""
+        return self.power is None
+
     def __call__(self, scores, batch, hyperparameters, parameters) -> Float[Array, ""]:
         """The score of one member."""
         if self.power is None:

@@ -40,7 +40,7 @@ class ThroughFit(Objective):
     """A loss that is a function of the statistical model that a batch fills.
 
     The network stays in float32 and the statistics run in float64, in one program and whatever JAX
-    is set to. Nothing raises and nothing waits: fits take a fixed number of steps.
+    is set to. Nothing raises.
 
     Args:
         model: The statistical model.
@@ -171,14 +171,15 @@ class _Fitted(ThroughFit):
 
     Args:
         model: The statistical model.
-        steps: Of each fit, neither less nor more; on Asimov data 4 are enough, unless they exclude
-            the tested strength by far.
+        steps: Of each fit, neither less nor more. On Asimov data 4 are often enough; where they
+            are not, a ratio of likelihoods is too large, and so is the significance. None: as many
+            as it takes.
     """
 
-    steps: Count = 4
+    steps: Count | None = None
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
+        if self.steps is not None and self.steps < 1:
             raise InputError(f"{type(self).__name__}(steps={self.steps}): give at least 1.")
 
 
@@ -193,7 +194,7 @@ class ExpectedCLs(_Fitted):
 
     Args:
         model: The statistical model.
-        steps: Of the fit.
+        steps: Of the fit; None: as many as it takes.
         mu: Tested signal strength.
     """
 
@@ -215,7 +216,7 @@ class DiscoverySignificance(_Fitted):
 
     Args:
         model: The statistical model.
-        steps: Of the fit.
+        steps: Of the fit; None: as many as it takes.
         form: `"linear"` is -q0 itself, `"log"` is -ln q0, as in `AsimovLLR`.
 
     Raises:
@@ -248,7 +249,7 @@ class ExpectedLimit(_Fitted):
 
     Args:
         model: The statistical model.
-        steps: Of each fit.
+        steps: Of each fit; None: as many as it takes.
         level: CLs at the limit; 0.05 is 95 % confidence level.
         rounds: Of Newton's method.
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -48,6 +48,20 @@ CACHED = 4
 """Tiles of a chunk: a loop over chunks costs more than one over tiles, as it may skip some."""
 
 
+class Judged(NamedTuple):
+    """What is known of a member on a sample, or on both with an axis of two in front.
+
+    Attributes:
+        logits: In each direction of the variations, the nominal one first.
+        score: Its score.
+        error: The statistical error of that, where something wants it.
+    """
+
+    logits: list[Array]
+    score: Array | None = None
+    error: Array | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class MemberTrainer:
     """How each member trains. The attributes are those of `Population`; sizes are of batches."""
@@ -63,6 +77,11 @@ class MemberTrainer:
     selection_rule: SelectionRule = AS_SCORED
     tile: int | None = None
     """Events of a batch that are looked at at a time, where the loss is a mean over them."""
+
+    @property
+    def wants_error(self) -> bool:
+        """Whether something wants the statistical error of the score."""
+        return self.overtraining.wants_errors or self.selection_rule.wants_errors
 
     def _nothing(self) -> EpochRecord:
         """The record of an epoch that gave nothing."""
@@ -145,6 +164,7 @@ class MemberTrainer:
         own: MemberInputs,
         samples: Batch | tuple[Batch, Batch],
         clock: EpochClock,
+        known: "Judged | None" = None,
     ) -> Member:
         """Scores a member at the end of an epoch, on validation and on training events.
 
@@ -154,18 +174,46 @@ class MemberTrainer:
             samples: Both samples as one batch with an axis of two in front, then one of the views
                 of the folds if there are any; or two batches of different sizes.
             clock: The time.
+            known: What other programs have found already.
         """
         return jax.lax.cond(
             member.status == RUNNING,
-            partial(self._finish, own=own, samples=samples, clock=clock),
+            partial(self._finish, own=own, samples=samples, clock=clock, known=known),
             lambda member: member,
             member,
         )
 
+    @property
+    def judged_apart(self) -> bool:
+        """Whether the score has a program of its own, which other networks share."""
+        return self.metric.varied and not self.metric.of_member
+
+    def logits(self, member: Member, own: MemberInputs, samples: Batch) -> list[Array]:
+        """Logits of both samples in each direction; zeros of a member that is out.
+
+        Args:
+            member: After its last step.
+            own: Its identity.
+            samples: As for `finish`, in one batch.
+        """
+        both = of_view(samples, own.view)
+
+        def found() -> list[Array]:
+            return jax.lax.map(lambda each: self._network(member, own, directions_of(each)), both)
+
+        nothing = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(found))
+        return jax.lax.cond(member.status == RUNNING, found, lambda: nothing)
+
     def _finish(
-        self, member: Member, *, own: MemberInputs, samples: Any, clock: EpochClock
+        self,
+        member: Member,
+        *,
+        own: MemberInputs,
+        samples: Any,
+        clock: EpochClock,
+        known: "Judged | None",
     ) -> Member:
-        validated, compared = self._both(member, own, samples)
+        validated, compared = self._both(member, own, samples, known)
         validation_loss, score, scores, error, hard_loss, scored = validated
         train_loss, train_score, _, train_error, _, seen = compared
         evidence = Evidence(
@@ -217,24 +265,28 @@ class MemberTrainer:
             status=jnp.where(running & (stale >= self.patience), STOPPED, status).astype(jnp.int32),
         )
 
-    def _both(self, member: Member, own: MemberInputs, samples: Batch | tuple[Batch, Batch]):
+    def _both(
+        self,
+        member: Member,
+        own: MemberInputs,
+        samples: Batch | tuple[Batch, Batch],
+        known: "Judged | None",
+    ):
         """What `evaluate` gives for both samples."""
         if isinstance(samples, tuple):
             validation, comparison = samples
             return self.evaluate(member, own, validation), self.evaluate(member, own, comparison)
-        view = own.view
-        both = samples
-        if view is not None:
-            both = jax.tree.map(lambda column: jnp.asarray(column)[:, view], samples)
+        both = of_view(samples, own.view)
         every = None
-        if both.weight.shape[1] > EVALUATED and not both.varied_features:
+        if known is None and both.weight.shape[1] > EVALUATED and not both.varied_features:
             # Here, since the loop would copy the features of a sample.
             features = jnp.asarray(both.features)
             (scores,) = self._network(member, own, [features.reshape(-1, features.shape[-1])])
-            every = scores.reshape(2, -1, *scores.shape[1:])
+            every = Judged([scores.reshape(2, -1, *scores.shape[1:])])
         # A loop of two, for what takes long to compile, as a fit, to be compiled once.
         found = jax.lax.map(
-            lambda each: self.evaluate(member, own, each[0], every=each[1]), (both, every)
+            lambda each: self.evaluate(member, own, each[0], known=each[1]),
+            (both, known if every is None else every),
         )
         return tuple(jax.tree.map(lambda leaf, i=i: leaf[i], found) for i in (0, 1))
 
@@ -400,7 +452,12 @@ class MemberTrainer:
         return value, gradient, buffers, random
 
     def evaluate(
-        self, member: Member, own: MemberInputs, batch: Batch, *, every: Array | None = None
+        self,
+        member: Member,
+        own: MemberInputs,
+        batch: Batch,
+        *,
+        known: "Judged | None" = None,
     ):
         """A member on one sample.
 
@@ -408,14 +465,14 @@ class MemberTrainer:
             member: The member.
             own: Its identity.
             batch: The sample.
-            every: Its logits, where they are known.
+            known: What has been found already.
 
         Returns:
             Loss; score; all scores if there are several; the error of the score if something wants
             it; loss in hard bins; the events if the condition sees them.
         """
         scores, *others = (
-            self._network(member, own, directions_of(batch)) if every is None else [every]
+            self._network(member, own, directions_of(batch)) if known is None else known.logits
         )
         batch, hyperparameters = masked(batch, own.inputs), own.hyperparameters
         batch = batch.scored(others)
@@ -427,20 +484,92 @@ class MemberTrainer:
         else:
             hard_loss = hard(scores, batch, hyperparameters, member.objective)
 
-        def score(batch: Batch) -> tuple[Array, Array]:
-            measured = self.metric(scores, batch, hyperparameters, member.objective)
-            return geometric_mean(measured), measured
-
-        if self.overtraining.wants_errors or self.selection_rule.wants_errors:
-            value, measured, error = infinitesimal_jackknife(score, batch)
+        if known is None or known.score is None:
+            value, measured, error = judged(
+                self.metric, scores, batch, self.wants_error, hyperparameters, member.objective
+            )
         else:
-            (value, measured), error = score(batch), None
+            value, measured, error = known.score, known.score, known.error
         several = measured if jnp.ndim(measured) else None
         scored = None
         if self.overtraining.sees_events:
             weight, label = jnp.asarray(batch.weight), jnp.asarray(batch.label)
             scored = ScoredSample(signal_probability(scores, batch), weight, label)
         return loss, value, several, error, hard_loss, scored
+
+
+@dataclass(frozen=True)
+class Score:
+    """The program of a score of no member in particular, for networks of all kinds.
+
+    Args:
+        metric: The score.
+        error: Whether its statistical error is wanted.
+    """
+
+    metric: Metric
+    error: bool
+
+    def __call__(
+        self, logits: list[Array], own: tuple[Array, Array | None, Array | None], samples: Batch
+    ) -> tuple[Array, Array | None]:
+        """The score of both samples, and its errors.
+
+        Args:
+            logits: Of both samples in each direction.
+            own: Status of the member, its view of the folds, and its inputs.
+            samples: Both as one batch, as for `MemberTrainer.finish`.
+        """
+        status, view, inputs = own
+
+        def of_sample(each: tuple[list[Array], Batch]) -> tuple[Array, Array | None]:
+            (scores, *others), batch = each
+            batch = masked(batch, inputs).scored(others)
+            value, _, error = judged(self.metric, scores, batch, self.error, {}, {})
+            return jnp.float32(value), None if error is None else jnp.float32(error)
+
+        def found() -> tuple[Array, Array | None]:
+            return jax.lax.map(of_sample, (logits, of_view(samples, view)))
+
+        # To see its shape from tracing a fit once more would take a second.
+        none = jnp.zeros(2, jnp.float32)
+        nothing = none, none if self.error else None
+        return jax.lax.cond(status == RUNNING, found, lambda: nothing)
+
+
+def judged(
+    metric: Metric,
+    scores: Array,
+    batch: Batch,
+    wants_error: bool,
+    hyperparameters: Mapping[str, Array],
+    parameters: PyTree,
+) -> tuple[Array, Array, Array | None]:
+    """One number for the scores of a metric, these, and the error of the number if it is wanted.
+
+    Args:
+        metric: The metric.
+        scores: Logits of the network.
+        batch: The events, with the scores of their variations.
+        wants_error: Whether the error is wanted.
+        hyperparameters: Of the member.
+        parameters: Of the member's objective.
+    """
+
+    def score(batch: Batch) -> tuple[Array, Array]:
+        measured = metric(scores, batch, hyperparameters, parameters)
+        return geometric_mean(measured), measured
+
+    if wants_error:
+        return infinitesimal_jackknife(score, batch)
+    return *score(batch), None
+
+
+def of_view(samples: Batch, view: Array | None) -> Batch:
+    """Both samples as a member sees them: of its view of the folds, where there are any."""
+    if view is None:
+        return samples
+    return jax.tree.map(lambda column: jnp.asarray(column)[:, view], samples)
 
 
 def own_epoch(own: MemberInputs, clock: EpochClock) -> Array:

@@ -462,7 +462,7 @@ class Population:
             jax.block_until_ready(state)
             del part
             gc.collect(0)
-            return self.programs.finish(state, self._by_slot(own, order), (evaluation, clock))
+            return self.programs.validated(state, self._by_slot(own, order), evaluation, clock)
 
         running = np.asarray(state.status) == RUNNING
         alone = self.processes.size == 1

@@ -4,16 +4,18 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import jax
+import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from difftune.objectives import Metric
 from difftune.precision import numbers_as_they_come
 from difftune.training.batches import Part
-from difftune.training.devices import over_members, runs_one_by_one
-from difftune.training.member import MemberTrainer
+from difftune.training.devices import over_members, place, runs_one_by_one
+from difftune.training.member import Judged, MemberTrainer, Score
 from difftune.training.module_def import Weights
 from difftune.training.state import EpochClock, Member, MemberInputs, Snapshot
 
@@ -44,6 +46,8 @@ class Program:
         donate: Whether the arrays of the state may be used up.
         one_by_one: Whether the members of a device run one after the other; None chooses by
             platform.
+        of_one: Whether it is compiled for one member of each device, which take turns: the same
+            program however many there are. For members that run one after the other.
     """
 
     name: str
@@ -52,6 +56,7 @@ class Program:
     memory: int | None = None
     donate: bool = False
     one_by_one: bool | None = None
+    of_one: bool = False
     _compiled: dict[tuple[Any, ...], Callable[..., Any]] = field(default_factory=dict, repr=False)
 
     @numbers_as_they_come()
@@ -60,9 +65,23 @@ class Program:
         # Leaves alone: what a compiler says about them cannot always be put into our classes.
         leaves, trees = zip(*map(jax.tree.flatten, (state, own, shared)), strict=True)
         rows = leaves[1][0].shape[0] // len(self.devices)
+        if self.of_one and rows > 1:
+            return self._in_turn(state, own, shared, rows)
         if (rows, trees) not in self._compiled:
             self._compiled[rows, trees] = self._fitting(rows, leaves, trees)
         return self._compiled[rows, trees](*leaves)
+
+    def _in_turn(self, state: PyTree, own: PyTree, shared: PyTree, rows: int) -> PyTree:
+        """One member of each device after the other."""
+        members = jax.device_get((state, own))
+        found = []
+        for row in range(rows):
+            turn = jax.tree.map(lambda leaf, row=row: leaf[row::rows], members)
+            mine, known = place(turn, self.devices, by_member=True)
+            found.append(self(mine, known, shared))
+        return jax.tree.map(
+            lambda *each: np.stack(each, axis=1).reshape(-1, *each[0].shape[1:]), *found
+        )
 
     def _in_groups_of(self, group: int | None, trees: Sequence[Any]) -> Any:
         def each(placed: tuple[Any, Any], shared: Any) -> Any:
@@ -118,6 +137,12 @@ def ahead(items: Iterable[Any]) -> Iterator[Any]:
             yield item
 
 
+@lru_cache(maxsize=8)
+def _score_of(metric: Metric, error: bool, devices: tuple[jax.Device, ...]) -> Program:
+    """The program of a score, the same for all networks: a fit takes long to compile."""
+    return Program(name="validation", function=Score(metric, error), devices=devices, of_one=True)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Programs:
     """What is compiled once for a population, and for all that differ in data and chance alone.
@@ -163,6 +188,53 @@ class Programs:
             return self.trainer.finish(member, own, *shared)
 
         return self._of("validation", finish, donate=True)
+
+    def validated(self, member: Member, own: MemberInputs, samples: Any, clock: EpochClock) -> Any:
+        """Members at the end of an epoch, validated.
+
+        Where the score may be shared with other networks it has a program of its own. On devices
+        whose members run side by side that would be another one for each number of members.
+
+        Args:
+            member: All of them.
+            own: Their identities.
+            samples: Both samples, as for `MemberTrainer.finish`.
+            clock: The time.
+        """
+        apart = self.trainer.judged_apart and runs_one_by_one(self.devices)
+        if not apart or isinstance(samples, tuple):
+            return self.finish(member, own, (samples, clock))
+        logits = self._logits(member, own, samples)
+        found = self._score(logits, (member.status, own.view, own.inputs), samples)
+        known = Judged(logits, *place(found, self.devices, by_member=True))
+        return self._conclude(member, (own, known), (samples, clock))
+
+    @cached_property
+    def _score(self) -> Program:
+        """The score of both samples."""
+        wanted = self.trainer.metric, self.trainer.wants_error, tuple(self.devices)
+        try:
+            return _score_of(*wanted)
+        except TypeError:
+            # Of a user's metric, of which nobody knows whether it is the same as another.
+            return _score_of.__wrapped__(*wanted)
+
+    @cached_property
+    def _logits(self) -> Program:
+        """Scores both samples."""
+        return self._of("validation", self.trainer.logits)
+
+    @cached_property
+    def _conclude(self) -> Program:
+        """Validates members of which logits and score are known."""
+
+        def conclude(
+            member: Member, own: tuple[MemberInputs, Judged], shared: tuple[Any, EpochClock]
+        ) -> Member:
+            (identity, known), (samples, clock) = own, shared
+            return self.trainer.finish(member, identity, samples, clock, known)
+
+        return self._of("validation", conclude, donate=True)
 
     @cached_property
     def scores(self) -> Program:
