@@ -14,6 +14,7 @@ from difftune.data.categories import (
     warn_of_absent,
     with_categories,
 )
+from difftune.data.cache import as_cache, through
 from difftune.data.check import (
     check_events,
     check_request,
@@ -109,6 +110,7 @@ READ: dict[str, Any] = {
     "variations": as_variations,
     "regions": as_regions,
     "categories": as_categories,
+    "cache": as_cache,
     "luminosity": partial(as_positive, what="luminosity"),
     "sum_of_weights": as_sum_of_weights,
 }
@@ -138,6 +140,7 @@ def read(
     sum_of_weights: float | SumOfWeights | None = None,
     chunk_size: str | int = "100 MB",
     progress: Progress | None = None,
+    cache: str | os.PathLike[str] | bool | None = None,
 ) -> Events:
     """Reads ROOT, Parquet or CSV files, in chunks, and keeps only what is asked for.
 
@@ -175,6 +178,10 @@ def read(
         chunk_size: How much is read at once: events, or memory as in "100 MB".
         progress: Called after each chunk with the entries read so far, and all there are (None
             while that is unknown, as for CSV).
+        cache: A folder that keeps what took a second or longer to read, or True for difftune's own
+            among the caches of the user. Read again with the same arguments, events come from
+            there if no file has changed: by its size, its time of change, and its first and last
+            64 kB. At most 10 GiB are kept. None and False keep nothing.
 
     Returns:
         The events, process by process, each in the order of its files.
@@ -182,6 +189,31 @@ def read(
     Raises:
         InputError: The input is wrong; the message names the place and the remedy.
     """
+    given = dict(locals())
+    how = {name: given.pop(name) for name in ("chunk_size", "progress")}
+    return through(given.pop("cache"), given, lambda: _read(**given, **how))
+
+
+def _read(
+    files: Files | None,
+    *,
+    processes: Sequence[Process],
+    features: Sequence[str],
+    weight: str,
+    event_number: str | Sequence[str] | None,
+    derived: Mapping[str, str] | None,
+    categories: Categories | None,
+    selection: str | None,
+    missing: Sentinels | Mapping[str, Sentinels] | None,
+    folds: int,
+    duplicates: str,
+    variations: Sequence[Variation],
+    regions: Sequence[Region],
+    luminosity: float | None,
+    sum_of_weights: float | SumOfWeights | None,
+    chunk_size: str | int,
+    progress: Progress | None,
+) -> Events:
     keys = _keys(event_number)
     check_request(processes, features, folds, variations, numbered=bool(keys))
     wanted = on_duplicates(duplicates)

@@ -3,8 +3,11 @@
 import glob
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
+from typing import NamedTuple
 
 from difftune.data.names import DataTable
 from difftune.data.root import open_root
@@ -83,7 +86,42 @@ def resolve(files: Files, where: str) -> list[str]:
         for match in matches:
             for file in _inside(match, where) if os.path.isdir(match) else [match]:
                 found.setdefault(os.path.realpath(file), file)
+    seen = _SEEN.get()
+    if seen is not None:
+        seen.append(Resolved(tuple(wanted), tuple(found), tuple(map(_changed, found))))
     return list(found.values())
+
+
+class Resolved(NamedTuple):
+    """What paths and globs were found to name.
+
+    Attributes:
+        wanted: Paths, globs and addresses.
+        found: The real paths of the files, or addresses.
+        changed: When each was changed last, in nanoseconds; 0 for an address.
+    """
+
+    wanted: tuple[str, ...]
+    found: tuple[str, ...]
+    changed: tuple[int, ...]
+
+
+_SEEN: ContextVar[list[Resolved] | None] = ContextVar("seen", default=None)
+
+
+@contextmanager
+def resolving() -> Iterator[list[Resolved]]:
+    """Collects all that `resolve` finds meanwhile."""
+    seen: list[Resolved] = []
+    token = _SEEN.set(seen)
+    try:
+        yield seen
+    finally:
+        _SEEN.reset(token)
+
+
+def _changed(file: str) -> int:
+    return 0 if "://" in file else os.stat(file).st_mtime_ns
 
 
 def _inside(folder: str, where: str) -> list[str]:

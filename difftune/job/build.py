@@ -191,6 +191,7 @@ def events(config: Config, progress: Any = None) -> Events:
         luminosity=data.luminosity,
         sum_of_weights=data.model_dump()["sum_of_weights"],
         progress=progress,
+        cache=data.cache,
     )
     if data.scale == 1:
         return found

@@ -87,6 +87,10 @@ class Data(Section):
     duplicates: Literal["warn", "refuse", "allow"] = "warn"
     """What happens where a sample has events more than once, such as copies of a file: events of
     equal `event_number`, or without one of equal features and weight."""
+    cache: bool | str = True
+    """Whether events that took a second or longer to read are kept, and taken from there by the
+    next start if neither files nor this section have changed: in difftune's folder among the caches
+    of the user, or in the folder given here. `false` reads them each time."""
     selection: str | None = None
     """Expression that all events fulfil."""
     derived: dict[str, str] = {}

@@ -1,0 +1,195 @@
+"""Events that are kept on disk: the same as read, and never those of what has changed."""
+
+import json
+import logging
+import os
+
+import jax
+import numpy as np
+import pytest
+
+import difftune as dt
+from difftune.data import cache
+from difftune.errors import InputError
+from tests.data.files import columns, write_root
+
+
+@pytest.fixture
+def chain(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "_WORTH", 0.0)
+    for i in range(3):
+        data = columns(80, i)
+        data["event"] = data["event"] + np.uint64(1000 * i)
+        data["weight"] = np.abs(data["weight"])
+        if i == 0:
+            data["x"][3] = np.nan
+        write_root(
+            tmp_path / f"{i}.root", t=data, t_up=columns(80, i + 10) | {"weight": np.ones(80)}
+        )
+    return tmp_path
+
+
+def read(folder, **options):
+    given = {
+        "processes": [
+            dt.Process(name="s", role="signal", selection="n_jets < 2", tree="t"),
+            dt.Process(name="b", selection="n_jets >= 2", tree="t"),
+        ],
+        "features": ["x", "jet_pt"],
+        "weight": "weight",
+        "event_number": "event",
+        "missing": np.nan,
+        "folds": 2,
+        "duplicates": "allow",
+        "regions": [
+            dt.Region(name="sr", selection="jet_pt < 60"),
+            dt.Region(
+                name="cr",
+                selection="jet_pt >= 60",
+                role="control",
+                observable="jet_pt",
+                edges=[60, 90, 900],
+            ),
+        ],
+        "variations": [
+            dt.WeightVariation("isr", up="abs(weight_isr_up)", down="abs(weight_isr_down)"),
+            dt.TreeVariation("jes", up="t_up", processes=["b"]),
+        ],
+        "cache": folder / "cache",
+    }
+    return dt.read(folder / "*.root", **(given | options))
+
+
+def reads(caplog, folder, **options):
+    """The events, and whether files were read."""
+    caplog.clear()
+    with caplog.at_level(logging.INFO, "difftune"):
+        events = read(folder, **options)
+    return events, not any("from the cache" in message for message in caplog.messages)
+
+
+def assert_same(one, other):
+    leaves, tree = jax.tree_util.tree_flatten(one)
+    others, shape = jax.tree_util.tree_flatten(other)
+    assert tree == shape
+    assert len(leaves) >= 8
+    for a, b in zip(leaves, others, strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+
+
+def test_what_is_kept_is_what_was_read(chain, caplog):
+    first, read_first = reads(caplog, chain)
+    warned = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
+    second, read_again = reads(caplog, chain)
+    assert (read_first, read_again) == (True, False)
+    assert_same(first, second)
+    assert warned
+    assert warned == [r.message for r in caplog.records if r.levelno >= logging.WARNING]
+    assert_same(first, read(chain, cache=False))
+
+
+CHANGES = {
+    "feature": {"features": ["jet_pt", "x"]},
+    "weight": {"weight": "2 * weight"},
+    "selection": {"selection": "x > -5 or x != x"},
+    "folds": {"folds": 3},
+    "missing": {"missing": [np.nan, -7.0]},
+    "variation": {"variations": [dt.WeightVariation("isr", up="abs(weight_isr_up)")]},
+    "duplicates": {"duplicates": "warn"},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_another_request_is_read(chain, caplog, change):
+    read(chain)
+    changed, was_read = reads(caplog, chain, **CHANGES[change])
+    assert was_read
+    assert_same(changed, read(chain, cache=None, **CHANGES[change]))
+
+
+def test_files_that_have_changed_are_read(chain, caplog):
+    first = read(chain)
+    file = chain / "1.root"
+    time, content = os.stat(file).st_mtime_ns, file.read_bytes()
+    os.utime(file, ns=(time, time + 1))
+    again, was_read = reads(caplog, chain)
+    assert was_read
+    assert_same(first, again)
+    # The same time and size, and one byte of the head (that of the date) is another one.
+    file.write_bytes(content[:-60] + bytes([content[-60] ^ 1]) + content[-59:])
+    os.utime(file, ns=(time, time + 1))
+    assert not cache._current(stored(chain))
+
+
+def stored(folder):
+    (path,) = (folder / "cache").glob("*.npz")
+    with np.load(path) as opened:
+        return json.loads(opened["content"].tobytes())
+
+
+@pytest.mark.parametrize("what", ["another", "fewer"])
+def test_other_files_of_the_same_glob_are_read(chain, caplog, what):
+    first = read(chain)
+    if what == "another":
+        (chain / "3.root").write_bytes((chain / "2.root").read_bytes())
+    else:
+        (chain / "2.root").unlink()
+    second, was_read = reads(caplog, chain)
+    assert was_read
+    assert (len(second) > len(first)) == (what == "another")
+
+
+@pytest.mark.parametrize("place", [0.02, 0.3, 0.6, 0.95])
+def test_a_damaged_cache_is_read_again(chain, caplog, place):
+    first = read(chain)
+    (path,) = (chain / "cache").glob("*.npz")
+    content = bytearray(path.read_bytes())
+    at = int(place * len(content))
+    content[at : at + 40] = bytes(b ^ 255 for b in content[at : at + 40])
+    path.write_bytes(content)
+    again, was_read = reads(caplog, chain)
+    assert was_read
+    assert any("is damaged" in message for message in caplog.messages)
+    assert_same(first, again)
+
+
+def test_a_cache_that_was_cut_is_read_again(chain, caplog):
+    read(chain)
+    (path,) = (chain / "cache").glob("*.npz")
+    path.write_bytes(path.read_bytes()[:100])
+    assert reads(caplog, chain)[1]
+    assert not reads(caplog, chain)[1]
+
+
+def test_another_reader_reads(chain, caplog, monkeypatch):
+    read(chain)
+    monkeypatch.setattr(cache, "_reader", lambda: "another")
+    assert reads(caplog, chain)[1]
+
+
+def test_what_was_not_used_for_longest_goes(chain, monkeypatch):
+    for seed, folds in enumerate((2, 3, 4)):
+        read(chain, folds=folds)
+        for path in (chain / "cache").glob("*.npz"):
+            os.utime(path, ns=(seed, os.stat(path).st_mtime_ns - 10**9))
+    sizes = sorted((chain / "cache").glob("*.npz"), key=lambda p: os.stat(p).st_mtime_ns)
+    cache._keep_within(chain / "cache", 2 * os.stat(sizes[-1]).st_size + 100)
+    assert sorted((chain / "cache").glob("*.npz")) == sorted(sizes[1:])
+
+
+def test_quick_reads_and_addresses_are_not_kept(chain, monkeypatch):
+    monkeypatch.setattr(cache, "_WORTH", 1000.0)
+    read(chain)
+    assert not (chain / "cache").exists()
+    events = read(chain, cache=None)
+    address = cache.Resolved(("root://h//a.root",), ("root://h//a.root",), (0,))
+    cache._store(chain / "cache" / "a.npz", events, [address], [])
+    assert not (chain / "cache").exists()
+
+
+def test_bad_caches():
+    assert cache.as_cache(False) is None
+    assert str(cache.as_cache(True)).endswith("difftune/events")
+    with pytest.raises(InputError, match=r"cache = 3: give a folder"):
+        cache.as_cache(3)
