@@ -8,13 +8,13 @@ from functools import partial
 from typing import Any
 
 from difftune.arguments import said, several, takes, whole
+from difftune.data.cache import as_cache, through
 from difftune.data.categories import (
     Categories,
     as_categories,
     warn_of_absent,
     with_categories,
 )
-from difftune.data.cache import as_cache, through
 from difftune.data.check import (
     check_events,
     check_request,
