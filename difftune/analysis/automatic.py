@@ -25,8 +25,7 @@ from difftune.arguments import check_names, takes
 from difftune.data import Events
 from difftune.errors import InputError
 from difftune.files import write
-from difftune.training import AnyNetwork, Applicable, CrossFitted, as_network
-from difftune.training.trees import LIBRARIES
+from difftune.training import LIBRARIES, AnyNetwork, Applicable, CrossFitted, as_network
 
 logger = logging.getLogger("difftune")
 

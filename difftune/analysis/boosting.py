@@ -16,6 +16,7 @@ from difftune.arguments import takes
 from difftune.data import Events
 from difftune.search import (
     Evolution,
+    Integer,
     Optuna,
     PopulationState,
     Round,
@@ -26,9 +27,7 @@ from difftune.search import (
     log_uniform,
     uniform,
 )
-from difftune.search.dimensions import Integer
-from difftune.training import BoostedTrees, CrossFitted, NegativeWeights
-from difftune.training.trees import as_library
+from difftune.training import BoostedTrees, CrossFitted, NegativeWeights, as_library
 
 logger = logging.getLogger("difftune")
 

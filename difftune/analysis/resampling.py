@@ -8,8 +8,7 @@ from jaxtyping import Float, Int
 
 from difftune.data import Events, VariedWeights
 from difftune.data.keys import mixed
-from difftune.histfactory import TemplateYields
-from difftune.histfactory.variants import symmetrised
+from difftune.histfactory import TemplateYields, symmetrised
 from difftune.histograms import Templates
 
 # Probabilities that a Poisson number of mean 1 is at most 0, 1, 2, ...

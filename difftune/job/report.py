@@ -16,8 +16,7 @@ from difftune.job.report_fit import fit_section
 from difftune.job.report_output import Output
 from difftune.job.report_regions import regions_section, signal_region_section
 from difftune.job.report_search import draw_variables, search_section
-from difftune.report import Section, Text
-from difftune.report.tables import Cell
+from difftune.report import Cell, Section, Text
 from difftune.training import CrossFitted, Ensemble
 
 

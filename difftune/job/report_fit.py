@@ -11,8 +11,7 @@ from difftune.histfactory import Model
 from difftune.inference import FitError, goodness_of_fit, grouped_impacts, impacts
 from difftune.job.outcome import Outcome
 from difftune.job.report_output import Output
-from difftune.report import Block, Section, Text
-from difftune.report.tables import Cell
+from difftune.report import Block, Cell, Section, Text
 
 _SINGLE_BIN = re.compile(r"\[\d+\]$")
 

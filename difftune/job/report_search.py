@@ -11,8 +11,7 @@ from difftune.analysis import Tuned, Variables
 from difftune.job.config import Config
 from difftune.job.outcome import Outcome, said_of
 from difftune.job.report_output import Output
-from difftune.report import Block, Section, Text
-from difftune.report.tables import Cell
+from difftune.report import Block, Cell, Section, Text
 
 
 def search_section(outcome: Outcome, output: Output) -> Section:

@@ -12,6 +12,7 @@ import numpy as np
 from difftune.analysis import (
     AnyTuned,
     CrossFit,
+    CrossPreparation,
     CrossTuned,
     Ladder,
     Measurement,
@@ -33,7 +34,6 @@ from difftune.analysis import (
     watching,
     without,
 )
-from difftune.analysis.preparation import CrossPreparation
 from difftune.binning import EqualSignal, Learned
 from difftune.data import processes_text
 from difftune.errors import InputError

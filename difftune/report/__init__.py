@@ -51,6 +51,7 @@ from difftune.report.run_tables import (
     yields_table,
 )
 from difftune.report.style import Label, PlotFigure
+from difftune.report.tables import Cell as Cell
 from difftune.report.tables import Measured, Table, written
 from difftune.report.tables import as_text as as_text
 from difftune.report.uncertainty import Uncertainty, uncertainty

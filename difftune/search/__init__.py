@@ -3,6 +3,7 @@
 from difftune.search.bayes import Optuna
 from difftune.search.dimensions import Choice as Choice
 from difftune.search.dimensions import Dimension
+from difftune.search.dimensions import Integer as Integer
 from difftune.search.dimensions import inner as inner
 from difftune.search.evolution import CMAES, Evolution
 from difftune.search.halving import Halving

@@ -240,22 +240,14 @@ def run_search(
     while number < strategy.rounds:
         began = clock()
         if state is None:
-            proposal = first
-            values = _values(proposal, begin, log)
+            proposal, values = first, _values(first, begin, log)
             state = population.init(values, start=weights)
         else:
             rng = _stream(population, number)
             proposal = _settled(strategy.propose(space, log.population_state(), rng), space)
             proposal = _with_inheritance(proposal, log.values(), population.module_def.inherited)
-            values = _values(proposal, begin, log)
-            state = population.inherit(
-                state,
-                proposal.parents,
-                proposal.restart,
-                values,
-                generation=number,
-                start=weights,
-            )
+            values, moved = _values(proposal, begin, log), (proposal.parents, proposal.restart)
+            state = population.inherit(state, *moved, values, generation=number, start=weights)
             if not np.any(state.status == RUNNING):
                 logger.info("no member trains any more; the search ends")
                 break
@@ -297,29 +289,40 @@ def run_search(
             checkpoints.save(number + 1, (state, kept), log.facts() | {"time": budget.facts})
         strategy = budget.planned(number + 1)
         if on_round is not None and population.processes.rank == 0:
-            status = np.asarray(state.status)
-            selection = np.asarray(kept.selection_score)
-            trials, winner = strategy.trial_scores(selection), strategy.winner(selection)
-            on_round(
-                Progress(
-                    round=number + 1,
-                    rounds=strategy.rounds,
-                    score=log.epochs["score"][-1],
-                    best=float(kept.score[winner]),
-                    selection_score=float(trials[winner]),
-                    searches=tuple(float(trials[each]) for each in strategy.winners(selection)),
-                    running=int(np.sum(status == RUNNING)),
-                    diverged=int(np.sum(diverged(status))),
-                    seconds=seconds,
-                    events_per_second=trained * len(population.train.weight) / seconds,
-                )
-            )
+            rate = trained * len(population.train.weight) / seconds
+            on_round(_progress(number + 1, strategy, log, state, kept, seconds, rate))
         number += 1
     assert state is not None, "a strategy has at least one round"
     assert kept is not None, "what was trained was kept"
     if population.processes.rank == 0:
         strategy.finish(space, log.population_state())
     return _result(state, kept, log, strategy, several)
+
+
+def _progress(
+    number: int,
+    strategy: Strategy,
+    log: Record,
+    state: Member,
+    kept: Snapshot,
+    seconds: float,
+    rate: float,
+) -> Progress:
+    """Where a search is after so many rounds, the last of which took these seconds."""
+    status, selection = np.asarray(state.status), np.asarray(kept.selection_score)
+    trials, winner = strategy.trial_scores(selection), strategy.winner(selection)
+    return Progress(
+        round=number,
+        rounds=strategy.rounds,
+        score=log.epochs["score"][-1],
+        best=float(kept.score[winner]),
+        selection_score=float(trials[winner]),
+        searches=tuple(float(trials[each]) for each in strategy.winners(selection)),
+        running=int(np.sum(status == RUNNING)),
+        diverged=int(np.sum(diverged(status))),
+        seconds=seconds,
+        events_per_second=rate,
+    )
 
 
 def definition(

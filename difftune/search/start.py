@@ -8,9 +8,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from difftune.errors import InputError
-from difftune.training import Population, Snapshot
+from difftune.training import Population, Snapshot, Weights
 from difftune.training.describing import Definition, describe
-from difftune.training.module_def import Weights
 
 
 @dataclass(frozen=True, kw_only=True)

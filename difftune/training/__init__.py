@@ -77,7 +77,9 @@ from difftune.training.state import (
 )
 from difftune.training.state import choose as choose
 from difftune.training.storage import store, stored
+from difftune.training.trees import LIBRARIES as LIBRARIES
 from difftune.training.trees import BoostedTrees
+from difftune.training.trees import as_library as as_library
 
 __all__ = [
     "AS_SCORED",
