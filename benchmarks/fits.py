@@ -1,0 +1,164 @@
+"""What surrounds a fit, beside cabinetry: goodness of fit, scan, limit, ranking.
+
+Each question is asked in a fresh process of each, from the imports on (cold), and again (warm).
+"""
+
+import json
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from benchmarks.common import running
+from benchmarks.common.running import sizes
+from benchmarks.common.table import Row
+from benchmarks.common.workspaces import medium, workspace
+
+MEDIUM = "57 parameters"
+ALL = ("gof", "scan", "limit", "ranking")
+# cabinetry's ranking of 121 parameters would take the better part of an hour.
+ASKED = {
+    "SH4b_50bins": ALL,
+    MEDIUM: ALL,
+    "susy-2018-31_sbottom-A_sbottom_1300_850_60": ALL,
+    "susy-2018-04_highmass": ("gof", "scan", "limit"),
+    "susy-2019-08_1Lbb_C1N2_Wh_hbb_900_250": ("gof", "scan"),
+    "ttbar_ljets_xsec": ("gof",),
+    "ttZ_4l": ("gof",),
+}
+BACKENDS = ("numpy", "jax")
+# What the two may differ by: of a p-value, -2 ln of a ratio, a limit in its size, a standard
+# deviation. cabinetry's limits are searched to 1 %.
+AGREE = {"gof": 2e-3, "scan": 0.02, "limit": 0.02, "ranking": 0.05}
+
+
+def spec_of(name: str) -> dict:
+    """The workspace of that name."""
+    return medium() if name == MEDIUM else json.loads(workspace(name).read_text())
+
+
+def bounds_of(spec: dict) -> tuple[str, tuple[float, float]]:
+    """The parameter of interest, and bounds that let it be negative."""
+    return spec["measurements"][0]["config"]["poi"], (-10.0, 10.0)
+
+
+def timed(began: float, ask: Callable, repeats: int) -> dict:
+    """Seconds since the process began its imports, and of the same question asked again."""
+    answer = ask()
+    cold = time.perf_counter() - began
+    ask()
+    warm = running.seconds(ask, repeats) if repeats else cold
+    return {"cold": cold, "warm": warm, "answer": answer}
+
+
+def ours(name: str, question: str, values: list[float], repeats: int) -> dict:
+    """Seconds and answer of one question."""
+    spec = spec_of(name)
+    poi, pair = bounds_of(spec)
+    began = time.perf_counter()
+    from difftune import inference
+    from difftune.histfactory import Model
+
+    model, wide = Model.from_spec(spec), {poi: pair}
+
+    def ranking() -> dict:
+        found = inference.impacts(model, bounds=wide)
+        _, sigma = found.fit.parameter(poi)
+        return dict(zip(found.names, (found.up / sigma).tolist(), strict=True))
+
+    def limit() -> list[float]:
+        found = inference.upper_limit(model)
+        return [float(found.observed), *np.asarray(found.expected).tolist()]
+
+    asked = {
+        "gof": lambda: [inference.goodness_of_fit(model, bounds=wide).p_value],
+        "scan": lambda: inference.profile(model, poi, values, bounds=wide).q.tolist(),
+        "limit": limit,
+        "ranking": ranking,
+    }
+    return timed(began, asked[question], repeats)
+
+
+def theirs(name: str, question: str, values: list[float], backend: str, repeats: int) -> dict:
+    """The same of cabinetry."""
+    spec = spec_of(name)
+    poi, pair = bounds_of(spec)
+    began = time.perf_counter()
+    import logging
+
+    import cabinetry
+    import pyhf
+
+    logging.disable(logging.WARNING)
+    pyhf.set_backend(backend, "minuit")
+    content = pyhf.Workspace(spec)
+    model = content.model()
+    data, wide = content.data(model), model.config.suggested_bounds()
+    place = model.config.par_order.index(poi)
+    wide[model.config.par_slice(model.config.par_order[place]).start] = pair
+
+    def scan() -> list[float]:
+        found = cabinetry.fit.scan(
+            model,
+            data,
+            poi,
+            par_range=(values[0], values[-1]),
+            n_steps=len(values),
+            par_bounds=wide,
+        )
+        return np.asarray(found.parameter_values).tolist() and found.delta_nlls.tolist()
+
+    def ranking() -> dict:
+        best = cabinetry.fit.fit(model, data, par_bounds=wide)
+        found = cabinetry.fit.ranking(model, data, fit_results=best, par_bounds=wide)
+        sigma = best.uncertainty[best.labels.index(poi)]
+        return dict(zip(found.labels, (found.postfit_up / sigma).tolist(), strict=True))
+
+    def limit() -> list[float]:
+        found = cabinetry.fit.limit(model, data)
+        return [found.observed_limit, *found.expected_limit.tolist()]
+
+    def goodness() -> list[float]:
+        found = cabinetry.fit.fit(model, data, par_bounds=wide, goodness_of_fit=True)
+        return [found.goodness_of_fit]
+
+    asked = {"gof": goodness, "scan": scan, "limit": limit, "ranking": ranking}
+    return timed(began, asked[question], repeats)
+
+
+def difference(question: str, one: dict | list, other: dict | list) -> float:
+    """The largest between two answers."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return max(abs(one[name] - other[name]) for name in one)
+    first, second = np.asarray(one, float), np.asarray(other, float)
+    change = np.abs(first - second)
+    return float(np.max(change / np.abs(second) if question == "limit" else change))
+
+
+def run(*, quick: bool) -> list[Row]:
+    """Both, workspace by workspace; `quick` asks two questions of one."""
+    size = sizes(quick, repeats=(3, 0), points=(11, 3), backends=(BACKENDS, ("numpy",)))
+    small = "SH4b_50bins" if workspace("SH4b_50bins").exists() else MEDIUM
+    asked = {small: ("gof", "scan")} if quick else ASKED
+    rows = []
+    for name, questions in asked.items():
+        if name != MEDIUM and not workspace(name).exists():
+            running.say(f"{name} is not on this machine")
+            continue
+        values = np.linspace(0.0, 2.0, size.points).tolist()
+        for question in questions:
+            options = {"name": name, "question": question, "values": values}
+            here = running.call("benchmarks.fits:ours", **options, repeats=size.repeats)
+            peers = [
+                running.call("benchmarks.fits:theirs", **options, backend=b, repeats=size.repeats)
+                for b in size.backends
+            ]
+            what = f"{name}: {question}"
+            for state, bound in (("warm", ">= 20"), ("cold", ">= 3")):
+                best = min(peer[state] for peer in peers)
+                words = f"({here[state]:.3g} s, cabinetry {best:.3g} s)"
+                rows.append(Row(f"{what}, times faster {state}", best / here[state], bound, words))
+            apart = difference(question, here["answer"], peers[0]["answer"])
+            rows.append(Row(f"{what}, difference", apart, f"<= {AGREE[question]}"))
+            running.say(f"{what}: {rows[-3].measured:.3g} warm, {rows[-2].measured:.3g} cold")
+    return rows
