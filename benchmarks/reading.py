@@ -1,0 +1,260 @@
+"""How fast files become events, what memory that takes, and how soon a second start has them.
+
+The files are made here: flat branches alone, flat branches among 1500 others as in NanoAOD, and
+lists of jets. Beside `dt.read` a bare `uproot.iterate` of the same branches, which keeps nothing,
+and what one writes by hand with awkward: features of selected events as one array. All take turns
+in one process; the files are in the memory of the system by then.
+"""
+
+import resource
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import running
+from benchmarks.common.table import Row, median, ratio
+
+FEATURES = [f"x{i}" for i in range(30)]
+FLAT = [*FEATURES, "weight", "weight_up", "weight_down", "label", "event"]
+JAGGED = ["Jet_pt", "Jet_eta", "weight", "label", "event"]
+OF_JETS = {
+    "lead": "Jet_pt[0]",
+    "ht": "sum(Jet_pt[Jet_pt > 30])",
+    "central": "count(abs(Jet_eta) < 2.5)",
+}
+
+
+def run(*, quick: bool) -> list[Row]:
+    """Rates beside those of uproot and awkward, memory, and the second start."""
+    size = running.sizes(
+        quick,
+        flat=(1_000_000, 5_000),
+        wide=(50_000, 2_000),
+        others=(1500, 40),
+        jets=(500_000, 5_000),
+        second=(100_000, 5_000),
+        large=(5_000_000, 20_000),
+        turns=(3, 1),
+    )
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, count, more in (
+            ("flat", size.flat, {}),
+            ("wide", size.wide, {"others": size.others}),
+            ("jets", size.jets, {"jets": True}),
+        ):
+            file = made(Path(folder) / f"{name}.root", count, **more)
+            rows += rates(name, file, count, size.turns)
+            file.unlink()
+        file = made(Path(folder) / "again.root", size.second)
+        rows += second_start(file, size.second, size.turns)
+        rows += memory(made(Path(folder) / "large.root", size.large), size.large)
+    return rows
+
+
+def rates(name: str, file: Path, count: int, turns: int) -> list[Row]:
+    """Events a second of all three."""
+    contestants = {
+        "uproot.iterate": _bare,
+        "awkward by hand": _by_hand_of_jets if name == "jets" else _by_hand,
+        "dt.read": _ours_of_jets if name == "jets" else _ours,
+    }
+    found: dict[str, list[float]] = {who: [] for who in contestants}
+    for action in contestants.values():
+        action(file)  # imports, and the file into memory
+    for turn in range(turns):
+        running.say(f"{name}, turn {turn + 1} of {turns}")
+        for who, action in contestants.items():
+            _, seconds = running.clocked(lambda action=action: action(file))
+            found[who].append(count / seconds)
+    what = f"{name}: {count:,} events"
+    return [
+        ratio(
+            f"{what}: rate of dt.read over that of uproot.iterate",
+            found["dt.read"],
+            found["uproot.iterate"],
+            ">= 0.7",
+        ),
+        *(median(f"{what}: {who}, events a second", found[who]) for who in contestants),
+    ]
+
+
+def second_start(file: Path, count: int, turns: int) -> list[Row]:
+    """Seconds until events of an unchanged file are there, from the cache."""
+    from difftune.data import cache
+
+    folder = file.parent / "cache"
+    cache._WORTH = 0.0  # the file is read in less than a second
+    _, first = running.clocked(lambda: _ours(file, cache=folder))
+    again = [running.clocked(lambda: _ours(file, cache=folder))[1] for _ in range(turns)]
+    assert list(folder.glob("*.npz")), "nothing was kept"
+    return [
+        Row("first start, seconds", first),
+        median(f"second start of {count:,} events, seconds", again, "<= 1"),
+    ]
+
+
+def memory(file: Path, count: int) -> list[Row]:
+    """Memory of reading, and of reading and an epoch, each in a process of its own."""
+    rows = []
+    read = running.call("benchmarks.reading:peak", file=str(file), epochs=0)
+    over = (read["peak"] - read["before"]) / read["events"]
+    rows.append(Row(f"reading {count:,} events: peak over their size, times", over, "<= 2"))
+    rows.append(Row("reading: peak of the whole process, GiB", read["peak"] / 2**30, "<= 16"))
+    trained = running.call("benchmarks.reading:peak", file=str(file), epochs=1)
+    what = "reading and an epoch of two networks: peak of the whole process, GiB"
+    return [*rows, Row(what, trained["peak"] / 2**30, "<= 16")]
+
+
+def peak(file: str, epochs: int) -> None:
+    """In a process of its own: bytes of the events, of it before them, and of its peak."""
+    import jax
+
+    import difftune as dt
+
+    with tempfile.TemporaryDirectory() as folder:
+        _ours(made(Path(folder) / "small.root", 2_000))
+    before = _held()
+    events = _ours(Path(file))
+    if epochs:
+        strategy = dt.search.Random(population=2, rounds=1, epochs_per_round=epochs)
+        dt.tune(events, search=strategy, batch_size=4096)
+    held = sum(leaf.nbytes for leaf in jax.tree.leaves(events))
+    running.leave({"events": held, "before": before, "peak": _held()})
+
+
+def _held() -> int:
+    """Bytes that this process had at most."""
+    # macOS counts bytes, Linux kilobytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+# ---- contestants ---------------------------------------------------------------------------------
+
+
+def _branches(file: Path) -> list[str]:
+    return JAGGED if file.stem == "jets" else FLAT
+
+
+def _iterate(file: Path, library: str) -> Iterator[Any]:
+    import uproot
+
+    return uproot.iterate(
+        f"{file}:t", filter_name=_branches(file), library=library, step_size="100 MB"
+    )
+
+
+def _bare(file: Path) -> int:
+    return sum(len(chunk) for chunk in _iterate(file, "ak"))
+
+
+def _by_hand(file: Path) -> list[Any]:
+    import awkward as ak
+    import numpy as np
+
+    parts: dict[int, list[Any]] = {0: [], 1: []}
+    for chunk in _iterate(file, "ak"):
+        for label, kept in parts.items():
+            own = chunk[chunk["label"] == label]
+            kept.append(np.stack([ak.to_numpy(own[name]) for name in FEATURES], axis=1))
+    return [np.concatenate(kept) for kept in parts.values()]
+
+
+def _by_hand_of_jets(file: Path) -> list[Any]:
+    import awkward as ak
+    import numpy as np
+
+    parts: dict[int, list[Any]] = {0: [], 1: []}
+    for chunk in _iterate(file, "ak"):
+        for label, kept in parts.items():
+            own = chunk[chunk["label"] == label]
+            pt = own["Jet_pt"]
+            columns = [
+                ak.fill_none(ak.firsts(pt), np.nan),
+                ak.sum(pt[pt > 30], axis=1),
+                ak.sum(abs(own["Jet_eta"]) < 2.5, axis=1),
+            ]
+            kept.append(np.stack([ak.to_numpy(c).astype(np.float32) for c in columns], axis=1))
+    return [np.concatenate(kept) for kept in parts.values()]
+
+
+def _ours(file: Path, **options: Any) -> Any:
+    import difftune as dt
+
+    varied = dt.WeightVariation("w", up="weight_up", down="weight_down")
+    return _read(file, features=FEATURES, variations=[varied], **options)
+
+
+def _ours_of_jets(file: Path) -> Any:
+    return _read(file, features=list(OF_JETS), derived=OF_JETS)
+
+
+def _read(file: Path, **options: Any) -> Any:
+    import difftune as dt
+
+    processes = [
+        dt.Process(name="signal", role="signal", selection="label == 1"),
+        dt.Process(name="background", selection="label == 0"),
+    ]
+    return dt.read(file, processes=processes, weight="weight", event_number="event", **options)
+
+
+# ---- files ---------------------------------------------------------------------------------------
+
+
+def made(file: Path, count: int, *, others: int = 0, jets: bool = False) -> Path:
+    """A file with a tree `t`, whose branches zlib has packed."""
+    import uproot
+
+    if file.exists():
+        return file
+    running.say(f"making {file.name} of {count:,} events")
+    step = min(count, 100_000)
+    block: Callable[..., dict[str, Any]] = _jets if jets else _flat
+    with uproot.recreate(file, compression=uproot.ZLIB(1)) as opened:
+        for first in range(0, count, step):
+            chunk = block(step, first, others)
+            if not first:
+                opened.mktree("t", {name: _type(values) for name, values in chunk.items()})
+            opened["t"].extend(chunk)
+    return file
+
+
+def _type(values: Any) -> Any:
+    return getattr(values, "dtype", None) or values.type.content
+
+
+def _flat(count: int, first: int, others: int) -> dict[str, Any]:
+    import numpy as np
+
+    rng = np.random.default_rng(first)
+    columns: dict[str, Any] = {}
+    for name in [*FEATURES, *(f"other{i}" for i in range(others))]:
+        columns[name] = rng.standard_normal(count, dtype=np.float32)
+    weight = rng.uniform(0.5, 1.5, count).astype(np.float32)
+    columns |= {"weight": weight, "weight_up": 1.1 * weight, "weight_down": 0.9 * weight}
+    columns |= {
+        "label": (rng.random(count) < 0.3).astype(np.int8),
+        "event": np.arange(first, first + count),
+    }
+    columns["x0"] += columns["label"]
+    return columns
+
+
+def _jets(count: int, first: int, others: int) -> dict[str, Any]:
+    import awkward as ak
+    import numpy as np
+
+    rng = np.random.default_rng(first)
+    number = 1 + rng.poisson(4, count)
+    pt = rng.exponential(40, number.sum()).astype(np.float32) + np.float32(20)
+    eta = rng.normal(0, 2, number.sum()).astype(np.float32)
+    flat = _flat(count, first, others)
+    return {
+        "Jet_pt": ak.unflatten(pt, number),
+        "Jet_eta": ak.unflatten(eta, number),
+        **{name: flat[name] for name in ("weight", "label", "event")},
+    }
