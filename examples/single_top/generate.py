@@ -25,6 +25,12 @@ def main() -> None:
         default="one_untagged",
         help="of the jets: the main sample, or that of two jets which are both tagged",
     )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        metavar="PROCESS",
+        help="make these again, and take the others from the output file as they are",
+    )
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(

@@ -13,7 +13,7 @@ import detector
 import features
 import numpy as np
 import samples
-import uproot
+from storage import Trees, read, write
 
 CHUNK = 20_000  # generated events
 SHIFTS = {"": 0.0, "_jes_up": 1.0, "_jes_down": -1.0}
@@ -108,9 +108,7 @@ def _measure_batch(
     return columns
 
 
-def assemble(
-    name: str, chunks: list[Path], calibration: dict
-) -> tuple[dict[str, dict[str, np.ndarray]], dict]:
+def assemble(name: str, chunks: list[Path], calibration: dict) -> tuple[Trees, dict]:
     """Normalised trees of one process, and its cutflow (expected yields)."""
     loaded = [dict(np.load(path)) for path in chunks]
     counts = sum(chunk["cutflow"] for chunk in loaded)
@@ -148,24 +146,25 @@ def assemble(
     return trees, {"generated": int(counts[:, 0].sum()), "cutflow": cutflow}
 
 
-def write(path: Path, trees: dict[str, dict[str, np.ndarray]], metadata: dict) -> None:
-    """One ROOT file, LZMA compressed, with what made it in the string `metadata` (JSON)."""
-    with uproot.recreate(path, compression=uproot.LZMA(9)) as file:
-        file["metadata"] = json.dumps(metadata)
-        for name, tree in trees.items():
-            file.mktree(name, {branch: values.dtype for branch, values in tree.items()})
-            file[name].extend(
-                {branch: np.ascontiguousarray(values) for branch, values in tree.items()}
-            )
-
-
 def make(options: argparse.Namespace) -> None:
     """All of it, from the options of `generate.py`."""
     started = time.time()
     options.cache.mkdir(parents=True, exist_ok=True)
 
     tasks = []
-    chosen = samples.SETS[options.tags]
+    every = samples.SETS[options.tags]
+    unknown = set(options.only or ()) - set(every)
+    if unknown:
+        raise SystemExit(
+            f"{options.tags} has no {', '.join(sorted(unknown))}, but {', '.join(every)}"
+        )
+    chosen = {name: every[name] for name in every if name in (options.only or every)}
+    made_as = {"seed": options.seed, "scale": options.scale, "luminosity": samples.LUMINOSITY}
+    trees, metadata = {}, made_as | {"processes": {}}
+    if len(chosen) < len(every):
+        trees, metadata = read(options.output)
+        if any(metadata[key] != value for key, value in made_as.items()):
+            raise SystemExit(f"{options.output} was made otherwise than with {made_as}")
     stem = "" if options.tags == DEFAULT_TAGS else f"{options.tags}_"
     for name, sample in chosen.items():
         total = max(round(sample.generate * options.scale), 500)
@@ -190,13 +189,6 @@ def make(options: argparse.Namespace) -> None:
         for done, path in enumerate(pool.imap_unordered(make_chunk, tasks, chunksize=1), start=1):
             print(f"[{time.time() - started:6.0f} s] {done}/{len(tasks)} {path.name}", flush=True)
 
-    trees: dict[str, dict[str, np.ndarray]] = {}
-    metadata = {
-        "seed": options.seed,
-        "scale": options.scale,
-        "luminosity": samples.LUMINOSITY,
-        "processes": {},
-    }
     for name, calibration in zip(chosen, calibrations, strict=True):
         made, summary = assemble(name, [task[-1] for task in tasks if task[1] == name], calibration)
         trees |= made
@@ -204,7 +196,8 @@ def make(options: argparse.Namespace) -> None:
         print(
             f"{name}: {len(made[name]['weight'])} events, {made[name]['weight'].sum():.0f} expected"
         )
-    write(options.output, trees, metadata)
+    in_order = {f"{name}{shift}": trees[f"{name}{shift}"] for name in every for shift in SHIFTS}
+    write(options.output, in_order, metadata)
     print(
         f"{options.output}: {options.output.stat().st_size / 1e6:.2f} MB, {time.time() - started:.0f} s"
     )

@@ -6,6 +6,7 @@ what the normalisation needs (leading-order cross-sections, mean of the clipped 
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import awkward as ak
 import numpy as np
@@ -16,7 +17,9 @@ BR_W_LEPTON = 0.1086  # W -> one lepton flavour (PDG)
 BR_TAU_LEPTON = 0.3521  # tau -> e or mu (PDG)
 PT_REFERENCE = 50.0  # GeV
 SHOWER_CLIP = (0.5, 2.0)  # bounds of the ratio varied / nominal of the shower weights
-HEAVY_SCALE = 5.0  # GeV; when the shower has evolved to it, nearly all b quarks of jets are there
+HEAVY_SCALE = (
+    4.0  # GeV; when the shower has evolved to it, nearly all b and c quarks of jets are there
+)
 
 #: Weights of Pythia's automatic shower variations: name -> its setting (mu_R of the shower halved is more radiation).
 SHOWER_VARIATIONS = {
@@ -76,7 +79,8 @@ class Sample:
             inclusive_cross_section / (Pythia's leading order for inclusive_settings).
         keep: probability with which a hard process, as a list of its particles, goes on to the shower; the weight gets
             its inverse.
-        keep_without_b: the same for events that have no b quark when the shower reaches `HEAVY_SCALE`.
+        keep_lighter: the same for events whose heaviest quark, when the shower reaches `HEAVY_SCALE`, is a c (4) or
+            lighter (0).
     """
 
     number: int
@@ -91,7 +95,7 @@ class Sample:
     inclusive_settings: tuple[str, ...] = ()
     inclusive_cross_section: float = 0.0
     keep: Callable[[list], float] = lambda particles: 1.0
-    keep_without_b: float = 1.0
+    keep_lighter: dict[int, float] = field(default_factory=dict)
 
     @property
     def all_settings(self) -> tuple[str, ...]:
@@ -106,6 +110,17 @@ class Sample:
     def bias_weight(self, pt_hat: float | np.ndarray) -> float | np.ndarray:
         """Weight that undoes `pt_bias`."""
         return (PT_REFERENCE / pt_hat) ** self.pt_bias
+
+
+def _keep_boson(particles: list, *, lepton_pt: float, mtw: float = 0.0) -> float:
+    """Of V+jets: less where the lepton comes from a tau or is soft, the transverse mass low, or the jet forward."""
+    final = [p for p in particles if p.isFinal()]
+    lepton = max((p for p in final if p.idAbs() in (11, 13, 15)), key=lambda p: p.pT())
+    jet = next(p for p in final if p.idAbs() < 6 or p.idAbs() == 21)
+    x, y = (sum(getattr(p, c)() for p in final if p.idAbs() in (12, 14, 16)) for c in ("px", "py"))
+    mass = 2 * (lepton.pT() * np.hypot(x, y) - lepton.px() * x - lepton.py() * y)
+    rare = lepton.idAbs() == 15 or lepton.pT() < lepton_pt or abs(jet.eta()) > 3.2
+    return 0.5 if rare or mass < mtw**2 else 1.0
 
 
 # W -> e, mu, or tau that decays to e or mu
@@ -143,10 +158,12 @@ SAMPLES = {
             "UncertaintyBands:overSampleFSR = 1.5",
             *_ONE_LEPTONIC_W,
         ),
-        generate=680_000,
+        generate=3_200_000,
         pt_bias=1.5,
-        reference=0.03,
+        reference=0.06,
         one_leptonic_w=True,
+        keep=partial(_keep_boson, lepton_pt=25.0, mtw=50.0),
+        keep_lighter={4: 0.8, 0: 0.15},
         inclusive_settings=("WeakSingleBoson:ffbar2W = on", *_ONE_LEPTONIC_W),
         inclusive_cross_section=3 * 20_100.0,
     ),
@@ -159,10 +176,12 @@ SAMPLES = {
             "UncertaintyBands:overSampleFSR = 1.5",
             *_Z_TO_LEPTONS,
         ),
-        generate=120_000,
+        generate=600_000,
         pt_bias=1.5,
-        reference=0.015,
+        reference=0.03,
         dilepton_veto=True,
+        keep=partial(_keep_boson, lepton_pt=40.0),
+        keep_lighter={4: 0.8, 0: 0.15},
         inclusive_settings=("WeakSingleBoson:ffbar2gmZ = on", *_Z_TO_LEPTONS),
         inclusive_cross_section=3 * 1_950.0,
     ),
@@ -187,10 +206,14 @@ BOTH_TAGGED = {
     "schannel": replace(SAMPLES["schannel"], number=11, generate=40_000, reference=0.1),
     "tchannel": replace(SAMPLES["tchannel"], number=12, generate=40_000, reference=0.1),
     "ttbar": replace(
-        SAMPLES["ttbar"], number=13, generate=360_000, reference=0.3, keep=_keep_top_pair
+        SAMPLES["ttbar"], number=13, generate=900_000, reference=0.3, keep=_keep_top_pair
     ),
     "wjets": replace(
-        SAMPLES["wjets"], number=14, generate=240_000, reference=0.1, keep_without_b=0.1
+        SAMPLES["wjets"],
+        number=14,
+        generate=2_000_000,
+        reference=0.1,
+        keep_lighter={4: 0.1, 0: 0.1},
     ),
 }
 SETS = {"one_untagged": SAMPLES, "both_tagged": BOTH_TAGGED}
@@ -208,7 +231,7 @@ class _Filter(pythia8mc.UserHooks):
     What is left is *generated* and counted. Then, for speed only: at process level a lepton with pT > 12 GeV and
     |eta| < 3.2 (for Z+jets, not two well inside); at parton level, after the showers and before hadronisation, one
     with pT > 25 GeV (28 GeV for a tau) and |eta| < 2.55, and two more anti-kt 0.4 jets with pT > 20 GeV.
-    What `Sample.keep` and `Sample.keep_without_b` drop at random is between the two. With which probability an event
+    What `Sample.keep` and `Sample.keep_lighter` drop at random is between the two. With which probability an event
     was kept is the `tau` of its first incoming parton, which Pythia does not use.
     """
 
@@ -253,16 +276,19 @@ class _Filter(pythia8mc.UserHooks):
         return keep < 1 and self._random.random() > keep
 
     def canVetoPT(self) -> bool:
-        return self._sample.keep_without_b < 1
+        return bool(self._sample.keep_lighter)
 
     def scaleVetoPT(self) -> float:
         return HEAVY_SCALE
 
     def doVetoPT(self, position: int, event) -> bool:
-        if any(event[i].isFinal() and event[i].idAbs() == 5 for i in range(5, event.size())):
+        if position == _RESONANCE_DECAYS:  # a second call for the same event
             return False
-        event[_KEPT].tau(event[_KEPT].tau() * self._sample.keep_without_b)
-        return self._random.random() > self._sample.keep_without_b
+        heavy = (event[i].idAbs() for i in range(5, event.size()) if event[i].isFinal())
+        flavour = max((kind for kind in heavy if kind in (4, 5)), default=0)
+        keep = self._sample.keep_lighter.get(flavour, 1.0)
+        event[_KEPT].tau(event[_KEPT].tau() * keep)
+        return keep < 1 and self._random.random() > keep
 
     def canVetoPartonLevel(self) -> bool:
         return True
@@ -281,6 +307,7 @@ class _Filter(pythia8mc.UserHooks):
         return not central or self._jets.sizeJet() < 2 + max(1, muons)  # a muon is no jet
 
 
+_RESONANCE_DECAYS = 5  # Pythia's number of this position in an event's evolution
 _KEPT = 3  # where the probability is that an event was kept with
 
 

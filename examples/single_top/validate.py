@@ -5,13 +5,12 @@ python validate.py ../schannel/both_tagged.root --signal schannel --figures ../s
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import matplotlib
 import numpy as np
-import uproot
 from definitions import FEATURES, MISSING
+from storage import Trees, read
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -31,22 +30,12 @@ STACKED = {
 Tree = dict[str, np.ndarray]
 
 
-def stack(trees: dict[str, Tree], signal: str) -> list[str]:
+def stack(trees: Trees, signal: str) -> list[str]:
     """The processes of the file, the signal on top."""
     return [p for p in STACK if p in trees and p != signal] + [signal]
 
 
-def read(path: Path) -> tuple[dict[str, Tree], dict]:
-    with uproot.open(path) as file:
-        trees = {
-            name: file[name].arrays(library="np")
-            for name in file.keys(cycle=False)
-            if name != "metadata"
-        }
-        return trees, json.loads(str(file["metadata"]))
-
-
-def check(trees: dict[str, Tree]) -> None:
+def check(trees: Trees) -> None:
     """Raise if a value is not finite, or an event appears twice in a tree or in two processes."""
     seen: dict[int, str] = {}
     for name, tree in trees.items():
@@ -85,7 +74,7 @@ def table(header: list[str], rows: list[list[str]]) -> None:
         print("| " + " | ".join(row) + " |")
 
 
-def tables(trees: dict[str, Tree], metadata: dict) -> None:
+def tables(trees: Trees, metadata: dict) -> None:
     processes = metadata["processes"]
     steps = next(iter(processes.values()))["cutflow"]
     table(
@@ -158,7 +147,7 @@ def tables(trees: dict[str, Tree], metadata: dict) -> None:
     table(["process", *header, "l+ / l-"], rows)
 
 
-def stacked(trees: dict[str, Tree], signal: str) -> plt.Figure:
+def stacked(trees: Trees, signal: str) -> plt.Figure:
     figure, axes = plt.subplots(2, 3, figsize=(10.5, 6), layout="constrained")
     for ax, (feature, edges) in zip(axes.flat, STACKED.items(), strict=True):
         columns = [
@@ -200,7 +189,7 @@ def stacked(trees: dict[str, Tree], signal: str) -> plt.Figure:
     return figure
 
 
-def shapes(trees: dict[str, Tree], signal: str) -> plt.Figure:
+def shapes(trees: Trees, signal: str) -> plt.Figure:
     """Every feature, normalised, by process."""
     figure, axes = plt.subplots(5, 6, figsize=(12, 9), layout="constrained")
     for ax, feature in zip(axes.flat, FEATURES, strict=True):
@@ -229,7 +218,7 @@ def shapes(trees: dict[str, Tree], signal: str) -> plt.Figure:
     return figure
 
 
-def correlations(trees: dict[str, Tree], signal: str) -> plt.Figure:
+def correlations(trees: Trees, signal: str) -> plt.Figure:
     figure, axes = plt.subplots(1, 2, figsize=(11, 5.6), layout="constrained")
     names = [name for name in FEATURES if not name.startswith("jet3")]
     names = [name for name in names if np.ptp(trees[signal][name]) > 0]
@@ -247,7 +236,7 @@ def correlations(trees: dict[str, Tree], signal: str) -> plt.Figure:
     return figure
 
 
-def variations(trees: dict[str, Tree], signal: str) -> plt.Figure:
+def variations(trees: Trees, signal: str) -> plt.Figure:
     """Varied over nominal, for the two most telling features."""
     shown = {"lightjet_abs_eta": np.linspace(0, 4.5, 10), "top_mass": np.linspace(100, 300, 11)}
     processes = (signal, "ttbar", "wjets")
@@ -279,7 +268,7 @@ def variations(trees: dict[str, Tree], signal: str) -> plt.Figure:
     return figure
 
 
-def weights(trees: dict[str, Tree], signal: str) -> plt.Figure:
+def weights(trees: Trees, signal: str) -> plt.Figure:
     figure, axes = plt.subplots(1, 2, figsize=(10.5, 3.3), layout="constrained")
     for process in stack(trees, signal):
         tree = trees[process]
