@@ -158,7 +158,7 @@ SAMPLES = {
             "UncertaintyBands:overSampleFSR = 1.5",
             *_ONE_LEPTONIC_W,
         ),
-        generate=3_200_000,
+        generate=2_480_000,
         pt_bias=1.5,
         reference=0.06,
         one_leptonic_w=True,
