@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 
 import numpy as np
 
-from difftune.data import arithmetic, lists, momenta
+from difftune.data import arithmetic, corrections, lists, momenta
 from difftune.data.arithmetic import truth
 from difftune.data.fitting import fitted, places_of
 from difftune.data.functions import (
@@ -158,6 +158,13 @@ def _expanded(node: ast.expr, known: Collection[str]) -> list[ast.expr | Step | 
             return _comparison(node)
         case ast.Call(func=ast.Name(id="p4")):
             return _momenta(node, known)
+        case ast.Call(func=ast.Name(id="correction")):
+            try:
+                arguments, evaluate = corrections.prepared(node)
+            except corrections.Unusable as error:
+                raise Unfit(str(error)) from error
+            parts = functools.partial(corrections.of_parts, evaluate)
+            return [*arguments, Step(evaluate, len(arguments), "number", node, parts)]
         case ast.Call(func=ast.Name(id="sort"), args=[values], keywords=keywords):
             return [values, *(k.value for k in keywords), Step(None, 1 + len(keywords), None, node)]
         case ast.Call(func=ast.Name(id=name), args=arguments) if name in FUNCTIONS:

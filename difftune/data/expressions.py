@@ -261,7 +261,9 @@ def _check_call(expression: Expression, node: ast.Call) -> None:
     remedy = _OTHERWISE.get(name)
     if remedy is not None:
         raise expression.error(f"{remedy}.")
-    known = sorted([*ARITIES, "p4"])
+    if name == "correction":
+        return  # what it takes, its file says
+    known = sorted([*ARITIES, "correction", "p4"])
     if name not in known:
         raise expression.error(
             f"there is no function {name!r}.{nearest(name, known)} Known: {', '.join(known)}."

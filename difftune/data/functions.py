@@ -92,6 +92,7 @@ OF_LISTS: dict[str, tuple[Callable[[Part], Part], Kind]] = {
     "argmin": (functools.partial(lists.place_of, np.minimum), "number"),
     "sum": (lists.total, "number"),
     "mean": (lists.mean, "number"),
+    "prod": (lists.product, "number"),
     "count": (lists.count, "number"),
     "any": (functools.partial(lists.holds, np.logical_or), "bool"),
     "all": (functools.partial(lists.holds, np.logical_and), "bool"),

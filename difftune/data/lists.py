@@ -421,6 +421,16 @@ def total(part: Part) -> Part:
     return _there(part).each(add)
 
 
+def product(part: Part) -> Part:
+    """The product of each list in double precision, 1 of none."""
+
+    def multiply(values: Any) -> np.ndarray:
+        content = number(values.content).astype(np.float64)
+        return _reduced(Lists(values.offsets, content), np.multiply, 1.0)
+
+    return _there(part).each(multiply)
+
+
 def count(part: Part) -> Part:
     """How many elements there are, or fulfil a condition."""
     values: Any = part.frame

@@ -1,6 +1,7 @@
 """Reads the analysis file, and says what is wrong with it if it errs."""
 
 import json
+import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import ValidationError
 
+from difftune.data.corrections import with_files
 from difftune.errors import InputError, nearest
 from difftune.job.config import Config
 from difftune.job.schema import Choice, Section
@@ -187,6 +189,7 @@ def _absolute(config: Config, folder: Path) -> Config:
             return None
         if isinstance(value, list):
             return [files(one) for one in value]
+        value = os.path.expandvars(value)
         return value if "://" in value else str(folder / Path(value).expanduser())
 
     def own(value: Any) -> Any:
@@ -199,7 +202,17 @@ def _absolute(config: Config, folder: Path) -> Config:
             return str(folder / Path(value).expanduser())
         return value
 
+    def expressions(value: Any) -> Any:
+        """Files of corrections in expressions."""
+        if isinstance(value, dict):
+            return {key: expressions(each) for key, each in value.items()}
+        if isinstance(value, list):
+            return [expressions(each) for each in value]
+        return with_files(value, files) if isinstance(value, str) else value
+
     raw = config.model_dump()
+    for section in ("data", "samples", "systematics", "regions"):
+        raw[section] = expressions(raw[section])
     raw["data"]["files"] = files(raw["data"]["files"])
     for sample in raw["samples"]:
         for each in (sample, *sample["parts"]):

@@ -64,7 +64,8 @@ class Data(Section):
 
     files: str | list[str] | None = None
     """Paths, globs or addresses (`root://...`) of the files of all samples that name none
-    themselves; paths are seen from the folder of the analysis file. ROOT, Parquet or CSV."""
+    themselves; paths are seen from the folder of the analysis file, and `$NAME` in them stands for
+    a variable of the environment. ROOT, Parquet or CSV."""
     features: Annotated[list[str], Field(min_length=1)]
     """Inputs of the network: columns, or names of `derived` ones."""
     weight: str = "1"
