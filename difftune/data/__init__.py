@@ -12,6 +12,8 @@ from difftune.data.events import register as register
 from difftune.data.events import yield_factors as yield_factors
 from difftune.data.names import DataTable as DataTable
 from difftune.data.objects import Collection, Objects
+from difftune.data.objects import as_objects as as_objects
+from difftune.data.objects import collections_of as collections_of
 from difftune.data.objects import there as there
 from difftune.data.pairing import paired
 from difftune.data.parts import Part

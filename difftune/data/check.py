@@ -159,7 +159,10 @@ def say_undecided(collection: Collection) -> None:
 def warn_of_absent_features(events: Events) -> None:
     """Warns where a feature is missing in all events of a process."""
     parts = []
+    of_objects = {name for each in events.collections for name in each.columns}
     for i, name in enumerate(events.feature_names):
+        if name in of_objects:
+            continue
         gone = np.isnan(events.features[:, i])
         # Most features are there.
         if len(gone) and gone.any():

@@ -10,6 +10,7 @@ import numpy as np
 
 from difftune.data.events import Events, VariedSample, VariedWeights
 from difftune.data.names import Chunk, Values
+from difftune.data.object_rules import sentinels_of
 from difftune.data.plan import Job, Plan, Request, SampleKey, Stream, own_selection, same
 from difftune.data.program import Piece, WeightKey
 from difftune.data.sources import rows_in
@@ -230,7 +231,7 @@ def _sample(request: Request, collection: Collection, sample: SampleKey) -> Even
         if (sample, index) in collection
     ]
     total = sum(len(piece.weight) for _, pieces in groups for piece in pieces)
-    features = np.empty((total, len(request.features)), np.float32)
+    features = np.empty((total, len(request.columns)), np.float32)
     process, fold = np.empty(total, np.int32), np.empty(total, np.int32)
     weight, number = np.empty(total, np.float32), np.empty(total, np.int64)
     start = 0
@@ -256,11 +257,12 @@ def _sample(request: Request, collection: Collection, sample: SampleKey) -> Even
         number=number,
         region=joined("region"),
         observable=joined("observable"),
-        feature_names=request.features,
+        feature_names=request.columns,
+        collections=tuple(rule.collection for rule in request.rules),
         processes=request.processes,
         regions=request.regions,
         folds=request.folds,
-        sentinels=request.missing.sentinels(request.features),
+        sentinels=sentinels_of(request.missing, request.features, request.objects),
     )
 
 

@@ -8,6 +8,8 @@ from jaxtyping import Bool
 from difftune.data.events import Events, Process
 from difftune.data.expressions import parse
 from difftune.data.names import DataTable, Names, Values, parse_derived, with_features
+from difftune.data.object_rules import collection_rules, sentinels_of
+from difftune.data.objects import collections_of
 from difftune.data.program import Program
 from difftune.data.reading import Reading
 from difftune.data.root import trees_in
@@ -40,6 +42,7 @@ def program_of(reading: Reading, table: DataTable) -> Program:
         regions=(),
         number=tuple(parse(key, "event_number") for key in keys),
         folds=reading.folds,
+        collections=collection_rules(reading.objects, len(reading.features)),
     )
     _ = program.columns  # all of them are there
     return program
@@ -74,7 +77,10 @@ def entries(
         InputError: A column is not there, or a value is not finite and not declared missing.
     """
     program = program_of(reading, table)
-    names = tuple(reading.features)
+    flat = tuple(reading.features)
+    collections = collections_of(reading.objects, len(flat))
+    names = (*flat, *(name for each in collections for name in each.columns))
+    sentinels = sentinels_of(Missing.of(reading.missing), flat, reading.objects)
     columns = program.columns
     process = (Process(name="events", role="data"),)
     for start, chunk in table.read(columns, rows_in(chunk_size, 8 * len(columns))):
@@ -93,6 +99,7 @@ def entries(
                 feature_names=names,
                 processes=process,
                 folds=reading.folds,
-                sentinels=Missing.of(reading.missing).sentinels(names),
+                sentinels=sentinels,
+                collections=collections,
             ),
         )

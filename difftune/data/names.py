@@ -193,6 +193,9 @@ class Names:
             name = todo.pop()
             if name in self.replaced:
                 columns |= self.plain.needed(self.replaced[name])
+                # What stands where an element of a varied list is missing.
+                if depth(self.kind(name, expression)) and name in self.table.kinds:
+                    columns.add(name)
             elif name in self.derived:
                 used = set(self.code(self.derived[name]).columns) - seen
                 seen |= used

@@ -1,5 +1,6 @@
 """What there is to read: checked against the files' metadata before anything is read."""
 
+import functools
 import logging
 import math
 from collections.abc import Hashable, Mapping, Sequence
@@ -13,6 +14,8 @@ from difftune.data.functions import P4
 from difftune.data.kinds import depth, element
 from difftune.data.names import DataTable, Names, with_features
 from difftune.data.normalisation import sum_of_weights
+from difftune.data.object_rules import CollectionRule, collection_rules
+from difftune.data.objects import Objects
 from difftune.data.program import UNTOUCHED, Program, RegionRule, WeightKey
 from difftune.data.regions import Region
 from difftune.data.sources import open_table, resolve
@@ -51,6 +54,18 @@ class Request:
     regions: tuple[Region, ...]
     luminosity: float | None = None
     sum_of_weights: float | SumOfWeights | None = None
+    objects: Mapping[str, Objects] = field(default_factory=dict)
+
+    @functools.cached_property
+    def rules(self) -> tuple[CollectionRule, ...]:
+        """The collections of objects, behind the features."""
+        return collection_rules(self.objects, len(self.features))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the features, those of objects among them."""
+        of_objects = (name for rule in self.rules for name in rule.collection.columns)
+        return (*self.features, *of_objects)
 
     def touched(self, variation: Variation) -> list[Process]:
         """The processes that a variation applies to."""
@@ -420,6 +435,7 @@ class Plan:
             regions=tuple(_rule(region) for region in request.regions),
             number=request.number,
             folds=request.folds,
+            collections=request.rules,
         )
 
     def _add(self, portion: Portion, sample: SampleKey, table: DataTable, program: Program) -> None:

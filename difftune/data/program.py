@@ -14,6 +14,7 @@ from difftune.data.jagged import blank
 from difftune.data.keys import key_of
 from difftune.data.kinds import Kind, depth, element
 from difftune.data.names import Names, Values
+from difftune.data.object_rules import CollectionRule
 from difftune.data.regions import Region
 from difftune.data.variations import Direction
 from difftune.errors import InputError, nearest
@@ -66,6 +67,7 @@ class Program:
         part: Name of the part of the process; "" where it has none.
         factor: What weights are multiplied by.
         factors: The same of varied weights; `factor` for those that are not here.
+        collections: Collections of objects, whose columns are features behind the others.
     """
 
     names: Names
@@ -81,6 +83,7 @@ class Program:
     part: str = ""
     factor: float = 1.0
     factors: Mapping[WeightKey, float] = field(default_factory=dict)
+    collections: tuple[CollectionRule, ...] = ()
 
     @property
     def who(self) -> str:
@@ -110,6 +113,9 @@ class Program:
             self._check_single(expression)
         expressions = [*self.selection, *of_regions, self.weight, *self.weights.values()]
         expressions += [column(name, self.who) for name in self.features]
+        for rule in self.collections:
+            rule.check(self.names)
+            expressions += rule.expressions
         for part in self.number:
             self._check_single(part)
             expressions.append(part)
@@ -181,7 +187,11 @@ class Program:
         Raises:
             InputError: A value is not finite and not declared missing.
         """
-        features = _side_by_side([self._feature(values, name) for name in self.features])
+        columns = [self._feature(values, name) for name in self.features]
+        features = _side_by_side(columns, len(values))
+        if self.collections:
+            blocks = [rule.block(values, self.who) for rule in self.collections]
+            features = np.concatenate([features, *blocks], axis=1)
         weights = {
             key: self._weight(values, e, self.factors.get(key, self.factor))
             for key, e in self.weights.items()
@@ -302,9 +312,9 @@ class Program:
         )
 
 
-def _side_by_side(columns: Sequence[np.ndarray]) -> np.ndarray:
+def _side_by_side(columns: Sequence[np.ndarray], rows: int) -> np.ndarray:
     """Columns as one array [rows, columns], in blocks that a cache of the processor holds."""
-    rows, block = len(columns[0]), 4096
+    block = 4096
     result = np.empty((rows, len(columns)), np.float32)
     for start in range(0, rows, block):
         part = slice(start, start + block)

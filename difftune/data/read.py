@@ -33,6 +33,8 @@ from difftune.data.copies import check_copies, check_parts, on_duplicates
 from difftune.data.events import Events, Process
 from difftune.data.expressions import parse
 from difftune.data.names import parse_derived
+from difftune.data.object_rules import collection_rules
+from difftune.data.objects import Objects, as_objects
 from difftune.data.parts import as_positive
 from difftune.data.plan import Plan, Request
 from difftune.data.reading import Reading, Sentinels
@@ -109,6 +111,7 @@ READ: dict[str, Any] = {
     "folds": lambda given: whole(given, f"folds = {said(given)}", remedy="5 by default"),
     "variations": as_variations,
     "regions": as_regions,
+    "objects": as_objects,
     "categories": as_categories,
     "cache": as_cache,
     "luminosity": partial(as_positive, what="luminosity"),
@@ -138,6 +141,7 @@ def read(
     regions: Sequence[Region] = (),
     luminosity: float | None = None,
     sum_of_weights: float | SumOfWeights | None = None,
+    objects: Mapping[str, Objects] | None = None,
     chunk_size: str | int = "100 MB",
     progress: Progress | None = None,
     cache: str | os.PathLike[str] | bool | None = None,
@@ -175,6 +179,8 @@ def read(
         luminosity: In 1/fb, of processes with a `cross_section`.
         sum_of_weights: Of processes with a `cross_section` that have none themselves: where the
             sum of the generated weights of their files is written, see `Process`.
+        objects: Collections of objects, such as the jets of an event, by name: further features,
+            `max` times those of an object, and inputs of networks on objects.
         chunk_size: How much is read at once: events, or memory as in "100 MB".
         progress: Called after each chunk with the entries read so far, and all there are (None
             while that is unknown, as for CSV).
@@ -211,11 +217,15 @@ def _read(
     regions: Sequence[Region],
     luminosity: float | None,
     sum_of_weights: float | SumOfWeights | None,
+    objects: Mapping[str, Objects] | None,
     chunk_size: str | int,
     progress: Progress | None,
 ) -> Events:
     keys = _keys(event_number)
-    check_request(processes, features, folds, variations, numbered=bool(keys))
+    given = objects or {}
+    rules = collection_rules(given, 0)
+    columns = [name for rule in rules for name in rule.collection.columns]
+    check_request(processes, [*features, *columns], folds, variations, numbered=bool(keys))
     wanted = on_duplicates(duplicates)
     named = categories or {}
     features, derived = with_categories(features, derived or {}, named)
@@ -238,6 +248,7 @@ def _read(
         regions=tuple(regions),
         luminosity=luminosity,
         sum_of_weights=sum_of_weights,
+        objects=given,
     )
     rows_in(chunk_size, 1)
     plan = Plan(request)
@@ -270,6 +281,7 @@ def _read(
             for way, replaced in (("up", each.up), ("down", each.down))
             if replaced
         },
+        objects=given,
     )
     return replace(events, reading=reading)
 

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from difftune.data.objects import Objects
+
 Sentinels = int | float | Sequence[int | float]
 """A value that means "missing", or several."""
 
@@ -22,6 +24,7 @@ class Reading:
         folds: How many folds there are.
         replaced: Expressions that take the place of columns, as in a `FeatureVariation`.
         varied: What is replaced in the variations of features, by name and direction (`jer_up`).
+        objects: Collections of objects by name.
     """
 
     features: Sequence[str]
@@ -32,6 +35,7 @@ class Reading:
     folds: int = 5
     replaced: Mapping[str, str] = field(default_factory=dict)
     varied: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    objects: Mapping[str, Objects] = field(default_factory=dict)
 
     def __hash__(self) -> int:
         """Equal ones have equal ones: a reading is a static part of `Events`."""
@@ -49,7 +53,8 @@ class Reading:
             missing = {name: _numbers(value) for name, value in missing.items()}
         else:
             missing = None if missing is None else _numbers(missing)
-        return cls(**{**content, "missing": missing})
+        objects = {name: Objects(**each) for name, each in content.get("objects", {}).items()}
+        return cls(**{**content, "missing": missing, "objects": objects})
 
 
 def _plain(value: Any) -> Any:

@@ -22,6 +22,7 @@ from difftune.binning import BinningRule, Learned, as_binning, learned_in
 from difftune.data import (
     Events,
     FeatureVariation,
+    Objects,
     Process,
     TreeVariation,
     WeightVariation,
@@ -188,6 +189,7 @@ def events(config: Config, progress: Any = None) -> Events:
         duplicates=data.duplicates,
         variations=variations,
         regions=[region.region() for region in config.regions],
+        objects={name: Objects(**dict(each)) for name, each in data.objects.items()},
         luminosity=data.luminosity,
         sum_of_weights=data.model_dump()["sum_of_weights"],
         progress=progress,

@@ -59,6 +59,21 @@ class _Sum:
 GeneratedWeights = Annotated[Positive | SumOfWeightsSection | None, _Sum()]
 
 
+class ObjectsSection(Section):
+    """A collection of objects, such as the jets of an event."""
+
+    branches: Annotated[list[str], Field(min_length=1)] | dict[str, str]
+    """What each object has: expressions of branches with a value for each object; or a table of
+    them by names of your own, as `{ pt = "Jet_pt / 1000", eta = "Jet_eta" }`."""
+    max: Count
+    """How many objects of an event are kept."""
+    order: str | None = None
+    """Expression by which objects are sorted, the smallest value first: `"-Jet_pt"` for the hardest
+    first. Without it they stay in the order of the file."""
+    selection: str | None = None
+    """Expression that is true for the objects to keep."""
+
+
 class Data(Section):
     """Where the events are and which columns they have."""
 
@@ -68,6 +83,8 @@ class Data(Section):
     a variable of the environment. ROOT, Parquet or CSV."""
     features: Annotated[list[str], Field(min_length=1)]
     """Inputs of the network: columns, or names of `derived` ones."""
+    objects: dict[Name, ObjectsSection] = {}
+    """Further inputs: those of collections of objects, such as the jets of an event, by name."""
     weight: str = "1"
     """Expression for the weight of a simulated event, in expected events: the weights of a
     sample add up to its expected yield."""

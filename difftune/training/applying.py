@@ -15,8 +15,11 @@ from jaxtyping import Float32
 from difftune.arguments import takes
 from difftune.data import (
     DataTable,
+    Objects,
     Reading,
     as_files,
+    as_objects,
+    collections_of,
     entries,
     program_of,
     resolve,
@@ -30,7 +33,10 @@ from difftune.training.cross_fitted import AnyNetwork, CrossFitted, as_network
 logger = logging.getLogger("difftune")
 
 
-@takes(files=as_files)
+@takes(
+    files=as_files,
+    objects=lambda given: None if given is None else as_objects(given),
+)
 def apply(
     network: Applicable | Sequence[Applicable],
     files: str | Path | Sequence[str | Path],
@@ -44,6 +50,7 @@ def apply(
     folds: int | None = None,
     branch: str = "score",
     varied: Mapping[str, Mapping[str, str]] | None = None,
+    objects: Mapping[str, Objects] | None = None,
     form: str | None = None,
     chunk_size: str | int = "100 MB",
 ) -> tuple[Path, ...]:
@@ -73,6 +80,7 @@ def apply(
         varied: Further scores, of varied features: by what stands behind the name of the branch,
             expressions in place of columns, as in `{"jer_up": {"jet_pt": "jet_pt_jer_up"}}`;
             `{}` for none. A tree without these columns has no such branch.
+        objects: As in `read`.
         form: "root" or "parquet"; by default as the input is, Parquet where it is text.
         chunk_size: As in `read`.
 
@@ -92,6 +100,7 @@ def apply(
         "selection": selection,
         "missing": missing,
         "varied": varied,
+        "objects": objects,
     }
     known = replace(known, **{name: value for name, value in given.items() if value is not None})
     crossed = isinstance(trained, CrossFitted)
@@ -100,9 +109,10 @@ def apply(
             "apply: these networks are cross-fitted, and the event number says which of them has "
             "not seen an event: give event_number."
         )
+    columns = {n for each in collections_of(known.objects, 0) for n in each.columns}
     reading = replace(
         known,
-        features=trained.feature_names,
+        features=tuple(name for name in trained.feature_names if name not in columns),
         # What is not needed need not be in the files.
         event_number=known.event_number if crossed else None,
         folds=folds or (len(trained.networks) if isinstance(trained, CrossFitted) else 1),

@@ -82,6 +82,13 @@ class _Transform(_Strict):
 Sentinel = Number | Literal["nan"]
 
 
+class _Objects(_Strict):
+    branches: list[str] | dict[str, str]
+    max: Count
+    order: str | None
+    selection: str | None
+
+
 class _Reading(_Strict):
     features: list[str]
     event_number: str | list[str] | None
@@ -91,6 +98,7 @@ class _Reading(_Strict):
     folds: Count
     replaced: dict[str, str]
     varied: dict[str, dict[str, str]]
+    objects: dict[str, _Objects] = {}
 
 
 class _Facts(BaseModel):
