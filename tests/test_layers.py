@@ -25,7 +25,7 @@ LAYERS = [
     ["histfactory"],
     ["histograms", "models", "data"],
     ["seeds", "registry"],
-    ["arguments", "files", "precision"],
+    ["arguments", "files", "precision", "pytrees"],
     ["forks"],
     ["errors", "heartbeat"],
 ]
@@ -82,7 +82,7 @@ def test_the_package_is_where_we_look():
     folders = {file.parent.name for file in PACKAGE.glob("*/__init__.py")}
     assert {"search", "training", "objectives", "data", "analysis", "job"} <= folders
     modules = {"__main__", "cli", "seeds", "registry", "arguments"}
-    modules |= {"files", "forks", "precision", "errors", "heartbeat"}
+    modules |= {"files", "forks", "precision", "pytrees", "errors", "heartbeat"}
     assert folders | modules >= set(DEPTH)
     tree = ast.parse((PACKAGE / "search" / "loop.py").read_text())
     assert "training" in {layer for _, layer in imported(tree, ("difftune", "search", "loop.py"))}

@@ -8,7 +8,6 @@ from difftune.data.entries import entries as entries
 from difftune.data.entries import program_of as program_of
 from difftune.data.entries import tables_of as tables_of
 from difftune.data.events import Events, Process, VariedSample, VariedWeights
-from difftune.data.events import register as register
 from difftune.data.events import yield_factors as yield_factors
 from difftune.data.names import DataTable as DataTable
 from difftune.data.objects import Collection, Objects

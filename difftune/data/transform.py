@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int
 
-from difftune.data.events import register
 from difftune.data.objects import Collection, there
 from difftune.data.reading import Sentinels
 from difftune.errors import InputError
+from difftune.pytrees import register
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ import numpy as np
 import pyhf
 from jaxtyping import Float, Num
 
-from difftune.data import register
 from difftune.errors import InputError, nearest
 from difftune.histfactory import arrays as xp
 from difftune.histfactory import rates
@@ -24,6 +23,7 @@ from difftune.histfactory.feasible import start_of_fits
 from difftune.histfactory.sources import patched, read_source
 from difftune.histfactory.structure import Key, ModelConfig, Structure
 from difftune.precision import in_numpy, traced
+from difftune.pytrees import register
 
 
 def _in_one_piece(function: Any) -> Any:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import uproot
 from jaxtyping import Float
 
 from difftune.errors import InputError, nearest
@@ -105,6 +104,9 @@ class Templates:
         for place in [self.channel, *(place for place, _ in histograms)]:
             if place.count("/") != (place != self.channel):
                 raise InputError(f"{place!r}: names of channels and processes cannot hold '/'.")
+        # A likelihood without files of ROOT does not wait for it.
+        import uproot
+
         try:
             opened = uproot.update(path) if append else uproot.recreate(path)
             with opened as file:
