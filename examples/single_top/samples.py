@@ -206,12 +206,12 @@ BOTH_TAGGED = {
     "schannel": replace(SAMPLES["schannel"], number=11, generate=40_000, reference=0.1),
     "tchannel": replace(SAMPLES["tchannel"], number=12, generate=40_000, reference=0.1),
     "ttbar": replace(
-        SAMPLES["ttbar"], number=13, generate=900_000, reference=0.3, keep=_keep_top_pair
+        SAMPLES["ttbar"], number=13, generate=520_000, reference=0.3, keep=_keep_top_pair
     ),
     "wjets": replace(
         SAMPLES["wjets"],
         number=14,
-        generate=2_000_000,
+        generate=800_000,
         reference=0.1,
         keep_lighter={4: 0.1, 0: 0.1},
     ),
