@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from difftune.data import DataTable, ntuples, resolve, tables_of
+from difftune.data.expressions import quoted
 from difftune.data.kinds import depth
 from difftune.errors import InputError, nearest
 from difftune.files import write
@@ -376,9 +377,12 @@ class _Writer:
         constant: Iterable[str],
         trees: Sequence[str],
     ) -> None:
-        arrays = [n for n, kind in samples[0].table.kinds.items() if depth(kind) or kind == "other"]
+        kinds = samples[0].table.kinds
+        lists = [n for n in kinds if depth(kinds[n])]
+        of_one = quoted(lists[0]) if lists else ""
         for what, names in (
-            ("arrays and objects are no features", arrays),
+            (f"lists: take one number of each, as in {of_one}[0] or max({of_one})", lists),
+            ("objects are no features", [n for n in kinds if kinds[n] == "other"]),
             ("has infinite values", sorted(infinite)),
             ("always the same", sorted(constant)),
             ("trees that are no events", trees),
