@@ -201,8 +201,11 @@ def _momenta(node: ast.Call, known: Collection[str]) -> list[ast.expr | Step | s
                 "mass=d)`."
             )
         lacking = momenta.lacking(found)
-        written = [f"{name}={value}" for name, value in found.items()]
-        written += [f"{name}={'0.106' if name == 'mass' else '...'}" for name in lacking]
+        written = [f"{name}={'0.106' if name == 'mass' else '...'}" for name in lacking]
+        if collection:
+            written.insert(0, repr(collection))
+        else:
+            written = [*(f"{name}={value}" for name, value in found.items()), *written]
         raise Unfit(
             f"`{source(node)}` has {', '.join(found.values()) or 'nothing'}, which lacks "
             f"{' and '.join(lacking)}: say it, as in `p4({', '.join(written)})`, in the unit of "

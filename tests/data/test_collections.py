@@ -237,6 +237,35 @@ def test_members_and_branches_in_others_as_the_file_names_them():
             np.testing.assert_array_equal(column, wanted)
 
 
+@pytest.mark.parametrize(
+    ("name", "tree", "branch"),
+    [
+        ("PHYSLITE_example.root", "CollectionTree", "AnalysisJetsAuxDyn.pt"),
+        ("nano_dy_rntuple.root", "Events", "Jet_pt"),
+        ("nano_dy.root", "Events", "Jet_pt"),
+        ("pduneana.root", "pduneana/beamana", "beam_inst_TOF"),
+    ],
+)
+def test_lists_of_other_public_files(name, tree, branch):
+    file = str(public_files.path(name))
+    values = uproot.open(file)[tree].arrays([branch])[branch]
+    features = [f"{branch}[0]", f"count({branch})", f"sum({branch})"]
+    events = read(processes=Process(name="a", files=file, tree=tree), features=features)
+    np.testing.assert_array_equal(events.features[:, 0], first(values))
+    np.testing.assert_array_equal(events.features[:, 1], ak.num(values))
+    np.testing.assert_allclose(events.features[:, 2], ak.sum(values, axis=1), rtol=1e-5)
+
+
+def test_a_mass_that_no_branch_holds_is_asked_for():
+    file = str(public_files.path("delphes.root"))
+    process = Process(name="a", files=file, tree="Delphes")
+    with pytest.raises(InputError, match=r"lacks mass: say it, as in `p4\('Muon', mass=0.106\)`"):
+        read(processes=process, features=["p4('Muon')[0].pt"])
+    events = read(processes=process, features=["p4('Muon', mass=0.106)[0].pt"])
+    muons = uproot.open(file)["Delphes/Muon/Muon.PT"].array()
+    np.testing.assert_allclose(events.features[:, 0], first(muons), rtol=1e-6)
+
+
 def test_public_nanoaod_is_read():
     file = str(public_files.path("nano_tt_v12.root"))
     tree = uproot.open(file)["Events"]
