@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from difftune.data import (
         Events,
         FeatureVariation,
+        Friend,
         Objects,
         Part,
         Process,
@@ -83,6 +84,7 @@ _NAMES = {
     "InputError": "errors",
     "Events": "data",
     "FeatureVariation": "data",
+    "Friend": "data",
     "Objects": "data",
     "Part": "data",
     "Process": "data",

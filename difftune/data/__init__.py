@@ -9,6 +9,7 @@ from difftune.data.entries import program_of as program_of
 from difftune.data.entries import tables_of as tables_of
 from difftune.data.events import Events, Process, VariedSample, VariedWeights
 from difftune.data.events import yield_factors as yield_factors
+from difftune.data.friends import Friend
 from difftune.data.names import DataTable as DataTable
 from difftune.data.objects import Collection, Objects
 from difftune.data.objects import as_objects as as_objects
@@ -36,6 +37,7 @@ __all__ = [
     "Events",
     "FeatureTransform",
     "FeatureVariation",
+    "Friend",
     "Normalisation",
     "Objects",
     "Part",

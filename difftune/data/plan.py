@@ -10,6 +10,7 @@ from typing import Any
 from difftune.data.events import Process
 from difftune.data.expressions import Expression, column, parse
 from difftune.data.fitting import said
+from difftune.data.friends import Friend, with_defaults, with_friend
 from difftune.data.functions import P4
 from difftune.data.kinds import depth, element
 from difftune.data.names import DataTable, Names, with_features
@@ -52,6 +53,8 @@ class Request:
     folds: int
     variations: tuple[Variation, ...]
     regions: tuple[Region, ...]
+    friends: tuple[Friend, ...] = ()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
     luminosity: float | None = None
     sum_of_weights: float | SumOfWeights | None = None
     objects: Mapping[str, Objects] = field(default_factory=dict)
@@ -195,6 +198,7 @@ class Plan:
         """
         self.request = request
         self.streams: dict[tuple[str, str | None], Stream] = {}
+        self._lacked: list[set[str]] = []
         self._tables_open: dict[tuple[str, str | None], DataTable] = {}
         self._columns: dict[Hashable, tuple[str, ...]] = {}
         self.normalisations: dict[tuple[int, int], Normalisation] = {}
@@ -209,10 +213,24 @@ class Plan:
         for stream in self.streams.values():
             _check_definitions(stream, request.processes)
         self._check_missing()
+        everywhere = set.intersection(*self._lacked) if self._lacked else set()
+        if everywhere:
+            names = [name for stream in self.streams.values() for name in stream.table.kinds]
+            absent = min(everywhere)
+            others = [name for name in names if name not in everywhere]
+            raise InputError(
+                f"defaults: no file has {absent!r}, for which there is a default."
+                + nearest(absent, others)
+            )
 
     def _open(self, file: str, tree: str | None, where: str) -> DataTable:
         if (file, tree) not in self._tables_open:
-            self._tables_open[file, tree] = open_table(file, tree, where)
+            table = open_table(file, tree, where)
+            for friend in self.request.friends:
+                table = with_friend(table, friend, where)
+            self._lacked.append({n for n in self.request.defaults if n not in table.kinds})
+            table = with_defaults(table, self.request.defaults)
+            self._tables_open[file, tree] = table
         return self._tables_open[file, tree]
 
     def _tables(self, files: Files | None, tree: str | None, where: str) -> list[DataTable]:

@@ -32,6 +32,7 @@ from difftune.data.collect import Progress, assemble, collect
 from difftune.data.copies import check_copies, check_parts, on_duplicates
 from difftune.data.events import Events, Process
 from difftune.data.expressions import parse
+from difftune.data.friends import Friend, as_defaults, as_friends
 from difftune.data.names import parse_derived
 from difftune.data.object_rules import collection_rules
 from difftune.data.objects import Objects, as_objects
@@ -114,6 +115,8 @@ READ: dict[str, Any] = {
     "objects": as_objects,
     "categories": as_categories,
     "cache": as_cache,
+    "friends": as_friends,
+    "defaults": as_defaults,
     "luminosity": partial(as_positive, what="luminosity"),
     "sum_of_weights": as_sum_of_weights,
 }
@@ -139,6 +142,8 @@ def read(
     duplicates: str = "warn",
     variations: Sequence[Variation] = (),
     regions: Sequence[Region] = (),
+    friends: Sequence[Friend] | Friend = (),
+    defaults: Mapping[str, Any] | None = None,
     luminosity: float | None = None,
     sum_of_weights: float | SumOfWeights | None = None,
     objects: Mapping[str, Objects] | None = None,
@@ -176,6 +181,9 @@ def read(
         variations: Systematic variations.
         regions: Regions that the events are divided into, nominal and varied; an event in none of
             them is not kept. Without any, all are in one signal region.
+        friends: Trees with further columns of the same events, see `Friend`; the trees of
+            variations have them too.
+        defaults: Values of branches that some of the files lack, by name.
         luminosity: In 1/fb, of processes with a `cross_section`.
         sum_of_weights: Of processes with a `cross_section` that have none themselves: where the
             sum of the generated weights of their files is written, see `Process`.
@@ -215,6 +223,8 @@ def _read(
     duplicates: str,
     variations: Sequence[Variation],
     regions: Sequence[Region],
+    friends: Sequence[Friend] | Friend,
+    defaults: Mapping[str, Any] | None,
     luminosity: float | None,
     sum_of_weights: float | SumOfWeights | None,
     objects: Mapping[str, Objects] | None,
@@ -246,6 +256,8 @@ def _read(
         folds=folds,
         variations=tuple(variations),
         regions=tuple(regions),
+        friends=as_friends(friends),
+        defaults=defaults or {},
         luminosity=luminosity,
         sum_of_weights=sum_of_weights,
         objects=given,

@@ -22,6 +22,7 @@ from difftune.binning import BinningRule, Learned, as_binning, learned_in
 from difftune.data import (
     Events,
     FeatureVariation,
+    Friend,
     Objects,
     Process,
     TreeVariation,
@@ -187,6 +188,8 @@ def events(config: Config, progress: Any = None) -> Events:
         missing=data.missing,
         folds=data.folds,
         duplicates=data.duplicates,
+        friends=[Friend(**friend.model_dump()) for friend in data.friends],
+        defaults=data.defaults,
         variations=variations,
         regions=[region.region() for region in config.regions],
         objects={name: Objects(**dict(each)) for name, each in data.objects.items()},

@@ -214,6 +214,8 @@ def _absolute(config: Config, folder: Path) -> Config:
     for section in ("data", "samples", "systematics", "regions"):
         raw[section] = expressions(raw[section])
     raw["data"]["files"] = files(raw["data"]["files"])
+    for friend in raw["data"]["friends"]:
+        friend["files"] = files(friend["files"])
     for sample in raw["samples"]:
         for each in (sample, *sample["parts"]):
             each["files"] = files(each["files"])

@@ -8,7 +8,7 @@ from pydantic import Field, TypeAdapter, field_validator, model_validator
 from pydantic_core import core_schema
 
 from difftune.binning import RULES
-from difftune.data import Region, SumOfWeights
+from difftune.data import Friend, Region, SumOfWeights
 from difftune.errors import InputError
 from difftune.job.schema import Choice, Count, Fraction, Name, Positive, Section
 from difftune.registry import Registry
@@ -54,6 +54,27 @@ class _Sum:
         if isinstance(value, Mapping):
             return SumOfWeightsSection.model_validate(value)
         return TypeAdapter(Positive).validate_python(value, strict=True)
+
+
+class FriendSection(Section):
+    """A tree with further columns of the same events."""
+
+    files: str | list[str] | None = None
+    """Where it is; `{name}` in it stands for the name of the file that it is a friend of, without
+    its folder and ending. Without them it is in the same file."""
+    tree: str | None = None
+    """Name of the tree; without it, the file has just one."""
+    key: list[str] | None = None
+    """Columns of whole numbers, in both, that tell events apart, as `["run", "lumi", "event"]`.
+    Without them both have the same events in the same order."""
+
+    @model_validator(mode="after")
+    def _check_place(self) -> "FriendSection":
+        try:
+            Friend(**self.model_dump())
+        except InputError as error:
+            raise ValueError(str(error)) from None
+        return self
 
 
 GeneratedWeights = Annotated[Positive | SumOfWeightsSection | None, _Sum()]
@@ -105,6 +126,10 @@ class Data(Section):
     duplicates: Literal["warn", "refuse", "allow"] = "warn"
     """What happens where a sample has events more than once, such as copies of a file: events of
     equal `event_number`, or without one of equal features and weight."""
+    friends: list[FriendSection] = []
+    """Trees with further columns of the same events."""
+    defaults: dict[str, bool | float | str] = {}
+    """Values of branches that some of the files lack, by name."""
     cache: bool | str = True
     """Whether events that took a second or longer to read are kept, and taken from there by the
     next start if neither files nor this section have changed: in difftune's folder among the caches
