@@ -58,6 +58,36 @@ def is_identifier(name: str) -> bool:
     return any(pattern.search(name) for pattern in patterns)
 
 
+_TRUTH = re.compile(r"^(n?(Sub)?Gen[A-Z_]|n?LHE|Generator_|HTXS_|Pileup_|genTtbar)|fiducialGen")
+_TRIGGER = re.compile(r"^(HLT|L1|DST|Flag)_")
+_COLLECTIONS = ("Jet", "Electron", "Muon", "FatJet", "Photon", "Tau")
+
+
+def is_truth(name: str) -> bool:
+    """Whether a column of NanoAOD is of the generator, and not measured."""
+    return _TRUTH.search(name) is not None
+
+
+def is_trigger(name: str) -> bool:
+    """Whether a column of NanoAOD is a decision of a trigger or a flag of quality."""
+    return _TRIGGER.search(name) is not None
+
+
+def of_objects(lists: Collection[str]) -> list[str]:
+    """Expressions that describe the objects of events of NanoAOD.
+
+    Args:
+        lists: Names of columns with a list of numbers for each event.
+    """
+    found = []
+    for name in _COLLECTIONS:
+        if {f"{name}_pt", f"{name}_eta"} <= set(lists):
+            found += [f"{name}_pt[0]", f"{name}_eta[0]"]
+    if "Jet_pt" in lists:
+        found += ["Jet_pt[1]", "sum(Jet_pt)"]
+    return found
+
+
 def weights_in(names: Iterable[str]) -> tuple[str, ...]:
     """The column that is the weight, or those whose product may be it."""
     nominal = [name for name in names if is_weight(name) and variation_of(name) is None]

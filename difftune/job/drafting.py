@@ -188,9 +188,16 @@ class _Writer:
             if ntuples.variation_of(name) is None
             and not ntuples.is_weight(name)
             and not ntuples.is_identifier(name)
+            and not ntuples.is_truth(name)
+            and not ntuples.is_trigger(name)
             and name not in unusable | constant
             and all(name in table.kinds for table in varied_tables)
         ]
+        lists = [
+            {name for name, kind in sample.table.kinds.items() if kind == "number[]"}
+            for sample in samples
+        ]
+        features += ntuples.of_objects(frozenset.intersection(*map(frozenset, lists)))
         if not features:
             raise InputError(
                 f"init: {', '.join(found)} have no column with one number an event that all "
@@ -198,7 +205,14 @@ class _Writer:
             )
         self._head()
         sentinels = tuple(dict.fromkeys(v for f in facts for v in f.sentinels))
-        self._data(found, samples, weight, number, sentinels, features)
+        generated = [
+            (table.tree, name)
+            for own in tables.values()
+            for table in own
+            for name in ("genEventSumw", "genEventSumw_")
+            if name in table.kinds
+        ]
+        self._data(found, samples, weight, number, sentinels, features, generated)
         self._left_out(samples, features, unusable, constant, left_out)
         for sample in self._with_roles(samples):
             self._sample(sample, several=len({s.files for s in samples}) > 1)
@@ -332,6 +346,7 @@ class _Writer:
         number: Sequence[str],
         sentinels: Sequence[float],
         features: Sequence[str],
+        generated: Sequence[tuple[str | None, str]],
     ) -> None:
         self.add("[data]")
         if len({sample.files for sample in samples}) == 1:
@@ -348,6 +363,16 @@ class _Writer:
             self.add(
                 self.ask("no column is called a weight: how many events is a simulated one worth?"),
                 'weight = "1"',
+            )
+        if generated:
+            tree, branch = generated[0]
+            self.add(
+                self.ask(
+                    "generated weights: give each simulated sample its cross_section in pb, and "
+                    "take the # away"
+                ),
+                "# luminosity = 140               # in 1/fb",
+                f"# sum_of_weights = {{ tree = {_quoted(str(tree))}, branch = {_quoted(branch)} }}",
             )
         if number:
             self.add(

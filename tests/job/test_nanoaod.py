@@ -92,6 +92,17 @@ def test_the_whole_run_ends_in_a_limit(config, tmp_path, undrawn):
     assert "σ k in pb" in (tmp_path / "run" / "report.html").read_text()
 
 
+def test_a_first_analysis_file_of_nanoaod_can_be_read(config, tmp_path):
+    """Leading objects, nothing of the generator, no trigger; and where Σw is written."""
+    files = [public_files.path(name) for name in ("nano_tree.root", "nano_dy.root")]
+    made = dt.job.draft(files, tmp_path / "analysis.toml")
+    assert any("cross_section" in question for question in made.questions)
+    assert '# sum_of_weights = { tree = "Runs", branch = "genEventSumw" }' in made.text
+    features = load(tmp_path / "analysis.toml").data.features
+    assert {"Jet_pt[0]", "Muon_eta[0]", "sum(Jet_pt)", "MET_pt"} <= set(features)
+    assert not [f for f in features if f.startswith(("HLT_", "LHE", "Gen", "Flag_"))]
+
+
 def untrained(events: dt.Events) -> CrossFitted:
     """Networks that nobody trained, one for each fold."""
     features = np.asarray(events.features)
