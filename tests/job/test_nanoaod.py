@@ -131,7 +131,7 @@ FORMATS = {
         "file": "nano_dy_rntuple.root",
         "tree": "Events",
         "number": "event",
-        "weight": "genWeight",
+        "weight": "abs(genWeight)",  # of 40 events some folds would have a negative yield
         "derived": {
             "lead_pt": "Jet_pt[0]",
             "ht": "sum(Jet_pt[Jet_pt > 30])",
