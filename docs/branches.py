@@ -39,7 +39,9 @@ def ways_of(table: DataTable) -> dict[str, str]:
         try:
             kind = names.code(use_of(table, name)).kind
         except InputError as error:
-            ways[name] = str(error).partition("`: ")[2].replace(repr(name), "...").split(". ")[0]
+            ways[name] = (
+                str(error).partition("`: ")[2].replace(f"column {name!r}", "it").split(". ")[0]
+            )
         else:
             by_expression = depth(table.kinds[name]) > 0
             ways[name] = (
