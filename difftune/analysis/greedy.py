@@ -116,12 +116,7 @@ def _samples(preparation: Preparation, strategy: Strategy) -> list[Batch]:
     found = []
     for part in parts:
         # What the training treats, as negative weights, is not looked at here.
-        columns = recipe.columns(
-            split.part(*part),
-            split.full_yields,
-            preparation.transform,
-            varied=recipe.metric.varied,
-        )
+        columns = preparation.columns(recipe, split.part(*part), varied=recipe.metric.varied)
         found.append(jax.tree.map(jnp.asarray, as_batch(columns, None, 1.0)))
     return found
 

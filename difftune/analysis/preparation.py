@@ -12,7 +12,7 @@ from jaxtyping import Bool
 
 from difftune.analysis.cross_fit import CrossFit
 from difftune.analysis.split import Split
-from difftune.data import FeatureTransform
+from difftune.data import Events, FeatureTransform
 from difftune.errors import InputError, nearest
 from difftune.search import (
     Choice,
@@ -90,6 +90,30 @@ class Prepared(abc.ABC):
     @abc.abstractmethod
     def _purposes(self) -> Definition:
         """Which events serve for what."""
+
+    def columns(
+        self, recipe: Recipe, events: Events, share: float = 1.0, **options: Any
+    ) -> Columns:
+        """Events as the training wants them.
+
+        Networks may learn from events of control regions, too. What fills the bins of the score is
+        of signal regions, as the measurement has it, so the others have a physics weight of 0.
+
+        Args:
+            recipe: How each member is trained.
+            events: Some of the events of the sample.
+            share: Of the full yields that they stand for.
+            options: As `Recipe.columns` takes them.
+        """
+        sample, transform = self.sample, self.transform
+        found = recipe.columns(events, share * sample.full_yields, transform, **options)
+        asked = set(self.regions)
+        roles = {each.role for each in events.regions if asked & {each.name, each.role}}
+        if not {"signal"} < roles:
+            return found
+        yields = share * sample.in_regions("signal").full_yields
+        counted = recipe.columns(events.weighted_in("signal"), yields, transform, **options)
+        return counted._replace(training_weight=found.training_weight)
 
     @property
     def signal_process(self) -> tuple[float, ...]:
@@ -222,13 +246,12 @@ class Preparation(Prepared):
         split, replicas = self.sample, self._replicas(strategy)
         if replicas.fold is None:
             train, validation = (
-                recipe.columns(events, split.full_yields, self.transform)
-                for events in (split.train, split.validation)
+                self.columns(recipe, events) for events in (split.train, split.validation)
             )
             return train, validation, replicas
         inside = np.sort((*split.train_folds, *split.validation_folds))
         events = split.part(*inside.tolist())
-        return recipe.columns(events, split.full_yields, self.transform, fold=True), None, replicas
+        return self.columns(recipe, events, fold=True), None, replicas
 
     def _replicas(self, strategy: Strategy) -> Replicas:
         """What the executions of a trial differ in, and what all of them do not see."""
@@ -340,11 +363,10 @@ class CrossPreparation(Prepared):
     def _data(
         self, recipe: Recipe, strategy: SideBySide
     ) -> tuple[Columns, Columns | None, Replicas]:
-        folds, full = self.sample.folds, self.sample.full_yields
+        folds = self.sample.folds
         simulated = self.sample.events.simulated
         parts = [
-            recipe.columns(simulated.in_folds([fold]), full / folds, self.transform)
-            for fold in range(folds)
+            self.columns(recipe, simulated.in_folds([fold]), 1 / folds) for fold in range(folds)
         ]
         return _in_folds(parts), None, self._replicas(strategy)
 

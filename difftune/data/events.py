@@ -340,6 +340,13 @@ class Events:
         Raises:
             InputError: For a region that is not there.
         """
+        index = self._regions_called(names)
+        if len(index) == len(self.regions):
+            return self
+        return self.select(lambda e: np.isin(np.asarray(e.region), index))
+
+    def _regions_called(self, names: Sequence[str]) -> list[int]:
+        """Numbers of the regions of these names or roles."""
         known = [region.name for region in self.regions]
         wanted = set()
         for name in names:
@@ -350,10 +357,29 @@ class Events:
                     f"Known: {', '.join(known) or 'none'}."
                 )
             wanted.update(found)
-        if wanted == set(known):
-            return self
-        index = [i for i, name in enumerate(known) if name in wanted]
-        return self.select(lambda e: np.isin(np.asarray(e.region), index))
+        return [i for i, name in enumerate(known) if name in wanted]
+
+    def weighted_in(self, *names: str) -> "Events":
+        """All events, of which only those of these regions have a weight, nominal and varied.
+
+        Args:
+            names: Names of regions, or the role of several.
+
+        Raises:
+            InputError: For a region that is not there.
+        """
+        index = self._regions_called(names)
+        factor = np.isin(np.asarray(self.region), index).astype(np.float32)
+
+        def only(v: VariedWeights | VariedSample) -> VariedWeights | VariedSample:
+            if isinstance(v, VariedWeights):
+                down = None if v.down is None else v.down * factor
+                return dataclasses.replace(v, up=v.up * factor, down=down)
+            sample = None if v.down is None else v.down.weighted_in(*names)
+            return dataclasses.replace(v, up=v.up.weighted_in(*names), down=sample)
+
+        varied = {name: only(v) for name, v in self.variations.items()}
+        return dataclasses.replace(self, weight=self.weight * factor, variations=varied)
 
     def scaled(self, factors: Float[Array, " processes"]) -> "Events":
         """All weights, nominal and varied, times the factor of the event's process."""

@@ -8,6 +8,7 @@ import pytest
 import uproot
 
 import difftune as dt
+from difftune.analysis.preparation import Preparation
 from difftune.errors import InputError
 from difftune.histfactory import FreeNormalisation, Model, NormalisationUncertainty
 from difftune.inference import fit, hypotest
@@ -389,3 +390,30 @@ def test_too_few_events_of_a_region_are_refused_before_the_training(events):
     with pytest.raises(InputError, match=r"signal region 'rare': process 'zjets' has .* of 0 in"):
         dt.analysis.check_model(crossed, channel="sr")
     dt.analysis.check_model(dt.analysis.CrossFit(events=events), channel="sr")
+
+
+def test_what_is_learned_from_control_regions_does_not_fill_the_bins_of_the_score(tuned):
+    """Physics weights, varied ones too, are those of the signal region alone."""
+    alone = Preparation(split=tuned.split)
+    both = Preparation(
+        split=tuned.split, regions=("signal", "control"), given_transform=alone.transform
+    )
+    recipe = dt.Recipe()
+    want = alone.columns(recipe, alone.sample.validation, varied=True)
+    found = both.columns(recipe, both.sample.validation, varied=True)
+    assert len(found.weight) > len(want.weight)
+    assert np.count_nonzero(found.training_weight) > np.count_nonzero(found.weight)
+
+    def rows(columns, weight):
+        filled = np.column_stack([weight, columns.process, columns.features])[weight != 0]
+        return filled[np.lexsort(filled.T)]
+
+    np.testing.assert_allclose(rows(found, found.weight), rows(want, want.weight), rtol=1e-5)
+    for name in ("btag", "jes"):
+        ours, theirs = (each.variations[name].up for each in (found, want))
+        for process in range(len(PROCESSES)):
+            sums = [
+                each.weight[columns.process == process].sum()
+                for each, columns in ((ours, found), (theirs, want))
+            ]
+            np.testing.assert_allclose(*sums, rtol=1e-3)
