@@ -46,12 +46,14 @@ def read(files, features=("flavour", "x", "n_jets"), categories=CATEGORIES, **mo
 
 
 def encoded(file):
-    columns = pyarrow.parquet.read_table(file).to_pandas()
+    table = pyarrow.parquet.read_table(file)
+    kinds = [np.array(table[name].to_pylist(), object) for name in ("flavour", "n_jets")]
     encoder = OneHotEncoder(
         categories=[["e", "mu"], [2, 3, 4]], handle_unknown="ignore", sparse_output=False
     )
-    found = encoder.fit_transform(columns[["flavour", "n_jets"]])
-    return np.column_stack([found[:, :2], columns["x"], found[:, 2:]]).astype(np.float32)
+    found = encoder.fit_transform(np.column_stack(kinds))
+    x = table["x"].to_numpy()
+    return np.column_stack([found[:, :2], x, found[:, 2:]]).astype(np.float32)
 
 
 def test_each_value_is_a_column(files):
