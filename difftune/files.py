@@ -5,6 +5,7 @@ What a disk does not take or give back, and what is no JSON, is an `InputError` 
 
 import json
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -142,3 +143,24 @@ def usable(folder: Path, *, remedy: str) -> Iterator[None]:
             reason = f"it is a link to {os.readlink(folder)}, which does not exist"
         shown = str(folder) if len(str(folder)) <= 200 else f"{str(folder)[:200]}…"
         raise InputError(f"{shown} cannot be used: {reason}. {remedy}") from error
+
+
+NO_CACHE = "DIFFTUNE_NO_CACHE"
+"""Environment variable that turns off all caches of the user, if it is anything but 0."""
+
+
+def caches_wanted() -> bool:
+    """Whether programs and events may be kept for the next start where nobody names a folder."""
+    return os.environ.get(NO_CACHE, "0") in ("", "0")
+
+
+def user_cache() -> Path:
+    """Where the platform wants caches of a user."""
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches"
+    name, usual = (
+        ("LOCALAPPDATA", "AppData/Local") if os.name == "nt" else ("XDG_CACHE_HOME", ".cache")
+    )
+    given = os.environ.get(name, "")
+    # A relative path is to be ignored, says the XDG specification.
+    return Path(given) if Path(given).is_absolute() else Path.home() / usual

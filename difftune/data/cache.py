@@ -28,7 +28,7 @@ from difftune.arguments import said
 from difftune.data.events import Events
 from difftune.data.sources import Resolved, resolve, resolving
 from difftune.errors import InputError
-from difftune.files import writing
+from difftune.files import caches_wanted, user_cache, writing
 
 logger = logging.getLogger("difftune")
 
@@ -48,8 +48,8 @@ def as_cache(given: Any) -> Path | None:
     """The folder for events, if they are to be kept.
 
     Args:
-        given: A folder; True for that of difftune among the caches of the user (`XDG_CACHE_HOME`,
-            or `~/.cache`); False or None for none.
+        given: A folder; True for that of difftune among the caches of the user, unless the
+            environment variable `DIFFTUNE_NO_CACHE` turns these off; False or None for none.
 
     Raises:
         InputError: It is something else.
@@ -57,8 +57,7 @@ def as_cache(given: Any) -> Path | None:
     if given is None or given is False:
         return None
     if given is True:
-        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        return Path(home) / "difftune" / "events"
+        return user_cache() / "difftune" / "events" if caches_wanted() else None
     if isinstance(given, str | os.PathLike) and os.fspath(given):
         return Path(given).expanduser()
     raise InputError(

@@ -2,17 +2,16 @@
 
 import hashlib
 import logging
-import os
 import platform
-import sys
 import time
 from pathlib import Path
 
 import jax
 
+from difftune.files import caches_wanted, user_cache
+
 logger = logging.getLogger("difftune")
 
-OPT_OUT = "DIFFTUNE_NO_CACHE"
 _SECONDS_WORTH_KEEPING = 0.3
 _DAYS_KEPT = 60
 
@@ -34,7 +33,7 @@ def use_compilation_cache(folder: str | Path | None = None) -> Path | None:
     Returns:
         The folder in use; None without a cache.
     """
-    if os.environ.get(OPT_OUT, "0") not in ("", "0"):
+    if not caches_wanted():
         return None
     already = jax.config.values.get("jax_compilation_cache_dir")
     if already:
@@ -49,18 +48,6 @@ def use_compilation_cache(folder: str | Path | None = None) -> Path | None:
     jax.config.update("jax_compilation_cache_dir", str(place))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", _SECONDS_WORTH_KEEPING)
     return place
-
-
-def user_cache() -> Path:
-    """Where the platform wants caches of a user."""
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches"
-    name, usual = (
-        ("LOCALAPPDATA", "AppData/Local") if os.name == "nt" else ("XDG_CACHE_HOME", ".cache")
-    )
-    given = os.environ.get(name, "")
-    # A relative path is to be ignored, says the XDG specification.
-    return Path(given) if Path(given).is_absolute() else Path.home() / usual
 
 
 def processor() -> str:

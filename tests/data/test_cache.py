@@ -11,6 +11,7 @@ import pytest
 import difftune as dt
 from difftune.data import cache
 from difftune.errors import InputError
+from difftune.files import NO_CACHE, user_cache
 from tests.data.files import columns, write_root
 
 
@@ -190,6 +191,15 @@ def test_quick_reads_and_addresses_are_not_kept(chain, monkeypatch):
 
 def test_bad_caches():
     assert cache.as_cache(False) is None
-    assert str(cache.as_cache(True)).endswith("difftune/events")
     with pytest.raises(InputError, match=r"cache = 3: give a folder"):
         cache.as_cache(3)
+
+
+def test_the_cache_of_the_user_can_be_turned_off(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path))
+    monkeypatch.setenv(NO_CACHE, "0")
+    assert cache.as_cache(True) == user_cache() / "difftune" / "events"
+    monkeypatch.setenv(NO_CACHE, "1")
+    assert cache.as_cache(True) is None
+    assert cache.as_cache(tmp_path) == tmp_path

@@ -9,8 +9,9 @@ from pathlib import Path
 import jax
 import pytest
 
+from difftune.files import NO_CACHE, user_cache
 from difftune.training import use_compilation_cache
-from difftune.training.compiled import OPT_OUT, processor, user_cache
+from difftune.training.compiled import processor
 
 COMPILES = """
 import json, sys
@@ -29,7 +30,9 @@ print(json.dumps([str(place), sum(name.endswith("/cache_misses") for name in eve
 
 @pytest.mark.slow
 def test_a_second_process_compiles_nothing(tmp_path):
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XLA_"))}
+    environment = {
+        k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XLA_", NO_CACHE))
+    }
     environment["XDG_CACHE_HOME"] = str(tmp_path)
     found = []
     for _ in range(2):
@@ -52,9 +55,10 @@ def test_a_second_process_compiles_nothing(tmp_path):
 def test_what_the_user_has_set_stays(monkeypatch, tmp_path):
     before = jax.config.jax_compilation_cache_dir
     assert before
+    monkeypatch.delenv(NO_CACHE)
     assert use_compilation_cache(tmp_path) == Path(before)
     assert jax.config.jax_compilation_cache_dir == before
-    monkeypatch.setenv(OPT_OUT, "1")
+    monkeypatch.setenv(NO_CACHE, "1")
     assert use_compilation_cache(tmp_path) is None
     assert not any(tmp_path.iterdir())
 
