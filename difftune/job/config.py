@@ -34,7 +34,8 @@ class General(Section):
     """What stands next to it: luminosity and energy. `$...$` is set as mathematics."""
     titles: dict[str, str] = {}
     """How figures and the report's tables call samples, features, regions and parameters of the
-    fit, by name: `titles = { lepton_pt = "Lepton $p_T$ [GeV]", ttbar = "top pairs" }`."""
+    fit, by name: `titles = { lepton_pt = "Lepton $p_T$ [GeV]", ttbar = "top pairs" }`. What is not
+    drawn may have one, too."""
     colors: dict[str, str] = {}
     """Colours of samples in figures, by name, as matplotlib writes them: `{ ttbar = "#3f90da" }`.
     """
@@ -397,21 +398,11 @@ class Config(Section):
                             f"{what} {item.name!r}: there is no sample {name!r}."
                             f"{nearest(name, samples)}"
                         )
-        systematics = [systematic.name for systematic in self.systematics]
-        factors = [factor.name for factor in self.norm_factors]
-        regions = [self.fit.region, *(region.name for region in self.regions)]
-        parameters = [self.fit.poi, "lumi", *systematics, *factors]
-        drawn = [*samples, *self.data.features, *regions, *parameters]
-        for what, given, all_names in (
-            ("titles", self.general.titles, drawn),
-            ("colors", self.general.colors, samples),
-        ):
-            for name in given:
-                if name not in all_names:
-                    raise ValueError(
-                        f"general.{what}: nothing that is drawn is called {name!r}."
-                        f"{nearest(name, all_names)}"
-                    )
+        for name in self.general.colors:
+            if name not in samples:
+                raise ValueError(
+                    f"general.colors: there is no sample {name!r}.{nearest(name, samples)}"
+                )
         if self.general.colors:
             # Here, since it takes time that most files need not spend.
             from matplotlib.colors import is_color_like

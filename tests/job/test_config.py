@@ -373,13 +373,9 @@ WRONG = {
         minimal(norm_factors=[{"name": "k", "samples": ["higs"]}]),
         r"norm_factors 'k': there is no sample 'higs'. Did you mean 'higgs'\?",
     ),
-    "title of nothing": (
-        minimal(general={"titles": {"ttbr": "top pairs"}}),
-        r"general.titles: nothing that is drawn is called 'ttbr'. Did you mean 'ttbar'\?",
-    ),
     "colour of nothing": (
         minimal(general={"colors": {"pt": "red"}}),
-        r"general.colors: nothing that is drawn is called 'pt'",
+        r"general.colors: there is no sample 'pt'",
     ),
     "no colour": (
         minimal(general={"colors": {"ttbar": "blu"}}),
