@@ -33,11 +33,14 @@ from difftune.report.plots.features import parameter_correlations
 from difftune.report.plots.ranking import grouped_ranking, ranking
 from difftune.report.plots.region import region
 from difftune.report.plots.systematics import pulls
-from difftune.report.style import DEFAULT_LABEL, Label, PlotFigure
+from difftune.report.style import Label, PlotFigure
 from difftune.report.tables import Table
 
 # So many channels are drawn, and so many pulls: those that moved or are constrained most.
 _CHANNELS, _PULLS = 12, 40
+
+# Whether there are data or simulation in a workspace, its owner knows.
+_LABEL = Label(status="")
 
 
 def likelihood_report(
@@ -45,7 +48,7 @@ def likelihood_report(
     folder: str | Path,
     *,
     title: str = "Likelihood",
-    label: Label = DEFAULT_LABEL,
+    label: Label = _LABEL,
 ) -> Path:
     """Writes `results.json`, `report.html`, and folders of figures and tables.
 
