@@ -99,10 +99,13 @@ class Examination:
         """The results in a few lines."""
         structure = self.model.structure
         bins, names = structure.n_bins, structure.names
-        found = [
-            f"{len(structure.channels)} channels, {bins} bins, {len(structure.samples)} samples, "
-            f"{len(names)} parameters"
-        ]
+        counts = {
+            "channel": len(structure.channels),
+            "bin": bins,
+            "sample": len(structure.samples),
+            "parameter": len(names),
+        }
+        found = [", ".join(f"{n} {what}{'' if n == 1 else 's'}" for what, n in counts.items())]
         poi = structure.poi
         if self.fit is not None and poi is not None:
             value, sigma = self.fit.parameter(poi)
