@@ -369,33 +369,27 @@ class Events:
             InputError: For a region that is not there.
         """
         index = self._regions_called(names)
-        factor = np.isin(np.asarray(self.region), index).astype(np.float32)
-
-        def only(v: VariedWeights | VariedSample) -> VariedWeights | VariedSample:
-            if isinstance(v, VariedWeights):
-                down = None if v.down is None else v.down * factor
-                return dataclasses.replace(v, up=v.up * factor, down=down)
-            sample = None if v.down is None else v.down.weighted_in(*names)
-            return dataclasses.replace(v, up=v.up.weighted_in(*names), down=sample)
-
-        varied = {name: only(v) for name, v in self.variations.items()}
-        return dataclasses.replace(self, weight=self.weight * factor, variations=varied)
+        return self._times(lambda e: np.isin(np.asarray(e.region), index).astype(np.float32))
 
     def scaled(self, factors: Float[Array, " processes"]) -> "Events":
         """All weights, nominal and varied, times the factor of the event's process."""
         if len(factors) != len(self.processes):
             raise InputError(f"{len(factors)} factors for {len(self.processes)} processes.")
-        factor = _take(factors, self.process)
+        return self._times(lambda e: _take(factors, e.process))
 
-        def scale(v: VariedWeights | VariedSample) -> VariedWeights | VariedSample:
+    def _times(self, factor: Callable[["Events"], Float[Array, " events"]]) -> "Events":
+        """All weights, nominal and varied, times a factor of each event."""
+        own = factor(self)
+
+        def times(v: VariedWeights | VariedSample) -> VariedWeights | VariedSample:
             if isinstance(v, VariedWeights):
-                down = None if v.down is None else v.down * factor
-                return dataclasses.replace(v, up=v.up * factor, down=down)
-            sample = None if v.down is None else v.down.scaled(factors)
-            return dataclasses.replace(v, up=v.up.scaled(factors), down=sample)
+                down = None if v.down is None else v.down * own
+                return dataclasses.replace(v, up=v.up * own, down=down)
+            sample = None if v.down is None else v.down._times(factor)
+            return dataclasses.replace(v, up=v.up._times(factor), down=sample)
 
-        varied = {name: scale(v) for name, v in self.variations.items()}
-        return dataclasses.replace(self, weight=self.weight * factor, variations=varied)
+        varied = {name: times(v) for name, v in self.variations.items()}
+        return dataclasses.replace(self, weight=self.weight * own, variations=varied)
 
     def scaled_to(self, wanted: Float[np.ndarray, " processes"]) -> "Events":
         """All weights scaled such that each process has the yield that is wanted.
