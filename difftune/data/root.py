@@ -209,6 +209,7 @@ def _places_of_branch(branch: Any, path: str, name: str) -> dict[str, _Place]:
     """A branch; of a list of leaves also those as `branch.leaf`."""
     try:
         form = branch.interpretation
+    # A class that uproot does not know. It is an error only where the branch is asked for.
     except Exception:
         return {name: _Place(path, (), "other")}
     deep = 0
@@ -256,15 +257,16 @@ def _places_of_fields(ntuple: Any) -> dict[str, _Place]:
     return places
 
 
-def _forms(ntuple: Any) -> Iterator[tuple[str, Any]]:
+def _forms(ntuple: Any) -> list[tuple[str, Any]]:
     """The awkward form of each field, from the metadata; None for one that uproot cannot read."""
     names = [field.name for field in ntuple.fields]
     try:
         whole = _akform(ntuple)
-        yield from [(name, whole.content(name)) for name in names]
+        forms = [whole.content(name) for name in names]
+    # One field that uproot cannot read, for whatever reason, makes it fail for all of them.
     except Exception:
-        for name in names:
-            yield name, _form_of(ntuple, name)
+        forms = [_form_of(ntuple, name) for name in names]
+    return list(zip(names, forms, strict=True))
 
 
 def _akform(ntuple: Any, **chosen: Any) -> Any:
@@ -279,6 +281,7 @@ def _form_of(tree: Any, source: str) -> Any:
             return _akform(tree, filter_name=[source]).content(source)
         branch = _branches(tree, {source})[source]
         return branch.interpretation.awkward_form(branch.file)
+    # The same: without a form, a column is refused where it is asked for.
     except Exception:
         return None
 
