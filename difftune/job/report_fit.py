@@ -33,8 +33,8 @@ def fit_section(outcome: Outcome, output: Output) -> Section:
             Text(
                 f"Fit of workspace.json to its {outcome.measurement.data}: {poi} = "
                 f"{outcome.poi_text}. Expected CLs of {poi} = 1: {expected[2]:.3g} (one "
-                f"standard deviation: {expected[1]:.3g} to {expected[3]:.3g}), which "
-                "`pyhf cls --optimizer minuit workspace.json` confirms."
+                f"standard deviation: {expected[1]:.3g} to {expected[3]:.3g}); to "
+                "compare with: `pyhf cls --optimizer minuit workspace.json`."
             ),
             *_goodness(outcome, model),
             *_what_moves_it(outcome, model, output),
