@@ -37,6 +37,33 @@ def succeeded(*arguments, command=UNDRAWN, timeout=500):
     return result
 
 
+def shared(size: int, *arguments) -> list[str]:
+    """What each of several processes of `mpirun` said, which must all end well.
+
+    mpirun itself is not needed for it. Each is on a core, where there are enough.
+    """
+    here, started = sorted(os.sched_getaffinity(0)), []
+    for rank in range(size):
+        told = {
+            "OMPI_MCA_orte_hnp_uri": f"{os.getpid() * 4096}.0;tcp://127.0.0.1:1",
+            "OMPI_COMM_WORLD_SIZE": str(size),
+            "OMPI_COMM_WORLD_RANK": str(rank),
+            "OMPI_COMM_WORLD_LOCAL_RANK": str(rank),
+        }
+        process = subprocess.Popen(
+            ["taskset", "-c", str(here[rank % len(here)]), *UNDRAWN, *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=ENVIRONMENT | told,
+            cwd=ROOT,
+        )
+        started.append(process)
+    said = [process.communicate(timeout=500)[0] for process in started]
+    assert [process.returncode for process in started] == [0] * size, said
+    return said
+
+
 def kill_run(config: Path, folder: Path, when: Callable[[], bool]) -> None:
     """Starts a run, and kills it as soon as something is so."""
     process = subprocess.Popen(

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -12,7 +13,7 @@ from difftune.analysis import CrossFit
 from difftune.errors import InputError
 from difftune.job import build, load
 from difftune.training import CrossFitted
-from tests.job.running import difftune, kill_run, succeeded
+from tests.job.running import difftune, kill_run, shared, succeeded
 from tests.job.small import changed, write_small
 
 STAGE = """
@@ -108,6 +109,27 @@ def test_a_run_that_is_killed_in_its_second_stage_goes_on_to_the_same_numbers(fi
         json.loads((each / "results.json").read_text())["ladder"] for each in (finished[0], folder)
     )
     assert one == two
+
+
+@pytest.mark.slow
+def test_two_processes_give_each_fold_the_networks_that_one_gives(finished, config):
+    folder = config.parent / "two"
+    shared(2, "run", config, "--output", folder)
+    one, two = (CrossFitted.load(each / "network") for each in (finished[0], folder))
+    assert len(one.networks) == len(two.networks) == 3
+    for fold, (a, b) in enumerate(zip(one.networks, two.networks, strict=True)):
+        # The tests' programs are not optimised, and round differently on one device and on two.
+        for x, y in zip(jax.tree.leaves(a.weights), jax.tree.leaves(b.weights), strict=True):
+            np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-5, err_msg=f"fold {fold}")
+        assert a.hyperparameters == pytest.approx(b.hyperparameters)
+    assert not np.array_equal(*(jax.tree.leaves(each.weights)[0] for each in one.networks[:2]))
+    ladders = [
+        json.loads((each / "results.json").read_text())["ladder"] for each in (finished[0], folder)
+    ]
+    for alone, together in zip(*ladders, strict=True):
+        assert alone["name"] == together["name"]
+        # An event may be on the other side of an edge.
+        assert alone["value"] == pytest.approx(together["value"], rel=0.1)
 
 
 def test_who_has_folds_of_his_own_is_not_cross_fitted(config):

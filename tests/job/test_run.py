@@ -2,7 +2,6 @@
 
 import html.parser
 import json
-import os
 import re
 import shlex
 import signal
@@ -24,9 +23,9 @@ from tests.job.running import (
     COMMAND,
     ENVIRONMENT,
     ROOT,
-    UNDRAWN,
     difftune,
     kill_run,
+    shared,
     succeeded,
 )
 from tests.job.small import write_small
@@ -131,28 +130,9 @@ def test_a_run_is_watched(finished):
 
 @pytest.mark.slow
 def test_three_processes_of_mpirun_give_what_one_gives(finished, config):
-    """More than there are default networks, each on a core; mpirun itself is not needed for it."""
-    folder, here = config.parent / "three", sorted(os.sched_getaffinity(0))
-    started = []
-    for rank in range(3):
-        told = {
-            "OMPI_MCA_orte_hnp_uri": f"{os.getpid() * 4096}.0;tcp://127.0.0.1:1",
-            "OMPI_COMM_WORLD_SIZE": "3",
-            "OMPI_COMM_WORLD_RANK": str(rank),
-            "OMPI_COMM_WORLD_LOCAL_RANK": str(rank),
-        }
-        command = ["taskset", "-c", str(here[rank % len(here)]), *UNDRAWN]
-        process = subprocess.Popen(
-            [*command, "run", config, "--output", folder],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env=ENVIRONMENT | told,
-            cwd=ROOT,
-        )
-        started.append(process)
-    said = [process.communicate(timeout=500)[0] for process in started]
-    assert [process.returncode for process in started] == [0, 0, 0], said
+    """More than there are default networks."""
+    folder = config.parent / "three"
+    said = shared(3, "run", config, "--output", folder)
     assert "wrote" in said[0]
     assert "wrote" not in said[1] + said[2]
     # The tests' programs are not optimised, and round differently on one device and on two.
