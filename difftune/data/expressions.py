@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 
 from difftune.data.arithmetic import Beyond
 from difftune.data.compiling import compile_tree, path_of
+from difftune.data.fitting import check_condition
 from difftune.data.functions import ARITIES, CONSTANTS, KEYWORDS
 from difftune.data.kinds import Kind, element
 from difftune.data.lists import Part
@@ -128,6 +129,20 @@ class Expression:
             return code.run_parts(part_of, rows)
         except Beyond as error:
             raise self.error(f"{error}.") from error
+
+    def check_condition(self, kind: Kind) -> None:
+        """Refuses what is no condition but looks like one, where one is needed.
+
+        Args:
+            kind: Of the result.
+
+        Raises:
+            InputError: It is `~x` of a number.
+        """
+        try:
+            check_condition(self._body, kind)
+        except Unfit as error:
+            raise self.error(str(error)) from error
 
     def error(self, problem: str) -> InputError:
         """An error that names this expression."""

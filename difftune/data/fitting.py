@@ -28,6 +28,8 @@ def fitted(step: Step, operands: Sequence[tuple[ast.expr, Kind]]) -> tuple[Step,
     """
     step = step._replace(operands=tuple(node for node, _ in operands))
     node, kinds = step.node, [kind for _, kind in operands]
+    for operand, kind in operands[: _conditions(node, kinds)]:
+        check_condition(operand, kind)
     match node:
         case ast.Subscript():
             return _taking(step, node, kinds)
@@ -59,6 +61,33 @@ def fitted(step: Step, operands: Sequence[tuple[ast.expr, Kind]]) -> tuple[Step,
     return step, _kind_of_result(step, operands)
 
 
+def _conditions(node: ast.expr, kinds: Sequence[Kind]) -> int:
+    """How many of the operands, from the first one on, are needed as conditions."""
+    match node:
+        case ast.BoolOp() | ast.UnaryOp(op=ast.Not()):
+            return len(kinds)
+        case ast.BinOp(op=ast.BitAnd() | ast.BitOr()) if "bool" in map(element, kinds):
+            return len(kinds)
+        case ast.IfExp() | ast.Call(func=ast.Name(id="where" | "any" | "all")):
+            return 1
+    return 0
+
+
+def check_condition(node: ast.expr, kind: Kind) -> None:
+    """Refuses `~x` of a number where a condition is needed.
+
+    Raises:
+        Unfit: With what to write.
+    """
+    match node:
+        case ast.UnaryOp(op=ast.Invert(), operand=operand) if element(kind) == "number":
+            text = source(operand)
+            raise Unfit(
+                f"`~{text}` turns the bits of a number round, which is true for every number but "
+                f"-1: write `not {text}`, or `{text} == 0`."
+            )
+
+
 def _taking(step: Step, node: ast.Subscript, kinds: Sequence[Kind]) -> tuple[Step, Kind]:
     """Takes elements of a list: in a place, in a range, by a condition or by numbers."""
     kind, level = kinds[0], 0
@@ -86,6 +115,7 @@ def _taking(step: Step, node: ast.Subscript, kinds: Sequence[Kind]) -> tuple[Ste
             level += 1
         else:
             by = kinds[1]
+            check_condition(place, by)
             if element(by) == "bool" and 0 < depth(by) <= depth(kind):
                 work.append(lists.kept)
             elif element(by) == "number" and depth(by) <= 1:
@@ -177,7 +207,7 @@ def said(kind: Kind) -> str:
 def _kind_of_result(step: Step, operands: Sequence[tuple[ast.expr, Kind]]) -> Kind:
     """That of a function of elements."""
     for node, kind in operands:
-        if element(kind) == P4 and step.kind != P4:
+        if element(kind) == P4:
             raise Unfit(
                 f"`{source(node)}` is a four-momentum: say what of it, as in `{source(node)}.pt`."
             )
@@ -240,7 +270,7 @@ def _place(node: ast.expr, where: ast.expr) -> Place:
 def _integer(node: ast.expr) -> int | None:
     match node:
         case ast.Constant(value=int(value)) if not isinstance(value, bool):
-            return value
+            return min(value, lists.FARTHEST)
         case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int(value))):
-            return -value
+            return -min(value, lists.FARTHEST)
     return None

@@ -3,7 +3,8 @@
 A `Part` is what an expression, or a part of one, comes to: values, and where there is none.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Union
 
@@ -61,6 +62,8 @@ class Lists:
 
 
 Array = np.ndarray | Lists
+FARTHEST = 2**62
+"""A place that is beyond the end of every list."""
 
 
 def of_awkward(values: Any) -> Lists:
@@ -114,7 +117,18 @@ def elementwise(function: Callable[..., np.ndarray], *values: Array) -> Any:
         else value
         for value in values
     ]
-    return Lists(first.offsets, elementwise(function, *inside))
+    with _rows_of(first):
+        return Lists(first.offsets, elementwise(function, *inside))
+
+
+@contextmanager
+def _rows_of(lists: Lists) -> Iterator[None]:
+    """Has an error in the content name the row instead of the element."""
+    try:
+        yield
+    except Unequal as error:
+        error.row = int(np.searchsorted(lists.offsets, error.row, side="right")) - 1
+        raise
 
 
 def _check_lengths(one: Lists, other: Any, arguments: tuple[int, int] = (0, 1)) -> None:
@@ -265,7 +279,8 @@ def within(level: int, function: Callable[[Part], Part], part: Part) -> Part:
         return function(part)
     frame: Any = part.frame
     below = part.each(lambda v: v.content, None if part.absent is None else part.absent.content)  # type: ignore[union-attr]
-    result = within(level - 1, function, below)
+    with _rows_of(frame):
+        result = within(level - 1, function, below)
     absent = None if result.absent is None else Lists(frame.offsets, result.absent)
     return result.each(lambda v: Lists(frame.offsets, v), absent)
 
@@ -280,26 +295,46 @@ def element(part: Part, place: int) -> Part:
 def taken(part: Part, index: Part) -> Part:
     """Elements in the places that numbers say: one for each row, or as many as there are numbers.
 
-    A negative number says that there is none, as in branches that point to other collections.
+    A negative number says that there is none, as in branches that point to other collections, and
+    so does NaN.
 
     Raises:
-        Beyond: They are not whole.
+        Beyond: They are not whole, or are conditions that are written as numbers.
     """
     lists: Any = part.frame
     places: Any = index.values.content if isinstance(index.values, Lists) else index.values
     gone: Any = index.absent.content if isinstance(index.absent, Lists) else index.absent
+    places = number(places)
     if places.dtype.kind == "f":
-        if not (np.isfinite(places) & (places == np.floor(places))).all():
+        nowhere = np.isnan(places) if gone is None else np.isnan(places) | gone
+        places = np.where(nowhere, -1, places)
+        if (places != np.floor(places)).any():
             raise Beyond("takes elements in places that are no whole numbers")
-        places = places.astype(np.int64)
+        places = np.clip(places, -FARTHEST, FARTHEST)
+    places = np.minimum(places, places.dtype.type(FARTHEST)).astype(np.int64)
     if gone is not None:
         places = np.where(gone, -1, places)
+    if isinstance(index.values, Lists) and _are_flags(lists, index.values, places):
+        raise Beyond(
+            "has one number for each element of a list in brackets, and all of them are 0 or 1: "
+            "numbers are places. Write `x[flag == 1]` for the elements whose flag is set"
+        )
     if not isinstance(index.values, Lists):
         return _picked(part, np.arange(len(lists)), np.broadcast_to(places, len(lists)))
     result = _picked(part, index.values.rows, places)
     offsets = index.values.offsets
     absent = None if result.absent is None else Lists(offsets, result.absent)
     return result.each(lambda v: Lists(offsets, v), absent)
+
+
+def _are_flags(lists: Lists, index: Lists, places: np.ndarray) -> bool:
+    """Whether places look like conditions: a 0 or 1 for each of many elements."""
+    return (
+        len(places) >= 20
+        and int(lists.counts.max()) > 2
+        and np.array_equal(lists.offsets, index.offsets)
+        and bool(((places == 0) | (places == 1)).all())
+    )
 
 
 def _picked(part: Part, rows: np.ndarray, places: np.ndarray) -> Part:

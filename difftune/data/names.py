@@ -152,8 +152,7 @@ class Names:
         if name in self.replaced:
             return self.plain.code(self.replaced[name]).kind
         if name in self.derived:
-            kind = self.code(self.derived[name]).kind
-            return "number" if kind == "bool" else kind
+            return self.code(self.derived[name]).kind
         if name not in self.table.kinds:
             raise InputError(
                 f"{user.where}: {self.table.place} has no {self.table.noun} {name!r}."
@@ -245,7 +244,7 @@ class Values:
     def evaluate(self, expression: Expression, *, clean: bool = False) -> np.ndarray:
         """Values of an expression that has one for each row [rows]: bool, number or bytes.
 
-        What is absent is NaN, false, or an empty string.
+        What is absent is NaN, or an empty string.
 
         Args:
             expression: What to evaluate.
@@ -254,7 +253,7 @@ class Values:
         Raises:
             InputError: An integer does not fit, or lists differ in length.
         """
-        return self.part(expression, clean=clean).filled()
+        return _with_nan(self.part(expression, clean=clean))
 
     def holds(self, expression: Expression) -> np.ndarray:
         """Where a condition is known to hold [rows]: not where it is absent, which is counted.
@@ -298,7 +297,7 @@ class Values:
             name: Of the column.
             clean: Whether missing ones are NaN too.
         """
-        return self.column(name, clean=clean).filled()
+        return _with_nan(self.column(name, clean=clean))
 
     def column(self, name: str, *, clean: bool = False) -> Part:
         """A column, and where it is absent; cleaned, missing elements of lists are absent too."""
@@ -316,6 +315,8 @@ class Values:
         missing = self.missing(name)
         if missing is None:
             return part
+        if part.values.dtype.kind == "b":
+            return Part(part.values, missing)
         # Doubles for integers, which have no NaN.
         blank = np.array(np.nan, np.result_type(part.values, 0.0))
         return Part(np.where(missing, blank, part.values), part.absent)
@@ -370,8 +371,6 @@ class Values:
             part = self._replaced(name)
         elif name in self.names.derived:
             part = self.part(self.names.derived[name], clean=True)
-            if isinstance(part.values, np.ndarray) and part.values.dtype.kind == "b":
-                part = Part(part.values.astype(float), part.absent)
         elif depth(self.names.table.kinds[name]):
             part = Part(of_awkward(self.columns[name]))
         else:
@@ -394,6 +393,13 @@ class Values:
             if mask is not None and isinstance(values, np.ndarray):
                 values = np.where(mask, self.plain.value(column), values)
         return Part(values, part.absent)
+
+
+def _with_nan(part: Part) -> np.ndarray:
+    """One value for each row; NaN also where a condition is absent."""
+    if part.absent is not None and part.values.dtype.kind == "b":
+        part = Part(part.values.astype(float), part.absent)
+    return part.filled()
 
 
 def _unless(mask: np.ndarray, plain: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -42,6 +42,8 @@ class CollectionRule:
         """
         for expression in self.expressions:
             kind = names.code(expression).kind
+            if expression is self.selection:
+                expression.check_condition(kind)
             if kind in ("number[]", "bool[]"):
                 continue
             if kind in ("number", "bool"):

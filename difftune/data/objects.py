@@ -225,7 +225,9 @@ def from_arrays(name: str, objects: Objects, events: int) -> Float32[np.ndarray,
     """
     counts, flat = _flattened(name, objects, events)
     order, kept = (
-        None if text is None else _per_object(f"objects[{name!r}]: {what}", text, flat)
+        None
+        if text is None
+        else _per_object(f"objects[{name!r}]: {what}", text, flat, condition=what == "selection")
         for what, text in (("order", objects.order), ("selection", objects.selection))
     )
     return packed(
@@ -314,7 +316,9 @@ def _jagged(name: str, feature: str, given: Any) -> Any:
     return counts, values
 
 
-def _per_object(where: str, text: str, flat: Mapping[str, np.ndarray]) -> np.ndarray:
+def _per_object(
+    where: str, text: str, flat: Mapping[str, np.ndarray], *, condition: bool
+) -> np.ndarray:
     """An expression of features, for each object."""
     expression = parse(text, where)
     for column in expression.columns:
@@ -324,5 +328,7 @@ def _per_object(where: str, text: str, flat: Mapping[str, np.ndarray]) -> np.nda
                 f"There are: {', '.join(flat)}."
             )
     code = expression.typed(lambda name: "number")
+    if condition:
+        expression.check_condition(code.kind)
     rows = len(next(iter(flat.values())))
     return expression.values(code, lambda name: Part(flat[name]), rows).filled()

@@ -100,8 +100,9 @@ class Program:
             InputError: One of them is not there, or is of a kind that does not fit.
         """
         self._check_features()
-        for condition in self.selection:
+        for condition in (*self.selection, *(rule.selection for rule in self.regions)):
             self._check_single(condition)
+            condition.check_condition(self.names.code(condition).kind)
         self._check_single(self.weight)
         for weight in self.weights.values():
             try:

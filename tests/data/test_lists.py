@@ -6,7 +6,7 @@ import pytest
 import vector
 
 from difftune.data.expressions import parse
-from difftune.data.lists import Lists, Part, of_awkward
+from difftune.data.lists import Lists, Part, Unequal, of_awkward
 from difftune.data.momenta import members_of
 from difftune.errors import InputError
 
@@ -249,6 +249,71 @@ def test_integers_of_lists_are_exact_or_refused():
     data["x"] = ak.Array([[large, large, large, large, large]] + [[]] * (EVENTS - 1))
     with pytest.raises(InputError, match="beyond 64 bits"):
         part_of("sum(x)", data)
+
+
+BEYOND = 10**30
+
+
+@pytest.mark.parametrize("place", [BEYOND, -BEYOND, 2**63, -(2**63), "far", "far[0]"])
+def test_places_beyond_all_lists_have_nothing(place):
+    numbers = np.array([2**64 - 1, 2**63] + [0] * (EVENTS - 2), np.uint64)
+    far = ak.unflatten(numbers, np.ones(EVENTS, int))
+    data = {"x": ak.Array([[1.0, 2.0], []] + [[3.0]] * (EVENTS - 2)), "far": far}
+    part = part_of(f"x[{place}]", data)
+    absent = part.absent.content if isinstance(part.absent, Lists) else part.absent
+    assert absent[:2].all()
+    assert absent.all() == (not isinstance(place, str))
+
+
+def test_no_place_has_nothing():
+    """NaN is what a missing place becomes, such as the -1 of `Muon_jetIdx` with `missing = -1`."""
+    data = {"x": ak.Array([[1.0, 2.0]] * EVENTS), "n": np.tile([np.nan, 1.0, 0.0], EVENTS // 3)}
+    part = part_of("x[n]", data)
+    assert part.filled()[:3].tolist()[1:] == [2.0, 1.0]
+    assert part.absent[:3].tolist() == [True, False, False]
+
+
+def test_flags_are_no_places(data):
+    """Elements whose flag is 1 are wanted, and the first ones would be taken."""
+    flags = {**data, "flag": ak.values_astype(data["Jet_good"], np.uint8)}
+    with pytest.raises(InputError, match=r"all of them are 0 or 1.*Write `x\[flag == 1\]`"):
+        part_of("Jet_pt[flag]", flags)
+    wanted = data["Jet_pt"][data["Jet_good"]]
+    assert nested(part_of("Jet_pt[flag == 1]", flags).values).to_list() == wanted.to_list()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "~n and met > 3",
+        "not ~n",
+        "~n & (met > 3)",
+        "where(~n, 1, 2)",
+        "1 if ~n else 2",
+        "any(~Jet_id)",
+        "Jet_pt[~Jet_id]",
+    ],
+)
+def test_bits_that_are_turned_round_are_no_condition(text, data):
+    """`~0` is -1 and `~1` is -2: both count as true."""
+    with pytest.raises(InputError, match=r"true for every number but -1: write `not (n|Jet_id)`"):
+        part_of(text, data)
+
+
+def test_momenta_are_not_made_of_momenta(data):
+    with pytest.raises(InputError, match="is a four-momentum: say what of it"):
+        part_of("p4(pt=p4('Jet'), eta=Jet_eta, phi=Jet_phi, mass=0)", data)
+
+
+def test_unequal_lists_in_lists_name_the_row_of_the_event():
+    short, long = [[[1.0], [1.0], [1.0, 2.0]]], [[[1.0], [1.0], [1.0]]]
+    equal = [[[1.0], [2.0]]] * 4
+    rest = [[]] * (EVENTS - 5)
+    data = {"a": ak.Array(equal + short + rest), "b": ak.Array(equal + long + rest)}
+    for text in ("a + b", "a[b > 1]", "where(a > 1, a, b)"):
+        with pytest.raises(Unequal) as error:
+            part_of(text, data)
+        assert error.value.row == 4
 
 
 @pytest.mark.parametrize(

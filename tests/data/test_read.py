@@ -183,6 +183,20 @@ def test_another_generator_comes_from_other_files(file, tmp_path):
     np.testing.assert_array_equal(events.varied("generator", "up").features[:, 0], other["x"])
 
 
+@pytest.mark.parametrize("selection", ["~central", "not central", "~central & (x < 9)"])
+def test_a_derived_condition_is_one(file, selection):
+    events = read_plain(file, derived={"central": "x > 0"}, selection=selection)
+    wanted = int(sum((each["x"] <= 0).sum() for each in (SIGNAL, BACKGROUND)))
+    assert len(events) == wanted
+
+
+def test_a_selection_turns_no_bits_round(file):
+    regions = [dt.Region(name="few", selection="~n_jets")]
+    for options in ({"selection": "~n_jets"}, {"regions": regions}):
+        with pytest.raises(InputError, match="true for every number but -1: write `not n_jets`"):
+            read_plain(file, **options)
+
+
 def test_feature_variations_move_selection_and_derived_features(file):
     events = read_plain(
         file,
