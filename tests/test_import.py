@@ -54,6 +54,16 @@ def test_import_is_quick_and_loads_nothing_heavy():
     assert found["modules"] == ["difftune"]
 
 
+def test_pictures_of_a_likelihood_do_not_wait_for_networks():
+    found = run(
+        "import json, sys; import difftune.report as report; "
+        "before = [name for name in ('flax', 'optax') if name in sys.modules]; "
+        "every = [getattr(report, name).__name__ for name in report.__all__]; "
+        "print(json.dumps({'before': before, 'every': len(every)}))"
+    )
+    assert found == {"before": [], "every": len(difftune.report.__all__)}
+
+
 @pytest.mark.slow
 def test_nothing_public_starts_a_backend_or_changes_a_setting():
     found = run(SETTINGS)

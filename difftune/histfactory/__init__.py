@@ -4,6 +4,7 @@ from difftune.histfactory.arrays import AnyArray as AnyArray
 from difftune.histfactory.compile import FROM_MEASUREMENT as FROM_MEASUREMENT
 from difftune.histfactory.model import Model
 from difftune.histfactory.sources import patched as patched
+from difftune.histfactory.sources import read_patch_set as read_patch_set
 from difftune.histfactory.sources import read_source as read_source
 from difftune.histfactory.structure import ModelConfig
 from difftune.histfactory.structure import Structure as Structure

@@ -41,7 +41,10 @@ def in_jax(*trees: Any) -> bool:
 def _either(host: Callable[..., Any], device: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(host, assigned=("__name__", "__doc__"), updated=())
     def chosen(*args: Any, **options: Any) -> Any:
-        return (device if in_jax(*args) else host)(*args, **options)
+        for argument in args:
+            if type(argument) not in _PLAIN:
+                return (device if in_jax(*args) else host)(*args, **options)
+        return host(*args, **options)
 
     return chosen
 

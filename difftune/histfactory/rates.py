@@ -42,16 +42,24 @@ def excess(count: Counts, rate: Counts) -> Counts:
     """
     t = (rate - count) / count
     near = xp.abs(t) < _NEAR
+    if not xp.in_jax(t) and near.all():
+        return count * t * t * _series(t)
     x = xp.where(near, t, 0.0)
-    series = xp.zeros_like(x)
-    for k in range(_TERMS + 1, 1, -1):
-        series = (-1) ** k / k + x * series
+    series = _series(x)
     # A difference of two logarithms of large numbers would cost the digits of their size.
     middle = ~near & (xp.abs(t) < _FAR)
     y = xp.where(middle, t, _NEAR)
     far_rate = xp.where(near | middle, count, rate)
     far = (far_rate - count) - count * (xp.log(far_rate) - xp.log(count))
     return xp.where(near, count * x * x * series, xp.where(middle, count * (y - xp.log1p(y)), far))
+
+
+def _series(x: Counts) -> Counts:
+    """(t - ln(1 + t)) / t² where t is small."""
+    series = xp.zeros_like(x)
+    for k in range(_TERMS + 1, 1, -1):
+        series = (-1) ** k / k + x * series
+    return series
 
 
 def log_probability(count: Counts, rate: Counts) -> Counts:

@@ -206,16 +206,7 @@ def _operations(patch: Any, spec: Mapping[str, Any], where: str) -> tuple[Any, s
 
 def _from_set(given: Any, name: Any, spec: Mapping[str, Any], where: str) -> tuple[Any, str]:
     """A patch of a set that was made for this spec."""
-    try:
-        patches = given if isinstance(given, pyhf.PatchSet) else pyhf.PatchSet(plain(given))
-    except (
-        pyhf.exceptions.InvalidSpecification,
-        pyhf.exceptions.InvalidPatchSet,
-        pyhf.exceptions.SchemaNotFound,
-        TypeError,
-        ValueError,
-    ) as error:
-        raise InputError(f"{where} is no patch set that pyhf reads: {error}") from error
+    patches = read_patch_set(given, where)
     names = [patch.name for patch in patches.patches]
     if name is None and len(names) > 1:
         few = names if len(names) < 6 else [*names[:5], f"... ({len(names)} in all)"]
@@ -246,6 +237,31 @@ def _from_set(given: Any, name: Any, spec: Mapping[str, Any], where: str) -> tup
                 f"unverified: patches=[pyhf.PatchSet(...)[{key!r}]]."
             )
     return patch.patch, f"{where} ({patch.name} of {about})"
+
+
+def read_patch_set(given: Any, what: str = "patch_set") -> pyhf.PatchSet:
+    """A patch set of the path of its JSON file, its content, or a `pyhf.PatchSet`.
+
+    Args:
+        given: Any of them.
+        what: To call it in an error.
+
+    Raises:
+        InputError: It is none of them.
+    """
+    if isinstance(given, pyhf.PatchSet):
+        return given
+    content = read_json(given) if isinstance(given, str | PathLike) else given
+    try:
+        return pyhf.PatchSet(plain(content))
+    except (
+        pyhf.exceptions.InvalidSpecification,
+        pyhf.exceptions.InvalidPatchSet,
+        pyhf.exceptions.SchemaNotFound,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise InputError(f"{what} is no patch set that pyhf reads: {error}") from error
 
 
 def _shown(value: Any) -> str:

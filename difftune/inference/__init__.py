@@ -1,6 +1,7 @@
 """Expected significance, fits, CLs, limits and impacts; differentiable, and in batches."""
 
 from difftune.inference.examine import Examination, examine
+from difftune.inference.exclusion import Exclusion, SignalGrid, exclusion, signal_grid
 from difftune.inference.expected import AsimovProblem as AsimovProblem
 from difftune.inference.expected import asimov_at as asimov_at
 from difftune.inference.expected import asimov_llr, asimov_significance
@@ -37,6 +38,7 @@ __all__ = [
     "ChannelFit",
     "Contours",
     "Examination",
+    "Exclusion",
     "FitError",
     "FitResult",
     "GoodnessOfFit",
@@ -47,6 +49,7 @@ __all__ = [
     "MinosErrors",
     "Prediction",
     "ProfileScan",
+    "SignalGrid",
     "SignificanceTest",
     "Status",
     "UpperLimit",
@@ -55,6 +58,7 @@ __all__ = [
     "asimov_significance",
     "contours",
     "examine",
+    "exclusion",
     "expected_significance",
     "fit",
     "goodness_of_fit",
@@ -64,5 +68,6 @@ __all__ = [
     "minos",
     "predictions",
     "profile",
+    "signal_grid",
     "upper_limit",
 ]

@@ -102,9 +102,14 @@ def impacts(
     targets = np.clip(wanted, given.lower[nuisance], given.upper[nuisance])
     clipped = targets != wanted
     given.lower[index], given.upper[index] = -np.inf, np.inf
-    given = given._replace(start=np.asarray(best.values))
     where = np.broadcast_to(nuisance, targets.shape)
-    moved, status = _moved(model, values, given, where.ravel(), targets.ravel())
+    # To where the covariance says that the others follow it is not far.
+    covariance = np.asarray(best.covariance)
+    follow = (covariance / np.square(np.where(best.uncertainties > 0, best.uncertainties, 1.0)))[
+        :, where.ravel()
+    ].T
+    starts = best.values + follow * (targets.ravel() - best.values[where.ravel()])[:, None]
+    moved, status = _moved(model, values, given, where.ravel(), targets.ravel(), starts)
     if (status != Status.CONVERGED).any():
         first = int(np.flatnonzero(status)[0])
         name = best.names[where.ravel()[first]]
@@ -142,15 +147,16 @@ def _warn_of_clipped(names: Sequence[str], clipped: Bool[np.ndarray, "4 nuisance
 # A fit with one parameter fixed takes a fraction of a test.
 @compiled_if_many(rows="where", few=500)
 def _moved(
-    model: Model, data: Array, given: Limits, where: Array, value: Array
+    model: Model, data: Array, given: Limits, where: Array, value: Array, starts: Array
 ) -> tuple[Array, Array]:
     """Best fit of the POI with one parameter at a time fixed."""
     problem = make_problem(model, data, given)
     poi = model.structure.poi_index or 0
     problem = problem._replace(fixed=xp.put(problem.fixed, poi, False))
 
-    def one(index: Array, target: Array) -> tuple[Array, Array]:
-        found = minimise(model.structure, at_value(problem, index, target))
+    def one(index: Array, target: Array, start: Array) -> tuple[Array, Array]:
+        begin = problem._replace(start=xp.where(problem.fixed, problem.start, start))
+        found = minimise(model.structure, at_value(begin, index, target))
         return found.parameters[poi], found.status
 
-    return in_batches(one, where, value)
+    return in_batches(one, where, value, starts)

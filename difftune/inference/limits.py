@@ -173,7 +173,11 @@ def _one_limit(
         # from the nominal whether there is a lower one, and if so search on from that.
         starts = xp.where(settled, nominal, state.points)
         found = [_excluded(one) for one in minima(structure, *tests(mu, starts), nearest=True)]
-        known = [deviance(structure, one, one.start) for one in tests(mu, state.points)]
+
+        def at_points() -> Array:
+            return xp.stack([deviance(structure, one, one.start) for one in tests(mu, state.points)])
+
+        known = xp.cond(settled, at_points, lambda: xp.zeros_like(state.points[:, 0]))
         moves = xp.stack(
             [
                 ~settled | ((one.status == Status.CONVERGED) & (one.deviance < old - 1e-9))

@@ -1,4 +1,11 @@
-"""Figures, tables and the HTML report of a run."""
+"""Figures, tables and the HTML report of a run.
+
+What shows a search or a network is imported when it is first used, so that the picture of a
+likelihood does not wait for the training of networks.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from difftune.report.fit_tables import (
     bin_yields_table,
@@ -23,9 +30,6 @@ from difftune.report.html import (
     to_json,
 )
 from difftune.report.likelihood import likelihood_report
-from difftune.report.lineage import best_network, line_of_descent
-from difftune.report.onnx import to_onnx, write_onnx
-from difftune.report.parallel import ParallelCoordinates
 from difftune.report.plots.contour import cls_scan, likelihood_contours, likelihood_profile
 from difftune.report.plots.discriminant import roc, score_distributions
 from difftune.report.plots.features import (
@@ -34,27 +38,55 @@ from difftune.report.plots.features import (
     feature_distributions,
     parameter_correlations,
 )
-from difftune.report.plots.front import pareto_front, score_against_condition
-from difftune.report.plots.history import hyperparameter_history, loss_history
 from difftune.report.plots.ranking import grouped_ranking, ranking
 from difftune.report.plots.region import region
-from difftune.report.plots.scan import score_against_hyperparameters, score_against_pairs
-from difftune.report.plots.selection import selection_path, variable_importance
 from difftune.report.plots.systematics import negligible, pulls, systematic_variations
-from difftune.report.run_tables import (
-    importance_table,
-    members_table,
-    over_seeds,
-    samples_table,
-    selection_table,
-    significance_table,
-    yields_table,
-)
 from difftune.report.style import Label, PlotFigure
 from difftune.report.tables import Cell as Cell
 from difftune.report.tables import Measured, Table, written
 from difftune.report.tables import as_text as as_text
 from difftune.report.uncertainty import Uncertainty, uncertainty
+
+if TYPE_CHECKING:
+    from difftune.report.lineage import best_network, line_of_descent
+    from difftune.report.onnx import to_onnx, write_onnx
+    from difftune.report.parallel import ParallelCoordinates
+    from difftune.report.plots.front import pareto_front, score_against_condition
+    from difftune.report.plots.history import hyperparameter_history, loss_history
+    from difftune.report.plots.scan import score_against_hyperparameters, score_against_pairs
+    from difftune.report.plots.selection import selection_path, variable_importance
+    from difftune.report.run_tables import (
+        importance_table,
+        members_table,
+        over_seeds,
+        samples_table,
+        selection_table,
+        significance_table,
+        yields_table,
+    )
+
+_LATER = {
+    "best_network": "lineage",
+    "line_of_descent": "lineage",
+    "to_onnx": "onnx",
+    "write_onnx": "onnx",
+    "ParallelCoordinates": "parallel",
+    "pareto_front": "plots.front",
+    "score_against_condition": "plots.front",
+    "hyperparameter_history": "plots.history",
+    "loss_history": "plots.history",
+    "score_against_hyperparameters": "plots.scan",
+    "score_against_pairs": "plots.scan",
+    "selection_path": "plots.selection",
+    "variable_importance": "plots.selection",
+    "importance_table": "run_tables",
+    "members_table": "run_tables",
+    "over_seeds": "run_tables",
+    "samples_table": "run_tables",
+    "selection_table": "run_tables",
+    "significance_table": "run_tables",
+    "yields_table": "run_tables",
+}
 
 __all__ = [
     "Block",
@@ -119,3 +151,14 @@ __all__ = [
     "written",
     "yields_table",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a name when it is first asked for."""
+    if name in _LATER:
+        return getattr(importlib.import_module(f"difftune.report.{_LATER[name]}"), name)
+    raise AttributeError(f"module 'difftune.report' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,204 @@
+"""Which signals of a grid are excluded: all of them tested in one call."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from difftune.errors import InputError, nearest
+from difftune.histfactory import (
+    FROM_MEASUREMENT,
+    Model,
+    Structure,
+    patched,
+    read_patch_set,
+    read_source,
+    stack,
+)
+from difftune.inference.hypotest import hypotest
+from difftune.inference.limits import upper_limit
+from difftune.inference.problems import Bounds, Fixed
+from difftune.inference.solver import MESSAGES, Status
+
+logger = logging.getLogger("difftune")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SignalGrid:
+    """Likelihoods of one analysis with the signals of several hypotheses.
+
+    Attributes:
+        models: By name of the hypothesis.
+        points: Where each hypothesis lies, for instance its masses.
+        labels: What the coordinates of a point are called.
+    """
+
+    models: Mapping[str, Model]
+    points: Mapping[str, Sequence[float]]
+    labels: Sequence[str]
+
+    def __post_init__(self) -> None:
+        if not self.models:
+            raise InputError("A grid of signals needs at least one model.")
+        for name, model in self.models.items():
+            if name not in self.points:
+                raise InputError(
+                    f"There is a model of {name!r}, and no point: points={{{name!r}: (mass, ...)}}."
+                    f"{nearest(name, self.points)}"
+                )
+            if len(self.points[name]) != len(self.labels):
+                raise InputError(
+                    f"The point of {name!r} has {len(self.points[name])} coordinates, where there "
+                    f"are {len(self.labels)} labels: {', '.join(self.labels)}."
+                )
+            if model.structure.poi is None:
+                raise InputError(
+                    f"The model of {name!r} has no parameter of interest: name one with poi=..."
+                )
+
+
+def signal_grid(
+    workspace: Any,
+    patch_set: Any,
+    *,
+    names: Sequence[str] | None = None,
+    measurement: str | None = None,
+    poi: str = FROM_MEASUREMENT,
+) -> SignalGrid:
+    """The likelihood of every signal in a patch set, at the values that the set has for it.
+
+    Args:
+        workspace: The background-only workspace, as `Model.from_spec` takes it.
+        patch_set: The path of a JSON file, its content, or a `pyhf.PatchSet`. Its digests are
+            compared with those of the workspace.
+        names: Of the patches; by default all.
+        measurement: Name of the measurement; by default the first.
+        poi: Name of the parameter of interest, if not the measurement's.
+
+    Raises:
+        InputError: It is no patch set, was made for another workspace, or lacks a name.
+    """
+    content, given = read_source(workspace)[0], read_patch_set(patch_set)
+    known = {patch.name: patch for patch in given.patches}
+    chosen = list(known) if names is None else list(names)
+    for name in chosen:
+        if name not in known:
+            raise InputError(f"The patch set has no patch {name!r}.{nearest(name, known)}")
+    points = {}
+    for name in chosen:
+        try:
+            points[name] = tuple(float(value) for value in known[name].values)
+        except ValueError as error:
+            raise InputError(
+                f"The patch {name!r} has the values {known[name].values}, which are no numbers: "
+                "make a SignalGrid(models=..., points=..., labels=...) of your own."
+            ) from error
+    models = {}
+    for number, name in enumerate(chosen):
+        # One patch with the set, whose digests are compared so; they are the same for all.
+        one: Any = (given, name) if not number else list(known[name].patch)
+        spec = patched(content, [one])
+        models[name] = Model.from_spec(spec, measurement=measurement, poi=poi)
+    return SignalGrid(models=models, points=points, labels=tuple(given.labels))
+
+
+class Exclusion(NamedTuple):
+    """Tests of all signals of a grid; NaN where a fit failed.
+
+    Attributes:
+        names: Of the hypotheses.
+        labels: What the coordinates are called.
+        points: Where the hypotheses lie.
+        observed: CLs of each, for the tested strength.
+        expected: The same without signal; median and bands, -2 to 2 standard deviations.
+        limit: Observed upper limit on the strength; None if not asked for.
+        expected_limit: The same without signal, as `expected`.
+        level: CLs below which a signal is excluded.
+        status: 0, or why it failed.
+    """
+
+    names: tuple[str, ...]
+    labels: tuple[str, ...]
+    points: Float[np.ndarray, "points axes"]
+    observed: Float[np.ndarray, " points"]
+    expected: Float[np.ndarray, "points 5"]
+    limit: Float[np.ndarray, " points"] | None
+    expected_limit: Float[np.ndarray, "points 5"] | None
+    level: float
+    status: Int[np.ndarray, " points"]
+
+    @property
+    def excluded(self) -> Bool[np.ndarray, " points"]:
+        """Which signals the data exclude."""
+        return self.observed < self.level
+
+
+def exclusion(
+    grid: SignalGrid | Mapping[str, Model],
+    data: Any = None,
+    *,
+    strength: float = 1.0,
+    limits: bool = False,
+    level: float = 0.05,
+    bounds: Bounds | None = None,
+    fixed: Fixed | None = None,
+    start: Any = None,
+) -> Exclusion:
+    """Tests every signal of a grid by CLs (arXiv 1007.1727), for exclusion curves and contours.
+
+    Signals whose models have the same structure are one batch, of one compiled program if it is
+    long. A test that fails is left out with a warning, and has its status.
+
+    Args:
+        grid: From `signal_grid`, or models by name, which then are numbered.
+        data: Main data, or main and auxiliary data, of all; by default each model's observations.
+        strength: What is tested: 1 is the signal as predicted.
+        limits: Whether upper limits on the strength are found, too.
+        level: CLs at which a signal is excluded; 0.05 is 95 % confidence level.
+        bounds: Other bounds, by name of the parameter.
+        fixed: Values of nuisance parameters that stay, or their names.
+        start: Start values, by name or of all parameters.
+
+    Raises:
+        InputError: There is no model, one has no parameter of interest, or data or names are wrong.
+    """
+    if not isinstance(grid, SignalGrid):
+        points = {name: (float(i),) for i, name in enumerate(grid)}
+        grid = SignalGrid(models=grid, points=points, labels=("signal",))
+    if not 0 < level < 1:
+        raise InputError(f"level={level} must lie between 0 and 1: 0.05 is 95 % confidence level.")
+    names = tuple(grid.models)
+    batches: dict[Structure, list[int]] = {}
+    for index, model in enumerate(grid.models.values()):
+        batches.setdefault(model.structure, []).append(index)
+    count = len(names)
+    tests, bounds_on = np.full((count, 6), np.nan), np.full((count, 6), np.nan)
+    status = np.zeros(count, int)
+    asked: dict[str, Any] = {"bounds": bounds, "fixed": fixed, "start": start}
+    for rows in batches.values():
+        models = [grid.models[names[i]] for i in rows]
+        together, counts = stack(models), np.stack([model.data(data) for model in models])
+        found = hypotest(strength, together, counts, **asked)
+        tests[rows] = np.column_stack([found.observed, found.expected])
+        status[rows] = found.status
+        if limits:
+            limit = upper_limit(together, counts, level=level, **asked)
+            bounds_on[rows] = np.column_stack([limit.observed, limit.expected])
+            status[rows] = np.where(status[rows] == 0, limit.status, status[rows])
+    for index in np.flatnonzero(status != Status.CONVERGED).tolist():
+        reason = MESSAGES[Status(int(status[index]))]
+        logger.warning("%s is left out: a fit of it %s.", names[index], reason)
+    return Exclusion(
+        names=names,
+        labels=tuple(grid.labels),
+        points=np.array([grid.points[name] for name in names], float),
+        observed=tests[:, 0],
+        expected=tests[:, 1:],
+        limit=bounds_on[:, 0] if limits else None,
+        expected_limit=bounds_on[:, 1:] if limits else None,
+        level=level,
+        status=status,
+    )
