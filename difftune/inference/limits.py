@@ -175,7 +175,8 @@ def _one_limit(
         found = [_excluded(one) for one in minima(structure, *tests(mu, starts), nearest=True)]
 
         def at_points() -> Array:
-            return xp.stack([deviance(structure, one, one.start) for one in tests(mu, state.points)])
+            there = tests(mu, state.points)
+            return xp.stack([deviance(structure, one, one.start) for one in there])
 
         known = xp.cond(settled, at_points, lambda: xp.zeros_like(state.points[:, 0]))
         moves = xp.stack(
