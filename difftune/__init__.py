@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         search,
         selection,
         training,
+        workspaces,
     )
     from difftune.analysis import CrossFit, Stage, Tuned, auto, measure, train, train_trees, tune
     from difftune.data import (
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
         use_compilation_cache,
         use_cpu_cores,
     )
+    from difftune.workspaces import Patches, Workspace
 
 _MODULES = (
     "binning",
@@ -77,6 +79,7 @@ _MODULES = (
     "search",
     "selection",
     "training",
+    "workspaces",
 )
 
 _NAMES = {
@@ -112,6 +115,8 @@ _NAMES = {
     "TrainedNetwork": "training",
     "use_compilation_cache": "training",
     "use_cpu_cores": "training",
+    "Patches": "workspaces",
+    "Workspace": "workspaces",
     "CrossFit": "analysis",
     "Stage": "analysis",
     "Tuned": "analysis",

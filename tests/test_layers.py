@@ -22,6 +22,7 @@ LAYERS = [
     ["objectives"],
     ["binning"],
     ["inference"],
+    ["workspaces"],
     ["histfactory"],
     ["histograms", "models", "data"],
     ["seeds", "registry"],

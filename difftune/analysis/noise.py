@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 from difftune.analysis.cross_fit import CrossFit
 from difftune.analysis.measurement import Measurement
-from difftune.analysis.pruning import REPLICAS, Effect, effect, one_variation, parts
+from difftune.analysis.pruning import REPLICAS, Effect, effect, one_variation
 from difftune.analysis.resampling import channel_yields
 from difftune.analysis.split import Split
 from difftune.errors import InputError
+from difftune.histograms.smoothing import parts
 
 
 @dataclass(frozen=True, kw_only=True)

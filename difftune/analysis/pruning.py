@@ -19,14 +19,12 @@ from difftune.data import Events
 from difftune.errors import InputError, nearest
 from difftune.histfactory import TemplateYields
 from difftune.histograms import Template, Templates
+from difftune.histograms.smoothing import HIGHEST_DEGREE, ROUNDING, best_degree, parts, smoothed
 
 KEEP, PRUNE, SMOOTH = NOISE = ("keep", "prune", "smooth")
 """What may become of noise."""
 
 REPLICAS = 100
-# Relative to the yield of the process: what is smaller is rounding.
-_ROUNDING = 1e-9
-_DEGREE = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,35 +49,6 @@ class Effect:
         return self.chi2 < 2 * self.numbers
 
 
-def parts(
-    nominal: Float[np.ndarray, "*replicas bins"],
-    up: Float[np.ndarray, "*replicas bins"],
-    down: Float[np.ndarray, "*replicas bins"],
-) -> tuple[Float[np.ndarray, "*replicas 2 1"], Float[np.ndarray, "*replicas 2 bins"]]:
-    """Relative effects on the yield, and on the share of each bin in it.
-
-    Of each first half the difference of up and down, then their mean.
-
-    Args:
-        nominal: The expectation.
-        up: At plus one standard deviation.
-        down: At minus one.
-    """
-    total = nominal.sum(axis=-1, keepdims=True)
-    factors, shares = [], []
-    for varied in (up, down):
-        own = varied.sum(axis=-1, keepdims=True)
-        usable = (total > 0) & (own > 0)
-        factors.append(np.divide(own, total, out=np.ones_like(total), where=usable) - 1.0)
-        share = np.divide(varied, own, out=np.zeros_like(varied), where=usable)
-        before = np.divide(nominal, total, out=np.zeros_like(nominal), where=usable)
-        shares.append(share - before)
-    found = []
-    for high, low in (factors, shares):
-        found.append(np.stack([(high - low) / 2, (high + low) / 2], axis=-2))
-    return found[0], found[1]
-
-
 def effect(replicas: Float[np.ndarray, "replicas numbers"]) -> Effect:
     """An effect, with its error from replicas.
 
@@ -87,7 +56,7 @@ def effect(replicas: Float[np.ndarray, "replicas numbers"]) -> Effect:
         replicas: Relative effects; the first row is the sample itself.
     """
     errors = np.std(replicas[1:], axis=0, ddof=1)
-    there = errors > _ROUNDING
+    there = errors > ROUNDING
     return Effect(
         size=float(np.sqrt(np.sum(replicas[0] ** 2))),
         error=float(np.sqrt(np.sum(errors**2))),
@@ -139,7 +108,7 @@ class Treatment:
         factor, shape = parts(nominal, up, down)
         factor = factor[:, 0] * self.yields
         rows = [
-            own if degree is None else _smoothed(own, share, errors, degree)
+            own if degree is None else smoothed(own, share, errors, degree)
             for own, errors, degree in zip(shape, self.errors, self.degrees, strict=True)
         ]
         signs = np.array([[1.0, 1.0], [-1.0, 1.0]])
@@ -166,41 +135,6 @@ class Treatment:
     def __str__(self) -> str:
         """All of it in a line."""
         return f"{self.variation} of {self.process} in {self.region}: {self.what} ({self.reason})"
-
-
-def _smoothed(
-    effect: Float[np.ndarray, " bins"],
-    share: Float[np.ndarray, " bins"],
-    errors: Float[np.ndarray, " bins"],
-    degree: int,
-) -> Float[np.ndarray, " bins"]:
-    """A polynomial times the share of the bins, of which the sum over the bins is none."""
-    if degree == 0:
-        return np.zeros_like(effect)
-    there = errors > _ROUNDING
-    basis = np.polynomial.legendre.legvander(np.linspace(-1.0, 1.0, len(share)), degree)[:, 1:]
-    design = share[:, None] * (basis - share @ basis)
-    scale = errors[there]
-    found = np.linalg.lstsq(design[there] / scale[:, None], effect[there] / scale, rcond=None)[0]
-    return design @ found
-
-
-def _degree(
-    effect: Float[np.ndarray, " bins"],
-    share: Float[np.ndarray, " bins"],
-    errors: Float[np.ndarray, " bins"],
-    highest: int,
-) -> int | None:
-    """The degree with the least χ² of what is left and two per coefficient; None for all bins."""
-    there = errors > _ROUNDING
-    numbers = int(there.sum())
-    best: tuple[float, int | None] = (2.0 * numbers, None)
-    for degree in range(min(highest, numbers - 1), -1, -1):
-        left = (effect - _smoothed(effect, share, errors, degree))[there] / errors[there]
-        cost = float(np.sum(left**2)) + 2.0 * degree
-        if cost < best[0]:
-            best = cost, degree
-    return best[1]
 
 
 def check_pruning(prune: float, noise: str) -> None:
@@ -288,18 +222,18 @@ def _treatment(
     share = nominal[0] / max(nominal[0].sum(), np.finfo(float).tiny)
     if noise != KEEP:
         errors = np.std(shape[1:], axis=0, ddof=1)
-        highest = _DEGREE if noise == SMOOTH else 0
+        highest = HIGHEST_DEGREE if noise == SMOOTH else 0
         for part in range(2):
             if noise == PRUNE and effect(factor[:, part]).noisy:
                 keep_yield[part] = False
-            degrees[part] = _degree(shape[0, part], share, errors[part], highest)
+            degrees[part] = best_degree(shape[0, part], share, errors[part], highest)
         if degrees != [None, None] or not all(keep_yield):
             why.append("noise of the simulation")
     if prune > 0:
         signs = np.array([[1.0, 1.0], [-1.0, 1.0]])
         both = signs @ factor[0]
         relative = np.divide(
-            signs @ shape[0], share, out=np.zeros((2, bins)), where=share > _ROUNDING
+            signs @ shape[0], share, out=np.zeros((2, bins)), where=share > ROUNDING
         )
         small = [np.max(np.abs(both)) <= prune, np.max(np.abs(relative)) <= prune]
         if small[0] and keep_yield != [False, False]:
