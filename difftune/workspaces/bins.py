@@ -1,5 +1,6 @@
 """Bins of a workspace: fewer of them, and the statistics of the simulation in them."""
 
+import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -74,7 +75,7 @@ def _edges(channel: str, bins: int, value: Any) -> list[int]:
         or any(isinstance(e, bool) or not isinstance(e, int) for e in edges)
         or edges[0] != 0
         or edges[-1] != bins
-        or any(high <= low for low, high in zip(edges, edges[1:], strict=False))
+        or any(high <= low for low, high in itertools.pairwise(edges))
     ):
         raise InputError(
             f"{where}: {edges} do not say where new ones begin. Give whole numbers that rise from "
