@@ -358,8 +358,8 @@ class Config(Section):
     fit: Fit = Fit()
     """The statistical model."""
     model: Annotated[ModelSection, MODEL] = Field(default_factory=lambda: MODEL.read(_NETWORK))
-    """The network. Without this table it is the default one, on periodic embeddings of the inputs; a
-    table that leaves out `embedding` has none."""
+    """The network. Without this table it is the default one, on periodic embeddings of the inputs;
+    a table that leaves out `embedding` has none."""
     objective: Annotated[list[Annotated[ObjectiveSection, OBJECTIVE]], Field(min_length=1)] = Field(
         default_factory=lambda: [OBJECTIVE.read({"name": "cross_entropy"})]
     )
