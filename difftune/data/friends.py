@@ -9,7 +9,9 @@ from typing import Any
 import awkward as ak
 import numpy as np
 
-from difftune.arguments import mapping, said, several, takes, texts
+from difftune.arguments import is_number, mapping, said, several, takes, texts
+from difftune.data import arithmetic
+from difftune.data.jagged import blank
 from difftune.data.keys import key_of
 from difftune.data.kinds import Kind
 from difftune.data.names import Chunk, DataTable
@@ -24,8 +26,13 @@ _ROWS = 1_000_000
 def _as_key(given: Any) -> Any:
     if given is None:
         return None
-    given = [given] if isinstance(given, str) else given
-    return texts(given, "key", 'key=["run", "event"]')
+    names = texts(given, "key", 'key=["run", "event"]')
+    if not names:
+        raise InputError(
+            "key = []: name the columns that tell events apart, as in key=['run', 'event'], or "
+            "leave it out where both have the same events in the same order."
+        )
+    return names
 
 
 @takes(files=as_files, key=_as_key)
@@ -76,10 +83,15 @@ def as_defaults(given: Any) -> dict[str, Any]:
     """
     found = mapping(given or {}, "defaults", 'defaults={"btag": 0.0}')
     for name, value in found.items():
-        if not isinstance(value, bool | int | float | str):
+        if not (isinstance(value, bool | str) or is_number(value)):
             raise InputError(
                 f"defaults: {name!r} = {said(value)}: give a number, true or false, or a string."
             )
+        if isinstance(value, int):
+            try:
+                arithmetic.constant(value)
+            except arithmetic.Beyond as error:
+                raise InputError(f"defaults: {name!r} {error}.") from None
     return found
 
 
@@ -92,6 +104,12 @@ def with_defaults(table: DataTable, defaults: Mapping[str, Any]) -> DataTable:
     def kind(value: Any) -> Kind:
         return "bool" if isinstance(value, bool) else "string" if _is_text(value) else "number"
 
+    def constant(value: Any) -> np.ndarray:
+        if _is_text(value):
+            return np.array(value.encode())
+        plain = isinstance(value, int) and not isinstance(value, bool)
+        return arithmetic.constant(value) if plain else np.asarray(value)
+
     def read(columns: Sequence[str], step: int) -> Iterator[Chunk]:
         # At least one column tells how many rows there are.
         own = [name for name in columns if name not in absent] or [_first(table)]
@@ -99,8 +117,7 @@ def with_defaults(table: DataTable, defaults: Mapping[str, Any]) -> DataTable:
             rows = len(chunk[own[0]])
             for name in columns:
                 if name in absent:
-                    value = absent[name].encode() if _is_text(absent[name]) else absent[name]
-                    chunk[name] = np.full(rows, value)
+                    chunk[name] = np.full(rows, constant(absent[name]))
             yield start, chunk
 
     kinds = {**table.kinds, **{name: kind(value) for name, value in absent.items()}}
@@ -145,14 +162,18 @@ def with_friend(table: DataTable, friend: Friend, where: str) -> DataTable:
     if friend.key is None and table.rows is not None and None not in (e.rows for e in others):
         rows = sum(each.rows or 0 for each in others)
         if rows != table.rows:
-            raise InputError(
-                f"{where}: {table.place} has {table.rows} entries, and its friend {first.place} "
-                f"{rows}. Without a key both have the same events in the same order: give the key "
-                "that tells events apart, as in key = ['run', 'event']."
-            )
+            raise InputError(f"{where}: {_unequal(table, table.rows, first, rows)}")
     theirs = {name: kind for name, kind in first.kinds.items() if name not in table.kinds}
     read = partial(_read, table, others, friend, frozenset(theirs))
     return replace(table, kinds={**table.kinds, **theirs}, read=read)
+
+
+def _unequal(table: DataTable, own: int, friend: DataTable, rows: int) -> str:
+    return (
+        f"{table.place} has {own} entries, and its friend {friend.place} {rows}. Without a key "
+        "both have the same events in the same order: give the key that tells events apart, as in "
+        "key = ['run', 'event']."
+    )
 
 
 def _others(table: DataTable, friend: Friend, where: str) -> list[DataTable]:
@@ -182,13 +203,20 @@ def _read(
     match = _Match(found, key, others[0].place) if key else None
     asked = [name for name in columns if name not in theirs]
     own = list(dict.fromkeys([*asked, *key])) or [_first(table)]
+    there, total = len(found[wanted[0]]), 0
     for start, chunk in table.read(own, step):
-        rows = np.arange(start, start + len(chunk[own[0]]))
+        total = start + len(chunk[own[0]])
+        rows = np.arange(start, total)
+        if match is None and total > there:
+            break
         place = rows if match is None else match.places(chunk, rows, table.place)
         yield (
             start,
             {name: chunk[name] for name in asked} | {name: found[name][place] for name in wanted},
         )
+    # Of a text file only reading tells how many entries there are.
+    if match is None and total != there:
+        raise InputError(_unequal(table, table.rows or total, others[0], there))
 
 
 def _whole(tables: Sequence[DataTable], columns: Sequence[str]) -> dict[str, Any]:
@@ -196,10 +224,25 @@ def _whole(tables: Sequence[DataTable], columns: Sequence[str]) -> dict[str, Any
     parts = [chunk for each in tables for _, chunk in each.read(columns, _ROWS)]
 
     def joined(name: str) -> Any:
-        found = [part[name] for part in parts]
+        found = [part[name] for part in parts] or [blank(tables[0].kinds[name])]
         return np.concatenate(found) if isinstance(found[0], np.ndarray) else ak.concatenate(found)
 
     return {name: joined(name) for name in columns}
+
+
+def _whole_numbers(values: Any, name: str, place: str) -> np.ndarray:
+    """A column of a key; doubles that are whole numbers as integers."""
+    column = np.asarray(values)
+    if column.dtype.kind != "f":
+        return column
+    bad = ~(np.abs(column) <= 2.0**53) | (column != np.floor(column))
+    if bad.any():
+        raise InputError(
+            f"{place}: {name!r} of the key of a friend is {column[int(np.argmax(bad))]} in one of "
+            f"{int(bad.sum())} entries, which is no whole number that a double holds exactly. Name "
+            "columns of integers."
+        )
+    return column.astype(np.int64)
 
 
 class _Match:
@@ -207,7 +250,7 @@ class _Match:
 
     def __init__(self, columns: Mapping[str, Any], key: Sequence[str], place: str) -> None:
         self._names, self._place = key, place
-        self._parts = [np.asarray(columns[name]) for name in key]
+        self._parts = [_whole_numbers(columns[name], name, place) for name in key]
         numbers = key_of(self._parts)
         self._order = np.argsort(numbers, kind="stable")
         self._sorted = numbers[self._order]
@@ -225,7 +268,7 @@ class _Match:
         Raises:
             InputError: It has none for one of them.
         """
-        parts = [np.asarray(columns[name]) for name in self._names]
+        parts = [_whole_numbers(columns[name], name, place) for name in self._names]
         numbers = key_of(parts)
         at = np.minimum(np.searchsorted(self._sorted, numbers), max(0, len(self._sorted) - 1))
         if len(self._sorted):

@@ -80,6 +80,56 @@ def test_a_friend_for_each_file(folder):
     np.testing.assert_array_equal(events.features[:, 1] // 1000, events.features[:, 0])
 
 
+@pytest.fixture
+def texts(tmp_path):
+    """A text file of 40 events: how many they are, only reading tells."""
+    rows = [f"{i % 7},{i},{i // 20}" for i in range(40)]
+    (tmp_path / "events.csv").write_text("\n".join(["x,event,n_jets", *rows]))
+    return tmp_path
+
+
+def read_texts(folder, rows, **friend):
+    """The score [events] of each event, by its number."""
+    lines = [",".join(map(str, row)) for row in [("event", "score"), *rows]]
+    (folder / "friend.csv").write_text("\n".join([*lines, ""]))
+    events = dt.read(
+        folder / "events.csv",
+        processes=[
+            dt.Process(name="s", role="signal", selection="n_jets == 1"),
+            dt.Process(name="b", selection="n_jets == 0"),
+        ],
+        features=["event", "score"],
+        folds=2,
+        duplicates="allow",
+        friends=dt.Friend(files=folder / "friend.csv", **friend),
+        chunk_size=7,
+    )
+    return dict(events.features.astype(int).tolist())
+
+
+def test_a_friend_of_another_length_is_no_friend_by_entry(texts):
+    rows = [(i, 3 * i) for i in range(40)]
+    assert read_texts(texts, rows) == dict(rows)
+    for other in (rows[:-5], rows * 2, []):
+        with pytest.raises(InputError, match=r"events.csv has \d+ entries, and its friend .*give"):
+            read_texts(texts, other)
+
+
+@pytest.mark.parametrize("value", ["nan", "2.5", f"{2.0**60:.1f}"])
+def test_a_key_is_of_whole_numbers(texts, value):
+    rows = [(i, 3 * i) for i in range(40)]
+    assert read_texts(texts, [(float(i), score) for i, score in rows], key="event") == dict(rows)
+    with pytest.raises(InputError, match=r"'event' of the key of a friend is .* no whole number"):
+        read_texts(texts, [*rows, (value, 1)], key="event")
+
+
+def test_an_empty_friend_and_an_empty_key(texts):
+    with pytest.raises(InputError, match=r"not in its friend|no column of whole numbers"):
+        read_texts(texts, [], key="event")
+    with pytest.raises(InputError, match=r"key = \[\]: name the columns that tell events apart"):
+        dt.Friend(tree="t", key=[])
+
+
 def test_friends_that_do_not_fit(folder):
     whole = folder / "friend" / "all.root"
     write_root(folder / "short.root", f={"y": np.arange(5.0)})
@@ -112,5 +162,10 @@ def test_defaults_of_branches_that_some_files_lack(folder):
     assert len(events) == 3 * ROWS
     with pytest.raises(InputError, match=r"no file has 'btagg'.* 'btag'"):
         read(folder, "[123].root", features=["x"], defaults={"btagg": 0.0})
+    numbers = {"btag": np.float32(-1)}
+    again = read(folder, "[123].root", features=["run", "btag"], defaults=numbers)
+    np.testing.assert_array_equal(np.unique(again.features[:, 1]), np.unique(btag))
+    with pytest.raises(InputError, match=r"defaults: 'btag' has a number that is larger than"):
+        read(folder, "3.root", features=["x"], defaults={"btag": 10**400})
     with pytest.raises(InputError, match=r"defaults: 'btag' = \[1\]: give a number"):
         read(folder, "3.root", features=["x"], defaults={"btag": [1]})
