@@ -53,7 +53,8 @@ def writing(path: str | Path, *, binary: bool = False) -> Iterator[IO[Any]]:
 
 @contextmanager
 def _replacing(path: Path, *, binary: bool) -> Iterator[IO[Any]]:
-    partial = path.with_name(f".{path.name}.partial")
+    # Of this process alone: two that write the same file do not write into one another's.
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb" if binary else "w", encoding=None if binary else "utf-8") as stream:

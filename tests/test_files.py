@@ -1,6 +1,8 @@
 import errno
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -25,6 +27,20 @@ def test_a_file_is_there_whole_or_not_at_all(tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["file.txt"]
     files.write(path, b"bytes")
     assert path.read_bytes() == b"bytes"
+
+
+def test_two_processes_that_write_the_same_file(tmp_path):
+    """Each appears whole, and the one that ends last stays."""
+    path = tmp_path / "file.txt"
+    other = (
+        f"from difftune import files; import pathlib; files.write(pathlib.Path({str(path)!r}), 'b')"
+    )
+    with writing(path) as stream:
+        stream.write("a" * 9)
+        subprocess.run([sys.executable, "-c", other], check=True)
+        assert path.read_text() == "b"
+    assert path.read_text() == "a" * 9
+    assert [file.name for file in tmp_path.iterdir()] == ["file.txt"]
 
 
 def test_what_was_there_stays_where_writing_fails(tmp_path, monkeypatch):

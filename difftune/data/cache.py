@@ -13,10 +13,10 @@ import importlib.metadata
 import json
 import logging
 import os
+import re
 import time
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,8 @@ _LIMIT = 10 * 2**30
 """Bytes of a folder; what was not used for longest goes."""
 _ENDS = 2**16
 _PACKAGES = ("uproot", "awkward", "numpy")
-_DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, EOFError)
+_OURS = re.compile(r"[0-9a-f]{32}\.npz|\.[0-9a-f]{32}\.npz\.\d+\.partial")
+"""Names of files that are kept, and that are being written."""
 _CLASSES = "difftune.data."
 # NaN is equal to nothing but, in a tuple, to the same object: that of numpy, as everywhere.
 _CONSTANTS = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
@@ -58,7 +59,7 @@ def as_cache(given: Any) -> Path | None:
         return None
     if given is True:
         return user_cache() / "difftune" / "events" if caches_wanted() else None
-    if isinstance(given, str | os.PathLike) and os.fspath(given):
+    if isinstance(given, str | os.PathLike) and os.fspath(given) and "\0" not in os.fspath(given):
         return Path(given).expanduser()
     raise InputError(
         f"cache = {said(given)}: give a folder, true for difftune's own, or false to keep nothing."
@@ -186,10 +187,16 @@ def _store(path: Path, events: Events, resolved: Sequence[Resolved], warnings: l
 
 
 def _keep_within(folder: Path, limit: int) -> None:
-    """Removes what was not used for longest until the folder is small enough."""
-    entries = sorted(
-        ((file.stat(), file) for file in folder.glob("*.npz")), key=lambda e: -e[0].st_mtime_ns
-    )
+    """Removes what was not used for longest until the folder is small enough.
+
+    A user may have files of other kinds in the folder, and another process may remove some, too.
+    """
+    entries = []
+    for file in folder.iterdir():
+        with suppress(FileNotFoundError):
+            if _OURS.fullmatch(file.name):
+                entries.append((file.stat(), file))
+    entries.sort(key=lambda entry: -entry[0].st_mtime_ns)
     total = 0
     for status, file in entries:
         total += status.st_size
@@ -199,7 +206,11 @@ def _keep_within(folder: Path, limit: int) -> None:
 
 def _load(path: Path) -> Events | None:
     """Kept events; None if there are none, or if anything has changed."""
-    if not path.exists():
+    try:
+        there = path.exists()
+    except OSError:  # writing says why it cannot be used
+        return None
+    if not there:
         return None
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
@@ -210,13 +221,15 @@ def _load(path: Path) -> Events | None:
             events = _decoded(content["events"], [stored[f"a{i}"] for i in range(count)])
         if not isinstance(events, Events):
             raise TypeError("it holds no events")
-        os.utime(path)
-    except (*_DAMAGE, zipfile.BadZipFile) as error:
+        warnings = list(content["warnings"])
+    except Exception as error:  # whatever what is no archive any more leads to
         logger.warning(
             "the cache %s is damaged (%s): the files are read again", path, type(error).__name__
         )
         return None
-    for warning in content["warnings"]:
+    with suppress(OSError):  # a folder that others may only read
+        os.utime(path)
+    for warning in warnings:
         logger.warning("%s", warning)
     return events
 

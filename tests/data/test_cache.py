@@ -179,6 +179,61 @@ def test_what_was_not_used_for_longest_goes(chain, monkeypatch):
     assert sorted((chain / "cache").glob("*.npz")) == sorted(sizes[1:])
 
 
+@pytest.mark.parametrize("offset", [10, 6, 8])
+def test_an_archive_that_claims_to_be_another_is_read_again(chain, caplog, offset):
+    """Another compression, another version, an encrypted one: each is another exception."""
+    first = read(chain)
+    (path,) = (chain / "cache").glob("*.npz")
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + offset] |= 0x41
+    path.write_bytes(content)
+    again, was_read = reads(caplog, chain)
+    assert was_read
+    assert any("is damaged" in message for message in caplog.messages)
+    assert_same(first, again)
+
+
+def test_a_folder_that_others_may_only_read(chain, caplog, monkeypatch):
+    first = read(chain)
+
+    def refused(*_args, **_options):
+        raise PermissionError(1, "not the owner")
+
+    monkeypatch.setattr(os, "utime", refused)
+    again, was_read = reads(caplog, chain)
+    assert not was_read
+    assert_same(first, again)
+
+
+def test_files_of_the_user_in_the_folder_stay(chain):
+    read(chain)
+    (kept,) = (chain / "cache").glob("*.npz")
+    own = chain / "cache" / "templates.npz"
+    own.write_bytes(kept.read_bytes())
+    cache._keep_within(chain / "cache", 0)
+    assert [path.name for path in (chain / "cache").iterdir()] == ["templates.npz"]
+
+
+def test_a_correction_that_has_changed_is_read(chain, caplog):
+    pytest.importorskip("correctionlib")
+    data = {"nodetype": "category", "input": "n", "content": [{"key": 0, "value": 2.0}]}
+    data["default"] = 1.0
+    one = {"name": "sf", "version": 1, "data": data, "output": {"name": "w", "type": "real"}}
+    one["inputs"] = [{"name": "n", "type": "int"}]
+    file = chain / "sf.json"
+    weight = f"weight * correction({str(file)!r}, 'sf', n_jets)"
+    totals = []
+    for factor in (1.0, 3.0):
+        data["default"] = factor
+        file.write_text(json.dumps({"schema_version": 2, "corrections": [one]}))
+        os.utime(file, ns=(0, int(factor)))
+        events, was_read = reads(caplog, chain, weight=weight)
+        assert was_read
+        assert not reads(caplog, chain, weight=weight)[1]
+        totals.append(events.weight.sum())
+    assert totals[1] > 1.5 * totals[0]
+
+
 def test_quick_reads_and_addresses_are_not_kept(chain, monkeypatch):
     monkeypatch.setattr(cache, "_WORTH", 1000.0)
     read(chain)
@@ -191,8 +246,15 @@ def test_quick_reads_and_addresses_are_not_kept(chain, monkeypatch):
 
 def test_bad_caches():
     assert cache.as_cache(False) is None
-    with pytest.raises(InputError, match=r"cache = 3: give a folder"):
-        cache.as_cache(3)
+    for given in (3, "", "a\0b"):
+        with pytest.raises(InputError, match=r"cache = .*: give a folder"):
+            cache.as_cache(given)
+
+
+@pytest.mark.parametrize("folder", ["0.root", "0.root/below", "x" * 300])
+def test_a_folder_that_cannot_be_used_is_said(chain, caplog, folder):
+    assert len(read(chain, cache=chain / folder)) > 0
+    assert any("the events are not kept in the cache" in m for m in caplog.messages)
 
 
 def test_the_cache_of_the_user_can_be_turned_off(monkeypatch, tmp_path):
