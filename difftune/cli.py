@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -328,7 +328,7 @@ def select(config: Path, output: Path | None, resume: bool, overrides: tuple[str
     "patches",
     multiple=True,
     metavar="FILE",
-    help="JSON patch, or PATCHSET:NAME. Repeatable.",
+    help="JSON patch, or PATCHSET:NAME; a whole PATCHSET for exclusion. Repeatable.",
 )
 @click.option(
     "--bounds",
@@ -355,8 +355,21 @@ def fit(
 ) -> None:
     """Fits the likelihood in WORKSPACE, a JSON file that pyhf reads.
 
-    PARTS are any of inspect, fit, gof, limit, scan and impacts; by default all of them.
+    PARTS are any of inspect, fit, gof, limit, scan and impacts; by default all of them. Or
+    exclusion alone: all signals of a patch set are tested, --patch PATCHSET.
     """
+    if "exclusion" in parts:
+        if len(parts) > 1 or len(patches) != 1 or groups or toys:
+            raise click.UsageError(
+                "exclusion stands alone, with one --patch PATCHSET: difftune fit BKG.json "
+                "exclusion --patch patchset.json"
+            )
+        asked = {
+            "bounds": dict(_interval(text) for text in bounds),
+            "fixed": dict(_held(text) for text in fixed),
+        }
+        _exclusion(workspace, patches[0], output, as_json, (measurement, poi), asked)
+        return
     if toys:
         from difftune.training import use_compilation_cache
 
@@ -393,6 +406,37 @@ def fit(
         if output is not None:
             page = likelihood_report(found, output, title=workspace.stem)
             click.echo(f"See {page}", err=as_json)
+
+
+def _exclusion(
+    workspace: Path,
+    patch_set: str,
+    output: Path | None,
+    as_json: bool,
+    names: tuple[str | None, str | None],
+    asked: dict[str, Any],
+) -> None:
+    """Tests all signals of a patch set."""
+    _log_to_terminal(logging.INFO)
+    from difftune.histfactory import FROM_MEASUREMENT
+    from difftune.inference import exclusion, signal_grid
+    from difftune.precision import FEW
+
+    grid = signal_grid(workspace, patch_set, measurement=names[0], poi=names[1] or FROM_MEASUREMENT)
+    if len(grid.models) > FEW:
+        from difftune.training import use_compilation_cache
+
+        use_compilation_cache()
+    found = exclusion(grid, limits=True, **asked)
+    from difftune.report import exclusion_report, exclusion_table, to_json
+
+    if as_json:
+        click.echo(to_json(found._asdict() | {"excluded": found.excluded}))
+    else:
+        click.echo(exclusion_table(found).text())
+    if output is not None:
+        page = exclusion_report(found, output, title=workspace.stem)
+        click.echo(f"See {page}", err=as_json)
 
 
 def _pair(option: str, text: str, form: str) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from difftune.report.fit_tables import (
     bin_yields_table,
+    exclusion_table,
     fitted_yields_table,
     goodness_table,
     groups_table,
@@ -29,9 +30,10 @@ from difftune.report.html import (
     save,
     to_json,
 )
-from difftune.report.likelihood import likelihood_report
+from difftune.report.likelihood import exclusion_report, likelihood_report
 from difftune.report.plots.contour import cls_scan, likelihood_contours, likelihood_profile
 from difftune.report.plots.discriminant import roc, score_distributions
+from difftune.report.plots.exclusion import exclusion_contour, exclusion_curve
 from difftune.report.plots.features import (
     clustered_correlations,
     feature_correlations,
@@ -107,6 +109,10 @@ __all__ = [
     "bin_yields_table",
     "cls_scan",
     "clustered_correlations",
+    "exclusion_contour",
+    "exclusion_curve",
+    "exclusion_report",
+    "exclusion_table",
     "feature_correlations",
     "feature_distributions",
     "fitted_yields_table",

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from difftune.inference import (
+    Exclusion,
     FitResult,
     GoodnessOfFit,
     GroupedImpacts,
@@ -180,3 +181,29 @@ def goodness_table(found: GoodnessOfFit) -> Table:
     )
     strong = (len(rows) - 1,)
     return Table(columns=columns, rows=tuple(rows), caption=caption, emphasised=strong)
+
+
+def exclusion_table(found: Exclusion) -> Table:
+    """Every signal of a grid: where it is, CLs, limits if there are any, and whether it is out.
+
+    Args:
+        found: From `inference.exclusion`.
+    """
+
+    def cells(values: Float[np.ndarray, " numbers"]) -> tuple[Cell, ...]:
+        return tuple(value if np.isfinite(value) else None for value in values.tolist())
+
+    columns = ["Signal", *found.labels, "CLs", "Expected CLs", "−1 σ", "+1 σ"]
+    limits = found.limit is not None and found.expected_limit is not None
+    if limits:
+        columns += ["Limit", "Expected limit", "−1 σ of it", "+1 σ of it"]
+    rows: list[tuple[Cell, ...]] = []
+    for i, name in enumerate(found.names):
+        row: tuple[Cell, ...] = (name, *found.points[i].tolist())
+        row += cells(np.append(found.observed[i], found.expected[i, [2, 1, 3]]))
+        if found.limit is not None and found.expected_limit is not None:
+            row += cells(np.append(found.limit[i], found.expected_limit[i, [2, 1, 3]]))
+        said = "failed" if found.status[i] else ("excluded" if found.excluded[i] else "allowed")
+        rows.append((*row, said))
+    caption = f"Signals that CLs below {found.level:g} excludes."
+    return Table(columns=(*columns, ""), rows=tuple(rows), caption=caption)

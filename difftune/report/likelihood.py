@@ -8,9 +8,10 @@ import numpy as np
 from difftune.files import writing
 from difftune.histfactory import Model
 from difftune.histograms import Histogram, Template, Templates
-from difftune.inference import Examination, FitResult, Prediction
+from difftune.inference import Examination, Exclusion, FitResult, Prediction
 from difftune.report.fit_tables import (
     bin_yields_table,
+    exclusion_table,
     fitted_yields_table,
     goodness_table,
     groups_table,
@@ -29,6 +30,7 @@ from difftune.report.html import (
     to_json,
 )
 from difftune.report.plots.contour import cls_scan, likelihood_profile
+from difftune.report.plots.exclusion import exclusion_contour, exclusion_curve
 from difftune.report.plots.features import parameter_correlations
 from difftune.report.plots.ranking import grouped_ranking, ranking
 from difftune.report.plots.region import region
@@ -83,6 +85,53 @@ def likelihood_report(
     file = page.folder / "report.html"
     with writing(file) as stream:
         stream.write(render(title, subtitle, sections))
+    return file
+
+
+def exclusion_report(
+    found: Exclusion,
+    folder: str | Path,
+    *,
+    title: str = "Exclusion",
+    label: Label = _LABEL,
+) -> Path:
+    """Writes `results.json`, `report.html`, and folders of figures and tables of a signal grid.
+
+    Signals in a plane are drawn with their contours, those on a line with bands.
+
+    Args:
+        found: From `inference.exclusion`.
+        folder: Where to; made if absent.
+        title: Of the page.
+        label: What stands above each figure.
+
+    Returns:
+        The page.
+
+    Raises:
+        InputError: When they cannot be written there.
+    """
+    page = _Page(Path(folder), label)
+    content = found._asdict() | {"excluded": found.excluded}
+    with writing(page.folder / "results.json") as stream:
+        stream.write(to_json(content) + "\n")
+    good = found.points[np.isfinite(found.observed)]
+    varied = [i for i in range(len(found.labels)) if len(np.unique(good[:, i])) > 1]
+    blocks: list[Block] = []
+    if len(varied) >= 2:
+        names = found.labels[varied[0]], found.labels[varied[1]]
+        if np.linalg.matrix_rank(good[:, varied[:2]] - good[0, varied[:2]]) == 2:
+            figure = exclusion_contour(found, axes=names, label=label)
+            caption = "Signals to the side of the filled points are excluded."
+            blocks.append(page.picture(figure, "contour", caption))
+    elif varied and len(np.unique(good[:, varied[0]])) == len(good):
+        figure = exclusion_curve(found, against=found.labels[varied[0]], label=label)
+        blocks.append(page.picture(figure, "curve"))
+    blocks.append(page.table(exclusion_table(found), "exclusion"))
+    numbers = Numbers([(f"{int(found.excluded.sum())} of {len(found.names)}", "signals excluded")])
+    file = page.folder / "report.html"
+    with writing(file) as stream:
+        stream.write(render(title, "", [Section("Exclusion", [numbers, *blocks])]))
     return file
 
 
