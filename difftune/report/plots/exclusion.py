@@ -73,19 +73,18 @@ def exclusion_curve(
     figure = new_figure(6.4, 4.8)
     axes = set_ticks(figure.subplots())
     low2, low1, median, high1, high2 = bands.T
-    outer = {"color": TWO_SIGMA, "linewidth": 0, "label": r"Expected $\pm 2\sigma$"}
-    inner = {"color": ONE_SIGMA, "linewidth": 0, "label": r"Expected $\pm 1\sigma$"}
-    axes.fill_between(x, low2, high2, **outer)
-    axes.fill_between(x, low1, high1, **inner)
+    for low, high, color, size in ((low2, high2, TWO_SIGMA, 2), (low1, high1, ONE_SIGMA, 1)):
+        name_of_band = rf"Expected $\pm {size}\sigma$"
+        axes.fill_between(x, low, high, color=color, linewidth=0, label=name_of_band)
     axes.plot(x, median, linestyle="--", color=INK, label="Expected")
     axes.plot(x, values, color=INK, marker="o", markersize=3.5, label="Observed")
     line = 1.0 if limits else found.level
     axes.axhline(line, color=RED, linewidth=1.1)
     everything = np.concatenate([bands.ravel(), values])
     if limits:
-        low, high = min(everything.min(), line), max(everything.max(), line)
-        air = (high / low) ** 0.08
-        log_scale(axes, low / air, high * air * (high / low) ** 0.35)
+        least, most = min(everything.min(), line), max(everything.max(), line)
+        air = (most / least) ** 0.08
+        log_scale(axes, least / air, most * air * (most / least) ** 0.35)
         axes.set_ylabel(f"{100 * (1 - found.level):g} % CL limit on the signal strength")
     else:
         axes.set_ylim(0, 1.4 * float(everything.max()))
@@ -147,7 +146,7 @@ def exclusion_contour(
     ):
         if values.max() > height:
             panel.tricontourf(mesh, values, levels=[height, np.inf], colors=[color])
-    numbers = {}
+    numbers: dict[str, list[list[list[float]]]] = {}
     for name, style, color, width in (
         ("expected", "--", INK, 1.3),
         ("observed", "-", RED, 1.9),
