@@ -23,7 +23,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="a smoke run at reduced size")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows there")
     parser.add_argument(
-        "--part", action="append", metavar="NAME", help="of `tabular`: this part alone; repeatable"
+        "--part", action="append", metavar="NAME", help="this part alone; repeatable"
     )
     options = parser.parse_args()
     if not options.quick:

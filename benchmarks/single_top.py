@@ -1,11 +1,18 @@
-"""The main job: how long it takes, what it brings on the single-top sample, and that it closes."""
+"""The main job: how long it takes, what it brings on the single-top sample, and that it closes.
+
+Its parts can be run one after the other (`--part NAME`, minutes each): what they find is kept in
+`runs/benchmark_single_top`, and rows that compare are made of what is there.
+"""
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +23,8 @@ from benchmarks.common.running import ROOT, say, sizes, taking_part
 from benchmarks.common.table import Row, mean
 
 CONFIG = ROOT / "examples" / "single_top" / "single_top.toml"
+KEPT = ROOT / "runs" / "benchmark_single_top"
+SEEDS = ("seed 1", "seed 2", "seed 3")
 REDUCED = {
     "data.folds": "3",
     # Most of a small job is to draw its variables.
@@ -32,72 +41,168 @@ REDUCED = {
 }
 
 
-def run(*, quick: bool) -> list[Row]:
-    """Runs the command of the README in scratch directories, and measures beside it what else is.
+def run(*, quick: bool, parts: Sequence[str] = ()) -> list[Row]:
+    """Runs the command of the README with three seeds, and measures beside it what else is.
 
     Ratios and spreads are of whole repetitions with other seeds; σ(μ) is that of the fit with all
     systematics and the statistics of the simulation.
+
+    Args:
+        quick: A smoke run.
+        parts: Those of `PARTS` that are run; all, afresh, where there are none.
     """
-    size = sizes(
-        quick,
-        repetitions=(3, 1),
-        experiments=(500, 4),
-        epochs=(24, 1),
-        bins=(20, 6),
-        trees=(2000, 20),
-    )
-    scratch = Path(tempfile.mkdtemp(prefix="single_top_"))
-    changes = REDUCED if quick else {}
-    # Compiled programs are kept between runs in one cache, and each of these begins without any.
-    answers = [_command(scratch / "answers", changes, first_answer=True) for _ in range(2)]
-    runs = [
-        _command(scratch / "runs", changes | {"general.seed": str(seed)})
-        for seed in range(1, size.repetitions + 1)
+    folder = Path(tempfile.mkdtemp(prefix="single_top_")) if quick else KEPT
+    if not parts:
+        shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    own = _Own(folder, quick=quick)
+    rows = []
+    for name in parts or [name for name in PARTS if not quick or name not in SEEDS[1:]]:
+        rows += PARTS[name](own)
+    return rows + _compared(own.found)
+
+
+class _Own:
+    """What the parts share: sizes, the events, and a folder for what they find."""
+
+    def __init__(self, folder: Path, *, quick: bool):
+        self.folder = folder
+        self.changes = REDUCED if quick else {}
+        self.size = sizes(
+            quick, experiments=(500, 4), epochs=(24, 1), bins=((12, 20), (6,)), trees=(2000, 20)
+        )
+
+    @property
+    def found(self) -> dict[str, Any]:
+        """σ(μ) by name of the part; of a seed, those of its ladder."""
+        path = self.folder / "found.json"
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    def keep(self, name: str, value: Any) -> None:
+        """Adds to them."""
+        content = json.dumps(self.found | {name: value}, indent=2)
+        (self.folder / "found.json").write_text(content + "\n")
+
+    @cached_property
+    def job(self) -> "_Job":
+        """The events and uncertainties."""
+        import difftune as dt
+
+        dt.use_cpu_cores()
+        return _Job(self.changes)
+
+
+def _answers(own: _Own) -> list[Row]:
+    """The first answer, without compiled programs and with them."""
+    shutil.rmtree(own.folder / "answers", ignore_errors=True)
+    seconds = [
+        _command(own.folder / "answers", own.changes, first_answer=True).seconds for _ in range(2)
     ]
-    ladders = [each.results["ladder"] for each in runs]
-    alone, crossed, tuned = (
-        np.array([ladder[step]["value"] for ladder in ladders]) for step in (0, 1, -1)
-    )
+    return [
+        Row("--quick, s", seconds[0], "<= 60"),
+        Row("--quick once more, with its programs compiled, s", seconds[1]),
+    ]
+
+
+def _seed(seed: int, own: _Own) -> list[Row]:
+    """The README's command, without compiled programs."""
+    folder = own.folder / f"seed {seed}"
+    shutil.rmtree(folder, ignore_errors=True)
+    done = _command(folder, own.changes | {"general.seed": str(seed)})
+    own.keep(f"seed {seed}", [step["value"] for step in done.results["ladder"]])
+    return [
+        Row(f"seed {seed}: README's command, s", done.seconds, "<= 480"),
+        Row(f"seed {seed}: longest time without a line of progress, s", done.silence, "<= 10"),
+    ]
+
+
+def _default(own: _Own) -> list[Row]:
+    """A cross-fitted default network in the bins of the file and in its best ones."""
+    network = own.job.default(epochs=own.size.epochs)
+    plain = own.job.plain(network)
+    rows = [Row("σ(μ) default, cross-fitted, the file's bins", plain.value)]
+    rows += _closure("default", plain, own)
+    return rows + _in_best_bins("default", network, own)
+
+
+def _tuned(own: _Own) -> list[Row]:
+    """Networks through the fit, of the first seed."""
+    import difftune as dt
+
+    networks = list((own.folder / SEEDS[0]).glob("*/run/network"))
+    if not networks:
+        raise dt.InputError(f"tuned: its network is that of {SEEDS[0]!r}; run this part first.")
+    found = own.job.plain(dt.CrossFitted.load(networks[0]))
+    smooth = own.job.smooth(found)
+    own.keep("tuned, smoothed", smooth.value)
+    return [
+        *_closure("tuned", found, own),
+        Row("σ(μ) tuned, smoothed", smooth.value),
+        *_closure("tuned, smoothed", smooth, own),
+    ]
+
+
+def _boosted(own: _Own) -> list[Row]:
+    """XGBoost in the same folds, bins and fit."""
+    if not taking_part("XGBoost", "xgboost"):
+        return []
+    return _in_best_bins("XGBoost", own.job.boosted(trees=own.size.trees), own)
+
+
+PARTS: dict[str, Callable[[_Own], list[Row]]] = {
+    "answers": _answers,
+    **{name: partial(_seed, number) for number, name in enumerate(SEEDS, start=1)},
+    "default": _default,
+    "tuned": _tuned,
+    "XGBoost": _boosted,
+}
+"""What can be run alone; `tuned` needs the network of `seed 1`."""
+
+
+def _in_best_bins(what: str, network: Any, own: _Own) -> list[Row]:
+    """σ(μ) with the best bins, and closure; and with the noise of variations smoothed."""
+    found = own.job.in_bins(network, own.size.bins)
+    rows = []
+    for title, each in (
+        (what, found),
+        (f"{what}, smoothed", {name: own.job.smooth(one) for name, one in found.items()}),
+    ):
+        for name, one in each.items():
+            say(f"{title}, {name}: {one.value:.4f}")
+        # It is no less for having more chances.
+        name = min(each, key=lambda name: each[name].value)
+        own.keep(title, each[name].value)
+        rows.append(Row(f"σ(μ) {title}, its best bins", each[name].value, "", f"({name})"))
+        rows += _closure(f"{title}, its best bins", each[name], own)
+    return rows
+
+
+def _compared(found: dict[str, Any]) -> list[Row]:
+    """Ratios of what has been found, in this call or before it."""
+    ladders = [found[name] for name in SEEDS if name in found]
+    if not ladders:
+        return []
+    alone, crossed, tuned = (np.array([ladder[step] for ladder in ladders]) for step in (0, 1, -1))
     rows = [
-        Row("--quick, s", answers[0].seconds, "<= 60"),
-        Row("--quick once more, with its programs compiled, s", answers[1].seconds),
-        Row("README's command, s", max(each.seconds for each in runs), "<= 480"),
-        Row("longest time without a line of progress, s", max(e.silence for e in runs), "<= 10"),
         mean("σ(μ) tuned, cross-fitted", list(tuned), over="repetitions"),
         mean(
             "σ(μ) default, cross-fitted / one fold", list(crossed / alone), "<= 0.75", over="runs"
         ),
         mean("σ(μ) tuned / one fold of the default", list(tuned / alone), "<= 0.45", over="runs"),
     ]
-    import difftune as dt
-
-    dt.use_cpu_cores()
-    job = _Job(REDUCED if quick else {})
-    default = job.default(epochs=size.epochs)
-    rules = (size.bins,) if quick else (12, size.bins)
-    best, name = job.best(default, bins=rules)
-    rows.append(Row("σ(μ) default, cross-fitted, its best bins", best.value, "", f"({name})"))
-    rows.append(
-        mean(
-            "σ(μ) tuned / default with its best bins",
-            list(tuned / best.value),
-            "<= 0.65",
-            over="runs",
-        )
-    )
-    # Of the tuned, and of the default over its seeds.
-    errors = [np.std(each, ddof=1) if len(each) > 1 else np.nan for each in (tuned, crossed)]
-    apart = (best.value - np.mean(tuned)) / np.hypot(*errors)
-    rows.append(Row("which is apart by so many spreads", float(apart), ">= 3"))
-    last = dt.CrossFitted.load(runs[-1].network)
-    for what, found in (("default", best), ("tuned", job.plain(last))):
-        rows += _closure(what, found, job, size.experiments)
-    if taking_part("XGBoost", "xgboost"):
-        boosted, name = job.best(job.boosted(trees=size.trees), bins=rules)
-        rows.append(
-            Row("σ(μ) XGBoost, cross-fitted, its best bins", boosted.value, "", f"({name})")
-        )
-        rows.append(mean("σ(μ) tuned / XGBoost", list(tuned / boosted.value), over="runs"))
+    if best := found.get("default"):
+        title = "σ(μ) tuned / default with its best bins"
+        rows.append(mean(title, list(tuned / best), "<= 0.65", over="runs"))
+        # Of the tuned, and of the default over its seeds.
+        errors = [np.std(each, ddof=1) if len(each) > 1 else np.nan for each in (tuned, crossed)]
+        apart = (best - np.mean(tuned)) / np.hypot(*errors)
+        rows.append(Row("which is apart by so many spreads", float(apart), ">= 3"))
+    if boosted := found.get("XGBoost"):
+        rows.append(mean("σ(μ) tuned / XGBoost", list(tuned / boosted), over="runs"))
+    smoothed = [found.get(f"{what}, smoothed") for what in ("tuned", "default")]
+    if all(smoothed):
+        title = "σ(μ) tuned / default with its best bins, both smoothed"
+        rows.append(Row(title, smoothed[0] / smoothed[1]))
     return rows
 
 
@@ -107,7 +212,7 @@ def _command(
     """The command, with its duration, its longest silence, and what it leaves.
 
     Args:
-        scratch: A folder for runs that share a cache of compiled programs.
+        scratch: A folder of runs, which share a cache of compiled programs.
         changes: Keys of the analysis file that are others.
         first_answer: Whether it is with `--quick`.
     """
@@ -140,7 +245,6 @@ def _command(
         seconds=time.monotonic() - began,
         silence=silence,
         results=json.loads((output / "results.json").read_text()),
-        network=output / "network",
     )
 
 
@@ -156,13 +260,17 @@ class _Job:
         self.nuisances = job.build.nuisances(config)
         self.sample = CrossFit(events=job.build.events(config))
 
-    def measure(self, network: Any, binning: Any) -> Any:
+    def measure(self, network: Any, binning: Any, **options: Any) -> Any:
         """Of σ(μ)."""
         import difftune as dt
 
         return dt.measure(
-            network, self.sample, figure="precision", binning=binning, **self.nuisances
+            network, self.sample, figure="precision", binning=binning, **options, **self.nuisances
         )
+
+    def smooth(self, found: Any) -> Any:
+        """The same network in the same bins, with the noise of variations smoothed."""
+        return self.measure(found.score, found.templates.edges, noise="smooth")
 
     def plain(self, network: Any) -> Any:
         """In bins of equal signal, as the analysis file wants them."""
@@ -178,8 +286,8 @@ class _Job:
             ),
         )
 
-    def best(self, network: Any, bins: tuple[int, ...]) -> tuple[Any, str]:
-        """The best of several ways to choose bins: it is no less for having more chances."""
+    def in_bins(self, network: Any, bins: tuple[int, ...]) -> dict[str, Any]:
+        """Measurements by the way in which their bins are chosen."""
         import difftune as dt
 
         same = {"max_mc_uncertainty": 0.05}
@@ -190,11 +298,7 @@ class _Job:
             rules[f"{count} by gradient"] = dt.binning.Gradient(
                 bins=count, figure_of_merit=profiled, **same
             )
-        found = {name: self.measure(network, rule) for name, rule in rules.items()}
-        for name, each in found.items():
-            say(f"{name}: {each.value:.4f}")
-        name = min(found, key=lambda name: found[name].value)
-        return found[name], name
+        return {name: self.measure(network, rule) for name, rule in rules.items()}
 
     def default(self, *, epochs: int) -> Any:
         """Cross-fitted networks with every setting as it is by default."""
@@ -218,11 +322,11 @@ class _Job:
         return dt.train_trees(self.sample, settings=settings, trees=trees, patience=30)
 
 
-def _closure(what: str, measurement: Any, job: _Job, experiments: int) -> list[Row]:
+def _closure(what: str, measurement: Any, own: _Own) -> list[Row]:
     """Whether the uncertainty that is claimed is that of pseudo-experiments."""
     from difftune.analysis import closure
 
-    found = closure(measurement, job.sample, experiments=experiments)
+    found = closure(measurement, own.job.sample, experiments=own.size.experiments)
     say(f"{what}: {found}")
     (bias, error), (ratio, ratio_error), (share, share_error) = (
         found.bias,
