@@ -9,6 +9,7 @@ from difftune.models.named import MODELS as MODELS
 from difftune.models.named import RECIPES as RECIPES
 from difftune.models.parts import ACTIVATIONS, Dropout, Hyperparameter, fill, hash_uniform
 from difftune.models.parts import FIRST_ROW as FIRST_ROW
+from difftune.models.submodels import together as together
 from difftune.models.wrappers import Alternatives, Gated, open_probability
 
 __all__ = [

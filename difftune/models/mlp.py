@@ -24,6 +24,7 @@ from difftune.models.parts import (
     chosen_activation,
     lecun_normal,
 )
+from difftune.models.submodels import Adapted, Heads, together
 
 EXAMPLE = "MLP(hidden=(64, 64))"
 
@@ -95,6 +96,7 @@ MLP_FORMS = {
 
 
 EMBEDDINGS = ("periodic",)
+SHARINGS = ("tabm", "tabm-mini")
 NORMALISATIONS = {"none": None, "batch": nnx.BatchNorm, "layer": nnx.LayerNorm}
 
 
@@ -112,8 +114,8 @@ class Architecture(Protocol):
         ...
 
 
-# What the key of its start values is folded with: no layer has this number.
-_EMBEDDING = 2**31
+# What the keys of their start values are folded with: no layer has these numbers.
+_EMBEDDING, _ADAPTERS = 2**31, 2**31 + 1
 
 Count = int | Int[Array, ""]
 """A number of units or layers: an `int` where it is known while tracing."""
@@ -135,6 +137,9 @@ class Network(nnx.Module):
 
     It has the size of the largest network; what a member does not use is masked. Weights of
     masked units and of layers beyond the depth start as 0, get no gradient, and so stay 0.
+
+    With submodels it gives the logits of each in training mode, `[events, submodels, outputs]`,
+    and those of their mean probability in evaluation mode.
     """
 
     def __init__(
@@ -147,6 +152,8 @@ class Network(nnx.Module):
         normalisation: str,
         dropout: int | float,
         embedding: Periodic | None = None,
+        submodels: int = 1,
+        sharing: str = "tabm",
         prefix: str = "",
         rngs: nnx.Rngs,
     ):
@@ -154,11 +161,23 @@ class Network(nnx.Module):
         sizes = (inputs if embedding is None else embedding.units, *hidden)
         # These draw nothing: `start_weights` does.
         linear = partial(nnx.Linear, kernel_init=nnx.initializers.zeros, rngs=nnx.Rngs(0))
+        layer: Callable[[int, int], nnx.Module] = linear
+        first, output = layer, layer
+        self.submodels = submodels
+        if submodels > 1:
+            # So that Flax tells it of its mode.
+            self.deterministic = False
+            mini = sharing == "tabm-mini"
+            first = partial(Adapted, submodels=submodels, own_outputs=not mini)
+            layer = linear if mini else first
+            output = partial(Heads, submodels=submodels)
         norm = NORMALISATIONS[normalisation]
         self.sizes = sizes
-        self.linear = nnx.List([linear(m, n) for m, n in pairwise(sizes)])
+        self.linear = nnx.List(
+            [(layer if i else first)(m, n) for i, (m, n) in enumerate(pairwise(sizes))]
+        )
         self.norm = nnx.List([norm(n, rngs=nnx.Rngs(0)) for n in hidden] if norm else [])
-        self.output = linear(sizes[-1], outputs)
+        self.output = output(sizes[-1], outputs)
 
         def shape(name: str, most: int) -> Hyperparameter:
             return Hyperparameter.named(f"{prefix}{name}", most, inherited=True)
@@ -192,6 +211,8 @@ class Network(nnx.Module):
             inputs: Not 0 for each input that is used; None for all.
         """
         key = rngs.params()
+        if self.submodels > 1:
+            self._start_adapters(jax.random.fold_in(key, _ADAPTERS), inputs)
         if self.embedding is not None:
             self.embedding.start_weights(jax.random.fold_in(key, _EMBEDDING), inputs)
             inputs = None if inputs is None else jnp.repeat(inputs, self.embedding.size)
@@ -201,19 +222,37 @@ class Network(nnx.Module):
             live[0] = inputs != 0
             units[0] = jnp.sum(live[0])
 
-        def draw(layer: nnx.Linear, number: int, fan_in: Count, live: Array) -> None:
-            shape = (layer.in_features, layer.out_features)
+        def draw(layer: Any, number: int, fan_in: Count, live: Array) -> None:
+            heads = layer.submodels if isinstance(layer, Heads) else 1
+            shape = (layer.in_features, heads * layer.out_features)
             drawn = lecun_normal(jax.random.fold_in(key, number), shape, fan_in)
             if number == 1 and inputs is not None:
                 # The place of an input is that among the ones in use.
                 drawn = drawn[jnp.cumsum(inputs != 0) - 1]
-            layer.kernel[...] = jnp.where(live, drawn, 0.0)
+            drawn = jnp.where(live, drawn, 0.0)
+            if isinstance(layer, Heads):
+                drawn = drawn.reshape(layer.in_features, heads, -1).swapaxes(0, 1)
+            layer.kernel[...] = drawn
 
         for i, layer in enumerate(self.linear):
             draw(layer, i + 1, units[i], live[i][:, None] & live[i + 1] & (i < depth))
         last = jnp.stack([jnp.asarray(n) for n in units])[depth]
         # Number 0, so that it does not depend on how many layers come before.
         draw(self.output, 0, last, (jnp.arange(self.sizes[-1]) < last)[:, None])
+
+    def _start_adapters(self, key: Array, inputs: Float[Array, " inputs"] | None) -> None:
+        """Draws what tells the submodels apart at the start: their scales of the inputs."""
+        count = self.sizes[0] if self.embedding is None else self.embedding.inputs
+        scale = lecun_normal(key, (count, self.submodels), 1)
+        if inputs is not None:
+            scale = scale[jnp.cumsum(inputs != 0) - 1]
+        # All numbers of an embedded input have one scale.
+        scale = (
+            jnp.sign(scale)
+            if self.embedding is None
+            else jnp.repeat(scale, self.embedding.size, axis=0)
+        )
+        self.linear[0].input_scale[...] = scale.T.ravel()
 
     def _activate(self, x: Float[Array, "*events units"]) -> Float[Array, "*events units"]:
         if self.choice is None:
@@ -223,11 +262,13 @@ class Network(nnx.Module):
             return ACTIVATIONS[self.activations[index]](x)
         return chosen_activation(self.activations)(index, x)
 
-    def __call__(self, x: Float[Array, "*events inputs"]) -> Float[Array, "*events outputs"]:
-        """Logits of the events."""
+    def __call__(self, x: Float[Array, "*events inputs"]) -> Float[Array, "*logits outputs"]:
+        """Logits of the events, and in training mode of each of their submodels."""
         units, depth = self._live()
         if self.embedding is not None:
             x = self.embedding(x)
+        if self.submodels > 1:
+            x = x[..., None, :]
         for i, live in enumerate(units[1:]):
             parts = (self.linear[i], self.norm[i] if self.norm else None, self.dropout[i])
             layer = partial(_layer, live=live, activate=self._activate)
@@ -238,7 +279,8 @@ class Network(nnx.Module):
             else:
                 # Members that run one after the other then do not compute what they skip.
                 x = nnx.cond(i < depth, layer, _pass_on, parts, x)
-        return self.output(x)
+        logits = self.output(x)
+        return together(logits) if self.submodels > 1 and self.deterministic else logits
 
 
 def _layer(parts, x, *, live: Count, activate: Callable) -> Float[Array, "*events units"]:
@@ -291,11 +333,19 @@ class MLP:
         embedding_size: How many numbers come of each input.
         frequency_scale: Standard deviation of the frequencies at the start, in inverse units of the
             transformed inputs. The larger, the finer the structures that are learned first.
+        submodels: More than one makes it a TabM (arXiv 2410.24210): so many networks that share
+            their matrices, each with scales, biases and an output layer of its own. The loss is
+            the mean of their losses, where it is a mean over events, and the loss of their mean
+            probability otherwise; their score is the mean probability. A step costs nearly as many
+            times that of one network.
+        sharing: `"tabm"` scales inputs and outputs of each layer for each submodel; `"tabm-mini"`
+            the inputs of the first layer alone.
 
     Raises:
         InputError: For a width below 1, an unknown embedding, a number of an embedding that is not
             positive, an unknown activation or normalisation, a choice of
-            activations that is empty or names one twice, or a dropout outside [0, 1).
+            activations that is empty or names one twice, a dropout outside [0, 1), or submodels
+            without a hidden layer.
     """
 
     hidden: Sequence[Width] = (64, 64)
@@ -306,6 +356,8 @@ class MLP:
     frequencies: Width = 8
     embedding_size: Width = 4
     frequency_scale: Positive = 0.2
+    submodels: Width = 1
+    sharing: Literal["tabm", "tabm-mini"] = "tabm"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", tuple(self.hidden))
@@ -321,6 +373,7 @@ class MLP:
         choices: list[tuple[str, Collection[str], str]] = [
             *((name, ACTIVATIONS, "activation") for name in names),
             (self.normalisation, NORMALISATIONS, "normalisation"),
+            (self.sharing, SHARINGS, "sharing"),
         ]
         if self.embedding is not None:
             choices.append((self.embedding, EMBEDDINGS, "embedding"))
@@ -335,6 +388,13 @@ class MLP:
         for name in ("frequencies", "embedding_size", "frequency_scale"):
             if not getattr(self, name) > 0:
                 raise InputError(f"MLP({name}={getattr(self, name)}): must be above 0.")
+        if self.submodels < 1:
+            raise InputError(f"MLP(submodels={self.submodels}): must be at least 1.")
+        if self.submodels > 1 and not self.hidden:
+            raise InputError(
+                f"MLP(hidden=(), submodels={self.submodels}): submodels share hidden layers: give "
+                "at least one."
+            )
 
     @property
     def event_by_event(self) -> bool:
@@ -385,6 +445,8 @@ class MLP:
             normalisation=self.normalisation,
             dropout=self.dropout,
             embedding=embedding,
+            submodels=self.submodels,
+            sharing=self.sharing,
             rngs=rngs,
         )
 

@@ -61,7 +61,7 @@ class GatedNetwork(nnx.Module):
         """Probability that a gate is not closed."""
         return open_probability(self.log_alpha[...])
 
-    def __call__(self, x: Float[Array, "events inputs"]) -> Float[Array, "events outputs"]:
+    def __call__(self, x: Float[Array, "events inputs"]) -> Float[Array, "*logits outputs"]:
         """Logits of the events."""
         log_alpha = self.log_alpha[...]
         if self.deterministic:
@@ -135,7 +135,7 @@ class Either(nnx.Module):
             if hasattr(network, "start_weights"):
                 network.start_weights(nnx.Rngs(key), inputs)
 
-    def __call__(self, x: Float[Array, "events inputs"]) -> Float[Array, "events outputs"]:
+    def __call__(self, x: Float[Array, "events inputs"]) -> Float[Array, "*logits outputs"]:
         """Logits of the network that is chosen."""
         index = rounded(self.choice[...], 0, len(self.networks) - 1)
         if isinstance(index, int):
@@ -175,5 +175,15 @@ class Alternatives:
         return all(getattr(model, "event_by_event", False) for model in self.models)
 
     def __call__(self, inputs: int, outputs: int, *, rngs: nnx.Rngs) -> Either:
-        """Makes all of them; `inputs` features in, `outputs` logits out."""
+        """Makes all of them; `inputs` features in, `outputs` logits out.
+
+        Raises:
+            InputError: For networks of different numbers of submodels.
+        """
+        counts = [getattr(model, "submodels", 1) for model in self.models]
+        if len(set(counts)) > 1:
+            raise InputError(
+                f"Alternatives(models={self.models}) have submodels={counts}: one program needs "
+                "as many of each; search them one after the other."
+            )
         return Either([model(inputs, outputs, rngs=rngs) for model in self.models])

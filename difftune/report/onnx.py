@@ -138,6 +138,12 @@ def _probability(graph: _Graph, network: TrainedNetwork | BoostedTrees) -> str:
             "only networks of difftune.models.MLP and DeepSet can be exported, not "
             f"{model!r}; for a module of your own use jax2onnx on its call."
         )
+    if isinstance(model, MLP) and model.submodels > 1:
+        # The submodels are the first axis.
+        if network.module_def.outputs == 1:
+            return graph("ReduceMean", graph("Sigmoid", logits), axes=[0], keepdims=0)
+        share = graph("ReduceMean", graph("Softmax", logits, axis=2), axes=[0], keepdims=0)
+        return graph("MatMul", share, graph.constant(np.asarray(network.signal_process)[:, None]))
     if network.module_def.outputs == 1:
         return graph("Sigmoid", logits)
     signal = np.asarray(network.signal_process)[:, None]
@@ -238,16 +244,51 @@ def _deep_set(graph: _Graph, network: TrainedNetwork, model: DeepSet, x: str) ->
 def _layers(
     graph: _Graph, state: Any, buffers: Any, own: MLP, x: str, fan_in: int, outputs: int
 ) -> str:
-    """Hidden layers and the output of a member's own network."""
+    """Hidden layers and the output of a member's own network.
+
+    With submodels what comes out is `[submodels, events, outputs]`.
+    """
+    submodels = own.submodels
+    if submodels > 1:
+        x = graph("Unsqueeze", x, graph.constant([1]))
     for i, width in enumerate(own.hidden):
-        x = _linear(graph, state["linear"][i], x, fan_in, width)
+        if submodels > 1 and "input_scale" in state["linear"][i]:
+            x = _adapted(graph, state["linear"][i], x, fan_in, width, submodels)
+        elif submodels > 1:
+            x = _product(graph, state["linear"][i], x, fan_in, width)
+        else:
+            x = _linear(graph, state["linear"][i], x, fan_in, width)
         if own.normalisation == "batch":
             x = _batch_norm(graph, state["norm"][i], buffers["norm"][i], x, width)
         elif own.normalisation == "layer":
             x = _layer_norm(graph, state["norm"][i], x, width)
         x = _activation(graph, str(own.activation), x)
         fan_in = width
-    return _linear(graph, state["output"], x, fan_in, outputs)
+    if submodels == 1:
+        return _linear(graph, state["output"], x, fan_in, outputs)
+    heads = graph.constant(_numbers(state["output"]["kernel"])[:, :fan_in])
+    bias = graph.constant(_numbers(state["output"]["bias"]).reshape(submodels, 1, outputs))
+    apart = graph("Transpose", x, perm=[1, 0, 2])
+    return graph("Add", graph("MatMul", apart, heads), bias)
+
+
+def _adapted(graph: _Graph, layer: Any, x: str, fan_in: int, width: int, submodels: int) -> str:
+    """A layer whose matrix the submodels share, `[events, submodels, width]`."""
+
+    def own(name: str, units: int) -> str:
+        return graph.constant(_numbers(layer[name]).reshape(submodels, -1)[:, :units])
+
+    x = graph("Mul", x, own("input_scale", fan_in))
+    if "output_scale" not in layer:
+        return _product(graph, layer, x, fan_in, width)
+    x = graph("MatMul", x, graph.constant(_numbers(layer["kernel"])[:fan_in, :width]))
+    return graph("Add", graph("Mul", x, own("output_scale", width)), own("bias", width))
+
+
+def _product(graph: _Graph, layer: Any, x: str, fan_in: int, width: int) -> str:
+    """A linear layer of all submodels."""
+    x = graph("MatMul", x, graph.constant(_numbers(layer["kernel"])[:fan_in, :width]))
+    return graph("Add", x, graph.constant(_numbers(layer["bias"])[:width]))
 
 
 def _periodic(graph: _Graph, embedding: Any, model: MLP, x: str, inputs: int) -> str:
@@ -286,8 +327,8 @@ def _batch_norm(graph: _Graph, layer: Any, statistics: Any, x: str, width: int) 
 
 
 def _layer_norm(graph: _Graph, layer: Any, x: str, width: int) -> str:
-    centred = graph("Sub", x, graph("ReduceMean", x, axes=[1]))
-    variance = graph("ReduceMean", graph("Mul", centred, centred), axes=[1])
+    centred = graph("Sub", x, graph("ReduceMean", x, axes=[-1]))
+    variance = graph("ReduceMean", graph("Mul", centred, centred), axes=[-1])
     spread = graph("Sqrt", graph("Add", variance, graph.constant(_EPSILON["layer"])))
     scale, bias = (graph.constant(_numbers(layer[name])[:width]) for name in ("scale", "bias"))
     return graph("Add", graph("Mul", graph("Div", centred, spread), scale), bias)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from difftune.models import FIRST_ROW
+from difftune.models import FIRST_ROW, together
 from difftune.objectives import (
     Batch,
     Column,
@@ -417,7 +417,7 @@ class MemberTrainer:
                 part.features,
                 random,
             )
-            return self.objective(scores, part, hyperparameters, objective), after
+            return self._loss([scores], part, hyperparameters, objective), after
 
         def of_part(part: Batch, start: Array):
             (value, after), gradient = jax.value_and_grad(loss, has_aux=True)(trained, part, start)
@@ -442,14 +442,34 @@ class MemberTrainer:
             scores, (buffers, random) = in_chunks(
                 network, directions_of(batch), (buffers, random), self._chunk
             )
-            own, *others = scores
-            value = self.objective(own, batch.scored(others), hyperparameters, objective)
+            value = self._loss(scores, batch, hyperparameters, objective)
             return value, (buffers, random)
 
         (value, (buffers, random)), gradient = jax.value_and_grad(loss, has_aux=True)(
             trained, buffers, random
         )
         return value, gradient, buffers, random
+
+    def _loss(
+        self,
+        scores: Sequence[Array],
+        batch: Batch,
+        hyperparameters: Mapping[str, Array],
+        objective: PyTree,
+    ) -> Array:
+        """The loss of scores in each direction, as the network gives them in training mode."""
+        own, *others = scores
+        if not self.module_def.submodels:
+            return self.objective(own, batch.scored(others), hyperparameters, objective)
+        batch = batch.scored([together(each) for each in others])
+
+        def loss(own: Array) -> Array:
+            return self.objective(own, batch, hyperparameters, objective)
+
+        # What counts events in bins is for what is counted: the score of all submodels together.
+        if not self.objective.mean_over_events:
+            return loss(together(own))
+        return jnp.mean(jax.vmap(loss, in_axes=1)(own))
 
     def evaluate(
         self,

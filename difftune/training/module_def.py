@@ -63,6 +63,11 @@ class ModuleDef:
         inputs: Features per event; an `Inputs` also says which of them are of objects.
         outputs: Logits per event.
 
+    Attributes:
+        submodels: How many logits of an event it gives in training mode, where it then gives those
+            of submodels, `[events, submodels, outputs]`; 0 where it gives the ones that it gives
+            in evaluation mode.
+
     Raises:
         InputError: When the model does not make an `nnx.Module` that maps `[events, inputs]` to
             `[events, outputs]`; or in a process that was forked after JAX had started.
@@ -92,12 +97,27 @@ class ModuleDef:
             weights = jax.eval_shape(made)[0]
             self._hyper, self._random = jax.jit(lambda: made()[1:])()
             logits = jax.eval_shape(self._apply, self._eval, weights, {}, probe)[0]
+            trained = jax.eval_shape(
+                self._apply,
+                self._train,
+                weights,
+                {},
+                probe,
+                jax.tree.map(jnp.asarray, self._random),
+            )[0]
         shape = getattr(logits, "shape", None)
         if shape != (2, outputs):
             given = f"a {type(logits).__name__}" if shape is None else list(shape)
             raise InputError(
                 f"model={model!r} maps features [2, {inputs}] to {given}, but logits "
                 f"[2, {outputs}] are needed."
+            )
+        self.submodels = trained.shape[1] if trained.ndim == 3 else 0
+        wanted = (2, self.submodels, outputs) if self.submodels else (2, outputs)
+        if trained.shape != wanted:
+            raise InputError(
+                f"model={model!r} maps features [2, {inputs}] to {list(trained.shape)} in training "
+                f"mode: logits [2, {outputs}] are needed, or [2, submodels, {outputs}]."
             )
 
     def _apply(self, graph, weights, hyperparameters, features, random=None):
@@ -113,8 +133,8 @@ class ModuleDef:
         _, _, _, random, buffers = _parts(network)
         return logits, buffers, random
 
-    def _logits(self, logits: Float[Array, "events outputs"]) -> Array:
-        return logits[:, 0] if self.outputs == 1 else logits
+    def _logits(self, logits: Float[Array, "*events outputs"]) -> Array:
+        return logits[..., 0] if self.outputs == 1 else logits
 
     def init(
         self,
@@ -169,7 +189,10 @@ class ModuleDef:
         features: Float[Column, "events inputs"],
         random: nnx.State,
     ) -> tuple[Array, nnx.State, nnx.State]:
-        """Logits in training mode, with the updated buffers and random streams."""
+        """Logits in training mode, with the updated buffers and random streams.
+
+        Where there are submodels, they are those of each, `[events, submodels, ...]`.
+        """
         logits, buffers, random = self._apply(
             self._train, weights, hyperparameters, features, random
         )

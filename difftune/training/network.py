@@ -247,6 +247,9 @@ def _recipe(facts: Mapping[str, Any], numbers: Numbers, path: Path) -> MLP | Dee
     )
     if recipe.get("embedding") is not None:
         units += inputs * max(recipe.get("frequencies", 1), recipe.get("embedding_size", 1))
+    if recipe.get("submodels", 1) > 1:
+        # Output layers of their own.
+        units += recipe["submodels"] * (recipe["hidden"] or [1])[-1]
     if max(units, inputs, facts["outputs"]) > numbers.count:
         raise InputError(
             f"{path} names a network of {inputs} inputs, {units} hidden units and "

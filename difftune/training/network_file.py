@@ -42,6 +42,8 @@ class _MLP(_Strict):
     frequencies: Count = 8
     embedding_size: Count = 4
     frequency_scale: Number = 0.2
+    submodels: Count = 1
+    sharing: str = "tabm"
 
 
 class _DeepSet(_Strict):
