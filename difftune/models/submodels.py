@@ -45,7 +45,7 @@ class Heads(nnx.Module):
         return jnp.einsum("...ki,kio->...ko", x, self.kernel[...]) + bias
 
 
-def together(logits: Float[Array, "events k *outputs"]) -> Float[Array, "events *outputs"]:
+def together(logits: Float[Array, "events k ..."]) -> Float[Array, "events ..."]:
     """Logits of the mean probability of submodels.
 
     Args:
