@@ -252,7 +252,8 @@ class Network(nnx.Module):
             if self.embedding is None
             else jnp.repeat(scale, self.embedding.size, axis=0)
         )
-        self.linear[0].input_scale[...] = scale.T.ravel()
+        first: Any = self.linear[0]
+        first.input_scale[...] = scale.T.ravel()
 
     def _activate(self, x: Float[Array, "*events units"]) -> Float[Array, "*events units"]:
         if self.choice is None:
