@@ -15,6 +15,7 @@ from difftune.inference.groups import GroupedImpacts, ImpactGroup, grouped_impac
 from difftune.inference.hypotest import HypoTest, expected_significance, hypotest
 from difftune.inference.hypotest import root as root
 from difftune.inference.impacts import Impacts, impacts
+from difftune.inference.injection import Injection, injection
 from difftune.inference.intervals import (
     Contours,
     MinosErrors,
@@ -46,6 +47,7 @@ __all__ = [
     "HypoTest",
     "ImpactGroup",
     "Impacts",
+    "Injection",
     "MinosErrors",
     "Prediction",
     "ProfileScan",
@@ -65,6 +67,7 @@ __all__ = [
     "grouped_impacts",
     "hypotest",
     "impacts",
+    "injection",
     "minos",
     "predictions",
     "profile",

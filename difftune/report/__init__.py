@@ -40,6 +40,7 @@ from difftune.report.plots.features import (
     feature_distributions,
     parameter_correlations,
 )
+from difftune.report.plots.injection import signal_injection
 from difftune.report.plots.ranking import grouped_ranking, ranking
 from difftune.report.plots.region import region
 from difftune.report.plots.systematics import negligible, pulls, systematic_variations
@@ -147,6 +148,7 @@ __all__ = [
     "score_distributions",
     "selection_path",
     "selection_table",
+    "signal_injection",
     "significance_table",
     "systematic_variations",
     "to_json",
