@@ -48,6 +48,8 @@ def rebinned(content: Content, given: Mapping[str, int | Sequence[int]]) -> Cont
                     modifier["data"] = np.sqrt(_sums(np.square(data), edges)).tolist()
                 if kind in PER_BIN:
                     counts[modifier["name"]] = bins, len(edges) - 1
+        if len(channel.get("edges", ())) == bins + 1:
+            channel["edges"] = [channel["edges"][edge] for edge in edges]
         for observation in result["observations"]:
             if observation["name"] == channel["name"]:
                 observation["data"] = _sums(observation["data"], edges)

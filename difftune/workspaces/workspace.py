@@ -16,6 +16,7 @@ from difftune.files import writing
 from difftune.histfactory import FROM_MEASUREMENT, Model, patched, read_source
 from difftune.histfactory.checks import check_numbers, check_schema
 from difftune.workspaces import bins, combining, editing
+from difftune.workspaces.datacard import from_datacard
 from difftune.workspaces.pruning import Pruned, pruned
 from difftune.workspaces.smoothing import Smoothed, smoothed_shapes
 from difftune.workspaces.spec import Content, Patterns, copied, known, names
@@ -63,6 +64,40 @@ class Workspace(Mapping[str, Any]):
             InputError: It cannot be read, or is no workspace.
         """
         return source if isinstance(source, Workspace) else cls(read_source(source).spec)
+
+    @classmethod
+    @takes()
+    def from_datacard(
+        cls,
+        path: str | PathLike[str],
+        *,
+        mass: str | float | int | None = None,
+        poi: str = "r",
+        pois: Mapping[str, Patterns] | None = None,
+    ) -> "Workspace":
+        """A workspace of a CMS Combine datacard (arXiv 2404.06614), counting or of histograms.
+
+        What HistFactory has in other words: a symmetric lnN is κ^θ in Combine and a normsys here,
+        which is exactly that with `modifier_settings={"normsys": {"interpcode": "code1"}}`, and the
+        same to (ln κ)⁷/5040 without; an asymmetric one differs between ±1 standard deviations. A
+        shape is a normsys and a histosys, interpolated as in Combine (code4p); with a strength
+        other than 1 it agrees at 0 and ±1 standard deviations, and so it does as shapeN. A gmN is a
+        channel, NAME_control, with the events of the control region. lnU is a free factor within
+        its range. autoMCStats is a staterror, in which the relative uncertainty of a bin stays when
+        yields change; below the threshold each process has a shapesys, with a Poisson constraint
+        always. Groups are kept under the key `groups`, edges of bins under `edges` of the channel.
+
+        Args:
+            path: The file; its ROOT files are looked for from there.
+            mass: What `$MASS` stands for.
+            poi: Name of the factor on all processes with a number of 0 or below.
+            pois: In place of it names of several, and the processes that each scales, by name or
+                pattern; the first is the measurement's.
+
+        Raises:
+            InputError: A line is not understood or has no counterpart; the message names it.
+        """
+        return cls(from_datacard(path, mass=mass, poi=poi, pois=pois))
 
     def __getitem__(self, key: str) -> Any:
         """A copy of a part: `"channels"`, `"measurements"`, `"observations"` or `"version"`."""

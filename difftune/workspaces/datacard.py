@@ -1,0 +1,487 @@
+"""From a CMS Combine datacard to a workspace."""
+
+import logging
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import uproot
+from jaxtyping import Float
+
+from difftune.errors import InputError, nearest
+from difftune.workspaces.card import Card, Shapes, Statistics, Systematic, read_card
+from difftune.workspaces.spec import Content, Patterns, matching
+
+logger = logging.getLogger("difftune")
+
+Numbers = Float[np.ndarray, " bins"]
+Edges = Float[np.ndarray, " edges"]
+# Combine's range of the signal strength.
+_LARGEST_STRENGTH = 20.0
+# A rate and the events of its control region are the same up to how they are rounded.
+_ROUNDED = 0.01
+
+
+class _Template(NamedTuple):
+    """A process in a channel.
+
+    Attributes:
+        yields: In each bin, at the rate of the card.
+        errors: Statistical uncertainties.
+        scale: By what the histogram was multiplied.
+        edges: Of the bins; None for a counting experiment.
+    """
+
+    yields: Numbers
+    errors: Numbers
+    scale: float
+    edges: Edges | None
+
+
+def from_datacard(
+    path: str | PathLike[str],
+    *,
+    mass: str | float | int | None,
+    poi: str,
+    pois: Mapping[str, Patterns] | None,
+) -> Content:
+    """A workspace of a datacard; see `Workspace.from_datacard`.
+
+    Args:
+        path: The file.
+        mass: What `$MASS` stands for.
+        poi: Name of the factor on all signals.
+        pois: Names of factors, and the processes that each scales.
+
+    Raises:
+        InputError: The card or a histogram is not right, or cannot be a workspace.
+    """
+    card = read_card(Path(path))
+    with _Files(card, mass) as files:
+        return _Builder(card, files, _scaled(card, poi, pois)).workspace()
+
+
+def _scaled(card: Card, poi: str, pois: Mapping[str, Patterns] | None) -> dict[str, list[str]]:
+    """Signal processes by the parameter that scales them."""
+    signals = list(dict.fromkeys(p for _, p, identity, _ in card.columns if identity <= 0))
+    if pois is None:
+        if len(signals) > 1:
+            logger.info("%s: %r scales all of %s.", card.path, poi, ", ".join(signals))
+        return {poi: signals}
+    every = list(dict.fromkeys(process for _, process, _, _ in card.columns))
+    found = {
+        name: sorted(matching(f"pois[{name!r}]", patterns, every))
+        for name, patterns in pois.items()
+    }
+    without = [s for s in signals if not any(s in scaled for scaled in found.values())]
+    if not found or without:
+        raise InputError(
+            f"pois={dict(pois)!r}: the signals {without or signals} are scaled by none. Name a "
+            "parameter for each."
+        )
+    return found
+
+
+class _Files:
+    """The ROOT files of a card, each opened once."""
+
+    def __init__(self, card: Card, mass: str | float | int | None) -> None:
+        self.card = card
+        self.mass = None if mass is None else f"{mass:g}" if isinstance(mass, float) else str(mass)
+        self.opened: dict[Path, Any] = {}
+
+    def __enter__(self) -> "_Files":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self.opened.values():
+            file.close()
+
+    def shapes(self, channel: str, process: str) -> Shapes | None:
+        """The line that says where a process of a channel is; None for a counting experiment."""
+        for own, of in (
+            (channel, process),
+            (channel, "*"),
+            ("*", process),
+            ("*", "*"),
+        ):
+            for line in self.card.shapes:
+                if (line.channel, line.process) == (own, of):
+                    return None if line.file == "FAKE" else line
+        if self.card.shapes:
+            raise InputError(
+                f"{self.card.path}: no line 'shapes' says where {process!r} of channel {channel!r} "
+                "is."
+            )
+        return None
+
+    def read(
+        self, line: Shapes, channel: str, process: str, varied: str | None = None
+    ) -> tuple[Numbers, Numbers, Edges] | None:
+        """Contents, uncertainties and edges; None where a varied histogram is not there."""
+        pattern = line.nominal if varied is None else line.varied
+        if pattern is None:
+            self.card.refuse(
+                line.line, f"there are shape uncertainties ({varied}); name their histograms, too."
+            )
+        name = self._filled(line, pattern, channel, process, varied)
+        if ":" in name:
+            self.card.refuse(
+                line.line, f"{name!r} is in a RooFit workspace. Only histograms (TH1) are read."
+            )
+        file = self._file(line, self._filled(line, line.file, channel, process, varied))
+        try:
+            found = file[name]
+            values, edges = found.values(), found.axis().edges()
+            errors = found.errors()
+        except KeyError as error:
+            if varied is not None:
+                return None
+            keys = [key.split(";")[0] for key in file.keys(recursive=True)]
+            raise InputError(
+                f"{self.card.path}, line {line.line}: {line.file} has no histogram {name!r}."
+                f"{nearest(name, keys)}"
+            ) from error
+        except AttributeError as error:
+            raise InputError(
+                f"{self.card.path}, line {line.line}: {name!r} in {line.file} is no TH1."
+            ) from error
+        if values.ndim != 1:
+            self.card.refuse(line.line, f"{name!r} has {values.ndim} axes. Unroll it to one.")
+        return (np.asarray(values, float), np.asarray(errors, float), np.asarray(edges, float))
+
+    def _filled(
+        self, line: Shapes, pattern: str, channel: str, process: str, varied: str | None
+    ) -> str:
+        values = {"$PROCESS": process, "$CHANNEL": channel, "$SYSTEMATIC": varied or ""}
+        if "$MASS" in pattern and self.mass is None:
+            self.card.refuse(line.line, f"{pattern!r} asks for a mass: give it as mass=125.")
+        values["$MASS"] = self.mass or ""
+        for key, value in values.items():
+            pattern = pattern.replace(key, value)
+        if "$" in pattern:
+            self.card.refuse(line.line, f"{pattern!r}: only {', '.join(values)} are known.")
+        return pattern
+
+    def _file(self, line: Shapes, name: str) -> Any:
+        path = self.card.path.parent / name
+        if path not in self.opened:
+            try:
+                self.opened[path] = uproot.open(path)
+            except (OSError, ValueError) as error:
+                raise InputError(
+                    f"{self.card.path}, line {line.line}: {path} cannot be read as a ROOT file: "
+                    f"{error}"
+                ) from error
+        return self.opened[path]
+
+
+class _Builder:
+    """Makes channels, observations and parameters of a card."""
+
+    def __init__(self, card: Card, files: _Files, scaled: dict[str, list[str]]) -> None:
+        self.card, self.files, self.scaled = card, files, scaled
+        self.parameters: dict[str, Content] = {}
+        self.controls: list[Content] = []
+        self.control_data: list[Content] = []
+        self.interpolated_otherwise: list[str] = []
+
+    def workspace(self) -> Content:
+        """All of it."""
+        for name in self.scaled:
+            self._configure(name, 1.0, (0.0, _LARGEST_STRENGTH))
+        channels, observations = [], []
+        for channel in self.card.observed:
+            made, data = self._channel(channel)
+            channels.append(made)
+            observations.append({"name": channel, "data": data})
+        channels += self.controls
+        if self.interpolated_otherwise:
+            logger.warning(
+                "%s: %s are interpolated in the bins' contents, where Combine takes their "
+                "logarithms.",
+                self.card.path,
+                ", ".join(self.interpolated_otherwise),
+            )
+        config = {"poi": next(iter(self.scaled)), "parameters": list(self.parameters.values())}
+        groups = {"groups": self.card.groups} if self.card.groups else {}
+        return {
+            "channels": channels,
+            "observations": [*observations, *self.control_data],
+            "measurements": [{"name": "combine", "config": config}],
+            "version": "1.0.0",
+            **groups,
+        }
+
+    def _configure(self, name: str, start: float, bounds: tuple[float, float]) -> None:
+        self.parameters[name] = {"name": name, "inits": [start], "bounds": [list(bounds)]}
+
+    def _channel(self, channel: str) -> tuple[Content, list[float]]:
+        statistics = next(
+            (s for s in self.card.statistics if fnmatchcase(channel, s.channel)), None
+        )
+        mode = 1 if statistics is None else statistics.mode
+        made: list[tuple[Content, _Template, bool]] = []
+        for column, (own, process, identity, rate) in enumerate(self.card.columns):
+            if own != channel or (rate == 0 and not self._has_events(column)):
+                continue
+            template = self._template(channel, process, rate)
+            sample = {"name": process, "data": template.yields.tolist(), "modifiers": []}
+            self._factors(sample, channel, process)
+            for systematic in self.card.systematics:
+                if systematic.values[column] is not None:
+                    self._systematic(sample, template, systematic, column, mode)
+            made.append((sample, template, identity <= 0))
+        if not made:
+            raise InputError(
+                f"{self.card.path}: channel {channel!r} expects no events. Take it out."
+            )
+        sizes = {sample["name"]: len(sample["data"]) for sample, _, _ in made}
+        if len(set(sizes.values())) > 1:
+            raise InputError(f"{self.card.path}: channel {channel!r} has {sizes} bins.")
+        if statistics is not None and statistics.threshold >= 0:
+            _add_statistics(channel, made, statistics)
+        result: Content = {"name": channel, "samples": [sample for sample, _, _ in made]}
+        edges = made[0][1].edges
+        if edges is not None:
+            result["edges"] = edges.tolist()
+        return result, self._data(channel, len(made[0][0]["data"]))
+
+    def _has_events(self, column: int) -> bool:
+        """Whether a process of rate 0 comes from a control region without events."""
+        return any(s.kind == "gmN" and s.values[column] for s in self.card.systematics)
+
+    def _template(self, channel: str, process: str, rate: float) -> _Template:
+        line = self.files.shapes(channel, process)
+        if line is None:
+            if rate < 0:
+                raise InputError(
+                    f"{self.card.path}: the rate of {process!r} in {channel!r} is {rate:g}. Only "
+                    "one with a histogram may be -1, for what is in that."
+                )
+            return _Template(np.array([rate]), np.zeros(1), 1.0, None)
+        found = self.files.read(line, channel, process)
+        assert found is not None  # only varied ones may be missing
+        values, errors, edges = found
+        total = values.sum()
+        if not total > 0:
+            if rate > 0:
+                self.card.refuse(
+                    line.line,
+                    f"the histogram of {process!r} in {channel!r} is empty, its rate is {rate:g}.",
+                )
+            return _Template(values, errors, 1.0, edges)
+        scale = 1.0 if rate == -1 else rate / total
+        return _Template(values * scale, errors * scale, scale, edges)
+
+    def _data(self, channel: str, bins: int) -> list[float]:
+        line, observed = self.files.shapes(channel, "data_obs"), self.card.observed[channel]
+        if line is None:
+            if bins != 1 or observed < 0:
+                raise InputError(
+                    f"{self.card.path}: channel {channel!r} has {bins} bins and the observation "
+                    f"{observed:g}. Give a histogram data_obs."
+                )
+            return [observed]
+        found = self.files.read(line, channel, "data_obs")
+        assert found is not None
+        values = found[0]
+        if len(values) != bins:
+            self.card.refuse(line.line, f"{len(values)} observed bins of {bins} in {channel!r}.")
+        if observed >= 0 and abs(values.sum() - observed) > 0.005 * max(1.0, observed):
+            self.card.refuse(
+                line.line,
+                f"{values.sum():g} events observed in the histogram of channel {channel!r}, and "
+                f"{observed:g} in the card. Write -1 there, or correct one of them.",
+            )
+        return values.tolist()
+
+    def _factors(self, sample: Content, channel: str, process: str) -> None:
+        for name, processes in self.scaled.items():
+            if process in processes:
+                sample["modifiers"].append({"name": name, "type": "normfactor", "data": None})
+        for rate in self.card.rates:
+            if not (fnmatchcase(channel, rate.channel) and fnmatchcase(process, rate.process)):
+                continue
+            if rate.name in self.scaled:
+                self.card.refuse(rate.line, f"{rate.name!r} is the parameter of interest.")
+            low, high = rate.bounds or sorted((0.0, 10 * rate.start or 10.0))
+            self._configure(rate.name, rate.start, (low, high))
+            sample["modifiers"].append({"name": rate.name, "type": "normfactor", "data": None})
+
+    def _systematic(
+        self, sample: Content, template: _Template, given: Systematic, column: int, mode: int
+    ) -> None:
+        kind, value = given.kind, given.values[column]
+        assert value is not None
+        channel, process = self.card.columns[column][:2]
+        if kind == "lnN":
+            self._norm(sample, given, *self._kappa(given, value))
+        elif kind == "lnU":
+            self._free(sample, given, value)
+        elif kind == "gmN":
+            self._control(sample, template, given, value)
+        else:
+            self._shape(sample, template, given, value, (channel, process, mode))
+
+    def _kappa(self, given: Systematic, value: str) -> tuple[float, float]:
+        """Factors at plus and at minus one standard deviation."""
+        parts = value.split("/")
+        try:
+            numbers = [float(part) for part in parts]
+        except ValueError:
+            numbers = []
+        if numbers == [0.0]:
+            return 1.0, 1.0
+        if len(numbers) not in (1, 2) or not min(numbers) > 0:
+            self.card.refuse(
+                given.line, f"{given.name!r} has {value!r}: a factor as 1.1, or DOWN/UP as 0.9/1.1."
+            )
+        return (numbers[0], 1 / numbers[0]) if len(numbers) == 1 else (numbers[1], numbers[0])
+
+    def _norm(self, sample: Content, given: Systematic, up: float, down: float) -> None:
+        if (up, down) != (1.0, 1.0):
+            data = {"hi": up, "lo": down}
+            sample["modifiers"].append({"name": given.name, "type": "normsys", "data": data})
+
+    def _free(self, sample: Content, given: Systematic, value: str) -> None:
+        largest = {v for v in given.values if v is not None}
+        up, down = self._kappa(given, value)
+        if len(largest) != 1 or "/" in value or up == 1:
+            self.card.refuse(
+                given.line,
+                f"lnU {given.name!r} has {sorted(largest)}: HistFactory has a free factor only, "
+                "which is the same for all. Write lnN, or several lines.",
+            )
+        self._configure(given.name, 1.0, (min(up, down), max(up, down)))
+        sample["modifiers"].append({"name": given.name, "type": "normfactor", "data": None})
+
+    def _control(self, sample: Content, template: _Template, given: Systematic, value: str) -> None:
+        """A factor on the yield that is also that on the events of a control region."""
+        factor, _ = self._kappa(given, value)
+        if float(value) == 0:
+            return
+        rate = template.yields.sum()
+        wanted = given.events * factor
+        if abs(rate - wanted) > _ROUNDED * max(rate, wanted):
+            self.card.refuse(
+                given.line,
+                f"gmN {given.name!r}: {given.events} events times {value} are {wanted:g}, and the "
+                f"rate of {sample['name']!r} is {rate:g}. Make them equal.",
+            )
+        if given.events == 0:
+            # Nothing is expected there: the parameter is the number of events itself.
+            sample["data"] = [factor / len(template.yields)] * len(template.yields)
+        if given.name not in self.parameters:
+            events = float(given.events)
+            start, unit = (1.0, events) if events else (0.0, 1.0)
+            self._configure(given.name, start, (0.0, 10.0))
+            control = {"name": given.name, "type": "normfactor", "data": None}
+            region = f"{given.name}_control"
+            if region in self.card.observed:
+                self.card.refuse(
+                    given.line,
+                    f"{region!r} is a channel already. Give {given.name!r} another name.",
+                )
+            self.controls.append(
+                {
+                    "name": region,
+                    "samples": [{"name": "control", "data": [unit], "modifiers": [control]}],
+                }
+            )
+            self.control_data.append({"name": region, "data": [events]})
+        sample["modifiers"].append({"name": given.name, "type": "normfactor", "data": None})
+
+    def _shape(
+        self,
+        sample: Content,
+        template: _Template,
+        given: Systematic,
+        value: str,
+        place: tuple[str, str, int],
+    ) -> None:
+        channel, process, mode = place
+        line = self.files.shapes(channel, process)
+        pair = None
+        if line is not None and not (given.kind == "shape?" and line.varied is None):
+            sides = [self.files.read(line, channel, process, f"{given.name}{s}") for s in _SIDES]
+            if sides[0] is not None and sides[1] is not None:
+                pair = sides[0][0] * template.scale, sides[1][0] * template.scale
+        if pair is None:
+            if given.kind == "shape?":
+                self._norm(sample, given, *self._kappa(given, value))
+                return
+            self.card.refuse(
+                given.line,
+                f"there are no histograms {given.name}Up and {given.name}Down of {process!r} in "
+                f"channel {channel!r}. Kind 'shape?' would take {value} as lnN then.",
+            )
+        try:
+            strength = float(value)
+        except ValueError:
+            strength = -1.0
+        if not strength >= 0:
+            self.card.refuse(given.line, f"{given.name!r} has {value!r}: 1 for an effect, or -.")
+        if strength == 0:
+            return
+        if given.kind in ("shapeN", "shapeN2") and given.name not in self.interpolated_otherwise:
+            self.interpolated_otherwise.append(given.name)
+        nominal = template.yields
+        total, sums = nominal.sum(), [side.sum() for side in pair]
+        if len(pair[0]) != len(nominal) or not min(total, *sums) > 0:
+            self.card.refuse(
+                given.line,
+                f"the histograms of {given.name!r} of {process!r} in channel {channel!r} have "
+                f"{len(pair[0])} bins and {sums[0]:g} and {sums[1]:g} events.",
+            )
+        factors = [1.0, 1.0] if mode == 2 else [own / total for own in sums]
+        shapes = [side / factor for side, factor in zip(pair, factors, strict=True)]
+        shapes = _at(strength, nominal, *shapes)
+        self._norm(sample, given, *(factor**strength for factor in factors))
+        data = {"hi_data": shapes[0].tolist(), "lo_data": shapes[1].tolist()}
+        sample["modifiers"].append({"name": given.name, "type": "histosys", "data": data})
+
+
+_SIDES = ("Up", "Down")
+
+
+def _at(strength: float, nominal: Numbers, up: Numbers, down: Numbers) -> list[Numbers]:
+    """Templates at plus and minus so many standard deviations, as Combine interpolates them."""
+    if strength == 1:
+        return [up, down]
+    found = []
+    for theta in (strength, -strength):
+        square = theta**2
+        inside = square * (square * (3 * square - 10) + 15) / 8
+        even = inside if abs(theta) <= 1 else abs(theta)
+        high, low = up - nominal, down - nominal
+        found.append(nominal + 0.5 * ((high - low) * theta + (high + low) * even))
+    return found
+
+
+def _add_statistics(
+    channel: str, made: list[tuple[Content, _Template, bool]], given: Statistics
+) -> None:
+    """A staterror for bins with enough events, and a shapesys per process for the others."""
+    counted = [each for each in made if given.with_signal or not each[2]]
+    bins = len(made[0][0]["data"])
+    yields = np.sum([t.yields for _, t, _ in counted], axis=0) if counted else np.zeros(bins)
+    variance = np.sum([t.errors**2 for _, t, _ in counted], axis=0) if counted else np.zeros(bins)
+    there = variance > 0
+    effective = np.divide(yields**2, variance, out=np.zeros(bins), where=there)
+    few = there & (np.round(effective) <= given.threshold)
+    for sample, template, _ in made:
+        together = np.where(there & ~few, template.errors, 0.0)
+        apart = np.where(few & (template.yields > 0), template.errors, 0.0)
+        name = f"prop_bin{channel}"
+        if together.any():
+            sample["modifiers"].append(
+                {"name": name, "type": "staterror", "data": together.tolist()}
+            )
+        if apart.any():
+            sample["modifiers"].append(
+                {"name": f"{name}_{sample['name']}", "type": "shapesys", "data": apart.tolist()}
+            )
