@@ -396,6 +396,9 @@ def _in_folds(parts: Sequence[Columns]) -> Columns:
     """Columns of folds, one after the other, as those of all events."""
     first = parts[0]
     numbers = [np.full(len(part.weight), i, np.int32) for i, part in enumerate(parts)]
-    plain = [part._replace(signal_process=np.zeros(0), fold=None) for part in parts]
+    # What is of all events is that of the first part.
+    plain = [part._replace(signal_process=np.zeros(0), fold=None, layout=None) for part in parts]
     whole = jax.tree.map(lambda *each: np.concatenate(each), *plain)
-    return whole._replace(signal_process=first.signal_process, fold=np.concatenate(numbers))
+    return whole._replace(
+        signal_process=first.signal_process, fold=np.concatenate(numbers), layout=first.layout
+    )

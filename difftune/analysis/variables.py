@@ -11,9 +11,9 @@ import numpy as np
 
 from difftune.analysis.cross_fit import CrossFit
 from difftune.analysis.preparation import CrossPreparation, Preparation
-from difftune.data import Events
+from difftune.data import Collection, Events
 from difftune.objectives import Metric
-from difftune.selection import Selection, Study, Units, eliminate
+from difftune.selection import Selection, Study, Units, eliminate, single_variables
 from difftune.selection import Step as Round
 
 logger = logging.getLogger("difftune")
@@ -103,15 +103,18 @@ class Variables:
         feature_names: All that there were.
         selections: How they were chosen: without the test folds, or for each fold without it.
         groups: Variables that were kept or left out together.
+        collections: Which of the features are those of objects; a feature that all objects of a
+            collection have is one variable, `"jets.pt"`.
     """
 
     feature_names: tuple[str, ...]
     selections: tuple[Selection, ...]
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    collections: tuple[Collection, ...] = ()
 
     @property
     def unused(self) -> tuple[tuple[str, ...], ...]:
-        """Those that are left out, by each selection."""
+        """The features that are left out, by each selection."""
         return tuple(
             tuple(name for name in self.feature_names if name not in selection.variables)
             for selection in self.selections
@@ -123,18 +126,18 @@ class Variables:
 
         Of those that equally many keep, the first is the one that stayed longest.
         """
-        units = {name: group for group, names in self.groups.items() for name in names}
+        units = Units.of(self.feature_names, self.groups, collections=self.collections)
 
-        def rank(name: str) -> tuple[int, float]:
-            unit = units.get(name, name)
+        def rank(column: str) -> tuple[int, float]:
+            unit = units.names[units.holding(column)]
             stayed = [
                 np.mean([unit in there for there in selection.sets])
                 for selection in self.selections
             ]
-            kept = sum(name in selection.variables for selection in self.selections)
+            kept = sum(column in selection.variables for selection in self.selections)
             return kept, float(np.mean(stayed))
 
-        ranks = {name: rank(name) for name in self.feature_names}
+        ranks = {name: rank(columns[0]) for name, columns in self._single.items()}
         order = sorted(ranks, key=lambda name: (-ranks[name][0], -ranks[name][1]))
         return {name: ranks[name][0] for name in order}
 
@@ -142,7 +145,15 @@ class Variables:
     def common(self) -> tuple[str, ...]:
         """Those that more than half of the selections keep."""
         votes = self.votes
-        return tuple(n for n in self.feature_names if 2 * votes[n] > len(self.selections))
+        return tuple(n for n in self._single if 2 * votes[n] > len(self.selections))
+
+    @property
+    def _single(self) -> dict[str, tuple[str, ...]]:
+        return single_variables(self.feature_names, self.collections)
+
+    def among(self, columns: Sequence[str]) -> tuple[str, ...]:
+        """The variables that some columns are: `"jets.pt"` for `"jets[0].pt"` and the others."""
+        return tuple(name for name, own in self._single.items() if own[0] in columns)
 
     def to_dict(self) -> dict[str, Any]:
         """Ranking, and of each selection what was dropped and the curve, for JSON."""
@@ -152,8 +163,8 @@ class Variables:
             "common": list(self.common),
             "selections": [
                 {
-                    "kept": list(selection.variables),
-                    "dropped": list(unused),
+                    "kept": list(self.among(selection.variables)),
+                    "dropped": list(self.among(unused)),
                     "path": [step.taken for step in selection.steps],
                     "sizes": [len(units) for units in selection.sets],
                     "score": selection.mean.tolist(),
@@ -202,6 +213,7 @@ def select_variables(
         feature_names=split.events.feature_names,
         selections=selections,
         groups=elimination.groups,
+        collections=split.events.collections,
     )
 
 

@@ -141,8 +141,8 @@ def said_of(variables: Variables) -> str:
     """Which variables are kept, in words."""
     every = len(variables.selections)
     if every == 1:
-        dropped = variables.unused[0]
-        kept = ", ".join(variables.selections[0].variables)
+        dropped = variables.among(variables.unused[0])
+        kept = ", ".join(variables.among(variables.selections[0].variables))
         return f"Kept: {kept}. Left out: {', '.join(dropped) or 'none'}."
     always = [name for name, votes in variables.votes.items() if votes == every]
     never = [name for name, votes in variables.votes.items() if votes == 0]
@@ -168,7 +168,9 @@ def selected_text(variables: Variables) -> str:
         lines += [f"Without the events of fold {fold}:"] if several else []
         lines += [selection_table(selection).text(), ""]
     lines += [said_of(variables), ""]
-    names = ", ".join(json.dumps(name, ensure_ascii=False) for name in variables.common)
+    plain = [name for name in variables.common if name in variables.feature_names]
+    of_objects = [name for name in variables.common if name not in plain]
+    names = ", ".join(json.dumps(name, ensure_ascii=False) for name in plain)
     if several:
         lines.append(
             "The line below has those that most folds keep. Every fold has had a say in it, so a "
@@ -176,4 +178,6 @@ def selected_text(variables: Variables) -> str:
             "a run with [selection] does not."
         )
     lines.append(f"features = [{names}]")
+    if variables.collections:
+        lines.append(f"# and of the branches of [data.objects]: {', '.join(of_objects) or 'none'}")
     return "\n".join(lines)

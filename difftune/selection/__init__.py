@@ -29,6 +29,7 @@ from difftune.selection.importance import (
 )
 from difftune.selection.study import Networks, Study, train
 from difftune.selection.variables import DataIssues, Units
+from difftune.selection.variables import single_variables as single_variables
 
 __all__ = [
     "METHODS",

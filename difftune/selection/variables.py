@@ -11,6 +11,24 @@ from difftune.errors import InputError, nearest
 from difftune.histograms import weighted_correlation
 
 
+def single_variables(
+    feature_names: Sequence[str], collections: Sequence[Collection]
+) -> dict[str, tuple[str, ...]]:
+    """Names of variables, and the columns of each: a feature of objects has one for each object.
+
+    Args:
+        feature_names: All columns.
+        collections: Which of them are those of objects.
+    """
+    of_objects = {
+        f"{each.name}.{feature}": tuple(feature_names[i] for i in each.of_feature(number))
+        for each in collections
+        for number, feature in enumerate(each.features)
+    }
+    taken = {column for columns in of_objects.values() for column in columns}
+    return {name: (name,) for name in feature_names if name not in taken} | of_objects
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Units:
     """What is kept or left out as one: a variable, a feature of all objects, or a group of them.
@@ -54,13 +72,7 @@ class Units:
             InputError: For a group that is empty, names an unknown variable, one that is in
                 another group too, or is called like a variable; and for less than two units.
         """
-        of_objects = {
-            f"{each.name}.{feature}": tuple(feature_names[i] for i in each.of_feature(number))
-            for each in collections
-            for number, feature in enumerate(each.features)
-        }
-        taken = {column for columns in of_objects.values() for column in columns}
-        single = {name: (name,) for name in feature_names if name not in taken} | of_objects
+        single = single_variables(feature_names, collections)
         whole = {each.name: [f"{each.name}.{f}" for f in each.features] for each in collections}
         groups = {
             group: names

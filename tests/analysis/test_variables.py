@@ -1,5 +1,6 @@
 """Variables are chosen without the events that the result is measured on."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -7,8 +8,10 @@ import pytest
 
 import difftune as dt
 from difftune.analysis import CrossPreparation, Elimination, Preparation, select_variables
-from difftune.analysis.variables import without
+from difftune.analysis.variables import Variables, without
 from difftune.errors import InputError
+from difftune.selection import Selection, Step
+from difftune.training.sample import inputs_of
 from tests.analysis.test_cross_fit import FOLDS, PROCESSES
 
 RECIPE = dt.Recipe(
@@ -115,3 +118,79 @@ def test_what_is_not_there():
         )
     with pytest.raises(InputError, match="for 2 folds of 3"):
         without(crossed(sample()), [["noise"], []])
+
+
+def with_jets():
+    """The same with up to two jets."""
+    plain = sample()
+    jets = np.random.default_rng(3).normal(size=(2, 900, 2)).astype("f4")
+    jets[:, ::3, 1] = np.nan
+    return dt.Events.from_arrays(
+        plain.features,
+        plain.process,
+        plain.weight,
+        feature_names=plain.feature_names,
+        processes=PROCESSES,
+        event_number=plain.number,
+        folds=FOLDS,
+        objects={"jets": dt.Objects(branches={"pt": jets[0], "eta": jets[1]}, max=2)},
+    )
+
+
+def selection(*sets: tuple[str, ...], variables: tuple[str, ...]) -> Selection:
+    """One whose second set is chosen."""
+    pairs = itertools.pairwise(sets)
+    steps = [
+        Step(
+            before=before,
+            score=0.0,
+            tried=before,
+            improvement=(0.0,) * len(before),
+            uncertainty=(0.0,) * len(before),
+            taken=next(name for name in before if name not in after),
+            trainings=1,
+            seconds=1.0,
+        )
+        for before, after in pairs
+    ]
+    return Selection(
+        direction="backward",
+        steps=tuple(steps),
+        sets=sets,
+        score=np.zeros((len(sets), 1, 1)),
+        chosen=1,
+        variables=variables,
+        trainings=0,
+    )
+
+
+def test_what_all_objects_have_is_one_variable_in_the_vote():
+    events = with_jets()
+    every, jets = ("real", "rest", "jets.pt", "jets.eta"), ("jets[0].pt", "jets[1].pt")
+    one = selection(every, ("real", "jets.pt"), ("jets.pt",), variables=("real", *jets))
+    two = selection(every, ("jets.pt", "rest"), variables=("noise", "other", *jets))
+    found = Variables(
+        feature_names=events.feature_names,
+        selections=(one, two),
+        groups={"rest": ["noise", "other"]},
+        collections=events.collections,
+    )
+    # Each is kept by one of two; "rest" stayed for 1/3 and all of the path, "real" for 2/3 and 1/2.
+    votes = {"jets.pt": 2, "noise": 1, "other": 1, "real": 1, "jets.eta": 0}
+    assert list(found.votes.items()) == list(votes.items())
+    assert found.common == ("jets.pt",)
+    assert found.unused[0] == ("noise", "other", "jets[0].eta", "jets[1].eta")
+    assert found.to_dict()["selections"][0]["dropped"] == ["noise", "other", "jets.eta"]
+    text = dt.job.selected_text(found)
+    assert text.endswith("features = []\n# and of the branches of [data.objects]: jets.pt")
+    assert "Left out for all: jets.eta." in text
+
+
+def test_searches_for_the_folds_know_what_is_an_object():
+    events = with_jets()
+    recipe = replace(RECIPE, model=dt.models.DeepSet(each=(4,), hidden=(4,)))
+    whole = CrossPreparation(split=dt.CrossFit(events=events), recipe=recipe)
+    trained_on = whole.population(whole.strategy(trainings(1)), 1, dt.Space()).train
+    assert trained_on.layout == inputs_of(recipe.transform(events))
+    assert list(trained_on.layout.collections) == ["jets"]
+    assert len(trained_on.weight) == len(events)
