@@ -34,6 +34,7 @@ from difftune.inference.solver import Status
 from difftune.inference.solver import deviance as deviance
 from difftune.inference.solver import expand as expand
 from difftune.inference.solver import minimise as minimise
+from difftune.inference.toys import ToyInterval, feldman_cousins, limit_from_toys
 
 __all__ = [
     "ChannelFit",
@@ -54,6 +55,7 @@ __all__ = [
     "SignalGrid",
     "SignificanceTest",
     "Status",
+    "ToyInterval",
     "UpperLimit",
     "Yields",
     "asimov_llr",
@@ -62,12 +64,14 @@ __all__ = [
     "examine",
     "exclusion",
     "expected_significance",
+    "feldman_cousins",
     "fit",
     "goodness_of_fit",
     "grouped_impacts",
     "hypotest",
     "impacts",
     "injection",
+    "limit_from_toys",
     "minos",
     "predictions",
     "profile",
