@@ -208,7 +208,7 @@ class Model:
             main: Counts of the bins, or main and auxiliary data; by default the observations.
 
         Raises:
-            InputError: There are no observations, or the length is wrong.
+            InputError: There are no observations, the length is wrong, or they are no counts.
         """
         if main is None:
             if self.observed is None:
@@ -217,8 +217,20 @@ class Model:
                     "nominal expectation."
                 )
             main = self.observed
-        counts = xp.asarray(main, np.float64)
+        try:
+            counts = xp.asarray(main, np.float64)
+        except (TypeError, ValueError, OverflowError):
+            raise InputError(f"data = {main!r}: give the counts of the bins.") from None
+        if counts.ndim == 0:
+            raise InputError(f"data = {main!r}: give the counts of all bins, one after the other.")
         bins, auxiliary = self.structure.n_bins, len(self.structure.layout.auxiliary)
+        if isinstance(counts, np.ndarray) and counts.ndim == 1:
+            wrong = ~((counts[:bins] >= 0) & (counts[:bins] < np.inf))
+            if wrong.any():
+                place = int(np.argmax(wrong))
+                raise InputError(
+                    f"data: bin {place} has {counts[place]}: counts are numbers, 0 or larger."
+                )
         if counts.shape[-1] == bins + auxiliary and auxiliary:
             return counts
         if counts.shape[-1] != bins:

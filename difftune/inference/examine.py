@@ -12,6 +12,7 @@ from jaxtyping import Float
 from difftune.errors import InputError
 from difftune.histfactory import Model
 from difftune.inference.fits import FitResult, SignificanceTest, fit
+from difftune.inference.given import asks
 from difftune.inference.goodness import GoodnessOfFit, goodness_of_fit
 from difftune.inference.groups import GroupedImpacts, Groups, grouped_impacts
 from difftune.inference.hypotest import HypoTest, expected_significance, hypotest
@@ -109,12 +110,17 @@ class Examination:
         poi = structure.poi
         if self.fit is not None and poi is not None:
             value, sigma = self.fit.parameter(poi)
-            text = f"{poi} = {value:.4g}" + (f" ± {sigma:.3g}" if np.isfinite(sigma) else "")
+            layout, index = structure.layout, structure.poi_index or 0
+            # More than the bounds allow means that the likelihood is a line at one of them.
+            shows = 0 < sigma < float(layout.upper[index] - layout.lower[index])
+            text = f"{poi} = {value:.4g}" + (f" ± {sigma:.3g}" if shows else "")
+            text += " (fixed)" if sigma == 0 else ""
             if self.errors is not None:
                 sides = f"+{self.errors.up[0]:.3g} −{-self.errors.down[0]:.3g}"
                 there = float(self.errors.values[0])
                 far = abs(there - value) > 1e-3 * sigma
-                text += f"  (without its bound {there:.4g} {sides})" if far else f"  ({sides})"
+                free = "free" if sigma == 0 else "without its bound"
+                text += f"  ({free} {there:.4g} {sides})" if far else f"  ({sides})"
             found.append(text)
         elif self.fit is not None:
             found.append(f"-2 ln L = {float(self.fit.twice_nll):.6g} at the best fit")
@@ -162,6 +168,7 @@ def _unnamed(value: Any) -> Any:
     return value
 
 
+@asks
 def examine(
     model: Model,
     parts: Sequence[str] = (),
@@ -206,12 +213,14 @@ def examine(
             )
     wanted = set(parts or PARTS) - (set() if structure.poi else set(_NEED_A_SIGNAL))
     values, failed = model.data(data), {}
+    if values.ndim > 1:
+        raise InputError("examine takes one fit: give one model and one row of data.")
     asked: dict[str, Any] = {"bounds": bounds, "fixed": fixed, "start": start}
     counts = {name: values[place] for name, place in model.config.channel_slices.items()}
     found: dict[str, Any] = {}
     seen = model.replace(observed=values[: structure.n_bins])
 
-    def attempt(part: str, *steps: Any) -> None:
+    def attempt(part: str, *steps: Any, says: str | None = None) -> None:
         """What is not asked for by name may fail, and the rest be there."""
         if part not in wanted:
             return
@@ -221,7 +230,7 @@ def examine(
         except (FitError, InputError) as error:
             if part in parts:
                 raise
-            failed[part] = str(error)
+            failed[says or part] = str(error)
 
     attempt("inspect", ("before", lambda: predictions(model)))
     if wanted - {"inspect"}:
@@ -240,7 +249,11 @@ def examine(
         "limit",
         ("limit", lambda: upper_limit(model, values, **asked)),
         ("cls", cls),
+    )
+    attempt(
+        "limit",
         ("significance", lambda: expected_significance(seen, **asked)),
+        says="significance",
     )
     wide = dict(asked)
     wider = _widened(model, found.get("fit"), bounds)

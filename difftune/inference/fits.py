@@ -11,6 +11,7 @@ from difftune.histfactory import AnyArray as Array
 from difftune.histfactory import Model, Structure
 from difftune.histfactory import arrays as xp
 from difftune.histfactory import rates as likelihood
+from difftune.inference.given import asks
 from difftune.inference.minima import best_fit
 from difftune.inference.problems import (
     Bounds,
@@ -98,6 +99,7 @@ class SignificanceTest(NamedTuple):
     observed: float | None
 
 
+@asks
 def fit(
     model: Model,
     data: Any = None,
@@ -168,6 +170,21 @@ def fitted(
         report("The fit", status)
     names = model.structure.names
     return FitResult(names=names, poi=None if poi is None else names[poi], **arrays)
+
+
+def refuse_at_bound(best: FitResult, given: Limits, index: int) -> None:
+    """Refuses a best fit of a parameter at its bound, of which nothing varies to both sides.
+
+    Raises:
+        InputError: With wider bounds.
+    """
+    if best.at_bound[index]:
+        poi = best.names[index]
+        raise InputError(
+            f"The best fit of {poi!r} is at its bound, {best.values[index]:.4g} in "
+            f"({given.lower[index]}, {given.upper[index]}), where impacts mean nothing. Widen it: "
+            f"bounds={{{poi!r}: (-10, 10)}}."
+        )
 
 
 @compiled_if_many("steps", "free_poi")

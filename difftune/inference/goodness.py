@@ -13,6 +13,7 @@ from difftune.errors import InputError
 from difftune.histfactory import AnyArray as Array
 from difftune.histfactory import Model, Structure
 from difftune.histfactory import arrays as xp
+from difftune.inference.given import asks
 from difftune.inference.hypotest import pseudo_data
 from difftune.inference.minima import in_batches, minimum
 from difftune.inference.problems import Bounds, FitError, Fixed, Limits, limits, make_problem
@@ -66,6 +67,7 @@ class GoodnessOfFit(NamedTuple):
     toys: Float[np.ndarray, " toys"]
 
 
+@asks
 def goodness_of_fit(
     model: Model,
     data: Any = None,
@@ -121,6 +123,15 @@ def goodness_of_fit(
     if failed:
         logger.warning(
             "The fits of %d of %d pseudo-experiments failed; these are left out.", failed, toys
+        )
+    empty = [np.asarray(model.expected(at)) == 0 for at in (points[0], structure.layout.init)]
+    if np.logical_and(*empty).any():
+        logger.warning(
+            "%d of %d bins expect nothing. They count as degrees of freedom, as in cabinetry, "
+            "though they test nothing, so p-values from χ² are too large: leave them out, or ask "
+            "for toys.",
+            np.logical_and(*empty).sum(),
+            structure.n_bins,
         )
     if dof[0] <= 0:
         logger.warning(

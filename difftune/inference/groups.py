@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from difftune.arguments import texts
 from difftune.errors import InputError, nearest
 from difftune.histfactory import AnyArray as Array
 from difftune.histfactory import Model, Structure
 from difftune.histfactory import rates as likelihood
-from difftune.inference.fits import FitResult, fitted
+from difftune.inference.fits import FitResult, fitted, refuse_at_bound
+from difftune.inference.given import asks
 from difftune.inference.problems import Bounds, FitError, Fixed, Limits, make_problem, poi_index
 from difftune.inference.solver import MESSAGES, Status
 from difftune.inference.tested import tested_limits
@@ -81,6 +83,7 @@ class GroupedImpacts(NamedTuple):
         return found[name]
 
 
+@asks
 def grouped_impacts(
     model: Model,
     data: Any = None,
@@ -110,8 +113,8 @@ def grouped_impacts(
         start: Start values, by name or of all parameters.
 
     Raises:
-        InputError: There is no parameter of interest, or a pattern matches none or what another
-            group has.
+        InputError: There is no parameter of interest, it ends at a bound, or a pattern matches none
+            or what another group has.
         FitError: The fit does not converge.
     """
     what = "grouped_impacts"
@@ -123,6 +126,7 @@ def grouped_impacts(
         raise InputError(f"{what} takes one fit: give one model and one row of data.")
     if best.status != Status.CONVERGED:
         raise FitError(f"The fit {MESSAGES[Status(int(best.status))]}, so there are no impacts.")
+    refuse_at_bound(best, given, index)
     covariance = np.asarray(best.covariance)
     statistics, auxiliary = _variances(model, values, given, best.values, covariance[index])
     constrained = np.isin(np.arange(len(best.names)), structure.layout.auxiliary)
@@ -165,7 +169,7 @@ def _members(structure: Structure, asked: Groups, poi: int) -> dict[str, list[in
         if group == STATISTICS:
             raise InputError(f"groups: {STATISTICS!r} is the name of what the data contribute.")
         found[group] = []
-        for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        for pattern in texts(patterns, f"groups[{group!r}]", '{"jets": ["JES*", "JER"]}'):
             alike = [
                 i
                 for i in range(len(names))

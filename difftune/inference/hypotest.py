@@ -15,6 +15,7 @@ from difftune.histfactory import Model, Structure
 from difftune.histfactory import arrays as xp
 from difftune.histfactory import rates as likelihood
 from difftune.inference.fits import SignificanceTest
+from difftune.inference.given import asks
 from difftune.inference.minima import at_value, envelope, implicit, in_batches, lower, minima, worst
 from difftune.inference.problems import (
     Bounds,
@@ -67,6 +68,7 @@ class HypoTest(NamedTuple):
     status: Any
 
 
+@asks
 def hypotest(
     mu: Any,
     model: Model,
@@ -358,6 +360,7 @@ def pseudo_data(
     )
 
 
+@asks
 def expected_significance(
     model: Model,
     *,

@@ -11,7 +11,8 @@ from difftune.errors import InputError
 from difftune.histfactory import AnyArray as Array
 from difftune.histfactory import Model
 from difftune.histfactory import arrays as xp
-from difftune.inference.fits import FitResult, fitted
+from difftune.inference.fits import FitResult, fitted, refuse_at_bound
+from difftune.inference.given import asks
 from difftune.inference.minima import at_value, in_batches
 from difftune.inference.problems import Bounds, FitError, Fixed, Limits, make_problem, poi_index
 from difftune.inference.solver import MESSAGES, Status, minimise
@@ -51,6 +52,7 @@ class Impacts(NamedTuple):
     fit: FitResult
 
 
+@asks
 def impacts(
     model: Model,
     data: Any = None,
@@ -81,18 +83,13 @@ def impacts(
         model, "impacts", bounds=bounds, fixed=fixed, start=start, test_stat="qtilde"
     )
     index = poi_index(model, "impacts")
-    poi, values = model.structure.names[index], model.data(data)
+    values = model.data(data)
     best = fitted(model, values, given, free_poi=True)
     if np.ndim(best.status):
         raise InputError("impacts ranks one fit: give one model and one row of data.")
     if best.status != Status.CONVERGED:
         raise FitError(f"The fit {MESSAGES[Status(int(best.status))]}, so there are no impacts.")
-    if best.at_bound[index]:
-        raise InputError(
-            f"The best fit of {poi!r} is at its bound, {best.values[index]:.4g} in "
-            f"({given.lower[index]}, {given.upper[index]}), where impacts mean nothing. Widen it: "
-            f"bounds={{{poi!r}: (-10, 10)}}."
-        )
+    refuse_at_bound(best, given, index)
     nuisance = np.flatnonzero((best.uncertainties > 0) & (np.arange(len(best.names)) != index))
     sigma = np.asarray(best.uncertainties)[nuisance]
     width = np.asarray(best.widths)[nuisance]

@@ -18,11 +18,12 @@ from difftune.histfactory import AnyArray as Array
 from difftune.histfactory import Model
 from difftune.histfactory import arrays as xp
 from difftune.inference.fits import FitResult, fitted
+from difftune.inference.given import asks, numbers_in_a_row
 from difftune.inference.hypotest import root
 from difftune.inference.minima import in_batches, minimum
 from difftune.inference.problems import Bounds, FitError, Fixed, Limits, limits, make_problem
-from difftune.inference.solver import MESSAGES, Status, deviance, minimise
-from difftune.inference.tested import never_negative
+from difftune.inference.solver import MESSAGES, Problem, Status, deviance, minimise
+from difftune.inference.tested import freed, never_negative
 from difftune.precision import compiled_if_many
 
 logger = logging.getLogger("difftune")
@@ -93,6 +94,7 @@ class Contours(NamedTuple):
     fit: FitResult
 
 
+@asks
 def minos(
     model: Model,
     data: Any = None,
@@ -120,12 +122,9 @@ def minos(
     """
     if not 0 < sigmas < np.inf:
         raise InputError(f"sigmas={sigmas}: give a positive number of standard deviations.")
-    best, values, given = _start("minos", model, data, bounds, fixed, start)
-    if parameters is None:
-        where = np.flatnonzero(np.asarray(best.uncertainties) > 0)
-    else:
-        asked = [parameters] if isinstance(parameters, str) else list(parameters)
-        where = np.array([i for name in asked for i in model.structure.indices(name)], int)
+    asked = [i for name in parameters or () for i in model.structure.indices(name)]
+    best, values, given = _start("minos", model, data, bounds, fixed, start, asked)
+    where = np.asarray(asked or np.flatnonzero(np.asarray(best.uncertainties) > 0), int)
     for index in where.tolist():
         _refuse_fixed("minos", best, index)
     both = np.repeat(where[None, :], 2, axis=0).ravel()
@@ -148,6 +147,7 @@ def minos(
     return MinosErrors(names, np.asarray(best.values)[where], up, down, at_bound, best)
 
 
+@asks
 def profile(
     model: Model,
     name: str,
@@ -179,26 +179,35 @@ def profile(
         FitError: A fit does not converge.
     """
     index = model.structure.index(name)
-    best, counts, given = _start("profile", model, data, bounds, fixed, start)
+    best, counts, given = _start("profile", model, data, bounds, fixed, start, [index])
     _refuse_fixed("profile", best, index)
     center, sigma = float(best.values[index]), float(best.uncertainties[index])
     if values is None:
         if points < 2:
             raise InputError(f"profile(points={points}): give at least 2.")
+        if not 0 < sigmas < np.inf:
+            raise InputError(f"sigmas={sigmas}: give a positive number of standard deviations.")
         low, high = (
             float(np.clip(center + side * sigma, given.lower[index], given.upper[index]))
             for side in (-sigmas, sigmas)
         )
         values = np.linspace(low, high, points)
-    tested = np.atleast_1d(np.asarray(values, float))
-    if tested.ndim > 1 or not tested.size or not np.isfinite(tested).all():
-        raise InputError(f"profile(values={values!r}): give finite numbers in a row.")
+    tested = numbers_in_a_row(values, "profile: values", "give finite numbers in a row")
     along = _directions(best, np.full((len(tested), 1), index), (tested - center)[:, None])
-    q, ended, status = _profiled(model, counts, given, np.asarray(best.values), along, tested)
+    free = _is_freed(model, given)
+    at = np.asarray(best.values)
+    q, ended, status = _profiled(model, counts, given, at, along, tested, free_poi=free)
+    low, high = float(given.lower[index]), float(given.upper[index])
+    for value in tested[(status == Status.NEGATIVE) & ((tested < low) | (tested > high))]:
+        raise FitError(
+            f"At {name} = {value:.4g}, beyond its bounds [{low:g}, {high:g}], the likelihood is "
+            f"larger than anywhere within them. Widen them: bounds={{{name!r}: (..., ...)}}."
+        )
     _refuse_failed(status, [f"{name} = {value:.4g}" for value in tested])
     return ProfileScan(model.structure.names[index], tested, q, ended, best)
 
 
+@asks
 def contours(
     model: Model,
     first: str,
@@ -232,7 +241,7 @@ def contours(
         InputError: A name is unknown or of a fixed parameter, or there are several rows of data.
         FitError: A fit does not converge.
     """
-    wanted = np.atleast_1d(np.asarray(levels, float))
+    wanted = np.asarray(levels)
     if not ((wanted > 0) & (wanted < 1)).all() or points < 3:
         raise InputError(
             f"contours(levels={levels!r}, points={points}): give levels between 0 and 1, and at "
@@ -241,7 +250,7 @@ def contours(
     pair = np.array([model.structure.index(first), model.structure.index(second)])
     if pair[0] == pair[1]:
         raise InputError(f"contours takes two parameters: {first!r} is given twice.")
-    best, values, given = _start("contours", model, data, bounds, fixed, start)
+    best, values, given = _start("contours", model, data, bounds, fixed, start, pair.tolist())
     for index in pair.tolist():
         _refuse_fixed("contours", best, index)
     angles = np.linspace(0, 2 * np.pi, points, endpoint=False)
@@ -271,17 +280,38 @@ def contours(
 
 
 def _start(
-    what: str, model: Model, data: Any, bounds: Bounds | None, fixed: Fixed | None, start: Any
+    what: str,
+    model: Model,
+    data: Any,
+    bounds: Bounds | None,
+    fixed: Fixed | None,
+    start: Any,
+    asked: Sequence[int],
 ) -> tuple[FitResult, Float[np.ndarray, " data"], Limits]:
     """The fit of all parameters, the data, and where parameters may go."""
     given = limits(model.structure, bounds=bounds, fixed=fixed, start=start)
+    if model.structure.poi_index in asked:
+        freed(model.structure, what, given, fixed)
     values = model.data(data)
-    best = fitted(model, values, given)
+    best = fitted(model, values, given, free_poi=_is_freed(model, given))
     if np.ndim(best.status):
         raise InputError(f"{what} takes one fit: give one model and one row of data.")
     if best.status != Status.CONVERGED:
         raise FitError(f"The fit {MESSAGES[Status(int(best.status))]}, so there is no interval.")
     return best, values, given
+
+
+def _is_freed(model: Model, given: Limits) -> bool:
+    """Whether the parameter of interest is free though the measurement fixes it."""
+    index = model.structure.poi_index
+    return index is not None and bool(model.structure.layout.fixed[index] > given.fixed[index])
+
+
+def _problem(model: Model, data: Array, given: Limits, free_poi: bool) -> Problem:
+    problem = make_problem(model, data, given)
+    if not free_poi:
+        return problem
+    return problem._replace(fixed=xp.put(problem.fixed, model.structure.poi_index or 0, False))
 
 
 def _refuse_fixed(what: str, best: FitResult, index: int) -> None:
@@ -342,7 +372,10 @@ def _crossed(
         ends = np.where(along.direction > 0, given.upper - values, given.lower - values)
         far = np.where(along.held & (along.direction != 0), ends / along.direction, np.inf)
     reach = np.maximum(far.min(axis=1), 0.0)
-    point, stopped, status = _crossings(model, data, given, values, along, sizes, reach)
+    free = _is_freed(model, given)
+    point, stopped, status = _crossings(
+        model, data, given, values, along, sizes, reach, free_poi=free
+    )
     names = [
         ", ".join(f"{best.names[i]} = {row[i]:.4g}" for i in np.flatnonzero(held))
         for row, held in zip(point, along.held, strict=True)
@@ -365,7 +398,7 @@ class _Search(NamedTuple):
 
 
 # A crossing takes a handful of fits.
-@compiled_if_many(rows="sizes", few=150)
+@compiled_if_many("free_poi", rows="sizes", few=150)
 def _crossings(
     model: Model,
     data: Array,
@@ -374,8 +407,9 @@ def _crossings(
     along: _Lines,
     sizes: Float[Array, " rows"],
     reach: Float[Array, " rows"],
+    free_poi: bool,
 ) -> tuple[Array, Array, Array]:
-    structure, problem = model.structure, make_problem(model, data, given)
+    structure, problem = model.structure, _problem(model, data, given, free_poi)
     least = deviance(structure, problem, best)
 
     def one(line: _Lines, size: Array, far: Array) -> tuple[Array, Array, Array]:
@@ -432,7 +466,7 @@ def _crossings(
     return in_batches(one, along, sizes, reach)
 
 
-@compiled_if_many(rows="tested", few=500)
+@compiled_if_many("free_poi", rows="tested", few=500)
 def _profiled(
     model: Model,
     data: Array,
@@ -440,9 +474,10 @@ def _profiled(
     best: Float[Array, " parameters"],
     along: _Lines,
     tested: Float[Array, " rows"],
+    free_poi: bool,
 ) -> tuple[Array, Array, Array]:
     """-2 ln of the likelihood ratio at the ends of lines, with the best fit there."""
-    structure, problem = model.structure, make_problem(model, data, given)
+    structure, problem = model.structure, _problem(model, data, given, free_poi)
     least = deviance(structure, problem, best)
 
     def one(line: _Lines, _: Array) -> tuple[Array, Array, Array]:

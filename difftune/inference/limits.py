@@ -10,6 +10,7 @@ from difftune.errors import InputError
 from difftune.histfactory import AnyArray as Array
 from difftune.histfactory import Model, Structure
 from difftune.histfactory import arrays as xp
+from difftune.inference.given import asks
 from difftune.inference.hypotest import SIGMAS, asimov_problem, log_p_values, root
 from difftune.inference.minima import at_value, envelope, minima, worst
 from difftune.inference.problems import Bounds, Fixed, Limits, over, poi_index, report
@@ -42,6 +43,7 @@ class UpperLimit(NamedTuple):
     status: Any
 
 
+@asks
 def upper_limit(
     model: Model,
     data: Any = None,

@@ -10,6 +10,7 @@ from difftune.histfactory import AnyArray as Array
 from difftune.histfactory import Model
 from difftune.histfactory import rates as likelihood
 from difftune.inference.fits import FitResult, before_fit
+from difftune.inference.given import asks
 from difftune.precision import in_numpy
 
 
@@ -60,6 +61,7 @@ class Prediction:
         return Yields(values, errors[:-1], float(values.sum()), float(errors[-1]))
 
 
+@asks
 def predictions(model: Model, result: FitResult | None = None) -> dict[str, Prediction]:
     """Yields before or after a fit, by name of the channel.
 

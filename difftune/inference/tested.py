@@ -58,21 +58,39 @@ def tested_limits(
     index, structure = poi_index(model, what), model.structure
     poi = structure.names[index]
     given = limits(structure, bounds=bounds, fixed=fixed, start=start)
-    if given.fixed[index]:
-        if not structure.layout.fixed[index] or _asked(structure, fixed, index):
-            raise InputError(
-                f"{what}(fixed=...) holds {poi!r}, which is what is asked for: leave it out."
-            )
-        logger.warning(
-            "The measurement fixes %r. %s leaves it free, since it is what is asked for.", poi, what
+    if given.fixed[index] and not freed(structure, what, given, fixed):
+        raise InputError(
+            f"{what}(fixed=...) holds {poi!r}, which is what is asked for: leave it out."
         )
-        given.fixed[index] = False
     if test_stat == "q" and given.lower[index] >= 0:
         raise InputError(
             f"test_stat='q' lets the signal be negative, but {poi!r} is bounded at "
             f"{given.lower[index]}: use 'qtilde', or bounds={{{poi!r}: (-10, 10)}}."
         )
     return given
+
+
+def freed(structure: Structure, what: str, given: Limits, fixed: Fixed | None) -> bool:
+    """Leaves the parameter of interest free if nothing but the measurement fixes it, and says so.
+
+    Args:
+        structure: Of the model.
+        what: Is asked, for the message.
+        given: Limits, which are changed.
+        fixed: What the user wants fixed.
+    """
+    index = structure.poi_index
+    if index is None or not given.fixed[index] or not structure.layout.fixed[index]:
+        return False
+    if _asked(structure, fixed, index):
+        return False
+    logger.warning(
+        "The measurement fixes %r. %s leaves it free, since it is what is asked for.",
+        structure.names[index],
+        what,
+    )
+    given.fixed[index] = False
+    return True
 
 
 def _asked(structure: Structure, fixed: Any, index: int) -> bool:

@@ -111,3 +111,10 @@ def test_several_rows_are_refused():
     model = Model.from_spec(counting([61.0, 30.0, 66.0]))
     with pytest.raises(InputError, match="one row of data"):
         goodness_of_fit(model, np.ones((2, 3)))
+
+
+def test_bins_that_expect_nothing_are_said(caplog):
+    """cabinetry counts them, so we do."""
+    spec = counting([61.0, 30.0, 0.0], expected=(50.0, 40.0, 0.0))
+    assert goodness_of_fit(Model.from_spec(spec)).dof == 2
+    assert "1 of 3 bins expect nothing" in caplog.text

@@ -8,6 +8,7 @@ from difftune.errors import InputError
 from difftune.histfactory import Model
 from difftune.inference import grouped_impacts
 from tests.histfactory import samples
+from tests.inference import on_off
 
 
 @pytest.fixture(autouse=True)
@@ -185,3 +186,11 @@ def test_groups_by_pattern():
 def test_groups_that_are_refused(groups, message):
     with pytest.raises(InputError, match=message):
         grouped_impacts(Model.from_spec(linear()), bounds=WIDE, groups=groups)
+
+
+def test_a_best_fit_at_its_bound_has_no_groups():
+    """Half of what is around it is cut off, so the second derivatives there are no uncertainty."""
+    spec = on_off.workspace(5.0, 50.0, 4.0, 30.0)
+    with pytest.raises(InputError, match=r"best fit of 'mu' is at its bound.* Widen it"):
+        grouped_impacts(Model.from_spec(spec))
+    assert grouped_impacts(Model.from_spec(spec), bounds={"mu": (-10, 10)}).total > 1

@@ -1,5 +1,7 @@
 """Asymmetric errors, scans and contours, against iminuit on pyhf's likelihood."""
 
+import json
+
 import iminuit
 import numpy as np
 import pyhf
@@ -9,8 +11,20 @@ from scipy.stats import chi2, poisson
 
 from difftune.errors import InputError
 from difftune.histfactory import Model
-from difftune.inference import contours, fit, minos, profile
+from difftune.inference import (
+    FitError,
+    contours,
+    examine,
+    fit,
+    goodness_of_fit,
+    grouped_impacts,
+    hypotest,
+    minos,
+    profile,
+    upper_limit,
+)
 from tests.histfactory import samples
+from tests.inference.on_off import workspace
 from tests.inference.test_groups import WIDE, linear
 
 
@@ -157,3 +171,66 @@ def test_what_is_refused(toy):
         profile(model, "Luminosity", [np.nan])
     with pytest.raises(InputError, match="one row of data"):
         minos(model, np.ones((2, model.structure.n_bins)))
+
+
+def test_a_parameter_of_interest_that_the_measurement_fixes_is_free_where_it_is_asked_for(caplog):
+    """One rule for all: also in the limit, the test, and the impacts."""
+    free = Model.from_spec(workspace(5.0, 50.0, 4.0, 57.0))
+    held = Model.from_spec(workspace(5.0, 50.0, 4.0, 57.0, {"name": "mu", "fixed": True}))
+    for ask in (
+        lambda model: minos(model, parameters="mu")[1:4],
+        lambda model: profile(model, "mu", points=5)[1:3],
+        lambda model: contours(model, "mu", "unc[0]", points=4)[3:4],
+    ):
+        for ours, wanted in zip(ask(held), ask(free), strict=True):
+            np.testing.assert_allclose(ours, wanted, rtol=1e-6)
+    assert sum("The measurement fixes 'mu'" in message for message in caplog.messages) == 3
+    with pytest.raises(InputError, match="'mu' is fixed"):
+        profile(held, "mu", fixed={"mu"})
+
+
+def test_beyond_a_bound_the_likelihood_may_be_larger():
+    model = Model.from_spec(workspace(5.0, 50.0, 4.0, 40.0))
+    with pytest.raises(FitError, match=r"At mu = -1, beyond its bounds \[0, 10\].*Widen them"):
+        profile(model, "mu", [0.0, -1.0])
+    assert profile(model, "mu", [0.0, -1.0], bounds={"mu": (-5, 10)}).q[1] > 0
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda m: minos(m, parameters=3), r"parameters = 3: give names"),
+        (lambda m: minos(m, parameters=[]), r"parameters = \[\]: name one"),
+        (lambda m: minos(m, sigmas="1"), r"minos\(sigmas='1'\): '1' is no number"),
+        (lambda m: minos(m, sigma=1), r"minos\(sigma=...\).* Did you mean 'sigmas'"),
+        (lambda m: minos(m, data="x"), r"data = 'x': give the counts of the bins"),
+        (lambda m: minos(m, data=[-1.0]), r"data: bin 0 has -1.0: counts are"),
+        (lambda m: minos(m, data=[np.nan]), r"data: bin 0 has nan: counts are"),
+        (lambda m: profile(m, "mu", "a"), r"profile: values = 'a': give finite numbers"),
+        (lambda m: profile(m, "mu", points=2.5), r"profile\(points=2.5\): 2.5 is no whole number"),
+        (lambda m: profile(m, "mu", sigmas=-1.0), r"sigmas=-1.0: give a positive number"),
+        (lambda m: contours(m, "mu", "unc[0]", levels=[]), r"levels = \[\]: give prob"),
+        (lambda m: contours(m, "mu", "unc[0]", levels="a"), r"levels = 'a': give prob"),
+        (lambda m: goodness_of_fit(m, toys=-1), r"toys = -1: must be at least 0"),
+        (lambda m: goodness_of_fit(m, toys=9, seed=-1), r"seed = -1: must be at least 0"),
+        (lambda m: goodness_of_fit(m, toys=9, seed=2**40), r"seed = .*: must be less than"),
+        (lambda m: grouped_impacts(m, groups={"a": 3}), r"groups\['a'\] = 3: give names"),
+        (lambda m: examine(m, 3), r"parts = 3: give names"),
+        (lambda m: examine(m, data=[[3.0], [4.0]]), r"examine takes one fit"),
+        (lambda m: hypotest(m, 1.0), r"model = 1.0: give a model, as in Model.from_spec"),
+        (lambda m: upper_limit(m, level="0.05"), r"upper_limit\(level='0.05'\): .* is no number"),
+        (lambda _: fit(None), r"model = None: give a model"),
+    ],
+)
+def test_mistakes_are_answered_with_the_remedy(ask, message):
+    with pytest.raises(InputError, match=message):
+        ask(Model.from_spec(workspace(5.0, 50.0, 4.0, 57.0)))
+
+
+def test_a_workspace_is_taken_for_its_model(tmp_path):
+    spec = workspace(5.0, 50.0, 4.0, 57.0)
+    file = tmp_path / "workspace.json"
+    file.write_text(json.dumps(spec))
+    wanted = minos(Model.from_spec(spec)).up
+    for given in (spec, file, str(file), pyhf.Workspace(spec)):
+        np.testing.assert_array_equal(minos(given).up, wanted)
