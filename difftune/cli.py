@@ -167,6 +167,13 @@ _RUN = click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
     type=click.Choice(["root", "parquet"]),
     help="ROOT friend trees, or Parquet; by default as the input is.",
 )
+@click.option(
+    "--friends",
+    multiple=True,
+    metavar="FILES",
+    help="Path or pattern of the friends of FILES, in the place of what the run was told. Once for "
+    "each of its friends that has files of its own.",
+)
 def apply(
     folder: Path,
     files: tuple[str, ...],
@@ -174,12 +181,15 @@ def apply(
     trees: tuple[str, ...],
     branch: str,
     form: str | None,
+    friends: tuple[str, ...],
 ) -> None:
     """Writes the score of RUN's network for every entry of FILES, as friends of their trees."""
     _log_to_terminal(logging.INFO)
     from difftune.job import apply as apply_network
 
-    apply_network(folder, files, output, trees=trees or None, branch=branch, form=form)
+    apply_network(
+        folder, files, output, trees=trees or None, branch=branch, form=form, friends=friends
+    )
 
 
 @cli.command()

@@ -4,12 +4,15 @@ from difftune.data import ntuples as ntuples
 from difftune.data.categories import with_categories as with_categories
 from difftune.data.check import check_events
 from difftune.data.describing import processes_text as processes_text
+from difftune.data.entries import completed as completed
 from difftune.data.entries import entries as entries
 from difftune.data.entries import program_of as program_of
 from difftune.data.entries import tables_of as tables_of
 from difftune.data.events import Events, Process, VariedSample, VariedWeights
 from difftune.data.events import yield_factors as yield_factors
 from difftune.data.friends import Friend
+from difftune.data.friends import as_defaults as as_defaults
+from difftune.data.friends import as_friends as as_friends
 from difftune.data.names import DataTable as DataTable
 from difftune.data.objects import Collection, Objects
 from difftune.data.objects import as_objects as as_objects

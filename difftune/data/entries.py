@@ -7,6 +7,7 @@ from jaxtyping import Bool
 
 from difftune.data.events import Events, Process
 from difftune.data.expressions import parse
+from difftune.data.friends import with_defaults, with_friend
 from difftune.data.names import DataTable, Names, Values, parse_derived, with_features
 from difftune.data.object_rules import collection_rules, sentinels_of
 from difftune.data.objects import collections_of
@@ -63,13 +64,29 @@ def tables_of(file: str, where: str) -> list[DataTable]:
     return [open_table(file, None, where)]
 
 
+def completed(table: DataTable, reading: Reading, where: str) -> DataTable:
+    """The table with the columns of its friends, and with defaults for those that it lacks.
+
+    Args:
+        table: From `tables_of`.
+        reading: How rows become events.
+        where: The caller, for messages.
+
+    Raises:
+        InputError: A friend is not there, or does not fit.
+    """
+    for friend in reading.friends:
+        table = with_friend(table, friend, where)
+    return with_defaults(table, reading.defaults)
+
+
 def entries(
     table: DataTable, reading: Reading, *, chunk_size: str | int = "100 MB"
 ) -> Iterator[tuple[Bool[np.ndarray, " rows"], Events]]:
     """The rows of a table, chunk by chunk: which are selected, and these as events.
 
     Args:
-        table: From `open_table`.
+        table: From `open_table`, or `completed`.
         reading: How rows become events.
         chunk_size: See `read`.
 

@@ -38,11 +38,11 @@ from difftune.data.object_rules import collection_rules
 from difftune.data.objects import Objects, as_objects
 from difftune.data.parts import as_positive
 from difftune.data.plan import Plan, Request
-from difftune.data.reading import Reading, Sentinels
+from difftune.data.reading import Reading
 from difftune.data.regions import Region, as_regions
 from difftune.data.sources import rows_in
 from difftune.data.sums import SumOfWeights, as_sum_of_weights
-from difftune.data.transform import Missing
+from difftune.data.transform import Missing, Sentinels
 from difftune.data.variations import (
     FeatureVariation,
     Files,
@@ -294,6 +294,8 @@ def _read(
             if replaced
         },
         objects=given,
+        friends=request.friends,
+        defaults=request.defaults,
     )
     return replace(events, reading=reading)
 

@@ -1,14 +1,16 @@
 """How rows of files became events, for reading others in the same way."""
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from difftune.data.objects import Objects
+import numpy as np
 
-Sentinels = int | float | Sequence[int | float]
-"""A value that means "missing", or several."""
+from difftune.data.friends import Friend
+from difftune.data.objects import Objects
+from difftune.data.transform import Sentinels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +27,8 @@ class Reading:
         replaced: Expressions that take the place of columns, as in a `FeatureVariation`.
         varied: What is replaced in the variations of features, by name and direction (`jer_up`).
         objects: Collections of objects by name.
+        friends: Trees with further columns of the same events.
+        defaults: Values of branches that some of the files lack, by name.
     """
 
     features: Sequence[str]
@@ -36,6 +40,8 @@ class Reading:
     replaced: Mapping[str, str] = field(default_factory=dict)
     varied: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     objects: Mapping[str, Objects] = field(default_factory=dict)
+    friends: Sequence[Friend] = ()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
     def __hash__(self) -> int:
         """Equal ones have equal ones: a reading is a static part of `Events`."""
@@ -54,7 +60,13 @@ class Reading:
         else:
             missing = None if missing is None else _numbers(missing)
         objects = {name: Objects(**each) for name, each in content.get("objects", {}).items()}
-        return cls(**{**content, "missing": missing, "objects": objects})
+        friends = tuple(Friend(**each) for each in content.get("friends", ()))
+        defaults = {
+            name: math.nan if value == "nan" else value
+            for name, value in content.get("defaults", {}).items()
+        }
+        read = {"missing": missing, "objects": objects, "friends": friends, "defaults": defaults}
+        return cls(**{**content, **read})
 
 
 def _plain(value: Any) -> Any:
@@ -62,6 +74,10 @@ def _plain(value: Any) -> Any:
         return {name: _plain(each) for name, each in value.items()}
     if isinstance(value, float) and math.isnan(value):
         return "nan"
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, np.generic):
+        return _plain(value.item())
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_plain(each) for each in value]
     return value

@@ -11,9 +11,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int
 
 from difftune.data.objects import Collection, there
-from difftune.data.reading import Sentinels
 from difftune.errors import InputError
 from difftune.pytrees import register
+
+Sentinels = int | float | Sequence[int | float]
+"""A value that means "missing", or several."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,10 @@
 """The network of a finished run, applied to files as the run read its own."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from difftune.data import Friend
 from difftune.errors import InputError
 from difftune.heartbeat import heartbeat
 from difftune.job import build
@@ -20,11 +22,12 @@ def apply(
     trees: str | Sequence[str] | None = None,
     branch: str = "score",
     form: str | None = None,
+    friends: Sequence[str] = (),
 ) -> tuple[Path, ...]:
     """Scores every entry of files with the network of a run: see `difftune.apply`.
 
-    Derived features, common selection, missing values and event number are those of the run. Each
-    of its variations of features has a branch of its own, as `score_jer_up`.
+    Derived features, common selection, missing values, event number, friends and defaults are those
+    of the run. Each of its variations of features has a branch of its own, as `score_jer_up`.
 
     Args:
         folder: The run directory.
@@ -33,6 +36,8 @@ def apply(
         trees: Only these trees.
         branch: Name of the branch or column with the scores.
         form: "root" or "parquet"; by default as the input is.
+        friends: Files of the friends of these files, in the place of those that the run was told:
+            for each of its friends that has files of its own, in their order.
 
     Returns:
         The files that were written.
@@ -41,13 +46,30 @@ def apply(
         InputError: The run has no network yet, or the files have not what it needs.
     """
     folder = Path(folder)
-    return network_of(folder).apply(
+    network = network_of(folder)
+    return network.apply(
         files,
         folder / "scores" if output is None else output,
         trees=trees,
         branch=branch,
         form=form,
+        friends=_elsewhere(network, friends) if friends else None,
     )
+
+
+def _elsewhere(network: AnyNetwork, files: Sequence[str]) -> list[Friend]:
+    """The friends that a network was trained with, for other files."""
+    known = [] if network.reading is None else list(network.reading.friends)
+    named = [number for number, friend in enumerate(known) if friend.files is not None]
+    if len(named) != len(files):
+        raise InputError(
+            f"friends = {list(files)}: the run read {len(named)} friends with files of their own"
+            + "".join(f", {known[number].files!r}" for number in named)
+            + ": give as many, in this order; several files of one are a pattern with `*`."
+        )
+    for number, own in zip(named, files, strict=True):
+        known[number] = replace(known[number], files=own)
+    return known
 
 
 def network_of(folder: Path) -> AnyNetwork:

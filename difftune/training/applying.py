@@ -15,11 +15,15 @@ from jaxtyping import Float32
 from difftune.arguments import takes
 from difftune.data import (
     DataTable,
+    Friend,
     Objects,
     Reading,
+    as_defaults,
     as_files,
+    as_friends,
     as_objects,
     collections_of,
+    completed,
     entries,
     program_of,
     resolve,
@@ -36,6 +40,8 @@ logger = logging.getLogger("difftune")
 @takes(
     files=as_files,
     objects=lambda given: None if given is None else as_objects(given),
+    friends=lambda given: None if given is None else as_friends(given),
+    defaults=lambda given: None if given is None else as_defaults(given),
 )
 def apply(
     network: Applicable | Sequence[Applicable],
@@ -51,6 +57,8 @@ def apply(
     branch: str = "score",
     varied: Mapping[str, Mapping[str, str]] | None = None,
     objects: Mapping[str, Objects] | None = None,
+    friends: Sequence[Friend] | Friend | None = None,
+    defaults: Mapping[str, Any] | None = None,
     form: str | None = None,
     chunk_size: str | int = "100 MB",
 ) -> tuple[Path, ...]:
@@ -81,6 +89,10 @@ def apply(
             expressions in place of columns, as in `{"jer_up": {"jet_pt": "jet_pt_jer_up"}}`;
             `{}` for none. A tree without these columns has no such branch.
         objects: As in `read`.
+        friends: As in `read`; `[]` for none. Those of the training, whose files are named by a
+            pattern with `{name}` or are other trees of the same files, are found beside others,
+            too.
+        defaults: As in `read`; `{}` for none.
         form: "root" or "parquet"; by default as the input is, Parquet where it is text.
         chunk_size: As in `read`.
 
@@ -101,6 +113,8 @@ def apply(
         "missing": missing,
         "varied": varied,
         "objects": objects,
+        "friends": friends,
+        "defaults": defaults,
     }
     known = replace(known, **{name: value for name, value in given.items() if value is not None})
     crossed = isinstance(trained, CrossFitted)
@@ -118,10 +132,14 @@ def apply(
         folds=folds or (len(trained.networks) if isinstance(trained, CrossFitted) else 1),
     )
     wanted = [trees] if isinstance(trees, str) else trees
-    sources = {file: _usable(file, wanted, reading) for file in resolve(files, "apply")}
+    refused: list[str] = []
+    sources = {file: _usable(file, wanted, reading, refused) for file in resolve(files, "apply")}
     if not any(sources.values()):
+        reasons = list(dict.fromkeys(refused))
         raise InputError(
-            f"apply: no tree of {', '.join(sources)} has what the network needs (messages above)."
+            f"apply: no tree of {', '.join(sources)} has what the network needs. "
+            + " ".join(reasons[:3])
+            + (f" ({len(reasons) - 3} more are in the log.)" if len(reasons) > 3 else "")
         )
     wanted_branches = {branch: reading} | {
         f"{branch}_{name}": replace(reading, replaced=replaced)
@@ -152,8 +170,10 @@ def _same(path: Path, file: str) -> bool:
     return path.exists() and os.path.exists(file) and os.path.samefile(path, file)
 
 
-def _usable(file: str, wanted: Sequence[str] | None, reading: Reading) -> list[DataTable]:
-    """The tables of a file that have all columns that are needed."""
+def _usable(
+    file: str, wanted: Sequence[str] | None, reading: Reading, refused: list[str]
+) -> list[DataTable]:
+    """The tables of a file that have all columns that are needed; why others are refused."""
     tables, usable = tables_of(file, "apply"), []
     if wanted is not None:
         known = {table.tree: table for table in tables if table.tree is not None}
@@ -161,14 +181,16 @@ def _usable(file: str, wanted: Sequence[str] | None, reading: Reading) -> list[D
             if name not in known:
                 raise InputError(f"apply: {file} has no tree {name!r}.{nearest(name, known)}")
         tables = [known[name] for name in wanted]
-    for table in tables:
+    for plain in tables:
         try:
+            table = completed(plain, reading, "apply")
             program_of(reading, table)
         except InputError as error:
             # Counters and metadata stand beside the events; a file that is one table is meant.
             if wanted is not None or len(tables) == 1:
                 raise
             logger.info("left out: %s", error)
+            refused.append(str(error))
         else:
             usable.append(table)
     return usable

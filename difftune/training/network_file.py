@@ -91,6 +91,12 @@ class _Objects(_Strict):
     selection: str | None
 
 
+class _Friend(_Strict):
+    files: str | list[str] | None
+    tree: str | None
+    key: list[str] | None
+
+
 class _Reading(_Strict):
     features: list[str]
     event_number: str | list[str] | None
@@ -101,6 +107,8 @@ class _Reading(_Strict):
     replaced: dict[str, str]
     varied: dict[str, dict[str, str]]
     objects: dict[str, _Objects] = {}
+    friends: list[_Friend] = []
+    defaults: dict[str, bool | int | float | str] = {}
 
 
 class _Facts(BaseModel):

@@ -98,7 +98,72 @@ CHANGES = {
     "missing": {"missing": [np.nan, -7.0]},
     "variation": {"variations": [dt.WeightVariation("isr", up="abs(weight_isr_up)")]},
     "duplicates": {"duplicates": "warn"},
+    "categories": {"features": ["x", "n_jets"], "categories": {"n_jets": [1, 2]}},
+    "friends": {"friends": dt.Friend(tree="t_up")},
 }
+
+
+def test_values_of_categories_and_their_order_are_part_of_the_request(chain, caplog):
+    given = {"features": ["x", "n_jets"], "categories": {"n_jets": [1, 2]}}
+    first, was_read = reads(caplog, chain, **given)
+    again, read_again = reads(caplog, chain, **given)
+    assert (was_read, read_again) == (True, False)
+    assert again.feature_names == ("x", "n_jets_1", "n_jets_2")
+    assert_same(first, again)
+    for values in ([2, 1], [1], [1, 2, 3]):
+        other, was_read = reads(caplog, chain, **(given | {"categories": {"n_jets": values}}))
+        assert was_read
+        assert other.feature_names == ("x", *(f"n_jets_{value}" for value in values))
+    # Of strings, columns would have the same names.
+    with pytest.raises(InputError, match="string"):
+        reads(caplog, chain, **(given | {"categories": {"n_jets": ["1", "2"]}}))
+
+
+def test_friends_and_corrections_are_files_that_must_not_change(chain, caplog):
+    """Neither is named in `files`: the events are those of what was in them."""
+    cs = pytest.importorskip("correctionlib.schemav2")
+
+    def write(factor: float) -> None:
+        made = cs.Correction(
+            name="id",
+            version=1,
+            inputs=[cs.Variable(name="pt", type="real")],
+            output=cs.Variable(name="weight", type="real"),
+            data=cs.Formula(
+                nodetype="formula", expression=f"{factor}", parser="TFormula", variables=["pt"]
+            ),
+        )
+        text = cs.CorrectionSet(schema_version=2, corrections=[made]).model_dump_json()
+        (chain / "sf.json").write_text(text)
+
+    def befriend(shift: float) -> None:
+        for i in range(3):
+            write_root(chain / "friends" / f"{i}.root", f={"extra": np.arange(80) + shift})
+
+    (chain / "friends").mkdir()
+    write(1.5)
+    befriend(0.0)
+    given = {
+        "features": ["x", "extra"],
+        "weight": f"weight * correction('{chain / 'sf.json'}', 'id', jet_pt)",
+        "friends": dt.Friend(files=chain / "friends" / "{name}.root"),
+        "variations": [],
+    }
+    plain = read(chain, cache=False).weight
+    first, was_read = reads(caplog, chain, **given)
+    assert was_read
+    np.testing.assert_allclose(first.weight, 1.5 * plain, rtol=1e-6)
+    again, was_read = reads(caplog, chain, **given)
+    assert not was_read
+    assert again.reading.to_dict() == first.reading.to_dict()
+    write(2.5)
+    changed, was_read = reads(caplog, chain, **given)
+    assert was_read
+    np.testing.assert_allclose(changed.weight, 2.5 * plain, rtol=1e-6)
+    befriend(100.0)
+    changed, was_read = reads(caplog, chain, **given)
+    assert was_read
+    np.testing.assert_array_equal(changed.features[:, 1], first.features[:, 1] + 100)
 
 
 @pytest.mark.parametrize("change", CHANGES)

@@ -1,11 +1,19 @@
 """Friend trees and defaults, against the columns that were written, matched by numpy."""
 
 import awkward as ak
+import jax
 import numpy as np
 import pytest
+import uproot
+from click.testing import CliRunner
 
 import difftune as dt
+from difftune.cli import cli
 from difftune.errors import InputError
+from difftune.job import build, from_dict
+from difftune.job.rundir import open_run
+from difftune.models import MLP
+from difftune.training import ModuleDef, Recipe, TrainedNetwork
 from tests.data.files import columns, write_root
 
 ROWS = 60
@@ -169,3 +177,111 @@ def test_defaults_of_branches_that_some_files_lack(folder):
         read(folder, "3.root", features=["x"], defaults={"btag": 10**400})
     with pytest.raises(InputError, match=r"defaults: 'btag' = \[1\]: give a number"):
         read(folder, "3.root", features=["x"], defaults={"btag": [1]})
+
+
+def scorer(events) -> TrainedNetwork:
+    """A network that was not trained, and remembers how its events were read."""
+    made = ModuleDef(MLP(hidden=(5,)), inputs=len(events.feature_names), outputs=1)
+    return TrainedNetwork(
+        module_def=made,
+        weights=made.init(jax.random.key(3)),
+        hyperparameters={},
+        transform=Recipe().transform(events),
+        feature_names=events.feature_names,
+        signal_process=(1.0, 0.0),
+        reading=events.reading,
+    )
+
+
+FRIENDS = (
+    {"tree": "scores"},
+    {"files": "friend/all.root", "key": ["run", "event"]},
+)
+
+
+def test_files_are_scored_with_their_friends_and_defaults(folder, tmp_path, monkeypatch):
+    """As the events of the training, also by a network that was saved; and others with theirs."""
+    monkeypatch.chdir(folder)
+    second = columns(ROWS, 2) | {"run": np.full(ROWS, 2, np.int32)}
+    second |= {"weight": np.abs(second["weight"]), "late": np.linspace(0, 1, ROWS)}
+    scores = {"score": second["x"] * 2}
+    write_root(folder / "2.root", t=second, scores=scores)
+    events = read(
+        folder,
+        features=["x", "score", "mass", "sum(hits)", "late"],
+        friends=FRIENDS,
+        defaults={"late": np.float32(0.5)},
+        selection="mass > 160",
+    )
+    own = scorer(events)
+    own.save(tmp_path / "network")
+    loaded = TrainedNetwork.load(tmp_path / "network")
+    assert loaded.reading.to_dict() == events.reading.to_dict()
+    expected = np.concatenate([own.score(events)[events.process == i] for i in range(2)])
+    written = loaded.apply([folder / "1.root", folder / "2.root"], tmp_path / "out")
+    data = [columns(ROWS, run) | {"run": run} for run in (1, 2)]
+    found, signal = [], []
+    for path, each in zip(written, data, strict=True):
+        with uproot.open(path) as file:
+            # The other tree has not the columns; that of the friends lacks the key.
+            assert file.keys(cycle=False) == ["t"]
+            scores = file["t"]["score"].array(library="np")
+        kept = each["jet_pt"] + 100 * each["run"] > 160
+        np.testing.assert_array_equal(np.isfinite(scores), kept)
+        found.append(scores[kept])
+        signal.append(each["n_jets"][kept] < 2)
+    found, signal = np.concatenate(found), np.concatenate(signal)
+    np.testing.assert_allclose(np.concatenate([found[signal], found[~signal]]), expected, rtol=1e-6)
+    assert found.std() > 0.01
+
+    # Friends in another place, and a default that the caller gives.
+    write_root(tmp_path / "other.root", t=columns(ROWS, 1) | {"run": np.ones(ROWS, np.int32)})
+    with pytest.raises(InputError, match=r"friend: .*other.root' has no tree 'scores'"):
+        loaded.apply(tmp_path / "other.root", tmp_path / "out2")
+    moved = [dt.Friend(files=folder / "1.root", tree="scores"), FRIENDS[1]]
+    (path,) = loaded.apply(
+        tmp_path / "other.root", tmp_path / "out2", friends=moved, defaults={"late": 0.5}
+    )
+    with uproot.open(path) as file, uproot.open(written[0]) as first:
+        np.testing.assert_array_equal(
+            file["t"]["score"].array(library="np"), first["t"]["score"].array(library="np")
+        )
+    with pytest.raises(InputError, match=r"'late'"):
+        loaded.apply(tmp_path / "other.root", tmp_path / "out3", friends=moved, defaults={})
+
+
+def test_a_run_scores_files_whose_friends_are_elsewhere(folder, tmp_path):
+    """`difftune apply RUN FILES --friends PATTERN`."""
+    config = from_dict(
+        {
+            "data": {
+                "files": str(folder / "*.root"),
+                "features": ["x", "mass"],
+                "weight": "weight",
+                "friends": [
+                    {"files": str(folder / "friend" / "all.root"), "key": ["run", "event"]}
+                ],
+            },
+            "samples": [
+                {"name": "s", "role": "signal", "tree": "t", "selection": "n_jets < 2"},
+                {"name": "b", "tree": "t", "selection": "n_jets >= 2"},
+            ],
+        }
+    )
+    run = tmp_path / "run"
+    with open_run(run, config, resume=False):
+        scorer(build.events(config)).save(run / "network")
+    (expected,) = dt.job.apply(run, folder / "1.root", tmp_path / "first")
+    moved = tmp_path / "moved.root"
+    (folder / "friend" / "all.root").rename(moved)
+    arguments = ["apply", run, folder / "1.root", "--output", tmp_path / "second"]
+    failed = CliRunner().invoke(cli, [*map(str, arguments)])
+    assert "all.root' does not exist" in str(failed.exception)
+    result = CliRunner().invoke(cli, [*map(str, arguments), "--friends", str(moved)])
+    assert result.exit_code == 0, result.output
+    with uproot.open(expected) as one, uproot.open(tmp_path / "second" / "1.root") as other:
+        first, second = (each["t"]["score"].array(library="np") for each in (one, other))
+    np.testing.assert_array_equal(first, second)
+    assert np.isfinite(first).all()
+    with pytest.raises(InputError, match=r"read 1 friends with files of their own, '.*all.root'"):
+        dt.job.apply(run, folder / "1.root", friends=["a.root", "b.root"])
