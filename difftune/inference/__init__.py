@@ -1,7 +1,14 @@
 """Expected significance, fits, CLs, limits and impacts; differentiable, and in batches."""
 
 from difftune.inference.examine import Examination, examine
-from difftune.inference.exclusion import Exclusion, SignalGrid, exclusion, signal_grid
+from difftune.inference.exclusion import (
+    Discovery,
+    Exclusion,
+    SignalGrid,
+    discovery,
+    exclusion,
+    signal_grid,
+)
 from difftune.inference.expected import AsimovProblem as AsimovProblem
 from difftune.inference.expected import asimov_at as asimov_at
 from difftune.inference.expected import asimov_llr, asimov_significance
@@ -39,6 +46,7 @@ from difftune.inference.toys import ToyInterval, feldman_cousins, limit_from_toy
 __all__ = [
     "ChannelFit",
     "Contours",
+    "Discovery",
     "Examination",
     "Exclusion",
     "FitError",
@@ -61,6 +69,7 @@ __all__ = [
     "asimov_llr",
     "asimov_significance",
     "contours",
+    "discovery",
     "examine",
     "exclusion",
     "expected_significance",

@@ -48,6 +48,7 @@ class Examination:
         tested: Strengths of the CLs scan.
         cls: CLs at each of them.
         scan: The profile likelihood of the parameter of interest.
+        statistics_scan: The same with all constrained parameters at their best fit.
         impacts: Ranking of the nuisance parameters.
         groups: What groups of them contribute.
         bounds: Bounds that were not those of the workspace.
@@ -66,6 +67,7 @@ class Examination:
     tested: Float[np.ndarray, " values"] | None = None
     cls: HypoTest | None = None
     scan: ProfileScan | None = None
+    statistics_scan: ProfileScan | None = None
     impacts: Impacts | None = None
     groups: GroupedImpacts | None = None
     bounds: Mapping[str, tuple[float, float]]
@@ -94,6 +96,8 @@ class Examination:
             found["cls"] = {"values": self.tested, **_named(self.cls)}
         if self.scan is not None:
             found["scan"] = {"values": self.scan.values, "q": self.scan.q}
+        if self.statistics_scan is not None:
+            found["scan"]["q_statistics"] = self.statistics_scan.q
         return found | ({"failed": self.failed} if self.failed else {})
 
     def lines(self) -> list[str]:
@@ -264,9 +268,24 @@ def examine(
             structure.poi,
             ", ".join(f"{n} from {low:g} to {high:g}" for n, (low, high) in wider.items()),
         )
+
+    def statistics() -> ProfileScan | None:
+        best = found["scan"].fit
+        known = np.isfinite(best.widths) | (np.asarray(best.uncertainties) == 0)
+        held = {
+            name: float(value)
+            for name, value, keep in zip(best.names, best.values, known, strict=True)
+            if keep and name != structure.poi
+        }
+        if not held:
+            return None
+        alone = {**wide, "fixed": held}
+        return profile(model, structure.poi or "", found["scan"].values, data=values, **alone)
+
     attempt(
         "scan",
         ("scan", lambda: profile(model, structure.poi or "", data=values, **wide)),
+        ("statistics_scan", statistics),
         ("errors", lambda: minos(model, values, parameters=structure.poi, **wide)),
     )
     attempt(

@@ -1,11 +1,12 @@
 """Which signals of a grid are excluded: all of them tested in one call."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.stats
 from jaxtyping import Bool, Float, Int
 
 from difftune.errors import InputError, nearest
@@ -165,22 +166,14 @@ def exclusion(
     Raises:
         InputError: There is no model, one has no parameter of interest, or data or names are wrong.
     """
-    if not isinstance(grid, SignalGrid):
-        points = {name: (float(i),) for i, name in enumerate(grid)}
-        grid = SignalGrid(models=grid, points=points, labels=("signal",))
+    grid = _grid(grid)
     if not 0 < level < 1:
         raise InputError(f"level={level} must lie between 0 and 1: 0.05 is 95 % confidence level.")
-    names = tuple(grid.models)
-    batches: dict[Structure, list[int]] = {}
-    for index, model in enumerate(grid.models.values()):
-        batches.setdefault(model.structure, []).append(index)
-    count = len(names)
+    count = len(grid.models)
     tests, bounds_on = np.full((count, 6), np.nan), np.full((count, 6), np.nan)
     status = np.zeros(count, int)
     asked: dict[str, Any] = {"bounds": bounds, "fixed": fixed, "start": start}
-    for rows in batches.values():
-        models = [grid.models[names[i]] for i in rows]
-        together, counts = stack(models), np.stack([model.data(data) for model in models])
+    for rows, together, counts in _batches(grid, data):
         found = hypotest(strength, together, counts, **asked)
         tests[rows] = np.column_stack([found.observed, found.expected])
         status[rows] = found.status
@@ -188,13 +181,9 @@ def exclusion(
             limit = upper_limit(together, counts, level=level, **asked)
             bounds_on[rows] = np.column_stack([limit.observed, limit.expected])
             status[rows] = np.where(status[rows] == 0, limit.status, status[rows])
-    for index in np.flatnonzero(status != Status.CONVERGED).tolist():
-        reason = MESSAGES[Status(int(status[index]))]
-        logger.warning("%s is left out: a fit of it %s.", names[index], reason)
+    _warn_of_failed(grid, status)
     return Exclusion(
-        names=names,
-        labels=tuple(grid.labels),
-        points=np.array([grid.points[name] for name in names], float),
+        **_places(grid),
         observed=tests[:, 0],
         expected=tests[:, 1:],
         limit=bounds_on[:, 0] if limits else None,
@@ -202,3 +191,96 @@ def exclusion(
         level=level,
         status=status,
     )
+
+
+class Discovery(NamedTuple):
+    """Tests of the background beside all signals of a grid; NaN where a fit failed.
+
+    Attributes:
+        names: Of the hypotheses.
+        labels: What the coordinates are called.
+        points: Where the hypotheses lie.
+        observed: Local p-value of the background.
+        expected: The same with the signal as predicted; median and bands, -2 to 2 standard
+            deviations.
+        status: 0, or why it failed.
+    """
+
+    names: tuple[str, ...]
+    labels: tuple[str, ...]
+    points: Float[np.ndarray, "points axes"]
+    observed: Float[np.ndarray, " points"]
+    expected: Float[np.ndarray, "points 5"]
+    status: Int[np.ndarray, " points"]
+
+    @property
+    def significance(self) -> Float[np.ndarray, " points"]:
+        """Local significance in standard deviations."""
+        return scipy.stats.norm.isf(self.observed)
+
+
+def discovery(
+    grid: SignalGrid | Mapping[str, Model],
+    data: Any = None,
+    *,
+    bounds: Bounds | None = None,
+    fixed: Fixed | None = None,
+    start: Any = None,
+) -> Discovery:
+    """Local p-values of the background against a mass (arXiv 1007.1727), all in one call.
+
+    Where one looks at many masses, the smallest p-value is not that of the whole search.
+
+    Args:
+        grid: From `signal_grid`, or models by name, which then are numbered.
+        data: Main data, or main and auxiliary data, of all; by default each model's observations.
+        bounds: Other bounds, by name of the parameter.
+        fixed: Values of nuisance parameters that stay, or their names.
+        start: Start values, by name or of all parameters.
+
+    Raises:
+        InputError: There is no model, one has no parameter of interest, or data or names are wrong.
+    """
+    grid = _grid(grid)
+    tests, status = np.full((len(grid.models), 6), np.nan), np.zeros(len(grid.models), int)
+    asked: dict[str, Any] = {"bounds": bounds, "fixed": fixed, "start": start}
+    for rows, together, counts in _batches(grid, data):
+        found = hypotest(0.0, together, counts, test_stat="q0", **asked)
+        tests[rows], status[rows] = np.column_stack([found.observed, found.expected]), found.status
+    _warn_of_failed(grid, status)
+    return Discovery(**_places(grid), observed=tests[:, 0], expected=tests[:, 1:], status=status)
+
+
+def _grid(grid: SignalGrid | Mapping[str, Model]) -> SignalGrid:
+    """Models by name, numbered."""
+    if isinstance(grid, SignalGrid):
+        return grid
+    points = {name: (float(i),) for i, name in enumerate(grid)}
+    return SignalGrid(models=grid, points=points, labels=("signal",))
+
+
+def _places(grid: SignalGrid) -> dict[str, Any]:
+    """Names, labels and points of a result."""
+    names = tuple(grid.models)
+    points = np.array([grid.points[name] for name in names], float)
+    return {"names": names, "labels": tuple(grid.labels), "points": points}
+
+
+def _batches(
+    grid: SignalGrid, data: Any
+) -> Iterator[tuple[list[int], Model, Float[np.ndarray, "models data"]]]:
+    """Models of equal structure as one, with their places in the grid and their data."""
+    models = list(grid.models.values())
+    alike: dict[Structure, list[int]] = {}
+    for index, model in enumerate(models):
+        alike.setdefault(model.structure, []).append(index)
+    for rows in alike.values():
+        some = [models[i] for i in rows]
+        yield rows, stack(some), np.stack([model.data(data) for model in some])
+
+
+def _warn_of_failed(grid: SignalGrid, status: Int[np.ndarray, " points"]) -> None:
+    names = list(grid.models)
+    for index in np.flatnonzero(status != Status.CONVERGED).tolist():
+        reason = MESSAGES[Status(int(status[index]))]
+        logger.warning("%s is left out: a fit of it %s.", names[index], reason)

@@ -33,7 +33,7 @@ from difftune.report.html import (
 from difftune.report.likelihood import exclusion_report, likelihood_report
 from difftune.report.plots.contour import cls_scan, likelihood_contours, likelihood_profile
 from difftune.report.plots.discriminant import roc, score_distributions
-from difftune.report.plots.exclusion import exclusion_contour, exclusion_curve
+from difftune.report.plots.exclusion import discovery_scan, exclusion_contour, exclusion_curve
 from difftune.report.plots.features import (
     clustered_correlations,
     feature_correlations,
@@ -110,6 +110,7 @@ __all__ = [
     "bin_yields_table",
     "cls_scan",
     "clustered_correlations",
+    "discovery_scan",
     "exclusion_contour",
     "exclusion_curve",
     "exclusion_report",

@@ -189,7 +189,9 @@ def _fit(page: _Page, found: Examination) -> list[Block]:
         caption = f"Pulls: the {len(shown)} of {many} parameters that the data moved most."
         blocks.append(page.picture(pages[0], "pulls", caption))
     if found.scan is not None:
-        figure = likelihood_profile(found.scan, label=page.label)
+        alone = found.statistics_scan
+        others = {} if alone is None else {"Statistics only": alone}
+        figure = likelihood_profile(found.scan, others=others, label=page.label)
         blocks.append(page.picture(figure, "profile", "Profile likelihood."))
     free = np.flatnonzero(best.uncertainties > 0)
     if len(free) > 1:

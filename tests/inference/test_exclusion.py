@@ -8,7 +8,7 @@ import pytest
 
 from difftune.errors import InputError
 from difftune.histfactory import Model
-from difftune.inference import SignalGrid, exclusion, signal_grid
+from difftune.inference import SignalGrid, discovery, exclusion, signal_grid
 from tests.histfactory import specs
 
 MASSES = {(200.0, 50.0): 9.0, (300.0, 50.0): 6.0, (300.0, 150.0): 4.0, (400.0, 50.0): 1.5}
@@ -76,6 +76,29 @@ def test_every_point_is_what_pyhf_says_of_it_alone(tmp_path):
         np.testing.assert_allclose(at_limit, 0.05, rtol=1e-2)
         assert found.excluded[index] == (observed < 0.05) == (found.limit[index] < 1)
     assert found.excluded.tolist() == [True, True, False, False]
+
+
+def test_local_p_values_are_those_of_pyhf():
+    content = background()
+    content["observations"] = [{"name": "region", "data": [56.0, 31.0]}]
+    grid = signal_grid(content, patch_set(content))
+    found = discovery(grid)
+    workspace, patches = pyhf.Workspace(content), pyhf.PatchSet(patch_set(content))
+    for index, name in enumerate(found.names):
+        model = workspace.model(patches=[patches[name]])
+        bounds = model.config.suggested_bounds()
+        bounds[model.config.poi_index] = (0.0, 100.0)
+        observed, expected = pyhf.infer.hypotest(
+            0.0,
+            workspace.data(model),
+            model,
+            test_stat="q0",
+            par_bounds=bounds,
+            return_expected_set=True,
+        )
+        np.testing.assert_allclose(found.observed[index], observed, rtol=5e-3)
+        np.testing.assert_allclose(found.expected[index], expected, rtol=5e-3)
+    assert found.significance.max() > 1.5
 
 
 def test_signals_that_share_their_structure_are_one_batch():

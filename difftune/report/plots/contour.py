@@ -1,19 +1,23 @@
 """Profile likelihoods of one parameter and of two, and CLs."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 from matplotlib.lines import Line2D
 
+from difftune.errors import InputError
 from difftune.inference import Contours, HypoTest, ProfileScan
 from difftune.report.plots.systematics import ONE_SIGMA, TWO_SIGMA
 from difftune.report.style import (
     BLUE,
     DEFAULT_LABEL,
     INK,
+    ORANGE,
     RED,
     SLATE,
+    VIOLET,
     Label,
     PlotFigure,
     draw_label,
@@ -28,14 +32,23 @@ _STYLES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
 
 @styled
 def likelihood_profile(
-    scan: ProfileScan, *, title: str = "", label: Label = DEFAULT_LABEL
+    scan: ProfileScan,
+    *,
+    others: Mapping[str, ProfileScan] | None = None,
+    title: str = "",
+    label: Label = DEFAULT_LABEL,
 ) -> PlotFigure:
     """-2 ln of the profile likelihood ratio, beside the parabola of the second derivatives.
 
     Args:
         scan: From `inference.profile`.
+        others: Further scans of the same parameter by what they are, such as "statistics only" or
+            "expected".
         title: Of the parameter; by default its name.
         label: What stands above the axes.
+
+    Raises:
+        InputError: One of the others scans another parameter.
     """
     figure = new_figure(6.0, 4.6)
     axes = set_ticks(figure.subplots())
@@ -47,7 +60,16 @@ def likelihood_profile(
         parabola = ((fine - best) / sigma) ** 2
         axes.plot(fine, parabola, color=SLATE, linestyle="--", linewidth=1.2, label="Parabola")
     axes.plot(values, q, color=RED, marker="o", markersize=3, label="Profile likelihood")
-    top = max(1.15 * float(np.max(q)), 1.2)
+    top, drawn = max(1.15 * float(np.max(q)), 1.2), {}
+    for i, (name, other) in enumerate((others or {}).items()):
+        if other.name != scan.name:
+            raise InputError(f"others[{name!r}] scans {other.name!r}, and not {scan.name!r}.")
+        row = np.argsort(other.values)
+        color, style = (BLUE, ORANGE, VIOLET)[i % 3], _STYLES[(i + 2) % len(_STYLES)]
+        # Above the others there is the legend.
+        shown = np.where(other.q[row] <= top, other.q[row], np.nan)
+        axes.plot(other.values[row], shown, color=color, linestyle=style, label=plain(name, 24))
+        drawn[name] = {"values": other.values[row], "q": other.q[row]}
     for height in (1.0, 4.0, 9.0):
         if height < top:
             axes.axhline(height, color=INK, linewidth=0.7, linestyle=(0, (4, 3)))
@@ -60,13 +82,15 @@ def likelihood_profile(
                 ha="right",
                 fontsize=9.5,
             )
-    axes.set_ylim(0, 1.35 * top)
+    axes.set_ylim(0, (1.35 if not drawn else 1.5) * top)
     axes.set_xlim(values[0], values[-1])
     axes.set_xlabel(plain(title or scan.name, 40))
     axes.set_ylabel(r"$-2\,\ln\,\Lambda$")
     axes.legend(loc="upper center", ncols=2)
     draw_label(axes, label)
     figure.numbers = {"name": scan.name, "values": values, "q": q, "best": best, "sigma": sigma}
+    if drawn:
+        figure.numbers["others"] = drawn
     return figure
 
 

@@ -8,9 +8,10 @@ from matplotlib.tri import Triangulation
 from scipy.stats import norm
 
 from difftune.errors import InputError
-from difftune.inference import Exclusion
+from difftune.inference import Discovery, Exclusion
 from difftune.report.plots.systematics import ONE_SIGMA, TWO_SIGMA
 from difftune.report.style import (
+    BLUE,
     DEFAULT_LABEL,
     GREY,
     INK,
@@ -33,7 +34,7 @@ def _axis(name: str, label: Label) -> str:
     return plain(label.titles.get(name, name), 40)
 
 
-def _index(found: Exclusion, name: str) -> int:
+def _index(found: Exclusion | Discovery, name: str) -> int:
     if name not in found.labels:
         raise InputError(f"The grid has no axis {name!r}; there are {', '.join(found.labels)}.")
     return found.labels.index(name)
@@ -95,6 +96,57 @@ def exclusion_curve(
     axes.legend(loc="upper left", ncols=2)
     draw_label(axes, label)
     figure.numbers = {"axis": name, "values": x, "observed": values, "expected": bands}
+    return figure
+
+
+@styled
+def discovery_scan(
+    found: Discovery, *, against: str | None = None, label: Label = DEFAULT_LABEL
+) -> PlotFigure:
+    """Local p-values of the background against a mass, with the standard deviations they are.
+
+    Args:
+        found: From `inference.discovery`; of signals at one value of all other coordinates.
+        against: Name of the horizontal axis; by default the first coordinate.
+        label: What stands above the axes, and titles of the coordinates.
+
+    Raises:
+        InputError: There is no such axis, or no signal whose test succeeded.
+    """
+    name = found.labels[0] if against is None else against
+    x = found.points[:, _index(found, name)]
+    good = np.isfinite(found.observed)
+    if not good.any():
+        raise InputError("No signal's test succeeded: there is nothing to draw.")
+    order = np.flatnonzero(good)[np.argsort(x[good], kind="stable")]
+    x, observed, expected = x[order], found.observed[order], found.expected[order, 2]
+    figure = new_figure(6.4, 4.8)
+    axes = set_ticks(figure.subplots())
+    axes.plot(x, np.maximum(observed, _LEAST), color=INK, marker="o", ms=3.5, label="Observed")
+    axes.plot(
+        x, np.maximum(expected, _LEAST), color=BLUE, linestyle="--", label="Expected with signal"
+    )
+    least = max(min(observed.min(), expected.min(), norm.sf(2.0)), _LEAST)
+    for size in range(1, int(norm.isf(least)) + 1):
+        axes.axhline(norm.sf(size), color=RED, linewidth=0.8, linestyle=(0, (4, 3)))
+        axes.annotate(
+            rf"{size}$\sigma$",
+            (1, norm.sf(size)),
+            (-4, 2),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            ha="right",
+            color=RED,
+            fontsize=9.5,
+        )
+    log_scale(axes, least * 0.3, 30.0)
+    if len(x) > 1:
+        axes.set_xlim(x[0], x[-1])
+    axes.set_xlabel(_axis(name, label))
+    axes.set_ylabel(r"Local $p_0$")
+    axes.legend(loc="upper left", ncols=2)
+    draw_label(axes, label)
+    figure.numbers = {"axis": name, "values": x, "observed": observed, "expected": expected}
     return figure
 
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from difftune.errors import InputError
 from difftune.histfactory import Model
 from difftune.inference import contours, profile
 from difftune.report import likelihood_contours, likelihood_profile
@@ -34,3 +35,18 @@ def test_contours_are_closed(model):
         np.testing.assert_allclose(line.get_xydata(), [*points, points[0]])
     np.testing.assert_allclose(lines[2].get_xydata(), [found.best])
     assert {"68.3 % CL", "95 % CL", "Best fit", "mu", "k"} <= set(texts(figure))
+
+
+def test_other_scans_are_drawn_over_it(model):
+    scan = profile(model, "mu", points=7, bounds=WIDE)
+    held = dict.fromkeys(("JES_1", "JES_2", "theory"), 0.0)
+    other = profile(model, "mu", scan.values, bounds=WIDE, fixed=held)
+    figure = likelihood_profile(scan, others={"Without systematics": other})
+    assert_readable(figure)
+    assert "Without systematics" in texts(figure)
+    drawn = {line.get_label(): line for line in figure.axes[0].lines}["Without systematics"]
+    inside = np.isfinite(drawn.get_ydata())
+    assert inside.sum() >= 3
+    np.testing.assert_allclose(drawn.get_ydata()[inside], other.q[inside])
+    with pytest.raises(InputError, match="scans 'k', and not 'mu'"):
+        likelihood_profile(scan, others={"k": profile(model, "k", points=3, bounds=WIDE)})

@@ -9,8 +9,8 @@ from scipy.stats import norm
 
 from difftune.cli import cli
 from difftune.errors import InputError
-from difftune.inference import Exclusion
-from difftune.report import exclusion_contour, exclusion_curve
+from difftune.inference import Discovery, Exclusion
+from difftune.report import discovery_scan, exclusion_contour, exclusion_curve
 from tests.inference.test_exclusion import background, patch_set
 from tests.report.readable import assert_readable, texts
 
@@ -47,6 +47,19 @@ def test_a_curve_has_the_bands_in_the_order_of_the_masses():
     np.testing.assert_allclose(observed.get_ydata(), [0.55, 1.21, 3.3])
     drawn = exclusion_curve(found, against="a")
     np.testing.assert_allclose(drawn.numbers["observed"], found.observed[[1, 2, 0]])
+
+
+def test_p_values_have_their_standard_deviations_beside_them():
+    points = np.array([[300.0], [100.0], [200.0]])
+    expected = np.full((3, 5), 1e-4)
+    found = Discovery(
+        ("x", "y", "z"), ("m",), points, norm.sf([1.0, 2.5, 3.2]), expected, np.zeros(3, int)
+    )
+    figure = discovery_scan(found)
+    assert_readable(figure)
+    np.testing.assert_allclose(figure.axes[0].lines[0].get_ydata(), norm.sf([2.5, 3.2, 1.0]))
+    assert {r"1$\sigma$", r"2$\sigma$", r"3$\sigma$", "m"} <= set(texts(figure))
+    np.testing.assert_allclose(found.significance, [1.0, 2.5, 3.2])
 
 
 def test_what_cannot_be_drawn_is_refused():
