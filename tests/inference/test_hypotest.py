@@ -187,5 +187,5 @@ def test_bad_questions_are_refused():
         fit(model, bounds={"muu": (0.0, 1.0)})
     with pytest.raises(InputError, match=r"best fit of 'mu' is at its bound"):
         impacts(simple(observed=(20.0, 20.0)))
-    with pytest.raises(FitError, match="not finite"):
+    with pytest.raises(InputError, match="bin 0 has nan: counts are numbers"):
         fit(model, [np.nan, 50.0])
