@@ -10,7 +10,7 @@ import pytest
 
 from difftune.errors import InputError
 from difftune.histfactory import Model
-from difftune.inference import FitError, Status, fit, hypotest, impacts, upper_limit
+from difftune.inference import Status, fit, hypotest, impacts, upper_limit
 from tests import shared_data
 
 SMALL = ["SH4b_50bins", "susy-2018-31_sbottom-A_sbottom_600_280_150"]
