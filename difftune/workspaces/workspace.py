@@ -17,6 +17,8 @@ from difftune.histfactory import FROM_MEASUREMENT, Model, patched, read_source
 from difftune.histfactory.checks import check_numbers, check_schema
 from difftune.workspaces import bins, combining, editing
 from difftune.workspaces.datacard import from_datacard
+from difftune.workspaces.hs3_export import to_hs3
+from difftune.workspaces.hs3_import import from_hs3
 from difftune.workspaces.pruning import Pruned, pruned
 from difftune.workspaces.smoothing import Smoothed, smoothed_shapes
 from difftune.workspaces.spec import Content, Patterns, copied, known, names
@@ -98,6 +100,27 @@ class Workspace(Mapping[str, Any]):
             InputError: A line is not understood or has no counterpart; the message names it.
         """
         return cls(from_datacard(path, mass=mass, poi=poi, pois=pois))
+
+    @classmethod
+    def from_hs3(cls, source: Any) -> "Workspace":
+        """A workspace of an HS3 document whose distributions are histfactory_dist.
+
+        Each analysis is a measurement. A factor with a Gaussian constraint is pyhf's lumi. Poisson
+        constraints of staterrors become Gaussian ones, with a warning, as when pyhf reads XML.
+
+        Args:
+            source: Path of a JSON file, or a dict.
+
+        Raises:
+            InputError: It has something that pyhf's format has not; the message names it.
+        """
+        document = read_source(source).spec
+        try:
+            return cls(from_hs3(document))
+        except (KeyError, TypeError, IndexError) as error:
+            raise InputError(
+                f"The HS3 document is not as the standard says: {type(error).__name__}: {error}."
+            ) from error
 
     def __getitem__(self, key: str) -> Any:
         """A copy of a part: `"channels"`, `"measurements"`, `"observations"` or `"version"`."""
@@ -190,6 +213,18 @@ class Workspace(Mapping[str, Any]):
         with writing(str(path)) as stream:
             json.dump(self._all, stream, indent=2, allow_nan=False)
             stream.write("\n")
+
+    def to_hs3(self) -> dict[str, Any]:
+        """The HS3 document of it, with a histfactory_dist for each channel.
+
+        Each measurement is an analysis with its likelihood, domain and parameter point. Axes have
+        the `edges` of a channel, if it has any.
+
+        Raises:
+            InputError: HS3 has no word for something: shifted auxiliary data, or a staterror of
+                several channels.
+        """
+        return to_hs3(self._known, self._all)
 
     def digest(self, algorithm: str = "sha256") -> str:
         """The digest by which patch sets know their workspace, as `pyhf.utils.digest` gives it.
