@@ -256,6 +256,24 @@ def test_lists_of_other_public_files(name, tree, branch):
     np.testing.assert_allclose(events.features[:, 2], ak.sum(values, axis=1), rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "name", ["nano_dy_rntuple.root", "nano_dimuon_rntuple.root", "nano_tree_rntuple.root"]
+)
+def test_counters_of_public_ntuples_are_numbers(name):
+    """`nMuon` is a projection on the collection, of which it is the length."""
+    file = str(public_files.path(name))
+    counters = {"nMuon": "Muon_pt", "nJet": "Jet_pt", "nElectron": "Electron_pt"}
+    features = [*counters, *(f"count({branch})" for branch in counters.values())]
+    process = Process(name="a", files=file, tree="Events", selection="nMuon >= 0")
+    events = read(processes=process, features=features)
+    opened = uproot.open(file)["Events"]
+    for i, (counter, branch) in enumerate(counters.items()):
+        values = opened.arrays([counter, branch])
+        np.testing.assert_array_equal(events.features[:, i], ak.to_numpy(values[counter]))
+        np.testing.assert_array_equal(events.features[:, i + 3], ak.num(values[branch]))
+    assert events.features[:, :3].any()
+
+
 def test_a_mass_that_no_branch_holds_is_asked_for():
     file = str(public_files.path("delphes.root"))
     process = Process(name="a", files=file, tree="Delphes")

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pyhf
 import pytest
+from scipy.optimize import minimize, minimize_scalar
 
 from difftune.errors import InputError
 from difftune.histfactory import Model
@@ -49,6 +50,56 @@ def test_cls_is_the_closed_form_whatever_the_bounds(s, b, u, n, bounds):
         mu = max((n - b) / s, 0.0) + sigmas * np.sqrt(max(n, b)) / s
         found = hypotest(mu, model, bounds=bounds)
         np.testing.assert_allclose(found.observed, judge.cls(mu, n), rtol=1e-6)
+
+
+def two_minima() -> dict:
+    """A likelihood with a minimum at α ≈ 2 and a worse one at α < 0, which ends at μ = 0.5."""
+
+    def varied(nominal, up, down):
+        effect = {"hi_data": up, "lo_data": down}
+        modifiers = [{"name": "a", "type": "histosys", "data": effect}]
+        return {"name": "b", "data": nominal, "modifiers": modifiers}
+
+    factor = {"name": "mu", "type": "normfactor", "data": None}
+    signal = {"name": "s", "data": [33.0, 25.0], "modifiers": [factor]}
+    background = varied([100.0, 100.0], [137.0, 107.0], [75.0, 90.0])
+    return {
+        "channels": [
+            {"name": "SR", "samples": [signal, background]},
+            {"name": "CR", "samples": [varied([100.0], [155.0], [116.0])]},
+        ],
+        "observations": [{"name": "SR", "data": [137.0, 143.0]}, {"name": "CR", "data": [202.0]}],
+        "measurements": [{"name": "m", "config": {"poi": "mu", "parameters": []}}],
+        "version": "1.0.0",
+    }
+
+
+def test_a_negative_q_is_no_answer_of_a_whole_test():
+    """From the wrong side the free fit ends in the worse minimum, and the one at 0.5 does not."""
+    spec, tested = two_minima(), 0.5
+    model = Model.from_spec(spec)
+    with pytest.raises(FitError, match=r"mu = 0.5 .*worse than that at a tested value.*start="):
+        hypotest(tested, model, start={"a": -2.0})
+    several = hypotest(np.array([tested]), model, start={"a": -2.0})
+    assert several.status.tolist() == [Status.NEGATIVE]
+    assert np.isnan(several.observed).all()
+    assert np.isnan(several.expected).all()
+    # From the other side all is well: pyhf's likelihood, minimised from everywhere.
+    judge = pyhf.Workspace(spec).model()
+    data = pyhf.Workspace(spec).data(judge)
+    order = [judge.config.par_names.index(name) for name in ("mu", "a")]
+
+    def deviance(at):
+        point = np.empty(2)
+        point[order] = at
+        return -2 * float(judge.logpdf(point, data)[0])
+
+    sides = [(-5.0, 0.0), (0.0, 5.0)]
+    here = [minimize_scalar(lambda a: deviance((tested, a)), bounds=s).fun for s in sides]
+    best = [minimize(deviance, (1.0, sum(s) / 2), method="Nelder-Mead").fun for s in sides]
+    found = hypotest(tested, model, start={"a": 2.0})
+    assert found.q == pytest.approx(min(here) - min(best), abs=1e-3)
+    assert min(here) < max(best)
 
 
 @pytest.mark.slow
