@@ -179,6 +179,8 @@ def _expanded(node: ast.expr, known: Collection[str]) -> list[ast.expr | Step | 
             return [value, *places, Step(None, 1 + len(places), None, node)]
         case ast.Attribute(value=value):
             return [value, Step(None, 1, None, node)]
+        case ast.List(elts=[_, *_] as elements):
+            return [*elements, Step(None, len(elements), None, node)]
     raise Unfit(f"`{source(node)}` is not understood here.")
 
 

@@ -8,7 +8,8 @@ condition in arithmetic counts as 0 or 1. Integers are exact, or refused.
 
 A column may have a list for each event. What is done to lists is done to their elements; brackets
 take elements, `max(x)` and its like make one value of a list, `sort` orders it, and `p4` makes
-four-momenta. What is not there is absent, and so is what is made from it.
+four-momenta. `[a, b]` makes a list of columns of one value. What is not there is absent, and so is
+what is made from it.
 """
 
 import ast

@@ -35,6 +35,8 @@ def fitted(step: Step, operands: Sequence[tuple[ast.expr, Kind]]) -> tuple[Step,
             return _taking(step, node, kinds)
         case ast.Attribute(attr=name):
             return _of_momenta(step, name, kinds[0])
+        case ast.List():
+            return _listing(step, kinds)
         case ast.Call(func=ast.Name(id=name)) if name in OF_LISTS:
             return _reducing(step, name, kinds[0])
         case ast.Call(func=ast.Name(id="sort")):
@@ -160,6 +162,23 @@ def _reducing(step: Step, name: str, kind: Kind) -> tuple[Step, Kind]:
         work, of_result = (momenta.added, P4) if name == "sum" else (work, of_result)
     inside = functools.partial(lists.within, depth(kind) - 1, work)
     return step._replace(of_parts=inside), within_lists(of_result, depth(kind) - 1)
+
+
+def _listing(step: Step, kinds: Sequence[Kind]) -> tuple[Step, Kind]:
+    """Makes a list of single values, such as those of the first, second and third jet."""
+    text = source(step.node)
+    for operand, kind in zip(step.operands, kinds, strict=True):
+        if depth(kind) or kind == "string":
+            raise Unfit(
+                f"`{text}`: `{source(operand)}` has {said(kind)} for each event; brackets make a "
+                "list of single numbers, as in `[jet1_pt, jet2_pt]`."
+            )
+    if all(isinstance(operand, ast.Constant) for operand in step.operands):
+        raise Unfit(f"`{text}` has no column in it: brackets make a list of columns.")
+    if P4 in kinds and set(kinds) != {P4}:
+        raise Unfit(f"`{text}` has four-momenta and numbers: make a list of each.")
+    step = step._replace(of_parts=lists.listed)
+    return step, within_lists(kinds[0] if len(set(kinds)) == 1 else "number", 1)
 
 
 def _sorting(step: Step, kinds: Sequence[Kind]) -> tuple[Step, Kind]:

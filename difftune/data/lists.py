@@ -3,7 +3,7 @@
 A `Part` is what an expression, or a part of one, comes to: values, and where there is none.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Union
@@ -285,6 +285,44 @@ def within(level: int, function: Callable[[Part], Part], part: Part) -> Part:
     return result.each(lambda v: Lists(frame.offsets, v), absent)
 
 
+def listed(*parts: Part) -> Part:
+    """A list for each row, which has one element from each of these, in this order.
+
+    An element is absent where a value is, or is NaN: of flat columns that is how an object is
+    written that is not there.
+
+    Args:
+        parts: One value for each row, or (some of them) one for all; or four-momenta.
+    """
+    if isinstance(parts[0].values, Momenta):
+        columns = zip(*(part.values.components for part in parts), strict=True)
+        components = [_side_by_side(each) for each in columns]
+        values: Any = Momenta(*components)
+        blank = np.isnan([np.asarray(each.content) for each in components]).any(axis=0)
+        frame = components[0]
+    else:
+        values = frame = _side_by_side([part.values for part in parts])
+        content = np.asarray(frame.content)
+        blank = np.isnan(content) if content.dtype.kind == "f" else np.zeros(len(content), bool)
+    if any(part.absent is not None for part in parts):
+        gone = [np.array(False) if part.absent is None else part.absent for part in parts]
+        blank = blank | np.stack(_of_rows(gone, len(frame)), axis=-1).ravel()
+    return Part(values, Lists(frame.offsets, blank) if blank.any() else None)
+
+
+def _side_by_side(columns: Sequence[Any]) -> Lists:
+    """The values of a row as its list."""
+    rows = np.broadcast_shapes(*(np.shape(each) for each in columns))[0]
+    plain = all(each.dtype.kind == "b" for each in columns)
+    numbers = columns if plain else arithmetic.alike(*(number(each) for each in columns))
+    content = np.stack(_of_rows(numbers, rows), axis=-1).ravel()
+    return of_length(np.full(rows, len(columns)), content)
+
+
+def _of_rows(values: Sequence[np.ndarray], rows: int) -> list[np.ndarray]:
+    return [np.broadcast_to(each, (rows,)) for each in values]
+
+
 def element(part: Part, place: int) -> Part:
     """The element in one place of each list, counted from the end where negative."""
     lists: Any = part.frame
@@ -468,8 +506,10 @@ def product(part: Part) -> Part:
 
 def count(part: Part) -> Part:
     """How many elements there are, or fulfil a condition."""
-    values: Any = part.frame
-    return total(part) if values.content.dtype.kind == "b" else Part(values.counts)
+    left: Any = _there(part).frame
+    content = left.content
+    conditions = isinstance(content, np.ndarray) and content.dtype.kind == "b"
+    return total(part) if conditions else Part(left.counts)
 
 
 def extreme(reduce: np.ufunc, part: Part) -> Part:

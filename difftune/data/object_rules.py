@@ -67,7 +67,7 @@ class CollectionRule:
             InputError: Branches differ in length, or a value is not finite and not missing.
         """
         counts: np.ndarray | None = None
-        found = []
+        found, nothing = [], np.True_
         for expression in self.expressions:
             # A selection sees the columns as they are in the file.
             part = values.part(expression, clean=expression is not self.selection)
@@ -85,6 +85,8 @@ class CollectionRule:
                 )
             content = np.asarray(lists.content)
             gone = np.zeros(len(content), bool) if part.absent is None else part.absent.content
+            if any(expression is each for each in self.branches):
+                nothing = nothing & gone
             if expression is self.selection:
                 found.append(content.astype(bool) & ~gone)
             elif expression is self.order:
@@ -93,12 +95,15 @@ class CollectionRule:
                 found.append(self._numbers(expression, values, lists, gone, who))
         assert counts is not None, "there is a branch"
         rest = iter(found[len(self.branches) :])
+        order = None if self.order is None else next(rest)
+        # An object of which all values are missing takes no place.
+        kept = ~nothing if self.selection is None else next(rest) & ~nothing
         return packed(
             counts,
             dict(zip(self.collection.features, found, strict=False)),
             max=self.collection.max,
-            order=None if self.order is None else next(rest),
-            kept=None if self.selection is None else next(rest),
+            order=order,
+            kept=kept,
             what=f"{who}: objects {self.collection.name!r}",
         )
 

@@ -165,7 +165,7 @@ def test_sentinels_in_lists_are_left_out(tmp_path):
     features = ["max(tags)", "min(tags)", "tags[0]", "sum(tags)", "count(tags)"]
     events = alone(name, features, missing=-999)
     nan = np.nan
-    wanted = [[0.5, 0.5, 0.5, 0.5, 2], [nan, nan, nan, 0, 1], [nan, nan, nan, 0, 0]]
+    wanted = [[0.5, 0.5, 0.5, 0.5, 1], [nan, nan, nan, 0, 0], [nan, nan, nan, 0, 0]]
     np.testing.assert_array_equal(events.features[:4], [*wanted, [0.25, 0.25, 0.25, 0.25, 1]])
     # Selections see what is in the file.
     assert len(alone(name, ["MET_pt"], selection="min(tags) == -999")) == 200

@@ -175,6 +175,18 @@ ONE_EACH = {
     "p4('Muon', mass=0.106)[0].mass": lambda d: ak.where(
         ak.num(d["Muon_pt"]) > 0, 0.106, ak.Array([None])[np.zeros(EVENTS, int)]
     ),
+    "max([met, n, 50])": lambda d: np.maximum(np.maximum(d["met"], d["n"]), 50),
+    "sort([met, n], by=[n, met])[0]": lambda d: np.where(d["n"] <= d["met"], d["met"], d["n"]),
+    "count([met, Jet_pt[1], Jet_pt[0]])": lambda d: 1 + np.minimum(2, ak.num(d["Jet_pt"])),
+    "any([met > 40, n > 1])": lambda d: (d["met"] > 40) | (d["n"] > 1),
+    "sum([p4('Jet')[0], p4('Jet')[1]]).mass": lambda d: ak.where(
+        ak.num(d["Jet_pt"]) > 1,
+        (first(p4(d, "Jet")) + first(p4(d, "Jet"), 1)).mass,
+        ak.fill_none(first(d["Jet_mass"]), 0.0),
+    ),
+    "max([p4('Jet')[0], p4('Muon')[0]].pt)": lambda d: ak.max(
+        ak.concatenate([d["Jet_pt"][:, :1], d["Muon_pt"][:, :1]], axis=1), axis=1
+    ),
     "p4(px=met, py=0, pz=n, energy=400).mass": lambda d: np.sqrt(
         400**2 - d["met"] ** 2 - d["n"] ** 2
     ),
@@ -207,6 +219,12 @@ LISTS = {
     "Jet_tracks * Jet_pt": lambda d: d["Jet_tracks"] * d["Jet_pt"],
     "p4('Jet').pt": lambda d: d["Jet_pt"],
     "where(Jet_good, Jet_pt, 0)": lambda d: ak.where(d["Jet_good"], d["Jet_pt"], 0),
+    "[met, Jet_pt[0], 3]": lambda d: ak.Array(
+        [
+            [float(met), jets[0] if jets else None, 3.0]
+            for met, jets in zip(d["met"], d["Jet_pt"].to_list(), strict=True)
+        ]
+    ),
     "Jet_pt[Muon_jet]": lambda d: ak.Array(
         [
             [jets[i] if 0 <= i < len(jets) else None for i in places]

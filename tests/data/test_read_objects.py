@@ -225,3 +225,110 @@ tree = "background"
     path.write_text(path.read_text().replace("max = 2", "max = 0"))
     with pytest.raises(InputError, match=r"data\.objects\.muons\.max"):
         load(path)
+
+
+@pytest.fixture(scope="module")
+def flat(tmp_path_factory) -> str:
+    """Up to three jets in branches of their own, `jet1_pt` to `jet3_tag`; -9 where there is none.
+
+    The second jet has a momentum that NaN says is missing in some events, where its direction is
+    there; the first is not there in some that have a second.
+    """
+    rng = np.random.default_rng(7)
+    path = tmp_path_factory.mktemp("flat") / "flat.root"
+    columns = {"event": np.arange(EVENTS), "process": np.arange(EVENTS) % 2}
+    for jet in (1, 2, 3):
+        there = rng.random(EVENTS) < (0.9 if jet < 3 else 0.5)
+        pt = np.where(there, rng.exponential(40, EVENTS) + 10, -9)
+        if jet == 2:
+            pt[there & (rng.random(EVENTS) < 0.1)] = np.nan
+        columns |= {
+            f"jet{jet}_pt": pt,
+            f"jet{jet}_pt_up": np.where(pt > 0, pt * rng.uniform(0.8, 1.4, EVENTS), pt),
+            f"jet{jet}_eta": np.where(there, rng.normal(size=EVENTS), -9),
+        }
+    with uproot.recreate(path) as file:
+        file["events"] = columns
+    return str(path)
+
+
+def of_flat(file: str, **options) -> Events:
+    brackets = {
+        name: f"[{', '.join(f'jet{i}_{name}' for i in (1, 2, 3))}]" for name in ("pt", "eta")
+    }
+    given = {
+        "processes": [
+            Process(name="signal", role="signal", selection="process == 0"),
+            Process(name="background", selection="process == 1"),
+        ],
+        "features": ["max(pt)", "count(pt)"],
+        "derived": brackets,
+        "event_number": "event",
+        "missing": [-9, np.nan],
+        "objects": {"jets": Objects(branches=["pt", "eta"], max=3, order="-pt")},
+    }
+    return read(file, **(given | options))
+
+
+def by_numpy(file: str, *, pt: str = "pt", most: int = 3, least: float = -np.inf) -> np.ndarray:
+    """All features of the events of the file, one jet after the other."""
+    with uproot.open(file) as opened:
+        data = opened["events"].arrays(library="np")
+    rows = []
+    for entry in np.concatenate([np.arange(0, EVENTS, 2), np.arange(1, EVENTS, 2)]):
+        jets = [
+            [np.nan if value == -9 else value for value in (data[name][entry] for name in names)]
+            for names in ((f"jet{i}_{pt}", f"jet{i}_eta") for i in (1, 2, 3))
+        ]
+        momenta = [jet[0] for jet in jets if jet[0] == jet[0]]
+        row = [max(momenta, default=np.nan), len(momenta)]
+        kept = [jet for jet in jets if not np.isnan(jet).all()]
+        kept = [jet for jet in kept if least == -np.inf or jet[0] > least]
+        kept.sort(key=lambda jet: (np.isnan(jet[0]), -jet[0] if jet[0] == jet[0] else 0))
+        kept = [*kept, *[[np.nan, np.nan]] * 3][:most]
+        rows.append(row + [value for jet in kept for value in jet])
+    return np.array(rows, "f4")
+
+
+def test_flat_branches_are_a_collection(flat):
+    """`[jet1_pt, jet2_pt, jet3_pt]` is the list of the momenta of the jets that are there."""
+    events = of_flat(flat, chunk_size=70)
+    assert events.feature_names[2:6] == ("jets[0].pt", "jets[0].eta", "jets[1].pt", "jets[1].eta")
+    expected = by_numpy(flat)
+    np.testing.assert_allclose(events.features, expected, rtol=1e-6)
+    # A jet without a momentum is one, and the last of its event; empty places come behind.
+    without = np.isnan(expected[:, 2::2]) & ~np.isnan(expected[:, 3::2])
+    assert without.any()
+    there = ~np.isnan(expected[:, 3::2])
+    assert (np.diff(there.astype(int), axis=1) <= 0).all()
+    some = {"jets": Objects(branches=["pt", "eta"], max=2, order="-pt", selection="pt > 30")}
+    np.testing.assert_allclose(
+        of_flat(flat, objects=some).features, by_numpy(flat, most=2, least=30.0), rtol=1e-6
+    )
+
+
+def test_a_missing_object_takes_no_place(flat):
+    """Without an order objects stay as they are written, and there are no holes between them."""
+    one = {"jets": Objects(branches=["pt", "eta"], max=1)}
+    found = of_flat(flat, objects=one).features[:, 3]
+    with uproot.open(flat) as file:
+        data = file["events"].arrays(library="np")
+    eta = np.stack([data[f"jet{i}_eta"] for i in (1, 2, 3)], axis=1)
+    first = np.array([next((v for v in row if v != -9), np.nan) for row in eta], "f4")
+    np.testing.assert_array_equal(found, np.concatenate([first[::2], first[1::2]]))
+
+
+def test_variations_of_flat_branches_vary_the_collection(flat):
+    up = {f"jet{i}_pt": f"jet{i}_pt_up" for i in (1, 2, 3)}
+    events = of_flat(flat, variations=[FeatureVariation("jes", up=up)])
+    varied = events.varied("jes", "up").features
+    np.testing.assert_allclose(varied, by_numpy(flat, pt="pt_up"), rtol=1e-6)
+    assert not np.array_equal(varied[:, 3], events.features[:, 3], equal_nan=True)
+
+
+def test_flat_branches_and_lists_do_not_mix(flat, file):
+    message = r"`Jet_pt` has a list of numbers for each event; brackets make a list of single"
+    with pytest.raises(InputError, match=message):
+        of(file, objects={"jets": Objects(branches=["[Jet_pt, MET_pt]"], max=2)})
+    with pytest.raises(InputError, match=r"has no branch 'jet4_pt'.*'jet3_pt'"):
+        of_flat(flat, objects={"jets": Objects(branches=["[jet1_pt, jet4_pt]"], max=2)})
