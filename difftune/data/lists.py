@@ -298,7 +298,7 @@ def listed(*parts: Part) -> Part:
         columns = zip(*(part.values.components for part in parts), strict=True)
         components = [_side_by_side(each) for each in columns]
         values: Any = Momenta(*components)
-        blank = np.isnan([np.asarray(each.content) for each in components]).any(axis=0)
+        blank = np.isnan(np.stack([np.asarray(each.content) for each in components])).any(axis=0)
         frame = components[0]
     else:
         values = frame = _side_by_side([part.values for part in parts])

@@ -67,7 +67,8 @@ class CollectionRule:
             InputError: Branches differ in length, or a value is not finite and not missing.
         """
         counts: np.ndarray | None = None
-        found, nothing = [], np.True_
+        found = []
+        nothing = np.array(True)
         for expression in self.expressions:
             # A selection sees the columns as they are in the file.
             part = values.part(expression, clean=expression is not self.selection)
