@@ -32,6 +32,8 @@ DEFAULTS, SEARCHES = ("xgboost", "lightgbm", "catboost"), ("xgboost_optuna", "ca
 NAMES = {
     "network": "network, default",
     "automatic": "dt.auto, networks only",
+    "submodels": "network of 16 submodels",
+    "tabm": "TabM of PyTorch, 16 submodels",
     "xgboost": "XGBoost, default",
     "lightgbm": "LightGBM, default",
     "catboost": "CatBoost, default",
@@ -48,6 +50,7 @@ def size(quick: bool) -> SimpleNamespace:
     return sizes(
         quick,
         seeds=(5, 1),
+        shared=(3, 1),  # seeds of submodels
         searched=(1, 1),  # seeds of what searches for minutes
         minutes=(4.0, 0.02),
         events=(1_000_000, 1_500),  # of a sample, at most
@@ -151,6 +154,10 @@ def _compared(
         what = f"{title}: {FIGURES[what]}, {NAMES[ours]} - best peer, in paired errors"
         words = f"({value:+.4f} ± {error:.4f}, {NAMES[best]})"
         rows.append(Row(what, value / error, bound, words))
+    if "tabm" in peers:
+        what = f"{title}: CPU-s, ours / TabM of PyTorch"
+        cpu = [np.median(found[name].cpu) for name in (ours, "tabm")]
+        rows.append(Row(what, cpu[0] / cpu[1], "<= 0.5"))
     if ours == "network" and "xgboost" in peers:
         times = [np.median(found[name].seconds) for name in (ours, "xgboost")]
         bound = "<= 2" if title == "single top" else ""
@@ -207,6 +214,20 @@ def _default(title: str, make: Callable[[], Table], own: SimpleNamespace) -> lis
     return _compared(title, make, "network", peers, own, seeds=own.seeds, required=bounds)
 
 
+def _shared(title: str, make: Callable[[], Table], own: SimpleNamespace) -> list[Row]:
+    """Submodels that share their weights, ours and those of the paper's package."""
+    peers = ["tabm"] if taking_part(NAMES["tabm"], "tabm") else []
+    return _compared(
+        title,
+        make,
+        "submodels",
+        ["network", *peers],
+        own,
+        seeds=own.shared,
+        required=("<= 1", ">= -1"),
+    )
+
+
 def _searched(title: str, make: Callable[[], Table], peer: str, own: SimpleNamespace) -> list[Row]:
     """The same minutes for both."""
     if not taking_part(NAMES[peer], peer.split("_")[0]):
@@ -253,6 +274,7 @@ SAMPLES = {"HiggsML": higgsml, "single top": single_top, "negative weights": neg
 PARTS: dict[str, Callable[[SimpleNamespace], list[Row]]] = {
     **{f"default {name}": partial(_default, name, make) for name, make in SAMPLES.items()},
     "scoring": scoring,
+    "submodels HiggsML": partial(_shared, "submodels on HiggsML", higgsml),
     **{
         f"search {name} {peer}": partial(_searched, name, make, peer)
         for name, make in SAMPLES.items()

@@ -111,6 +111,85 @@ def network(events: Table, *, seed: int, minutes: float) -> np.ndarray:
     return dt.train(sample, seed=seed).score(sample)
 
 
+# ---- submodels that share their weights ----------------------------------------------------------
+
+SIZES: dict[str, Any] = {"hidden": (128, 128), "submodels": 16, "frequencies": 8, "size": 4}
+
+
+def submodels(events: Table, *, seed: int, minutes: float) -> np.ndarray:
+    """The default network with submodels."""
+    import difftune as dt
+
+    dt.use_cpu_cores()
+    sample = events.sample()
+    model = dt.models.MLP(
+        hidden=SIZES["hidden"],
+        dropout=0.3,
+        embedding="periodic",
+        frequency_scale=0.1,
+        submodels=SIZES["submodels"],
+    )
+    return dt.train(sample, dt.Recipe(model=model), seed=seed).score(sample)
+
+
+def tabm(events: Table, *, seed: int, minutes: float) -> np.ndarray:
+    """The paper's own package in the same sizes, with the optimizer and patience of the paper."""
+    import torch
+    from rtdl_num_embeddings import PeriodicEmbeddings
+    from tabm import TabM
+
+    torch.manual_seed(seed)
+    missing = np.isnan(events.features)
+    stopping = events.fold == events.fold.max() - 1
+    learning = ~events.test & ~stopping
+    known = events.features[learning]
+    scaled = np.nan_to_num((events.features - np.nanmean(known, axis=0)) / np.nanstd(known, axis=0))
+    columns = np.concatenate([scaled, missing[:, missing.any(axis=0)]], axis=1)
+    x = torch.tensor(columns, dtype=torch.float32)
+    y = torch.tensor(events.label, dtype=torch.float32)
+    weight = torch.zeros(len(y))
+    weight[learning] = torch.tensor(events.of(learning).balanced, dtype=torch.float32)
+    weight[stopping] = torch.tensor(events.of(stopping).balanced, dtype=torch.float32)
+    embedding = PeriodicEmbeddings(
+        x.shape[1], SIZES["size"], n_frequencies=SIZES["frequencies"], lite=False
+    )
+    model = TabM.make(
+        n_num_features=x.shape[1],
+        d_out=1,
+        num_embeddings=embedding,
+        k=SIZES["submodels"],
+        n_blocks=len(SIZES["hidden"]),
+        d_block=SIZES["hidden"][0],
+    )
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=3e-4)
+    binary = torch.nn.functional.binary_cross_entropy_with_logits
+
+    def probability(rows: torch.Tensor) -> torch.Tensor:
+        model.eval()
+        with torch.no_grad():
+            parts = [model(x[some]).squeeze(-1) for some in rows.split(4096)]
+        return torch.cat(parts).sigmoid().mean(dim=1)
+
+    rows, judged = torch.tensor(np.flatnonzero(learning)), torch.tensor(np.flatnonzero(stopping))
+    best, waited, score = np.inf, 0, np.zeros(len(y))
+    while waited < 16:
+        model.train()
+        for batch in rows[torch.randperm(len(rows))].split(256):
+            z = model(x[batch]).squeeze(-1)
+            each = binary(z, y[batch, None].expand_as(z), reduction="none")
+            loss = (each * weight[batch, None]).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        p = probability(judged).clamp(1e-7, 1 - 1e-7)
+        found = float(torch.nn.functional.binary_cross_entropy(p, y[judged], weight[judged]))
+        waited += 1
+        if found < best:
+            best, waited = found, 0
+            score = probability(torch.arange(len(y))).numpy()
+    return score
+
+
 # ---- within a time -------------------------------------------------------------------------------
 
 
