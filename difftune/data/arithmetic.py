@@ -118,6 +118,9 @@ def compare(operation: Callable[..., Any], a: np.ndarray, b: np.ndarray) -> np.n
     """`operation` of the module operator, for strings or for numbers, compared exactly."""
     if a.dtype.kind in "SU":
         return np.asarray(operation(a, b))
+    if _fits_single(a, b) or _fits_single(b, a):
+        single = (v.astype(np.float32, copy=False) for v in (a, b))
+        return np.asarray(operation(*single))
     a, b = number(a), number(b)
     result = np.asarray(operation(a, b))
     if a.dtype.kind == b.dtype.kind:
@@ -131,6 +134,13 @@ def compare(operation: Callable[..., Any], a: np.ndarray, b: np.ndarray) -> np.n
         one, other = (np.broadcast_to(v, result.shape)[large].astype(object) for v in (a, b))
         result[large] = operation(one, other).astype(bool)
     return result
+
+
+def _fits_single(values: np.ndarray, one: np.ndarray) -> bool:
+    """Whether single precision is enough to compare values with a number: it holds both."""
+    if values.dtype != np.float32 or one.ndim or one.dtype.kind not in "if":
+        return False
+    return bool(abs(one) < 2**24 and np.float32(one) == one)
 
 
 def bitwise(operation: Callable[..., Any], *values: np.ndarray) -> np.ndarray:

@@ -160,12 +160,11 @@ def warn_of_absent_features(events: Events) -> None:
     """Warns where a feature is missing in all events of a process."""
     parts = []
     of_objects = {name for each in events.collections for name in each.columns}
-    for i, name in enumerate(events.feature_names):
-        if name in of_objects:
-            continue
-        gone = np.isnan(events.features[:, i])
-        # Most features are there.
-        if len(gone) and gone.any():
+    # Most features are there. The lowest is NaN where one value is.
+    for i in np.flatnonzero(np.isnan(_reduced(np.minimum, events))):
+        name = events.feature_names[i]
+        if name not in of_objects:
+            gone = np.isnan(events.features[:, i])
             there = np.bincount(events.process[~gone], minlength=len(events.processes))
             all_of = np.bincount(events.process, minlength=len(events.processes))
             without = np.flatnonzero((there == 0) & (all_of > 0))
@@ -269,8 +268,7 @@ def _equal(one: _Own, other: _Own) -> bool:
 
 def warn_of_sentinels(events: Events) -> None:
     """Warns where the lowest value of a feature looks like a missing one that was not declared."""
-    # That of all columns at once, row by row; NaN counts for nothing.
-    low = np.fmin.reduce(np.asarray(events.features), axis=0, initial=np.inf)
+    low = _reduced(np.fmin, events)  # NaN counts for nothing
     for i, (name, lowest) in enumerate(zip(events.feature_names, low, strict=True)):
         if lowest in SENTINELS:
             count = int((events.features[:, i] == lowest).sum())
@@ -282,6 +280,15 @@ def warn_of_sentinels(events: Events) -> None:
                 len(events),
                 lowest,
             )
+
+
+def _reduced(reduce: np.ufunc, events: Events) -> Float[np.ndarray, " features"]:
+    """The lowest value of each feature, or the like; many events side by side are faster."""
+    features, width = np.asarray(events.features), 256
+    whole = len(features) // width * width
+    wide = features[:whole].reshape(-1, width * features.shape[1])
+    low = reduce.reduce(wide, axis=0, initial=np.inf).reshape(width, -1)
+    return np.asarray(reduce.reduce(np.concatenate([low, features[whole:]]), axis=0))
 
 
 def _signal_in_folds(events: Events) -> Int[np.ndarray, " folds"]:

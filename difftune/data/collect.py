@@ -127,21 +127,36 @@ def _read_chunk(
     before: Mapping[int, int],
 ) -> None:
     taken: dict[tuple[SampleKey, bool], np.ndarray] = {}
+    whole = Values(stream.jobs[0].program.names, columns, entry)
+    rows = {id(job.program.names): whole.renamed(job.program.names) for job in stream.jobs}
+    wanted = {key: np.zeros(len(entry), bool) for key in rows}
+    masks = []
     for number, job in enumerate(stream.jobs):
-        values = Values(job.program.names, columns, entry)
-        mask = job.program.selected(values)
-        _collected(collection, job).undecided.update(values.undecided)
+        key = id(job.program.names)
+        mask = job.program.selected(rows[key])
         role = request.processes[job.process].role
         owner = taken.setdefault((job.sample, role == "data"), np.full(len(entry), -1))
         _check_overlap(stream, request, number, mask, owner, entry)
         owner[mask] = number
         collected = _collected(collection, job)
+        collected.undecided.update(rows[key].undecided)
+        rows[key].undecided.clear()
         collected.entries += len(entry)
         collected.entries_of[job.part] += len(entry)
+        wanted[key] |= mask
+        masks.append(mask)
+    for key, some in wanted.items():
+        # Where most are wanted, to leave some out costs more than to compute them, too.
+        if 2 * np.count_nonzero(some) > len(some):
+            some[:] = True
+        rows[key] = rows[key].where(some)
+    for job, mask in zip(stream.jobs, masks, strict=True):
         if mask.any():
-            offset = before[id(job)]
+            key = id(job.program.names)
+            own = rows[key].where(mask[wanted[key]], shared=True)
+            collected = _collected(collection, job)
             collected.parts.append(job.part)
-            collected.pieces.append(job.program.run(values.where(mask), offset))
+            collected.pieces.append(job.program.run(own, before[id(job)]))
 
 
 def _check_overlap(

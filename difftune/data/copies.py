@@ -150,6 +150,8 @@ def _key(plan: Plan, index: int, part: int, number: int) -> str:
 
 def _by_number(pieces: list[Piece]) -> _Found | None:
     number = np.concatenate([piece.number for piece in pieces])
+    if (number[1:] > number[:-1]).all():  # as in most files
+        return None
     ordered = np.sort(number)
     if not (ordered[1:] == ordered[:-1]).any():
         return None

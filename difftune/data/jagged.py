@@ -14,13 +14,13 @@ def blank(kind: Kind) -> Any:
     if not depth(kind):
         kinds = {"string": np.zeros(0, "S1"), "bool": np.zeros(0, bool)}
         return kinds.get(kind, np.zeros(0, np.int64))
-    form = ak.forms.from_type(ak.types.from_datashape(_NAMES.get(inner, inner), highlevel=False))
+    form = _FORMS[inner]
     for _ in range(depth(kind)):
         form = ak.forms.ListOffsetForm("i64", form)
     return ak.Array(form.length_zero_array())
 
 
-_NAMES = {"number": "int64"}
+_FORMS = {"number": ak.forms.NumpyForm("int64"), "bool": ak.forms.NumpyForm("bool")}
 
 
 def without_options(values: Any) -> Any:

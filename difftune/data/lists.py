@@ -3,6 +3,7 @@
 A `Part` is what an expression, or a part of one, comes to: values, and where there is none.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ class Lists:
         """How many rows."""
         return len(self.offsets) - 1
 
-    @property
+    @functools.cached_property
     def counts(self) -> np.ndarray:
         """Length of the list of each row [rows]."""
         return np.diff(self.offsets)
@@ -205,6 +206,23 @@ class Part:
         if values.dtype.kind in "bSU":
             return np.where(absent, np.zeros(1, values.dtype), values)
         return np.where(absent, np.nan, values)
+
+
+def rows_of(part: Part, rows: np.ndarray) -> Part:
+    """The values in these rows."""
+
+    def take(values: Any) -> Any:
+        # A component of momenta may be one number for all rows.
+        return (
+            values
+            if np.ndim(values) == 0 and not isinstance(values, Lists)
+            else gathered(values, rows)
+        )
+
+    absent = None if part.absent is None else take(part.absent)
+    if isinstance(absent, np.ndarray) and not absent.any():
+        absent = None
+    return part.each(take, absent)
 
 
 def united(frame: Array, *absent: Any) -> Any:
@@ -430,12 +448,20 @@ def sliced(part: Part, begin: int | None, end: int | None) -> Part:
 
 def _where(part: Part, keep: np.ndarray) -> Part:
     lists: Any = part.frame
-    counts = np.bincount(lists.rows[keep], minlength=len(lists))
+    offsets = _kept_before(keep)[lists.offsets]
+    where = np.flatnonzero(keep)
 
     def left(values: Any) -> Lists:
-        return of_length(counts, gathered(values.content, keep))
+        return Lists(offsets, gathered(values.content, where))
 
     return part.each(left, None if part.absent is None else left(part.absent))
+
+
+def _kept_before(keep: np.ndarray) -> np.ndarray:
+    """How many are kept before each place, and in all [elements + 1]."""
+    count = np.zeros(len(keep) + 1, np.int64)
+    np.cumsum(keep, out=count[1:])
+    return count
 
 
 def ordered(part: Part, key: Part) -> Part:
@@ -508,8 +534,9 @@ def count(part: Part) -> Part:
     """How many elements there are, or fulfil a condition."""
     left: Any = _there(part).frame
     content = left.content
-    conditions = isinstance(content, np.ndarray) and content.dtype.kind == "b"
-    return total(part) if conditions else Part(left.counts)
+    if isinstance(content, np.ndarray) and content.dtype.kind == "b":
+        return Part(np.diff(_kept_before(content)[left.offsets]))
+    return Part(left.counts)
 
 
 def extreme(reduce: np.ufunc, part: Part) -> Part:

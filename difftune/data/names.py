@@ -5,18 +5,29 @@ from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from difftune.data.expressions import Expression, is_name, parse
 from difftune.data.kinds import Kind, depth
-from difftune.data.lists import Lists, Momenta, Part, Unequal, elementwise, of_awkward, united
+from difftune.data.lists import (
+    Lists,
+    Momenta,
+    Part,
+    Unequal,
+    elementwise,
+    gathered,
+    of_awkward,
+    rows_of,
+    united,
+)
 from difftune.data.momenta import members_of
 from difftune.data.steps import Code
 from difftune.data.transform import Missing
 from difftune.errors import InputError, nearest
 
+Found = TypeVar("Found")
 Chunk = tuple[int, dict[str, Any]]
 """Number of the first row; columns as numpy arrays, lists of numbers as those of awkward."""
 
@@ -205,11 +216,13 @@ class Names:
 
 
 class Values:
-    """Some rows of a table, by any name; each is computed once.
+    """Some rows of a table, by any name; each name and expression is computed once.
+
+    They are rows as a table hands them out, or some of other `Values`. Those can compute what is
+    asked for of all of their rows, once for all that share them.
 
     Attributes:
         names: What names mean.
-        columns: Of the table [rows].
         entry: The numbers [rows] that the rows have in the table.
         undecided: By condition, in how many rows it is absent.
     """
@@ -217,29 +230,72 @@ class Values:
     def __init__(self, names: Names, columns: Mapping[str, Any], entry: np.ndarray) -> None:
         """Takes columns as tables hand them out."""
         self.names = names
-        self.columns = columns
         self.entry = entry
         self.undecided: dict[str, int] = {}
+        self._columns = columns
+        self._taken: dict[str, Any] = {}
+        self._source: tuple[Values, np.ndarray] | None = None
+        self._shares = False
         self._cache: dict[tuple[str, bool], Part] = {}
+        self._parts: dict[tuple[str, bool], Part] = {}
+        self._matrices: dict[tuple[str, ...], tuple[np.ndarray, np.ndarray]] = {}
         self._missing: dict[str, np.ndarray | None] = {}
 
     def __len__(self) -> int:
         """How many rows."""
         return len(self.entry)
 
-    def where(self, mask: np.ndarray) -> "Values":
-        """Only the rows where the mask is true."""
+    def where(self, mask: np.ndarray, *, shared: bool = False) -> "Values":
+        """Only the rows where the mask is true.
+
+        Args:
+            mask: Which rows.
+            shared: Whether what is asked for is computed of all rows here, for others to use that
+                ask for the same of other rows; else of these rows alone.
+        """
         if mask.all():
             return self
         # Places are looked up faster than a mask, and there are many columns.
         rows = np.flatnonzero(mask)
-        kept = {name: values[rows] for name, values in self.columns.items()}
-        return Values(self.names, kept, self.entry[rows])
+        values = Values(self.names, self._columns, self.entry[rows])
+        values._source, values._shares = (self, rows), shared
+        return values
+
+    def renamed(self, names: Names) -> "Values":
+        """The same rows by other names of the same table."""
+        if names is self.names:
+            return self
+        values = Values(names, self._columns, self.entry)
+        values._taken = self._taken
+        if self._source is not None:
+            whole, rows = self._source
+            values._source, values._shares = (whole.renamed(names), rows), self._shares
+        return values
 
     @functools.cached_property
     def plain(self) -> "Values":
         """These rows without replacements."""
-        return Values(self.names.plain, self.columns, self.entry) if self.names.replaced else self
+        if not self.names.replaced:
+            return self
+        if self._source is None:
+            return self.renamed(self.names.plain)
+        whole, rows = self._source
+        values = Values(self.names.plain, self._columns, self.entry)
+        values._taken, values._shares = self._taken, self._shares
+        values._source = (whole.plain, rows)
+        return values
+
+    def _table(self, name: str) -> Any:
+        """A column of the table as it is, lists as such."""
+        if name not in self._taken:
+            if self._source is not None:
+                whole, rows = self._source
+                self._taken[name] = gathered(whole._table(name), rows)
+            elif depth(self.names.table.kinds[name]):
+                self._taken[name] = of_awkward(self._columns[name])
+            else:
+                self._taken[name] = self._columns[name]
+        return self._taken[name]
 
     def evaluate(self, expression: Expression, *, clean: bool = False) -> np.ndarray:
         """Values of an expression that has one for each row [rows]: bool, number or bytes.
@@ -278,6 +334,26 @@ class Values:
         Raises:
             InputError: An integer does not fit, or lists differ in length.
         """
+        key = (expression.text, clean)
+        if key not in self._parts:
+            part = self._of_all(lambda whole: whole.part(expression, clean=clean), rows_of)
+            self._parts[key] = self._evaluated(expression, clean) if part is None else part
+        return self._parts[key]
+
+    def _of_all(
+        self, ask: Callable[["Values"], Found], take: Callable[[Found, np.ndarray], Found]
+    ) -> Found | None:
+        """These rows of what is computed for all; None if nothing is, or it is refused."""
+        if self._source is None or not self._shares:
+            return None
+        whole, rows = self._source
+        try:
+            found = ask(whole)
+        except InputError:
+            return None  # because of a row that is none of these, maybe
+        return take(found, rows)
+
+    def _evaluated(self, expression: Expression, clean: bool) -> Part:
         code = self.names.code(expression)
         try:
             return expression.values(code, lambda n: self.column(n, clean=clean), len(self))
@@ -299,11 +375,28 @@ class Values:
         """
         return _with_nan(self.column(name, clean=clean))
 
+    def matrix(self, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """Clean columns of one value for each row, side by side.
+
+        Returns:
+            The columns as float32 [rows, columns], NaN where they are missing, and which are known
+            to be finite everywhere [columns].
+        """
+        if names not in self._matrices:
+            found = self._of_all(lambda whole: whole.matrix(names), _rows_of_matrix)
+            if found is None:
+                found = _side_by_side([self.value(name, clean=True) for name in names], len(self))
+            self._matrices[names] = found
+        return self._matrices[names]
+
     def column(self, name: str, *, clean: bool = False) -> Part:
         """A column, and where it is absent; cleaned, missing elements of lists are absent too."""
         if (name, clean) not in self._cache:
-            part = self._raw(name)
-            self._cache[name, clean] = self._cleaned(name, part) if clean else part
+            part = self._of_all(lambda whole: whole.column(name, clean=clean), rows_of)
+            if part is None:
+                part = self._raw(name)
+                part = self._cleaned(name, part) if clean else part
+            self._cache[name, clean] = part
         return self._cache[name, clean]
 
     def _cleaned(self, name: str, part: Part) -> Part:
@@ -327,11 +420,14 @@ class Values:
 
     def shares(self) -> dict[tuple[str, float], np.ndarray]:
         """What is missing of the columns of the table so far: see `Missing.shares`."""
+        if not self.names.missing.common:
+            return {}
+        looked_at = self._source[0]._missing if self._source and self._shares else self._missing
         return {
             (name, sentinel): counts
-            for name in self._missing
-            if name in self.columns and name not in self.names.replaced
-            for sentinel, counts in self.names.missing.shares(name, self.columns[name]).items()
+            for name in looked_at
+            if name in self.names.table.kinds and name not in self.names.replaced
+            for sentinel, counts in self.names.missing.shares(name, self._table(name)).items()
         }
 
     def missing(self, name: str) -> np.ndarray | None:
@@ -371,10 +467,8 @@ class Values:
             part = self._replaced(name)
         elif name in self.names.derived:
             part = self.part(self.names.derived[name], clean=True)
-        elif depth(self.names.table.kinds[name]):
-            part = Part(of_awkward(self.columns[name]))
         else:
-            part = Part(self.columns[name])
+            part = Part(self._table(name))
         self._cache[name, False] = part
         return part
 
@@ -400,6 +494,28 @@ def _with_nan(part: Part) -> np.ndarray:
     if part.absent is not None and part.values.dtype.kind == "b":
         part = Part(part.values.astype(float), part.absent)
     return part.filled()
+
+
+def _side_by_side(columns: Sequence[np.ndarray], rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Columns as one array [rows, columns], and which of them are finite everywhere."""
+    block = 1024  # so many rows stay in a cache of the processor
+    result = np.empty((rows, len(columns)), np.float32)
+    finite = np.ones(len(columns), bool)
+    with np.errstate(over="ignore"):
+        for start in range(0, rows if columns else 0, block):
+            part = result[start : start + block]
+            of_part = [values[start : start + block] for values in columns]
+            np.stack(of_part, axis=1, out=part, casting="unsafe")
+            if not np.isfinite(part).all():
+                finite &= np.isfinite(part).all(axis=0)
+    return result, finite
+
+
+def _rows_of_matrix(
+    found: tuple[np.ndarray, np.ndarray], rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    matrix, finite = found
+    return matrix.take(rows, axis=0), finite
 
 
 def _unless(mask: np.ndarray, plain: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -201,6 +201,7 @@ class Plan:
         self._lacked: list[set[str]] = []
         self._tables_open: dict[tuple[str, str | None], DataTable] = {}
         self._columns: dict[Hashable, tuple[str, ...]] = {}
+        self._plain_names: dict[tuple[str, str | None], Names] = {}
         self.normalisations: dict[tuple[int, int], Normalisation] = {}
         self._sums: dict[Hashable, float] = {}
         check_luminosities(request)
@@ -320,8 +321,12 @@ class Plan:
         return sum(portion.cross_section is not None for portion in found)
 
     def _names(self, table: DataTable, replaced: Mapping[str, Expression]) -> Names:
-        derived = with_features(self.request.derived, self.request.features, table)
-        return Names(table, derived, replaced, self.request.missing)
+        key = (table.file, table.tree)
+        if key not in self._plain_names:
+            derived = with_features(self.request.derived, self.request.features, table)
+            self._plain_names[key] = Names(table, derived, {}, self.request.missing)
+        plain = self._plain_names[key]
+        return replace(plain, replaced=replaced, _codes={}) if replaced else plain
 
     def _add_touched(self, process: Process, variation: Variation) -> None:
         try:

@@ -188,8 +188,7 @@ class Program:
         Raises:
             InputError: A value is not finite and not declared missing.
         """
-        columns = [self._feature(values, name) for name in self.features]
-        features = _side_by_side(columns, len(values))
+        features = self._features(values)
         if self.collections:
             blocks = [rule.block(values, self.who) for rule in self.collections]
             features = np.concatenate([features, *blocks], axis=1)
@@ -253,11 +252,18 @@ class Program:
         for expression in expressions:
             values.part(expression)
 
-    def _feature(self, values: Values, name: str) -> np.ndarray:
-        with np.errstate(over="ignore"):
-            feature = values.value(name, clean=True).astype(np.float32, copy=False)
-        if np.isfinite(feature).all():
-            return feature
+    def _features(self, values: Values) -> np.ndarray:
+        """The features side by side [rows, features], NaN where they are missing."""
+        features, finite = values.matrix(self.features)
+        if finite.all():
+            return features
+        features = features.copy()
+        for i in np.flatnonzero(~finite):
+            features[:, i] = self._with_missing(values, self.features[i], features[:, i])
+        return features
+
+    def _with_missing(self, values: Values, name: str, feature: np.ndarray) -> np.ndarray:
+        """A feature that is not finite everywhere, which it may be where it is missing."""
         bad = ~np.isfinite(feature)
         missing = values.missing(name)
         if missing is not None:
@@ -311,17 +317,6 @@ class Program:
             f"{values.entry[-1]}) of {self.names.table.place} are {what}, the first one "
             f"({numbers[first]}) at entry {values.entry[first]}"
         )
-
-
-def _side_by_side(columns: Sequence[np.ndarray], rows: int) -> np.ndarray:
-    """Columns as one array [rows, columns], in blocks that a cache of the processor holds."""
-    block = 4096
-    result = np.empty((rows, len(columns)), np.float32)
-    for start in range(0, rows, block):
-        part = slice(start, start + block)
-        for i, values in enumerate(columns):
-            result[part, i] = values[part]
-    return result
 
 
 def _remedy(kind: Kind, text: str) -> str:

@@ -147,7 +147,7 @@ def read(
     luminosity: float | None = None,
     sum_of_weights: float | SumOfWeights | None = None,
     objects: Mapping[str, Objects] | None = None,
-    chunk_size: str | int = "100 MB",
+    chunk_size: str | int = "16 MB",
     progress: Progress | None = None,
     cache: str | os.PathLike[str] | bool | None = None,
 ) -> Events:
@@ -189,7 +189,7 @@ def read(
             sum of the generated weights of their files is written, see `Process`.
         objects: Collections of objects, such as the jets of an event, by name: further features,
             `max` times those of an object, and inputs of networks on objects.
-        chunk_size: How much is read at once: events, or memory as in "100 MB".
+        chunk_size: How much is read at once: events, or memory as in "16 MB".
         progress: Called after each chunk with the entries read so far, and all there are (None
             while that is unknown, as for CSV).
         cache: A folder that keeps what took a second or longer to read, or True for difftune's own

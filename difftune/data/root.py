@@ -1,7 +1,9 @@
 """Trees and RNTuples of ROOT files, through uproot."""
 
+import os
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -17,6 +19,8 @@ from difftune.errors import InputError, nearest
 _CLASSES = ("TTree", "TNtuple", "TNtupleD", "ROOT::RNTuple")
 _KEPT = 40_000
 """So many branches stay in memory between looking at files and reading them."""
+_WORKERS = min(4, os.cpu_count() or 1)
+"""Threads that unpack what is read of a file; what they call leaves Python to others meanwhile."""
 
 
 class _Place(NamedTuple):
@@ -355,15 +359,19 @@ def _read(tree: Any, sources: set[str], step: int, rows: int) -> Iterator[dict[s
     # uproot calls them by their names, so two of one name are read one by one.
     alone = {path: branch for path, branch in found.items() if id(branch) not in together}
     start = 0
-    for arrays in tree.iterate(
-        filter_branch=lambda branch: id(branch) in together, step_size=step, how=dict
-    ):
-        stop = min(start + step, rows)
-        chunk = {path_of[name]: values for name, values in arrays.items()}
-        for path, branch in alone.items():
-            chunk[path] = branch.array(entry_start=start, entry_stop=stop)
-        yield chunk
-        start = stop
+    with ThreadPoolExecutor(_WORKERS, thread_name_prefix="difftune unpacking") as pool:
+        for arrays in tree.iterate(
+            filter_branch=lambda branch: id(branch) in together,
+            step_size=step,
+            how=dict,
+            decompression_executor=pool,
+        ):
+            stop = min(start + step, rows)
+            chunk = {path_of[name]: values for name, values in arrays.items()}
+            for path, branch in alone.items():
+                chunk[path] = branch.array(entry_start=start, entry_stop=stop)
+            yield chunk
+            start = stop
 
 
 def _flat(values: Any) -> np.ndarray:

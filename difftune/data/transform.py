@@ -52,6 +52,11 @@ class Missing:
             (name, tuple(v for v in values if v == v)) for name, values in by_name if values
         )
 
+    @property
+    def common(self) -> tuple[float, ...]:
+        """The values besides NaN that mean "missing" in every column."""
+        return tuple(value for value in self.default if value == value)
+
     def shares(self, name: str, values: np.ndarray) -> dict[float, np.ndarray]:
         """How much of a column the values take away that are missing in *every* column.
 
@@ -66,10 +71,9 @@ class Missing:
             there &= values != sentinel
         size = np.abs(values[there].astype(float))
         counts = {}
-        for sentinel in self.default:
-            if sentinel == sentinel:
-                hits = int((values == sentinel).sum())
-                counts[sentinel] = np.array([hits, len(size), (size >= abs(sentinel)).sum()])
+        for sentinel in self.common:
+            hits = int((values == sentinel).sum())
+            counts[sentinel] = np.array([hits, len(size), (size >= abs(sentinel)).sum()])
         return counts
 
     def mask(self, name: str, values: np.ndarray) -> np.ndarray | None:
