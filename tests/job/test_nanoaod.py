@@ -1,20 +1,22 @@
-"""From files of public origin with jagged branches to workspaces: NanoAOD, RNTuple, PHYSLITE."""
+"""From files of public origin with jagged branches to workspaces."""
 
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import awkward as ak
+import jax
 import numpy as np
 import pytest
 import uproot
+import vector
 
 import difftune as dt
 from difftune.analysis import CrossFit, measure
-from difftune.data import FeatureTransform
 from difftune.job import build, load, quickened
-from difftune.models import MLP
-from difftune.training import CrossFitted, ModuleDef, TrainedNetwork
+from difftune.models import MLP, DeepSet
+from difftune.training import CrossFitted, ModuleDef, Recipe, TrainedNetwork
+from difftune.training.sample import inputs_of
 from tests import public_files
 from tests.public_files import VARIABLE
 
@@ -105,15 +107,9 @@ def test_a_first_analysis_file_of_nanoaod_can_be_read(config, tmp_path):
 
 def untrained(events: dt.Events) -> CrossFitted:
     """Networks that nobody trained, one for each fold."""
-    features = np.asarray(events.features)
-    transform = FeatureTransform(
-        center=np.nanmean(features, axis=0),
-        scale=np.nanstd(features, axis=0) + np.float32(1e-3),
-        fill=np.nanmean(features, axis=0),
-    )
-    module = ModuleDef(MLP(hidden=(4,)), inputs=features.shape[1], outputs=1)
-    import jax
-
+    transform = Recipe().transform(events)
+    model = DeepSet(each=(4,), hidden=(4,)) if events.collections else MLP(hidden=(4,))
+    module = ModuleDef(model, inputs=inputs_of(transform), outputs=1)
     one = TrainedNetwork(
         module_def=module,
         weights=module.init(jax.random.key(1)),
@@ -149,16 +145,44 @@ FORMATS = {
             "mass": "max(AnalysisJetsAuxDyn.m)",
         },
     },
+    "EDM4hep": {
+        "file": "p8_ee_WW_ecm240_edm4hep.root",
+        "tree": "events",
+        "number": "EventHeader.eventNumber[0]",
+        "key": "EventHeader.eventNumber[0] // 2",  # of ten events each fold has some of both
+        "weight": "2.5 * EventHeader.weight[0]",
+        "derived": {
+            "lead_e": "max(Jet.energy)",
+            "visible": "sum(ReconstructedParticles.energy)",
+            "mass": "(p4('Jet')[0] + p4('Jet')[1]).mass",
+        },
+        "objects": {
+            "jets": dt.Objects(
+                branches={"pt": "p4('Jet').pt", "eta": "p4('Jet').eta", "mass": "Jet.mass"},
+                max=3,
+                order="-Jet.energy",
+            )
+        },
+    },
+    "Delphes": {
+        "file": "delphes.root",
+        "tree": "Delphes",
+        "number": "Event.Number[0]",
+        "weight": "Event.Weight[0] / 1e6",
+        "derived": {
+            "lead_pt": "Jet.PT[0]",
+            "n_b": "count(Jet.BTag == 1)",
+            "met": "MissingET.MET[0]",
+        },
+        "objects": {"jets": dt.Objects(branches=["Jet.PT", "Jet.Eta", "Jet.BTag"], max=4)},
+    },
 }
 
 
-@pytest.mark.parametrize("form", FORMATS)
-def test_other_formats_as_far_as_the_workspace(form):
-    """Of one file, signal is what has an even number: what comes out is its sum of weights."""
-    given = FORMATS[form]
-    file = str(public_files.path(given["file"]))
+def events_of(given: dict, file: str) -> dt.Events:
+    """Of one file, signal is what has an even number."""
     even = f"{given['number']} % 2 == 0"
-    events = dt.read(
+    return dt.read(
         file,
         processes=[
             dt.Process(name="even", role="signal", tree=given["tree"], selection=even),
@@ -167,9 +191,18 @@ def test_other_formats_as_far_as_the_workspace(form):
         features=list(given["derived"]),
         derived=given["derived"],
         weight=given["weight"],
-        event_number=[given["number"], f"{given['number']} // 7"],
+        event_number=given.get("key", [given["number"], f"{given['number']} // 7"]),
+        objects=given.get("objects"),
         folds=3,
     )
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_other_formats_as_far_as_the_workspace(form):
+    """What comes out is the sum of weights of the file."""
+    given = FORMATS[form]
+    file = str(public_files.path(given["file"]))
+    events = events_of(given, file)
     with uproot.open(file) as opened:
         assert len(events) == opened[given["tree"]].num_entries
     found = measure(untrained(events), CrossFit(events=events), binning=[0.0, 0.5, 1.0])
@@ -177,3 +210,32 @@ def test_other_formats_as_far_as_the_workspace(form):
     totals = {sample["name"]: sum(sample["data"]) for sample in channel["samples"]}
     for name, total in zip(("even", "odd"), events.yields(), strict=True):
         assert totals[name] == pytest.approx(total, rel=1e-4)
+
+
+def test_edm4hep_is_read_as_awkward_and_vector_have_it():
+    given = FORMATS["EDM4hep"]
+    file = str(public_files.path(given["file"]))
+    events = events_of(given, file)
+    with uproot.open(file) as opened:
+        tree = opened["events"]
+        members = {"px": "momentum.x", "py": "momentum.y", "pz": "momentum.z", "E": "energy"}
+        jets = {key: tree[f"Jet/Jet.{name}"].array() for key, name in members.items()}
+        mass = tree["Jet/Jet.mass"].array()
+        visible = ak.sum(
+            tree["ReconstructedParticles/ReconstructedParticles.energy"].array(), axis=1
+        )
+        number = tree["EventHeader/EventHeader.eventNumber"].array()[:, 0].to_numpy()
+        weight = tree["EventHeader/EventHeader.weight"].array()[:, 0].to_numpy()
+    momenta = vector.zip(jets)
+    order = ak.argsort(momenta.E, axis=1, ascending=False)
+    sorted_, masses = momenta[order], mass[order]
+    expected = [ak.max(momenta.E, axis=1), visible, (momenta[:, 0] + momenta[:, 1]).mass]
+    for place in range(3):
+        for values in (sorted_.pt, sorted_.eta, masses):
+            padded = ak.pad_none(values, 3, clip=True)[:, place]
+            expected.append(ak.fill_none(padded, np.nan))
+    columns = np.stack([ak.to_numpy(each) for each in expected], axis=1)
+    rows = np.concatenate([np.flatnonzero(number % 2 == 0), np.flatnonzero(number % 2 == 1)])
+    np.testing.assert_allclose(events.features, columns[rows], rtol=1e-4)
+    np.testing.assert_allclose(events.weight, 2.5 * weight[rows], rtol=1e-6)
+    assert np.isnan(columns).any()
