@@ -6,7 +6,7 @@ import shlex
 import signal
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -331,6 +331,7 @@ def select(config: Path, output: Path | None, resume: bool, overrides: tuple[str
     type=click.Path(path_type=Path),
     help="Folder of results.json, figures, tables and report.html; by default nothing is written.",
 )
+@click.option("--mass", help="What $MASS of a datacard stands for.")
 @click.option("--measurement", help="Name of the measurement; by default the first.")
 @click.option("--poi", help="Name of the parameter of interest, if not the measurement's.")
 @click.option(
@@ -354,6 +355,7 @@ def fit(
     workspace: Path,
     parts: tuple[str, ...],
     output: Path | None,
+    mass: str | None,
     measurement: str | None,
     poi: str | None,
     patches: tuple[str, ...],
@@ -363,7 +365,7 @@ def fit(
     toys: int,
     as_json: bool,
 ) -> None:
-    """Fits the likelihood in WORKSPACE, a JSON file that pyhf reads.
+    """Fits the likelihood in WORKSPACE: JSON of pyhf or HS3, a datacard, or HistFactory's XML.
 
     PARTS are any of inspect, fit, gof, limit, scan and impacts; by default all of them. Or
     exclusion alone: all signals of a patch set are tested, --patch PATCHSET.
@@ -387,9 +389,10 @@ def fit(
     _log_to_terminal(logging.INFO)
     from difftune.histfactory import FROM_MEASUREMENT, Model
     from difftune.inference import examine
+    from difftune.workspaces import read_file
 
     model = Model.from_spec(
-        workspace,
+        read_file(workspace, mass=mass),
         measurement=measurement,
         poi=poi or FROM_MEASUREMENT,
         patches=[_patch(text) for text in patches],
@@ -447,6 +450,52 @@ def _exclusion(
     if output is not None:
         page = exclusion_report(found, output, title=workspace.stem)
         click.echo(f"See {page}", err=as_json)
+
+
+@cli.command()
+@click.argument("workspaces", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="File; of cabinetry a folder.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["pyhf", "hs3", "datacard", "cabinetry"]),
+    default="pyhf",
+    show_default=True,
+    help="What to write.",
+)
+@click.option(
+    "--join",
+    type=click.Choice(["outer", "none", "left outer", "right outer"]),
+    default="outer",
+    show_default=True,
+    help="What to do with channels and measurements that two have.",
+)
+@click.option("--mass", help="What $MASS of datacards stands for.")
+def combine(
+    workspaces: tuple[Path, ...], output: Path, form: str, join: str, mass: str | None
+) -> None:
+    """Writes WORKSPACES as one, or one in another format.
+
+    They are JSON of pyhf or HS3, datacards, or HistFactory's XML. Parameters of one name are one.
+    """
+    _log_to_terminal(logging.INFO)
+    from difftune.workspaces import Workspace
+
+    first, *others = (Workspace.read(path, mass=mass) for path in workspaces)
+    found = first.combine(*others, join=join)
+    write: dict[str, Callable[[Path], object]] = {
+        "pyhf": found.write,
+        "hs3": found.write_hs3,
+        "datacard": found.write_datacard,
+        "cabinetry": found.write_cabinetry,
+    }
+    write[form](output)
+    click.echo(f"{output}: {found}")
 
 
 def _pair(option: str, text: str, form: str) -> tuple[str, str]:

@@ -26,7 +26,12 @@ def from_hs3(document: Mapping[str, Any]) -> Content:
     Raises:
         InputError: It has something that HistFactory in pyhf's form has not.
     """
-    return _Reader(document).workspace()
+    try:
+        return _Reader(document).workspace()
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise InputError(
+            f"The HS3 document is not as the standard says: {type(error).__name__}: {error}."
+        ) from error
 
 
 class _Parameter(NamedTuple):

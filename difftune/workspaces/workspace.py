@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,12 @@ from difftune.files import writing
 from difftune.histfactory import FROM_MEASUREMENT, Model, patched, read_source
 from difftune.histfactory.checks import check_numbers, check_schema
 from difftune.workspaces import bins, combining, editing
+from difftune.workspaces.cabinetry_export import write_cabinetry
 from difftune.workspaces.datacard import from_datacard
+from difftune.workspaces.datacard_export import write_datacard
 from difftune.workspaces.hs3_export import to_hs3
 from difftune.workspaces.hs3_import import from_hs3
+from difftune.workspaces.opening import from_xml, opened
 from difftune.workspaces.pruning import Pruned, pruned
 from difftune.workspaces.smoothing import Smoothed, smoothed_shapes
 from difftune.workspaces.spec import Content, Patterns, copied, known, names
@@ -56,16 +60,22 @@ class Workspace(Mapping[str, Any]):
         check_numbers(self._known)
 
     @classmethod
-    def read(cls, source: Any) -> "Workspace":
-        """A workspace from what has one.
+    def read(cls, source: Any, *, mass: str | float | int | None = None) -> "Workspace":
+        """A workspace from what has one; of a file, what it is in tells.
 
         Args:
-            source: Path of a JSON file, a dict, a `pyhf.Workspace`, or a `Workspace`.
+            source: Path of a file: JSON of pyhf or HS3, a datacard of Combine, XML of HistFactory;
+                a dict, a `pyhf.Workspace`, or a `Workspace`.
+            mass: What `$MASS` of a datacard stands for.
 
         Raises:
             InputError: It cannot be read, or is no workspace.
         """
-        return source if isinstance(source, Workspace) else cls(read_source(source).spec)
+        if isinstance(source, Workspace):
+            return source
+        if isinstance(source, str | PathLike):
+            return cls(opened(source, mass=mass))
+        return cls(read_source(source).spec)
 
     @classmethod
     @takes()
@@ -102,6 +112,21 @@ class Workspace(Mapping[str, Any]):
         return cls(from_datacard(path, mass=mass, poi=poi, pois=pois))
 
     @classmethod
+    def from_xml(
+        cls, path: str | PathLike[str], *, folder: str | PathLike[str] | None = None
+    ) -> "Workspace":
+        """A workspace of HistFactory's XML and ROOT files, as pyhf reads them.
+
+        Args:
+            path: The file with the tag Combination.
+            folder: From where its paths go; by default that of the file, or the one above.
+
+        Raises:
+            InputError: Something is missing, or pyhf refuses it.
+        """
+        return cls(from_xml(path, folder=folder))
+
+    @classmethod
     def from_hs3(cls, source: Any) -> "Workspace":
         """A workspace of an HS3 document whose distributions are histfactory_dist.
 
@@ -114,13 +139,7 @@ class Workspace(Mapping[str, Any]):
         Raises:
             InputError: It has something that pyhf's format has not; the message names it.
         """
-        document = read_source(source).spec
-        try:
-            return cls(from_hs3(document))
-        except (KeyError, TypeError, IndexError) as error:
-            raise InputError(
-                f"The HS3 document is not as the standard says: {type(error).__name__}: {error}."
-            ) from error
+        return cls(from_hs3(read_source(source).spec))
 
     def __getitem__(self, key: str) -> Any:
         """A copy of a part: `"channels"`, `"measurements"`, `"observations"` or `"version"`."""
@@ -225,6 +244,58 @@ class Workspace(Mapping[str, Any]):
                 several channels.
         """
         return to_hs3(self._known, self._all)
+
+    def write_hs3(self, path: str | PathLike[str]) -> None:
+        """Writes what `to_hs3` gives as JSON.
+
+        Args:
+            path: The file.
+
+        Raises:
+            InputError: It cannot be written, or HS3 has no word for something.
+        """
+        document = self.to_hs3()
+        with writing(str(path)) as stream:
+            json.dump(document, stream, indent=2, allow_nan=False)
+            stream.write("\n")
+
+    def write_datacard(self, path: str | PathLike[str], *, measurement: str | None = None) -> None:
+        """Writes a CMS Combine datacard, and its histograms beside it in a ROOT file.
+
+        The parameter of interest is Combine's `r`. What is not the same there: a normsys between
+        ±1 standard deviations, and one of the same name as a histosys whose yield is not the
+        nominal one, which are split anew; the lumi, which is log-normal; a staterror, whose
+        uncertainty follows yields (autoMCStats). Fixed factors are in the yields.
+
+        Args:
+            path: The text file.
+            measurement: Name of the measurement; by default the first.
+
+        Raises:
+            InputError: Something has no counterpart, such as a shapesys, or no file can be written.
+        """
+        write_datacard(self._known, self._all, Path(path), measurement)
+
+    def write_cabinetry(
+        self, folder: str | PathLike[str], *, measurement: str | None = None
+    ) -> Path:
+        """Writes a configuration of cabinetry, and its histograms, to a folder.
+
+        `cabinetry.templates.collect(config)` and `cabinetry.workspace.build(config)` make the
+        workspace of it. What is not the same there: the lumi is a normsys, staterrors have
+        cabinetry's names, and a histosys that changes the yield is a normsys and a histosys.
+
+        Args:
+            folder: Where; it is made if need be.
+            measurement: Name of the measurement; by default the first.
+
+        Returns:
+            The configuration, `config.yml`.
+
+        Raises:
+            InputError: Something has no counterpart, such as a shapesys, or no file can be written.
+        """
+        return write_cabinetry(self._known, self._all, Path(folder), measurement)
 
     def digest(self, algorithm: str = "sha256") -> str:
         """The digest by which patch sets know their workspace, as `pyhf.utils.digest` gives it.
