@@ -30,6 +30,7 @@ def as_categories(given: Any) -> dict[str, tuple[Any, ...]]:
         )
     found = {}
     for name, values in given.items():
+        values = values.tolist() if isinstance(values, np.ndarray) else values
         plain = isinstance(values, Sequence) and not isinstance(values, str)
         if not plain or not len(values):
             raise InputError(

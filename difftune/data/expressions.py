@@ -148,6 +148,8 @@ class Expression:
     def error(self, problem: str) -> InputError:
         """An error that names this expression."""
         shown = self.text if len(self.text) < 1000 else f"{self.text[:1000]}..."
+        for key, name in self._names.items():
+            problem = problem.replace(key, quoted(name))
         return InputError(f"{self.where}: `{shown}`: {problem}")
 
     def _column(self, name: str) -> str | None:

@@ -16,7 +16,7 @@ from difftune.data.keys import key_of
 from difftune.data.kinds import Kind
 from difftune.data.names import Chunk, DataTable
 from difftune.data.sources import open_table, resolve
-from difftune.data.variations import Files, as_files
+from difftune.data.variations import Files, as_files, as_tree
 from difftune.errors import InputError
 
 _FRIEND = 'Friend(tree="scores", key=["run", "event"])'
@@ -35,7 +35,7 @@ def _as_key(given: Any) -> Any:
     return names
 
 
-@takes(files=as_files, key=_as_key)
+@takes(files=as_files, tree=as_tree, key=_as_key)
 @dataclass(frozen=True, kw_only=True)
 class Friend:
     """Further columns of the same events, in a tree or file of their own.

@@ -22,6 +22,7 @@ from difftune.errors import InputError, nearest
 
 logger = logging.getLogger("difftune")
 
+_MOST = 10_000
 EXAMPLE = 'Objects(branches=["Jet_pt", "Jet_eta"], max=8)'
 
 
@@ -35,9 +36,20 @@ def as_branches(given: Any) -> Any:
     return texts(given, "Objects(branches)", EXAMPLE)
 
 
+def _as_max(given: Any) -> int:
+    where = f"Objects(max={said(given)})"
+    number = whole(given, where, least=1)
+    if number > _MOST:
+        raise InputError(
+            f"{where}: each place is a column of every event, and no more than {_MOST} are "
+            "allowed. Take as many as most events have."
+        )
+    return number
+
+
 @takes(
     branches=as_branches,
-    max=lambda given: whole(given, f"Objects(max={said(given)})", least=1),
+    max=_as_max,
 )
 @dataclass(frozen=True, kw_only=True)
 class Objects:
@@ -55,7 +67,7 @@ class Objects:
         selection: Expression that is true for the objects to keep. None for all.
 
     Raises:
-        InputError: For no branch, or a `max` below 1.
+        InputError: For no branch, or a `max` below 1 or above 10 000.
     """
 
     branches: Sequence[str] | Mapping[str, Any]
@@ -130,7 +142,7 @@ def as_objects(given: Any) -> dict[str, Objects]:
     """Collections by name.
 
     Raises:
-        InputError: It is no mapping of `Objects`.
+        InputError: It is no mapping of `Objects`, or of what makes them.
     """
     if given is None:
         return {}
@@ -138,10 +150,13 @@ def as_objects(given: Any) -> dict[str, Objects]:
         raise InputError(
             f"objects = {said(given)}: give collections by name: {{'jets': {EXAMPLE}}}."
         )
-    for name, each in given.items():
+    made = {
+        name: Objects(**each) if isinstance(each, Mapping) else each for name, each in given.items()
+    }
+    for name, each in made.items():
         if not isinstance(name, str) or not name or not isinstance(each, Objects):
             raise InputError(f"objects[{said(name)}] = {said(each)}: give {EXAMPLE}.")
-    return dict(given)
+    return made
 
 
 def collections_of(objects: Mapping[str, Objects], start: int) -> tuple[Collection, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from difftune.arguments import is_number, said, several, takes
 from difftune.data.sums import SumOfWeights, as_sum_of_weights
-from difftune.data.variations import Files, as_expression, as_files, as_name
+from difftune.data.variations import Files, as_expression, as_files, as_name, as_tree
 from difftune.errors import InputError
 
 _PART = 'Part(name="ht_100_200", files="ht_100_200/*.root", cross_section=27.9)'
@@ -38,6 +38,7 @@ NORMALISED: dict[str, Any] = {
 @takes(
     name=partial(as_name, what="Part"),
     files=as_files,
+    tree=as_tree,
     selection=partial(as_expression, what="selection"),
     weight=partial(as_expression, what="weight"),
     luminosity=partial(as_positive, what="luminosity"),

@@ -3,6 +3,7 @@
 import functools
 import logging
 import math
+import os
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -462,7 +463,9 @@ class Plan:
         )
 
     def _add(self, portion: Portion, sample: SampleKey, table: DataTable, program: Program) -> None:
-        stream = self.streams.setdefault((table.file, table.tree), Stream(table))
+        # A file by another path or a link is the same file.
+        file = table.file if "://" in table.file else os.path.realpath(table.file)
+        stream = self.streams.setdefault((file, table.tree), Stream(table))
         # Files of one make are checked once: a chain can have thousands.
         make = (portion.index, portion.number, sample, tuple(table.kinds.items()))
         if make not in self._columns:

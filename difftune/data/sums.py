@@ -43,6 +43,10 @@ class SumOfWeights:
     def __post_init__(self) -> None:
         """Refuses what is neither of the two."""
         given = {name for name, value in vars(self).items() if value is not None}
+        for name in given - {"bin"}:
+            if not isinstance(getattr(self, name), str) or not getattr(self, name):
+                value = said(getattr(self, name))
+                raise InputError(f"sum_of_weights: {name} = {value}: give a name, as in {_SUM}.")
         if given not in ({"tree", "branch"}, {"histogram", "bin"}):
             raise InputError(
                 f"sum_of_weights has {', '.join(sorted(given)) or 'nothing'}: give tree and "

@@ -1,5 +1,6 @@
 """What the user states to `read`: files, expressions and names; and systematic variations."""
 
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,13 +29,24 @@ def as_expression(given: Any, what: str, *, needed: bool = False) -> Any:
     """An expression, which may be a plain number; None stays, unless it is needed."""
     if isinstance(given, str) or (given is None and not needed):
         return given
-    if is_number(given):
+    if is_number(given) and math.isfinite(given):
         return repr(float(given)) if float(given) != int(given) else str(int(given))
     hint = ' Join several with " and ".' if isinstance(given, list | tuple) else ""
     raise InputError(
         f"{what} = {said(given)}: give an expression of columns as a string, such as "
         f'"mtw > 50".{hint}'
     )
+
+
+def as_tree(given: Any, what: str = "tree") -> Any:
+    """The name of a tree; None stays.
+
+    Raises:
+        InputError: It is no string.
+    """
+    if given is not None and not isinstance(given, str):
+        raise InputError(f"{what} = {said(given)}: give its name as a string.")
+    return given
 
 
 def as_names(given: Any, what: str) -> Any:
@@ -67,6 +79,7 @@ PROCESS: dict[str, Any] = {
     "name": partial(as_name, what="Process"),
     "role": as_role,
     "files": as_files,
+    "tree": as_tree,
     "selection": partial(as_expression, what="selection"),
     "weight": partial(as_expression, what="weight"),
 }

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+import difftune as dt
 from difftune.data import (
     FeatureVariation,
     Process,
@@ -252,6 +253,37 @@ def test_processes_that_are_the_same_by_definition(file):
     message = refused(file, processes=processes(tree="ttbar"))
     assert "processes 'higgs' and 'ttbar' overlap" in message
     assert f"{file}:ttbar with no selection of their own" in message
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_a_file_by_another_path_is_the_same_file(file, link, tmp_path):
+    other = tmp_path / "other.root" if link else tmp_path / ".." / tmp_path.name / "all.root"
+    if link:
+        other.symlink_to(file)
+    twice = [
+        Process(name="higgs", role="signal", tree="ttbar", files=file),
+        Process(name="ttbar", tree="ttbar", files=other),
+    ]
+    assert "processes 'higgs' and 'ttbar' overlap" in refused(None, processes=twice)
+
+
+@pytest.mark.parametrize("given", [np.nan, np.inf, -np.inf])
+def test_a_weight_that_is_no_finite_number(given):
+    with pytest.raises(InputError, match=f"weight = {given}: give an expression"):
+        Process(name="a", weight=given)
+
+
+def test_names_of_trees_are_strings():
+    for make in (
+        lambda: Process(name="a", tree=3),
+        lambda: dt.Part(name="a", tree=3),
+        lambda: dt.Friend(tree=3),
+        lambda: dt.SumOfWeights(tree=3, branch="w"),
+        lambda: dt.SumOfWeights(tree="Runs", branch=""),
+        lambda: dt.SumOfWeights(histogram=3, bin=1),
+    ):
+        with pytest.raises(InputError, match=r"(tree|branch|histogram) = .*give (its|a) name"):
+            make()
 
 
 def test_processes_that_share_events(file):

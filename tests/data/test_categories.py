@@ -89,6 +89,11 @@ def test_derived_categories_and_variations(files):
     np.testing.assert_array_equal(varied.features[:, 2], n_jets + 1 == 3)
 
 
+def test_values_may_be_an_array(files):
+    given = {"flavour": np.array(["e", "mu"]), "n_jets": np.arange(2, 5)}
+    np.testing.assert_array_equal(read(files, categories=given).features, read(files).features)
+
+
 def test_a_value_that_no_event_has_is_named(files, caplog):
     read(files, categories={"flavour": ["e", "muon"], "n_jets": [2]})
     assert "no event has flavour == 'muon'" in caplog.text
@@ -102,7 +107,7 @@ def test_a_value_that_no_event_has_is_named(files, caplog):
         ({"flavour": []}, r"give its values"),
         ({"n_jets": [2, 2]}, r"has a value twice"),
         ({"flavour": [None]}, r"None is neither number nor string"),
-        ({"flavour": [1, 2]}, r"a string and a number cannot be compared"),
+        ({"flavour": [1, 2]}, r"`flavour` and `1`: a string and a number cannot be compared"),
         (["flavour"], r"give the values of each"),
     ],
 )

@@ -39,6 +39,7 @@ def table(seed: int, shift: float = 1.0) -> dict:
         "Jet_pt": branch(jets, pt * shift),
         "Jet_pt_up": branch(jets, pt * shift * 1.2),
         "Jet_eta": branch(jets, rng.normal(scale=1.5, size=jets.sum())),
+        "Jet_tight": ak.unflatten((pt > 40).astype(np.uint8), jets),
         "Jet_tag": branch(jets, tag),
         "Muon_pt": branch(muons, rng.exponential(30, muons.sum())),
     }
@@ -178,11 +179,13 @@ def test_only_objects(file):
             r"`sqrt\(Jet_eta\)`.*NaN or infinite.* at entry \d+ of .*missing",
         ),
         ({"branches": {"pt": np.ones((3, 3))}}, "`read` takes expressions"),
+        ({"branches": ["Jet_pt"], "selection": "~Jet_tight"}, "write `not Jet_tight`"),
+        ({"branches": ["Jet_pt"], "max": 10**9}, r"max=1000000000.* no more than 10000"),
     ],
 )
 def test_bad_input(file, objects, message):
     with pytest.raises(InputError, match=message):
-        of(file, objects={"jets": Objects(**{"max": 2} | objects)})
+        of(file, objects={"jets": {"max": 2} | objects})
 
 
 def test_objects_of_an_analysis_file(file, tmp_path):
