@@ -311,6 +311,10 @@ def single_top(*, quick: bool) -> list[Row]:
     return rows
 
 
-def run(*, quick: bool) -> list[Row]:
-    """Both studies."""
-    return known_truth(quick=quick) + single_top(quick=quick)
+PARTS: dict[str, Callable[..., list[Row]]] = {"known truth": known_truth, "single top": single_top}
+"""What can be run alone."""
+
+
+def run(*, quick: bool, parts: Sequence[str] = ()) -> list[Row]:
+    """Both studies, or one."""
+    return [row for name in parts or PARTS for row in PARTS[name](quick=quick)]
