@@ -1,6 +1,8 @@
 """Reads the streams of a plan, chunk by chunk, and joins what programs make of them to events."""
 
+import ctypes
 import dataclasses
+import sys
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +22,8 @@ from difftune.errors import InputError
 
 _AHEAD = 3
 """So many files are read at once, a chunk of each ahead of what is computed."""
+_BLOCK = 2**24
+"""Bytes of a block of features, of which there are as many as it takes."""
 Progress = Callable[[int, int | None], None]
 
 
@@ -38,6 +42,30 @@ class Collected:
         self.entries = 0
         self.entries_of: Counter[int] = Counter()  # by number of the part
         self.undecided: Counter[str] = Counter()
+        self._kept = 0
+        self._room = np.empty((0, 0), np.float32)
+
+    def add(self, piece: Piece, part: int) -> None:
+        """Keeps a piece.
+
+        Features of many pieces lie in one block: what is large goes back to the system once it is
+        not needed, and what is small stays with the process.
+        """
+        rows, columns = piece.features.shape
+        if len(self._room) < rows:
+            most = _BLOCK // (4 * max(1, columns))
+            self._room = np.empty(
+                (max(rows, min(most, 2 * rows + self._kept)), columns), np.float32
+            )
+        features, self._room = self._room[:rows], self._room[rows:]
+        features[:] = piece.features
+        self._kept += rows
+        self.pieces.append(dataclasses.replace(piece, features=features))
+        self.parts.append(part)
+
+    def end(self) -> None:
+        """Says that there are no more pieces."""
+        self._room = np.empty((0, 0), np.float32)
 
 
 Collection = dict[tuple[SampleKey, int], Collected]
@@ -70,7 +98,19 @@ def collect(plan: Plan, chunk_size: str | int, progress: Progress | None) -> Col
         done += count
         if progress is not None:
             progress(done, total)
+        del columns
+    for collected in collection.values():
+        collected.end()
+    _give_back()
     return collection
+
+
+def _give_back() -> None:
+    """Has glibc return to the system what reading has freed; by itself it keeps much of it."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
 
 
 def _ahead(streams: Sequence[Stream], chunk_size: str | int) -> Iterator[tuple[Stream, Chunk]]:
@@ -83,10 +123,10 @@ def _ahead(streams: Sequence[Stream], chunk_size: str | int) -> Iterator[tuple[S
             for other in range(number, min(number + _AHEAD, len(streams))):
                 if other not in coming:
                     coming[other] = pool.submit(next, reads[other], None)
-            while (chunk := coming[number].result()) is not None:
+            while (chunk := coming.pop(number).result()) is not None:
                 coming[number] = pool.submit(next, reads[number], None)
                 yield stream, chunk
-            del coming[number]
+                del chunk  # not to be kept while the next one is waited for
     finally:
         pool.shutdown(cancel_futures=True)
         for read in reads:
@@ -154,9 +194,7 @@ def _read_chunk(
         if mask.any():
             key = id(job.program.names)
             own = rows[key].where(mask[wanted[key]], shared=True)
-            collected = _collected(collection, job)
-            collected.parts.append(job.part)
-            collected.pieces.append(job.program.run(own, before[id(job)]))
+            _collected(collection, job).add(job.program.run(own, before[id(job)]), job.part)
 
 
 def _check_overlap(
@@ -256,8 +294,11 @@ def _sample(request: Request, collection: Collection, sample: SampleKey) -> Even
             features[start:stop] = piece.features
             process[start:stop], fold[start:stop] = index, piece.fold
             weight[start:stop], number[start:stop] = piece.weight, piece.number
-            # The copy lets the features go at once, so that they are not held twice.
-            pieces[i] = dataclasses.replace(piece, features=piece.features[:0].copy())
+            # Let go at once, so that they are not held twice.
+            gone = {
+                name: getattr(piece, name)[:0].copy() for name in ("features", "fold", "number")
+            }
+            pieces[i] = dataclasses.replace(piece, **gone)
             start = stop
 
     def joined(column: str) -> np.ndarray | None:
