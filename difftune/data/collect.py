@@ -150,7 +150,7 @@ def _named(chunks: Iterator[Chunk], stream: Stream) -> Generator[Chunk, None, No
     except Exception as error:
         raise InputError(
             f"{stream.table.place}: reading {', '.join(stream.columns)} failed: "
-            f"{type(error).__name__}: {error}"
+            f"{type(error).__name__}: {error}. The file is damaged, or cut short: copy it again."
         ) from error
 
 

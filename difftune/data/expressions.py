@@ -47,11 +47,19 @@ _OTHERWISE = {
     "argsort": "write `sort(x, by=key)[0]` for `x[argsort(key)][0]`",
     "len": "write `count(x)` for the length of a list",
     "num": "write `count(x)` for the length of a list",
+    "firsts": "write `x[0]` for the first element of a list",
+    "concatenate": "write `[a, b]` for a list of columns of one value each",
+    "zip": "write `[a, b]` for a list of columns of one value each",
+    "fill_none": "write `where(isnan(x), value, x)` for a value where there is none",
+    "pad_none": "write `x[2]`, which is missing where there is none",
     "deltaR": "write `delta_r(a, b)`",
     "DeltaR": "write `delta_r(a, b)`",
     "deltaPhi": "write `delta_phi(a, b)`",
     "DeltaPhi": "write `delta_phi(a, b)`",
 }
+
+
+_MODULES = ("ak", "awkward", "np", "numpy")
 
 
 @dataclass(frozen=True, eq=False)
@@ -276,12 +284,18 @@ def _check_call(expression: Expression, node: ast.Call) -> None:
     name = node.func.id if isinstance(node.func, ast.Name) else source(node.func)
     if name in ("min", "max") and len(node.args) > 1:
         raise expression.error(f"write `{name}imum(a, b)` for the {name}imum of two values.")
-    remedy = _OTHERWISE.get(name)
+    known = sorted([*ARITIES, "correction", "p4"])
+    module, _, last = name.rpartition(".")
+    remedy = _OTHERWISE.get(last if module in _MODULES else name)
     if remedy is not None:
         raise expression.error(f"{remedy}.")
     if name == "correction":
         return  # what it takes, its file says
-    known = sorted([*ARITIES, "correction", "p4"])
+    if module and last in known:
+        argument = "x" if module in _MODULES else module
+        raise expression.error(
+            f"write `{last}({argument})` for `{name}({'x' * (argument == 'x')})`."
+        )
     if name not in known:
         raise expression.error(
             f"there is no function {name!r}.{nearest(name, known)} Known: {', '.join(known)}."
@@ -291,7 +305,7 @@ def _check_call(expression: Expression, node: ast.Call) -> None:
             allowed = ", ".join(f"{each}=..." for each in KEYWORDS.get(name, ()))
             raise expression.error(
                 f"{name} has no argument {keyword.arg!r}. "
-                + (f"It takes {allowed}." if allowed else "")
+                + (f"It takes {allowed}." if allowed else f"Write `{name}(x)`.")
             )
     if name == "p4":
         first = node.args[0] if node.args else ast.Constant("")

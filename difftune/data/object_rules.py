@@ -48,12 +48,14 @@ class CollectionRule:
                 continue
             if kind in ("number", "bool"):
                 raise expression.error(
-                    "has one value for each event, not one for each object: give it as one of the "
-                    "`features`, and branches with a value for each object here."
+                    f"has one value for each event of {names.table.place}, not one for each "
+                    "object: give it as one of the `features`, and branches with a value for each "
+                    "object here; brackets make a list of flat ones, `[jet1_pt, jet2_pt]`."
                 )
             raise expression.error(
-                f"is of the kind {kind}, and each object needs one number: write an expression "
-                "that has it, such as `Jet_pt`, or `p4('Jet').mass` of four-momenta."
+                f"is of the kind {kind} in {names.table.place}, and each object needs one number: "
+                "write an expression that has it, such as `Jet_pt`, or `p4('Jet').mass` of "
+                "four-momenta."
             )
 
     def block(self, values: Values, who: str) -> np.ndarray:

@@ -33,6 +33,11 @@ def as_branches(given: Any) -> Any:
             if not isinstance(name, str):
                 raise InputError(f"Objects(branches): the name {said(name)} is no string.")
         return dict(given)
+    if isinstance(given, Sequence) and any(isinstance(each, list | tuple) for each in given):
+        raise InputError(
+            f"Objects(branches={said(given)}): each is an expression; of flat branches brackets "
+            "make a list: branches={'pt': '[jet1_pt, jet2_pt]', 'eta': '[jet1_eta, jet2_eta]'}."
+        )
     return texts(given, "Objects(branches)", EXAMPLE)
 
 

@@ -263,7 +263,16 @@ class Plan:
         for table in tables:
             names = self._names(table, {})
             program = self._program(portion, names, "", weights=True)
-            self._add(portion, None, table, replace(program, factor=factor, factors=factors))
+            try:
+                self._add(portion, None, table, replace(program, factor=factor, factors=factors))
+            except InputError as error:
+                if table is tables[0]:
+                    raise
+                raise InputError(
+                    f"{error} It is otherwise in {tables[0].place}, which {portion.where} begins "
+                    "with: a branch of one value for each event that some files lack gets one by "
+                    "`defaults`, as in defaults = { HLT_IsoMu27 = false }."
+                ) from error
 
     def _sum(
         self,

@@ -3,7 +3,7 @@
 import functools
 from collections import ChainMap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -220,8 +220,12 @@ class Program:
         known = ChainMap[str, Any](names.replaced, names.derived, table.kinds)  # type: ignore[arg-type]
         absent = [name for name in self.features if name not in known]
         if absent:
-            listed = ", ".join(f"{n!r}" + nearest(n, known).rstrip(".") for n in absent)
-            raise InputError(f"{self.who}: {table.place} has no {table.noun} for feature {listed}.")
+            hints = [hint for n in absent if (hint := nearest(n, known))]
+            listed = ", ".join(map(repr, absent))
+            raise InputError(
+                f"{self.who}: {table.place} has no {table.noun} for feature {listed}."
+                + "".join(hints)
+            )
         for name in self.features:
             what = f"{self.who}: feature {name!r}"
             kind = names.kind(name, column(name, what))
@@ -234,7 +238,7 @@ class Program:
                 names.code(column(name, what))  # which refuses it
             if kind not in ("number", "bool"):
                 text = quoted(name) if name in table.kinds else name
-                raise InputError(f"{what} {_remedy(kind, text)}")
+                raise InputError(f"{what} of {table.place} {_remedy(kind, text)}")
 
     def _check_single(self, expression: Expression) -> None:
         """Refuses what is not one number or condition for each event."""
@@ -280,13 +284,22 @@ class Program:
         return np.where(np.isfinite(feature), feature, np.float32(np.nan))
 
     def _weight(self, values: Values, expression: Expression, factor: float) -> np.ndarray:
+        part = values.part(expression)
         with np.errstate(over="ignore"):
-            weight = (np.asarray(values.evaluate(expression)) * factor).astype(np.float32)
+            weight = (np.asarray(part.filled()) * factor).astype(np.float32)
         bad = ~np.isfinite(weight)
         if bad.any():
+            where = expression.where.removeprefix(f"{replace(self, sample='').who}: ")
+            absent = part.absent is not None and bool(part.absent[np.argmax(bad)])
+            remedy = (
+                "What it asks for, such as a place in a list, is not there: say what it is then, "
+                "as in `x[1] if count(x) > 1 else 1`, or select these events away."
+                if absent
+                else "Select these events away or mend the files."
+            )
             raise InputError(
-                f"{self.who}: {expression.where}: `{expression.text}`: "
-                f"{self._count(values, bad, weight)}. Select these events away or mend the files."
+                f"{self.who}: {where}: `{expression.text}`: "
+                f"{self._count(values, bad, weight)}. {remedy}"
             )
         return weight
 

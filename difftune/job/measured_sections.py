@@ -94,6 +94,17 @@ class ObjectsSection(Section):
     selection: str | None = None
     """Expression that is true for the objects to keep."""
 
+    @field_validator("branches", mode="before")
+    @classmethod
+    def _check_branches(cls, given: Any) -> Any:
+        each = given.values() if isinstance(given, dict) else given
+        if isinstance(given, list | dict) and any(isinstance(one, list) for one in each):
+            raise ValueError(
+                "each is an expression, a string; of flat branches brackets make a list: "
+                'branches = { pt = "[jet1_pt, jet2_pt]", eta = "[jet1_eta, jet2_eta]" }'
+            )
+        return given
+
 
 class Data(Section):
     """Where the events are and which columns they have."""
@@ -102,8 +113,9 @@ class Data(Section):
     """Paths, globs or addresses (`root://...`) of the files of all samples that name none
     themselves; paths are seen from the folder of the analysis file, and `$NAME` in them stands for
     a variable of the environment. ROOT, Parquet or CSV."""
-    features: Annotated[list[str], Field(min_length=1)]
-    """Inputs of the network: columns, or names of `derived` ones."""
+    features: list[str] = []
+    """Inputs of the network: columns, or names of `derived` ones. May be left out where there are
+    `objects`."""
     objects: dict[Name, ObjectsSection] = {}
     """Further inputs: those of collections of objects, such as the jets of an event, by name."""
     weight: str = "1"
@@ -199,6 +211,15 @@ class Data(Section):
             decided = given.get("event_number") is not None and not split
             return {**given, "cross_fit": decided}
         return given
+
+    @model_validator(mode="after")
+    def _check_inputs(self) -> "Data":
+        if not self.features and not self.objects:
+            raise ValueError(
+                "features is missing or empty: give columns, or names of derived ones, as inputs "
+                "of the network; or objects"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_luminosity(self) -> "Data":

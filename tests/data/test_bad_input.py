@@ -5,10 +5,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+import uproot
 
 import difftune as dt
 from difftune.data import (
     FeatureVariation,
+    Objects,
     Process,
     TreeVariation,
     WeightVariation,
@@ -196,7 +198,7 @@ def test_text_as_feature(tmp_path):
 
 def test_jagged_branch(file):
     message = refused(file, processes=processes(tree="jagged"), features=["jets"])
-    assert "'jets' has a list of numbers for each event" in message
+    assert f"'jets' of {file}:jagged has a list of numbers for each event" in message
     assert "write `jets[0]` for the first, `max(jets)`" in message
     message = refused(file, processes=processes(tree="jagged"), selection="jets > 20")
     assert "write `any(jets > 20)`" in message
@@ -383,3 +385,93 @@ def test_blanks_among_true_and_false(tmp_path):
     ]
     message = refused_while_reading(str(tmp_path / "a.parquet"), processes=pair)
     assert "2 blanks in column 'good'" in message
+
+
+@pytest.fixture
+def chain(tmp_path):
+    """Three files, of which the second is to be spoilt."""
+    for number in range(3):
+        table = columns(40, number) | {"jets": ak.Array([[1.0, 2.0]] * 40)}
+        write_root(tmp_path / f"{number}.root", signal=table, ttbar=table)
+    return tmp_path
+
+
+def of_chain(chain, **options):
+    return refused(str(chain / "*.root"), duplicates="allow", **options)
+
+
+def test_a_branch_that_one_file_of_a_chain_lacks(chain):
+    table = columns(40, 1)
+    table.pop("x")
+    write_root(chain / "1.root", signal=table, ttbar=table)
+    message = of_chain(chain)
+    assert f"{chain}/1.root:signal has no branch for feature 'x'." in message
+    assert f"It is otherwise in {chain}/0.root:signal" in message
+    assert "by `defaults`" in message
+    # In the first one it is no matter of the chain.
+    (chain / "0.root").unlink()
+    assert "defaults" not in of_chain(chain)
+
+
+def test_a_branch_that_is_a_list_in_one_file_of_a_chain(chain):
+    table = columns(40, 1) | {"x": ak.Array([[1.0]] * 40)}
+    write_root(chain / "1.root", signal=table, ttbar=table)
+    assert f"feature 'x' of {chain}/1.root:signal has a list of numbers" in of_chain(chain)
+    flat = columns(40, 1) | {"jets": np.ones(40)}
+    write_root(chain / "1.root", signal=flat, ttbar=flat)
+    message = of_chain(chain, objects={"jets": Objects(branches=["jets"], max=2)})
+    assert f"one value for each event of {chain}/1.root:signal" in message
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (lambda old: b"", "is empty, it has not one byte"),
+        (lambda old: b"no ROOT file at all", "cannot be opened as ROOT file"),
+        (lambda old: old[: len(old) // 2], "damaged or cut short: copy it again"),
+        (None, "No such file"),
+    ],
+)
+def test_a_file_of_a_chain_that_cannot_be_opened(chain, content, said):
+    spoilt = chain / "1.root"
+    old = spoilt.read_bytes()
+    spoilt.unlink()
+    if content is None:
+        spoilt.symlink_to(chain / "gone.root")
+    else:
+        spoilt.write_bytes(content(old))
+    message = of_chain(chain)
+    assert "process " in message
+    assert f"{spoilt}" in message
+    assert said in message
+
+
+def test_a_file_of_a_chain_that_cannot_be_read(chain):
+    """Its baskets are damaged, which only reading tells."""
+    spoilt = chain / "1.root"
+    content = bytearray(spoilt.read_bytes())
+    with uproot.open(spoilt) as file:
+        branch = file["signal"]["x"]
+        begin = int(branch.member("fBasketSeek")[0])
+    content[begin : begin + 60] = b"\xff" * 60
+    spoilt.write_bytes(content)
+    message = of_chain(chain, progress=None)
+    assert f"{spoilt}:signal: reading" in message
+    assert message.endswith("The file is damaged, or cut short: copy it again.")
+
+
+def test_weights_that_ask_for_what_is_not_there(chain):
+    message = of_chain(chain, weight="jets[2]", progress=None)
+    assert (
+        f"process 'higgs': weight: `jets[2]`: 40 of 40 selected entries (0 to 39) of {chain}"
+        in message
+    )
+    assert "is not there: say what it is then, as in `x[1] if count(x) > 1 else 1`" in message
+    events = read(
+        str(chain / "*.root"),
+        processes=processes(),
+        features=["x"],
+        weight="jets[2] if count(jets) > 2 else 0.5",
+        duplicates="allow",
+    )
+    assert set(np.asarray(events.weight)) == {np.float32(0.5)}

@@ -298,6 +298,10 @@ WRONG = {
     ),
     "truth for a number": (minimal(fit={"bins": True}), r"fit.bins = True: .*valid integer"),
     "number for text": (data(features=[1]), r"data.features.0 = 1: .*valid string"),
+    "flat branches of a collection": (
+        data(objects={"jets": {"branches": {"pt": ["jet1_pt", "jet2_pt"]}, "max": 2}}),
+        r"data.objects.jets.branches: .*\[jet1_pt, jet2_pt\]",
+    ),
     "text for a list": (data(features="pt"), r"data.features = 'pt': .*valid list"),
     "value for a section": (minimal(training=3), r"training = 3: .*valid dictionary"),
     "list for a section": (minimal(samples=[3, 4]), r"samples.0 = 3: .*valid dictionary"),
@@ -317,7 +321,7 @@ WRONG = {
         minimal(training={"max_overtraining": float("nan")}),
         r"training.max_overtraining = nan: .*greater than 0",
     ),
-    "too few": (data(features=[]), r"data.features = \[\]: .*at least 1 item"),
+    "too few": (data(features=[]), "data: features is missing or empty: .* or objects"),
     "too few samples": (minimal(samples=[{"name": "s"}]), r"samples = .*at least 2 items"),
     "unknown word": (
         samples(role="sgnal"),
@@ -336,7 +340,7 @@ WRONG = {
         r"systematics.0.type is missing. Choose one of weight, tree, features, normalisation\.",
     ),
     "missing section": ({"samples": minimal()["samples"]}, r"data is missing; it must be given"),
-    "missing key": (minimal(data={}), r"data.features is missing; it must be given"),
+    "missing key": (minimal(data={}), "data: features is missing or empty"),
     "missing key in a systematic": (
         minimal(systematics=[{"name": "isr", "type": "weight"}]),
         r"systematics.0.up is missing",
