@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import uproot
 from jaxtyping import Float
 
 from difftune.errors import InputError, nearest
@@ -167,6 +166,8 @@ class _Files:
         return pattern
 
     def _file(self, line: Shapes, name: str) -> Any:
+        import uproot  # which a counting experiment, and another file, do without
+
         path = self.card.path.parent / name
         if path not in self.opened:
             try:

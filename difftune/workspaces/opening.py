@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pyhf
-from pyhf import readxml
 
 from difftune.errors import InputError
 from difftune.workspaces.card import looks_like_card
@@ -79,6 +78,8 @@ def from_xml(path: str | PathLike[str], *, folder: str | PathLike[str] | None = 
     Raises:
         InputError: Something is missing, or pyhf refuses it.
     """
+    from pyhf import readxml  # with uproot
+
     file = Path(path)
     try:
         top = ElementTree.parse(file).getroot()

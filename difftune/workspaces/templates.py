@@ -5,9 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import uproot
 from jaxtyping import Float
-from uproot.writing.identify import to_TAxis, to_TH1x
 
 from difftune.errors import InputError
 from difftune.files import unwritable
@@ -110,6 +108,9 @@ def write_histograms(path: Path, histograms: Mapping[str, Histogram]) -> None:
     Raises:
         InputError: It cannot be written.
     """
+    import uproot
+    from uproot.writing.identify import to_TAxis, to_TH1x
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with uproot.recreate(path) as file:
