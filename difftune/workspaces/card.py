@@ -1,5 +1,6 @@
 """The text of a CMS Combine datacard, taken apart line by line."""
 
+import re
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -87,6 +88,27 @@ class RateParameter:
 
 
 @dataclass(frozen=True)
+class Ratio:
+    """A factor on a yield that is A·B/C of three free ones: a background from three regions.
+
+    Attributes:
+        line: Number of the line.
+        name: Of the factor.
+        channel: Name or pattern.
+        process: Name or pattern.
+        above: Names of A and B.
+        below: Name of C.
+    """
+
+    line: int
+    name: str
+    channel: str
+    process: str
+    above: tuple[str, str]
+    below: str
+
+
+@dataclass(frozen=True)
 class Statistics:
     """An `autoMCStats` line.
 
@@ -116,6 +138,7 @@ class Card:
         shapes: Where histograms are.
         systematics: Uncertainties with a value per column.
         rates: Free factors.
+        ratios: Factors made of three free ones.
         statistics: Statistical uncertainties of the simulation.
         groups: Names of parameters by group.
     """
@@ -126,6 +149,7 @@ class Card:
     shapes: list[Shapes] = field(default_factory=list)
     systematics: list[Systematic] = field(default_factory=list)
     rates: list[RateParameter] = field(default_factory=list)
+    ratios: list[Ratio] = field(default_factory=list)
     statistics: list[Statistics] = field(default_factory=list)
     groups: dict[str, list[str]] = field(default_factory=dict)
 
@@ -306,11 +330,18 @@ class _Reader:
                 "a rateParam is written as 'NAME rateParam CHANNEL PROCESS START [LOW,HIGH]'.",
             )
         name, channel, process, start = words[0], *words[2:5]
+        formula = _RATIO.fullmatch("".join(words[4:-1]).strip("()"))
+        if formula and len(own := words[-1].split(",")) == 3 and len(set(formula.groups())) == 3:
+            first, second, third = (own[int(index)] for index in formula.groups())
+            ratio = Ratio(number, name, channel, process, (first, second), third)
+            self.card.ratios.append(ratio)
+            return
         if not _is_number(start) or (len(words) > 5 and not words[5].startswith("[")):
             self.card.refuse(
                 number,
-                f"the rateParam {name!r} is {' '.join(words[4:])!r}. Only free ones are read, with "
-                "a number to start from: HistFactory has no formulas, and no RooFit workspaces.",
+                f"the rateParam {name!r} is {' '.join(words[4:])!r}. Free ones are read, with a "
+                "number to start from, and (@0*@1/@2) of three such: HistFactory has no formulas, "
+                "and no RooFit workspaces.",
             )
         bounds = None
         if len(words) > 5:
@@ -343,6 +374,9 @@ class _Reader:
         if not _is_number(word):
             self.card.refuse(number, f"{word!r} is no number.")
         return float(word)
+
+
+_RATIO = re.compile(r"@([012])\*@([012])/@([012])")
 
 
 def _is_number(word: str) -> bool:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from difftune.errors import InputError, nearest
-from difftune.workspaces.spec import PER_BIN, Content, copied, modifiers
+from difftune.workspaces.spec import PER_BIN, Content, copied, modifiers, names
 
 logger = logging.getLogger("difftune")
 
@@ -32,6 +32,16 @@ def combined(left: Content, right: Content, *, join: str, merge_channels: bool) 
             f"combine: versions {left['version']!r} and {right['version']!r} of the format."
         )
     _say_what_is_shared(left, right)
+    one, other = (names(content["measurements"]) for content in (left, right))
+    if not set(one) & set(other):
+        logger.warning(
+            "combine: the measurements %s and %s stay apart, and each configures the parameters of "
+            "one workspace alone. Give them one name first: rename(measurements={%r: %r}).",
+            _few(one),
+            _few(other),
+            other[0],
+            one[0],
+        )
     first, second = (right, left) if join == "right outer" else (left, right)
     # What only one of them says beyond the format stays.
     result = {**copied(second), **copied(first)}
@@ -98,10 +108,12 @@ def _measured_together(first: Content, second: Content) -> Content:
     for options in other["parameters"]:
         own = found.setdefault(options["name"], options)
         if own != options:
+            apart = "There is one lumi in a workspace: make both equal"
+            if options["name"] != "lumi":
+                apart = "Rename it in one workspace if there are two, rename(modifiers={...: ...})"
             raise InputError(
                 f"combine: the measurement {name!r} configures the parameter {options['name']!r} "
-                f"as {own} and as {options}. Rename it in one workspace if there are two, "
-                f"rename(modifiers={{{options['name']!r}: ...}}); 'left outer' takes the first."
+                f"as {own} and as {options}. {apart}; 'left outer' takes the first."
             )
     return {**first, "config": {**one, "parameters": list(found.values())}}
 

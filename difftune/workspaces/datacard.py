@@ -11,7 +11,15 @@ import numpy as np
 from jaxtyping import Float
 
 from difftune.errors import InputError, nearest
-from difftune.workspaces.card import Card, Shapes, Statistics, Systematic, read_card
+from difftune.workspaces.card import (
+    Card,
+    RateParameter,
+    Ratio,
+    Shapes,
+    Statistics,
+    Systematic,
+    read_card,
+)
 from difftune.workspaces.spec import Content, Patterns, matching
 
 logger = logging.getLogger("difftune")
@@ -189,6 +197,7 @@ class _Builder:
         self.controls: list[Content] = []
         self.control_data: list[Content] = []
         self.interpolated_otherwise: list[str] = []
+        self.factors = _free_factors(card)
 
     def workspace(self) -> Content:
         """All of it."""
@@ -304,14 +313,23 @@ class _Builder:
         for name, processes in self.scaled.items():
             if process in processes:
                 sample["modifiers"].append({"name": name, "type": "normfactor", "data": None})
-        for rate in self.card.rates:
+        own: list[str] = []
+        rates: list[RateParameter | Ratio] = [*self.card.rates, *self.card.ratios]
+        for rate in rates:
             if not (fnmatchcase(channel, rate.channel) and fnmatchcase(process, rate.process)):
                 continue
             if rate.name in self.scaled:
                 self.card.refuse(rate.line, f"{rate.name!r} is the parameter of interest.")
-            low, high = rate.bounds or sorted((0.0, 10 * rate.start or 10.0))
-            self._configure(rate.name, rate.start, (low, high))
-            sample["modifiers"].append({"name": rate.name, "type": "normfactor", "data": None})
+            for name, start, bounds in self.factors[rate.name]:
+                if name in own:
+                    self.card.refuse(
+                        rate.line,
+                        f"{name!r} would scale {process!r} in channel {channel!r} twice, which "
+                        "HistFactory cannot say.",
+                    )
+                own.append(name)
+                self._configure(name, start, bounds)
+                sample["modifiers"].append({"name": name, "type": "normfactor", "data": None})
 
     def _systematic(
         self, sample: Content, template: _Template, given: Systematic, column: int, mode: int
@@ -447,6 +465,47 @@ class _Builder:
 
 
 _SIDES = ("Up", "Down")
+_Factor = tuple[str, float, tuple[float, float]]
+
+
+def _free_factors(card: Card) -> dict[str, list[_Factor]]:
+    """What stands for each rateParam: names, starts and ranges of free factors.
+
+    HistFactory multiplies and does not divide. Where D = A·B/C, it has D, A/D and B/D in place of
+    A, B and C: A = D·(A/D), B = D·(B/D), C = D·(A/D)·(B/D).
+    """
+    starts = {rate.name: rate for rate in card.rates}
+    found: dict[str, list[_Factor]] = {}
+    for rate in card.rates:
+        low, high = rate.bounds or sorted((0.0, 10 * rate.start or 10.0))
+        found[rate.name] = [(rate.name, rate.start, (low, high))]
+    used: set[str] = set()
+    for ratio in card.ratios:
+        of = (*ratio.above, ratio.below)
+        for name in of:
+            own = starts.get(name)
+            if own is None or own.bounds is not None or not own.start > 0 or name in used:
+                card.refuse(
+                    ratio.line,
+                    f"{ratio.name!r} is made of {', '.join(of)}: each must be a free rateParam "
+                    f"with a start above 0 and no range, of one formula alone; {name!r} is not.",
+                )
+        used |= set(of)
+        a, b, c = (starts[name].start for name in of)
+        itself = _positive(ratio.name, a * b / c)
+        first, second = (
+            _positive(f"{name}_over_{ratio.name}", start * c / (a * b))
+            for name, start in zip(ratio.above, (a, b), strict=True)
+        )
+        found[ratio.name] = [itself]
+        found[ratio.above[0]] = [itself, first]
+        found[ratio.above[1]] = [itself, second]
+        found[ratio.below] = [itself, first, second]
+    return found
+
+
+def _positive(name: str, start: float) -> _Factor:
+    return name, start, (0.0, 10 * start)
 
 
 def _at(strength: float, nominal: Numbers, up: Numbers, down: Numbers) -> list[Numbers]:

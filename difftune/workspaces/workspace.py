@@ -95,9 +95,11 @@ class Workspace(Mapping[str, Any]):
         shape is a normsys and a histosys, interpolated as in Combine (code4p); with a strength
         other than 1 it agrees at 0 and ±1 standard deviations, and so it does as shapeN. A gmN is a
         channel, NAME_control, with the events of the control region. lnU is a free factor within
-        its range. autoMCStats is a staterror, in which the relative uncertainty of a bin stays when
-        yields change; below the threshold each process has a shapesys, with a Poisson constraint
-        always. Groups are kept under the key `groups`, edges of bins under `edges` of the channel.
+        its range. A rateParam (@0*@1/@2) of three free ones, D = A·B/C, has the factors D, A_over_D
+        and B_over_D in place of A, B and C. autoMCStats is a staterror, in which the relative
+        uncertainty of a bin stays when yields change; below the threshold each process has a
+        shapesys, with a Poisson constraint always. Groups are kept under the key `groups`, edges of
+        bins under `edges` of the channel.
 
         Args:
             path: The file; its ROOT files are looked for from there.

@@ -108,9 +108,22 @@ def test_expectation_and_data_are_what_the_card_says(name, histogram):
         assert workspace.data[channel].tolist() == own.tolist()
 
 
-def test_a_card_with_a_formula_is_refused():
-    with pytest.raises(InputError, match=r"datacard-4-abcd.txt, line 15: the rateParam 'alpha'"):
-        dt.Workspace.from_datacard(path("datacards/datacard-4-abcd.txt"))
+def test_a_background_from_three_regions_is_written_in_products():
+    workspace = dt.Workspace.from_datacard(path("datacards/datacard-4-abcd.txt"))
+    model = workspace.model(modifier_settings=CODES)
+    start = expected(model)
+    assert {channel: float(rates[0]) for channel, rates in start.items()} == pytest.approx(
+        {"A": 50 * 100 / 500 + 3, "B": 50.0, "C": 100.0, "D": 500.0}
+    )
+    for beta, gamma, delta, r, lumi in ((40.0, 90.0, 450.0, 1.5, 0.3), (60.0, 110.0, 510.0, 0, -1)):
+        alpha = beta * gamma / delta
+        point = {"alpha": alpha, "beta_over_alpha": beta / alpha, "gamma_over_alpha": gamma / alpha}
+        point |= {"r": r, "lumi": lumi, "eff": 0.0}
+        rates = [alpha + 3 * r * 1.02**lumi, beta, gamma, delta]
+        wanted = stats.poisson.logpmf([16, 50, 100, 500], rates).sum()
+        wanted += stats.norm.logpdf([lumi, 0.0]).sum()
+        found = float(model.logpdf([point[name] for name in model.config.par_names]))
+        assert found == pytest.approx(wanted, rel=1e-10)
 
 
 def test_the_limit_is_that_of_combine(tmp_path):
@@ -307,13 +320,26 @@ def test_several_signals(caplog):
         ("observation 0", "observation 0 1", "line 6: 2 observations for 1 channels"),
         ("bin b\n", "bin b\nwhatever\n", "line 6: 'whatever'"),
         ("rate", "rates", "no line 'rate'"),
+        (
+            "xs_ggH lnN 1.16 - - -",
+            "k rateParam b qqWW (@0+@1) x,y",
+            r"line 12: the rateParam 'k' is '\(@0\+@1\) x,y'",
+        ),
+        (
+            "xs_ggH lnN 1.16 - - -",
+            "k rateParam b qqWW (@0*@1/@2) x,y,z",
+            "line 12: 'k' is made of x, y, z: .*'x' is not",
+        ),
         ("xs_ggH lnN 1.16 - - -", "p param 1 0.1", "line 12: 'p' is of the kind 'param'"),
         ("xs_ggH lnN 1.16 - - -", "xs_ggH shape 1 - - -", "no histograms xs_ggHUp"),
     ],
 )
 def test_what_is_not_understood_is_named_by_its_line(tmp_path, old, new, words):
     assert old in REALISTIC
-    file = write(tmp_path, REALISTIC.replace(old, new, 1))
+    card = REALISTIC.replace(old, new, 1)
+    # A factor is no uncertainty.
+    card = card.replace("kmax 5", "kmax 4") if "rateParam" in new else card
+    file = write(tmp_path, card)
     with pytest.raises(InputError, match=words):
         dt.Workspace.from_datacard(file)
 

@@ -147,6 +147,9 @@ def test_what_cannot_be_combined_is_named(caplog):
     with caplog.at_level(logging.WARNING, logger="difftune"):
         dt.Workspace(left).combine(gamma)
     assert "stat_SR have a parameter for each bin" in caplog.text
+    with caplog.at_level(logging.WARNING, logger="difftune"):
+        dt.Workspace(left).combine(dt.Workspace(right).rename(measurements={"first": "b"}))
+    assert "rename(measurements={'b': 'first'})" in caplog.text
 
 
 @pytest.mark.parametrize("name", PUBLIC)
