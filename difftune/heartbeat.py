@@ -36,13 +36,16 @@ class Heart:
         self._since = self._said = clock()
         self._over = threading.Event()
 
-    def doing(self, what: str) -> None:
+    def doing(self, what: str, *, goes_on: bool = False) -> None:
         """From now on it is something else.
 
         Args:
             what: What is going on.
+            goes_on: Whether it is still the same work, so that its seconds count on.
         """
-        self.what, self._since = what, self._clock()
+        self.what = what
+        if not goes_on:
+            self._since = self._clock()
 
     def heard(self, record: logging.LogRecord) -> bool:
         """Notes that something was said; as a filter of the logger, which lets all pass.
@@ -109,12 +112,13 @@ def heartbeat(what: str) -> Iterator[None]:
         _heart.reset(token)
 
 
-def doing(what: str) -> None:
+def doing(what: str, *, goes_on: bool = False) -> None:
     """Says what the work is at from now on, for whoever waits for it.
 
     Args:
         what: What is going on.
+        goes_on: Whether it is still the same work, so that its seconds count on.
     """
     heart = _heart.get()
     if heart is not None:
-        heart.doing(what)
+        heart.doing(what, goes_on=goes_on)

@@ -3,6 +3,7 @@
 import ctypes
 import dataclasses
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +20,7 @@ from difftune.data.sources import rows_in
 from difftune.data.sums import Normalisation
 from difftune.data.variations import WeightVariation
 from difftune.errors import InputError
+from difftune.heartbeat import doing, heartbeat
 
 _AHEAD = 3
 """So many files are read at once, a chunk of each ahead of what is computed."""
@@ -87,22 +89,36 @@ def collect(plan: Plan, chunk_size: str | int, progress: Progress | None) -> Col
     rows = [stream.table.rows for stream in streams]
     total = None if None in rows else sum(r for r in rows if r is not None)
     collection: Collection = {}
-    done = 0
-    before: dict[int, int] = {}
-    for stream, (start, columns) in _ahead(streams, chunk_size):
-        for job in stream.jobs if start == 0 else ():
-            before[id(job)] = _collected(collection, job).entries
-        count = len(next(iter(columns.values())))
-        entry = np.arange(start, start + count)
-        _read_chunk(stream, plan.request, columns, entry, collection, before)
-        done += count
-        if progress is not None:
-            progress(done, total)
-        del columns
+    done, before = 0, dict[int, int]()
+    opened = set[str]()
+    files = len({stream.table.file for stream in streams})
+    began = time.monotonic()
+    with heartbeat("reading the events"):
+        for stream, (start, columns) in _ahead(streams, chunk_size):
+            for job in stream.jobs if start == 0 else ():
+                before[id(job)] = _collected(collection, job).entries
+            count = len(next(iter(columns.values())))
+            entry = np.arange(start, start + count)
+            _read_chunk(stream, plan.request, columns, entry, collection, before)
+            del columns
+            done += count
+            opened.add(stream.table.file)
+            far = _how_far(done, total, time.monotonic() - began, len(opened), files)
+            doing(far, goes_on=True)
+            if progress is not None:
+                progress(done, total)
     for collected in collection.values():
         collected.end()
     _give_back()
     return collection
+
+
+def _how_far(done: int, total: int | None, seconds: float, file: int, files: int) -> str:
+    """How far reading is and how fast, for whoever waits for it."""
+    of = "" if total is None else f" of {total:,}"
+    which = f", file {file} of {files}" if files > 1 else ""
+    rate = done / max(seconds, 1e-3)
+    return f"reading the events: {done:,}{of}, {rate:,.0f} a second{which}"
 
 
 def _give_back() -> None:

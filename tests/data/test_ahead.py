@@ -1,8 +1,13 @@
 """Chains of files, whose chunks threads read ahead."""
 
+import logging
+import re
+import time
+
 import numpy as np
 import pytest
 
+from difftune import heartbeat
 from difftune.data import Process, read
 from difftune.errors import InputError
 from tests.data.files import columns, write_root
@@ -54,3 +59,24 @@ def test_a_file_that_breaks_off_is_named(chain):
     (folder / "4.root").write_bytes(content[:300] + bytes(200) + content[500:])
     with pytest.raises(InputError, match=r"4\.root:t: reading .* failed"):
         read_chain(folder, chunk_size=10)
+
+
+def test_how_far_and_how_fast_it_is_is_said_to_whoever_waits(chain, monkeypatch, caplog):
+    folder, _ = chain
+    monkeypatch.setattr(heartbeat, "EVERY", 0.01)
+    caplog.set_level(logging.INFO, logger="difftune")
+    pattern = re.compile(
+        r"reading the events: (\d+) of 214, [\d,]+ a second, file (\d) of 7 \(\d+ s\)"
+    )
+    said = []
+
+    def slow(done, _total):
+        deadline = time.monotonic() + 20
+        while len(said) < 1 and done > 50 and time.monotonic() < deadline:
+            time.sleep(0.01)
+            said.extend(match for text in caplog.messages if (match := pattern.fullmatch(text)))
+
+    read_chain(folder, chunk_size=10, progress=slow)
+    # The files hold 40, 3, 77 events and so on.
+    assert int(said[0][1]) <= 43 + 77
+    assert (int(said[0][1]) > 43) == (int(said[0][2]) == 3)
