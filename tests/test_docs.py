@@ -201,6 +201,16 @@ def test_likelihoods_python():
     np.testing.assert_allclose((limits[1] - limits[0]) / 0.01, slope, rtol=1e-2)
 
 
+def test_other_tools_python():
+    names = run("other_tools.md")
+    best = dt.inference.fit(names["model"])
+    minuit = names["minuit"]
+    assert minuit.valid
+    np.testing.assert_allclose(minuit.values, best.values, atol=2e-3)
+    np.testing.assert_allclose(minuit.errors, best.uncertainties, rtol=1e-2)
+    assert names["value"] == pytest.approx(names["model"].nll(names["start"]))
+
+
 @pytest.mark.slow
 def test_automatic_python(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -42,6 +42,8 @@ _by_sample = _in_one_piece(rates.by_sample)
 _log_likelihood = _in_one_piece(rates.log_likelihood)
 
 Vector = Num[Array, "..."] | Num[np.ndarray, "..."] | Sequence[Any]
+Parameters = Vector | Mapping[str, Any]
+"""All of them in the order of `config.par_names`; or some by name, the others at their start."""
 
 
 @register(static=("structure",))
@@ -171,23 +173,24 @@ class Model:
         return self.numbers[..., entry.start : entry.stop]
 
     @in_numpy
-    def expected(self, parameters: Vector) -> Float[Array, " bins"]:
+    def expected(self, parameters: Parameters) -> Float[Array, " bins"]:
         """Expected yields of the bins.
 
         Args:
-            parameters: All of them, in the order of `config.par_names`.
+            parameters: All of them, in the order of `config.par_names`; or some by name, `"x"` for
+                all of one per bin, `"x[0]"` for one of them: the others are where they start.
         """
         given = _terms(self.structure, self.numbers)
         return _rates(self.structure, given, self._parameters(parameters))
 
     @in_numpy
-    def expected_by_sample(self, parameters: Vector) -> Float[Array, "samples bins"]:
+    def expected_by_sample(self, parameters: Parameters) -> Float[Array, "samples bins"]:
         """Expected yields of each sample."""
         given = _terms(self.structure, self.numbers)
         return _by_sample(self.structure, given, self._parameters(parameters))
 
     @in_numpy
-    def asimov(self, parameters: Vector | None = None) -> Float[Array, " data"]:
+    def asimov(self, parameters: Parameters | None = None) -> Float[Array, " data"]:
         """Main and auxiliary data without fluctuation (arXiv 1007.1727).
 
         Args:
@@ -249,11 +252,11 @@ class Model:
         )
 
     @in_numpy
-    def logpdf(self, parameters: Vector, data: Vector | None = None) -> Float[Array, ""]:
+    def logpdf(self, parameters: Parameters, data: Vector | None = None) -> Float[Array, ""]:
         """Logarithm of the likelihood, constants included: that of pyhf.
 
         Args:
-            parameters: All of them.
+            parameters: All of them, or some by name, as in `expected`.
             data: As in `data`.
         """
         given = _terms(self.structure, self.numbers)
@@ -261,8 +264,13 @@ class Model:
         return _log_likelihood(self.structure, given, self._parameters(parameters), values)
 
     @in_numpy
-    def nll(self, parameters: Vector, data: Vector | None = None) -> Float[Array, ""]:
-        """Negative logarithm of the likelihood."""
+    def nll(self, parameters: Parameters, data: Vector | None = None) -> Float[Array, ""]:
+        """Negative logarithm of the likelihood, in the form that other tools minimise or sample.
+
+        Args:
+            parameters: All of them, or some by name, as in `expected`.
+            data: As in `data`.
+        """
         return -self.logpdf(parameters, data)
 
     def spec(self) -> dict[str, Any]:
@@ -298,7 +306,18 @@ class Model:
         content = {"channels": spec["channels"], "parameters": structure.configured(spec)}
         return pyhf.Model(content, poi_name=structure.poi, modifier_settings=settings)
 
-    def _parameters(self, values: Vector) -> Float[Array, " parameters"]:
+    def _parameters(self, values: Parameters) -> Float[Array, " parameters"]:
+        if isinstance(values, Mapping):
+            array = xp.asarray(self.structure.layout.init)
+            for name, value in values.items():
+                where = np.array(self.structure.indices(name))
+                if np.shape(value) not in ((), (len(where),)):
+                    raise InputError(
+                        f"The parameter {name!r} has the shape {np.shape(value)}: give a number, "
+                        f"or {len(where)} of them."
+                    )
+                array = xp.put(array, where, value)
+            return array
         array = xp.asarray(values, np.float64)
         if array.shape[-1] != len(self.structure.names):
             raise InputError(

@@ -147,6 +147,36 @@ def test_interpolation_codes(normsys, histosys):
     assert (model.structure == default.structure) == (settings == SETTINGS)
 
 
+def test_parameters_by_name():
+    """Those that are not named are where pyhf starts; in JAX, too."""
+    spec = specs.everything()
+    theirs = of_pyhf(spec)
+    model, data = Model.from_spec(spec), observed(spec, theirs)
+    point = np.array(theirs.config.suggested_init())
+    chosen: dict = {"mu": 1.3}
+    several = next(g for g in model.structure.parameter_sets if g.size > 1)
+    chosen[several.name] = np.linspace(0.9, 1.1, several.size)
+    for name, value in chosen.items():
+        point[theirs.config.par_slice(name)] = value
+    expected = -theirs.logpdf(point, data)[0]
+    np.testing.assert_allclose(model.nll(chosen, data), expected, rtol=1e-10)
+    one = {"mu": 1.3} | {
+        f"{several.name}[{i}]": x for i, x in enumerate(chosen[several.name].tolist())
+    }
+    np.testing.assert_allclose(model.nll(one, data), expected, rtol=1e-10)
+    with jax.enable_x64(True):
+        slope = jax.jit(jax.grad(model.nll))(chosen, data)
+    whole = jax.jit(jax.grad(model.nll))
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(
+            slope["mu"], whole(jnp.asarray(point), data)[theirs.config.par_slice("mu")][0]
+        )
+    with pytest.raises(InputError, match=f"'{several.name}' has the shape"):
+        model.nll({several.name: [1.0]})
+    with pytest.raises(InputError, match="No parameter 'mus'"):
+        model.nll({"mus": 1.0})
+
+
 def test_an_interpolation_code_of_one_type_leaves_the_other():
     spec, given = specs.everything(), {"normsys": {"interpcode": "code1"}}
     theirs = of_pyhf(spec, SETTINGS | given)
