@@ -20,7 +20,7 @@ from difftune.data.parts import NORMALISED, Part, as_parts
 from difftune.data.reading import Reading
 from difftune.data.regions import Region, as_regions
 from difftune.data.sums import Normalisation, SumOfWeights
-from difftune.data.variations import PROCESS, Direction, Files
+from difftune.data.variations import PROCESS, Direction, Files, Trees
 from difftune.errors import InputError, nearest
 from difftune.pytrees import register
 
@@ -37,7 +37,9 @@ class Process:
         name: Its name in tables, templates and the workspace.
         role: What it is: signal, background or (observed) data.
         files: Globs or addresses of its files; None for those given to `read`.
-        tree: Name of the tree (ROOT only); None if the files hold just one.
+        tree: Name of the tree (ROOT only); None if the files hold just one. A pattern such as
+            `"*/CollectionTree"`, or several names or patterns, for several trees of each file; they
+            are read one after the other, in the order of the file.
         selection: Expression that its events fulfil, besides the common selection.
         weight: Expression for the weight instead of the common one. Data do not take the common
             weight: theirs is 1 unless it is given here.
@@ -56,7 +58,7 @@ class Process:
     name: str
     role: str = "background"
     files: Files | None = None
-    tree: str | None = None
+    tree: Trees | None = None
     selection: str | None = None
     weight: str | None = None
     cross_section: float | None = None

@@ -8,7 +8,7 @@ from typing import Any
 
 from difftune.arguments import is_number, said, several, takes
 from difftune.data.sums import SumOfWeights, as_sum_of_weights
-from difftune.data.variations import Files, as_expression, as_files, as_name, as_tree
+from difftune.data.variations import Files, Trees, as_expression, as_files, as_name, as_trees
 from difftune.errors import InputError
 
 _PART = 'Part(name="ht_100_200", files="ht_100_200/*.root", cross_section=27.9)'
@@ -38,7 +38,7 @@ NORMALISED: dict[str, Any] = {
 @takes(
     name=partial(as_name, what="Part"),
     files=as_files,
-    tree=as_tree,
+    tree=as_trees,
     selection=partial(as_expression, what="selection"),
     weight=partial(as_expression, what="weight"),
     luminosity=partial(as_positive, what="luminosity"),
@@ -53,7 +53,7 @@ class Part:
     Attributes:
         name: Its name in messages and in the table of normalisations.
         files: Globs or addresses of its files.
-        tree: Name of the tree.
+        tree: Name of the tree, or several or a pattern: see `Process`.
         selection: Expression that its events fulfil, besides those of the process and of all.
         weight: Expression for its weight.
         cross_section: In pb.
@@ -64,7 +64,7 @@ class Part:
 
     name: str
     files: Files | None = None
-    tree: str | None = None
+    tree: Trees | None = None
     selection: str | None = None
     weight: str | None = None
     cross_section: float | None = None

@@ -20,13 +20,14 @@ from difftune.data.object_rules import CollectionRule, collection_rules
 from difftune.data.objects import Objects
 from difftune.data.program import UNTOUCHED, Program, RegionRule, WeightKey
 from difftune.data.regions import Region
-from difftune.data.sources import open_table, resolve
+from difftune.data.sources import open_table, resolve, trees_of
 from difftune.data.sums import PB_IN_FB, Normalisation, SumOfWeights
 from difftune.data.transform import Missing
 from difftune.data.variations import (
     Direction,
     FeatureVariation,
     Files,
+    Trees,
     TreeVariation,
     Variation,
     WeightVariation,
@@ -102,7 +103,7 @@ class Portion:
     number: int = 0
     part: str = ""
     files: Files | None
-    tree: str | None
+    tree: Trees | None
     selections: tuple[str, ...]
     weight: str
     cross_section: float | None
@@ -202,6 +203,7 @@ class Plan:
         self._lacked: list[set[str]] = []
         self._tables_open: dict[tuple[str, str | None], DataTable] = {}
         self._columns: dict[Hashable, tuple[str, ...]] = {}
+        self._fitting: dict[tuple[str, str | None], str] = {}
         self._plain_names: dict[tuple[str, str | None], Names] = {}
         self.normalisations: dict[tuple[int, int], Normalisation] = {}
         self._sums: dict[Hashable, float] = {}
@@ -235,10 +237,21 @@ class Plan:
             self._tables_open[file, tree] = table
         return self._tables_open[file, tree]
 
-    def _tables(self, files: Files | None, tree: str | None, where: str) -> list[DataTable]:
+    def _tables(self, files: Files | None, tree: Trees | None, where: str) -> list[DataTable]:
         if files is None:
             raise InputError(f"{where} has no files: give `files` to it, or to all processes.")
-        tables = [self._open(file, tree, where) for file in resolve(files, where)]
+        tables = []
+        for file in resolve(files, where):
+            names = trees_of(file, tree, where)
+            own = [self._open(file, name, where) for name in names]
+            if names != [tree]:
+                listed = ", ".join(str(each.tree) for each in own)
+                for each in own:
+                    self._fitting[each.file, each.tree] = (
+                        f"Of {each.file!r}, tree = {tree!r} takes {listed}: name those that "
+                        "have the events."
+                    )
+            tables += own
         empty = [table.place for table in tables if table.rows == 0]
         if len(empty) == len(tables):
             raise InputError(f"{where}: {', '.join(empty)}: empty, there is not one event in it.")
@@ -253,7 +266,7 @@ class Plan:
             self.normalisations[portion.index, portion.number] = Normalisation(
                 process=portion.process.name,
                 part=portion.part,
-                files=len(tables),
+                files=len({table.file for table in tables}),
                 sum_of_weights=self._sum(portion.sum_of_weights, portion, tables, portion.where),
                 cross_section=portion.cross_section,
                 k_factor=portion.k_factor,
@@ -434,14 +447,16 @@ class Plan:
 
     def _varied_tree(
         self, process: Process, portion: Portion, pattern: str, where: str
-    ) -> str | None:
+    ) -> Trees | None:
         if "{tree}" not in pattern:
             return pattern
         tree = portion.tree
         if tree is None:
             nominal = portions(self.request, process)[portion.number]
             tree = self._tables(nominal.files, None, where)[0].tree
-        return tree if tree is None else pattern.replace("{tree}", tree)
+        if tree is None or isinstance(tree, str):
+            return tree if tree is None else pattern.replace("{tree}", tree)
+        return tuple(pattern.replace("{tree}", each) for each in tree)
 
     def _program(self, portion: Portion, names: Names, sample: str, *, weights: bool) -> Program:
         request, where, process = self.request, portion.where, portion.process
@@ -478,7 +493,12 @@ class Plan:
         # Files of one make are checked once: a chain can have thousands.
         make = (portion.index, portion.number, sample, tuple(table.kinds.items()))
         if make not in self._columns:
-            self._columns[make] = program.columns
+            try:
+                self._columns[make] = program.columns
+            except InputError as error:
+                if fitting := self._fitting.get((table.file, table.tree)):
+                    raise InputError(f"{error} {fitting}") from error
+                raise
         job = Job(portion.index, portion.number, sample, program, self._columns[make])
         stream.jobs.append(job)
 

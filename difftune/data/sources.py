@@ -1,5 +1,6 @@
 """Finds files, and opens ROOT trees, Parquet and CSV files as a `DataTable`."""
 
+import fnmatch
 import glob
 import os
 import re
@@ -10,9 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from difftune.data.names import DataTable
-from difftune.data.root import open_root
-from difftune.data.variations import Files
-from difftune.errors import InputError
+from difftune.data.root import open_root, trees_in
+from difftune.data.variations import Files, Trees
+from difftune.errors import InputError, nearest
 
 _UNITS = {
     "": 1,
@@ -172,6 +173,37 @@ def open_table(file: str, tree: str | None, where: str) -> DataTable:
         "arrow": arrow.open_arrow,
     }
     return readers[form](file, where)
+
+
+def trees_of(file: str, wanted: Trees | None, where: str) -> list[str | None]:
+    """The trees of a file that are read, in the order of the file.
+
+    Args:
+        file: Path or address.
+        wanted: A name, which is not looked for here, or a pattern, or several of them; None for
+            the only one.
+        where: The caller, for messages.
+
+    Raises:
+        InputError: The file cannot be opened, or nothing fits a pattern, or one of several names.
+    """
+    if wanted is None or (isinstance(wanted, str) and not glob.has_magic(wanted)):
+        return [wanted]
+    if not is_root(file, where):
+        raise InputError(f"{where}: {file!r} has no trees; leave tree = {wanted!r} out.")
+    known = trees_in(file, where)
+    patterns = [wanted] if isinstance(wanted, str) else wanted
+    fits = {
+        pattern: [pattern] if pattern in known else fnmatch.filter(known, pattern)
+        for pattern in patterns
+    }
+    for pattern, found in fits.items():
+        if not found:
+            raise InputError(
+                f"{where}: {file!r} has no tree {pattern!r}.{nearest(pattern, known)} "
+                f"Trees in it: {', '.join(known) or 'none'}."
+            )
+    return [name for name in known if any(name in found for found in fits.values())]
 
 
 def is_root(file: str, where: str) -> bool:

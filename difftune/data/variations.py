@@ -49,6 +49,20 @@ def as_tree(given: Any, what: str = "tree") -> Any:
     return given
 
 
+def as_trees(given: Any) -> Any:
+    """Names or patterns of trees: one, or a tuple of several; None stays.
+
+    Raises:
+        InputError: They are no strings.
+    """
+    if given is None or isinstance(given, str):
+        return given
+    names = tuple(texts(given, "tree", 'tree=["slice_1", "slice_2"]'))
+    if not names:
+        raise InputError("tree = []: name one at least, or leave it out where a file has just one.")
+    return names
+
+
 def as_names(given: Any, what: str) -> Any:
     """One or several names; None stays."""
     return None if given is None else texts(given, what, f'{what}=["a", "b"]')
@@ -79,7 +93,7 @@ PROCESS: dict[str, Any] = {
     "name": partial(as_name, what="Process"),
     "role": as_role,
     "files": as_files,
-    "tree": as_tree,
+    "tree": as_trees,
     "selection": partial(as_expression, what="selection"),
     "weight": partial(as_expression, what="weight"),
 }
@@ -88,6 +102,8 @@ PROCESS: dict[str, Any] = {
 
 Direction = Literal["up", "down"]
 Files = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+Trees = str | Sequence[str]
+"""A name or a pattern, or several of them."""
 
 
 @takes(**PROCESSES, **SUMS)
@@ -127,7 +143,8 @@ class TreeVariation:
 
     Attributes:
         name: Name of the uncertainty.
-        up: Name of the tree; `{tree}` in it stands for the nominal tree of the process.
+        up: Name of the tree, or a pattern; `{tree}` in it stands for the nominal tree of the
+            process (for each, where it has several).
         down: The same for the other direction; None (with `files_down` None) if one-sided.
         processes: Names of the processes it applies to; None for every simulated one.
         files_up: Globs of the files that hold the varied sample, an alternative generator for

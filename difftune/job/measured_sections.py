@@ -262,8 +262,8 @@ class PartSection(Section):
     """Its name in messages and in the table of normalisations."""
     files: str | list[str] | None = None
     """Its files."""
-    tree: str | None = None
-    """Name of its tree."""
+    tree: str | list[str] | None = None
+    """Its tree, or trees: see `[[samples]]`."""
     selection: str | None = None
     """Expression that its events fulfil, besides those of the sample and of all."""
     weight: str | None = None
@@ -287,8 +287,9 @@ class Sample(Section):
     """What it is. `data` are observed events: they are fitted, and play no role in the training."""
     files: str | list[str] | None = None
     """Its files, where they are not those of `[data]`."""
-    tree: str | None = None
-    """Name of its tree (ROOT only); may be left out if the files hold just one."""
+    tree: str | list[str] | None = None
+    """Name of its tree (ROOT only); may be left out if the files hold just one. A pattern such as
+    `*/CollectionTree`, or several names or patterns, for several trees of each file."""
     selection: str | None = None
     """Expression that its events fulfil, besides the common selection."""
     weight: str | None = None
