@@ -1,5 +1,6 @@
 """Categories as columns of 0 and 1, against scikit-learn's encoder."""
 
+import jax
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
@@ -9,6 +10,8 @@ from sklearn.preprocessing import OneHotEncoder
 import difftune as dt
 from difftune.data import entries, tables_of
 from difftune.errors import InputError
+from difftune.models import MLP
+from difftune.training import ModuleDef, Recipe, TrainedNetwork
 
 CATEGORIES = {"flavour": ["e", "mu"], "n_jets": [2, 3, 4]}
 
@@ -116,3 +119,34 @@ def test_what_are_no_categories(files, categories, said):
     features = ["x", "flavour", "n_jets"]
     with pytest.raises(InputError, match=said):
         read(files, features, given)
+
+
+def test_a_dense_layer_on_a_category_is_an_embedding(files):
+    """Scores are those of a table with a vector for each value; of another value it is zero."""
+    events = read(files)
+    transform = Recipe().transform(events)
+    module = ModuleDef(MLP(hidden=(4,), activation="tanh"), inputs=6, outputs=1)
+    weights = module.init(jax.random.key(2))
+    network = TrainedNetwork(
+        module_def=module,
+        weights=weights,
+        hyperparameters={},
+        transform=transform,
+        feature_names=events.feature_names,
+        signal_process=(1.0, 0.0),
+    )
+    layers = weights.parameters["linear"][0], weights.parameters["output"]
+    kernel, bias, last, offset = (
+        np.asarray(layer[name][...]) for layer in layers for name in ("kernel", "bias")
+    )
+    slopes = kernel / transform.scale[:, None]
+    shift = bias - transform.center @ slopes
+    flavours = {"e": slopes[0], "mu": slopes[1], "tau": 0}
+    numbers = {2: slopes[3], 3: slopes[4], 4: slopes[5]}
+    hidden = []
+    for file in files:
+        for row in pyarrow.parquet.read_table(file).to_pylist():
+            vectors = flavours[row["flavour"]] + numbers.get(row["n_jets"], 0)
+            hidden.append(np.tanh(shift + row["x"] * slopes[2] + vectors))
+    expected = 1 / (1 + np.exp(-(np.array(hidden) @ last + offset)))
+    np.testing.assert_allclose(network.score(events), expected[:, 0], rtol=1e-5)
