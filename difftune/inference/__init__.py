@@ -1,5 +1,6 @@
 """Expected significance, fits, CLs, limits and impacts; differentiable, and in batches."""
 
+from difftune.inference.effects import Effects, effects
 from difftune.inference.examine import Examination, examine
 from difftune.inference.exclusion import (
     Discovery,
@@ -47,6 +48,7 @@ __all__ = [
     "ChannelFit",
     "Contours",
     "Discovery",
+    "Effects",
     "Examination",
     "Exclusion",
     "FitError",
@@ -70,6 +72,7 @@ __all__ = [
     "asimov_significance",
     "contours",
     "discovery",
+    "effects",
     "examine",
     "exclusion",
     "expected_significance",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from difftune.report.fit_tables import (
     bin_yields_table,
+    effects_table,
     exclusion_table,
     fitted_yields_table,
     goodness_table,
@@ -40,6 +41,7 @@ from difftune.report.plots.features import (
     feature_distributions,
     parameter_correlations,
 )
+from difftune.report.plots.fit_overview import composition, fit_summary, morphing
 from difftune.report.plots.injection import signal_injection
 from difftune.report.plots.ranking import grouped_ranking, ranking
 from difftune.report.plots.region import region
@@ -110,13 +112,16 @@ __all__ = [
     "bin_yields_table",
     "cls_scan",
     "clustered_correlations",
+    "composition",
     "discovery_scan",
+    "effects_table",
     "exclusion_contour",
     "exclusion_curve",
     "exclusion_report",
     "exclusion_table",
     "feature_correlations",
     "feature_distributions",
+    "fit_summary",
     "fitted_yields_table",
     "goodness_table",
     "grouped_ranking",
@@ -129,6 +134,7 @@ __all__ = [
     "line_of_descent",
     "loss_history",
     "members_table",
+    "morphing",
     "negligible",
     "over_seeds",
     "parameter_correlations",

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from difftune.inference import (
+    Effects,
     Exclusion,
     FitResult,
     GoodnessOfFit,
@@ -207,3 +208,25 @@ def exclusion_table(found: Exclusion) -> Table:
         rows.append((*row, said))
     caption = f"Signals that CLs below {found.level:g} excludes."
     return Table(columns=(*columns, ""), rows=tuple(rows), caption=caption)
+
+
+def effects_table(found: Effects, *, caption: str = "") -> Table:
+    """What each systematic does to each sample of a channel in percent, up and down.
+
+    Args:
+        found: From `inference.effects`, of one channel.
+        caption: Caption of the table.
+    """
+
+    def pair(up: float, down: float) -> Cell:
+        if not (np.isfinite(up) and np.isfinite(down)):
+            return None
+        return f"{100 * up:+.2f} / {100 * down:+.2f}".replace("-", "−")
+
+    rows: list[tuple[Cell, ...]] = []
+    for i, name in enumerate(found.names):
+        each = zip(found.up[i].tolist(), found.down[i].tolist(), strict=True)
+        cells = [pair(*both) if any(both) else None for both in each]
+        rows.append((name, *cells, pair(float(found.total_up[i]), float(found.total_down[i]))))
+    said = caption or f"Change of the yields in {found.channel} by one standard deviation, in %."
+    return Table(columns=("Systematic", *found.samples, "Total"), rows=tuple(rows), caption=said)
