@@ -47,10 +47,19 @@ class CollectionRule:
             if kind in ("number[]", "bool[]"):
                 continue
             if kind in ("number", "bool"):
+                other = next(
+                    (e.text for e in self.branches if names.code(e).kind.endswith("[]")), None
+                )
                 raise expression.error(
                     f"has one value for each event of {names.table.place}, not one for each "
                     "object: give it as one of the `features`, and branches with a value for each "
-                    "object here; brackets make a list of flat ones, `[jet1_pt, jet2_pt]`."
+                    "object here; brackets make a list of flat ones, `[jet1_pt, jet2_pt]`"
+                    + (
+                        f", and `{expression.text} + 0 * {other}` takes it for each object (as "
+                        "for a default of `defaults`)."
+                        if other
+                        else "."
+                    )
                 )
             raise expression.error(
                 f"is of the kind {kind} in {names.table.place}, and each object needs one number: "

@@ -122,6 +122,35 @@ def test_a_varied_tree_and_varied_momenta_change_order_and_number(file):
         np.testing.assert_allclose(varied.features, expected, rtol=1e-5)
 
 
+def test_a_default_for_a_branch_of_lists(file, tmp_path):
+    """It is one value for each event, which takes the place of each object's."""
+    second = str(tmp_path / "second.root")
+    with uproot.recreate(second) as made:
+        for number, name in enumerate(("signal", "background")):
+            own = table(number + 2)
+            own.pop("Jet_tag")
+            types = {k: getattr(v, "dtype", None) or v.type.content for k, v in own.items()}
+            made.mktree(name, types)
+            made[name].extend(own)
+    jets = Objects(branches={"pt": "Jet_pt", "tag": "Jet_tag + 0 * Jet_pt"}, max=3)
+    given = {"objects": {"jets": jets}, "defaults": {"Jet_tag": 0.25}, "missing": None}
+    first = of(file, **given | {"defaults": None})
+    both = of([file, second], **given)
+    for process in range(2):
+        old, new = first.features[first.process == process], both.features[both.process == process]
+        np.testing.assert_array_equal(new[:EVENTS], old)
+        rest = new[EVENTS:]
+        pt, tag = rest[:, 1::2], rest[:, 2::2]
+        assert set(tag[~np.isnan(pt)]) == {np.float32(0.25)}
+        assert np.isnan(tag[np.isnan(pt)]).all()
+    plain = Objects(branches=["Jet_pt", "Jet_tag"], max=3)
+    message = (
+        rf"`Jet_tag`: has one value for each event of {second}:signal.*`Jet_tag \+ 0 \* Jet_pt`"
+    )
+    with pytest.raises(InputError, match=message):
+        of([file, second], **given | {"objects": {"jets": plain}})
+
+
 def network(events: Events) -> TrainedNetwork:
     """One with random start values."""
     transform = Recipe().transform(events)
