@@ -308,7 +308,14 @@ def _measured(
 ) -> Outcome:
     """Measures every step on the test events, and fits the last one."""
     config = job.config
-    sample = at_scale(sample, config.fit.luminosity_scale)
+    scale = config.fit.luminosity_scale
+    if scale != 1:
+        logger.info(
+            "all simulated events times %g, for another luminosity (fit.luminosity_scale; 1 is "
+            "that of the events)",
+            scale,
+        )
+    sample = at_scale(sample, scale)
     measuring = _Measuring(job=job, sample=sample, replicas=config.comparison.replicas)
     plain = EqualSignal(
         bins=config.fit.bins,

@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,9 @@ def check_folder(folder: Path, config: Config, *, resume: bool) -> None:
         remedy="Remove that file and run again with --resume, which then compares the checkpoints "
         "with your analysis file; or choose another directory with --output.",
     )
+    # A run of an older version has no keys that are newer: these have their defaults.
+    with suppress(ValueError, InputError):
+        before = json.loads(json.dumps(Config.model_validate(before).model_dump()))
     changed = [
         line
         for line in differences(before, json.loads(json.dumps(config.model_dump())))

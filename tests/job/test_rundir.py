@@ -80,6 +80,17 @@ def test_another_configuration_is_refused_with_what_differs(begun, config):
     assert "training.batch_size" in str(refused.value)
 
 
+def test_keys_that_are_newer_than_the_run_have_their_defaults(begun, config):
+    stored = begun / "config.json"
+    before = json.loads(stored.read_text())
+    del before["data"]["objects"], before["data"]["folds"], before["fit"]["luminosity_scale"]
+    stored.write_text(json.dumps(before))
+    check_folder(begun, config, resume=True)
+    data = config.data.model_copy(update={"folds": 7})
+    with pytest.raises(InputError, match=f"data.folds: {config.data.folds} then, 7 now"):
+        check_folder(begun, config.model_copy(update={"data": data}), resume=True)
+
+
 @pytest.mark.parametrize("damage", ["", '{"general": {"na', "[1, 2]", "null", "\x00\x00"])
 def test_a_damaged_configuration_is_refused_and_the_remedy_works(begun, config, damage, caplog):
     stored = begun / "config.json"
