@@ -55,6 +55,31 @@ def test_default_trees_are_those_of_the_package(library):
 
 
 @pytest.mark.parametrize("library", ["xgboost", "lightgbm"])
+def test_trees_see_objects_side_by_side(library):
+    """As the package does that gets the places as columns, with NaN where there is no object."""
+    rng = np.random.default_rng(4)
+    jets = rng.normal(size=(2000, 3)) + 0.8 * (np.arange(2000)[:, None] % 2)
+    jets[rng.random((2000, 3)) < 0.3] = np.nan
+    made = dt.Objects(branches={"pt": jets, "eta": jets**2}, max=4)
+    events = sample(objects={"jets": made})
+    trees = dt.train_trees(events, library, settings=FEW)
+    train, test = Split(events=events).train, Split(events=events).test
+    x, y = (np.asarray(each) for each in (train.features, train.label))
+    kind = {
+        "xgboost": lambda: xgboost.XGBClassifier(random_state=1, **FEW),
+        "lightgbm": lambda: lightgbm.LGBMClassifier(random_state=1, verbose=-1, **FEW),
+    }[library]
+    expected = kind().fit(x, y, sample_weight=training_weights(train.weight, y))
+    found = trees.score(test)
+    np.testing.assert_allclose(
+        found, expected.predict_proba(np.asarray(test.features))[:, 1], atol=2e-6
+    )
+    empty = np.array(test.features)
+    empty[:, len(NAMES) :] = np.nan
+    assert np.abs(found - trees.score(empty)).max() > 0.1
+
+
+@pytest.mark.parametrize("library", ["xgboost", "lightgbm"])
 def test_the_validation_events_decide_how_many_trees_are_kept(library):
     settings = {"learning_rate": 0.3}
     kept = dt.train_trees(EVENTS, library, trees=300, patience=10, settings=settings)
