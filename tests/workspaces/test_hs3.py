@@ -17,7 +17,6 @@ from tests.shared_data import path
 PUBLIC = [
     "SH4b_50bins.json",
     "single_channel_big.json",
-    "susy-2018-31_sbottom-A_sbottom_600_280_150.json",
     "ttbar_ljets_xsec.json",
 ]
 
