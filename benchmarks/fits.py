@@ -19,10 +19,10 @@ from benchmarks.common.workspaces import medium, workspace
 MEDIUM = "57 parameters"
 ALL = ("gof", "scan", "limit", "ranking")
 # cabinetry's ranking of a hundred parameters would take the better part of an hour. In the second
-# the data do not determine the signal.
+# the data do not determine the signal: it has no scan, limit or ranking.
 ASKED = {
     "SH4b_50bins": ALL,
-    "single_channel_big": ("gof", "limit"),
+    "single_channel_big": ("gof",),
     MEDIUM: ALL,
     "susy-2018-31_sbottom-A_sbottom_1300_850_60": ("gof", "scan", "limit"),
     "susy-2019-08_1Lbb_C1N2_Wh_hbb_900_250": ("gof", "scan"),
@@ -30,6 +30,8 @@ ASKED = {
     "ttZ_4l": ("gof",),
 }
 BACKENDS = ("numpy", "jax")
+# Channels, systematics, and whether a limit is asked for.
+LARGE = ((100, 300, True), (100, 1000, True), (100, 3000, False))
 # What the two may differ by: of a p-value, -2 ln of a ratio, a limit in its size, a standard
 # deviation. cabinetry's limits are searched to 1 %.
 AGREE = {"gof": 2e-3, "scan": 0.02, "limit": 0.02, "ranking": 0.05}
@@ -150,6 +152,78 @@ def difference(question: str, one: dict | list, other: dict | list) -> float:
     return float(np.max(change / np.abs(second) if question == "limit" else change))
 
 
+def sparse(channels: int, parameters: int, bins: int = 10) -> dict:
+    """A workspace whose systematics each change a tenth of the channels.
+
+    Args:
+        channels: Each with a signal and three backgrounds.
+        parameters: Systematics, half of them of the shape.
+        bins: Of each channel.
+    """
+    rng = np.random.default_rng(1)
+    contents = []
+    for number in range(channels):
+        slope = np.linspace(-1.0, 1.0, bins)
+        samples = [
+            {
+                "name": "signal",
+                "data": (5 + 4 * slope).tolist(),
+                "modifiers": [{"name": "mu", "type": "normfactor", "data": None}],
+            }
+        ]
+        for name, size in (("a", 200.0), ("b", 100.0), ("c", 50.0)):
+            yields = size * (1.5 - slope) * rng.uniform(0.9, 1.1, bins)
+            modifiers = []
+            for k in range(parameters):
+                if (k + number) % 10 or "abc"[k % 3] != name:
+                    continue
+                effect = rng.uniform(0.01, 0.05)
+                if k % 2:
+                    data = {"hi": 1 + effect, "lo": 1 - effect}
+                    modifiers.append({"name": f"norm_{k}", "type": "normsys", "data": data})
+                else:
+                    sides = ((yields * (1 + s * effect * slope)).tolist() for s in (1, -1))
+                    data = dict(zip(("hi_data", "lo_data"), sides, strict=True))
+                    modifiers.append({"name": f"shape_{k}", "type": "histosys", "data": data})
+            samples.append({"name": name, "data": yields.tolist(), "modifiers": modifiers})
+        contents.append({"name": f"channel_{number}", "samples": samples})
+    total = [np.sum([s["data"] for s in c["samples"][1:]], axis=0) for c in contents]
+    return {
+        "version": "1.0.0",
+        "channels": contents,
+        "observations": [
+            {"name": c["name"], "data": rng.poisson(t).astype(float).tolist()}
+            for c, t in zip(contents, total, strict=True)
+        ],
+        "measurements": [{"name": "m", "config": {"poi": "mu", "parameters": []}}],
+    }
+
+
+def large(channels: int, parameters: int, limit: bool) -> dict:
+    """Processor seconds to build, fit and limit such a workspace, and the peak of the memory."""
+    import resource
+    import sys
+
+    from difftune import inference
+    from difftune.histfactory import Model
+
+    spec, found = sparse(channels, parameters), {}
+    unit = 1 if sys.platform == "darwin" else 1024
+
+    def asked(what: str, ask: Callable) -> None:
+        found[what] = clocked(ask)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+        running.say(f"{channels} channels, {parameters} parameters: {what} {found[what]:.3g} s")
+        found["memory"] = peak
+
+    models = []
+    asked("build", lambda: models.append(Model.from_spec(spec)))
+    asked("fit", lambda: inference.fit(models[0], bounds={"mu": (-10.0, 10.0)}))
+    if limit:
+        asked("limit", lambda: inference.upper_limit(models[0]))
+    return found
+
+
 def run(*, quick: bool) -> list[Row]:
     """Both, workspace by workspace; `quick` asks two questions of one."""
     size = sizes(quick, repeats=(3, 0), points=(11, 3), backends=(BACKENDS, ("numpy",)))
@@ -181,4 +255,12 @@ def run(*, quick: bool) -> list[Row]:
             apart = difference(question, here["answer"], answers[0])
             rows.append(Row(f"{what}, difference", apart, f"<= {AGREE[question]}"))
             running.say(f"{what}: {rows[-3].measured:.3g} warm, {rows[-2].measured:.3g} cold")
+    shapes = [(4, 30, True)] if quick else LARGE
+    for channels, parameters, limit in shapes:
+        options = {"channels": channels, "parameters": parameters, "limit": limit}
+        found = running.call("benchmarks.fits:large", **options)
+        for what, value in found.items():
+            unit = "GB" if what == "memory" else "s"
+            name = f"{channels} channels, {parameters} systematics: {what}, {unit}"
+            rows.append(Row(name, value, "<= 8" if unit == "GB" else ""))
     return rows
