@@ -173,8 +173,6 @@ def _listing(step: Step, kinds: Sequence[Kind]) -> tuple[Step, Kind]:
                 f"`{text}`: `{source(operand)}` has {said(kind)} for each event; brackets make a "
                 "list of single numbers, as in `[jet1_pt, jet2_pt]`."
             )
-    if all(isinstance(operand, ast.Constant) for operand in step.operands):
-        raise Unfit(f"`{text}` has no column in it: brackets make a list of columns.")
     if P4 in kinds and set(kinds) != {P4}:
         raise Unfit(f"`{text}` has four-momenta and numbers: make a list of each.")
     step = step._replace(of_parts=lists.listed)

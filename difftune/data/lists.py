@@ -311,6 +311,9 @@ def listed(*parts: Part) -> Part:
 
     Args:
         parts: One value for each row, or (some of them) one for all; or four-momenta.
+
+    Raises:
+        Beyond: All of them are constants, or integers do not fit each other.
     """
     if isinstance(parts[0].values, Momenta):
         columns = zip(*(part.values.components for part in parts), strict=True)
@@ -330,7 +333,10 @@ def listed(*parts: Part) -> Part:
 
 def _side_by_side(columns: Sequence[Any]) -> Lists:
     """The values of a row as its list."""
-    rows = np.broadcast_shapes(*(np.shape(each) for each in columns))[0]
+    shape = np.broadcast_shapes(*(np.shape(each) for each in columns))
+    if not shape:
+        raise Beyond("has no column in a list: brackets make a list of columns")
+    rows = shape[0]
     plain = all(each.dtype.kind == "b" for each in columns)
     numbers = columns if plain else arithmetic.alike(*(number(each) for each in columns))
     content = np.stack(_of_rows(numbers, rows), axis=-1).ravel()

@@ -171,7 +171,6 @@ def test_values_are_those_of_numpy(text, expected, data):
             "max([f, s])",
             "`s` has one string for each event; brackets make a list of single numbers",
         ),
-        ("max([1, 2])", "no column in it"),
         ("max([])", "is not understood here"),
         ("max([f, p4(pt=f, eta=f, phi=f, mass=0.1)])", "four-momenta and numbers"),
         ("[f for f in d]", "is not understood here"),

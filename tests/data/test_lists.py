@@ -234,6 +234,12 @@ LISTS = {
 }
 
 
+@pytest.mark.parametrize("text", ["max([1, 2])", "max([pi, sqrt(2)])", "[2 * 3]"])
+def test_brackets_make_lists_of_columns(text, data):
+    with pytest.raises(InputError, match="no column in a list: brackets make a list of columns"):
+        part_of(text, data)
+
+
 @pytest.mark.parametrize("text", LISTS)
 def test_lists_for_each_event(text, data):
     part = part_of(text, data)
