@@ -156,7 +156,8 @@ def as_objects(given: Any) -> dict[str, Objects]:
             f"objects = {said(given)}: give collections by name: {{'jets': {EXAMPLE}}}."
         )
     made = {
-        name: Objects(**each) if isinstance(each, Mapping) else each for name, each in given.items()
+        name: Objects(**each) if isinstance(each, Mapping) and "branches" in each else each
+        for name, each in given.items()
     }
     for name, each in made.items():
         if not isinstance(name, str) or not name or not isinstance(each, Objects):
@@ -314,6 +315,8 @@ def _jagged(name: str, feature: str, given: Any) -> Any:
         )
     if isinstance(given, np.ma.MaskedArray):
         return np.ma.filled(given.astype(float), np.nan)
+    if isinstance(given, np.ndarray) and given.dtype.kind == "O":
+        given = list(given)  # an array of arrays, as uproot and pandas have them
     if isinstance(given, np.ndarray | jax.Array):
         array = np.asarray(given)
         if array.dtype.kind not in "fiub":
@@ -348,6 +351,8 @@ def _per_object(
                 f"There are: {', '.join(flat)}."
             )
     code = expression.typed(lambda name: "number")
+    if code.kind not in ("number", "bool"):
+        raise expression.error("is no number or condition for each object.")
     if condition:
         expression.check_condition(code.kind)
     rows = len(next(iter(flat.values())))

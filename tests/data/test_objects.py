@@ -70,6 +70,17 @@ def test_objects_are_columns_in_their_order_and_missing_where_there_are_none():
         np.testing.assert_array_equal(again.features, events.features)
 
 
+def test_arrays_of_arrays_and_fields_by_name_are_taken():
+    """As `library="np"` of uproot and columns of pandas give lists."""
+    made = jets(200)
+    wanted = events_of({"jets": Objects(branches=branches(made), max=3)}).features
+    arrays = {name: np.empty(200, object) for name in made.fields}
+    for name, array in arrays.items():
+        array[:] = [np.asarray(each) for each in made[name]]
+    for given in (Objects(branches=arrays, max=3), {"branches": branches(made), "max": 3}):
+        np.testing.assert_array_equal(events_of({"jets": given}).features, wanted)
+
+
 def test_order_and_selection():
     made = jets(300)
     events = events_of(
@@ -166,6 +177,10 @@ def test_bad_collections_are_refused():
         Objects(branches=good, max=0)
     with pytest.raises(InputError, match="one at least"):
         Objects(branches=[], max=2)
+    for text, message in (("'a'", "is no number or condition"), ("~pt", "write `not pt`")):
+        wrong = Objects(branches=good, max=4, selection=text)
+        with pytest.raises(InputError, match=message):
+            events_of({"jets": wrong}, events=50)
     with pytest.raises(InputError, match=r"jets.*give Objects"):
         events_of({"jets": good}, events=50)
     small = events_of({"jets": Objects(branches=good, max=2)}, events=50)
