@@ -8,9 +8,10 @@ import numpy as np
 from difftune.files import writing
 from difftune.histfactory import Model
 from difftune.histograms import Histogram, Template, Templates
-from difftune.inference import Examination, Exclusion, FitResult, Prediction
+from difftune.inference import Examination, Exclusion, FitResult, Prediction, effects
 from difftune.report.fit_tables import (
     bin_yields_table,
+    effects_table,
     exclusion_table,
     fitted_yields_table,
     goodness_table,
@@ -32,6 +33,7 @@ from difftune.report.html import (
 from difftune.report.plots.contour import cls_scan, likelihood_profile
 from difftune.report.plots.exclusion import exclusion_contour, exclusion_curve
 from difftune.report.plots.features import parameter_correlations
+from difftune.report.plots.fit_overview import composition
 from difftune.report.plots.ranking import grouped_ranking, ranking
 from difftune.report.plots.region import region
 from difftune.report.plots.systematics import pulls
@@ -257,6 +259,20 @@ def _yields(page: _Page, found: Examination) -> list[Block]:
         caption = f"Events {said}, ± uncertainty with the covariance of all parameters."
         table = fitted_yields_table(predictions, found.observed, caption=caption)
         blocks.append(page.table(table, f"yields_{when}"))
+        some = dict(list(predictions.items())[:_CHANNELS])
+        if when == "prefit":
+            names = tuple(sorted({name for channel, name in signals if channel in some}))
+            figure = composition(some, signal=names, label=page.label)
+            blocks.append(page.picture(figure, "composition", f"What is expected {said}."))
+        result = found.fit if when == "postfit" else None
+        changes = effects(found.model, result)
+        tables = [
+            page.table(effects_table(one), f"effects_{when}_{number}")
+            for number, one in enumerate(changes.values())
+            if one.names
+        ]
+        if tables:
+            blocks.append(Collapsible(f"What systematics do to each sample {said}", list(tables)))
         folded: list[Block] = []
         for number, (channel, prediction) in enumerate(predictions.items()):
             observed = found.observed[channel]

@@ -59,6 +59,9 @@ def test_everything_on_one_page(workspace, tmp_path):
         assert f"<h2>{section}</h2>" in page
     figures = {file.stem for file in (tmp_path / "out" / "figures").glob("*.pdf")}
     assert {"pulls", "profile", "cls", "ranking", "groups", "prefit_0", "postfit_0"} <= figures
+    assert "composition" in figures
+    with (tmp_path / "out" / "tables" / "effects_postfit_0.csv").open() as stream:
+        assert next(csv.reader(stream))[0] == "Systematic"
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     with (tmp_path / "out" / "tables" / "yields_postfit.csv").open() as stream:
         rows = {row[0]: row[1:] for row in csv.reader(stream)}
