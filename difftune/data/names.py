@@ -403,7 +403,15 @@ class Values:
         if isinstance(part.values, Momenta):
             return part
         if isinstance(part.values, Lists):
-            found = elementwise(lambda v: self._mask_of(name, v), part.values)
+            masks: list[np.ndarray | None] = []
+
+            def mask_of(values: np.ndarray) -> np.ndarray:
+                masks.append(self.names.missing.mask(name, values))
+                return np.zeros(values.shape, bool) if masks[-1] is None else masks[-1]
+
+            found = elementwise(mask_of, part.values)
+            if masks[0] is None:
+                return part
             return Part(part.values, united(part.values, part.absent, found))
         missing = self.missing(name)
         if missing is None:
@@ -413,10 +421,6 @@ class Values:
         # Doubles for integers, which have no NaN.
         blank = np.array(np.nan, np.result_type(part.values, 0.0))
         return Part(np.where(missing, blank, part.values), part.absent)
-
-    def _mask_of(self, name: str, values: np.ndarray) -> np.ndarray:
-        mask = self.names.missing.mask(name, values)
-        return np.zeros(values.shape, bool) if mask is None else mask
 
     def shares(self) -> dict[tuple[str, float], np.ndarray]:
         """What is missing of the columns of the table so far: see `Missing.shares`."""
@@ -498,7 +502,7 @@ def _with_nan(part: Part) -> np.ndarray:
 
 def _side_by_side(columns: Sequence[np.ndarray], rows: int) -> tuple[np.ndarray, np.ndarray]:
     """Columns as one array [rows, columns], and which of them are finite everywhere."""
-    block = 1024  # so many rows stay in a cache of the processor
+    block = max(1024, 2**15 // max(1, len(columns)))  # what stays in a cache of the processor
     result = np.empty((rows, len(columns)), np.float32)
     finite = np.ones(len(columns), bool)
     with np.errstate(over="ignore"):
