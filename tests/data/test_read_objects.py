@@ -350,6 +350,18 @@ def test_a_missing_object_takes_no_place(flat):
     np.testing.assert_array_equal(found, np.concatenate([first[::2], first[1::2]]))
 
 
+def test_apply_makes_the_collection_of_flat_branches(flat, tmp_path):
+    events = of_flat(flat)
+    made = network(events)
+    made.save(tmp_path / "network")
+    (path,) = apply(TrainedNetwork.load(tmp_path / "network"), flat, tmp_path / "scores")
+    with uproot.open(path) as written:
+        found = written["events"]["score"].array(library="np")
+    expected = made.score(events)
+    assert expected.std() > 0.01
+    np.testing.assert_allclose(np.concatenate([found[::2], found[1::2]]), expected, atol=1e-6)
+
+
 def test_variations_of_flat_branches_vary_the_collection(flat):
     up = {f"jet{i}_pt": f"jet{i}_pt_up" for i in (1, 2, 3)}
     events = of_flat(flat, variations=[FeatureVariation("jes", up=up)])
