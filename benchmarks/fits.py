@@ -148,7 +148,9 @@ def difference(question: str, one: dict | list, other: dict | list) -> float:
     if isinstance(one, dict) and isinstance(other, dict):
         return max(abs(one[name] - other[name]) for name in one)
     first, second = np.asarray(one, float), np.asarray(other, float)
-    change = np.abs(first - second)
+    # Without degrees of freedom neither has a p-value.
+    neither = np.isnan(first) & np.isnan(second)
+    change = np.where(neither, 0.0, np.abs(first - second))
     return float(np.max(change / np.abs(second) if question == "limit" else change))
 
 
