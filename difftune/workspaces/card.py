@@ -213,7 +213,9 @@ class _Reader:
         if key in ("imax", "jmax", "kmax"):
             if len(words) < 2:
                 self.card.refuse(number, f"{key} needs a number, or *.")
-            count = None if words[1] == "*" else int(self._number(number, words[1]))
+            if words[1] != "*" and not _is_whole(words[1]):
+                self.card.refuse(number, f"{key} is {words[1]}: give a whole number, or *.")
+            count = None if words[1] == "*" else int(words[1])
             self.counts[key] = number, count
         elif key == "shapes":
             if len(words) < 4 or (len(words) < 5 and words[3] != "FAKE"):

@@ -28,7 +28,9 @@ def from_hs3(document: Mapping[str, Any]) -> Content:
     """
     try:
         return _Reader(document).workspace()
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
+    except InputError:
+        raise
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
         raise InputError(
             f"The HS3 document is not as the standard says: {type(error).__name__}: {error}."
         ) from error
@@ -90,6 +92,11 @@ class _Reader:
             raise InputError("HS3: there is no analysis, which says what the data are.")
         likelihoods = [self._get("likelihoods", a.get("likelihood"), a["name"]) for a in analyses]
         first = likelihoods[0]
+        if len(first["distributions"]) != len(first["data"]):
+            raise InputError(
+                f"HS3: the likelihood {first['name']!r} has {len(first['distributions'])} "
+                f"distributions and {len(first['data'])} data: there is one of each for a channel."
+            )
         pairs = list(zip(first["distributions"], first["data"], strict=True))
         for other in likelihoods[1:]:
             if list(zip(other["distributions"], other["data"], strict=True)) != pairs:
