@@ -438,5 +438,6 @@ def networks_for(minutes: float) -> list[tuple[str, MLP, Space]]:
         ("periodic embeddings", MLP(hidden=(64, 64), embedding="periodic"), Space(embedded)),
         ("plain network", MLP(hidden=(64, 64)), Space(space)),
         ("wide network", MLP(hidden=(128, 128, 128), embedding="periodic"), Space(embedded)),
+        ("submodels", MLP(hidden=(64, 64), embedding="periodic", submodels=8), Space(embedded)),
     ]
-    return kinds[: 1 if minutes <= 2.0 else 2 if minutes < 30.0 else 3]
+    return kinds[: 1 if minutes <= 2.0 else 2 if minutes < 30.0 else 4]
