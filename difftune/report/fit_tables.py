@@ -46,7 +46,7 @@ def fitted_yields_table(
     rows.append(("Total", *(_total(one.of()) for one in each)))
     if observed is not None:
         strong.append(len(rows))
-        rows.append(("Data", *(round(float(np.sum(observed[name])), 6) for name in predictions)))
+        rows.append(("Data", *(_count(np.sum(observed[name])) for name in predictions)))
     columns = ("Sample", *predictions)
     return Table(columns=columns, rows=tuple(rows), caption=caption, emphasised=tuple(strong))
 
@@ -75,7 +75,7 @@ def bin_yields_table(
     if observed is not None:
         strong.append(len(rows))
         counts = np.append(observed, np.sum(observed))
-        rows.append(("Data", *(round(float(count), 6) for count in counts)))
+        rows.append(("Data", *(_count(count) for count in counts)))
     bins = (f"Bin {i}" for i in range(1, prediction.values.shape[1] + 1))
     columns = ("Sample", *bins, "Sum")
     return Table(columns=columns, rows=tuple(rows), caption=caption, emphasised=tuple(strong))
@@ -230,3 +230,9 @@ def effects_table(found: Effects, *, caption: str = "") -> Table:
         rows.append((name, *cells, pair(float(found.total_up[i]), float(found.total_down[i]))))
     said = caption or f"Change of the yields in {found.channel} by one standard deviation, in %."
     return Table(columns=("Systematic", *found.samples, "Total"), rows=tuple(rows), caption=said)
+
+
+def _count(observed: float) -> int | float:
+    """Events that were observed, a whole number where they are one; Asimov data need not be."""
+    count = round(float(observed), 6)
+    return int(count) if count.is_integer() else count

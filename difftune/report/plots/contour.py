@@ -68,7 +68,9 @@ def likelihood_profile(
         color, style = (BLUE, ORANGE, VIOLET)[i % 3], _STYLES[(i + 2) % len(_STYLES)]
         # Above the others there is the legend.
         shown = np.where(other.q[row] <= top, other.q[row], np.nan)
-        axes.plot(other.values[row], shown, color=color, linestyle=style, label=plain(name, 24))
+        # One that is far narrower than the scan has no line.
+        if np.isfinite(shown).sum() > 1:
+            axes.plot(other.values[row], shown, color=color, linestyle=style, label=plain(name, 24))
         drawn[name] = {"values": other.values[row], "q": other.q[row]}
     for height in (1.0, 4.0, 9.0):
         if height < top:
