@@ -256,19 +256,15 @@ def minimise(
         # The rounding of the deviance, which grows with the number of events, is no ascent.
         noise = 1e-12 * (1 + xp.abs(state.value))
 
-        def as_promised(value: Array, distance: Array) -> Array:
-            return xp.abs(state.value - value - distance) <= 0.1 * distance + noise
-
         # Newton's step is right near the minimum; Fisher's leads downwards wherever it starts if
         # it is damped enough. In a program their cost is little next to that of the derivatives; in
         # numpy a step that lowers the deviance as it promises needs no other beside it.
         one = None if xp.in_jax(here.slope) else tried(here.hessian)
-        if one is not None and as_promised(*one[1:]):
+        if one is not None and abs(state.value - one[1] - one[2]) <= 1e-3 * one[2] + noise:
             newton, (there, value, distance) = np.bool_(True), one
         else:
             both = xp.each(tried, xp.stack([here.hessian, here.fisher]))
             newton = both[1][0] <= xp.fmin(both[1][1], state.value) + noise
-            newton = newton | as_promised(both[1][0], both[2][0])
             there, value, distance = (xp.where(newton, each[0], each[1]) for each in both)
         better = value <= state.value + noise
         # Newton's steps square the distance: after a short one that made much of the way to it
