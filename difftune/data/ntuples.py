@@ -60,7 +60,13 @@ def is_identifier(name: str) -> bool:
 
 _TRUTH = re.compile(r"^(n?(Sub)?Gen[A-Z_]|n?LHE|Generator_|HTXS_|Pileup_|genTtbar)|fiducialGen")
 _TRIGGER = re.compile(r"^(HLT|L1|DST|Flag)_")
-_COLLECTIONS = ("Jet", "Electron", "Muon", "FatJet", "Photon", "Tau")
+_COLLECTIONS = (
+    *("Jet", "Electron", "Muon", "FatJet", "Photon", "Tau"),
+    *(f"Analysis{name}AuxDyn" for name in ("Jets", "Electrons", "Muons", "LargeRJets", "Photons")),
+    "ReconstructedParticles",
+)
+# Of NanoAOD, PHYSLITE, Delphes; and of EDM4hep, which has momenta by their components.
+_NAMED = (("_pt", "_eta"), (".pt", ".eta"), (".PT", ".Eta"), (".energy", ".momentum.x"))
 
 
 def is_truth(name: str) -> bool:
@@ -74,18 +80,30 @@ def is_trigger(name: str) -> bool:
 
 
 def of_objects(lists: Collection[str]) -> list[str]:
-    """Expressions that describe the objects of events of NanoAOD.
+    """Expressions that describe the objects of events of NanoAOD, PHYSLITE, Delphes and EDM4hep.
 
     Args:
         lists: Names of columns with a list of numbers for each event.
     """
-    found = []
+    known, found, more = set(lists), [], []
     for name in _COLLECTIONS:
-        if {f"{name}_pt", f"{name}_eta"} <= set(lists):
-            found += [f"{name}_pt[0]", f"{name}_eta[0]"]
-    if "Jet_pt" in lists:
-        found += ["Jet_pt[1]", "sum(Jet_pt)"]
-    return found
+        for first, second in _NAMED:
+            if not {name + first, name + second} <= known:
+                continue
+            if first == ".energy":
+                found += [f"{name}.energy[0]", f"p4('{name}')[0].eta"]
+            else:
+                found += [f"{name}{first}[0]", f"{name}{second}[0]"]
+            if name in ("Jet", "AnalysisJetsAuxDyn", "ReconstructedParticles"):
+                more += [f"{name}{first}[1]", f"sum({name}{first})"]
+    return found + more
+
+
+def counters_in(names: Iterable[str]) -> frozenset[str]:
+    """Columns that say how many objects there are, as `Jet` and `Jet_size` of Delphes."""
+    known = set(names)
+    arrays = {name for name in known if f"{name}_size" in known}
+    return frozenset(arrays | {f"{name}_size" for name in arrays})
 
 
 def weights_in(names: Iterable[str]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from difftune.data import DataTable, ntuples, resolve, tables_of
 from difftune.data.expressions import quoted
-from difftune.data.kinds import depth
+from difftune.data.kinds import depth, element
 from difftune.errors import InputError, nearest
 from difftune.files import write
 from difftune.heartbeat import heartbeat
@@ -170,8 +170,9 @@ class _Writer:
             for name in simulated[0].table.kinds
             if all(s.table.kinds.get(name) == "number" for s in simulated)
         ]
-        weight = ntuples.weights_in(weighted)
-        number = ntuples.event_number_in(common)
+        counters = ntuples.counters_in(simulated[0].table.kinds)
+        weight = ntuples.weights_in([name for name in weighted if name not in counters])
+        number = ntuples.event_number_in([name for name in common if name not in counters])
         trees_of = {t.tree: t for own in tables.values() for t in own}
         varied_tables = [
             trees_of[tree.format(tree=base)]
@@ -191,6 +192,8 @@ class _Writer:
             and not ntuples.is_truth(name)
             and not ntuples.is_trigger(name)
             and name not in unusable | constant
+            # `Jet` is the same number as `Jet_size`.
+            and not (name in counters and f"{name}_size" in counters)
             and all(name in table.kinds for table in varied_tables)
         ]
         lists = [
@@ -529,7 +532,7 @@ def _varied_weight(column: str, weight: Sequence[str], size: Mapping[str, float]
 
 
 def _is_metadata(table: DataTable) -> bool:
-    usable = sum(kind in ("number", "bool") for kind in table.kinds.values())
+    usable = sum(element(kind) in ("number", "bool") for kind in table.kinds.values())
     return (table.rows is not None and table.rows < 2) or usable < 2
 
 

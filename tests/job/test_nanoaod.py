@@ -1,6 +1,7 @@
 """From files of public origin with jagged branches to workspaces."""
 
 import json
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -103,6 +104,29 @@ def test_a_first_analysis_file_of_nanoaod_can_be_read(config, tmp_path):
     features = load(tmp_path / "analysis.toml").data.features
     assert {"Jet_pt[0]", "Muon_eta[0]", "sum(Jet_pt)", "MET_pt"} <= set(features)
     assert not [f for f in features if f.startswith(("HLT_", "LHE", "Gen", "Flag_"))]
+
+
+@pytest.mark.parametrize(
+    ("file", "wanted"),
+    [
+        ("p8_ee_WW_ecm240_edm4hep.root", {"Jet.energy[0]", "p4('Jet')[0].eta", "sum(Jet.energy)"}),
+        ("delphes.root", {"Jet_size", "Jet.PT[0]", "Electron.Eta[0]", "sum(Jet.PT)"}),
+        ("PHYSLITE_example.root", {"AnalysisJetsAuxDyn.pt[1]", "AnalysisMuonsAuxDyn.eta[0]"}),
+    ],
+)
+def test_a_first_analysis_file_of_other_formats_has_leading_objects(file, wanted):
+    """And they are what can be read; what counts objects is no weight."""
+    path = str(public_files.path(file))
+    text = dt.job.draft([path]).text
+    drafted = tomllib.loads(text)
+    features = drafted["data"]["features"]
+    assert wanted <= set(features)
+    assert "_size" not in drafted["data"]["weight"]
+    tree = drafted["samples"][0]["tree"]
+    events = dt.read(
+        path, processes=dt.Process(name="a", tree=tree), features=sorted(wanted), missing=np.nan
+    )
+    assert np.isfinite(np.asarray(events.features)).any(axis=0).all()
 
 
 def untrained(events: dt.Events) -> CrossFitted:
