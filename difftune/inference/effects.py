@@ -8,6 +8,7 @@ from jaxtyping import Float
 from difftune.errors import InputError
 from difftune.histfactory import Model
 from difftune.inference.fits import FitResult, before_fit
+from difftune.inference.given import asks
 from difftune.inference.prediction import carried_over
 
 
@@ -33,6 +34,7 @@ class Effects(NamedTuple):
     total_down: Float[np.ndarray, " nuisances"]
 
 
+@asks
 def effects(model: Model, result: FitResult | None = None) -> dict[str, Effects]:
     """What each nuisance parameter does to each sample, before or after a fit, by channel.
 

@@ -9,6 +9,7 @@ import numpy as np
 import scipy.stats
 from jaxtyping import Bool, Float, Int
 
+from difftune.arguments import takes
 from difftune.errors import InputError, nearest
 from difftune.histfactory import (
     FROM_MEASUREMENT,
@@ -19,6 +20,7 @@ from difftune.histfactory import (
     read_source,
     stack,
 )
+from difftune.inference.given import as_models
 from difftune.inference.hypotest import hypotest
 from difftune.inference.limits import upper_limit
 from difftune.inference.problems import Bounds, Fixed
@@ -137,6 +139,7 @@ class Exclusion(NamedTuple):
         return self.observed < self.level
 
 
+@takes(grid=lambda given: _as_grid(given))
 def exclusion(
     grid: SignalGrid | Mapping[str, Model],
     data: Any = None,
@@ -219,6 +222,7 @@ class Discovery(NamedTuple):
         return scipy.stats.norm.isf(self.observed)
 
 
+@takes(grid=lambda given: _as_grid(given))
 def discovery(
     grid: SignalGrid | Mapping[str, Model],
     data: Any = None,
@@ -249,6 +253,10 @@ def discovery(
         tests[rows], status[rows] = np.column_stack([found.observed, found.expected]), found.status
     _warn_of_failed(grid, status)
     return Discovery(**_places(grid), observed=tests[:, 0], expected=tests[:, 1:], status=status)
+
+
+def _as_grid(given: Any) -> Any:
+    return given if isinstance(given, SignalGrid) else as_models(given)
 
 
 def _grid(grid: SignalGrid | Mapping[str, Model]) -> SignalGrid:

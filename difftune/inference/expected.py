@@ -67,7 +67,8 @@ def asimov_llr(
     Returns:
         q0, summed over the bins.
     """
-    signal, background = jnp.asarray(signal), jnp.asarray(background)
+    # Counts may be integers.
+    signal, background = 1.0 * jnp.asarray(signal), 1.0 * jnp.asarray(background)
     # The derivative of s / b has an intermediate 1 / b², which must not overflow.
     least = jnp.finfo(jnp.result_type(signal, background)).tiny ** 0.4
     # Not "s > 0 and b > least": a NaN must not count as an empty bin, and so pass unseen.

@@ -80,6 +80,31 @@ def numbers_in_a_row(given: Any, where: str, remedy: str) -> Any:
     return row
 
 
+def as_result(given: Any) -> Any:
+    """What a fit returned; None stays.
+
+    Raises:
+        InputError: It is something else.
+    """
+    if given is None or all(hasattr(given, name) for name in ("names", "values", "covariance")):
+        return given
+    raise InputError(f"result = {said(given)}: give what fit(...) returns.")
+
+
+def as_models(given: Any) -> dict[str, Model]:
+    """Models by name.
+
+    Raises:
+        InputError: They are none.
+    """
+    if not isinstance(given, Mapping):
+        raise InputError(
+            f"grid = {said(given)}: give models by name, as in {{'m500': Model.from_spec(...)}}, "
+            "or what signal_grid(...) returns."
+        )
+    return {str(name): as_model(each) for name, each in given.items()}
+
+
 def as_parts(given: Any) -> tuple[str, ...]:
     """Names of parts of an examination.
 
@@ -106,5 +131,6 @@ asks = takes(
     parameters=as_parameters,
     parts=as_parts,
     levels=as_levels,
+    result=as_result,
 )
 """Lets a public function take what is plainly meant for its model and other arguments."""

@@ -15,6 +15,7 @@ from difftune.histfactory import AnyArray as Array
 from difftune.histfactory import Model, Structure
 from difftune.histfactory import arrays as xp
 from difftune.inference.fits import FitResult, before_fit
+from difftune.inference.given import asks
 from difftune.inference.hypotest import pseudo_data
 from difftune.inference.minima import at_value, in_batches, minima
 from difftune.inference.prediction import carried_over
@@ -86,6 +87,7 @@ class Injection(NamedTuple):
         return float(slope), float(offset)
 
 
+@asks
 def injection(
     model: Model,
     values: Sequence[float] | Float[np.ndarray, " values"] = (0.0, 1.0, 2.0),

@@ -14,6 +14,7 @@ from difftune.errors import InputError
 from difftune.histfactory import AnyArray as Array
 from difftune.histfactory import Model
 from difftune.histfactory import arrays as xp
+from difftune.inference.given import asks
 from difftune.inference.hypotest import hypotest, pseudo_data
 from difftune.inference.limits import UpperLimit, upper_limit
 from difftune.inference.minima import at_value, implicit, in_batches, minima, worst
@@ -28,6 +29,7 @@ logger = logging.getLogger("difftune")
 _SAME = 1e-7
 
 
+@asks
 def limit_from_toys(
     model: Model,
     data: Any = None,
@@ -125,6 +127,7 @@ class ToyInterval(NamedTuple):
     q: Float[np.ndarray, " values"]
 
 
+@asks
 def feldman_cousins(
     model: Model,
     data: Any = None,

@@ -105,6 +105,8 @@ def listed(where: str, patterns: Patterns | None) -> list[str]:
     """
     if patterns is None:
         return []
+    if not isinstance(patterns, Iterable):
+        raise InputError(f"{where}={patterns!r}: give a name, or several.")
     found = [patterns] if isinstance(patterns, str) else list(patterns)
     for each in found:
         if not isinstance(each, str):
@@ -128,6 +130,8 @@ def renamed(
     """
     if mapping is None:
         return {}
+    if not callable(mapping) and not isinstance(mapping, Mapping):
+        raise InputError(f"{where}={mapping!r}: give new names by old ones, {{'old': 'new'}}.")
     if callable(mapping):
         found = {name: mapping(name) for name in there}
     else:

@@ -15,11 +15,13 @@ from difftune.inference import (
     FitError,
     contours,
     examine,
+    exclusion,
     fit,
     goodness_of_fit,
     grouped_impacts,
     hypotest,
     minos,
+    predictions,
     profile,
     upper_limit,
 )
@@ -220,6 +222,11 @@ def test_beyond_a_bound_the_likelihood_may_be_larger():
         (lambda m: hypotest(m, 1.0), r"model = 1.0: give a model, as in Model.from_spec"),
         (lambda m: upper_limit(m, level="0.05"), r"upper_limit\(level='0.05'\): .* is no number"),
         (lambda _: fit(None), r"model = None: give a model"),
+        (lambda m: predictions(m, 3), r"result = 3: give what fit\(...\) returns"),
+        (lambda m: exclusion(m), r"grid = a Model: give models by name"),
+        (lambda m: exclusion({"a": m}, level="0.05"), r"level='0.05'.* is no number"),
+        (lambda m: exclusion({"a": 3}), r"model = 3: give a model"),
+        ("new names by old",),
     ],
 )
 def test_mistakes_are_answered_with_the_remedy(ask, message):
