@@ -226,7 +226,6 @@ def test_beyond_a_bound_the_likelihood_may_be_larger():
         (lambda m: exclusion(m), r"grid = a Model: give models by name"),
         (lambda m: exclusion({"a": m}, level="0.05"), r"level='0.05'.* is no number"),
         (lambda m: exclusion({"a": 3}), r"model = 3: give a model"),
-        ("new names by old",),
     ],
 )
 def test_mistakes_are_answered_with_the_remedy(ask, message):
