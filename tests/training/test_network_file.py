@@ -4,6 +4,7 @@ import copy
 import functools
 import io
 import json
+import os
 import math
 import re
 import zipfile
@@ -298,7 +299,7 @@ def test_what_cannot_be_written_is_named(tmp_path):
             made().save(place)
     # What was there before stays.
     made().save(tmp_path)
-    (tmp_path / ".network.json.partial").mkdir()
+    (tmp_path / f".network.json.{os.getpid()}.partial").mkdir()
     before = (tmp_path / "network.json").read_bytes()
     with pytest.raises(InputError, match=r"network\.json cannot be written"):
         made(1).save(tmp_path)
