@@ -4,8 +4,8 @@ import copy
 import functools
 import io
 import json
-import os
 import math
+import os
 import re
 import zipfile
 from dataclasses import replace
