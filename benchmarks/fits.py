@@ -203,20 +203,15 @@ def sparse(channels: int, parameters: int, bins: int = 10) -> dict:
 
 def large(channels: int, parameters: int, limit: bool) -> dict:
     """Processor seconds to build, fit and limit such a workspace, and the peak of the memory."""
-    import resource
-    import sys
-
     from difftune import inference
     from difftune.histfactory import Model
 
     spec, found = sparse(channels, parameters), {}
-    unit = 1 if sys.platform == "darwin" else 1024
 
     def asked(what: str, ask: Callable) -> None:
         found[what] = clocked(ask)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
         running.say(f"{channels} channels, {parameters} parameters: {what} {found[what]:.3g} s")
-        found["memory"] = peak
+        found["memory"] = running.peak_memory() / 2**30
 
     models = []
     asked("build", lambda: models.append(Model.from_spec(spec)))

@@ -1,13 +1,10 @@
 """What memory a search takes beside its events: peak of a process, over the size of the events.
 
 Random search over two members, one epoch each, of events that are in memory already, as `tune`
-gets them from `Events.from_arrays`. The peak is that of the whole process (`ru_maxrss`) less what
+gets them from `Events.from_arrays`. The peak is that of the whole process less what
 it holds after a search over a few events of the same form: Python, libraries, and most of what
 compiling takes. docs/populations.md says what each copy of the events is for.
 """
-
-import resource
-import sys
 
 from benchmarks.common import running
 from benchmarks.common.table import Row
@@ -48,17 +45,10 @@ def search(count: int, epochs: int) -> None:
         return events
 
     tuned(20_000)
-    before = _peak()
+    before = running.peak_memory()
     events = tuned(count)
     held = sum(leaf.nbytes for leaf in jax.tree.leaves(events))
-    running.leave({"events": held, "before": before, "peak": _peak()})
-
-
-def _peak() -> int:
-    """Bytes that this process had at most."""
-    # macOS counts bytes, Linux kilobytes.
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    running.leave({"events": held, "before": before, "peak": running.peak_memory()})
 
 
 def _made(count: int):

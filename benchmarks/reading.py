@@ -6,8 +6,6 @@ and what one writes by hand with awkward: features of selected events as one arr
 in one process; the files are in the memory of the system by then.
 """
 
-import resource
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -125,21 +123,14 @@ def peak(file: str, epochs: int) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         _ours(made(Path(folder) / "small.root", 2_000))
-    before = _held()
+    before = running.peak_memory()
     events = _ours(Path(file))
     if epochs:
         strategy = dt.search.Random(population=2, rounds=1, epochs_per_round=epochs)
         tuned = dt.tune(events, search=strategy, batch_size=4096)
         dt.measure(tuned, tuned)
     held = sum(leaf.nbytes for leaf in jax.tree.leaves(events))
-    running.leave({"events": held, "before": before, "peak": _held()})
-
-
-def _held() -> int:
-    """Bytes that this process had at most."""
-    # macOS counts bytes, Linux kilobytes.
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    running.leave({"events": held, "before": before, "peak": running.peak_memory()})
 
 
 # ---- contestants ---------------------------------------------------------------------------------

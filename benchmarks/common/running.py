@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -60,6 +61,18 @@ def clocked(action: Callable) -> tuple[Any, float]:
 def seconds(action: Callable, repeats: int) -> float:
     """The median seconds of a call that leaves nothing running."""
     return statistics.median(clocked(action)[1] for _ in range(repeats))
+
+
+def peak_memory() -> int:
+    """Bytes that this process has had at most."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Not `ru_maxrss`, which on Linux begins with what the parent held.
+        (line,) = (each for each in status.read_text().splitlines() if each.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    # macOS counts bytes, others kilobytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def in_turns(measures: Mapping[str, Callable[[], float]], turns: int) -> dict[str, list[float]]:
