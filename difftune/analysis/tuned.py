@@ -111,6 +111,13 @@ class Tuned(Applicable):
             for name in before.history.hyperparameters
             if name in best.hyperparameters
         }
+        # What this stage fixes does not follow the weights.
+        recipe = self.preparation.recipe
+        fixed: dict[str, float] = dict(recipe.hyperparameters)
+        if recipe.batch_sizes:
+            fixed["batch_size"] = recipe.batch_sizes[0]
+        for name in set(carried) & set(fixed):
+            carried[name] = np.full(len(networks), fixed[name], carried[name].dtype)
         # Epochs of the stage before, as its own history of all stages counts them.
         passed = len(before.history.epoch) - len(before.result.history.epoch)
         return before.history.then(

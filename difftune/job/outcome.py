@@ -119,10 +119,17 @@ class Outcome:
         return written(Measured(*self.fit.parameter(self.config.fit.poi)))
 
     @property
+    def scale_text(self) -> str:
+        """The luminosity in units of that of the events, where it is another one."""
+        scale = self.config.fit.luminosity_scale
+        return "" if scale == 1 else f"at {scale:g} times their luminosity"
+
+    @property
     def summary(self) -> str:
         """The lines that a physicist wants to see at the end."""
         own, poi = self.measurement, self.config.fit.poi
         whole = "all simulated events" if isinstance(self.sample, CrossFit) else "test events"
+        whole += f" {self.scale_text}" if self.scale_text else ""
         return "\n".join(
             [
                 f"{self.config.general.name}: {self.job.figure.symbol}, {own.uncertainties}, on "

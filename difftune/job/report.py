@@ -69,10 +69,12 @@ def _headline(outcome: Outcome, output: Output) -> Section:
     if outcome.job.figure.name != "discovery":
         numbers.insert(1, (f"{own.expected:.2f}", f"expected significance, {own.uncertainties}"))
     crossed = isinstance(outcome.sample, CrossFit)
+    scaled = outcome.scale_text
     return Section(
         "Result",
         [
             report.Numbers(numbers),
+            *([Text(f"All simulated events are taken {scaled}.")] if scaled else []),
             Text(ladder.verdict),
             output.table(ladder_table(ladder), "ladder"),
             Text(

@@ -311,8 +311,8 @@ def _measured(
     scale = config.fit.luminosity_scale
     if scale != 1:
         logger.info(
-            "all simulated events times %g, for another luminosity (fit.luminosity_scale; 1 is "
-            "that of the events)",
+            "all simulated events times %g, for another luminosity; further reports of this run "
+            "keep to it, until --set fit.luminosity_scale=1 takes it back",
             scale,
         )
     sample = at_scale(sample, scale)

@@ -159,6 +159,10 @@ def test_the_history_spans_the_stages(stages):
         assert history.hyperparameters["dropout"][row, best.member] == pytest.approx(
             best.hyperparameters["dropout"]
         )
+        # Had that fixed it, it would not be carried on.
+        recipe = replace(tuned.preparation.recipe, hyperparameters={"dropout": 0.125})
+        fixed = replace(tuned, preparation=replace(tuned.preparation, recipe=recipe)).history
+        assert np.all(fixed.hyperparameters["dropout"][2:] == 0.125)
 
 
 class Stop(Exception):

@@ -181,6 +181,8 @@ def test_another_luminosity_trains_nothing(finished, config, tmp_path):
     shutil.copytree(folder, copy)
     result = succeeded("report", copy, "--set", "fit.luminosity_scale=4")
     assert "round 1/" not in result.stderr
+    assert "on all simulated events at 4 times their luminosity" in result.stdout
+    assert "All simulated events are taken at 4 times" in (copy / "report.html").read_text()
     before, after = totals(folder), totals(copy)
     assert after == {name: pytest.approx(4 * total, rel=1e-2) for name, total in before.items()}
     for number in range(3):
