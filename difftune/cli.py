@@ -365,7 +365,7 @@ def fit(
     toys: int,
     as_json: bool,
 ) -> None:
-    """Fits the likelihood in WORKSPACE: JSON of pyhf or HS3, a datacard, or HistFactory's XML.
+    """Fits the likelihood in WORKSPACE: JSON of pyhf or HS3, a datacard, TRExFitter, HistFactory.
 
     PARTS are any of inspect, fit, gof, limit, scan and impacts; by default all of them. Or
     exclusion alone: all signals of a patch set are tested, --patch PATCHSET.
@@ -481,7 +481,7 @@ def combine(
 ) -> None:
     """Writes WORKSPACES as one, or one in another format.
 
-    They are JSON of pyhf or HS3, datacards, or HistFactory's XML. Parameters of one name are one.
+    They are what `difftune fit` reads. Parameters of one name are one.
     """
     _log_to_terminal(logging.INFO)
     from difftune.workspaces import Workspace

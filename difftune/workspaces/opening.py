@@ -13,13 +13,16 @@ from difftune.workspaces.card import looks_like_card
 from difftune.workspaces.datacard import from_datacard
 from difftune.workspaces.hs3_import import from_hs3, is_hs3
 from difftune.workspaces.spec import Content, known
+from difftune.workspaces.trexfitter import from_trexfitter
+from difftune.workspaces.trexfitter_config import looks_like_config
 
 
 def read_file(path: str | PathLike[str], *, mass: str | float | int | None = None) -> Content:
     """What a file of a likelihood says, in pyhf's format, for `Model.from_spec`.
 
     Args:
-        path: JSON of pyhf or HS3, a datacard of Combine, or XML of HistFactory.
+        path: JSON of pyhf or HS3, a datacard of Combine, a configuration of TRExFitter, or XML of
+            HistFactory.
         mass: What `$MASS` of a datacard stands for.
 
     Raises:
@@ -33,7 +36,7 @@ def opened(path: str | PathLike[str], *, mass: str | float | int | None = None) 
     """The same with keys that pyhf does not know.
 
     Args:
-        path: JSON of pyhf or HS3, a datacard of Combine, or XML of HistFactory.
+        path: As in `read_file`.
         mass: What `$MASS` of a datacard stands for.
     """
     file = Path(path)
@@ -49,9 +52,12 @@ def opened(path: str | PathLike[str], *, mass: str | float | int | None = None) 
         return from_xml(file)
     if looks_like_card(text):
         return from_datacard(file, mass=mass, poi="r", pois=None)
+    if looks_like_config(text):
+        return from_trexfitter(file, folder=None)
     raise InputError(
-        f"{file} is no JSON file, no datacard and no XML. What is read: JSON of pyhf and HS3, "
-        "datacards of Combine, and XML of HistFactory."
+        f"{file} is no JSON file, no datacard, no configuration of TRExFitter and no XML. What is "
+        "read: JSON of pyhf and HS3, datacards of Combine, configurations of TRExFitter, and XML "
+        "of HistFactory."
     )
 
 

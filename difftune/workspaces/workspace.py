@@ -26,6 +26,7 @@ from difftune.workspaces.opening import from_xml, opened
 from difftune.workspaces.pruning import Pruned, pruned
 from difftune.workspaces.smoothing import Smoothed, smoothed_shapes
 from difftune.workspaces.spec import Content, Patterns, copied, known, names
+from difftune.workspaces.trexfitter import from_trexfitter
 
 logger = logging.getLogger("difftune")
 
@@ -64,8 +65,8 @@ class Workspace(Mapping[str, Any]):
         """A workspace from what has one; of a file, what it is in tells.
 
         Args:
-            source: Path of a file: JSON of pyhf or HS3, a datacard of Combine, XML of HistFactory;
-                a dict, a `pyhf.Workspace`, or a `Workspace`.
+            source: Path of a file: JSON of pyhf or HS3, a datacard of Combine, a configuration of
+                TRExFitter, XML of HistFactory; a dict, a `pyhf.Workspace`, or a `Workspace`.
             mass: What `$MASS` of a datacard stands for.
 
         Raises:
@@ -112,6 +113,32 @@ class Workspace(Mapping[str, Any]):
             InputError: A line is not understood or has no counterpart; the message names it.
         """
         return cls(from_datacard(path, mass=mass, poi=poi, pois=pois))
+
+    @classmethod
+    @takes()
+    def from_trexfitter(
+        cls, path: str | PathLike[str], *, folder: str | PathLike[str] | None = None
+    ) -> "Workspace":
+        """A workspace of a TRExFitter configuration that reads histograms (ReadFrom: HIST).
+
+        Histograms are found, scaled (Lumi, LumiScale), rebinned, protected against bins without
+        events and made symmetric as TRExFitter does it. A HISTO systematic is a normsys and a
+        histosys at the nominal yield, an OVERALL one a normsys. TRExFitter's interpolation is
+        `model(modifier_settings={"normsys": {"interpcode": "code4"}, "histosys": {"interpcode":
+        "code0"}})`. The statistics of the simulation get Gaussian constraints; nothing is smoothed.
+        Where FitBlind is TRUE, or no sample is data, the data are the expectation. Categories
+        are kept under the key `groups`, titles under `titles`, edges of bins under `edges` of the
+        channel. Validation regions, and regions that FitRegion leaves out, are left out.
+
+        Args:
+            path: The file.
+            folder: From where its paths go; by default that of the file, or the one above.
+
+        Raises:
+            InputError: A setting or a histogram is not right, or has no counterpart; the message
+                names line and remedy.
+        """
+        return cls(from_trexfitter(path, folder=folder))
 
     @classmethod
     def from_xml(
