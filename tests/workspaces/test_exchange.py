@@ -186,7 +186,7 @@ def test_files_are_told_apart_by_what_is_in_them(tmp_path):
     assert dt.Workspace.read(tmp_path / "b").data["SR"].tolist() == workspace.data["SR"].tolist()
     assert read_file(tmp_path / "c")["measurements"][0]["config"]["poi"] == "r"
     for content, words in (
-        ("mu = 1", "is no JSON file, no datacard and no XML"),
+        ("mu = 1", "is no JSON file, no datacard, no configuration of TRExFitter"),
         ("{'a': 1}", "is no JSON file"),
         ("[]", "no workspace, but a list"),
         ("<a", "cannot be read as XML"),
