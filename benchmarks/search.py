@@ -34,7 +34,7 @@ import difftune as dt
 from benchmarks.common import running, samples
 from benchmarks.common.running import clocked, compiled_once, say, sizes, taking_part
 from benchmarks.common.table import Row, mean
-from difftune.training.member import all_features, apart
+from difftune.training.batches import all_features, apart
 
 
 def run(*, quick: bool) -> list[Row]:

@@ -3,6 +3,8 @@
 from difftune.training.applicable import Applicable as Applicable
 from difftune.training.applying import apply
 from difftune.training.batches import Epochs, batch_at
+from difftune.training.batches import all_features as all_features
+from difftune.training.batches import apart as apart
 from difftune.training.batches import as_batch as as_batch
 from difftune.training.batches import evaluation_samples as evaluation_samples
 from difftune.training.checkpoint import Checkpoints
@@ -31,8 +33,6 @@ from difftune.training.fingerprint import versions as versions
 from difftune.training.given import as_optimizer as as_optimizer
 from difftune.training.hyperparameters import DEFAULTS
 from difftune.training.jackknife import infinitesimal_jackknife as infinitesimal_jackknife
-from difftune.training.member import all_features as all_features
-from difftune.training.member import apart as apart
 from difftune.training.member import directions_of as directions_of
 from difftune.training.member import masked as masked
 from difftune.training.module_def import ModuleDef, Weights

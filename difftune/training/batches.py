@@ -104,6 +104,21 @@ def batch_at(events: Batch, start: Any, size: int) -> Batch:
     )
 
 
+def all_features(batch: Batch) -> Float[Column, "more inputs"]:
+    """Features of the events and, after them, of all their variations that have their own."""
+    varied = batch.varied_features
+    return jnp.concatenate([batch.features, *varied]) if varied else batch.features
+
+
+def apart(scores: Array, batch: Batch) -> tuple[Array, Batch]:
+    """The scores of the events, and the batch with those of its variations."""
+    varied = len(batch.varied_features)
+    if not varied:
+        return scores, batch
+    own, *others = jnp.split(scores, varied + 1)
+    return own, batch.scored(others)
+
+
 View = tuple[int, ...]
 """Folds that a member does not train on; the first is the one that it is validated on."""
 

@@ -12,8 +12,8 @@ from difftune.errors import InputError, nearest
 DEFAULTS: dict[str, float] = {"learning_rate": 1e-3, "signal_weight": 1.0}
 """Values where neither the user nor the search gives one; `batch_size` is the first of the sizes.
 
-Also read where they are given: `l1`, `l2`, `gradient_clip`, `schedule`, `plateau_factor` with
-`plateau_patience`, and what optimizer, network and objective declare.
+Also read where they are given: `l1`, `l2`, `gradient_clip`, `schedule`, `averaged_steps`,
+`plateau_factor` with `plateau_patience`, and what optimizer, network and objective declare.
 """
 
 TOGETHER = (("plateau_factor", "plateau_patience"),)

@@ -19,6 +19,7 @@ from difftune.objectives import (
     geometric_mean,
     signal_probability,
 )
+from difftune.training.averaging import averaged, averaging
 from difftune.training.batches import Part, batch_at, whole_batch
 from difftune.training.chunks import in_chunks, mean_over_tiles, tiles
 from difftune.training.jackknife import infinitesimal_jackknife
@@ -79,6 +80,10 @@ class MemberTrainer:
     """Events of a batch that are looked at at a time, where the loss is a mean over them."""
 
     @property
+    def _optimizer(self) -> Optimizer:
+        return averaging(self.optimizer)
+
+    @property
     def wants_error(self) -> bool:
         """Whether something wants the statistical error of the score."""
         return self.overtraining.wants_errors or self.selection_rule.wants_errors
@@ -109,7 +114,7 @@ class MemberTrainer:
         return Member(
             weights=weights,
             objective=objective,
-            optimizer=self.optimizer(own.hyperparameters).init((weights.parameters, objective)),
+            optimizer=self._optimizer(own.hyperparameters).init((weights.parameters, objective)),
             best=Snapshot(
                 weights,
                 objective,
@@ -234,7 +239,7 @@ class MemberTrainer:
         selection_score, trend = self.selection_rule.after(member.trend, score, error)
         better = eligible & (selection_score > member.best.selection_score)
         now = Snapshot(
-            member.weights,
+            averaged(member.weights, member.optimizer),
             member.objective,
             own.hyperparameters,
             score,
@@ -294,10 +299,11 @@ class MemberTrainer:
         self, member: Member, own: MemberInputs, features: Sequence[Column]
     ) -> list[Array]:
         """Logits in each direction, in evaluation mode."""
+        weights = averaged(member.weights, member.optimizer)
 
         def network(some, nothing):
             some = some if own.inputs is None else some * own.inputs
-            return self.module_def.evaluate(member.weights, own.hyperparameters, some), nothing
+            return self.module_def.evaluate(weights, own.hyperparameters, some), nothing
 
         # Without variations the loop over chunks that stay in the cache gains nothing.
         most = EVALUATED if self.tile is None or len(features) == 1 else CACHED * self.tile
@@ -384,7 +390,7 @@ class MemberTrainer:
         gradient = clipped(gradient, hyperparameters)
         learning_rate = hyperparameters["learning_rate"] * rate * rate_factor(hyperparameters, done)
         now = hyperparameters | {"learning_rate": learning_rate}
-        updates, state = self.optimizer(now).update(gradient, state, trained)
+        updates, state = self._optimizer(now).update(gradient, state, trained)
         updates = (updates[0], self.objective.scale_updates(updates[1], hyperparameters))
         parameters, objective = jax.tree.map(lambda p, u: p + u, trained, updates)
         return ((Weights(parameters, buffers), objective, state), random), value
@@ -606,21 +612,6 @@ def own_progress(own: MemberInputs, clock: EpochClock) -> Float[Array, ""]:
 def directions_of(batch: Batch) -> list[Float[Column, "events inputs"]]:
     """Features of the events, and those of all their variations that have their own."""
     return [batch.features, *batch.varied_features]
-
-
-def all_features(batch: Batch) -> Float[Column, "more inputs"]:
-    """Features of the events and, after them, of all their variations that have their own."""
-    varied = batch.varied_features
-    return jnp.concatenate([batch.features, *varied]) if varied else batch.features
-
-
-def apart(scores: Array, batch: Batch) -> tuple[Array, Batch]:
-    """The scores of the events, and the batch with those of its variations."""
-    varied = len(batch.varied_features)
-    if not varied:
-        return scores, batch
-    own, *others = jnp.split(scores, varied + 1)
-    return own, batch.scored(others)
 
 
 def masked(batch: Batch, inputs: Float[Array, " inputs"] | None) -> Batch:
