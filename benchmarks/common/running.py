@@ -97,6 +97,7 @@ def environment(**variables: str) -> dict[str, str]:
     """That of a contestant: this repository, no settings of ours, and what it asks for.
 
     What is compiled already counts in a smoke run alone: `python -m benchmarks` forgets it else.
+    So do flags of the compiler, but those that whoever started it asked for.
     """
     clean = {
         name: value
@@ -104,7 +105,9 @@ def environment(**variables: str) -> dict[str, str]:
         if name in COMPILED or not name.startswith(("XLA_", "JAX_", "OMP_"))
     }
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    return clean | {"PYTHONPATH": path, "JAX_PLATFORMS": "cpu"} | variables
+    flags = [each.get("XLA_FLAGS") for each in (os.environ, variables)]
+    clean |= {"PYTHONPATH": path, "JAX_PLATFORMS": "cpu"} | variables
+    return clean | {"XLA_FLAGS": " ".join(filter(None, flags))}
 
 
 def threads(count: int) -> dict[str, str]:
