@@ -63,7 +63,8 @@ def run(*, quick: bool) -> list[Row]:
         repeats=(3, 1),  # turns of every contestant
         least=(2.0, 0.0),  # seconds of a measurement
         batches=(BATCHES, (256,)),
-        events=(100_000, 2_000),
+        # A smoke run has equal sizes where it can, so that programs are compiled once.
+        events=(100_000, 1_000),
         few=(25_000, 1_000),  # events of what would take too long with all
         general=(50_000, 1_000),  # events of members that differ in everything
         wide=(12_500, 1_000),  # events of the network of width 256
@@ -78,7 +79,7 @@ def run(*, quick: bool) -> list[Row]:
         squares=([1024, 2048, 3072, 4096], [256, 512]),  # matrices whose product is the peak
         job=(  # a whole search
             {"members": 8, "rounds": 4, "epochs": 4, "events": 100_000},
-            {"members": 4, "rounds": 2, "epochs": 1, "events": 1_000},
+            {"members": 8, "rounds": 3, "epochs": 1, "events": 1_000},
         ),
         jobs=(3, 1),  # turns of it
         rounds=(8, 3),  # of the search whose compilations are counted

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common.running import ROOT, say, sizes, taking_part
+from benchmarks.common.running import COMPILED, ROOT, say, sizes, taking_part
 from benchmarks.common.table import Row, mean
 
 CONFIG = ROOT / "examples" / "single_top" / "single_top.toml"
@@ -69,7 +69,13 @@ class _Own:
         self.folder = folder
         self.changes = REDUCED if quick else {}
         self.size = sizes(
-            quick, experiments=(500, 4), epochs=(24, 1), bins=((12, 20), (6,)), trees=(2000, 20)
+            quick,
+            answers=(2, 1),
+            experiments=(500, 4),
+            epochs=(24, 1),
+            bins=((12, 20), (6,)),
+            trees=(2000, 20),
+            one_in=(1, 4),  # of the events, but for those of the command
         )
 
     @property
@@ -89,18 +95,19 @@ class _Own:
         import difftune as dt
 
         dt.use_cpu_cores()
-        return _Job(self.changes)
+        return _Job(self.changes, one_in=self.size.one_in)
 
 
 def _answers(own: _Own) -> list[Row]:
     """The first answer, without compiled programs and with them."""
     shutil.rmtree(own.folder / "answers", ignore_errors=True)
     seconds = [
-        _command(own.folder / "answers", own.changes, first_answer=True).seconds for _ in range(2)
+        _command(own.folder / "answers", own.changes, first_answer=True).seconds
+        for _ in range(own.size.answers)
     ]
     return [
         Row("--quick, s", seconds[0], "<= 60"),
-        Row("--quick once more, with its programs compiled, s", seconds[1]),
+        Row("--quick once more, with its programs compiled, s", seconds[-1]),
     ]
 
 
@@ -222,7 +229,7 @@ def _command(
     command += ["--quick"] if first_answer else []
     for key, value in changes.items():
         command += ["--set", f"{key}={value}"]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
+    environment = {k: v for k, v in os.environ.items() if k in COMPILED or not k.startswith("JAX_")}
     environment["XDG_CACHE_HOME"] = str(scratch / "cache")
     began = last = time.monotonic()
     silence = 0.0
@@ -251,14 +258,17 @@ def _command(
 class _Job:
     """The events and uncertainties of the analysis file, to measure other classifiers on."""
 
-    def __init__(self, changes: dict[str, str]):
+    def __init__(self, changes: dict[str, str], *, one_in: int):
         from difftune import job
         from difftune.analysis import CrossFit
 
         config = job.load(CONFIG, [f"{key}={value}" for key, value in changes.items()])
         self.config = config
         self.nuisances = job.build.nuisances(config)
-        self.sample = CrossFit(events=job.build.events(config))
+        events = job.build.events(config)
+        if one_in > 1:  # in all variations, or in none
+            events = events.select(lambda sample: sample.number % one_in == 0)
+        self.sample = CrossFit(events=events)
 
     def measure(self, network: Any, binning: Any, **options: Any) -> Any:
         """Of σ(μ)."""

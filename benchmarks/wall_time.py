@@ -18,6 +18,7 @@ Contestants that are not installed (`pip install 'difftune[bench]'`) are left ou
 """
 
 import itertools
+import math
 import os
 import signal
 import subprocess
@@ -78,8 +79,8 @@ def run(*, quick: bool) -> list[Row]:
         seeds=(range(1, 11), (1,)),  # of the searches
         samples=(("single top", "HiggsML"), ("single top",)),
         events=(1_000_000, 6_000),  # of a sample, at most
-        # Compiling, or starting Ray and importing PyTorch in its processes, takes most of 40 s.
-        budget=(600.0, 40.0),  # seconds of a contestant
+        budget=(600.0, 120.0),  # seconds of a contestant
+        searches=(math.inf, 1),  # of a contestant; one takes no more than it must
         members=(64, 4),  # population of both forms of PBT; as many at least as there are folds
         rounds=(10, 3),  # of PBT
         epochs=(2, 1),  # of a round; a training has `rounds` times as many
@@ -172,6 +173,7 @@ def _result(who: str, sample: Sample, seed: int, size: SimpleNamespace) -> Resul
         members=size.members,
         rounds=size.rounds,
         epochs=size.epochs,
+        searches=size.searches,
         deadline=time.time() + size.budget,
     )
     # A thread for each process of a peer; difftune takes one device a core whatever this says.

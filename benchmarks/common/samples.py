@@ -14,16 +14,20 @@ HIGGSML = ROOT.parent / "shared" / "data" / "events" / "higgsml_15000.csv.gz"
 SINGLE_TOP = ROOT / "examples" / "single_top" / "single_top.toml"
 
 
-def single_top(*, varied: bool = True) -> dt.Events:
+FEW_VARIABLES = "data.features=['top_mass', 'lightjet_abs_eta', 'mtw', 'ht']"
+"""A setting of the main job for smoke runs that train once for each variable."""
+
+
+def single_top(*settings: str, varied: bool = True) -> dt.Events:
     """The sample of the main job; its systematic variations take time to read."""
-    config = dt.job.load(SINGLE_TOP)
+    config = dt.job.load(SINGLE_TOP, list(settings))
     return dt.job.build.events(config if varied else config.model_copy(update={"systematics": []}))
 
 
-def higgsml() -> dt.Events:
+def higgsml(*, variables: int = 30) -> dt.Events:
     """The shared extract of the HiggsML challenge, with the folds of its event numbers."""
     table = np.genfromtxt(HIGGSML, delimiter=",", names=True, dtype=None, encoding="ascii")
-    names = table.dtype.names[1:31]
+    names = table.dtype.names[1 : 1 + variables]
     features = np.stack([table[name].astype(np.float32) for name in names], axis=1)
     events = dt.Events.from_arrays(
         np.where(features == -999, np.nan, features),

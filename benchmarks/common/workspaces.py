@@ -17,8 +17,8 @@ def workspace(name: str) -> Path:
     return FOLDER / f"{name}.json"
 
 
-def medium() -> dict:
-    """One of 3 channels with 10 bins, 4 samples and 57 parameters."""
+def medium(*, norms: int = 10, shapes: int = 15) -> dict:
+    """One of 3 channels with 10 bins, 4 samples and 57 parameters, or fewer."""
     draw = np.random.default_rng(57)
     shape = np.linspace(1, 2, 10)
     channels, observations = [], []
@@ -35,11 +35,11 @@ def medium() -> dict:
             ]
             if sample == "signal":
                 modifiers.append({"name": "mu", "type": "normfactor", "data": None})
-            for number in range(10):
+            for number in range(norms):
                 up, down = 1 + draw.normal(0, 0.03), 1 + draw.normal(0, 0.03)
                 factors = {"hi": float(up), "lo": float(down)}
                 modifiers.append({"name": f"norm_{number}", "type": "normsys", "data": factors})
-            for number in range(15):
+            for number in range(shapes):
                 high = nominal * (1 + draw.normal(0, 0.02, 10))
                 low = nominal * (1 + draw.normal(0, 0.02, 10))
                 data = {"hi_data": high.tolist(), "lo_data": low.tolist()}

@@ -49,6 +49,7 @@ class Order:
     rounds: int  # of PBT, between which it decides who goes on
     epochs: int  # of a round; a training has `rounds` times as many, whoever makes it
     worker: int = 0  # where a contestant is several processes
+    searches: float = math.inf  # after so many it ends, though there is time left
     deadline: float = math.inf  # in seconds since 1970
 
     @property

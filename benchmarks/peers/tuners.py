@@ -55,7 +55,7 @@ def difftune(**options) -> None:
             contest.keep(order.folder, found)
 
     number, rounds = 0, order.rounds
-    while rounds > 0:
+    while rounds > 0 and number < order.searches:
         began = time.time()
         search(number, rounds)
         # The slack is for rounds that take longer than those of the last search.
@@ -140,7 +140,7 @@ def optuna(**options) -> None:
         load_if_exists=True,
         sampler=optuna.samplers.TPESampler(seed=own, constant_liar=True),
     )
-    while order.left > 0.0:
+    while order.left > 0.0 and len(study.trials) < order.searches:
         trial = study.ask()
         contest.note(order.folder, trials=1)
         values = {
@@ -173,7 +173,7 @@ def ray(**options) -> None:
         return values | {name: min(max(values[name], low), high) for name, (low, high, _) in bounds}
 
     with ray_tune.cluster() as folder:
-        while order.left > 0.0:
+        while order.left > 0.0 and number < order.searches:
             # PBT draws from the global generators.
             random.seed(1000 * order.seed + number)
             np.random.seed(1000 * order.seed + number)
