@@ -25,6 +25,7 @@ LAYERS = [
     ["workspaces"],
     ["histfactory"],
     ["histograms", "models", "data"],
+    ["fields"],
     ["seeds", "registry"],
     ["arguments", "files", "precision", "pytrees"],
     ["forks"],

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 
 import numpy as np
 
-from difftune.data import arithmetic, corrections, lists, momenta
+from difftune.data import arithmetic, corrections, lists, maps, momenta
 from difftune.data.arithmetic import truth
 from difftune.data.fitting import fitted, places_of
 from difftune.data.functions import (
@@ -158,9 +158,10 @@ def _expanded(node: ast.expr, known: Collection[str]) -> list[ast.expr | Step | 
             return _comparison(node)
         case ast.Call(func=ast.Name(id="p4")):
             return _momenta(node, known)
-        case ast.Call(func=ast.Name(id="correction")):
+        case ast.Call(func=ast.Name(id="correction" | "field" as kind)):
+            tabled = corrections if kind == "correction" else maps
             try:
-                arguments, evaluate = corrections.prepared(node)
+                arguments, evaluate = tabled.prepared(node)
             except corrections.Unusable as error:
                 raise Unfit(str(error)) from error
             parts = functools.partial(corrections.of_parts, evaluate)

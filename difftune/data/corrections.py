@@ -18,18 +18,13 @@ from difftune.data.arithmetic import Beyond, number
 from difftune.data.lists import Part
 from difftune.errors import InputError, nearest
 
-FILES = re.compile(r"""(\bcorrection\(\s*)(["'])(.+?)\2""")
-"""The files of corrections in an expression."""
+FILES = re.compile(r"""(\b(?:correction|field)\(\s*)(["'])(.+?)\2""")
+"""The files of corrections, and of maps of fields, in an expression."""
 _FORM = '`correction("sf.json.gz", "electron_id", eta, pt, "nominal")`'
 
 
 class Unusable(ValueError):
     """A correction that is not there, or is used wrongly."""
-
-
-def files_in(text: str) -> list[str]:
-    """The files of corrections that an expression names."""
-    return [match[3] for match in FILES.finditer(text)]
 
 
 def with_files(text: str, place: Callable[[str], str]) -> str:

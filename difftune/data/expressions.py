@@ -284,12 +284,12 @@ def _check_call(expression: Expression, node: ast.Call) -> None:
     name = node.func.id if isinstance(node.func, ast.Name) else source(node.func)
     if name in ("min", "max") and len(node.args) > 1:
         raise expression.error(f"write `{name}imum(a, b)` for the {name}imum of two values.")
-    known = sorted([*ARITIES, "correction", "p4"])
+    known = sorted([*ARITIES, "correction", "field", "p4"])
     module, _, last = name.rpartition(".")
     remedy = _OTHERWISE.get(last if module in _MODULES else name)
     if remedy is not None:
         raise expression.error(f"{remedy}.")
-    if name == "correction":
+    if name in ("correction", "field"):
         return  # what it takes, its file says
     if module and last in known:
         argument = "x" if module in _MODULES else module
