@@ -4,6 +4,7 @@ Its parts can be run one after the other (`--part NAME`, minutes each): what the
 `runs/benchmark_single_top`, and rows that compare are made of what is there.
 """
 
+import copy
 import json
 import os
 import shutil
@@ -97,6 +98,11 @@ class _Own:
         dt.use_cpu_cores()
         return _Job(self.changes, one_in=self.size.one_in)
 
+    @cached_property
+    def default(self) -> Any:
+        """Cross-fitted networks with every setting as it is by default."""
+        return self.job.default(epochs=self.size.epochs)
+
 
 def _answers(own: _Own) -> list[Row]:
     """The first answer, without compiled programs and with them."""
@@ -125,11 +131,47 @@ def _seed(seed: int, own: _Own) -> list[Row]:
 
 def _default(own: _Own) -> list[Row]:
     """A cross-fitted default network in the bins of the file and in its best ones."""
-    network = own.job.default(epochs=own.size.epochs)
+    network = own.default
     plain = own.job.plain(network)
     rows = [Row("σ(μ) default, cross-fitted, the file's bins", plain.value)]
     rows += _closure("default", plain, own)
     return rows + _in_best_bins("default", network, own)
+
+
+def _folds(own: _Own) -> list[Row]:
+    """What cross-fitting a default network gains, and what statistics alone has in it."""
+    network = own.default
+    crossed = own.job.plain(network)
+    pairs = zip(network.networks, own.job.sample.rotations, strict=True)
+    alone = [own.job.plain(each, rotation).value for each, rotation in pairs]
+    folds = len(alone)
+    less = _with_variance(crossed, folds)
+    return [
+        mean("σ(μ) default, one fold", alone, over="folds"),
+        Row("σ(μ) default, cross-fitted", crossed.value),
+        Row("  over one fold", float(crossed.value / np.mean(alone))),
+        Row(f"σ(μ) of its templates with 1/{folds} of the simulation", less),
+        Row("  the first over it", crossed.value / less),
+        Row("σ(μ) of its templates without statistics of it", _with_variance(crossed, 1e-6)),
+    ]
+
+
+def _with_variance(measurement: Any, factor: float) -> float:
+    """σ(μ) of the same templates, with another variance of the simulation in the fit.
+
+    Args:
+        measurement: In bins of the score.
+        factor: On the variance.
+    """
+    from difftune.analysis import FIGURES
+    from difftune.histfactory import Model
+
+    workspace = copy.deepcopy(measurement.workspace)
+    for channel in workspace["channels"]:
+        for modifier in (each for sample in channel["samples"] for each in sample["modifiers"]):
+            if modifier["type"] == "staterror":
+                modifier["data"] = [float(error * np.sqrt(factor)) for error in modifier["data"]]
+    return 1 / float(FIGURES["precision"].merit(Model.from_spec(workspace)))
 
 
 def _tuned(own: _Own) -> list[Row]:
@@ -160,6 +202,7 @@ PARTS: dict[str, Callable[[_Own], list[Row]]] = {
     "answers": _answers,
     **{name: partial(_seed, number) for number, name in enumerate(SEEDS, start=1)},
     "default": _default,
+    "folds": _folds,
     "tuned": _tuned,
     "XGBoost": _boosted,
 }
@@ -270,19 +313,20 @@ class _Job:
             events = events.select(lambda sample: sample.number % one_in == 0)
         self.sample = CrossFit(events=events)
 
-    def measure(self, network: Any, binning: Any, **options: Any) -> Any:
-        """Of σ(μ)."""
+    def measure(self, network: Any, binning: Any, sample: Any = None, **options: Any) -> Any:
+        """Of σ(μ), on all folds or another sample."""
         import difftune as dt
 
+        events = self.sample if sample is None else sample
         return dt.measure(
-            network, self.sample, figure="precision", binning=binning, **options, **self.nuisances
+            network, events, figure="precision", binning=binning, **options, **self.nuisances
         )
 
     def smooth(self, found: Any) -> Any:
         """The same network in the same bins, with the noise of variations smoothed."""
         return self.measure(found.score, found.templates.edges, noise="smooth")
 
-    def plain(self, network: Any) -> Any:
+    def plain(self, network: Any, sample: Any = None) -> Any:
         """In bins of equal signal, as the analysis file wants them."""
         import difftune as dt
 
@@ -294,6 +338,7 @@ class _Job:
                 min_background=fit.min_background,
                 max_mc_uncertainty=fit.max_mc_uncertainty,
             ),
+            sample,
         )
 
     def in_bins(self, network: Any, bins: tuple[int, ...]) -> dict[str, Any]:
