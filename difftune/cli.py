@@ -223,7 +223,10 @@ def watch(folder: Path) -> None:
     help="The analysis file to write.",
 )
 def init(files: tuple[str, ...], output: Path) -> None:
-    """Writes a commented analysis file from what is in FILES: trees, weights, variations."""
+    """Writes a commented analysis file from what is in FILES: trees, weights, variations.
+
+    Or from a configuration of TRExFitter that reads ntuples.
+    """
     _log_to_terminal(logging.INFO)
     from difftune.job import draft
 

@@ -5,11 +5,12 @@ from difftune.job.applying import apply
 from difftune.job.automatic import automatic
 from difftune.job.comparing import compare
 from difftune.job.config import Config
-from difftune.job.drafting import Draft, draft
+from difftune.job.drafting import draft
 from difftune.job.loading import from_dict, load
 from difftune.job.outcome import Outcome
 from difftune.job.outcome import selected_text as selected_text
 from difftune.job.run import check, run, select
+from difftune.job.sheet import Draft
 from difftune.job.watching import watch
 
 __all__ = [

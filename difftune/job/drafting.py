@@ -1,6 +1,5 @@
 """A first analysis file, from what is in ntuples."""
 
-import json
 import math
 import os
 import re
@@ -15,11 +14,12 @@ from difftune.data.kinds import depth, element
 from difftune.errors import InputError, nearest
 from difftune.files import write
 from difftune.heartbeat import heartbeat
+from difftune.job.sheet import Draft, Sheet, term, toml, toml_text, wrapped
+from difftune.job.trexfitter import draft_of_config, is_config
 
 _ROWS = 20_000
 """Of each table so many are looked at."""
 _METADATA = re.compile(r"(^|[_\W])(meta\w*|sums?\w*|counts?|config\w*|lumi\w*)$", re.IGNORECASE)
-_MARK = "# EDIT: "
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,19 +31,6 @@ class _Sample:
     table: DataTable
     files: tuple[str, ...]
     selection: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Draft:
-    """An analysis file, and what is to be done with it.
-
-    Attributes:
-        text: The file.
-        questions: What it only guesses: the lines marked with EDIT.
-    """
-
-    text: str
-    questions: tuple[str, ...]
 
 
 @heartbeat("reading the files")
@@ -59,7 +46,8 @@ def draft(
     recognised by their names and first values. What is a guess is marked with EDIT.
 
     Args:
-        files: Paths, globs or addresses of ROOT, Parquet or CSV files.
+        files: Paths, globs or addresses of ROOT, Parquet or CSV files; or a configuration of
+            TRExFitter that reads ntuples.
         output: Where to write it; paths in it are seen from its folder. Nothing is written without.
         signal: Names of the samples that are signal; by default a guess by their names.
 
@@ -73,6 +61,12 @@ def draft(
     where = Path.cwd() if output is None else Path(output).absolute().parent
     if output is not None and Path(output).exists():
         raise InputError(f"{output} exists: choose another name, or remove it.")
+    single = [files] if isinstance(files, str | Path) else list(files)
+    if len(single) == 1 and is_config(single[0]):
+        made = draft_of_config(single[0], where)
+        if output is not None:
+            write(Path(output), made.text)
+        return made
     found = resolve(files, "init")
     tables = {file: tables_of(file, "init") for file in found}
     made = _Writer(where=where, signal=tuple(signal)).whole(found, tables)
@@ -81,65 +75,12 @@ def draft(
     return made
 
 
-def _quoted(text: str) -> str:
-    """As a string of TOML."""
-    return json.dumps(text, ensure_ascii=False)
-
-
-def _term(name: str) -> str:
-    """A column in an expression."""
-    return name if name.isidentifier() else f"`{name}`"
-
-
-def _value(value: Any) -> str:
-    """As TOML."""
-    if isinstance(value, dict):
-        inner = ", ".join(f"{_quoted(key)} = {_value(each)}" for key, each in value.items())
-        return f"{{ {inner} }}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_value, value)) + "]"
-    if isinstance(value, float):
-        return "nan" if math.isnan(value) else f"{value:g}"
-    return _quoted(str(value))
-
-
-def _wrapped(names: Sequence[str]) -> list[str]:
-    """A list of names over several lines."""
-    lines, line = ["features = ["], "   "
-    for name in names:
-        entry = f" {_quoted(name)},"
-        if len(line) + len(entry) > 96:
-            lines.append(line)
-            line = "   "
-        line += entry
-    return [*lines, line, "]"]
-
-
-class _Writer:
-    """Collects lines, and what is to be looked at."""
+class _Writer(Sheet):
+    """Writes what is recognised in tables."""
 
     def __init__(self, *, where: Path, signal: tuple[str, ...] = ()) -> None:
-        self.where, self.signal = where, signal
-        self.lines: list[str] = []
-        self.questions: list[str] = []
-
-    def ask(self, question: str) -> str:
-        """Notes a question; returns the comment that stands at its place."""
-        self.questions.append(question)
-        return f"{_MARK}{question}"
-
-    def path(self, file: str) -> str:
-        """As it is written into the file: seen from its folder where it is below it."""
-        if "://" in file:
-            return file
-        own = Path(file).absolute()
-        return (
-            own.relative_to(self.where).as_posix() if own.is_relative_to(self.where) else str(own)
-        )
-
-    def add(self, *lines: str) -> None:
-        """Adds lines."""
-        self.lines += lines
+        super().__init__(where=where)
+        self.signal = signal
 
     def whole(self, found: Sequence[str], tables: dict[str, list[DataTable]]) -> Draft:
         """The file, section by section."""
@@ -277,7 +218,7 @@ class _Writer:
                     samples[0],
                     name=str(name).replace("/", "_"),
                     role=ntuples.role_of(str(name)),
-                    selection=f"{_term(column)} == {shown}",
+                    selection=f"{term(column)} == {shown}",
                 )
             )
         return made
@@ -354,14 +295,14 @@ class _Writer:
         self.add("[data]")
         if len({sample.files for sample in samples}) == 1:
             paths = [self.path(file) for file in samples[0].files]
-            self.add(f"files = {_value(paths[0] if len(paths) == 1 else paths)}")
+            self.add(f"files = {toml(paths[0] if len(paths) == 1 else paths)}")
         if len(weight) == 1:
             asked = "is this weight in expected events? Else multiply it"
-            self.add(self.ask(asked), f"weight = {_quoted(_term(weight[0]))}")
+            self.add(self.ask(asked), f"weight = {toml_text(term(weight[0]))}")
         elif weight:
-            product = " * ".join(map(_term, weight))
+            product = " * ".join(map(term, weight))
             asked = "is the weight of an event the product of these, in expected events?"
-            self.add(self.ask(asked), f"weight = {_quoted(product)}")
+            self.add(self.ask(asked), f"weight = {toml_text(product)}")
         else:
             self.add(
                 self.ask("no column is called a weight: how many events is a simulated one worth?"),
@@ -375,11 +316,11 @@ class _Writer:
                     "take the # away"
                 ),
                 "# luminosity = 140               # in 1/fb",
-                f"# sum_of_weights = {{ tree = {_quoted(str(tree))}, branch = {_quoted(branch)} }}",
+                f"# sum_of_weights = {toml({'tree': str(tree), 'branch': branch})}",
             )
         if number:
             self.add(
-                f"event_number = {_value(number[0] if len(number) == 1 else list(number))}"
+                f"event_number = {toml(number[0] if len(number) == 1 else list(number))}"
                 "   # its value decides the fold"
             )
         else:
@@ -389,12 +330,12 @@ class _Writer:
             )
         if sentinels:
             shown = sentinels[0] if len(sentinels) == 1 else list(sentinels)
-            self.add(f"missing = {_value(shown)}   # what stands for no value")
+            self.add(f"missing = {toml(shown)}   # what stands for no value")
         self.add(
             '# selection = "n_jets >= 2"',
             '# derived = { ht = "met + jet_pt" }',
             self.ask(f"which of these {len(features)} columns are inputs of the network?"),
-            *_wrapped(features),
+            *wrapped(features),
         )
 
     def _left_out(
@@ -421,24 +362,16 @@ class _Writer:
         self.add("")
 
     def _sample(self, sample: _Sample, *, several: bool) -> None:
-        self.add("[[samples]]", f"name = {_quoted(sample.name)}")
+        self.add("[[samples]]", f"name = {toml_text(sample.name)}")
         if sample.role != "background":
-            self.add(f"role = {_quoted(sample.role)}")
+            self.add(f"role = {toml_text(sample.role)}")
         if several:
             paths = [self.path(file) for file in sample.files]
-            self.add(f"files = {_value(paths[0] if len(paths) == 1 else paths)}")
+            self.add(f"files = {toml(paths[0] if len(paths) == 1 else paths)}")
         if sample.table.tree is not None:
-            self.add(f"tree = {_quoted(sample.table.tree)}")
+            self.add(f"tree = {toml_text(sample.table.tree)}")
         if sample.selection is not None:
-            self.add(f"selection = {_quoted(sample.selection)}")
-        self.add("")
-
-    def _systematic(self, name: str, kind: str, up: str, down: str | None, own: Any) -> None:
-        self.add("[[systematics]]", f"name = {_quoted(name)}", f'type = "{kind}"', f"up = {up}")
-        if down is not None:
-            self.add(f"down = {down}")
-        if own is not None:
-            self.add(f"samples = {_value(own)}")
+            self.add(f"selection = {toml_text(sample.selection)}")
         self.add("")
 
     def _weights(
@@ -454,21 +387,21 @@ class _Writer:
         for name, variation in by_name.items():
             own = None if len(owners[name]) == len(simulated) else owners[name]
             up, down = (
-                None if column is None else _quoted(_varied_weight(column, weight, sizes))
+                None if column is None else toml_text(_varied_weight(column, weight, sizes))
                 for column in (variation.up, variation.down)
             )
             assert up is not None
-            self._systematic(name, "weight", up, down, own)
+            self.systematic(name, "weight", up, down, own)
 
     def _columns(self, common: Sequence[str], features: Sequence[str]) -> None:
         for variation in ntuples.column_variations(common):
             up, down = (
-                None if way is None else {k: _term(v) for k, v in way.items() if k in features}
+                None if way is None else {k: term(v) for k, v in way.items() if k in features}
                 for way in (variation.up, variation.down)
             )
             if up:
                 name = variation.name
-                self._systematic(name, "features", _value(up), _value(down) if down else None, None)
+                self.systematic(name, "features", toml(up), toml(down) if down else None, None)
 
     def _trees(
         self,
@@ -491,9 +424,9 @@ class _Writer:
             if not own:
                 continue
             before = len(self.lines)
-            down = None if variation.down is None else _quoted(variation.down)
+            down = None if variation.down is None else toml_text(variation.down)
             names = None if len(own) == len(simulated) else own
-            self._systematic(variation.name, "tree", _quoted(variation.up), down, names)
+            self.systematic(variation.name, "tree", toml_text(variation.up), down, names)
             if not numbered:
                 # Varied events must be in the folds of the nominal ones.
                 asked = f"{variation.name} needs an event_number in [data]; then take the # away"
@@ -523,12 +456,12 @@ def _varied_weight(column: str, weight: Sequence[str], size: Mapping[str, float]
     factors = [n for n in weight if column.startswith(n.removesuffix("_nominal"))]
     if len(weight) > 1 and factors:
         factor = max(factors, key=len)
-        return f"{{weight}} * {_term(column)} / {_term(factor)}"
+        return f"{{weight}} * {term(column)} / {term(factor)}"
     nominal = math.prod(size.get(name, 1.0) for name in weight)
     if own is None or (nominal and 0.2 < own / nominal < 5):
-        return _term(column)
+        return term(column)
     # As large as one, where the weight is not: a ratio.
-    return f"{{weight}} * {_term(column)}" if 0.2 < own < 5 else _term(column)
+    return f"{{weight}} * {term(column)}" if 0.2 < own < 5 else term(column)
 
 
 def _is_metadata(table: DataTable) -> bool:

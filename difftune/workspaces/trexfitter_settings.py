@@ -104,3 +104,33 @@ UNUSED = re.compile(
     r"|DoMergedPlot|DoSystNormalizationPlots|LumiLabel|CmeLabel"
 )
 """Settings that change no likelihood."""
+
+
+_NTUPLES = {f"Ntuple{part}{end}" for part in PARTS for end in ("", "s", "Suff", "Suffs")}
+NTUPLE_KNOWN = {
+    "Job": _words("POI ReadFrom MCweight Selection Lumi LumiScale ReplacementFile") | _NTUPLES,
+    "Fit": set[str](),
+    "Region": _words("Type Variable Binning Rebinning Selection MCweight"),
+    "Sample": _words(
+        "Type Title MCweight Selection LumiScale LumiScales NormalizedByTheory IgnoreWeight "
+        "NormFactor"
+    )
+    | _NTUPLES,
+    "NormFactor": _words("Samples Regions Exclude Nominal Min Max Constant Title"),
+    "ShapeFactor": set[str](),
+    "Systematic": _words(
+        "Samples Regions Exclude ExcludeRegionSample Type Title NuisanceParameter OverallUp "
+        "OverallDown Smoothing Symmetrisation WeightUp WeightDown WeightSufUp WeightSufDown"
+    )
+    | {f"Ntuple{p}{end}{side}" for p in PARTS for end in ("", "s", "Suf") for side in SIDES},
+}
+"""Settings that an analysis file takes over from a configuration that reads ntuples."""
+
+NTUPLE_UNUSED = re.compile(
+    UNUSED.pattern.replace("|Ntuple", "")
+    .replace("|MCweight|Selection|Variable.*", "|VariableTitle")
+    .replace("|IgnoreSelection|IgnoreWeight", "")
+    .replace("|Weight.*|Bootstrap.*", "")
+    + r"|Category|SubCategory|SystPruning.*|MCstat.*|Histo.*|IntCode.*"
+)
+"""Settings without a place in an analysis file: pictures, and how the fit is made."""
