@@ -4,6 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import jax
+import numpy as np
+
 from difftune.analysis.cross_fit import CrossFit
 from difftune.analysis.preparation import CrossPreparation, Preparation
 from difftune.analysis.split import Split
@@ -178,6 +181,33 @@ def search_stage(
         start=start,
         population=population,
     )
+
+
+def refitted(trained: AnyTuned, population: Population) -> AnyTuned:
+    """Networks trained anew on the events that validated them, too (`Population.refitted`).
+
+    What is known of them stays: scores and epochs are those of the networks before.
+
+    Args:
+        trained: What a search gave.
+        population: That it was made with.
+    """
+    every = trained.folds if isinstance(trained, CrossTuned) else (trained,)
+    best = jax.tree.map(lambda *each: np.concatenate(each), *(each.result.best for each in every))
+    train = None
+    if population.validation is not None:
+        preparation = every[0].preparation
+        sample = preparation.sample
+        events = sample.part(*sample.train_folds, *sample.validation_folds)
+        train = preparation.columns(population.recipe, events)
+    best, begin, found = population.refitted(best, train), 0, []
+    for each in every:
+        end = begin + len(each.result.best.score)
+        own = jax.tree.map(lambda leaf, begin=begin, end=end: leaf[begin:end], best)
+        own = own._replace(slot=each.result.best.slot)
+        found.append(replace(each, result=replace(each.result, best=own)))
+        begin = end
+    return replace(trained, folds=tuple(found)) if isinstance(trained, CrossTuned) else found[0]
 
 
 def in_stages(

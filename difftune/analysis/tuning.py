@@ -18,8 +18,10 @@ from difftune.analysis.stages import (
     CrossTuned,
     Stage,
     check_stage,
+    checked_stage,
     in_stages,
     prepared,
+    refitted,
     search_stage,
 )
 from difftune.analysis.tuned import Tuned, explained_search
@@ -50,6 +52,7 @@ def train(
     recipe: Recipe | None = None,
     *,
     epochs: int | None = None,
+    refit: bool | None = None,
     seed: int = 1,
     validation_folds: Sequence[int] = (3,),
     test_folds: Sequence[int] = (4,),
@@ -68,6 +71,9 @@ def train(
             along a cosine, unless `hyperparameters` have a `schedule`.
         epochs: Length of the training, where it does not stop early; None for as many as make 4000
             steps, 20 at least.
+        refit: Whether it is then trained anew on the events that validated, too, for as many passes
+            as the best epoch had made; its schedule ends with them. By default if there is no
+            recipe.
         seed: Decides everything random.
         validation_folds: Folds that decide when it stops and which epoch is kept.
         test_folds: Folds that are left alone.
@@ -75,7 +81,8 @@ def train(
         **parts: Of `Recipe`, in place of those of the recipe: `train(events, model=...)`.
 
     Returns:
-        The network of its best epoch. Where that is the last one, and no schedule has brought the
+        The network of its best epoch, or the one that is trained anew. Where the best epoch is the
+        last one, and no schedule has brought the
         learning rate to 0, a warning says so.
 
     Raises:
@@ -95,8 +102,9 @@ def train(
     if epochs is None:
         epochs = _enough_epochs(preparation)
     strategy = FixedSchedule(population=1, rounds=1, epochs_per_round=epochs, schedule={})
+    population = checked_stage(preparation, strategy, Space(), seed=seed)
     with heartbeat("training the network"):
-        trained = search_stage(preparation, strategy, Space(), seed=seed)
+        trained = search_stage(preparation, strategy, Space(), seed=seed, population=population)
     every = trained.folds if isinstance(trained, CrossTuned) else (trained,)
     for each in every:
         logger.info("%s", training_table(each))
@@ -109,6 +117,9 @@ def train(
             f" in {at_end} of {len(every)} folds" if len(every) > 1 else "",
             2 * epochs,
         )
+    if refit if refit is not None else recipe is None:
+        with heartbeat("training the network on the validation events, too"):
+            trained = refitted(trained, population)
     return trained.network
 
 

@@ -160,6 +160,25 @@ class Part(NamedTuple):
     whole: Whole | None = None
 
 
+def of_shape(part: Part, other: Part) -> Part:
+    """As many events and batches of a part as another one has: for the same compiled program.
+
+    Args:
+        part: With as many events or more.
+        other: The part whose shape it is to have.
+    """
+    count = other.events.weight.shape[0]
+    starts = zip(part.starts, other.starts, strict=True)
+    return part._replace(
+        events=batch_at(part.events, 0, count),
+        number=part.number[:count],
+        starts=tuple(
+            None if own is None or wanted is None else own[:, : wanted.shape[1]]
+            for own, wanted in starts
+        ),
+    )
+
+
 def whole_batch(events: Batch, whole: Whole, view: Any) -> Batch:
     """All events of a view as a batch of the full yields.
 
@@ -249,6 +268,23 @@ class Epochs:
         for part in self._only_part if self._at_once else self._parts_of(epoch):
             events = replace(part.events, progress=np.asarray(progress, np.float32))
             yield part._replace(events=events)
+
+    @property
+    def trained(self) -> int:
+        """How many events the first view trains on."""
+        return trained_on(self.data, self._views)[0]
+
+    def with_validation(self, data: Columns | None) -> "Epochs":
+        """Epochs of all events that are not held out, those that validate included.
+
+        Args:
+            data: All of them, where the ones that validate are not among those of the training.
+        """
+        views = [view[1:] for view in self._views]
+        data = self.data if data is None else data
+        all_of_them = max(trained_on(data, views))
+        sizes = [all_of_them if self._is_whole(size) else size for size in self.sizes]
+        return replace(self, data=data, views=views, sizes=sizes)
 
     @property
     def _at_once(self) -> bool:

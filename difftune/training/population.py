@@ -15,12 +15,14 @@ from difftune.errors import InputError
 from difftune.forks import refuse_fork
 from difftune.objectives import Batch
 from difftune.precision import numbers_as_they_come
+from difftune.training.averaging import averaged
 from difftune.training.batches import (
     Epochs,
     View,
     as_batch,
     evaluation_samples,
     folds_of,
+    of_shape,
     trained_on,
 )
 from difftune.training.devices import (
@@ -556,6 +558,53 @@ class Population:
             if not np.any(np.asarray(state.status) == RUNNING):
                 break
         return self.collected(state), jax.tree.map(lambda *each: np.stack(each), *records)
+
+    @numbers_as_they_come()
+    def refitted(self, best: Snapshot, train: Columns | None = None) -> Snapshot:
+        """Networks trained anew on the events that validated them, too.
+
+        Each makes as many passes as its best epoch took, and its schedule has ended with them.
+        Nothing is validated, and nothing compiled that trained before: an epoch shows as many
+        events as one did, another part of all of them each time.
+
+        Args:
+            best: Of each member; its hyperparameters are those of its best epoch.
+            train: Training and validation events; None where the replicas have folds.
+
+        Returns:
+            The same with the new weights, and with what the objective trained. A member without a
+            best epoch stays as it is, as does one that diverges now.
+        """
+        data = None
+        if train is not None:
+            data = train if self.recipe.objective.varied else train._replace(variations={})
+        before, every = self._epochs, self._epochs.with_validation(data)
+        shapes = list(before.parts_of(0, progress=0.0))
+        passes, found = np.asarray(best.epoch) + 1, best
+        for passed in np.unique(passes[passes > 0]).tolist():
+            epochs = max(1, round(passed * every.trained / before.trained))
+            hyperparameters = {name: np.asarray(v) for name, v in best.hyperparameters.items()}
+            state = self.init(hyperparameters)
+            mine = passes == passed
+            state = state._replace(status=jnp.where(jnp.asarray(mine), RUNNING, STOPPED))
+            state = self._by_slot(state, self._all_slots)
+            for epoch in range(epochs):
+                clock = self._everywhere(EpochClock(jnp.int32(epoch), jnp.int32(epochs)))
+                progress = epoch / max(epochs - 1, 1)
+                for number, part in enumerate(every.parts_of(epoch, progress=progress)):
+                    shown = self._everywhere(of_shape(part, shapes[number]))
+                    own = self._identity(hyperparameters, self._keys(3, epoch, number))
+                    own = self._by_slot(own, self._all_slots)
+                    state = self.programs.train(state, own, (shown, clock))
+            made = jax.tree.map(
+                lambda leaf: np.asarray(leaf)[: self.members], jax.device_get(state)
+            )
+            new = found._replace(
+                weights=averaged(made.weights, made.optimizer), objective=made.objective
+            )
+            done = jnp.asarray(mine & (made.status == RUNNING))
+            found = jax.device_get(choose(done, new, found))
+        return found
 
     @numbers_as_they_come()
     def scores(self, snapshot: Snapshot, features: Float[np.ndarray, "events inputs"]) -> Array:

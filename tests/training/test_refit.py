@@ -1,0 +1,64 @@
+"""Networks trained anew on the events that validated them, too."""
+
+import jax
+import numpy as np
+
+from difftune.training import ScoreGap
+from tests.training import toy
+from tests.training.test_held_out import FOLDS, population, rates, without
+
+FREE = {"overtraining": ScoreGap(limit=float("inf"))}
+GIVEN = {"learning_rate": np.array([1e-2, 3e-2]), "schedule": np.array([0.0, 1.0])}
+
+
+def test_of_the_same_events_it_is_the_training_up_to_the_best_epoch():
+    trained = toy.population(members=2, batch_size=100, **FREE)
+    best = jax.device_get(trained.run(GIVEN, epochs=4)[0].best)._replace(
+        epoch=np.array([2, 0], np.int32)
+    )
+    again = trained.refitted(best, trained.train)
+    for slot, epochs in enumerate((3, 1)):
+        # A schedule ends with the passes that are made.
+        alone = jax.device_get(trained.run(GIVEN, epochs=epochs)[0])
+        found, wanted = (toy.member(each.weights.parameters, slot) for each in (again, alone))
+        for a, b in zip(found, wanted, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_passes_count_where_there_are_more_events():
+    """Without momentum, dropout and curvature the way is as long as there are steps."""
+    trained = toy.population(members=2, batch_size=100, optimizer="sgd", **FREE)
+    small = {"learning_rate": np.full(2, 1e-6), "momentum": np.zeros(2)}
+    start = jax.device_get(trained.init(small)).weights.parameters
+    best = jax.device_get(trained.run(small, epochs=3)[0].best)._replace(
+        epoch=np.array([2, -1], np.int32)
+    )
+    more = toy.columns(2048)
+    again = trained.refitted(best, more)
+    # Ten steps for 1024 events, in six epochs for three passes.
+    way = alone = 0.0
+    for a, b, c in zip(
+        *(toy.member(each, 0) for each in (again.weights.parameters, start)),
+        toy.member(trained.run(small, epochs=6)[0].weights.parameters, 0),
+        strict=True,
+    ):
+        way, alone = way + np.sum((a - b) ** 2), alone + np.sum((c - b) ** 2)
+    np.testing.assert_allclose(np.sqrt(way), np.sqrt(alone), rtol=0.2)
+    # Without a best epoch there is nothing to go by.
+    for a, b in zip(toy.member(again, 1), toy.member(best, 1), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_it_learns_from_the_fold_that_validated_and_never_from_the_one_held_out():
+    trained = population(**FREE)
+    best = jax.device_get(trained.run(rates(), epochs=1)[0].best)
+    # Long enough for each fold to be seen.
+    best = best._replace(epoch=np.full(FOLDS, 3, np.int32))
+    again = trained.refitted(best)
+    for fold in range(2):
+        other = population(train=without(fold), **FREE).refitted(best)
+        for member in range(FOLDS):
+            own, changed = (toy.member(each.weights, member) for each in (again, other))
+            same = all(np.array_equal(a, b) for a, b in zip(own, changed, strict=True))
+            # The first fold is held out by the first member, and validates the last one.
+            assert same == (fold == member)
