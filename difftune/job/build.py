@@ -42,6 +42,7 @@ from difftune.job.config import (
     MetricSection,
     ModelSection,
     ObjectiveSection,
+    OptimizerSection,
     Range,
     Search,
     Training,
@@ -233,12 +234,22 @@ def model(config: Config) -> Architecture:
     return partial(found, **given) if given else found
 
 
-def optimizer(config: Config) -> Optimizer:
-    """The optimizer, or those among which each member has its own."""
-    given = config.training.optimizer
+def optimizer(
+    config: Config,
+    given: str | OptimizerSection | list[str] | None = None,
+    where: str = "training.optimizer",
+) -> Optimizer:
+    """The optimizer, or those among which each member has its own.
+
+    Args:
+        config: The file.
+        given: What it says of it, by default that of `[training]`.
+        where: The place in the file.
+    """
+    given = config.training.optimizer if given is None else given
     if isinstance(given, list) or given in OPTIMIZER.registry:
         return as_optimizer(given)
-    return built(given, OPTIMIZER, config, "training.optimizer", as_optimizer)
+    return built(given, OPTIMIZER, config, where, as_optimizer)
 
 
 def objective(

@@ -1,5 +1,6 @@
 """The whole analysis file: what is tuned and how, and what is measured."""
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -92,13 +93,14 @@ METRIC = Choice(METRICS, MetricSection, bare=True, least=2, words=("figure",))
 
 
 class OptimizerSection(Section):
-    """An optimizer of your own with its options."""
+    """An optimizer with its options."""
 
     name: str
-    """`file.py:name` or `package.module:name`."""
+    """`evolution` or `parabola`, or one of your own as `file.py:name` or `package.module:name`."""
 
 
 OPTIMIZER = Choice(OPTIMIZERS, OptimizerSection, bare=True, least=1)
+STAGE_OPTIMIZER = replace(OPTIMIZER, optional=True)
 
 
 class ConditionSection(Section):
@@ -122,8 +124,9 @@ class Training(Section):
     all events); without it, whole batches."""
     optimizer: Annotated[str | OptimizerSection | list[str], OPTIMIZER] = "adam"
     """`adam`, `adamw`, `sgd` or `rmsprop`; of a list of them the hyperparameter `optimizer` is the
-    number, from 0. Or one of your own as `file.py:name`, of which a table gives the options:
-    `{ name = "file.py:name", decay = 0.9 }`."""
+    number, from 0. `evolution` and `parabola` need no gradient, and so minimise a score just as
+    well. Or one of your own as `file.py:name`. A table gives the options:
+    `{ name = "evolution", perturbations = 512 }`."""
     regions: Annotated[list[str], Field(min_length=1)] = ["signal"]
     """Regions whose events networks are trained on, by name or role, where there are regions."""
     patience: Count = 10
@@ -311,6 +314,8 @@ class StageSection(Section):
     """Number of those bins."""
     bandwidth: Annotated[list[Positive], Field(min_length=2, max_length=2)] = [0.03, 0.01]
     """Width of the kernel that spreads an event over them, at the start and at the end."""
+    optimizer: Annotated[str | OptimizerSection | list[str] | None, STAGE_OPTIMIZER] = None
+    """As in `[training]`; without it that of the stage before."""
     batch_size: Count | None = None
     """Events of a batch; without it all training events make one step, which a loss through the
     fit wants: its templates are all of them."""

@@ -214,6 +214,11 @@ def stage(
     recipe = replace(
         before,
         objective=loss,
+        optimizer=(
+            before.optimizer
+            if section.optimizer is None
+            else build.optimizer(job.config, section.optimizer, f"{place}.optimizer")
+        ),
         hyperparameters=section.hyperparameters,
         batch_size=section.batch_size or len(split.events),
         # Activations of all events at once would take gigabytes.

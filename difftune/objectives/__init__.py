@@ -6,7 +6,15 @@ plain name and the loss ends in `Loss`: `AUC` and `AUCLoss`, `Separation` and `S
 
 from difftune.objectives.adversarial import Adversarial
 from difftune.objectives.base import Function as Function
-from difftune.objectives.base import Metric, Objective, Scaled, Sum, as_objective
+from difftune.objectives.base import (
+    Metric,
+    NumpyLoss,
+    Objective,
+    Scaled,
+    ScoreLoss,
+    Sum,
+    as_objective,
+)
 from difftune.objectives.base import logits_of as logits_of
 from difftune.objectives.batch import Batch, Variation, Varied, signal_probability
 from difftune.objectives.batch import Column as Column
@@ -69,12 +77,14 @@ __all__ = [
     "MultiObjective",
     "NeosLoss",
     "NuisanceCorrelation",
+    "NumpyLoss",
     "Objective",
     "PoiUncertainty",
     "Regions",
     "Robustness",
     "SOverRootB",
     "Scaled",
+    "ScoreLoss",
     "Separation",
     "SeparationLoss",
     "Significance",

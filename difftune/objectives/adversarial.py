@@ -78,6 +78,11 @@ class Adversarial(OnVariations):
         if not self.hidden or min(self.hidden) < 1:
             raise InputError(f"Adversarial(hidden={self.hidden}): give the width of each layer.")
 
+    @property
+    def gradient(self):
+        """Its value is not what either network minimises."""
+        return "needed"
+
     def init(self, key):
         """Weights of the adversary."""
         if not self.variations:

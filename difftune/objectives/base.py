@@ -17,6 +17,7 @@ from difftune.objectives.batch import Batch
 
 Outputs = Literal["binary", "processes"] | int
 ARGUMENTS = ("scores", "batch", "hyperparameters", "parameters")
+Gradient = Literal["there", "none", "needed"]
 FORM = f"({', '.join(ARGUMENTS)}) -> scalar"
 Function = Callable[[Array, Batch, Mapping[str, Array], PyTree], Array]
 
@@ -46,6 +47,15 @@ class Objective(abc.ABC):
         The training may then look at them one after the other; variations are not for such a loss.
         """
         return False
+
+    @property
+    def gradient(self) -> Gradient:
+        """Whether it has a gradient: `"there"`, or `"none"`; or `"needed"` where that is all.
+
+        What has none is for optimizers that need none (`difftune.training.EvolutionStrategy`),
+        and what is a loss by its gradient alone, as an adversary, is not.
+        """
+        return "there"
 
     @abc.abstractmethod
     def __call__(
@@ -253,6 +263,11 @@ class Scaled(Objective):
         return self.objective.outputs
 
     @property
+    def gradient(self) -> Gradient:
+        """Whether what is scaled has one."""
+        return self.objective.gradient
+
+    @property
     def mean_over_events(self) -> bool:
         """Whether what is scaled is such a mean."""
         return self.objective.mean_over_events
@@ -274,6 +289,11 @@ class Sum(Objective):
     terms: tuple[Objective, ...]
 
     def __post_init__(self) -> None:
+        if {"none", "needed"} <= {term.gradient for term in self.terms}:
+            raise InputError(
+                f"{self.terms}: one has no gradient, and another is nothing without: they cannot "
+                "be added."
+            )
         if len({term.outputs for term in self.terms}) > 1:
             wanted = ", ".join(f"{term}: {term.outputs}" for term in self.terms)
             raise InputError(
@@ -319,6 +339,12 @@ class Sum(Objective):
         return self.terms[0].outputs
 
     @property
+    def gradient(self) -> Gradient:
+        """Whether all terms have one."""
+        kinds = {term.gradient for term in self.terms}
+        return next((kind for kind in ("none", "needed") if kind in kinds), "there")
+
+    @property
     def mean_over_events(self) -> bool:
         """Whether all terms are."""
         return all(term.mean_over_events for term in self.terms)
@@ -341,20 +367,97 @@ def logits_of(outputs: Outputs, processes: int) -> int:
     return 1 if outputs == "binary" else processes
 
 
-def as_objective(objective: Any) -> Objective:
-    """The objective itself, that of a class without brackets, or a user's function made one.
+@dataclass(frozen=True)
+class ScoreLoss(Objective):
+    """Minus a metric, as what a training without gradients minimises.
+
+    A metric that is given as an objective becomes one.
+
+    Args:
+        metric: The score, of which there is one.
 
     Raises:
-        InputError: For a metric, and for what cannot be called with four arguments.
+        InputError: For a metric of several scores.
+    """
+
+    metric: Metric
+
+    def __post_init__(self) -> None:
+        if self.metric.names:
+            raise InputError(
+                f"objective={type(self.metric).__name__}(...) gives several scores, and one number "
+                "is minimised: give one of them."
+            )
+
+    @property
+    def gradient(self) -> Gradient:
+        """None: the scores of events may move, and the metric stays."""
+        return "none"
+
+    @property
+    def varied(self) -> bool:
+        """Whether the metric wants variations."""
+        return self.metric.varied
+
+    def bound_to(self, processes):
+        """That of the metric for events of these processes."""
+        return ScoreLoss(self.metric.bound_to(processes))
+
+    def __call__(self, scores, batch, hyperparameters, parameters):
+        """Minus the score."""
+        return -self.metric(scores, batch, hyperparameters, parameters)
+
+
+@dataclass(frozen=True)
+class NumpyLoss(Objective):
+    """A function of numpy as what a training without gradients minimises.
+
+    It is called on the host with the scores of one network after the other, outside of what is
+    compiled: slower, and whatever Python can do may be done in it.
+
+    Args:
+        function: `(scores, batch) -> number`: logits and `Batch` with arrays of numpy. NaN and
+            infinity count as worse than all numbers.
+    """
+
+    function: Callable[[np.ndarray, Batch], Any]
+
+    def __post_init__(self) -> None:
+        called_with(self.function, ("scores", "batch"), "NumpyLoss", "(scores, batch) -> number")
+
+    @property
+    def gradient(self) -> Gradient:
+        """None."""
+        return "none"
+
+    def __call__(self, scores, batch, hyperparameters, parameters):
+        """Calls the function."""
+
+        def call(scores: Array, batch: Batch) -> np.ndarray:
+            found = self.function(*jax.tree.map(np.asarray, (scores, batch)))
+            loss = np.asarray(found, np.float32)
+            if loss.ndim:
+                raise InputError(
+                    f"NumpyLoss({said(self.function)}) returned an array {list(loss.shape)}; a "
+                    "loss is one number."
+                )
+            return loss
+
+        shape = jax.ShapeDtypeStruct((), jnp.float32)
+        return jax.pure_callback(call, shape, scores, batch, vmap_method="sequential")
+
+
+def as_objective(objective: Any) -> Objective:
+    """The objective itself, that of a class without brackets, of a metric, or of a function.
+
+    Raises:
+        InputError: For what cannot be called with four arguments.
     """
     objective = made(objective, "objective")
     if isinstance(objective, Objective):
         return objective
     if isinstance(objective, Metric):
-        raise InputError(
-            f"objective={type(objective).__name__}(...) is a score, of which larger is better, and "
-            "a loss is minimised: take a loss such as AsimovLLR, and give this as metric=."
-        )
+        return ScoreLoss(objective)
     if not callable(objective):
         raise InputError(
             f"objective={said(objective)} cannot be called; give an objective of "

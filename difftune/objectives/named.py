@@ -6,7 +6,7 @@ from typing import Any
 
 from difftune.binning import Constraints
 from difftune.objectives.adversarial import Adversarial
-from difftune.objectives.base import Metric, Objective, as_objective
+from difftune.objectives.base import Metric, Objective, ScoreLoss, as_objective
 from difftune.objectives.binned import Separation, SeparationLoss, Significance
 from difftune.objectives.counting import AMSLoss, AsimovLLR, SOverRootB
 from difftune.objectives.decorrelation import (
@@ -95,6 +95,17 @@ METRICS = Registry(
         ),
     },
 )
+
+
+# What needs no gradient may be minimised as it is.
+OBJECTIVES |= {
+    name: Entry(
+        METRICS[name],
+        then=ScoreLoss,
+        says=f"Minus the score `{name}`, for an optimizer that needs no gradient.",
+    )
+    for name in ("significance", "separation", "roc_area", "cut_significance", "cut_ams")
+}
 
 
 def objective_from(given: Any) -> Objective:

@@ -24,6 +24,7 @@ from difftune.training.event_weights import (
     training_weights,
     treated_weights,
 )
+from difftune.training.evolution import CoordinateParabola, EvolutionStrategy, GradientFree
 from difftune.training.fingerprint import differences as differences
 from difftune.training.fingerprint import listed as listed
 from difftune.training.fingerprint import of_events as of_events
@@ -94,11 +95,14 @@ __all__ = [
     "Checkpoints",
     "Columns",
     "Condition",
+    "CoordinateParabola",
     "CrossFitted",
     "Ensemble",
     "EpochRecord",
     "Epochs",
     "Evidence",
+    "EvolutionStrategy",
+    "GradientFree",
     "History",
     "LossGap",
     "Member",

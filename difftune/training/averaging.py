@@ -51,8 +51,10 @@ def averaging(optimizer: Optimizer) -> Optimizer:
         def init(trained: Any) -> Averaged:
             return Averaged(rule.init(trained), trained[0], jnp.float32(0.0))
 
-        def update(gradient: Any, state: Any, trained: Any = None) -> tuple[Any, Averaged]:
-            updates, after = rule.update(gradient, state.optimizer, trained)
+        def update(
+            gradient: Any, state: Any, trained: Any = None, **given: Any
+        ) -> tuple[Any, Averaged]:
+            updates, after = rule.update(gradient, state.optimizer, trained, **given)
             share = 1.0 / jnp.minimum(most, (10.0 + state.steps) / 9.0)
             mean = jax.tree.map(
                 lambda mean, weight, update: mean + share * (weight + update - mean),
@@ -62,7 +64,7 @@ def averaging(optimizer: Optimizer) -> Optimizer:
             )
             return updates, Averaged(after, mean, state.steps + 1.0)
 
-        return optax.GradientTransformation(init, update)
+        return optax.GradientTransformationExtraArgs(init, update)
 
     return make
 

@@ -9,7 +9,7 @@ from difftune.data.transform import SCALINGS
 from difftune.errors import InputError, nearest
 from difftune.models import as_model
 from difftune.objectives import metric_from, objective_from
-from difftune.training.optimizers import KINDS, adam, optimizer
+from difftune.training.optimizers import OPTIMIZERS, adam, optimizer
 from difftune.training.overtraining import as_condition
 from difftune.training.processes import Processes, SingleProcess
 from difftune.training.selection_rule import SelectionRule
@@ -24,7 +24,8 @@ def as_optimizer(given: Any) -> Any:
     if given is None:
         return adam
     if isinstance(given, str):
-        return optimizer(given)
+        return OPTIMIZERS.named(given, "optimizer")
+    given = made(given, "optimizer") if isinstance(given, type) else given
     if isinstance(given, list | tuple) and given and all(isinstance(k, str) for k in given):
         return optimizer(*given)
     example = 'lambda values: optax.sgd(values["learning_rate"])'
@@ -33,7 +34,7 @@ def as_optimizer(given: Any) -> Any:
         raise InputError(
             f"optimizer={said(given)}: each member has hyperparameters of its own, so give a "
             f"function of them that makes an optimizer of optax, such as {example}; or a name: "
-            f"{', '.join(KINDS)}."
+            f"{', '.join(OPTIMIZERS)}."
         )
     called_with(given, ("hyperparameters",), "optimizer", example)
     return given

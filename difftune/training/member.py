@@ -22,6 +22,7 @@ from difftune.objectives import (
 from difftune.training.averaging import averaged, averaging
 from difftune.training.batches import Part, batch_at, whole_batch
 from difftune.training.chunks import in_chunks, mean_over_tiles, tiles
+from difftune.training.evolution import GradientFree, from_losses, side_by_side
 from difftune.training.jackknife import infinitesimal_jackknife
 from difftune.training.module_def import ModuleDef, Weights
 from difftune.training.optimizers import Optimizer, rate_factor
@@ -44,6 +45,9 @@ from difftune.training.state import (
 
 EVALUATED = 65536
 """Events that a network keeps activations of at a time while it is validated."""
+
+_STEPS = 2**16
+"""What the keys of steps are folded with begins there: below are those of a network's streams."""
 
 CACHED = 4
 """Tiles of a chunk: a loop over chunks costs more than one over tiles, as it may skip some."""
@@ -337,7 +341,8 @@ class MemberTrainer:
                 batch = self._seen(own, part, None if starts is None else start, size)
                 if own.begun is not None:
                     batch = replace(batch, progress=own_progress(own, clock))
-                return self.step(own.hyperparameters, member.rate, carry, (batch, done))
+                key = jax.random.fold_in(own.key, _STEPS + start)
+                return self.step(own.hyperparameters, member.rate, carry, (batch, done, key))
 
             state = (member.weights, member.objective, member.optimizer)
             carry = (state, self.module_def.random_state(own.key))
@@ -368,29 +373,36 @@ class MemberTrainer:
             return batch
         return batch.counted(bootstrap_count(own.bootstrap, number))
 
-    def step(self, hyperparameters, rate, carry, inputs: tuple[Batch, Array]):
-        """One step of the optimizer."""
+    def step(self, hyperparameters, rate, carry, inputs: tuple[Batch, Array, Array]):
+        """One step of the optimizer, on a batch, with what is done of the training and a key."""
         (weights, objective, state), random = carry
-        batch, done = inputs
+        batch, done, key = inputs
         balance = jnp.where(batch.label == 1, hyperparameters["signal_weight"], 1.0)
         batch = replace(batch, training_weight=batch.training_weight * balance)
 
         trained = (weights.parameters, objective)
-        parts = tiles(batch.weight.shape[0], self.tile) if self._event_by_event else 1
-        if parts > 1:
-            value, gradient, random = self._in_tiles(
-                trained, weights.buffers, random, hyperparameters, batch, parts
-            )
-            buffers = weights.buffers
-        else:
-            value, gradient, buffers, random = self._at_once(
-                trained, weights.buffers, random, hyperparameters, batch
-            )
-        gradient = (penalised(gradient[0], trained[0], hyperparameters), gradient[1])
-        gradient = clipped(gradient, hyperparameters)
         learning_rate = hyperparameters["learning_rate"] * rate * rate_factor(hyperparameters, done)
-        now = hyperparameters | {"learning_rate": learning_rate}
-        updates, state = self._optimizer(now).update(gradient, state, trained)
+        optimizer = self._optimizer(hyperparameters | {"learning_rate": learning_rate})
+        loss = partial(self._loss_at, hyperparameters=hyperparameters, batch=batch)
+        buffers, events = weights.buffers, batch.weight.shape[0]
+        if isinstance(self.optimizer, GradientFree):
+            group = side_by_side(events, one_by_one=self.tile is not None)
+            value, (buffers, random), updates, state = from_losses(
+                optimizer, loss, trained, (buffers, random), state, key=key, group=group
+            )
+        else:
+            parts = tiles(events, self.tile) if self._event_by_event else 1
+            if parts > 1:
+                value, gradient, random = self._in_tiles(
+                    trained, buffers, random, hyperparameters, batch, parts
+                )
+            else:
+                (value, (buffers, random)), gradient = jax.value_and_grad(loss, has_aux=True)(
+                    trained, (buffers, random)
+                )
+            gradient = (penalised(gradient[0], trained[0], hyperparameters), gradient[1])
+            gradient = clipped(gradient, hyperparameters)
+            updates, state = optimizer.update(gradient, state, trained)
         updates = (updates[0], self.objective.scale_updates(updates[1], hyperparameters))
         parameters, objective = jax.tree.map(lambda p, u: p + u, trained, updates)
         return ((Weights(parameters, buffers), objective, state), random), value
@@ -432,29 +444,17 @@ class MemberTrainer:
         (value, gradient), after = mean_over_tiles(of_part, batch, parts)
         return value, gradient, after
 
-    def _at_once(self, trained, buffers, random, hyperparameters, batch: Batch):
-        """Loss and its gradient, and what the network hands on."""
+    def _loss_at(self, trained, streams, *, hyperparameters, batch: Batch):
+        """Loss, and what the network hands on: buffers and random streams."""
+        parameters, objective = trained
 
-        def loss(trained, buffers, random):
-            parameters, objective = trained
+        def network(features, streams):
+            weights = Weights(parameters, streams[0])
+            scores, *streams = self.module_def.train(weights, hyperparameters, features, streams[1])
+            return scores, tuple(streams)
 
-            def network(features, streams):
-                weights = Weights(parameters, streams[0])
-                scores, *streams = self.module_def.train(
-                    weights, hyperparameters, features, streams[1]
-                )
-                return scores, tuple(streams)
-
-            scores, (buffers, random) = in_chunks(
-                network, directions_of(batch), (buffers, random), self._chunk
-            )
-            value = self._loss(scores, batch, hyperparameters, objective)
-            return value, (buffers, random)
-
-        (value, (buffers, random)), gradient = jax.value_and_grad(loss, has_aux=True)(
-            trained, buffers, random
-        )
-        return value, gradient, buffers, random
+        scores, after = in_chunks(network, directions_of(batch), streams, self._chunk)
+        return self._loss(scores, batch, hyperparameters, objective), after
 
     def _loss(
         self,

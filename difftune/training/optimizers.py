@@ -10,7 +10,8 @@ import optax
 from jaxtyping import Array, Float, PyTree
 
 from difftune.errors import InputError, nearest
-from difftune.registry import Registry
+from difftune.registry import Entry, Registry
+from difftune.training.evolution import SIGMA, CoordinateParabola, EvolutionStrategy
 
 Optimizer = Callable[[Mapping[str, Array]], optax.GradientTransformation]
 """Makes an optax optimizer of one member's hyperparameters."""
@@ -31,6 +32,7 @@ COEFFICIENTS = {
     "weight_decay": 1e-2,
     "momentum": 0.9,
     "rms_decay": 0.9,
+    "sigma": SIGMA,
 }
 """Values where neither the user nor the search gives one."""
 
@@ -132,10 +134,12 @@ def optimizer(*kinds: str) -> Optimizer:
 
 adam = optimizer("adam")
 """Adam, the optimizer that is taken by default."""
+_BY_GRADIENT = "Steps along the gradient; their hyperparameters stand in `[hyperparameters]`."
 OPTIMIZERS = Registry(
     "optimizer",
     "a function of hyperparameters that makes an optimizer of optax",
-    {kind: partial(optimizer, kind) for kind in KINDS},
+    {kind: Entry(partial(optimizer, kind), says=_BY_GRADIENT) for kind in KINDS}
+    | {"evolution": EvolutionStrategy, "parabola": CoordinateParabola},
 )
 """By the name that they have in the analysis file."""
 

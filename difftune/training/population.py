@@ -33,6 +33,7 @@ from difftune.training.devices import (
     slot_assignment,
     tile_of,
 )
+from difftune.training.evolution import GradientFree
 from difftune.training.hyperparameters import UsageTracker, Values, check_known, complete
 from difftune.training.member import MemberTrainer
 from difftune.training.module_def import ModuleDef, Weights, fitting
@@ -174,9 +175,13 @@ class Population:
     def programs(self) -> Programs:
         """What is compiled; populations that differ in data and chance alone share it (`again`)."""
         recipe = self.recipe
+        objective = recipe.objective.with_variations(sorted(self._judged.variations))
+        if isinstance(recipe.optimizer, GradientFree):
+            # What needs no gradient needs no smearing.
+            objective = objective.hard_limit()
         trainer = MemberTrainer(
             module_def=self.module_def,
-            objective=recipe.objective.with_variations(sorted(self._judged.variations)),
+            objective=objective,
             metric=recipe.metric,
             overtraining=recipe.overtraining,
             selection_rule=recipe.selection_rule,
@@ -303,8 +308,8 @@ class Population:
             member = self.programs.trainer.start(own)
             random = self.module_def.random_state(own.key)
             state = (member.weights, member.objective, member.optimizer)
-            done = jnp.float32(0.0)
-            self.programs.trainer.step(tracker, member.rate, (state, random), (batch, done))
+            inputs = (batch, jnp.float32(0.0), own.key)
+            self.programs.trainer.step(tracker, member.rate, (state, random), inputs)
             self.programs.trainer.evaluate(member, own, judged)
             return 0
 

@@ -18,10 +18,12 @@ from difftune.objectives import (
     Metric,
     MetricOf,
     Objective,
+    ScoreLoss,
     Significance,
     logits_of,
 )
 from difftune.training.event_weights import NegativeWeights
+from difftune.training.evolution import check_gradient
 from difftune.training.given import RECIPE
 from difftune.training.module_def import ModuleDef
 from difftune.training.optimizers import Optimizer, adam
@@ -40,13 +42,15 @@ class Recipe:
             layers of 128 on periodic embeddings of the inputs (`difftune.models.DEFAULT`).
         objective: What each member minimises: one of `difftune.objectives`, a sum of them, or a
             function `(scores, batch, hyperparameters, parameters) -> scalar`; built-in ones also
-            by the name that they have in the analysis file.
+            by the name that they have in the analysis file. With an optimizer that needs no
+            gradient also a metric, or a `difftune.objectives.NumpyLoss`.
         metric: Validation score, of the form of an objective; larger is better. With a
             `MultiObjective` of several, `Tuned.pareto_front` has the networks that no other one
             beats in all. By default (None) that of `default_metric`.
         hyperparameters: Values that no search chooses, by name, the same for all members.
         optimizer: Makes an optax optimizer from a member's hyperparameters; or the name of a kind,
-            or of several among which each member has its own (`difftune.training.optimizer`).
+            or of several among which each member has its own (`difftune.training.optimizer`). An
+            `EvolutionStrategy` or a `CoordinateParabola` needs no gradient.
         batch_size: Events per batch; as many as there are, or more, for all of them in one. Or all
             sizes among which the hyperparameter `batch_size` chooses, the first being its default.
             An epoch is one pass over the events whatever the size. None for one that follows from
@@ -89,6 +93,7 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.metric is None:
             object.__setattr__(self, "metric", default_metric(self.objective))
+        check_gradient(self.objective, self.optimizer)
         for size in self.batch_sizes:
             if size < 1 or size != int(size):
                 raise InputError(
@@ -190,11 +195,14 @@ def default_metric(objective: Objective) -> Metric:
 
     Of a binary objective of event after event, which makes a classifier, it is the geometric mean
     of the probability that a network gives to what an event is: all events have a say in it, so
-    that luck has little. Of others, as those that count, it is the stat-only Asimov significance.
+    that luck has little. Of a metric that is minimised without gradients it is that one. Of others,
+    as those that count, it is the stat-only Asimov significance.
 
     Args:
         objective: What networks minimise.
     """
+    if isinstance(objective, ScoreLoss):
+        return objective.metric
     classifies = objective.mean_over_events and objective.outputs == "binary"
     return LIKELIHOOD if classifies else Significance()
 

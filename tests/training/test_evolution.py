@@ -1,0 +1,341 @@
+"""Training without gradients: against gradients, closed forms, another package, and itself."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from evosax.algorithms import Open_ES
+from scipy.stats import rankdata
+from sklearn.metrics import roc_auc_score
+
+import difftune as dt
+from difftune.errors import InputError
+from difftune.models import MLP
+from difftune.objectives import (
+    AUC,
+    Adversarial,
+    AsimovLLR,
+    CrossEntropy,
+    CutSignificance,
+    MultiObjective,
+    NumpyLoss,
+    Significance,
+)
+from difftune.search import PBT, Space, log_uniform, run_search
+from difftune.training import (
+    Checkpoints,
+    CoordinateParabola,
+    EvolutionStrategy,
+    Recipe,
+    Replicas,
+    evolution,
+)
+from tests.training import toy
+
+EVOLUTION = EvolutionStrategy(perturbations=32)
+GIVEN = {"learning_rate": np.full(4, 0.03), "sigma": np.array([0.05, 0.1, 0.05, 0.2])}
+
+
+def population(**options):
+    standard = {"optimizer": EVOLUTION, "objective": AUC(), "batch_size": 256}
+    return toy.population(**standard | options)
+
+
+@pytest.fixture(scope="module")
+def together():
+    """Four members, and what became of them in two epochs."""
+    own = population()
+    own.check(set(GIVEN))
+    return own, *toy.train(own, GIVEN, 2)
+
+
+def test_the_estimate_is_the_gradient():
+    """Of a loss that is linear over a perturbation, up to a factor."""
+    start = {"matrix": jnp.ones((5, 4)), "vector": jnp.zeros(6)}
+
+    def loss(w):
+        return jnp.sum(jnp.sin(w["matrix"] * jnp.arange(4.0))) + jnp.sum(
+            w["vector"] * jnp.arange(6.0)
+        )
+
+    true = jax.grad(loss)(start)
+    for rank, group in ((1, 1), (3, 8)):
+        strategy = EvolutionStrategy(perturbations=4096, rank=rank, adaptation=0.0)
+        found, _ = jax.jit(
+            lambda key, strategy=strategy, group=group: strategy.estimate(
+                {"sigma": jnp.float32(1e-3)},
+                jnp.float32(0.0),
+                start,
+                loss=loss,
+                key=key,
+                group=group,
+            )
+        )(jax.random.key(1))
+        for name, wanted in true.items():
+            a, b = np.ravel(found[name]), np.ravel(wanted)
+            assert a @ b / np.linalg.norm(a) / np.linalg.norm(b) > 0.97, (rank, name)
+
+
+def test_networks_side_by_side_are_those_one_after_the_other():
+    start = {"matrix": jnp.ones((5, 4)), "vector": jnp.zeros(6)}
+    found = [
+        EVOLUTION.estimate(
+            {},
+            jnp.float32(0.0),
+            start,
+            loss=lambda w: jnp.sum(w["matrix"] ** 2) + jnp.sum(w["vector"]),
+            key=jax.random.key(0),
+            group=group,
+        )
+        for group in (1, 8)
+    ]
+    for one, other in zip(*map(jax.tree.leaves, found), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5)
+
+
+def test_progress_is_that_of_evosax():
+    """On the same function, from the same place, with the same Adam: equal within the spread."""
+    scales, start, steps = jnp.logspace(0, 1, 8), jnp.full(8, 2.0), 150
+    loss = lambda w: jnp.sum(scales * w**2)  # noqa: E731
+    ours = EvolutionStrategy(perturbations=32, adaptation=0.0)
+    values = {"learning_rate": jnp.float32(0.05), "sigma": jnp.float32(0.1)}
+    theirs = Open_ES(
+        population_size=32,
+        solution=start,
+        optimizer=optax.adam(0.05),
+        std_schedule=optax.constant_schedule(0.1),
+    )
+
+    def one(carry, key):
+        w, state = carry
+        step, state = ours.update(values, state, w, loss=loss, value=loss(w), key=key, group=1)
+        return (w + step, state), loss(w)
+
+    def other(state, key):
+        asking, telling = jax.random.split(key)
+        tried, state = theirs.ask(asking, state, theirs.default_params)
+        fitness = jax.vmap(loss)(tried)
+        state, _ = theirs.tell(telling, tried, fitness, state, theirs.default_params)
+        return state, loss(state.mean)
+
+    @jax.jit
+    def progress(seed):
+        keys = jax.random.split(jax.random.key(seed), steps)
+        begun = theirs.init(keys[0], start, theirs.default_params)
+        return (
+            jax.lax.scan(one, (start, ours.init(start)), keys)[1],
+            jax.lax.scan(other, begun, keys)[1],
+        )
+
+    found = np.log([[each[59::90] for each in progress(seed)] for seed in range(8)])
+    mine, evosax = found[:, 0], found[:, 1]
+    assert np.all(mine[:, 1] < np.log(float(loss(start))) - 4)
+    error = np.sqrt((mine.var(0, ddof=1) + evosax.var(0, ddof=1)) / len(found))
+    assert np.all(np.abs(mine.mean(0) - evosax.mean(0)) < 4 * error)
+
+
+def test_ranks_are_those_of_scipy():
+    losses = np.array([3.0, 1.0, 3.0, -2.0, 7.0, 1.0, 1.0])
+    wanted = (rankdata(losses) - 1) / 6 - 0.5
+    np.testing.assert_allclose(evolution.centred_ranks(jnp.asarray(losses)), wanted, atol=1e-6)
+    worst = evolution.centred_ranks(jnp.array([1.0, jnp.nan, 0.0]))
+    np.testing.assert_allclose(worst, [0.0, 0.5, -0.5])
+
+
+def test_a_parabola_is_solved_in_one_step():
+    """Each weight for itself, where one says nothing of another."""
+    curvature, best = jnp.array([1.0, 4.0, 0.3, 2.0]), jnp.array([0.5, -0.4, 0.3, 0.1])
+    method = CoordinateParabola(coordinates=9, shakes=1)
+
+    def loss(w):
+        return jnp.sum(curvature * (w["a"] - best) ** 2)
+
+    start = {"a": jnp.zeros(4)}
+    moved, state = method.update(
+        {"sigma": jnp.float32(1.0)},
+        method.init(start),
+        start,
+        loss=loss,
+        value=loss(start),
+        key=jax.random.key(3),
+        group=1,
+    )
+    np.testing.assert_allclose(moved["a"], best, atol=1e-4)
+    assert float(state.log_width) < 0
+
+
+def test_the_width_follows_what_helps():
+    """Far from a minimum it grows, close to it it shrinks."""
+
+    @jax.jit
+    def after(start):
+        def one(log_width, key):
+            loss = lambda w: jnp.sum(w**2)  # noqa: E731
+            values = {"sigma": jnp.float32(0.1)}
+            return EVOLUTION.estimate(values, log_width, start, loss=loss, key=key)[1], None
+
+        return jax.lax.scan(one, jnp.float32(0.0), jax.random.split(jax.random.key(0), 30))[0]
+
+    assert after(jnp.full(6, 10.0)) > 0.3
+    assert after(jnp.zeros(6)) < -0.3
+
+
+@pytest.mark.parametrize("slot", [0, 3])
+def test_alone_as_together(together, slot):
+    _, state, records = together
+    alone = population(members=1, replicas=Replicas(seed=np.array([slot])))
+    own, record = toy.train(alone, {name: v[[slot]] for name, v in GIVEN.items()}, 2)
+    np.testing.assert_allclose(record.score[:, 0], records.score[:, slot], rtol=1e-5)
+    for one, other in zip(toy.member(own.weights, 0), toy.member(state.weights, slot), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+    assert records.score[1, slot] > records.score[0, slot]
+
+
+def test_a_member_with_masked_units_is_the_small_network():
+    model = MLP(hidden=(8, 8), activation="tanh")
+    given = {"learning_rate": np.full(2, 0.03), "width_1": np.array([8, 5.0])}
+    given["width_2"] = given["width_1"]
+    options = {"members": 2, "objective": CrossEntropy()}
+    _, masked = toy.train(population(model=model, **options), given, 2)
+    small = replace(model, hidden=(5, 5))
+    _, alone = toy.train(population(model=small, **options), {"learning_rate": np.full(2, 0.03)}, 2)
+    np.testing.assert_allclose(masked.loss[:, 1], alone.loss[:, 1], rtol=1e-4)
+    assert abs(masked.loss[1, 0] - alone.loss[1, 0]) > 1e-3
+
+
+def test_the_weights_of_its_steps_are_averaged_where_asked(together):
+    _, _, records = together
+    given = {**GIVEN, "averaged_steps": np.array([1.0, 1.0, 30.0, 30.0])}
+    _, averaged = toy.train(population(), given, 2)
+    np.testing.assert_allclose(averaged.loss, records.loss, rtol=1e-5)
+    np.testing.assert_allclose(averaged.score[:, :2], records.score[:, :2], rtol=1e-5)
+    assert np.all(averaged.score[:, 2:] != records.score[:, 2:])
+
+
+def test_a_copied_member_takes_its_width_along(together):
+    own, state, _ = together
+    parents, no = np.array([3, 1, 3, 3]), np.zeros(4, bool)
+    copied = own.inherit(state, parents, no, GIVEN, generation=1)
+    width = np.asarray(state.optimizer.log_width)
+    assert len(set(width.tolist())) == 4
+    np.testing.assert_array_equal(copied.optimizer.log_width, width[parents])
+    # Copies of one member have noise of their own.
+    after, _ = toy.train(own, GIVEN, 1, copied, first=2)
+    kernels = np.asarray(jax.tree.leaves(after.weights)[0])
+    assert np.any(kernels[2] != kernels[3])
+
+
+def test_a_search_that_is_resumed_goes_on_as_it_would_have(tmp_path):
+    space = Space(sigma=log_uniform(0.02, 0.3))
+    search = PBT(population=4, rounds=3, epochs_per_round=1)
+    own = population(hyperparameters={"learning_rate": 0.03})
+    whole = run_search(own, search, space)
+
+    class Killed(Exception):
+        pass
+
+    def kill(progress):
+        if progress.round == 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run_search(own, search, space, checkpoints=Checkpoints(tmp_path), on_round=kill)
+    resumed = run_search(own, search, space, checkpoints=Checkpoints(tmp_path))
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        (resumed.best, resumed.history.score, resumed.history.hyperparameters),
+        (whole.best, whole.history.score, whole.history.hyperparameters),
+    )
+
+
+def test_a_function_of_numpy_is_minimised():
+    def wrong(scores, batch):
+        weight = np.abs(batch.weight)
+        assert isinstance(scores, np.ndarray)
+        return 1 - roc_auc_score(batch.label, scores, sample_weight=weight)
+
+    own = population(objective=NumpyLoss(wrong), metric=AUC(), members=2)
+    _, records = toy.train(own, {"learning_rate": np.full(2, 0.03)}, 2)
+    assert np.all(records.loss[1] < records.loss[0] - 0.02)
+    assert np.all(records.score[1] > records.score[0])
+
+
+def test_what_smears_events_is_taken_in_its_hard_limit():
+    _, records = toy.train(population(objective=AsimovLLR(bins=4), members=1), {}, 1)
+    np.testing.assert_array_equal(records.validation_loss, records.hard_loss)
+
+
+def test_the_parabola_trains_a_network():
+    options = {"objective": CutSignificance(), "members": 2, "batch_size": 1024}
+    method = CoordinateParabola(coordinates=16, shakes=4)
+    _, records = toy.train(population(optimizer=method, **options), {}, 3)
+    assert np.all(records.loss[-1] < records.loss[0])
+
+
+def test_a_metric_that_is_minimised_is_the_default_score():
+    assert Recipe(objective=AUC(), optimizer="evolution").metric == AUC()
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({"objective": AUC()}, 'is a score.*optimizer="evolution"'),
+        ({"objective": NumpyLoss(lambda s, b: 0.0)}, 'no gradient: take optimizer="evolution"'),
+        (
+            {"objective": CrossEntropy() + 0.1 * Adversarial(), "optimizer": "evolution"},
+            r'in its gradient: take optimizer="adam"',
+        ),
+        ({"optimizer": EvolutionStrategy, "objective": MultiObjective}, "MultiObjective"),
+        (
+            {"objective": MultiObjective({"a": AUC(), "b": Significance()})},
+            "several scores",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_refused(parts, words):
+    with pytest.raises(InputError, match=words):
+        Recipe(**parts)
+
+
+def test_options_out_of_range_are_refused():
+    for options in ({"perturbations": 3}, {"perturbations": 0}, {"rank": 0}, {"adaptation": 2.0}):
+        with pytest.raises(InputError, match=f"EvolutionStrategy\\({next(iter(options))}="):
+            EvolutionStrategy(**options)
+    with pytest.raises(InputError, match="CoordinateParabola"):
+        CoordinateParabola(coordinates=0)
+    with pytest.raises(InputError, match="is called with"):
+        NumpyLoss(lambda scores: 0.0)
+
+
+def test_hyperparameters_of_gradients_are_refused(together):
+    own, *_ = together
+    for name in ("l2", "gradient_clip"):
+        with pytest.raises(InputError, match=f"'{name}' is read by nothing"):
+            own.check({name})
+
+
+def test_a_sum_of_what_has_no_gradient_and_what_needs_it_is_refused():
+    with pytest.raises(InputError, match="cannot be added"):
+        Adversarial() + AUC()
+
+
+def test_from_an_analysis_file():
+    def built(**sections):
+        return dt.job.from_dict(
+            {
+                "data": {"files": "a.root", "features": ["pt", "mass"]},
+                "samples": [{"name": "s", "role": "signal"}, {"name": "b"}],
+                **sections,
+            }
+        )
+
+    found = built(training={"optimizer": {"name": "evolution", "rank": 2}})
+    assert dt.job.build.optimizer(found) == EvolutionStrategy(rank=2)
+    found = built(training={"optimizer": "parabola"}, objective=[{"name": "roc_area"}])
+    assert dt.job.build.recipe(found).optimizer == CoordinateParabola()
+    assert dt.job.build.objective(found).metric == AUC()
+    with pytest.raises(InputError, match="no gradient"):
+        dt.job.build.recipe(built(objective=[{"name": "roc_area"}]))
