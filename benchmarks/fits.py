@@ -154,13 +154,17 @@ def difference(question: str, one: dict | list, other: dict | list) -> float:
     return float(np.max(change / np.abs(second) if question == "limit" else change))
 
 
-def sparse(channels: int, parameters: int, bins: int = 10) -> dict:
-    """A workspace whose systematics each change a tenth of the channels.
+def sparse(
+    channels: int, systematics: int, bins: int = 10, *, every: int = 10, staterror: bool = False
+) -> dict:
+    """A workspace whose systematics each change few of the channels.
 
     Args:
         channels: Each with a signal and three backgrounds.
-        parameters: Systematics, half of them of the shape.
+        systematics: How many, half of them of the shape.
         bins: Of each channel.
+        every: A systematic changes one background in one of so many channels.
+        staterror: Whether each bin has a parameter for the statistics of the backgrounds.
     """
     rng = np.random.default_rng(1)
     contents = []
@@ -175,9 +179,12 @@ def sparse(channels: int, parameters: int, bins: int = 10) -> dict:
         ]
         for name, size in (("a", 200.0), ("b", 100.0), ("c", 50.0)):
             yields = size * (1.5 - slope) * rng.uniform(0.9, 1.1, bins)
-            modifiers = []
-            for k in range(parameters):
-                if (k + number) % 10 or "abc"[k % 3] != name:
+            modifiers: list[dict] = []
+            if staterror:
+                errors = (0.02 * yields).tolist()
+                modifiers.append({"name": f"stat_{number}", "type": "staterror", "data": errors})
+            for k in range(systematics):
+                if (k + number) % every or "abc"[k % 3] != name:
                     continue
                 effect = rng.uniform(0.01, 0.05)
                 if k % 2:

@@ -213,7 +213,7 @@ def compiled_if_many(
     The function is written with `difftune.histfactory.arrays`, and has arguments `model` and
     `data`, with or without a leading axis. Inside a transformation of JAX it is always compiled;
     for plain numbers once a structure has been asked for more than a few rows, of this call and
-    those before.
+    those before, unless `model.has_blocks`.
 
     Args:
         *static: Names of the arguments that are part of the program.
@@ -234,7 +234,7 @@ def compiled_if_many(
                 return compiled(*args, **kwargs)
             kind = given["model"].structure, *(given[name] for name in static)
             wanted = _rows(given["model"].numbers, given["data"], given.get(rows, 0.0))
-            if not wanted or asked[kind] + wanted > few:
+            if not wanted or (asked[kind] + wanted > few and not given["model"].has_blocks):
                 return compiled(*args, **kwargs)
             asked[kind] += wanted
             return at_once(*args, **kwargs)

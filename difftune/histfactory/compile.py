@@ -13,6 +13,7 @@ from jaxtyping import Float
 from difftune.errors import InputError, nearest
 from difftune.histfactory import interpolation
 from difftune.histfactory.checks import check_numbers, check_parameters, check_schema
+from difftune.histfactory.lean import MODIFIERS
 from difftune.histfactory.places import Places
 from difftune.histfactory.structure import Entry, Key, ParameterSet, Structure
 
@@ -155,11 +156,17 @@ def _check_codes(codes: Mapping[str, str]) -> None:
 
 
 def _pyhf_model(spec: Spec, config: Spec, settings: Mapping[str, Any]) -> pyhf.Model:
-    """The model as pyhf builds it, without a parameter of interest."""
+    """The model as pyhf builds it, without variations and a parameter of interest."""
     content = {"channels": spec["channels"], "parameters": config.get("parameters", [])}
     _check_luminosity(content)
     try:
-        return pyhf.Model(content, poi_name=None, modifier_settings=settings, validate=False)
+        return pyhf.Model(
+            content,
+            modifier_set=MODIFIERS,
+            poi_name=None,
+            modifier_settings=settings,
+            validate=False,
+        )
     except (
         pyhf.exceptions.InvalidModel,
         pyhf.exceptions.InvalidModifier,

@@ -20,6 +20,7 @@ from difftune.histfactory.compile import (
     compile_spec,
 )
 from difftune.histfactory.feasible import start_of_fits
+from difftune.histfactory.kernel import places
 from difftune.histfactory.sources import patched, read_source
 from difftune.histfactory.structure import Key, ModelConfig, Structure
 from difftune.precision import in_numpy, traced
@@ -117,6 +118,14 @@ class Model:
         if traced(self):
             return ModelConfig(self.structure, given.center, given.fixed)
         return ModelConfig(self.structure, given.center.tolist(), np.asarray(given.fixed).tolist())
+
+    @property
+    def has_blocks(self) -> bool:
+        """Whether it is large, and each parameter acts in few channels.
+
+        In numpy its channels are computed one by one; a compiled program would have arrays of all.
+        """
+        return len(places(self.structure)) > 1
 
     @in_numpy
     def _terms(self, numbers: Vector) -> rates.Terms:

@@ -11,6 +11,7 @@ from difftune.histfactory import AnyArray as Array
 from difftune.histfactory import Model, Structure
 from difftune.histfactory import arrays as xp
 from difftune.histfactory import rates as likelihood
+from difftune.inference.curvature import Blocks, Matrix, dense
 from difftune.inference.given import asks
 from difftune.inference.minima import best_fit
 from difftune.inference.problems import (
@@ -259,10 +260,10 @@ def before_fit(model: Model) -> tuple[Array, Array]:
     return _before(model.structure, make_problem(model, data, limits(model.structure)))
 
 
-def _inverse(
-    hessian: Float[Array, "parameters parameters"], free: Array
-) -> tuple[Float[Array, "parameters parameters"], Array]:
+def _inverse(hessian: Matrix, free: Array) -> tuple[Float[Array, "parameters parameters"], Array]:
     """Inverse among free parameters, and whether the matrix is positive."""
+    if isinstance(hessian, Blocks):
+        return hessian.inverse(free, _LEAST)
     matrix, scale, pair = _scaled(hessian, free)
     eye = xp.eye(len(free), dtype=matrix.dtype)
     # Cholesky's factor exists if all eigenvalues are above the margin.
@@ -286,6 +287,6 @@ def _scaled(
 def _along(model: Model, data: Float[Array, " data"], given: Limits, values: Array) -> Array:
     """The parameter that a direction without information points along most."""
     problem = make_problem(model, data, given)
-    hessian = expand(model.structure, problem, values).hessian
+    hessian = dense(expand(model.structure, problem, values).hessian)
     matrix = np.nan_to_num(_scaled(hessian, ~problem.fixed)[0])
     return np.argmax(np.abs(np.linalg.eigh(matrix)[1][:, 0]))

@@ -13,6 +13,8 @@ from difftune.errors import InputError
 from difftune.histfactory import AnyArray as Array
 from difftune.histfactory import Model, Structure
 from difftune.histfactory import arrays as xp
+from difftune.histfactory.kernel import Kernel
+from difftune.inference.curvature import dense
 from difftune.inference.given import asks
 from difftune.inference.hypotest import pseudo_data
 from difftune.inference.minima import in_batches, minimum
@@ -182,7 +184,8 @@ def _without(structure: Structure, problem: Problem, kept: Bool[Array, " bins"])
     )
     main, auxiliary = problem.data[: structure.n_bins], problem.data[structure.n_bins :]
     counts = xp.concatenate([xp.where(kept, main, 0.0), auxiliary])
-    return problem._replace(terms=terms, data=counts)
+    kernel = None if problem.kernel is None else Kernel(structure, terms)
+    return problem._replace(terms=terms, data=counts, kernel=kernel)
 
 
 def _best(
@@ -219,7 +222,7 @@ def _parts(
     free = ~np.asarray(problem.fixed)
 
     def rank(bins: Bool[Array, " bins"]) -> int:
-        matrix = expand(structure, _without(structure, problem, bins), point).fisher
+        matrix = dense(expand(structure, _without(structure, problem, bins), point).fisher)
         matrix = matrix[np.ix_(free, free)]
         scale = np.sqrt(np.where(np.diag(matrix) > 0, np.diag(matrix), 1.0))
         return int((np.linalg.eigvalsh(matrix / np.outer(scale, scale)) > _LEAST).sum())

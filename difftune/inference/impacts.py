@@ -57,6 +57,7 @@ def impacts(
     model: Model,
     data: Any = None,
     *,
+    parameters: Sequence[str] | str | None = None,
     bounds: Bounds | None = None,
     fixed: Fixed | None = None,
     start: Any = None,
@@ -71,14 +72,18 @@ def impacts(
     Args:
         model: The model.
         data: Main data, or main and auxiliary data; by default the observations.
+        parameters: Names of those to rank; `"x"` is all of one parameter per bin. By default all
+            that are free.
         bounds: Other bounds, by name of the parameter.
         fixed: Values of parameters that stay, or their names; they are not ranked.
         start: Start values, by name or of all parameters.
 
     Raises:
-        InputError: There is no parameter of interest, or it ends at a bound.
+        InputError: There is no parameter of interest, or it ends at a bound; a name is unknown,
+            or of none that is free.
         FitError: A fit does not converge.
     """
+    asked = [i for name in parameters or () for i in model.structure.indices(name)]
     given = tested_limits(
         model, "impacts", bounds=bounds, fixed=fixed, start=start, test_stat="qtilde"
     )
@@ -90,7 +95,13 @@ def impacts(
     if best.status != Status.CONVERGED:
         raise FitError(f"The fit {MESSAGES[Status(int(best.status))]}, so there are no impacts.")
     refuse_at_bound(best, given, index)
-    nuisance = np.flatnonzero((best.uncertainties > 0) & (np.arange(len(best.names)) != index))
+    ranked = (best.uncertainties > 0) & (np.arange(len(best.names)) != index)
+    nuisance = np.array(asked, int) if asked else np.flatnonzero(ranked)
+    for each in nuisance[~ranked[nuisance]].tolist():
+        raise InputError(
+            f"impacts(parameters=...): {best.names[each]!r} is fixed, or what is asked for: it has "
+            "no impact. Leave it out."
+        )
     sigma = np.asarray(best.uncertainties)[nuisance]
     width = np.asarray(best.widths)[nuisance]
     width = np.where(np.isnan(width), sigma, width)
@@ -101,10 +112,8 @@ def impacts(
     given.lower[index], given.upper[index] = -np.inf, np.inf
     where = np.broadcast_to(nuisance, targets.shape)
     # To where the covariance says that the others follow it is not far.
-    covariance = np.asarray(best.covariance)
-    follow = (covariance / np.square(np.where(best.uncertainties > 0, best.uncertainties, 1.0)))[
-        :, where.ravel()
-    ].T
+    rows = np.asarray(best.covariance)[where.ravel()]
+    follow = rows / np.square(np.asarray(best.uncertainties)[where.ravel()])[:, None]
     starts = best.values + follow * (targets.ravel() - best.values[where.ravel()])[:, None]
     moved, status = _moved(model, values, given, where.ravel(), targets.ravel(), starts)
     if (status != Status.CONVERGED).any():

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from difftune.histfactory import AnyArray as Array
 from difftune.histfactory import Structure
 from difftune.histfactory import arrays as xp
+from difftune.inference.curvature import damped, diagonal_of
 from difftune.inference.solver import (
     WALL,
     Minimum,
@@ -170,9 +171,12 @@ def implicit(structure: Structure, problem: Problem, found: Minimum) -> Paramete
     known = xp.stop_gradient(here)
     # After too few steps the point need not be where the second derivatives are positive; Fisher's
     # information, damped, always is.
-    usable = xp.isfinite(solve_free(known.hessian, known.slope, ~found.held)).all()
-    damped = known.fisher + 1e-2 * xp.diag(xp.diagonal(known.fisher))
-    move = solve_free(xp.where(usable, known.hessian, damped), here.slope, ~found.held)
+    move = solve_free(known.hessian, known.slope, ~found.held)
+    usable = xp.isfinite(move).all()
+    if xp.in_jax(usable) or not usable:
+        fisher = damped(known.fisher, np.float64(1e-2), diagonal_of(known.fisher))
+        matrix = xp.where(usable, known.hessian, fisher) if xp.in_jax(usable) else fisher
+        move = solve_free(matrix, here.slope, ~found.held)
     # A step that the fit would have refused carries the derivative, and is not taken.
     taken = here.slope @ move < 1e-5
     move = xp.where(taken, move, move - xp.stop_gradient(move))

@@ -13,6 +13,7 @@ from difftune.histfactory import AnyArray as Array
 from difftune.histfactory import Model, Structure
 from difftune.histfactory import arrays as xp
 from difftune.histfactory import rates as likelihood
+from difftune.histfactory.kernel import Kernel
 from difftune.inference.minima import in_batches
 from difftune.inference.solver import MESSAGES, Problem, Status
 from difftune.precision import traced
@@ -178,6 +179,7 @@ def make_problem(model: Model, data: Float[Array, "*batch data"], given: Limits)
         lower=given.lower,
         upper=given.upper,
         fixed=terms.fixed | given.fixed,
+        kernel=None if xp.in_jax(terms.nominal, data) else Kernel(model.structure, terms),
     )
 
 

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int
 from difftune.histfactory import AnyArray as Array
 from difftune.histfactory import Structure
 from difftune.histfactory import arrays as xp
+from difftune.histfactory.kernel import Kernel
 from difftune.histfactory.rates import (
     Terms,
     excess,
@@ -25,6 +26,7 @@ from difftune.histfactory.rates import (
     rates,
     slopes,
 )
+from difftune.inference.curvature import Blocks, Matrix, blocks, damped, diagonal_of
 
 Parameters = Float[Array, " parameters"]
 
@@ -76,6 +78,7 @@ class Problem(NamedTuple):
         upper: Upper bounds.
         fixed: Parameters that stay.
         wall: What a bin without events counts as.
+        kernel: The same numbers for numpy; None in a program of JAX.
     """
 
     terms: Terms
@@ -85,6 +88,7 @@ class Problem(NamedTuple):
     upper: Parameters
     fixed: Bool[Array, " parameters"]
     wall: Float[Array, ""] | float = WALL
+    kernel: Kernel | None = None
 
 
 class Minimum(NamedTuple):
@@ -125,8 +129,16 @@ def _excess(
 
 def deviance(structure: Structure, problem: Problem, parameters: Parameters) -> Float[Array, ""]:
     """-ln L less its value for expectations that are the data."""
+    kernel = _kernel(problem, parameters)
+    if kernel is not None:
+        return _deviance(structure, problem, parameters, kernel.rates(parameters))
     value = rates(structure, problem.terms, parameters)
     return _deviance(structure, problem, parameters, value)
+
+
+def _kernel(problem: Problem, parameters: Parameters) -> Kernel | None:
+    """What computes in numpy, if that is where the parameters are."""
+    return None if xp.in_jax(parameters) else problem.kernel
 
 
 def _deviance(
@@ -159,8 +171,8 @@ class Expansion(NamedTuple):
 
     value: Float[Array, ""]
     slope: Parameters
-    fisher: Float[Array, "parameters parameters"]
-    hessian: Float[Array, "parameters parameters"]
+    fisher: Matrix
+    hessian: Matrix
 
 
 def expand(structure: Structure, problem: Problem, parameters: Parameters) -> Expansion:
@@ -170,6 +182,9 @@ def expand(structure: Structure, problem: Problem, parameters: Parameters) -> Ex
     lies between the expected and the observed one: 1/λ is safe far from the minimum, n/λ² right
     near it where yields are linear in the parameters.
     """
+    kernel = _kernel(problem, parameters)
+    if kernel is not None:
+        return _expand_in_numpy(structure, problem, kernel, parameters)
     layout, given = structure.layout, problem.terms
     at = slopes(structure, given, parameters)
     main, auxiliary = problem.data[: structure.n_bins], problem.data[structure.n_bins :]
@@ -191,6 +206,42 @@ def expand(structure: Structure, problem: Problem, parameters: Parameters) -> Ex
         slope=xp.add_at(at.first @ d_main, where, slope, unique=True),
         fisher=(at.first * safe) @ at.first.T + constraint(safe_count),
         hessian=(at.first * exact) @ at.first.T + at.second(d_main) + constraint(exact_count),
+    )
+
+
+def _expand_in_numpy(
+    structure: Structure, problem: Problem, kernel: Kernel, parameters: Parameters
+) -> Expansion:
+    """The same, block by block."""
+    layout, given = structure.layout, problem.terms
+    at = [block.slopes(parameters) for block in kernel.blocks]
+    expected = np.empty(structure.n_bins)
+    for block, one in zip(kernel.blocks, at, strict=True):
+        expected[block.bins] = one.value
+    main, auxiliary = problem.data[: structure.n_bins], problem.data[structure.n_bins :]
+    d_main, exact, safe = _poisson_weights(main, expected, problem.wall)
+    where, poisson = layout.auxiliary, layout.poisson
+    mean, variance = parameters[where], np.square(given.scale)
+    pull, least, most = (mean - auxiliary) / variance, 1 / variance, 1 / variance
+    if poisson.any():
+        # The mean is τ γ.
+        counts = _poisson_weights(auxiliary, mean * given.scale, problem.wall)
+        pull = np.where(poisson, counts[0] * given.scale, pull)
+        most, least = (np.where(poisson, each * variance, least) for each in counts[1:])
+    slope, on_fisher, on_hessian = (np.zeros_like(parameters) for _ in range(3))
+    slope[where], on_fisher[where], on_hessian[where] = pull, least, most
+    fisher, hessian = [], []
+    for block, one in zip(kernel.blocks, at, strict=True):
+        weight, bins = d_main[block.bins], block.bins
+        slope[block.parameters] += one.first @ weight
+        fisher.append((one.first * safe[bins]) @ one.first.T)
+        hessian.append((one.first * exact[bins]) @ one.first.T + block.second(one, weight))
+    value = _deviance(structure, problem, parameters, expected)
+    return Expansion(
+        value=value,
+        slope=slope,
+        fisher=blocks(kernel, fisher, on_fisher),
+        hessian=blocks(kernel, hessian, on_hessian),
     )
 
 
@@ -246,8 +297,8 @@ def minimise(
         here = xp.cond(state.moved, expansion, lambda _: state.known, state.parameters)
         held = _held(problem, state.parameters, here.slope)
 
-        def tried(curvature: Array) -> tuple[Array, Array, Array]:
-            curvature = curvature + state.damping * xp.diag(xp.diagonal(here.fisher))
+        def tried(curvature: Matrix) -> tuple[Array, Array, Array]:
+            curvature = damped(curvature, state.damping, diagonal_of(here.fisher))
             move, distance = _move(problem, state.parameters, here.slope, curvature, held)
             there = xp.clip(state.parameters + move, problem.lower, problem.upper)
             there = xp.where(problem.fixed, state.parameters, there)
@@ -263,7 +314,10 @@ def minimise(
         if one is not None and abs(state.value - one[1] - one[2]) <= 1e-3 * one[2] + noise:
             newton, (there, value, distance) = np.bool_(True), one
         else:
-            both = xp.each(tried, xp.stack([here.hessian, here.fisher]))
+            if one is None:
+                both = xp.each(tried, xp.stack([here.hessian, here.fisher]))
+            else:
+                both = tuple(np.stack(pair) for pair in zip(one, tried(here.fisher), strict=True))
             newton = both[1][0] <= xp.fmin(both[1][1], state.value) + noise
             there, value, distance = (xp.where(newton, each[0], each[1]) for each in both)
         better = value <= state.value + noise
@@ -310,7 +364,7 @@ def minimise(
         parameters=state.parameters,
         deviance=state.value,
         slope=state.known.slope,
-        curvature=xp.diagonal(state.known.hessian),
+        curvature=diagonal_of(state.known.hessian),
         held=_held(problem, state.parameters, state.known.slope),
         status=xp.where(xp.isfinite(first), status, int(Status.NOT_FINITE)),
         steps=state.steps,
@@ -331,7 +385,7 @@ def _move(
     problem: Problem,
     parameters: Parameters,
     slope: Parameters,
-    curvature: Float[Array, "parameters parameters"],
+    curvature: Matrix,
     held: Bool[Array, " parameters"],
 ) -> tuple[Parameters, Float[Array, ""]]:
     """The step of the free parameters, and the decrease that it promises.
@@ -352,7 +406,7 @@ def _move(
 
 
 def solve_free(
-    curvature: Float[Array, "parameters parameters"],
+    curvature: Matrix,
     right: Parameters,
     free: Bool[Array, " parameters"],
 ) -> Parameters:
@@ -363,6 +417,8 @@ def solve_free(
         right: Right-hand side.
         free: Which parameters take part.
     """
+    if isinstance(curvature, Blocks):
+        return curvature.solve(right, free)
     diagonal = xp.diagonal(curvature)
     scale = 1 / xp.sqrt(xp.where(free & (diagonal > 0), diagonal, 1.0))
     pair = free[:, None] & free[None, :]

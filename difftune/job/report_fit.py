@@ -101,9 +101,9 @@ def _what_moves_it(outcome: Outcome, model: Model, output: Output) -> list[Block
     """Impacts of groups and of single parameters on the parameter of interest."""
     poi = outcome.config.fit.poi
     # At a bound a fit moves to one side alone.
-    given = {"bounds": {poi: (-10.0, 10.0 + 2 * abs(outcome.fit.parameter(poi)[0]))}}
+    bounds = {poi: (-10.0, 10.0 + 2 * abs(outcome.fit.parameter(poi)[0]))}
     try:
-        groups, single = grouped_impacts(model, **given), impacts(model, **given)
+        groups, single = grouped_impacts(model, bounds=bounds), impacts(model, bounds=bounds)
     except (InputError, FitError) as error:
         return [Text(f"No impacts: {error}")]
     if not single.names:
