@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.linalg.lapack
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
 from difftune.histfactory import AnyArray
 from difftune.histfactory import arrays as xp
@@ -52,7 +52,7 @@ class Blocks:
 
     def __init__(
         self,
-        parts: list[tuple[Int[np.ndarray, " n"], Float[np.ndarray, "n n"]]],
+        parts: list[tuple[np.ndarray, np.ndarray]],
         diagonal: Vector,
         factors: dict[str, _Factor],
     ) -> None:
@@ -190,7 +190,7 @@ Matrix = Any
 """An array, or `Blocks`."""
 
 
-def blocks(kernel: Kernel, parts: list[Float[np.ndarray, "n n"]], diagonal: Vector) -> Matrix:
+def blocks(kernel: Kernel, parts: list[np.ndarray], diagonal: Vector) -> Matrix:
     """The sum of the parts and a diagonal: an array, unless it would be large.
 
     Args:
