@@ -32,7 +32,7 @@ class FieldMap:
         positive: Whether the functions are those of the logarithm.
         nominal: The field.
         modes: How the field differs at one standard deviation of each mode.
-        share: The share of the variance that the modes hold, averaged over the domain.
+        share: The share of the variance that the modes hold; see `Posterior.modes`.
     """
 
     domains: tuple[Domain, ...]

@@ -128,6 +128,8 @@ def conditioned(
 
 _CHUNK = 4096
 """Points at once."""
+_GRID = 900
+"""Points that stand for the domain."""
 
 
 @dataclass(frozen=True)
@@ -209,22 +211,26 @@ class Posterior:
         return np.stack(values) if isinstance(values[0], np.ndarray) else jnp.stack(values)
 
     def modes(
-        self, count: int | None = None, *, share: float | None = None, grid: int = 900
+        self, count: int | None = None, *, share: float | None = None, at: Any = None
     ) -> FieldMap:
-        """The mean with the leading modes of the covariance over the whole domain.
+        """The mean with the leading modes of its uncertainty, each one standard deviation long.
 
-        They are the eigenfunctions of the covariance (the Karhunen-Loève expansion), each one
-        standard deviation long: no other functions of the same number hold more of the variance,
-        averaged over the domain. Of a field that is positive they are those of its logarithm.
+        They are eigenfunctions (a Karhunen-Loève expansion) of the correlation over the whole
+        domain: the variance of each place counts in units of its own, so that a few places of which
+        little is known, and where there are few events, do not take all modes. With `at` they are
+        those of the covariance at points, such as those of events. Of a field that is positive they
+        are those of its logarithm.
 
         Args:
             count: How many modes.
             share: Or the share of the variance that they hold at least.
-            grid: About how many points stand for the domain.
+            at: Points [points, width] that stand for the domain, 2000 at most.
         """
         if (count is None) == (share is None):
             raise InputError("modes: give count, how many; or share, of the variance, as 0.95.")
-        points = self.prior.grid(grid)
+        points = self.prior.grid(_GRID) if at is None else np.asarray(self._points(at))
+        if len(points) > 2000:
+            raise InputError(f"modes: at has {len(points)} points; 2000 of them are enough.")
         if share is not None and not (is_number(share) and 0 < share <= 1):
             raise InputError(f"modes(share={said(share)}): give a number from 0 to 1.")
         if count is not None:
@@ -232,7 +238,9 @@ class Posterior:
             if count > len(points):
                 raise InputError(f"modes(count={count}): a grid of {len(points)} points has fewer.")
         covariance = _covariance(self.components, self._shares, False, points, points)
-        values, vectors = np.linalg.eigh(np.asarray(covariance))
+        covariance = np.asarray(covariance)
+        scale = np.ones(len(points)) if at is not None else np.diag(covariance) ** -0.5
+        values, vectors = np.linalg.eigh(scale[:, None] * covariance * scale)
         values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
         held = np.cumsum(values) / values.sum()
         if share is not None:
@@ -240,7 +248,7 @@ class Posterior:
         assert count is not None
         lengths = np.sqrt(np.maximum(values[:count], 1e-300))
         nominal, modes = _functions(
-            self.components, self._shares, points, vectors[:, :count] / lengths
+            self.components, self._shares, points, scale[:, None] * vectors[:, :count] / lengths
         )
         return FieldMap(
             domains=self.prior.factors,

@@ -31,6 +31,7 @@ from difftune.data import (
 )
 from difftune.errors import InputError
 from difftune.histfactory import FreeNormalisation, Luminosity, NormalisationUncertainty
+from difftune.job import fields
 from difftune.job.config import (
     CONDITION,
     METRIC,
@@ -177,9 +178,11 @@ def events(config: Config, progress: Any = None) -> Events:
                         systematic.name, systematic.up, systematic.down, systematic.samples
                     )
                 )
+            case "field":
+                variations += fields.variations(systematic)
     found = read(
         data.files,
-        processes=[Process(**sample.model_dump()) for sample in config.samples],
+        processes=[Process(**sample) for sample in fields.weighted(config)],
         features=data.features,
         weight=data.weight,
         event_number=data.event_number,

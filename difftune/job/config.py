@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from difftune.errors import nearest
 from difftune.job.measured_sections import (
     BINNING,
+    DOMAIN,
     Data,
     Fit,
     NormFactor,
@@ -336,6 +337,7 @@ class StageSection(Section):
 CHOICES = {
     "binning": BINNING,
     "condition": CONDITION,
+    "domain": DOMAIN,
     "model": MODEL,
     "objective": OBJECTIVE,
     "optimizer": OPTIMIZER,

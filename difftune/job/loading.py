@@ -220,7 +220,7 @@ def _absolute(config: Config, folder: Path) -> Config:
         for each in (sample, *sample["parts"]):
             each["files"] = files(each["files"])
     for systematic in raw["systematics"]:
-        for key in ("files_up", "files_down"):
+        for key in ("files_up", "files_down", "file"):
             if key in systematic:
                 systematic[key] = files(systematic[key])
     for section in (

@@ -10,6 +10,7 @@ from pydantic_core import core_schema
 from difftune.binning import RULES
 from difftune.data import Friend, Region, SumOfWeights
 from difftune.errors import InputError
+from difftune.fields import DOMAINS
 from difftune.job.schema import Choice, Count, Fraction, Name, Positive, Section
 from difftune.registry import Registry
 
@@ -315,7 +316,7 @@ class Varied(Section):
     name: Name
     """Name of the uncertainty."""
     type: str
-    """`weight`, `tree`, `features` or `normalisation`."""
+    """`weight`, `tree`, `features`, `field` or `normalisation`."""
 
 
 class WeightSystematic(Varied):
@@ -373,6 +374,45 @@ class FeatureSystematic(Varied):
     """Samples that it applies to; all simulated ones by default."""
 
 
+class FieldDomain(Section):
+    """A domain of a field, or one of those whose product it lives on."""
+
+    kind: str
+    """One of the names below."""
+    at: dict[str, str]
+    """For each coordinate, by its name in the file, the expression of the events that it is: `{ pt
+    = "jet_pt" }`. A sphere has two, colatitude and azimuth, in this order."""
+
+
+DOMAIN = Choice(DOMAINS, FieldDomain, key="kind", own=False)
+
+
+class FieldSystematic(Varied):
+    """Factors that were measured here and there, made a smooth map. It is varied by its modes."""
+
+    type: Literal["field"]
+    """`field`."""
+    file: str
+    """The measurements: CSV or JSON with a column for each coordinate, as `pt`, or two with the
+    edges of bins, as `pt_low` and `pt_high`; `value`; `error`; and `correlated_NAME` for each error
+    that is common to all. Or a histogram, `file.root:name`."""
+    domains: Annotated[list[Annotated[FieldDomain, DOMAIN]], Field(min_length=1)]
+    """What it lives on: `[[systematics.domains]]`, one for each domain."""
+    modes: Count = 3
+    """How many modes of the uncertainty become nuisance parameters, `NAME_mode1` and so on. The log
+    says which share of the variance they hold."""
+    nominal: bool = False
+    """Whether weights are multiplied by the map. Else they have such factors already, and the map
+    only varies them."""
+    positive: bool = True
+    """Whether the map is above 0 everywhere: the exponential of a Gaussian field."""
+    product: bool = False
+    """Whether coordinates are lists, as those of all jets: an event has the product of the factors
+    of its objects."""
+    samples: list[str] | None = None
+    """Samples that it applies to; all simulated ones by default."""
+
+
 class NormalisationSystematic(Varied):
     """A relative uncertainty of a yield: 0.06 is 6 %."""
 
@@ -393,11 +433,16 @@ SYSTEMATICS = Registry(
         "weight": WeightSystematic,
         "tree": TreeSystematic,
         "features": FeatureSystematic,
+        "field": FieldSystematic,
         "normalisation": NormalisationSystematic,
     },
 )
 Systematic = Annotated[
-    WeightSystematic | TreeSystematic | FeatureSystematic | NormalisationSystematic,
+    WeightSystematic
+    | TreeSystematic
+    | FeatureSystematic
+    | FieldSystematic
+    | NormalisationSystematic,
     Choice(SYSTEMATICS, Varied, key="type", own=False),
 ]
 

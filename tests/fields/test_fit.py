@@ -46,11 +46,17 @@ def test_samples_and_modes_have_the_covariance(one_dimension):
     drawn = found.samples(points, 300, seed=2)
     pulls = (drawn - found.mean(points)) / found.std(points)
     assert scipy.stats.kstest(pulls[:, ::20].ravel(), "norm").pvalue > 1e-3
-    field = found.modes(share=0.9999, grid=120)
+    field = found.modes(share=0.9999)
     modes = np.stack([field.mode(i + 1, points) for i in range(len(field.modes))])
     np.testing.assert_allclose(modes.T @ modes, covariance, atol=1e-4)
-    few = found.modes(3, grid=120)
+    few = found.modes(3)
     assert 0.3 < few.share < field.share
+    # At points themselves there is nothing better: those of numpy hold as much.
+    some = found.modes(3, at=points)
+    values = np.linalg.eigvalsh(covariance)[::-1]
+    assert some.share == pytest.approx(values[:3].sum() / values.sum(), rel=1e-5)
+    held = sum((some.mode(i + 1, points) ** 2).sum() for i in range(3))
+    assert held == pytest.approx(values[:3].sum(), rel=1e-5)
 
 
 def test_differentiable_by_values_and_points(one_dimension):
@@ -154,7 +160,7 @@ def test_product_of_sphere_and_line(tmp_path):
     # Both ends of a meridian are one point each, whatever the azimuth.
     pole = np.array([[0.0, 0.0, 1.5], [0.0, 3.0, 1.5]])
     assert np.ptp(found.mean(pole)) < 1e-6
-    field = found.modes(2, grid=200)
+    field = found.modes(2, at=points)
     field.write(tmp_path / "map.json")
     again = FieldMap.read(tmp_path / "map.json")
     np.testing.assert_allclose(again(points), field(points), rtol=1e-12)

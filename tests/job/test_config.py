@@ -337,7 +337,7 @@ WRONG = {
     ),
     "systematic without a type": (
         minimal(systematics=[{"name": "isr", "up": "w"}]),
-        r"systematics.0.type is missing. Choose one of weight, tree, features, normalisation\.",
+        r"systematics.0.type is missing. Choose one of weight, tree, features, field, normal",
     ),
     "missing section": ({"samples": minimal()["samples"]}, r"data is missing; it must be given"),
     "missing key": (minimal(data={}), "data: features is missing or empty"),

@@ -11,7 +11,7 @@ import pytest
 import difftune as dt
 from difftune import job
 from difftune.errors import InputError
-from difftune.job import build
+from difftune.job import build, fields
 from difftune.job.config import CHOICES
 from difftune.objectives.named import METRICS, OBJECTIVES
 from difftune.registry import options
@@ -130,7 +130,7 @@ def own(tmp_path):
     return read
 
 
-def section(kind, **given):
+def section(kind, /, **given):
     """A whole file with one table of a choice in it."""
     place = {
         "objective": lambda table: {"objective": [table]},
@@ -139,6 +139,11 @@ def section(kind, **given):
         "condition": lambda table: {"training": {"overtraining": [table]}},
         "model": lambda table: {"model": table},
         "binning": lambda table: {"fit": {"binning": table}},
+        "domain": lambda table: {
+            "systematics": [
+                {"name": "sf", "type": "field", "file": "sf.csv", "domains": [{"at": {}} | table]}
+            ]
+        },
     }[kind]
     return job.from_dict(FILE | place(given))
 
@@ -191,6 +196,7 @@ def test_what_a_file_leaves_out_is_as_in_python(kind, name):
         "condition": lambda: build.overtraining(found).conditions[1],
         "model": lambda: build.model(found),
         "binning": lambda: build.binning(found),
+        "domain": lambda: fields.domain(found.systematics[0].domains[0]),
     }[kind]()
     # A population is that of the file's [search], whatever the strategy.
     size = {"population": 16} if kind == "strategy" else {}

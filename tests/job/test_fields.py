@@ -1,0 +1,89 @@
+"""Uncertainties of the type `field`: from a file of measured factors to varied weights."""
+
+import numpy as np
+import pytest
+from scipy.interpolate import PchipInterpolator
+
+from difftune.errors import InputError
+from difftune.job import build, load
+from tests.job.small import write_small
+
+MASS = np.array([100.0, 140, 165, 190, 240, 320, 450, 800])
+FACTORS = np.array([0.92, 0.95, 0.965, 0.97, 0.965, 0.955, 0.94])
+ERRORS = np.array([0.02, 0.012, 0.01, 0.01, 0.012, 0.02, 0.03]) / 4
+FIELD = """
+[[systematics]]
+name = "sf"
+type = "field"
+file = "sf.csv"
+modes = 6
+nominal = true
+domains = [{ kind = "line", at = { mass = "top_mass" }, log = true }]
+"""
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """The small analysis with a field; its other weights are relative to the nominal one."""
+    path = write_small(tmp_path_factory.mktemp("small"), events=300)
+    rows = zip(MASS, MASS[1:], FACTORS, ERRORS, strict=False)
+    lines = ["mass_low,mass_high,value,error", *(",".join(map(str, row)) for row in rows)]
+    path.with_name("sf.csv").write_text("\n".join(lines))
+    text = path.read_text()
+    for way in ("up", "down"):
+        text = text.replace(f'"weight_btag_{way}"', f'"{{weight}} * weight_btag_{way} / weight"')
+    path.write_text(text + FIELD)
+    return path
+
+
+def test_the_map_weights_events_and_its_modes_vary_them(small):
+    config = load(small)
+    events = build.events(config)
+    without = build.events(
+        config.model_copy(update={"systematics": [s for s in config.systematics if s.name != "sf"]})
+    )
+    mass = events.features[:, events.feature_names.index("top_mass")]
+    ratio = events.weight / without.weight
+    # A curve through the middles of the bins, in ln m; one beyond the last has the value there.
+    middles = np.log(MASS[:-1] * MASS[1:]) / 2
+    ln = np.clip(np.log(mass), middles[0], middles[-1])
+    np.testing.assert_allclose(ratio, PchipInterpolator(middles, FACTORS)(ln), atol=0.012)
+    names = [f"sf_mode{number}" for number in range(1, 7)]
+    assert set(names) <= set(events.variations)
+    changes = []
+    for name in names:
+        up, down = (getattr(events.variations[name], way) for way in ("up", "down"))
+        np.testing.assert_allclose(up * down, events.weight**2, rtol=1e-5)
+        changes.append(np.log(up / events.weight))
+    total = np.sqrt(np.square(changes).sum(axis=0))
+    inside = (mass > 145) & (mass < 230)
+    # Neighbouring bins help each other; within a bin there is somewhat more than its error.
+    assert 0.0008 < np.median(total[inside]) < 0.004
+    assert np.median(total[mass > 500]) > 1.2 * np.median(total[inside])
+    # Those of b-tagging are relative, so the factor is in them.
+    np.testing.assert_allclose(
+        events.variations["btag"].up / events.weight,
+        without.variations["btag"].up / without.weight,
+        rtol=1e-5,
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("{weight} * weight_btag_up / weight", "weight_btag_up", "Write up = .*weight_btag_up"),
+        ('"sf.csv"', '"none.csv"', "systematics 'sf': file = .*none.csv"),
+        ('mass = "top_mass"', 'm = "top_mass"', "systematics 'sf': .*no column 'm'"),
+        ('kind = "line"', 'kind = "sphere"', "unknown key .*log"),
+        ("log = true", "log = true, waves = 0", "waves"),
+        ("modes = 6", "modes = 0", "modes"),
+        (', log = true', ', length = -1.0', "length"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said(small, old, new, says):
+    text = small.read_text()
+    assert old in text
+    path = small.with_name("wrong.toml")
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(InputError, match=says):
+        build.events(load(path))
