@@ -250,9 +250,9 @@ class Block:
         d_factor = np.zeros((count + 1, len(self._every)))
         for index, row in enumerate(where.factors):
             others = [factor for i, factor in enumerate(chosen) if i != index]
-            d_factor[row, self._every] += _product(others, self.nominal)
+            d_factor[row, self._every] += _product(others, self.nominal) if others else 1.0
         d_factor = d_factor[:count]
-        relative: np.ndarray | float = 1.0
+        relative = np.ones(len(base))
         d_log = bend = d_base = np.zeros((0, len(self._every)))
         if len(where.normsys):
             groups, slope, bend = self._logs(own, True)
@@ -265,7 +265,7 @@ class Block:
             d_base = odd * s1[:, None] + even * a1[:, None]
             d_yield[where.histosys] += d_base * product
         d_yield *= relative
-        parts = (own, base, product, relative * np.ones(len(base)), d_factor, d_log, bend, d_base)
+        parts = (own, base, product, relative, d_factor, d_log, bend, d_base)
         return Slopes(
             value=np.add.reduceat(base * product * relative, where.starts),
             first=np.add.reduceat(d_yield, where.starts, axis=1),
@@ -317,6 +317,7 @@ class Kernel:
 
     Attributes:
         blocks: Parts with channels of their own.
+        gaussian: Whether all auxiliary measurements are Gaussian.
         memory: What fits of one question leave for the next ones.
 
     Args:
@@ -326,6 +327,7 @@ class Kernel:
 
     def __init__(self, structure: Structure, given: Terms) -> None:
         self.blocks = [Block(structure, given, where) for where in places(structure)]
+        self.gaussian = not structure.layout.poisson.any()
         self.memory: dict[str, Any] = {}
         self._bins = structure.n_bins
 

@@ -25,8 +25,8 @@ from difftune.histfactory.structure import FROM_YIELDS, Structure
 
 Counts = Float[Array, " counts"]
 
-# Where the series of t - ln(1 + t), cut after so many terms, is exact to float64.
-_NEAR, _TERMS = 0.02, 9
+# Where the series of t - ln(1 + t) is exact to float64.
+_NEAR = 0.02
 # Up to here log1p is better than the difference of two logarithms.
 _FAR = 0.5
 # From where on so is Stirling's.
@@ -42,8 +42,8 @@ def excess(count: Counts, rate: Counts) -> Counts:
     """
     t = (rate - count) / count
     near = xp.abs(t) < _NEAR
-    if not xp.in_jax(t) and near.all():
-        return count * t * t * _series(t)
+    if not xp.in_jax(t):
+        return _excess_in_numpy(count, rate, t, near)
     x = xp.where(near, t, 0.0)
     series = _series(x)
     # A difference of two logarithms of large numbers would cost the digits of their size.
@@ -54,12 +54,30 @@ def excess(count: Counts, rate: Counts) -> Counts:
     return xp.where(near, count * x * x * series, xp.where(middle, count * (y - xp.log1p(y)), far))
 
 
+def _excess_in_numpy(
+    count: Counts, rate: Counts, t: Counts, near: Bool[np.ndarray, " counts"]
+) -> Counts:
+    """The same, with each formula where it is used."""
+    if near.all():
+        return count * t * t * _series(t)
+    found = count * (t - np.log1p(t))
+    if near.any():
+        x = t[near]
+        found[near] = count[near] * x * x * _series(x)
+    far = ~(np.abs(t) < _FAR)
+    if far.any():
+        n, rate = count[far], rate[far]
+        found[far] = (rate - n) - n * (np.log(rate) - np.log(n))
+    return found
+
+
 def _series(x: Counts) -> Counts:
-    """(t - ln(1 + t)) / t² where t is small."""
-    series = xp.zeros_like(x)
-    for k in range(_TERMS + 1, 1, -1):
-        series = (-1) ** k / k + x * series
-    return series
+    """(t - ln(1 + t)) / t² where t is small, by ln(1 + t) = 2 artanh(t / (2 + t))."""
+    inverse = 1 / (2 + x)
+    v = x * inverse
+    square = v * v
+    series = 1 / 3 + square * (1 / 5 + square * (1 / 7 + square * (1 / 9)))
+    return inverse - 2 * inverse * inverse * v * series
 
 
 def log_probability(count: Counts, rate: Counts) -> Counts:

@@ -121,6 +121,12 @@ def _excess(
     """-ln Poisson(count | rate) less its least value; infinite where it is not defined."""
     # Not "count > 0": NaN must not count as nothing, and so pass unseen.
     there, allowed = ~(count == 0), rate > 0
+    if not xp.in_jax(there, allowed) and allowed.all():
+        if there.all():
+            return excess(count, rate)
+        found = rate - wall * np.log(rate)
+        found[there] = excess(count[there], rate[there])
+        return found
     n, x = xp.where(there, count, 1.0), xp.where(allowed, rate, 1.0)
     term = excess(n, x)
     empty = xp.where(allowed, rate - wall * xp.log(x), xp.where(rate < 0, xp.inf, 0.0))
@@ -148,7 +154,11 @@ def _deviance(
     expected: Float[Array, " bins"],
 ) -> Float[Array, ""]:
     main, auxiliary = problem.data[: structure.n_bins], problem.data[structure.n_bins :]
-    poisson = structure.layout.poisson
+    layout, kernel = structure.layout, _kernel(problem, parameters)
+    poisson = layout.poisson
+    if kernel is not None and kernel.gaussian:
+        pull = (auxiliary - parameters[layout.auxiliary]) / problem.terms.scale
+        return _excess(main, expected, problem.wall).sum() + (pull @ pull) / 2
     mean = expected_auxiliary(structure, problem.terms, parameters)
     result = xp.sum(_excess(main, expected, problem.wall))
     if poisson.any():
