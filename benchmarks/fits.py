@@ -289,7 +289,7 @@ def large(
     models, wide = [], {"mu": (-10.0, 10.0)}
     asked("build", lambda: models.append(Model.from_spec(spec)))
     asked("fit", lambda: inference.fit(models[0], bounds=wide))
-    some = ["shape_0", "norm_1", "shape_2", "norm_3"]
+    some = [name for name in models[0].config.par_names if name.startswith("shape_")][:4]
     asked("four impacts", lambda: inference.impacts(models[0], parameters=some, bounds=wide))
     if limit:
         asked("limit", lambda: inference.upper_limit(models[0]))
@@ -343,8 +343,8 @@ def beside(name: str, asked: Asked, quick: bool) -> list[Row]:
             best = min(peer["cold" if state == "cold" else "warm"] for peer in peers)
             note = f"({here[state]:.3g} s, cabinetry {best:.3g} s)"
             rows.append(Row(f"{what}, times faster {words}", best / here[state], bound, note))
-            running.say(f"{rows[-1].name} {rows[-1].measured:.3g} {note}")
+            running.say(f"{rows[-1].what} {rows[-1].measured:.3g} {note}")
         apart = difference(question, here["answer"], answers[0])
         rows.append(Row(f"{what}, difference", apart, f"<= {AGREE[question]}"))
-        running.say(f"{rows[-1].name} {apart:.3g}")
+        running.say(f"{rows[-1].what} {apart:.3g}")
     return rows
