@@ -1,8 +1,8 @@
 """Deep sets: networks on collections of objects, whatever their order and number."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -12,12 +12,9 @@ from jaxtyping import Array, Float
 
 from difftune.arguments import Count as Width
 from difftune.arguments import takes
-from difftune.errors import InputError
 from difftune.models.inputs import Inputs
+from difftune.models.joint import OBJECT, OnObjects
 from difftune.models.mlp import MLP, Network, as_activation, as_hidden, as_probability
-
-OBJECT = "object_"
-"""What the hyperparameters of the function of each object begin with."""
 
 
 class SetNetwork(nnx.Module):
@@ -90,7 +87,7 @@ class SetNetwork(nnx.Module):
     dropout=as_probability,
 )
 @dataclass(frozen=True, kw_only=True)
-class DeepSet:
+class DeepSet(OnObjects):
     """A recipe for a deep set (arXiv 1703.06114): a network on collections of objects.
 
     The objects of each collection go through a network of that collection, one by one; what comes
@@ -121,44 +118,15 @@ class DeepSet:
     normalisation: Literal["none", "layer"] = "none"
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
 
+    sizes: ClassVar[tuple[str, ...]] = ("each", "hidden")
+
     def __post_init__(self) -> None:
-        for name in ("each", "hidden"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        if not isinstance(self.activation, str):
-            object.__setattr__(self, "activation", tuple(self.activation))
-        if self.latent < 1:
-            raise InputError(f"DeepSet(latent={self.latent}): must be at least 1.")
-        if self.normalisation not in ("none", "layer"):
-            raise InputError(
-                f"DeepSet(normalisation={self.normalisation!r}): choose 'none' or 'layer'."
-            )
-        try:
-            _ = self.of_object, self.of_event
-        except InputError as error:
-            raise InputError(str(error).replace("MLP(", "DeepSet(", 1)) from None
+        self.checked(latent=1)
 
     @property
     def of_object(self) -> MLP:
         """The network of an object, as a recipe."""
         return self._part(self.each)
-
-    @property
-    def of_event(self) -> MLP:
-        """The network behind the sums, as a recipe."""
-        return self._part(self.hidden)
-
-    def _part(self, hidden: Sequence[int]) -> MLP:
-        return MLP(
-            hidden=hidden,
-            activation=self.activation,
-            normalisation=self.normalisation,
-            dropout=self.dropout,
-        )
-
-    @property
-    def event_by_event(self) -> bool:
-        """No event of a batch knows of the others."""
-        return True
 
     def for_member(self, hyperparameters: Mapping[str, float]) -> "DeepSet":
         """The recipe of the network that a member with these hyperparameters is.
@@ -166,27 +134,10 @@ class DeepSet:
         Args:
             hyperparameters: Values of the member; what they do not name has its default.
         """
-        shape = ("width_", "depth")
-        general = {n: v for n, v in hyperparameters.items() if not n.startswith(shape)}
-        of_object = {
-            name.removeprefix(OBJECT): value
-            for name, value in hyperparameters.items()
-            if name.startswith(OBJECT)
-        }
-        own = self.of_event.for_member(hyperparameters)
-        return replace(
-            self,
-            each=self.of_object.for_member(general | of_object).hidden,
-            hidden=own.hidden,
-            activation=own.activation,
-            dropout=own.dropout,
-        )
+        each = self._part_of(self.each, hyperparameters).hidden
+        return self._with_event(hyperparameters, each=each)
 
     def __call__(self, inputs: int, outputs: int, *, rngs: nnx.Rngs) -> SetNetwork:
         """Makes the network; `inputs` features in, `outputs` logits out."""
-        if not isinstance(inputs, Inputs) or not inputs.collections:
-            raise InputError(
-                "DeepSet: the events have no collection of objects: read them with "
-                "objects = {'jets': Objects(branches=[...], max=8)}, or take an MLP."
-            )
-        return SetNetwork(inputs, outputs, recipe=self, rngs=rngs)
+        self.collections(inputs)
+        return SetNetwork(inputs, outputs, recipe=self, rngs=rngs)  # type: ignore[arg-type]

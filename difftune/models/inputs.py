@@ -1,5 +1,6 @@
 """What the inputs of a network are: single numbers, and collections of objects with their masks."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
@@ -20,17 +21,35 @@ class ObjectInputs:
         max: How many objects there is room for.
         start: Number of the first input: object after object, each with its features.
         mask: Number of the first of the `max` inputs that are 1 where there is an object.
+        center: What of each feature has become 0; nothing where the inputs are as they were read.
+        scale: What has become 1 beyond that.
+        bend: Beyond how many scales values were drawn in; 0 for none.
     """
 
     features: tuple[str, ...]
     max: int
     start: int
     mask: int
+    center: tuple[float, ...] = ()
+    scale: tuple[float, ...] = ()
+    bend: float = 0.0
 
     @property
     def stop(self) -> int:
         """Number of the input behind the last of the features."""
         return self.start + self.max * len(self.features)
+
+    def number(self, name: str) -> int | None:
+        """Number of a feature by its name, or by the end of it: `eta` is that of `Jet_eta`, too.
+
+        Args:
+            name: The name, or what stands behind the last `_` or `.` of one name alone, in large
+                or small letters.
+        """
+        if name in self.features:
+            return self.features.index(name)
+        ends = [re.split(r"[_.]", feature)[-1].lower() for feature in self.features]
+        return ends.index(name.lower()) if ends.count(name.lower()) == 1 else None
 
 
 class _ByName(dict[str, ObjectInputs]):

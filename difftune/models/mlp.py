@@ -255,7 +255,8 @@ class Network(nnx.Module):
         first: Any = self.linear[0]
         first.input_scale[...] = scale.T.ravel()
 
-    def _activate(self, x: Float[Array, "*events units"]) -> Float[Array, "*events units"]:
+    def activate(self, x: Float[Array, "*events units"]) -> Float[Array, "*events units"]:
+        """The activation function that the member has."""
         if self.choice is None:
             return ACTIVATIONS[self.activations[0]](x)
         index = rounded(self.choice[...], 0, len(self.activations) - 1)
@@ -272,7 +273,7 @@ class Network(nnx.Module):
             x = x[..., None, :]
         for i, live in enumerate(units[1:]):
             parts = (self.linear[i], self.norm[i] if self.norm else None, self.dropout[i])
-            layer = partial(_layer, live=live, activate=self._activate)
+            layer = partial(_layer, live=live, activate=self.activate)
             if isinstance(depth, int):
                 x = layer(parts, x) if i < depth else x
             elif i == 0:

@@ -174,6 +174,11 @@ class Alternatives:
         """Whether in none of them an event knows of the others."""
         return all(getattr(model, "event_by_event", False) for model in self.models)
 
+    def rows_of_event(self, inputs: int) -> int:
+        """How many rows of a layer an event is, of the network that has most."""
+        rows = [getattr(model, "rows_of_event", None) for model in self.models]
+        return max(1 if each is None else each(inputs) for each in rows)
+
     def __call__(self, inputs: int, outputs: int, *, rngs: nnx.Rngs) -> Either:
         """Makes all of them; `inputs` features in, `outputs` logits out.
 

@@ -1,5 +1,6 @@
 """Export of a network as ONNX, for CMSSW, Athena and whatever else runs ONNX Runtime."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from difftune.data import FeatureTransform
 from difftune.data.transform import FAR
 from difftune.errors import InputError
 from difftune.files import writing
-from difftune.models import MLP, DeepSet
+from difftune.models import AZIMUTH, MLP, RECIPES, DeepSet, Inputs, ParticleNet
 from difftune.training import AnyNetwork, BoostedTrees, CrossFitted, Ensemble, TrainedNetwork
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 OPSET = 13
 """Old enough for the ONNX Runtime of the experiments' releases."""
+
+# Squared distance of what is no neighbour.
+_FAR = np.float32(1e30)
 
 # Activations that are one node of ONNX, with jax's constants.
 _SINGLE: dict[str, tuple[str, dict[str, Any]]] = {
@@ -41,9 +45,15 @@ class _Graph:
     def constant(self, values: Any) -> str:
         name = f"constant_{len(self.constants)}"
         array = np.asarray(values)
-        kind = np.int64 if array.dtype.kind == "i" else np.float32
+        kind = {"i": np.int64, "b": np.bool_}.get(array.dtype.kind, np.float32)
         self.constants.append(self._numpy_helper.from_array(array.astype(kind), name))
         return name
+
+    def several(self, kind: str, *inputs: str, count: int, **options: Any) -> tuple[str, ...]:
+        """A node of several outputs."""
+        outputs = [f"{kind.lower()}_{len(self.nodes)}_{i}" for i in range(count)]
+        self.nodes.append(self._helper.make_node(kind, list(inputs), outputs, **options))
+        return tuple(outputs)
 
     def __call__(self, kind: str, *inputs: str, output: str | None = None, **options: Any) -> str:
         output = output or f"{kind.lower()}_{len(self.nodes)}"
@@ -61,8 +71,8 @@ def to_onnx(network: AnyNetwork) -> "onnx.ModelProto":
     columns it is `difftune.data.keys.key_of` of them.
 
     Args:
-        network: A network made by `difftune.models.MLP` or `difftune.models.DeepSet`, or several
-            such: an ensemble, or those of all folds.
+        network: A network made by a recipe of `difftune.models`, or several such: an ensemble, or
+            those of all folds.
 
     Raises:
         InputError: When it is a module of your own or boosted trees, or onnx (the extra `export`)
@@ -131,11 +141,13 @@ def _probability(graph: _Graph, network: TrainedNetwork | BoostedTrees) -> str:
     model = network.module_def.model
     if isinstance(model, DeepSet):
         logits = _deep_set(graph, network, model, _transformed(graph, network))
+    elif isinstance(model, ParticleNet):
+        logits = _graph_network(graph, network, model, _transformed(graph, network))
     elif isinstance(model, MLP):
         logits = _perceptron(graph, network, model, _transformed(graph, network))
     else:
         raise InputError(
-            "only networks of difftune.models.MLP and DeepSet can be exported, not "
+            f"only networks of difftune.models ({', '.join(RECIPES)}) can be exported, not "
             f"{model!r}; for a module of your own use jax2onnx on its call."
         )
     if isinstance(model, MLP) and model.submodels > 1:
@@ -239,6 +251,131 @@ def _deep_set(graph: _Graph, network: TrainedNetwork, model: DeepSet, x: str) ->
     units = inputs.flat + own.latent * len(inputs.collections)
     outputs = network.module_def.outputs
     return _layers(graph, state["all"], buffers, own.of_event, joined, units, outputs)
+
+
+class _Joint:
+    """Objects of all collections as one set, each a row, `[events, objects, units]`."""
+
+    def __init__(self, graph: _Graph, network: TrainedNetwork, own: Any, x: str, width: int):
+        self.graph, self.own, self.network = graph, own, network
+        self.state: Any = network.weights.parameters
+        self.buffers: Any = network.weights.buffers
+        inputs: Inputs = network.module_def.inputs
+        self.collections = list(inputs.collections.values())
+        masks, self.objects, rows = [], [], []
+        for number, each in enumerate(self.collections):
+            masks.append(self.columns(x, np.arange(each.mask, each.mask + each.max)))
+            flat = self.columns(x, np.arange(each.start, each.stop))
+            shape = graph.constant([0, each.max, len(each.features)])
+            self.objects.append(graph("Reshape", flat, shape))
+            layer = self.state["embedding"][number]
+            rows.append(_product(graph, layer, self.objects[-1], len(each.features), width))
+        self.there = graph("Concat", *masks, axis=1)
+        self.mask = graph("Unsqueeze", self.there, graph.constant([2]))
+        self.rows = graph("Concat", *rows, axis=1)
+        counts = [self.total(mask, 1, keep=True) for mask in masks]
+        numbers = graph("Log", graph("Add", graph("Concat", *counts, axis=1), graph.constant(1.0)))
+        self.flat = [self.columns(x, np.asarray(inputs.flat_numbers, int)), numbers]
+        self.number = inputs.flat + len(counts)
+
+    def columns(self, x: str, places: np.ndarray) -> str:
+        return self.graph("Gather", x, self.graph.constant(places), axis=1)
+
+    def total(self, x: str, axis: int, *, keep: bool = False) -> str:
+        return self.graph("ReduceSum", x, self.graph.constant([axis]), keepdims=int(keep))
+
+    def activated(self, x: str) -> str:
+        return _activation(self.graph, str(self.own.activation), x)
+
+    def as_read(self, name: str, numbers: Sequence[Sequence[int | None]]) -> str:
+        """Features of all objects before the transform."""
+        graph, buffers = self.graph, self.buffers[name]
+        center, scale = (_numbers(buffers[each]) for each in ("center", "scale"))
+        found = []
+        for i, each in enumerate(self.collections):
+            places = graph.constant(np.asarray([n or 0 for n in numbers[i]], int))
+            x = graph("Gather", self.objects[i], places, axis=2)
+            if each.bend:
+                share = graph("Div", x, graph.constant(each.bend))
+                left = graph("Sub", graph.constant(1.0), graph("Mul", share, share))
+                x = graph("Div", x, graph("Sqrt", graph("Max", left, graph.constant(1e-6))))
+            x = graph("Mul", x, graph.constant(scale[i]))
+            found.append(graph("Add", x, graph.constant(center[i])))
+        return graph("Concat", *found, axis=1)
+
+    def pairs(self, x: str, kind: str = "Sub") -> str:
+        """An operation on all pairs of objects, `[events, objects, objects, ...]`."""
+        first = self.graph("Unsqueeze", x, self.graph.constant([2]))
+        return self.graph(kind, first, self.graph("Unsqueeze", x, self.graph.constant([1])))
+
+    def decided(self, latent: str, units: int) -> str:
+        joined = self.graph("Concat", *self.flat, latent, axis=1)
+        fan_in, outputs = self.number + units, self.network.module_def.outputs
+        part = (self.state["all"], self.buffers, self.own.of_event, joined, fan_in, outputs)
+        return _layers(self.graph, *part)
+
+
+def _azimuths(graph: _Graph, apart: str) -> str:
+    """Differences the short way round."""
+    turns = graph("Round", graph("Mul", apart, graph.constant(0.5 / np.pi)))
+    return graph("Sub", apart, graph("Mul", turns, graph.constant(2 * np.pi)))
+
+
+def _graph_network(graph: _Graph, network: TrainedNetwork, model: ParticleNet, x: str) -> str:
+    """A ParticleNet in evaluation mode, up to the logits."""
+    own = model.for_member(network.hyperparameters)
+    joint = _Joint(graph, network, own, x, own.widths[0])
+    objects = sum(each.max for each in joint.collections)
+    rows = graph("Mul", joint.activated(joint.rows), joint.mask)
+    most = max(1, min(own.neighbours, objects - 1))
+    # No object is its own neighbour, nor is one that is not there.
+    no_other = graph(
+        "Or",
+        graph("Unsqueeze", graph("Not", graph("Cast", joint.there, to=9)), graph.constant([1])),
+        graph.constant(np.eye(objects, dtype=bool)),
+    )
+    before = own.widths[0]
+    for i, width in enumerate(own.widths):
+        if i == 0 and own.coordinates:
+            places = joint.as_read("coordinates", model.numbers(network.module_def.inputs))
+            squares = []
+            for j, name in enumerate(own.coordinates):
+                place = graph(
+                    "Squeeze",
+                    graph("Gather", places, graph.constant([j]), axis=2),
+                    graph.constant([2]),
+                )
+                apart = joint.pairs(place)
+                apart = _azimuths(graph, apart) if name.lower() == AZIMUTH else apart
+                squares.append(graph("Mul", apart, apart))
+            squared = graph("Sum", *squares)
+        else:
+            squared = graph("ReduceSumSquare", joint.pairs(rows), axes=[3], keepdims=0)
+        far = graph("Where", no_other, graph.constant(_FAR), squared)
+        distance, index = graph.several(
+            "TopK", far, graph.constant([most]), count=2, axis=2, largest=0
+        )
+        found = graph("Cast", graph("Less", distance, graph.constant(_FAR / 2)), to=1)
+        number = graph("Max", joint.total(found, 2, keep=True), graph.constant(1.0))
+        weight = graph("Unsqueeze", graph("Div", found, number), graph.constant([3]))
+        layers = joint.state["blocks"][i]
+        kernel = graph.constant(_numbers(layers["difference"]["kernel"])[:before, :width])
+        of_others = graph("MatMul", rows, kernel)
+        of_own = graph("Sub", _product(graph, layers["own"], rows, before, width), of_others)
+        place = graph("Unsqueeze", index, graph.constant([3]))
+        theirs = graph("GatherND", of_others, place, batch_dims=1)
+        edges = graph("Add", graph("Unsqueeze", of_own, graph.constant([2])), theirs)
+        edges = joint.activated(edges)
+        for layer in (layers["more"][j] for j in range(model.layers - 1)):
+            edges = joint.activated(_product(graph, layer, edges, width, width))
+        mean = joint.total(graph("Mul", edges, weight), 2)
+        new = graph("Add", mean, _product(graph, layers["past"], rows, before, width))
+        if own.normalisation == "layer":
+            new = _layer_norm(graph, layers["norm"], new, width)
+        rows = graph("Mul", joint.activated(new), joint.mask)
+        before = width
+    number = graph("Max", joint.total(joint.there, 1, keep=True), graph.constant(1.0))
+    return joint.decided(graph("Div", joint.total(rows, 1), number), before)
 
 
 def _layers(

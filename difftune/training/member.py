@@ -287,7 +287,7 @@ class MemberTrainer:
             return self.evaluate(member, own, validation), self.evaluate(member, own, comparison)
         both = of_view(samples, own.view)
         every = None
-        if known is None and both.weight.shape[1] > EVALUATED and not both.varied_features:
+        if known is None and both.weight.shape[1] > self._evaluated and not both.varied_features:
             # Here, since the loop would copy the features of a sample.
             features = jnp.asarray(both.features)
             (scores,) = self._network(member, own, [features.reshape(-1, features.shape[-1])])
@@ -310,7 +310,9 @@ class MemberTrainer:
             return self.module_def.evaluate(weights, own.hyperparameters, some), nothing
 
         # Without variations the loop over chunks that stay in the cache gains nothing.
-        most = EVALUATED if self.tile is None or len(features) == 1 else CACHED * self.tile
+        most = self._evaluated
+        if self.tile is not None and len(features) > 1:
+            most = min(most, CACHED * self.tile)
         return in_chunks(network, features, (), most)[0]
 
     @staticmethod
@@ -406,6 +408,11 @@ class MemberTrainer:
         updates = (updates[0], self.objective.scale_updates(updates[1], hyperparameters))
         parameters, objective = jax.tree.map(lambda p, u: p + u, trained, updates)
         return ((Weights(parameters, buffers), objective, state), random), value
+
+    @property
+    def _evaluated(self) -> int:
+        """Events that the network keeps activations of at a time while it is validated."""
+        return max(EVALUATED // self.module_def.rows, 1)
 
     @property
     def _event_by_event(self) -> bool:

@@ -67,6 +67,7 @@ class ModuleDef:
         submodels: How many logits of an event it gives in training mode, where it then gives those
             of submodels, `[events, submodels, outputs]`; 0 where it gives the ones that it gives
             in evaluation mode.
+        rows: How many rows of a layer an event is, as the recipe's `rows_of_event(inputs)` says.
 
     Raises:
         InputError: When the model does not make an `nnx.Module` that maps `[events, inputs]` to
@@ -112,6 +113,8 @@ class ModuleDef:
                 f"model={model!r} maps features [2, {inputs}] to {given}, but logits "
                 f"[2, {outputs}] are needed."
             )
+        of_event = getattr(model, "rows_of_event", None)
+        self.rows = 1 if of_event is None else int(of_event(inputs))
         self.submodels = trained.shape[1] if trained.ndim == 3 else 0
         wanted = (2, self.submodels, outputs) if self.submodels else (2, outputs)
         if trained.shape != wanted:

@@ -15,7 +15,8 @@ from jaxtyping import Float
 from difftune.binning import trained_edges
 from difftune.data import Events, FeatureTransform, Reading
 from difftune.errors import InputError
-from difftune.models import MLP, RECIPES, Architecture, DeepSet
+from difftune.models import RECIPES, Architecture
+from difftune.models import Recipe as Model
 from difftune.training.applicable import Applicable, features_of
 from difftune.training.module_def import ModuleDef, Weights
 from difftune.training.network_file import (
@@ -129,10 +130,11 @@ class TrainedNetwork(Applicable):
         raw = features_of(events, self.feature_names, "network wants")
         self._warn_of_sentinels(raw)
         scores = np.empty(len(raw), np.float32)
-        for start in range(0, len(raw), _CHUNK):
-            part = np.asarray(self.transform(raw[start : start + _CHUNK]), np.float32)
+        chunk = max(_CHUNK // self.module_def.rows, 1)
+        for start in range(0, len(raw), chunk):
+            part = np.asarray(self.transform(raw[start : start + chunk]), np.float32)
             # Equal shapes, so that each network is compiled once.
-            padded = np.zeros((_CHUNK, part.shape[1]), np.float32)
+            padded = np.zeros((chunk, part.shape[1]), np.float32)
             padded[: len(part)] = part
             logits = self.module_def.evaluate_jit(self.weights, self.hyperparameters, padded)
             if logits.ndim == 1:
@@ -230,7 +232,7 @@ def _named(weights: Weights) -> Iterator[tuple[str, Any]]:
             yield "/".join((part, *map(str, path))), leaf
 
 
-def _recipe(facts: Mapping[str, Any], numbers: Numbers, path: Path) -> MLP | DeepSet:
+def _recipe(facts: Mapping[str, Any], numbers: Numbers, path: Path) -> Model:
     """The model that the facts name, if it can be one of so many numbers."""
     if not isinstance(facts["model"], dict):
         raise InputError(
@@ -239,9 +241,11 @@ def _recipe(facts: Mapping[str, Any], numbers: Numbers, path: Path) -> MLP | Dee
         )
     ((name, recipe),) = facts["model"].items()
     # Each unit has a bias and each input a weight; to trace a network of any size takes long.
-    units = sum(recipe["hidden"]) + sum(recipe.get("each", ())) + recipe.get("latent", 0)
+    units = sum(recipe["hidden"]) + recipe.get("latent", 0)
+    units += sum(sum(recipe.get(key, ())) for key in ("each", "widths"))
+    units += (recipe.get("layers", 1) - 1) * sum(recipe.get("widths", ()))
     # A feature of objects has one weight for all of them.
-    of_objects = facts["transform"].get("collections", []) if name == "DeepSet" else []
+    of_objects = facts["transform"].get("collections", []) if name != "MLP" else []
     inputs = len(facts["feature_names"]) - sum(
         (each["max"] - 1) * len(each["features"]) for each in of_objects
     )

@@ -55,12 +55,27 @@ class _DeepSet(_Strict):
     dropout: Share = 0.0
 
 
+class _ParticleNet(_Strict):
+    widths: list[Count]
+    layers: Count
+    neighbours: Count
+    coordinates: list[str]
+    hidden: list[Count]
+    activation: str | list[str] = "relu"
+    normalisation: str = "none"
+    dropout: Share = 0.0
+
+
 class _Recipe(_Strict):
     MLP: _MLP
 
 
 class _SetRecipe(_Strict):
     DeepSet: _DeepSet
+
+
+class _GraphRecipe(_Strict):
+    ParticleNet: _ParticleNet
 
 
 class _Collection(_Strict):
@@ -115,7 +130,7 @@ class _Facts(BaseModel):
     # Keys of a later version are for that version to check.
     model_config = ConfigDict(extra="allow", strict=True)
 
-    model: _Recipe | _SetRecipe | str
+    model: _Recipe | _SetRecipe | _GraphRecipe | str
     outputs: Count
     feature_names: Annotated[list[str], Field(min_length=1)]
     signal_process: Annotated[list[Share], Field(min_length=1)]

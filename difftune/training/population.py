@@ -189,7 +189,7 @@ class Population:
             patience=recipe.patience,
             sizes=self.sizes,
             chunk=recipe.chunk,
-            tile=tile_of(self.devices),
+            tile=tile_of(self.devices, self.module_def.rows),
         )
         return Programs(trainer=trainer, devices=self.devices, memory=self._memory)
 

@@ -48,8 +48,15 @@ def inputs_of(transform: FeatureTransform) -> Inputs:
     """
     collections, mask = {}, transform.width - sum(each.max for each in transform.collections)
     for each in transform.collections:
+        first = slice(each.start, each.start + len(each.features))
         collections[each.name] = ObjectInputs(
-            features=each.features, max=each.max, start=each.start, mask=mask
+            features=each.features,
+            max=each.max,
+            start=each.start,
+            mask=mask,
+            center=tuple(np.asarray(transform.center[first]).tolist()),
+            scale=tuple(np.asarray(transform.scale[first]).tolist()),
+            bend=transform.bend,
         )
         mask += each.max
     return Inputs(transform.width, collections)

@@ -29,6 +29,9 @@ class _ObjectInputs(BaseModel):
     max: Annotated[int, Field(ge=1)]
     start: Annotated[int, Field(ge=0)]
     mask: Annotated[int, Field(ge=0)]
+    center: list[Annotated[float, Field(allow_inf_nan=False)]] = []
+    scale: list[Annotated[float, Field(allow_inf_nan=False)]] = []
+    bend: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 
 
 class _Facts(BaseModel):
@@ -165,7 +168,13 @@ def _layout(facts: _Facts, width: int, path: Path) -> Inputs:
                 f"{path}: collections.{name} ends at input {max(stop, each.mask + each.max)}, but "
                 f"there are {width}. {_AGAIN}"
             )
-        found[name] = ObjectInputs(**{**each.model_dump(), "features": tuple(each.features)})
+        lists = {key: tuple(getattr(each, key)) for key in ("features", "center", "scale")}
+        if {len(lists[key]) for key in ("center", "scale")} - {0, len(each.features)}:
+            raise InputError(
+                f"{path}: collections.{name} has {len(each.features)} features, but another number "
+                f"of centers or scales. {_AGAIN}"
+            )
+        found[name] = ObjectInputs(**{**each.model_dump(), **lists})
     return Inputs(width, found)
 
 

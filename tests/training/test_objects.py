@@ -73,7 +73,15 @@ def events_of(number: int, *, most: int = 8, permuted: bool = False, seed: int =
 
 
 def trained(
-    model, *, members=3, most=8, permuted=False, rates=(3e-3, 1e-2, 3e-2), epochs=8, given=None
+    model,
+    *,
+    members=3,
+    most=8,
+    permuted=False,
+    rates=(3e-3, 1e-2, 3e-2),
+    epochs=8,
+    given=None,
+    events_of=events_of,
 ):
     """The networks of a population, and its population."""
     recipe = Recipe(model=model, batch_size=64)

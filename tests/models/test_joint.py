@@ -1,0 +1,321 @@
+"""Networks on all objects at once: their formulas, members of any shape, populations, ONNX."""
+
+import functools
+from dataclasses import replace
+
+import awkward as ak
+import jax
+import jax.numpy as jnp
+import numpy as np
+import onnxruntime
+import pytest
+from flax import nnx
+
+from difftune.data import Events, Objects
+from difftune.errors import InputError
+from difftune.models import DeepSet, Gated, Inputs, ObjectInputs, ParticleNet
+from difftune.report import to_onnx
+from difftune.training import ModuleDef, Recipe, TrainedNetwork, store, stored
+from tests.training.test_objects import PROCESSES, trained
+
+JETS = ("Jet_pt", "Jet_eta", "Jet_phi", "Jet_mass")
+INPUTS = Inputs(
+    1 + 16 + 6 + 1 + 4 + 2,
+    {
+        "jets": ObjectInputs(
+            features=JETS,
+            max=4,
+            start=1,
+            mask=24,
+            center=(50.0, 0.2, -0.1, 8.0),
+            scale=(20.0, 1.5, 2.0, 3.0),
+        ),
+        "leptons": ObjectInputs(
+            features=("pt", "eta", "phi"),
+            max=2,
+            start=17,
+            mask=28,
+            center=(40.0, 0.0, 0.1),
+            scale=(15.0, 1.2, 1.8),
+        ),
+    },
+)
+X = np.random.default_rng(0).normal(size=(40, 30)).astype("f4")
+X[:, 24:] = X[:, 24:] > -0.5
+for first, size, mask, most in ((1, 4, 24, 4), (17, 3, 28, 2)):
+    for place in range(most):
+        X[:, first + size * place : first + size * (place + 1)] *= X[:, mask + place, None]
+ROWS = jnp.asarray(X)
+MODELS = {
+    "particle_net": (
+        ParticleNet(widths=(6, 6), neighbours=3, hidden=(7, 7)),
+        {"object_width_1": 4.0, "object_width_2": 3.0, "neighbours": 2.0, "width_1": 5.0},
+        {"object_depth": 1.0, "object_width_1": 5.0, "depth": 1.0},
+    ),
+}
+each_model = pytest.mark.parametrize("name", list(MODELS))
+
+
+def relu(x):
+    return np.maximum(x, 0)
+
+
+def linear(layer, x):
+    bias = 0 if layer.bias is None else np.asarray(layer.bias[...], float)
+    return x @ np.asarray(layer.kernel[...], float) + bias
+
+
+def with_biases(network):
+    """Biases are 0 at the start, where a mistake in them would not show."""
+    state = nnx.state(network, nnx.Param)
+    rng = np.random.default_rng(3)
+    nnx.update(
+        network,
+        jax.tree.map(lambda a: a + jnp.asarray(rng.uniform(-0.2, 0.2, a.shape), a.dtype), state),
+    )
+    return network
+
+
+def objects_of(network, x):
+    """Embedded objects of an event that are there, and what they were before the transform."""
+    rows, read = [], []
+    collections = ((1, 4, 24, 4, "jets"), (17, 3, 28, 2, "leptons"))
+    for number, (first, size, mask, most, name) in enumerate(collections):
+        each = INPUTS.collections[name]
+        for place in range(most):
+            if x[mask + place]:
+                own = x[first + size * place : first + size * (place + 1)].astype(float)
+                rows.append(linear(network.embedding[number], own))
+                read.append((own * each.scale + each.center)[:3])
+    return rows, np.reshape(read, (-1, 3))
+
+
+def decided(network, x, latent):
+    counts = [np.log1p(x[24:28].sum()), np.log1p(x[28:].sum())]
+    hidden = np.concatenate([[x[0], x[23]], counts, latent])
+    for layer in network.all.linear:
+        hidden = relu(linear(layer, hidden))
+    return linear(network.all.output, hidden)
+
+
+def test_particle_net_is_what_its_paper_says():
+    model = ParticleNet(widths=(5, 4), layers=2, neighbours=2, hidden=(6,))
+    network = with_biases(model(INPUTS, 2, rngs=nnx.Rngs(3)))
+
+    def convolved(block, x, places):
+        found = []
+        for i in range(len(x)):
+            apart = places - places[i]
+            if places.shape[1] == 2:
+                apart[:, 1] = (apart[:, 1] + np.pi) % (2 * np.pi) - np.pi
+            near = np.argsort((apart**2).sum(1) + 1e9 * (np.arange(len(x)) == i))[:2]
+            messages = []
+            for j in near[near != i]:
+                first = linear(block.own, x[i]) + linear(block.difference, x[j] - x[i])
+                messages.append(relu(linear(block.more[0], relu(first))))
+            mean = np.mean(messages, axis=0) if messages else 0
+            found.append(relu(mean + linear(block.past, x[i])))
+        return np.array(found)
+
+    expected = []
+    for x in X:
+        rows, read = objects_of(network, x)
+        latent = np.zeros(4)
+        if rows:
+            rows = convolved(network.blocks[0], relu(np.array(rows)), read[:, 1:])
+            latent = convolved(network.blocks[1], rows, rows).mean(axis=0)
+        expected.append(decided(network, x, latent))
+    np.testing.assert_allclose(network(ROWS), expected, rtol=1e-4, atol=1e-5)
+
+
+@each_model
+@pytest.mark.parametrize("which", [1, 2])
+def test_a_member_of_any_shape_is_the_network_made_with_that_shape(name, which):
+    most, shape = MODELS[name][0], MODELS[name][which]
+    most = replace(most, normalisation=("none", "layer")[which - 1])
+    # Without the second feature of jets.
+    used = np.ones(30, "f4")
+    used[[2, 6, 10, 14]] = 0
+    key, rows = jax.random.key(1), ROWS * used
+
+    def made(model, values):
+        model = ModuleDef(model, inputs=INPUTS, outputs=1)
+        assert model.inherited >= set(values)
+
+        @jax.jit
+        def found(values):
+            weights = model.init(key, values, inputs=jnp.asarray(used))
+            # Numbers everywhere, also where the masks must keep them from acting.
+            weights = jax.tree.map(
+                lambda a: a + 0.1 * (a != 0) if a.ndim == 2 else a + 0.1, weights
+            )
+
+            def loss(parameters):
+                streams = model.random_state(key)
+                logits, *_ = model.train(
+                    weights._replace(parameters=parameters), values, rows, streams
+                )
+                return jnp.sum(logits**2), logits
+
+            gradient, logits = jax.grad(loss, has_aux=True)(weights.parameters)
+            size = sum(jnp.sum(jnp.abs(leaf)) for leaf in jax.tree.leaves(gradient))
+            return logits, size
+
+        return found(jax.tree.map(jnp.float32, values))
+
+    logits, gradient = made(most, shape)
+    expected, wanted = made(most.for_member(shape), {})
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
+    assert np.std(expected) > 1e-3
+    # Nothing that the member does not use is trained.
+    np.testing.assert_allclose(gradient, wanted, rtol=1e-4)
+
+
+@functools.cache
+def sample(number: int, seed: int = 0):
+    rng = np.random.default_rng([seed, number])
+    process = np.arange(number) % 2
+    counts = rng.integers(0, 6, number)
+    size = counts.sum()
+    eta, phi = rng.normal(size=size), rng.uniform(-np.pi, np.pi, size)
+    # Signal's jets are near one another.
+    near = np.repeat(process == 0, counts)
+    eta, phi = np.where(near, 0.3 * eta, eta), np.where(near, 0.3 * phi, phi)
+    values = {"pt": rng.exponential(30, size) + 20, "eta": eta, "phi": phi}
+    return process, ak.unflatten(ak.zip(values), counts)
+
+
+def events_of(number: int, *, most: int = 6, permuted: bool = False, seed: int = 0):
+    process, made = sample(number, seed)
+    made = made[:, ::-1] if permuted else made
+    return Events.from_arrays(
+        np.random.default_rng(2).normal(size=(number, 1)).astype("f4"),
+        process,
+        np.ones(number, "f4"),
+        feature_names=["met"],
+        processes=PROCESSES,
+        event_number=np.arange(number),
+        objects={"jets": Objects(branches={n: made[n] for n in made.fields}, max=most)},
+    )
+
+
+GIVEN = {
+    "particle_net": {
+        "object_width_1": [6, 3],
+        "object_depth": [2, 1],
+        "neighbours": [3, 2],
+        "width_1": [4, 7],
+        "activation": [1, 0],
+    },
+}
+
+
+@functools.cache
+def two(name: str, **options):
+    """One of each shape."""
+    model = MODELS[name][0]
+    options.setdefault("most", 6)
+    model = replace(model, activation=("relu", "tanh"), dropout=0.1)
+    members = options.pop("members", 2)
+    given = {each: values[:members] for each, values in GIVEN[name].items()}
+    return trained(
+        model,
+        members=members,
+        rates=(1e-2, 2e-2),
+        epochs=4,
+        given=given,
+        events_of=events_of,
+        **options,
+    )[0]
+
+
+@each_model
+def test_members_of_different_shapes_in_files_and_onnx(name, tmp_path):
+    events = events_of(100, seed=9)
+    raw = np.array(events.features)
+    for number, network in enumerate(two(name)):
+        score = network.score(raw)
+        assert score.std() > 0.02
+        network.save(tmp_path / str(number))
+        np.testing.assert_array_equal(TrainedNetwork.load(tmp_path / str(number)).score(raw), score)
+        session = onnxruntime.InferenceSession(
+            to_onnx(network).SerializeToString(), providers=["CPUExecutionProvider"]
+        )
+        for some in (raw, raw[:0]):
+            found = session.run(["score"], {"features": some})[0]
+            np.testing.assert_allclose(found, score[: len(some)], atol=5e-6)
+
+
+@each_model
+def test_a_member_is_what_it_would_be_alone(name):
+    events = events_of(200, seed=1)
+    (alone,) = two(name, members=1)
+    np.testing.assert_allclose(alone.score(events), two(name)[0].score(events), atol=1e-5)
+
+
+@each_model
+def test_neither_the_order_nor_more_room_changes_a_score(name):
+    for network in two(name):
+        expected = network.score(events_of(200, seed=3))
+        found = network.score(events_of(200, seed=3, permuted=True))
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    model = MODELS[name][0]
+    scores = []
+    for most in (6, 9):
+        (network,), _ = trained(
+            model, members=1, rates=(1e-2,), epochs=2, most=most, events_of=events_of
+        )
+        scores.append(network.score(events_of(200, seed=3, most=most)))
+    np.testing.assert_allclose(*scores, atol=1e-5)
+
+
+@each_model
+def test_gates_are_on_its_inputs(name):
+    model = ModuleDef(Gated(model=MODELS[name][0]), inputs=INPUTS, outputs=1)
+    weights = model.init(jax.random.key(0), {})
+    assert model.evaluate(weights, {}, ROWS).shape == (40,)
+
+
+def test_columns_on_disk_know_what_was_read(tmp_path):
+    recipe = Recipe(model=MODELS["particle_net"][0], scaling="robust")
+    events = events_of(100)
+    columns = recipe.columns(events, events.yields(), recipe.transform(events))
+    again = store(columns, tmp_path / "columns")
+    assert again.layout.collections == columns.layout.collections
+    jets = columns.layout.collections["jets"]
+    network = ParticleNet(coordinates=("pt", "eta"))(columns.inputs, 1, rngs=nnx.Rngs(0))
+    parts = columns.inputs.apart(jnp.asarray(columns.features))
+    found = np.asarray(network.coordinates(parts))[np.asarray(parts.masks["jets"]) > 0]
+    _, made = sample(100)
+    expected = np.stack([ak.flatten(made[name]) for name in ("pt", "eta")], axis=1)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    path = tmp_path / "columns" / "columns.json"
+    path.write_text(path.read_text().replace('"bend"', '"bent"'))
+    assert jets.bend
+    with pytest.raises(InputError, match="bent"):
+        stored(tmp_path / "columns")
+
+
+def test_features_are_found_by_the_ends_of_their_names():
+    jets = ObjectInputs(features=("Jet_pt", "Jet_E.eta", "Jet_eta"), max=1, start=0, mask=3)
+    assert jets.number("pt") == jets.number("Jet_pt") == 0
+    assert jets.number("eta") is None
+    assert jets.number("Jet_eta") == 2
+
+
+def test_bad_input():
+    for model, message in (
+        (lambda: ParticleNet(widths=()), "at least one block"),
+        (lambda: ParticleNet(widths=(0,)), r"ParticleNet\(widths=.*at least 1"),
+        (lambda: ParticleNet(neighbours=0), "neighbours=0"),
+        (lambda: ParticleNet(layers=0), "layers=0"),
+        (lambda: ParticleNet(activation="rleu"), r"ParticleNet\(activation='rleu'\).*relu"),
+        (lambda: ParticleNet(normalisation="batch"), "normalisation"),
+        (lambda: DeepSet(each=(0,)), r"DeepSet\(each=.*at least 1"),
+    ):
+        with pytest.raises(InputError, match=message):
+            model()
+    with pytest.raises(InputError, match=r"leptons has no feature 'mass', but pt, eta, phi\."):
+        ModuleDef(ParticleNet(coordinates=("mass",)), inputs=INPUTS, outputs=1)
+    with pytest.raises(InputError, match="no collection of objects"):
+        ModuleDef(ParticleNet(), inputs=4, outputs=1)
