@@ -129,7 +129,7 @@ def submodels(events: Table, *, seed: int, minutes: float) -> np.ndarray:
         frequency_scale=0.1,
         submodels=SIZES["submodels"],
     )
-    return dt.train(sample, dt.Recipe(model=model), seed=seed).score(sample)
+    return dt.train(sample, model=model, seed=seed).score(sample)
 
 
 def tabm(events: Table, *, seed: int, minutes: float) -> np.ndarray:

@@ -40,6 +40,8 @@ logger = logging.getLogger("difftune")
 TRIALS, ROUNDS, EPOCHS, AT_MOST = 4, 20, 4, 20
 """Of a search: trials side by side, most rounds, their epochs; and networks of an ensemble."""
 
+AVERAGED_STEPS = 100.0
+"""That weights are averaged over, as the learning rate of a search does not fall."""
 FEW_EPOCHS = 20
 """A training that had time for less is hardly one."""
 SCORED = 100_000
@@ -277,7 +279,7 @@ class Contest:
         search: Any = _ShortPBT(population=TRIALS, rounds=ROUNDS, epochs_per_round=EPOCHS)
         if not isinstance(self.sample, CrossFit):
             search = Replicated(strategy=search, executions=parts, folds=True)
-        recipe = Recipe(model=model)
+        recipe = Recipe(model=model, hyperparameters={"averaged_steps": AVERAGED_STEPS})
         preparation = prepared(self.sample, recipe, SingleProcess(), regions=self.regions)
         return _Networks(
             name=name,

@@ -358,7 +358,8 @@ class Population:
             replicas=self.replicas if replicas is None else replicas,
         )
         kind = type(self)
-        shared = [kind.module_def, kind.programs] if result.sizes == self.sizes else []
+        shared = [kind.module_def, kind.programs, kind._found_read]
+        shared = shared if result.sizes == self.sizes else []
         if train is None and seed is None and result._views[0] == self._views[0]:
             shared += [kind._seen, kind._judged, kind._epochs, kind._evaluation]
         for each in shared:
