@@ -1,0 +1,241 @@
+"""Training without gradients: against gradients, and what a perturbation costs.
+
+The single-top sample in its first 22 variables, networks 30:30 with tanh, five members that differ
+in their seeds. Epochs are chosen on validation events; what stands in the table is of test events.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+
+import difftune as dt
+from benchmarks.common import running, samples
+from benchmarks.common.running import say
+from benchmarks.common.table import Row, mean
+from difftune.objectives import AUC, AsimovLLR, CrossEntropy, Metric, Objective
+from difftune.training import EvolutionStrategy, Population, Snapshot, Weights
+
+VARIABLES = 22
+MODEL = dt.models.MLP(hidden=(30, 30), activation="tanh")
+COSINE = {"schedule": 1.0}
+
+
+def run(*, quick: bool, parts: Sequence[str] = ()) -> list[Row]:
+    """All parts, or some.
+
+    Args:
+        quick: A smoke run.
+        parts: Those of `PARTS`; all where there are none.
+    """
+    dt.use_cpu_cores()
+    own = _Own(quick)
+    every = ("area", "speed") if quick else tuple(PARTS)
+    return [row for name in parts or every for row in PARTS[name](own)]
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """What a training gave: weights, seconds without compiling, and its score on test events."""
+
+    weights: Weights
+    seconds: float
+    test: np.ndarray
+
+
+class _Own:
+    """Sizes, events, and networks that several parts begin from."""
+
+    def __init__(self, quick: bool):
+        self.quick = quick
+        self.size = running.sizes(
+            quick,
+            events=(10**6, 6000),
+            members=(5, 1),
+            perturbations=(128, 8),
+            refining=(32, 8),
+            batch=(8192, 1024),
+            adam=(15, 1),
+            area=(30, 1),
+            hard=(30, 1),
+        )
+
+    @cached_property
+    def sample(self) -> SimpleNamespace:
+        """Training, validation and test events as columns."""
+        config = dt.job.load(samples.SINGLE_TOP)
+        data = config.data.model_copy(update={"features": config.data.features[:VARIABLES]})
+        config = config.model_copy(update={"systematics": [], "data": data})
+        events = samples.some(dt.job.build.events(config), self.size.events)
+        split = dt.analysis.Split(events=events)
+        recipe = samples.every_epoch(model=MODEL).bound_to(events.processes)
+        transform = recipe.transform(split.train)
+        parts = {"train": split.train, "validation": split.validation, "test": split.test}
+        columns = {k: recipe.columns(v, split.full_yields, transform) for k, v in parts.items()}
+        return SimpleNamespace(processes=events.processes, **columns)
+
+    @cached_property
+    def entropy(self) -> _Trained:
+        """Adam on cross-entropy, chosen by the area."""
+        return self.trained(CrossEntropy(), AUC(), "adam", rate=3e-3, epochs=self.size.adam)
+
+    def trained(
+        self,
+        objective: Objective,
+        metric: Metric,
+        optimizer: object,
+        *,
+        rate: float,
+        epochs: int,
+        batch: int = 1024,
+        start: Weights | None = None,
+        **values: float,
+    ) -> _Trained:
+        """Members that differ in their seeds."""
+        say(f"{objective} by {optimizer}")
+        recipe = samples.every_epoch(
+            model=MODEL,
+            objective=objective,
+            metric=metric,
+            optimizer=optimizer,
+            batch_size=batch,
+            patience=10**6,
+            hyperparameters={"learning_rate": rate, **COSINE, **values},
+        ).bound_to(self.sample.processes)
+        population = Population(
+            recipe=recipe,
+            train=self.sample.train,
+            validation=self.sample.validation,
+            members=self.size.members,
+        )
+        if not self.quick:
+            # Once for the programs.
+            population.epoch(population.init({}, start=start), {}, epoch=0, epochs=epochs)
+        state = population.init({}, start=start)
+        began = time.perf_counter()
+        for after, record in population.train_epochs(state, {}, range(epochs)):
+            best = after.best
+            say(f"validation {np.mean(record.score):.5f}")
+        seconds = time.perf_counter() - began
+        best = jax.device_get(best)
+        return _Trained(best.weights, seconds, self.tested(population, best, recipe.metric))
+
+    def tested(self, population: Population, best: Snapshot, metric: Metric) -> np.ndarray:
+        """The score of all members on test events."""
+        batch = samples.whole(self.sample.test)
+        scores = population.scores(best, self.sample.test.features)
+        return np.array([float(metric(each, batch, {}, {})) for each in np.asarray(scores)])
+
+
+def _area(own: _Own) -> list[Row]:
+    """1 - AUC from random weights, against Adam on cross-entropy."""
+    adam = own.entropy
+    strategy = EvolutionStrategy(perturbations=own.size.perturbations)
+    found = own.trained(
+        AUC(),
+        AUC(),
+        strategy,
+        rate=AREA["learning_rate"],
+        sigma=AREA["sigma"],
+        epochs=own.size.area,
+        batch=own.size.batch,
+    )
+    return [
+        mean("AUC, Adam on cross-entropy", adam.test),
+        mean("AUC, evolution on 1 - AUC", found.test),
+        mean("Adam's less evolution's", adam.test - found.test, "<= 0.003"),
+        Row("time of evolution over that of Adam", found.seconds / adam.seconds),
+    ]
+
+
+AREA = {"learning_rate": 0.06, "sigma": 0.05}
+HARD = {"learning_rate": 0.003, "sigma": 0.03}
+
+
+def _hard(own: _Own) -> list[Row]:
+    """Significance in hard bins, from cross-entropy's weights."""
+    hard = AsimovLLR(bins=10).hard_limit()
+    metric = dt.objectives.MetricOf(objective=hard, power=0.5)
+    start, options = own.entropy.weights, {"epochs": own.size.hard, "batch": own.size.batch}
+    through = own.trained(
+        AsimovLLR(bins=10, straight_through=True), metric, "adam", rate=1e-3, start=start, **options
+    )
+    strategy = EvolutionStrategy(perturbations=own.size.refining)
+    found = own.trained(
+        hard,
+        metric,
+        strategy,
+        rate=HARD["learning_rate"],
+        sigma=HARD["sigma"],
+        start=start,
+        **options,
+    )
+    return [
+        mean("Z in hard bins, straight-through gradient", through.test),
+        mean("Z in hard bins, evolution", found.test),
+        mean("evolution's over straight-through", found.test / through.test, ">= 0.999"),
+        Row("time over that of the gradient", found.seconds / through.seconds, "<= 20"),
+    ]
+
+
+class _FullRank(EvolutionStrategy):
+    """With a random number for each weight."""
+
+    def _factors(self, key, leaves):
+        keys = jax.random.split(key, len(leaves))
+        return [
+            (jax.random.normal(each, leaf.shape),) for each, leaf in zip(keys, leaves, strict=True)
+        ]
+
+
+def _speed(own: _Own) -> list[Row]:
+    """A step of 256 perturbations against 256 networks that make one each."""
+    count = 8 if own.quick else 256
+    rng = np.random.default_rng(0)
+    rows = []
+    for width, batch in ((30, 1024), (256, 128))[: 1 if own.quick else 2]:
+        events = (2 if own.quick else 8) * batch
+        label = np.arange(events) % 2
+        features = rng.normal(size=(events, VARIABLES)) + 0.3 * label[:, None]
+        train = samples.columns(features, label, np.ones(events))
+        validation = samples.columns(features[:64], label[:64], np.ones(64))
+
+        def seconds(optimizer, members, width=width, batch=batch, parts=(train, validation)):
+            say(f"{members} members of width {width} by {optimizer}")
+            recipe = samples.every_epoch(
+                model=dt.models.MLP(hidden=(width, width), activation="tanh"),
+                optimizer=optimizer,
+                batch_size=batch,
+                patience=10**6,
+            )
+            return _of_an_epoch(
+                Population(recipe=recipe, train=parts[0], validation=parts[1], members=members)
+            )
+
+        low = seconds(EvolutionStrategy(perturbations=count), 1)
+        what = f"22-{width}-{width}-1, batches of {batch}: "
+        rows.append(Row(f"{what}a step of {count} perturbations, ms", 1e3 * low * batch / events))
+        copies = seconds("adam", count)
+        rows.append(Row(f"{what}that of {count} networks by Adam over it", copies / low, ">= 5"))
+        if not own.quick:
+            full = seconds(_FullRank(perturbations=count), 1)
+            rows.append(Row(f"{what}that of {count} full-rank perturbations over it", full / low))
+    return rows
+
+
+def _of_an_epoch(population: Population) -> float:
+    """Seconds: the least of two, once it is compiled."""
+    state, best = population.init({}), np.inf
+    for epoch in range(3):
+        began = time.perf_counter()
+        state, _ = population.epoch(state, {}, epoch=epoch, epochs=3)
+        jax.block_until_ready(state)
+        best = min(best, time.perf_counter() - began if epoch else np.inf)
+    return float(best)
+
+
+PARTS: dict[str, Callable[[_Own], list[Row]]] = {"area": _area, "hard": _hard, "speed": _speed}
