@@ -8,9 +8,11 @@ import tempfile
 # Tests start some fifty processes; each would compile all modules anew.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-# With a worker on each core, threads of XLA only take turns. PYTEST_XDIST_WORKER is set by xdist.
+# With a worker on each core, threads of XLA only take turns, and those of boosted trees wait for
+# each other: then a second of growing takes a minute. PYTEST_XDIST_WORKER is set by xdist.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("PJRT_NPROC", "1")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # What the compiler would gain in programs that run for moments it has long lost.
 _LEVEL = "--xla_backend_optimization_level=0"
