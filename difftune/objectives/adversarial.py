@@ -11,7 +11,8 @@ from jaxtyping import Array, Float, PyTree
 
 from difftune.arguments import Count, NotNegative, takes
 from difftune.errors import InputError
-from difftune.objectives.batch import in_direction, signal_logit
+from difftune.objectives.base import Gradient
+from difftune.objectives.batch import Batch, Scalar, Scores, Values, in_direction, signal_logit
 from difftune.objectives.decorrelation import OnVariations, of_class
 
 T = TypeVar("T", bound=PyTree)
@@ -79,11 +80,11 @@ class Adversarial(OnVariations):
             raise InputError(f"Adversarial(hidden={self.hidden}): give the width of each layer.")
 
     @property
-    def gradient(self):
+    def gradient(self) -> Gradient:
         """Its value is not what either network minimises."""
         return "needed"
 
-    def init(self, key):
+    def init(self, key: Array) -> PyTree:
         """Weights of the adversary."""
         if not self.variations:
             raise InputError(
@@ -101,7 +102,7 @@ class Adversarial(OnVariations):
             for k, n, m in zip(keys, widths[:-1], widths[1:], strict=True)
         ]
 
-    def scale_updates(self, updates, hyperparameters):
+    def scale_updates(self, updates: PyTree, hyperparameters: Values) -> PyTree:
         """Steps as long as the adversary's own learning rate makes them."""
         rate = self.learning_rate
         if rate is None:
@@ -110,7 +111,9 @@ class Adversarial(OnVariations):
         factor = own / hyperparameters["learning_rate"]
         return jax.tree.map(lambda update: factor * update, updates)
 
-    def __call__(self, scores, batch, hyperparameters, parameters):
+    def __call__(
+        self, scores: Scores, batch: Batch, hyperparameters: Values, parameters: PyTree
+    ) -> Scalar:
         """λ times what the adversary finds; its gradient makes the adversary better at it."""
         strength = self.strength
         factor = hyperparameters[strength] if isinstance(strength, str) else strength

@@ -1,7 +1,7 @@
 """The form of an objective and that of a metric, and how objectives compose."""
 
 import abc
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,13 +13,13 @@ from jaxtyping import Array, Float, PyTree
 from difftune.arguments import called_with, is_number, made, said
 from difftune.data import Process
 from difftune.errors import InputError
-from difftune.objectives.batch import Batch
+from difftune.objectives.batch import Batch, Scalar, Scores, Values
 
 Outputs = Literal["binary", "processes"] | int
 ARGUMENTS = ("scores", "batch", "hyperparameters", "parameters")
 Gradient = Literal["there", "none", "needed"]
 FORM = f"({', '.join(ARGUMENTS)}) -> scalar"
-Function = Callable[[Array, Batch, Mapping[str, Array], PyTree], Array]
+Function = Callable[[Array, Batch, Values, PyTree], Array]
 
 
 class Objective(abc.ABC):
@@ -60,11 +60,11 @@ class Objective(abc.ABC):
     @abc.abstractmethod
     def __call__(
         self,
-        scores: Float[Array, " events"] | Float[Array, "events classes"],
+        scores: Scores,
         batch: Batch,
-        hyperparameters: Mapping[str, Array],
+        hyperparameters: Values,
         parameters: PyTree,
-    ) -> Float[Array, ""]:
+    ) -> Scalar:
         """The loss of one member on one batch.
 
         Args:
@@ -107,7 +107,7 @@ class Objective(abc.ABC):
         del variations
         return self
 
-    def scale_updates(self, updates: PyTree, hyperparameters: Mapping[str, Array]) -> PyTree:
+    def scale_updates(self, updates: PyTree, hyperparameters: Values) -> PyTree:
         """A step of the optimizer in the objective's own parameters (by default as it is).
 
         For parameters with a learning rate of their own: whatever the optimizer, its step is
@@ -169,9 +169,9 @@ class Metric(abc.ABC):
     @abc.abstractmethod
     def __call__(
         self,
-        scores: Float[Array, " events"] | Float[Array, "events classes"],
+        scores: Scores,
         batch: Batch,
-        hyperparameters: Mapping[str, Array],
+        hyperparameters: Values,
         parameters: PyTree,
     ) -> Float[Array, "*scores"]:
         """The score of one member, or all of `names`.
@@ -203,7 +203,9 @@ class UserObjective(Objective):
 
     function: Function
 
-    def __call__(self, scores, batch, hyperparameters, parameters):
+    def __call__(
+        self, scores: Scores, batch: Batch, hyperparameters: Values, parameters: PyTree
+    ) -> Array:
         """Calls the function."""
         given = self.function(scores, batch, hyperparameters, parameters)
         if not is_number(given) and not isinstance(given, jax.Array | np.ndarray):
@@ -232,28 +234,30 @@ class Scaled(Objective):
     objective: Objective
     factor: int | float | str
 
-    def __call__(self, scores, batch, hyperparameters, parameters):
+    def __call__(
+        self, scores: Scores, batch: Batch, hyperparameters: Values, parameters: PyTree
+    ) -> Scalar:
         """The scaled loss."""
         factor = hyperparameters[self.factor] if isinstance(self.factor, str) else self.factor
         return factor * self.objective(scores, batch, hyperparameters, parameters)
 
-    def init(self, key):
+    def init(self, key: Array) -> PyTree:
         """The parameters of what is scaled."""
         return self.objective.init(key)
 
-    def bound_to(self, processes):
+    def bound_to(self, processes: Sequence[Process]) -> "Scaled":
         """The scaled objective, bound to these processes."""
         return Scaled(self.objective.bound_to(processes), self.factor)
 
-    def with_variations(self, variations):
+    def with_variations(self, variations: Sequence[str]) -> "Scaled":
         """The scaled objective, with these variations."""
         return Scaled(self.objective.with_variations(variations), self.factor)
 
-    def scale_updates(self, updates, hyperparameters):
+    def scale_updates(self, updates: PyTree, hyperparameters: Values) -> PyTree:
         """The step of what is scaled."""
         return self.objective.scale_updates(updates, hyperparameters)
 
-    def hard_limit(self):
+    def hard_limit(self) -> "Scaled":
         """The hard limit of the objective, scaled."""
         return Scaled(self.objective.hard_limit(), self.factor)
 
@@ -301,7 +305,9 @@ class Sum(Objective):
                 "take binary or multi-class ones throughout, or as many regions."
             )
 
-    def __call__(self, scores, batch, hyperparameters, parameters):
+    def __call__(
+        self, scores: Scores, batch: Batch, hyperparameters: Values, parameters: PyTree
+    ) -> Scalar:
         """The sum of the losses."""
         losses = [
             term(scores, batch, hyperparameters, own)
@@ -309,27 +315,27 @@ class Sum(Objective):
         ]
         return jnp.sum(jnp.stack(losses))
 
-    def init(self, key):
+    def init(self, key: Array) -> PyTree:
         """One entry a term."""
         keys = jax.random.split(key, len(self.terms))
         return tuple(term.init(k) for term, k in zip(self.terms, keys, strict=True))
 
-    def bound_to(self, processes):
+    def bound_to(self, processes: Sequence[Process]) -> "Sum":
         """The sum of what is bound."""
         return Sum(tuple(term.bound_to(processes) for term in self.terms))
 
-    def with_variations(self, variations):
+    def with_variations(self, variations: Sequence[str]) -> "Sum":
         """The sum of what sees them."""
         return Sum(tuple(term.with_variations(variations) for term in self.terms))
 
-    def scale_updates(self, updates, hyperparameters):
+    def scale_updates(self, updates: PyTree, hyperparameters: Values) -> PyTree:
         """Each term's own."""
         return tuple(
             term.scale_updates(own, hyperparameters)
             for term, own in zip(self.terms, updates, strict=True)
         )
 
-    def hard_limit(self):
+    def hard_limit(self) -> "Sum":
         """The sum of what is hard."""
         return Sum(tuple(term.hard_limit() for term in self.terms))
 
@@ -399,11 +405,13 @@ class ScoreLoss(Objective):
         """Whether the metric wants variations."""
         return self.metric.varied
 
-    def bound_to(self, processes):
+    def bound_to(self, processes: Sequence[Process]) -> "ScoreLoss":
         """That of the metric for events of these processes."""
         return ScoreLoss(self.metric.bound_to(processes))
 
-    def __call__(self, scores, batch, hyperparameters, parameters):
+    def __call__(
+        self, scores: Scores, batch: Batch, hyperparameters: Values, parameters: PyTree
+    ) -> Scalar:
         """Minus the score."""
         return -self.metric(scores, batch, hyperparameters, parameters)
 
@@ -430,7 +438,9 @@ class NumpyLoss(Objective):
         """None."""
         return "none"
 
-    def __call__(self, scores, batch, hyperparameters, parameters):
+    def __call__(
+        self, scores: Scores, batch: Batch, hyperparameters: Values, parameters: PyTree
+    ) -> Scalar:
         """Calls the function."""
 
         def call(scores: Array, batch: Batch) -> np.ndarray:

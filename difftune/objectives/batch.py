@@ -11,6 +11,9 @@ from jaxtyping import Array, Float, Int
 from difftune.errors import InputError
 
 Column = Array | np.ndarray
+Scores = Float[Array, " events"] | Float[Array, "events classes"]
+Scalar = Float[Array, ""]
+Values = Mapping[str, Array | float]
 
 
 @jax.tree_util.register_dataclass
@@ -148,9 +151,7 @@ def _each_direction(
     }
 
 
-def signal_probability(
-    scores: Float[Array, " events"] | Float[Array, "events classes"], batch: Batch
-) -> Float[Array, " events"]:
+def signal_probability(scores: Scores, batch: Batch) -> Float[Array, " events"]:
     """The discriminant in [0, 1] that is histogrammed.
 
     Args:
@@ -173,9 +174,7 @@ def signal_probability(
     return jax.nn.softmax(scores, axis=-1) @ batch.signal_process
 
 
-def signal_logit(
-    scores: Float[Array, " events"] | Float[Array, "events classes"], batch: Batch
-) -> Float[Array, " events"]:
+def signal_logit(scores: Scores, batch: Batch) -> Float[Array, " events"]:
     """The logit of `signal_probability`: the same order, without ties where that is 0 or 1.
 
     Args:

@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, PyTree
 
 from difftune.arguments import Count, Positive, takes
 from difftune.errors import InputError
 from difftune.histograms import in_blocks, separation_power, soft_histogram, yields
 from difftune.inference import asimov_significance
 from difftune.objectives.base import Metric, Objective
-from difftune.objectives.batch import Batch, signal_probability
+from difftune.objectives.batch import Batch, Column, Scalar, Scores, Values, signal_probability
 from difftune.objectives.bins import (
     HARD,
     Bins,
@@ -56,16 +57,16 @@ class Binned(Objective):
         check_bins(self.bins, name)
         check_kernel(self.kernel, name)
 
-    def init(self, key):
+    def init(self, key: Array) -> PyTree:
         """The parameters of the edges, if they are to be trained."""
         return start_edges(self.bins, key)
 
-    def hard_limit(self):
+    def hard_limit(self) -> "Binned":
         """With bins that events are in or not."""
         return replace(self, bandwidth=HARD)
 
     def histograms(
-        self, scores: Array, batch: Batch, weight: Array, hyperparameters, edges: Array
+        self, scores: Array, batch: Batch, weight: Column, hyperparameters: Values, edges: Array
     ) -> Float[Array, "2 bins"]:
         """Sums of weights of background and signal between edges, of smeared events.
 
@@ -89,15 +90,15 @@ class Binned(Objective):
             )
 
         score = signal_probability(scores, batch)
-        return in_blocks(filled, score, jnp.asarray(batch.label, scores.dtype), weight)
+        return in_blocks(filled, score, jnp.asarray(batch.label, scores.dtype), jnp.asarray(weight))
 
-    def edges(self, parameters, dtype) -> Float[Array, " edges"]:
+    def edges(self, parameters: PyTree, dtype: DTypeLike) -> Float[Array, " edges"]:
         """Of the bins, as they are now."""
         return edges_of(self.bins, parameters, dtype)
 
 
 def equal_share_edges(
-    score: Float[Array, " events"], weight: Float[Array, " events"], *, bins: int
+    score: Float[Array, " events"], weight: Float[Column, " events"], *, bins: int
 ) -> Float[Array, " edges"]:
     """Edges between bins of equal |weight|, on the device.
 
@@ -132,12 +133,12 @@ class BinnedMetric(Metric):
         if self.bins < 1:
             raise InputError(f"{type(self).__name__}(bins={self.bins}): at least 1 is needed.")
 
-    def histograms(self, scores, batch) -> Float[Array, "2 bins"]:
+    def histograms(self, scores: Scores, batch: Batch) -> Float[Array, "2 bins"]:
         """Expected background and signal in the bins."""
         score = signal_probability(scores, batch)
         edges = equal_share_edges(score, batch.training_weight, bins=self.bins)
         classes = jnp.stack([1 - batch.label, batch.label])
-        return yields(score, batch.weight * classes, edges)
+        return yields(score, classes * batch.weight, edges)
 
 
 @takes()
@@ -153,7 +154,9 @@ class Significance(BinnedMetric):
         bins: Number of bins.
     """
 
-    def __call__(self, scores, batch, hyperparameters, parameters) -> Float[Array, ""]:
+    def __call__(
+        self, scores: Scores, batch: Batch, hyperparameters: Values, parameters: PyTree
+    ) -> Scalar:
         """The significance, in standard deviations."""
         background, signal = self.histograms(scores, batch)
         return asimov_significance(signal, background)
@@ -172,7 +175,9 @@ class Separation(BinnedMetric):
         bins: Number of bins.
     """
 
-    def __call__(self, scores, batch, hyperparameters, parameters) -> Float[Array, ""]:
+    def __call__(
+        self, scores: Scores, batch: Batch, hyperparameters: Values, parameters: PyTree
+    ) -> Scalar:
         """The separation power."""
         background, signal = self.histograms(scores, batch)
         return separation_power(signal, background)
@@ -200,7 +205,9 @@ class SeparationLoss(Binned):
         InputError: For fewer than two bins, or a bandwidth that is not positive.
     """
 
-    def __call__(self, scores, batch, hyperparameters, parameters):
+    def __call__(
+        self, scores: Scores, batch: Batch, hyperparameters: Values, parameters: PyTree
+    ) -> Scalar:
         """The loss, from 0 to 1."""
         edges = self.edges(parameters, scores.dtype)
         weight = batch.training_weight

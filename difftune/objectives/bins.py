@@ -1,6 +1,6 @@
 """Bins of an objective: equidistant, trained or regions; and how events are smeared over them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -8,13 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from annotated_types import Ge
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PyTree
 
 from difftune.arguments import said, takes
 from difftune.binning import LearnedEdges
 from difftune.errors import InputError
 from difftune.histograms import KERNELS
-from difftune.objectives.batch import Batch
+from difftune.objectives.batch import Batch, Values
 
 # A width next to nothing, for what is to be hard.
 HARD = (1e-9, 1e-9)
@@ -104,7 +105,7 @@ class Regions:
         self,
         scores: Float[Array, "events regions"],
         batch: Batch,
-        hyperparameters: Mapping[str, Array],
+        hyperparameters: Values,
     ) -> Float[Array, "events regions"]:
         """How much of each event is in each region, 1 in all.
 
@@ -185,7 +186,7 @@ def start_edges(bins: Bins, key: Array) -> dict[str, PyTree]:
     return {"edges": bins.init(key)} if isinstance(bins, LearnedEdges) else {}
 
 
-def edges_of(bins: Bins, parameters: PyTree, dtype) -> Float[Array, " edges"]:
+def edges_of(bins: Bins, parameters: PyTree, dtype: DTypeLike) -> Float[Array, " edges"]:
     """The edges, from 0 to 1.
 
     Args:

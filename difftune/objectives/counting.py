@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from annotated_types import Gt, Lt
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from difftune.arguments import NotNegative, Positive, takes
 from difftune.errors import InputError
 from difftune.inference import asimov_llr
-from difftune.objectives.batch import signal_probability
+from difftune.objectives.batch import Batch, Scalar, Scores, Values, signal_probability
 from difftune.objectives.binned import Binned
 from difftune.objectives.bins import (
     number_of,
@@ -74,7 +74,7 @@ class Counting(Binned):
                 f"{name}(cut={self.cut}): the cut is one on the score, between 0 and 1."
             )
 
-    def init(self, key):
+    def init(self, key: Array) -> PyTree:
         """The edges, or the logit of the cut (so that it cannot leave (0, 1)), if trained."""
         if self.regions == "bins":
             return super().init(key)
@@ -82,7 +82,9 @@ class Counting(Binned):
             return {"cut": jnp.asarray(math.log(self.cut / (1.0 - self.cut)))}
         return {}
 
-    def yields(self, scores, batch, hyperparameters, parameters) -> Float[Array, "2 regions"]:
+    def yields(
+        self, scores: Scores, batch: Batch, hyperparameters: Values, parameters: PyTree
+    ) -> Float[Array, "2 regions"]:
         """Expected background and signal yields of the regions.
 
         Args:
@@ -116,7 +118,9 @@ class Counting(Binned):
             background: Expected background in each region.
         """
 
-    def __call__(self, scores, batch, hyperparameters, parameters):
+    def __call__(
+        self, scores: Scores, batch: Batch, hyperparameters: Values, parameters: PyTree
+    ) -> Scalar:
         """The loss of the batch, whose weights stand for the full yield."""
         background, signal = self.yields(scores, batch, hyperparameters, parameters)
         squared = self.squared_significance(signal, background)
@@ -184,7 +188,7 @@ class AsimovLLR(Counting):
             )
         object.__setattr__(self, "background_uncertainty", values)
 
-    def squared_significance(self, signal, background):
+    def squared_significance(self, signal: Array, background: Array) -> Array:
         """The q0 of the yields."""
         if not np.any(self.background_uncertainty):
             return asimov_llr(signal, background)
@@ -234,7 +238,7 @@ class SOverRootB(Counting):
         if self.noise not in ("s+b", "b"):
             raise InputError(f"SOverRootB(noise={self.noise!r}): choose 's+b' or 'b'.")
 
-    def squared_significance(self, signal, background):
+    def squared_significance(self, signal: Array, background: Array) -> Array:
         """The sum over regions of s² over noise."""
         if self.noise == "s+b":
             s = jnp.where(signal <= 0.0, 0.0, signal)
@@ -302,6 +306,6 @@ class AMSLoss(Counting):
                 "AsimovLLR."
             )
 
-    def squared_significance(self, signal, background):
+    def squared_significance(self, signal: Array, background: Array) -> Array:
         """The squared AMS of the yields."""
         return squared_ams(signal, background, self.regularisation)

@@ -1,18 +1,26 @@
 """Penalties on what a score must not depend on: a feature, or systematic variations."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 from annotated_types import Ge
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from difftune.arguments import Count, takes
 from difftune.errors import InputError, nearest
 from difftune.objectives.base import Objective
-from difftune.objectives.batch import Batch, in_direction, signal_probability
+from difftune.objectives.batch import (
+    Batch,
+    Column,
+    Scalar,
+    Scores,
+    Values,
+    in_direction,
+    signal_probability,
+)
 from difftune.objectives.binned import Binned
 
 Among = Literal["all", "signal", "background"]
@@ -52,7 +60,7 @@ class OnVariations(Objective):
                 "'background'."
             )
 
-    def with_variations(self, variations):
+    def with_variations(self, variations: Sequence[str]) -> "OnVariations":
         """The objective of these variations, unless some were chosen.
 
         Raises:
@@ -116,7 +124,9 @@ class DistanceCorrelation(Objective):
         if self.rows < 1:
             raise InputError(f"DistanceCorrelation(rows={self.rows}): at least 1 is needed.")
 
-    def __call__(self, scores, batch, hyperparameters, parameters):
+    def __call__(
+        self, scores: Scores, batch: Batch, hyperparameters: Values, parameters: PyTree
+    ) -> Scalar:
         """The penalty, from 0 to 1."""
         columns = batch.features.shape[-1]
         if self.feature >= columns:
@@ -154,22 +164,22 @@ def distance_correlation(
     total = jnp.sum(weight)
     p = weight / jnp.where(total <= 0.0, 1.0, total)
 
-    def mean(column):
+    def mean(column: Array) -> Array:
         # The default precision of an accelerator's matrix product is ten bits.
         return jnp.matmul(column, p, precision="highest")
 
-    def each(function):
+    def each(function: Callable[[Array], PyTree]) -> PyTree:
         """A function of one event, for all of them; its matrices are made again for gradients."""
         events = jnp.arange(len(x))
         return jax.lax.map(jax.checkpoint(function), events, batch_size=min(rows, len(x)))
 
-    def mean_distance(i):
+    def mean_distance(i: Array) -> tuple[Array, Array]:
         return mean(jnp.abs(x - x[i])), mean(jnp.abs(y - y[i]))
 
     mean_a, mean_b = each(mean_distance)
     all_a, all_b = mean(mean_a), mean(mean_b)
 
-    def products(i):
+    def products(i: Array) -> tuple[Array, Array, Array]:
         a = jnp.abs(x - x[i]) - mean_a - mean_a[i] + all_a
         b = jnp.abs(y - y[i]) - mean_b - mean_b[i] + all_b
         return mean(a * b), mean(a * a), mean(b * b)
@@ -206,7 +216,9 @@ class NuisanceCorrelation(OnVariations):
             the events do not have.
     """
 
-    def __call__(self, scores, batch, hyperparameters, parameters):
+    def __call__(
+        self, scores: Scores, batch: Batch, hyperparameters: Values, parameters: PyTree
+    ) -> Scalar:
         """The penalty, from 0 to 1."""
         mine = of_class(self.among, batch).astype(scores.dtype)
         penalties = []
@@ -294,12 +306,14 @@ class HistogramVariation(OnVariations, Binned):
         Binned.__post_init__(self)
         OnVariations.__post_init__(self)
 
-    def __call__(self, scores, batch, hyperparameters, parameters):
+    def __call__(
+        self, scores: Scores, batch: Batch, hyperparameters: Values, parameters: PyTree
+    ) -> Scalar:
         """The penalty, from 0."""
         edges = self.edges(parameters, scores.dtype)
         rows = {"all": slice(None), "background": slice(0, 1), "signal": slice(1, 2)}[self.among]
 
-        def filled(scores: Array, weight: Array) -> Array:
+        def filled(scores: Array, weight: Column) -> Array:
             return self.histograms(scores, batch, weight, hyperparameters, edges)[rows]
 
         nominal = filled(scores, batch.weight)
@@ -310,7 +324,7 @@ class HistogramVariation(OnVariations, Binned):
             variation = batch.variations[name]
             for side in (variation.up, variation.down):
                 if side is not None:
-                    moved = filled(*in_direction(name, side, scores, batch))  # type: ignore[arg-type]
+                    moved = filled(*in_direction(name, side, scores, batch))
                     changes.append((moved - nominal) * inverse)
         if not changes:
             return jnp.zeros((), scores.dtype)

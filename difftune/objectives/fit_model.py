@@ -33,7 +33,7 @@ from difftune.histfactory import (
 )
 from difftune.histograms import Templates, in_blocks, soft_histogram
 from difftune.objectives.base import Outputs
-from difftune.objectives.batch import Batch, in_direction, signal_probability
+from difftune.objectives.batch import Batch, Values, in_direction, signal_probability
 from difftune.objectives.bins import (
     HARD,
     Bins,
@@ -230,7 +230,7 @@ class FitModel:
         return edges_of(self.bins, parameters, jnp.result_type(float))
 
     def model(
-        self, scores: Array, batch: Batch, hyperparameters: Mapping[str, Array], parameters: PyTree
+        self, scores: Array, batch: Batch, hyperparameters: Values, parameters: PyTree
     ) -> Model:
         """The HistFactory model of a batch; in float64, as `Model` is.
 
@@ -262,7 +262,7 @@ class FitModel:
         return _built(names, signal, variations, number_of(self.bins), *more)
 
     def yields(
-        self, scores: Array, batch: Batch, hyperparameters: Mapping[str, Array], parameters: PyTree
+        self, scores: Array, batch: Batch, hyperparameters: Values, parameters: PyTree
     ) -> TemplateYields:
         """Differentiable histograms of all processes and variations.
 

@@ -31,6 +31,7 @@ from difftune.inference import (
     root,
 )
 from difftune.inference.problems import check_steps, limits, make_problem, poi_index
+from difftune.objectives.batch import Scalar
 from difftune.objectives.through_fit import ThroughFit
 from difftune.precision import in_float64
 
@@ -86,7 +87,7 @@ class NeosLoss(ThroughFit):
         check_steps(self.steps)
         _neos()
 
-    def of_model(self, model):
+    def of_model(self, model: Model) -> Scalar:
         """What neos makes of it."""
         return loss_from_model(model, self.loss, steps=self.steps)
 

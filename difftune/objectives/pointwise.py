@@ -6,10 +6,12 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import PyTree
 
 from difftune.arguments import NotNegative, takes
 from difftune.errors import InputError
 from difftune.objectives.base import Objective, Outputs
+from difftune.objectives.batch import Batch, Scalar, Scores, Values
 
 
 @takes()
@@ -25,7 +27,9 @@ class CrossEntropy(Objective):
 
     mean_over_events: ClassVar[bool] = True
 
-    def __call__(self, scores, batch, hyperparameters, parameters):
+    def __call__(
+        self, scores: Scores, batch: Batch, hyperparameters: Values, parameters: PyTree
+    ) -> Scalar:
         """The mean weighted loss."""
         smoothing = hyperparameters.get("label_smoothing", 0.0)
         label = batch.label * (1.0 - smoothing) + 0.5 * smoothing
@@ -45,7 +49,9 @@ class CategoricalCrossEntropy(Objective):
     outputs: ClassVar[Outputs] = "processes"
     mean_over_events: ClassVar[bool] = True
 
-    def __call__(self, scores, batch, hyperparameters, parameters):
+    def __call__(
+        self, scores: Scores, batch: Batch, hyperparameters: Values, parameters: PyTree
+    ) -> Scalar:
         """The mean weighted loss."""
         smoothing = hyperparameters.get("label_smoothing", 0.0)
         label = optax.smooth_labels(jax.nn.one_hot(batch.process, scores.shape[-1]), smoothing)
@@ -80,7 +86,9 @@ class Focal(Objective):
         if not self.gamma >= 0.0:
             raise InputError(f"Focal(gamma={self.gamma}): the exponent cannot be negative.")
 
-    def __call__(self, scores, batch, hyperparameters, parameters):
+    def __call__(
+        self, scores: Scores, batch: Batch, hyperparameters: Values, parameters: PyTree
+    ) -> Scalar:
         """The mean weighted loss."""
         gamma = hyperparameters.get("focal_gamma", self.gamma)
         towards_wrong = jnp.where(batch.label == 1, -scores, scores)
@@ -103,7 +111,9 @@ class MeanSquaredError(Objective):
 
     mean_over_events: ClassVar[bool] = True
 
-    def __call__(self, scores, batch, hyperparameters, parameters):
+    def __call__(
+        self, scores: Scores, batch: Batch, hyperparameters: Values, parameters: PyTree
+    ) -> Scalar:
         """The mean weighted loss."""
         smoothing = hyperparameters.get("label_smoothing", 0.0)
         # The probability of the wrong class, not one minus that of the right one: small errors

@@ -7,13 +7,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PyTree
 
 from difftune.arguments import Fraction, NotNegative, Positive, takes
 from difftune.errors import InputError
 from difftune.inference import asimov_significance
 from difftune.objectives.base import Metric, Objective
-from difftune.objectives.batch import Batch, signal_logit
+from difftune.objectives.batch import Batch, Scalar, Scores, Values, signal_logit
 from difftune.objectives.bins import HARD, annealed, start_and_end
 from difftune.objectives.counting import squared_ams
 
@@ -54,7 +54,9 @@ class AUC(Metric):
     prevail. Without a class, or if one has a sum of weights that is not positive, it is 1/2.
     """
 
-    def __call__(self, scores, batch, hyperparameters, parameters) -> Float[Array, ""]:
+    def __call__(
+        self, scores: Scores, batch: Batch, hyperparameters: Values, parameters: PyTree
+    ) -> Scalar:
         """The area."""
         signal, background, distinct = passed(scores, batch)
         s, b = signal[-1], background[-1]
@@ -131,7 +133,9 @@ class CutSignificance(_CutScan):
                 "uncertainty is not negative."
             )
 
-    def __call__(self, scores, batch, hyperparameters, parameters) -> Float[Array, ""]:
+    def __call__(
+        self, scores: Scores, batch: Batch, hyperparameters: Values, parameters: PyTree
+    ) -> Scalar:
         """The significance, in standard deviations."""
         cuts = passed(scores, batch)
         s, b = cuts.signal[:, None], cuts.background[:, None]
@@ -163,7 +167,9 @@ class CutAMS(_CutScan):
         if not self.regularisation > 0.0:
             raise InputError(f"CutAMS(regularisation={self.regularisation}) must be positive.")
 
-    def __call__(self, scores, batch, hyperparameters, parameters) -> Float[Array, ""]:
+    def __call__(
+        self, scores: Scores, batch: Batch, hyperparameters: Values, parameters: PyTree
+    ) -> Scalar:
         """The AMS."""
         cuts = passed(scores, batch)
         squared = squared_ams(cuts.signal[:, None], cuts.background[:, None], self.regularisation)
@@ -208,16 +214,18 @@ class AUCLoss(Objective):
         pair = start_and_end(self.temperature, "AUCLoss(temperature")
         object.__setattr__(self, "temperature", pair)
 
-    def hard_limit(self):
+    def hard_limit(self) -> "AUCLoss":
         """One minus the area itself."""
         return replace(self, temperature=HARD)
 
-    def __call__(self, scores, batch, hyperparameters, parameters):
+    def __call__(
+        self, scores: Scores, batch: Batch, hyperparameters: Values, parameters: PyTree
+    ) -> Scalar:
         """The loss, between 0 and 1 where no weight is negative."""
         factor = hyperparameters.get("temperature", 1.0)
         temperature = annealed(self.temperature, batch, factor)
-        is_signal = batch.label.astype(scores.dtype)
-        weight = batch.training_weight.astype(scores.dtype)
+        is_signal = jnp.asarray(batch.label, scores.dtype)
+        weight = jnp.asarray(batch.training_weight, scores.dtype)
         return misordered(
             signal_logit(scores, batch) * (1.0 / temperature.astype(scores.dtype)),
             weight * is_signal,
@@ -264,7 +272,7 @@ def _decayed_sums(
         step: 1, or -1 to go from the end on.
     """
 
-    def twice_as_far(sums, shift):
+    def twice_as_far(sums: tuple[Array, Array], shift: Array) -> tuple[tuple[Array, Array], None]:
         decay, y = sums
         return (decay * jnp.roll(decay, shift), y + decay * jnp.roll(y, shift)), None
 

@@ -1,15 +1,17 @@
 """Metrics of other things: of a user's function, of a loss, and several at once."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from difftune.arguments import called_with, made, said, takes
+from difftune.data import Process
 from difftune.errors import InputError
 from difftune.objectives.base import ARGUMENTS, FORM, Function, Metric, Objective, Scaled
+from difftune.objectives.batch import Batch, Scalar, Scores, Values
 
 # Below it a score is worth nothing; it keeps logarithms finite.
 _LEAST = 1e-12
@@ -21,7 +23,9 @@ class UserMetric(Metric):
 
     function: Function
 
-    def __call__(self, scores, batch, hyperparameters, parameters):
+    def __call__(
+        self, scores: Scores, batch: Batch, hyperparameters: Values, parameters: PyTree
+    ) -> Array:
         """Calls the function."""
         return self.function(scores, batch, hyperparameters, parameters)
 
@@ -58,13 +62,15 @@ class MetricOf(Metric):
         """Whether the loss is that of each member."""
         return self.power is None
 
-    def __call__(self, scores, batch, hyperparameters, parameters) -> Float[Array, ""]:
+    def __call__(
+        self, scores: Scores, batch: Batch, hyperparameters: Values, parameters: PyTree
+    ) -> Scalar:
         """The score of one member."""
         if self.power is None:
             return -self.objective(scores, batch, hyperparameters, parameters)
         return jnp.exp(-self.power * self.objective(scores, batch, {}, {}))
 
-    def bound_to(self, processes):
+    def bound_to(self, processes: Sequence[Process]) -> "MetricOf":
         """The score for events of these processes."""
         return replace(self, objective=self.objective.bound_to(processes))
 
@@ -114,12 +120,14 @@ class MultiObjective(Metric):
         """Whether a score wants variations."""
         return any(score.varied for score in self._each.values())
 
-    def bound_to(self, processes):
+    def bound_to(self, processes: Sequence[Process]) -> "MultiObjective":
         """The scores for events of these processes."""
         bound = {name: score.bound_to(processes) for name, score in self._each.items()}
         return replace(self, scores=bound)
 
-    def __call__(self, scores, batch, hyperparameters, parameters) -> Float[Array, " scores"]:
+    def __call__(
+        self, scores: Scores, batch: Batch, hyperparameters: Values, parameters: PyTree
+    ) -> Float[Array, " scores"]:
         """All scores of one member."""
         values = [
             score(scores, batch, hyperparameters, parameters) for score in self._each.values()

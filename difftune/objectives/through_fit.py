@@ -12,9 +12,10 @@ from typing import Annotated, ClassVar
 import jax.numpy as jnp
 from annotated_types import Ge, Gt, Lt
 from jax.scipy.special import log_ndtr, ndtri
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from difftune.arguments import Count, takes
+from difftune.data import Process
 from difftune.errors import InputError
 from difftune.histfactory import Model
 from difftune.inference import (
@@ -26,6 +27,7 @@ from difftune.inference import (
     variance_where_known,
 )
 from difftune.objectives.base import Objective, Outputs
+from difftune.objectives.batch import Batch, Scalar, Scores, Values
 from difftune.objectives.counting import Form
 from difftune.objectives.fit_model import FitModel
 from difftune.precision import float64_region
@@ -54,13 +56,15 @@ class ThroughFit(Objective):
     def of_model(self, model: Model) -> Float[Array, ""]:
         """The loss of a filled model, in float64; anything of `difftune.inference` may be in it."""
 
-    def __call__(self, scores, batch, hyperparameters, parameters):
+    def __call__(
+        self, scores: Scores, batch: Batch, hyperparameters: Values, parameters: PyTree
+    ) -> Scalar:
         """The loss of the batch, whose weights stand for the full yield."""
         yields = self.model.yields(scores, batch, hyperparameters, parameters)
         fill = self.model.filling(batch)
         return float64_region(lambda each: self.of_model(fill(each)))(yields)
 
-    def init(self, key):
+    def init(self, key: Array) -> PyTree:
         """The trainable parameters of the binning."""
         return self.model.init(key)
 
@@ -69,11 +73,11 @@ class ThroughFit(Objective):
         """A score, or one logit per region."""
         return self.model.outputs
 
-    def bound_to(self, processes):
+    def bound_to(self, processes: Sequence[Process]) -> "ThroughFit":
         """The objective with the model of these processes."""
         return replace(self, model=self.model.bound_to(processes))
 
-    def hard_limit(self):
+    def hard_limit(self) -> "ThroughFit":
         """The objective of events in hard bins."""
         return replace(self, model=self.model.hard_limit())
 
@@ -93,7 +97,7 @@ class PoiUncertainty(ThroughFit):
 
     strength: float = 1.0
 
-    def of_model(self, model):
+    def of_model(self, model: Model) -> Scalar:
         """Half the logarithm of the variance."""
         asimov = asimov_at(model, self.strength)
         return 0.5 * jnp.log(covariance(asimov, [asimov.poi])[0, 0])
@@ -125,7 +129,7 @@ class FisherInformation(ThroughFit):
         if not self.parameters:
             raise InputError("FisherInformation(parameters=()): name at least one, such as 'mu'.")
 
-    def of_model(self, model):
+    def of_model(self, model: Model) -> Scalar:
         """The log determinant of the covariance."""
         chosen = [model.structure.index(name) for name in self.parameters]
         block = covariance(asimov_at(model, self.strength), chosen)
@@ -157,7 +161,7 @@ class Robustness(ThroughFit):
     def __post_init__(self) -> None:
         object.__setattr__(self, "parameters", tuple(self.parameters))
 
-    def of_model(self, model):
+    def of_model(self, model: Model) -> Scalar:
         """Half the logarithm of the ratio of variances."""
         asimov = asimov_at(model, self.strength)
         named = [model.structure.index(name) for name in self.parameters]
@@ -200,7 +204,7 @@ class ExpectedCLs(_Fitted):
 
     mu: float = 1.0
 
-    def of_model(self, model):
+    def of_model(self, model: Model) -> Scalar:
         """The logarithm of CLs."""
         q = likelihood_ratio_at(asimov_at(model, 0.0), self.mu, steps=self.steps)
         return log_ndtr(-root(q)) - jnp.log(0.5)
@@ -232,7 +236,7 @@ class DiscoverySignificance(_Fitted):
                 f"DiscoverySignificance(form={self.form!r}): choose 'linear' or 'log'."
             )
 
-    def of_model(self, model):
+    def of_model(self, model: Model) -> Scalar:
         """-q0 or -ln q0."""
         q0 = likelihood_ratio_at(asimov_at(model, 1.0), 0.0, steps=self.steps)
         return -q0 if self.form == "linear" else -jnp.log(jnp.maximum(q0, _LEAST))
@@ -268,7 +272,7 @@ class ExpectedLimit(_Fitted):
                 "confidence level."
             )
 
-    def of_model(self, model):
+    def of_model(self, model: Model) -> Scalar:
         """The logarithm of the limit."""
         limit = median_limit(
             asimov_at(model, 0.0),

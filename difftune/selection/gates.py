@@ -299,7 +299,11 @@ class TemplateShift(Objective):
     bandwidth: float = 0.02
 
     def __call__(
-        self, scores: Array, batch: Batch, hyperparameters: Mapping[str, Array], parameters: PyTree
+        self,
+        scores: Array,
+        batch: Batch,
+        hyperparameters: Mapping[str, Array | float],
+        parameters: PyTree,
     ) -> Float[Array, ""]:
         """Minus the squared shift."""
         if self.variation not in batch.variations:
