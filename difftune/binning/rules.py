@@ -20,6 +20,8 @@ from difftune.binning.optimise import optimise_edges
 from difftune.errors import InputError
 from difftune.registry import Registry
 
+Column = np.ndarray | Array
+
 ARGUMENTS = ("scores", "weight", "signal")
 FORM = f"({', '.join(ARGUMENTS)}) -> edges"
 EXAMPLE = "Exact(bins=12)"
@@ -92,7 +94,15 @@ class EqualSignal(BinningRule):
         """What every bin must have."""
         return Constraints(self.min_background, self.max_mc_uncertainty)
 
-    def __call__(self, scores, weight, signal, *, variations=None, trained=None):
+    def __call__(
+        self,
+        scores: Column,
+        weight: Column,
+        signal: Column,
+        *,
+        variations: Mapping[str, Any] | None = None,
+        trained: Any = None,
+    ) -> np.ndarray:
         """The edges."""
         del variations, trained
         return choose_edges(
@@ -132,7 +142,15 @@ class _Optimised(BinningRule):
         """What every bin must have; refuses bounds that are none."""
         return Constraints(self.min_background, self.max_mc_uncertainty)
 
-    def __call__(self, scores, weight, signal, *, variations=None, trained=None):
+    def __call__(
+        self,
+        scores: Column,
+        weight: Column,
+        signal: Column,
+        *,
+        variations: Mapping[str, Any] | None = None,
+        trained: Any = None,
+    ) -> np.ndarray:
         """The edges."""
         del trained
         return optimise_edges(
@@ -212,7 +230,15 @@ class Gradient(_Optimised):
 class Learned(BinningRule):
     """The edges that were trained with the network, by an objective with `LearnedEdges`."""
 
-    def __call__(self, scores, weight, signal, *, variations=None, trained=None):
+    def __call__(
+        self,
+        scores: Column,
+        weight: Column,
+        signal: Column,
+        *,
+        variations: Mapping[str, Any] | None = None,
+        trained: Any = None,
+    ) -> np.ndarray:
         """The edges.
 
         Raises:
@@ -257,7 +283,15 @@ class GivenEdges(BinningRule):
 
     edges: Sequence[float]
 
-    def __call__(self, scores, weight, signal, *, variations=None, trained=None):
+    def __call__(
+        self,
+        scores: Column,
+        weight: Column,
+        signal: Column,
+        *,
+        variations: Mapping[str, Any] | None = None,
+        trained: Any = None,
+    ) -> np.ndarray:
         """The edges."""
         del scores, weight, signal, variations, trained
         return np.asarray(self.edges, np.float64)
@@ -269,7 +303,15 @@ class UserBinning(BinningRule):
 
     function: Callable[[np.ndarray, np.ndarray, np.ndarray], Any]
 
-    def __call__(self, scores, weight, signal, *, variations=None, trained=None):
+    def __call__(
+        self,
+        scores: Column,
+        weight: Column,
+        signal: Column,
+        *,
+        variations: Mapping[str, Any] | None = None,
+        trained: Any = None,
+    ) -> np.ndarray:
         """What the function returns.
 
         Raises:

@@ -54,7 +54,9 @@ def periodic(
     return jax.lax.platform_dependent(x, cpu=in_tiles, default=units)
 
 
-def _forward(x, frequency, kernel, bias):
+def _forward(
+    x: Array, frequency: Array, kernel: Array, bias: Array
+) -> tuple[Array, tuple[Array, ...]]:
     # Transposed by a product, which is exact: XLA would fuse a transposition into the waves, and
     # read each number from another line of the cache.
     unit = jnp.eye(x.shape[1], dtype=x.dtype)
@@ -68,18 +70,18 @@ def _forward(x, frequency, kernel, bias):
     return units.reshape(-1, x.shape[1]).T, (x, frequency, kernel, wave, units)
 
 
-def _backward(kept, cotangent):
+def _backward(kept: tuple[Array, ...], cotangent: Array) -> tuple[Array, ...]:
     x, frequency, kernel, wave, units = kept
     outputs, size = kernel.shape[1], frequency.shape[1]
     inward = jnp.where(units > 0, cotangent.T.reshape(units.shape), 0.0)
     cosine, sine = wave[:, :size], wave[:, size:]
     # The gradient of the angles, without an array of that of the waves.
-    turned = sum(
+    total = sum(
         (kernel[:, d, size:, None] * cosine - kernel[:, d, :size, None] * sine)
         * inward[:, d, None, :]
         for d in range(outputs)
     )
-    turned = 2.0 * math.pi * turned
+    turned = 2.0 * math.pi * jnp.asarray(total)
     return (
         jnp.sum(frequency[:, :, None] * turned, axis=1).T,
         jnp.einsum("fkb,fb->fk", turned, x),

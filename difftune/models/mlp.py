@@ -285,7 +285,9 @@ class Network(nnx.Module):
         return together(logits) if self.submodels > 1 and self.deterministic else logits
 
 
-def _layer(parts, x, *, live: Count, activate: Callable) -> Float[Array, "*events units"]:
+def _layer(
+    parts: Any, x: Array, *, live: Count, activate: Callable[[Array], Array]
+) -> Float[Array, "*events units"]:
     linear, norm, dropout = parts
     x = linear(x)
     size = x.shape[-1]
@@ -300,7 +302,7 @@ def _layer(parts, x, *, live: Count, activate: Callable) -> Float[Array, "*event
     return dropout(x)
 
 
-def _pass_on(_, x):
+def _pass_on(_: Any, x: Array) -> Array:
     return x
 
 

@@ -101,7 +101,7 @@ ACTIVATIONS = {
 """Activation functions by name."""
 
 
-def _pull_back(function: Callable, x: Array, cotangent: Array) -> Array:
+def _pull_back(function: Callable[[Array], Array], x: Array, cotangent: Array) -> Array:
     return jax.vjp(function, x)[1](cotangent)[0]
 
 
@@ -121,13 +121,13 @@ def chosen_activation(
     derivatives = [partial(_pull_back, function) for function in functions]
 
     @jax.custom_vjp
-    def apply(index, x):
+    def apply(index: Array, x: Array) -> Array:
         return jax.lax.switch(index, functions, x)
 
-    def forward(index, x):
+    def forward(index: Array, x: Array) -> tuple[Array, tuple[Array, Array]]:
         return apply(index, x), (index, x)
 
-    def backward(kept, cotangent):
+    def backward(kept: tuple[Array, Array], cotangent: Array) -> tuple[None, Array]:
         index, x = kept
         return None, jax.lax.switch(index, derivatives, x, cotangent)
 

@@ -23,11 +23,11 @@ def _penalised(x: Array, penalty: Array) -> Array:
     return x
 
 
-def _forward(x, penalty):
+def _forward(x: Array, penalty: Array) -> tuple[Array, None]:
     return x, None
 
 
-def _backward(_, gradient):
+def _backward(_: None, gradient: Array) -> tuple[Array, Array]:
     return gradient, jnp.ones((), gradient.dtype)
 
 
@@ -164,7 +164,7 @@ class Alternatives:
 
     models: Sequence[Architecture]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "models", tuple(self.models))
         if len(self.models) < 2:
             raise InputError(f"Alternatives(models={self.models}): give at least two.")

@@ -1,8 +1,8 @@
 """A Flax module taken apart into pure functions of arrays."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -51,7 +51,7 @@ def fitting(given: Weights, wanted: Weights) -> Weights:
     return given
 
 
-def _parts(network: nnx.Module):
+def _parts(network: nnx.Module) -> Any:
     return nnx.split(network, nnx.Param, Hyperparameter, nnx.RngState, ...)
 
 
@@ -79,7 +79,7 @@ class ModuleDef:
         inputs = Inputs(inputs) if not isinstance(inputs, Inputs) else inputs
         self.model, self.inputs, self.outputs = model, inputs, outputs
 
-        def made():
+        def made() -> tuple[Weights, Any, Any]:
             network = model(inputs, outputs, rngs=nnx.Rngs(0))
             if not isinstance(network, nnx.Module):
                 raise InputError(
@@ -123,7 +123,14 @@ class ModuleDef:
                 f"mode: logits [2, {outputs}] are needed, or [2, submodels, {outputs}]."
             )
 
-    def _apply(self, graph, weights, hyperparameters, features, random=None):
+    def _apply(
+        self,
+        graph: Any,
+        weights: Weights,
+        hyperparameters: Mapping[str, Any],
+        features: Any,
+        random: Any = None,
+    ) -> tuple[Any, Any, Any]:
         network = nnx.merge(
             graph,
             weights.parameters,
@@ -211,6 +218,6 @@ class ModuleDef:
         return self._logits(self._apply(self._eval, weights, hyperparameters, features)[0])
 
     @cached_property
-    def evaluate_jit(self):
+    def evaluate_jit(self) -> Callable[..., Array]:
         """`evaluate`, compiled once."""
         return jax.jit(self.evaluate)

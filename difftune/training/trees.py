@@ -100,7 +100,16 @@ class XGBoost(Library):
 
     name, package = "xgboost", "xgboost"
 
-    def grow(self, train, validation, settings, *, trees, patience, seed):
+    def grow(
+        self,
+        train: TreeSample,
+        validation: TreeSample | None,
+        settings: Mapping[str, Any],
+        *,
+        trees: int,
+        patience: int,
+        seed: int,
+    ) -> bytes:
         """As `Library.grow`."""
         xgboost = self.module
         every = [
@@ -124,14 +133,14 @@ class XGBoost(Library):
             booster = booster[: booster.best_iteration + 1]
         return bytes(booster.save_raw("ubj"))
 
-    def load(self, model):
+    def load(self, model: bytes) -> Callable[[Raw], np.ndarray]:
         """As `Library.load`."""
         booster = self.module.Booster()
         booster.load_model(bytearray(model))
         return booster.inplace_predict
 
     @property
-    def error(self):
+    def error(self) -> type[Exception]:
         """As `Library.error`."""
         return self.module.core.XGBoostError
 
@@ -141,14 +150,23 @@ class LightGBM(Library):
 
     name, package = "lightgbm", "lightgbm"
 
-    def grow(self, train, validation, settings, *, trees, patience, seed):
+    def grow(
+        self,
+        train: TreeSample,
+        validation: TreeSample | None,
+        settings: Mapping[str, Any],
+        *,
+        trees: int,
+        patience: int,
+        seed: int,
+    ) -> bytes:
         """As `Library.grow`."""
         lightgbm = self.module
         # A share of the events is drawn for each tree only where it is said how often.
         often = {"bagging_freq": 1} if settings.get("bagging_fraction", 1.0) < 1.0 else {}
         parameters = {"objective": "binary", "seed": seed, "verbosity": -1} | often | dict(settings)
 
-        def data(given, reference=None):
+        def data(given: TreeSample, reference: Any = None) -> Any:
             return lightgbm.Dataset(
                 given.features,
                 given.label,
@@ -170,12 +188,12 @@ class LightGBM(Library):
             raise _refused(self, settings, error) from None
         return booster.model_to_string(num_iteration=booster.best_iteration).encode()
 
-    def load(self, model):
+    def load(self, model: bytes) -> Callable[[Raw], np.ndarray]:
         """As `Library.load`."""
         return self.module.Booster(model_str=model.decode()).predict
 
     @property
-    def error(self):
+    def error(self) -> type[Exception]:
         """As `Library.error`."""
         return self.module.basic.LightGBMError
 
