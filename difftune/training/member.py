@@ -280,7 +280,7 @@ class MemberTrainer:
         own: MemberInputs,
         samples: Batch | tuple[Batch, Batch],
         known: "Judged | None",
-    ):
+    ) -> tuple[Any, ...]:
         """What `evaluate` gives for both samples."""
         if isinstance(samples, tuple):
             validation, comparison = samples
@@ -305,7 +305,7 @@ class MemberTrainer:
         """Logits in each direction, in evaluation mode."""
         weights = averaged(member.weights, member.optimizer)
 
-        def network(some, nothing):
+        def network(some: Any, nothing: PyTree) -> tuple[Array, PyTree]:
             some = some if own.inputs is None else some * own.inputs
             return self.module_def.evaluate(weights, own.hyperparameters, some), nothing
 
@@ -323,10 +323,12 @@ class MemberTrainer:
         due = (stale > 0) & (stale % wait == 0)
         return jnp.where(due, rate * hyperparameters["plateau_factor"], rate)
 
-    def _pass(self, member: Member, own: MemberInputs, part: Part, clock: EpochClock):
+    def _pass(
+        self, member: Member, own: MemberInputs, part: Part, clock: EpochClock
+    ) -> tuple[PyTree, Array]:
         """All steps of a part, in batches of the member's own size; the mean loss."""
 
-        def in_batches_of(size: int, starts: Any):
+        def in_batches_of(size: int, starts: Any) -> tuple[PyTree, Array]:
             if starts is None:
                 mine = jnp.zeros(1, jnp.int32)
             else:
@@ -338,7 +340,7 @@ class MemberTrainer:
                 # A search may let a member go on for longer than planned.
                 done = jnp.minimum(done, 1.0)
 
-            def step(carry, inputs):
+            def step(carry: PyTree, inputs: tuple[Array, Array]) -> tuple[PyTree, Array]:
                 start, done = inputs
                 batch = self._seen(own, part, None if starts is None else start, size)
                 if own.begun is not None:
@@ -375,7 +377,13 @@ class MemberTrainer:
             return batch
         return batch.counted(bootstrap_count(own.bootstrap, number))
 
-    def step(self, hyperparameters, rate, carry, inputs: tuple[Batch, Array, Array]):
+    def step(
+        self,
+        hyperparameters: Any,
+        rate: Array,
+        carry: PyTree,
+        inputs: tuple[Batch, Array, Array],
+    ) -> tuple[PyTree, Array]:
         """One step of the optimizer, on a batch, with what is done of the training and a key."""
         (weights, objective, state), random = carry
         batch, done, key = inputs
@@ -430,10 +438,18 @@ class MemberTrainer:
             return self.chunk
         return min(self.chunk, CACHED * self.tile)
 
-    def _in_tiles(self, trained, buffers, random, hyperparameters, batch: Batch, parts: int):
+    def _in_tiles(
+        self,
+        trained: PyTree,
+        buffers: PyTree,
+        random: PyTree,
+        hyperparameters: Any,
+        batch: Batch,
+        parts: int,
+    ) -> tuple[Array, PyTree, PyTree]:
         """Loss and its gradient, and the random streams after the batch."""
 
-        def loss(trained, part: Batch, start: Array):
+        def loss(trained: PyTree, part: Batch, start: Array) -> tuple[Array, PyTree]:
             parameters, objective = trained
             # Each part begins with the streams of the batch, and drops what is its own of it.
             scores, _, after = self.module_def.train(
@@ -444,18 +460,20 @@ class MemberTrainer:
             )
             return self._loss([scores], part, hyperparameters, objective), after
 
-        def of_part(part: Batch, start: Array):
+        def of_part(part: Batch, start: Array) -> tuple[PyTree, PyTree]:
             (value, after), gradient = jax.value_and_grad(loss, has_aux=True)(trained, part, start)
             return (value, gradient), after
 
         (value, gradient), after = mean_over_tiles(of_part, batch, parts)
         return value, gradient, after
 
-    def _loss_at(self, trained, streams, *, hyperparameters, batch: Batch):
+    def _loss_at(
+        self, trained: PyTree, streams: PyTree, *, hyperparameters: Any, batch: Batch
+    ) -> tuple[Array, PyTree]:
         """Loss, and what the network hands on: buffers and random streams."""
         parameters, objective = trained
 
-        def network(features, streams):
+        def network(features: Any, streams: PyTree) -> tuple[Array, PyTree]:
             weights = Weights(parameters, streams[0])
             scores, *streams = self.module_def.train(weights, hyperparameters, features, streams[1])
             return scores, tuple(streams)
@@ -491,7 +509,7 @@ class MemberTrainer:
         batch: Batch,
         *,
         known: "Judged | None" = None,
-    ):
+    ) -> tuple[Any, ...]:
         """A member on one sample.
 
         Args:
