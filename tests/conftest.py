@@ -24,16 +24,19 @@ _MOST_MAPS = 30_000
 # The files that take longest, in this order: workers that begin with them end at the same time.
 _LONGEST = (
     "job/test_run.py",
-    "training/test_devices.py",
-    "inference/test_steps.py",
-    "inference/test_hypotest.py",
     "test_docs.py",
+    "job/test_cross_fit.py",
+    "job/test_selection.py",
     "training/test_processes.py",
-    "training/test_population.py",
-    "models/test_shape.py",
+    "inference/test_hypotest.py",
+    "inference/test_steps.py",
+    "training/test_devices.py",
     "histfactory/test_model.py",
-    "objectives/test_fit_losses.py",
     "test_precision.py",
+    "models/test_shape.py",
+    "analysis/test_auto.py",
+    "training/test_population.py",
+    "objectives/test_fit_losses.py",
 )
 
 
