@@ -228,7 +228,7 @@ def _convolved(
     return masked(activate(found), live) * there[..., None]
 
 
-def _pass_on(_, rows):
+def _pass_on(_: Any, rows: Array) -> Array:
     return rows
 
 

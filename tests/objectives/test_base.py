@@ -90,6 +90,8 @@ def test_a_users_function_is_an_objective():
     assert value(0.5 * as_objective(brier)) == pytest.approx(0.5 * BRIER, rel=1e-5)
     assert value(as_objective(lambda *_: 2)) == 2.0
     assert as_objective(CrossEntropy()) == CrossEntropy()
+    # That of a metric is for trainings that need no gradient.
+    assert (CrossEntropy() + Significance()).gradient == "none"
 
 
 def score(metric, **hyperparameters) -> float:
@@ -151,8 +153,6 @@ def test_errors():
         as_metric(CrossEntropy())
     with pytest.raises(InputError, match=r"is a loss.*metric=-1.0 \* Scaled"):
         as_metric(0.5 * CrossEntropy())
-    with pytest.raises(InputError, match=r"objective=Significance.*larger is better"):
-        CrossEntropy() + Significance()
     with pytest.raises(InputError, match="metric=3 cannot be called"):
         as_metric(3)
     with pytest.raises(InputError, match=r"cannot be added.*binary.*processes"):
