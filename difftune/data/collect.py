@@ -14,8 +14,9 @@ import numpy as np
 from difftune.data.events import Events, VariedSample, VariedWeights
 from difftune.data.names import Chunk, Values
 from difftune.data.object_rules import sentinels_of
-from difftune.data.plan import Job, Plan, Request, SampleKey, Stream, own_selection, same
+from difftune.data.plan import Job, Plan, SampleKey, Stream, own_selection, same
 from difftune.data.program import Piece, WeightKey
+from difftune.data.request import Request
 from difftune.data.sources import rows_in
 from difftune.data.sums import Normalisation
 from difftune.data.variations import WeightVariation

@@ -10,8 +10,9 @@ from jaxtyping import Bool, Int, UInt64
 from difftune.data.collect import Collection
 from difftune.data.keys import mixed
 from difftune.data.names import Values
-from difftune.data.plan import Plan, Request
+from difftune.data.plan import Plan
 from difftune.data.program import Piece
+from difftune.data.request import Request
 from difftune.data.variations import TreeVariation
 from difftune.errors import InputError, nearest
 

@@ -37,9 +37,10 @@ from difftune.data.names import parse_derived
 from difftune.data.object_rules import collection_rules
 from difftune.data.objects import Objects, as_objects
 from difftune.data.parts import as_positive
-from difftune.data.plan import Plan, Request
+from difftune.data.plan import Plan
 from difftune.data.reading import Reading
 from difftune.data.regions import Region, as_regions
+from difftune.data.request import Request
 from difftune.data.sources import rows_in
 from difftune.data.sums import SumOfWeights, as_sum_of_weights
 from difftune.data.transform import Missing, Sentinels
