@@ -177,6 +177,16 @@ def test_search_python(ntuples):
 
 
 @pytest.mark.slow
+def test_fields_python(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = run("fields.md")
+    pulls = (names["field"].mean(names["where"]) - [0.945, 0.963, 0.943]) / 0.015
+    assert np.all(abs(pulls) < 1)
+    again = dt.fields.FieldMap.read("btag.json")
+    np.testing.assert_allclose(again(names["where"]), names["modes"](names["where"]))
+
+
+@pytest.mark.slow
 def test_objectives_python():
     excess = run("objectives.md")["excess"]
     sizes = sorted(excess)

@@ -146,7 +146,7 @@ class _Problem:
             return float(value), np.asarray(slope)
 
         bounds = [(-_FAR, _FAR)] * len(start)
-        options = {"maxiter": 60, "ftol": 1e-9, "gtol": 1e-3}
+        options = {"maxiter": 60, "ftol": 1e-7, "gtol": 2e-2}
         found = minimize(energy, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
         return np.asarray(found.x)
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -13,6 +14,7 @@ from jaxtyping import Float
 from difftune.arguments import Positive, several, takes
 from difftune.errors import InputError
 from difftune.fields.domains import Domain, Numbers
+from difftune.precision import in_float64
 
 Nodes = Float[Numbers, "points width"]
 
@@ -86,6 +88,17 @@ class Prior:
             offset=float(np.mean(values)) if self.offset is None else self.offset,
             offset_std=spread if self.offset_std is None else self.offset_std,
         )
+
+    def samples(self, points: Any, count: int, *, seed: int = 0) -> Float[Numbers, "count points"]:
+        """Fields drawn from the prior with its medians, at points [points, width].
+
+        Args:
+            points: Where.
+            count: How many.
+            seed: Of random numbers.
+        """
+        keys = jax.random.split(jax.random.key(seed), count)
+        return _drawn(self, np.zeros(self.unknowns), keys, inner_points(self, points))
 
     def split(self, points: Any) -> list[Any]:
         """The coordinates of points [points, width] by domain."""
@@ -185,6 +198,17 @@ class Prior:
             shape = [-1 if axis == i else 1 for i in range(len(spectra))]
             coefficients = coefficients * jnp.sqrt(spectrum).reshape(shape)
         return self.constant_variance**0.5 * jax.random.normal(other), coefficients
+
+
+@in_float64
+@partial(jax.jit, static_argnums=0)
+def _drawn(prior: Prior, learned: Any, keys: Any, points: Any) -> Numbers:
+    features = prior.features(points)
+
+    def one(key: Numbers) -> Numbers:
+        return prior.constant + evaluated(features, *prior.draw(learned, key))
+
+    return jax.lax.map(one, keys)
 
 
 def _known(value: float | None) -> float:
