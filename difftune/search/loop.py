@@ -272,8 +272,8 @@ def run_search(
             if budget.over:
                 logger.info("the time is over: %d of %d epochs of the round", within + 1, epochs)
                 break
-            if not running and number + 1 == strategy.rounds:
-                # Nobody is there for whom the numbers of further epochs matter.
+            if not running and strategy.rounds == 1:
+                # A plain training, and nothing comes after it.
                 break
             if number == done and within:
                 # Unlike the epoch before, this one was not compiled.
