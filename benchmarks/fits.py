@@ -33,7 +33,7 @@ class Asked(NamedTuple):
 
 WORKSPACES = {
     "SH4b_50bins": Asked(),
-    "susy-2018-22_SR6j-3400": Asked(points=5, ranked=6),
+    "susy-2018-05_str_src_81": Asked(points=5, ranked=6),
     "susy-2018-31_sbottom-A_sbottom_1300_850_60": Asked(points=5, ranked=6),
     "susy-2019-08_1Lbb_C1N2_Wh_hbb_900_250": Asked(points=3, ranked=2),
     "ttZ_4l": Asked(points=3, ranked=3),
