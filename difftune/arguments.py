@@ -6,6 +6,7 @@ import numbers
 import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
+from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
@@ -65,6 +66,17 @@ def takes(**forms: Callable[[Any], Any]) -> Callable[[T], T]:
         return call
 
     return decorate
+
+
+def as_path(given: Any) -> Path:
+    """The path of a file or folder.
+
+    Raises:
+        InputError: It is none.
+    """
+    if isinstance(given, str | os.PathLike) and str(given):
+        return Path(given)
+    raise InputError(f"{said(given)} is no path: give one, as in 'folder/file'.")
 
 
 def _numbers(who: str, signature: inspect.Signature) -> dict[str, Callable[[Any], Any]]:

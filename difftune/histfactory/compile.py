@@ -65,6 +65,14 @@ def compile_spec(
     config, way = _measurement(spec, measurement) if is_workspace else (spec, ())
     check_parameters(config.get("parameters", ()), spec)
     settings = {kind: dict(DEFAULT_SETTINGS[kind]) for kind in DEFAULT_SETTINGS}
+    if modifier_settings is not None and not (
+        isinstance(modifier_settings, Mapping)
+        and all(isinstance(options, Mapping) for options in modifier_settings.values())
+    ):
+        raise InputError(
+            f"modifier_settings = {modifier_settings!r}: give codes by type of modifier, as in "
+            "{'normsys': {'interpcode': 'code4'}}."
+        )
     settings |= {kind: dict(options) for kind, options in (modifier_settings or {}).items()}
     codes = {kind: options.get("interpcode", "") for kind, options in settings.items()}
     _check_codes(codes)

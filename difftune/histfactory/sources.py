@@ -252,6 +252,11 @@ def read_patch_set(given: Any, what: str = "patch_set") -> pyhf.PatchSet:
     if isinstance(given, pyhf.PatchSet):
         return given
     content = read_json(given) if isinstance(given, str | PathLike) else given
+    if not isinstance(content, Mapping):
+        raise InputError(
+            f"{what} is no patch set, but {_shown(content)}: give the path of its JSON file, a "
+            "dict with 'patches' and 'metadata', or a pyhf.PatchSet."
+        )
     try:
         return pyhf.PatchSet(plain(content))
     except (

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.stats
 from jaxtyping import Bool, Float, Int
 
-from difftune.arguments import takes
+from difftune.arguments import said, takes, texts
 from difftune.errors import InputError, nearest
 from difftune.histfactory import (
     FROM_MEASUREMENT,
@@ -44,13 +44,23 @@ class SignalGrid:
     labels: Sequence[str]
 
     def __post_init__(self) -> None:
-        if not self.models:
-            raise InputError("A grid of signals needs at least one model.")
+        if not isinstance(self.models, Mapping) or not self.models:
+            raise InputError("A grid of signals needs at least one model: models={'m500': model}.")
+        if not isinstance(self.points, Mapping):
+            raise InputError(f"points = {said(self.points)}: give them by name of the model.")
+        if isinstance(self.labels, str) or not isinstance(self.labels, Sequence):
+            raise InputError(f"labels = {said(self.labels)}: give names, as in labels=['mass'].")
         for name, model in self.models.items():
+            if not isinstance(model, Model):
+                raise InputError(f"{said(model)}, by name {name!r}, is no model: Model.from_spec.")
             if name not in self.points:
                 raise InputError(
                     f"There is a model of {name!r}, and no point: points={{{name!r}: (mass, ...)}}."
                     f"{nearest(name, self.points)}"
+                )
+            if isinstance(self.points[name], str) or not isinstance(self.points[name], Sequence):
+                raise InputError(
+                    f"points[{name!r}] = {said(self.points[name])}: give coordinates, as (500.0,)."
                 )
             if len(self.points[name]) != len(self.labels):
                 raise InputError(
@@ -75,8 +85,8 @@ def signal_grid(
 
     Args:
         workspace: The background-only workspace, as `Model.from_spec` takes it.
-        patch_set: The path of a JSON file, its content, or a `pyhf.PatchSet`. Its digests are
-            compared with those of the workspace.
+        patch_set: The path of a JSON file, its content, a `pyhf.PatchSet`, or a `dt.Patches`. Its
+            digests are compared with those of the workspace.
         names: Of the patches; by default all.
         measurement: Name of the measurement; by default the first.
         poi: Name of the parameter of interest, if not the measurement's.
@@ -84,9 +94,10 @@ def signal_grid(
     Raises:
         InputError: It is no patch set, was made for another workspace, or lacks a name.
     """
-    content, given = read_source(workspace)[0], read_patch_set(patch_set)
+    content = read_source(workspace)[0]
+    given = read_patch_set(getattr(patch_set, "patch_set", patch_set))
     known = {patch.name: patch for patch in given.patches}
-    chosen = list(known) if names is None else list(names)
+    chosen = list(known) if names is None else list(texts(names, "names", "names=['m_500_100']"))
     for name in chosen:
         if name not in known:
             raise InputError(f"The patch set has no patch {name!r}.{nearest(name, known)}")
@@ -157,7 +168,7 @@ def exclusion(
     long. A test that fails is left out with a warning, and has its status.
 
     Args:
-        grid: From `signal_grid`, or models by name, which then are numbered.
+        grid: From `signal_grid`, a `dt.Patches`, or models by name, which then are numbered.
         data: Main data, or main and auxiliary data, of all; by default each model's observations.
         strength: What is tested: 1 is the signal as predicted.
         limits: Whether upper limits on the strength are found, too.
@@ -236,7 +247,7 @@ def discovery(
     Where one looks at many masses, the smallest p-value is not that of the whole search.
 
     Args:
-        grid: From `signal_grid`, or models by name, which then are numbered.
+        grid: From `signal_grid`, a `dt.Patches`, or models by name, which then are numbered.
         data: Main data, or main and auxiliary data, of all; by default each model's observations.
         bounds: Other bounds, by name of the parameter.
         fixed: Values of nuisance parameters that stay, or their names.
@@ -256,6 +267,8 @@ def discovery(
 
 
 def _as_grid(given: Any) -> Any:
+    if hasattr(given, "patch_set"):  # a dt.Patches
+        return signal_grid(given.base, given)
     return given if isinstance(given, SignalGrid) else as_models(given)
 
 

@@ -8,6 +8,7 @@ import jax
 import jax.random
 import numpy as np
 from jaxtyping import Float, Inexact, Int
+from scipy.stats import norm
 
 from difftune.errors import InputError
 from difftune.histfactory import AnyArray as Array
@@ -364,6 +365,8 @@ def pseudo_data(
 def expected_significance(
     model: Model,
     *,
+    toys: int = 0,
+    seed: int = 0,
     bounds: Bounds | None = None,
     fixed: Fixed | None = None,
     start: Any = None,
@@ -372,6 +375,10 @@ def expected_significance(
 
     Args:
         model: The model; its nominal point has the parameter of interest at 1.
+        toys: Number of pseudo-experiments for each hypothesis, in place of the asymptotic formulae:
+            the expected significance is that of the median pseudo-experiment with signal. It takes
+            some hundred beyond the significance, so ten thousands for 3 standard deviations.
+        seed: Of the pseudo-experiments.
         bounds: Other bounds, by name of the parameter; that of the parameter of interest does not
             limit a significance.
         fixed: Values of nuisance parameters that stay, in the Asimov data too, or their names.
@@ -392,9 +399,26 @@ def expected_significance(
     nominal[index] = 1.0
     asimov = model.asimov(nominal)
     asked: dict[str, Any] = {"test_stat": "q0", "bounds": bounds, "fixed": fixed, "start": start}
+    asked |= {"toys": toys, "seed": seed}
+
+    def deviations(found: HypoTest, p_value: Any) -> float:
+        return _of_toys(float(p_value), toys) if toys else float(np.sqrt(found.q))
+
     found = hypotest(0.0, model, asimov, **asked)
-    expected = float(np.sqrt(found.q))
+    expected = deviations(found, found.expected[2])
     if model.observed is None or np.allclose(model.data(), asimov, rtol=1e-9, atol=0):
         return SignificanceTest(expected=expected, observed=None)
-    observed = float(np.sqrt(hypotest(0.0, model, **asked).q))
-    return SignificanceTest(expected=expected, observed=observed)
+    found = hypotest(0.0, model, **asked)
+    return SignificanceTest(expected=expected, observed=deviations(found, found.observed))
+
+
+def _of_toys(p_value: float, toys: int) -> float:
+    """Standard deviations of a p-value that was counted."""
+    if p_value == 0:
+        logger.warning(
+            "None of %d pseudo-experiments of the background is like this: the significance is "
+            "above %.2g and is given as infinite. Take more toys.",
+            toys,
+            norm.isf(1 / toys),
+        )
+    return max(float(norm.isf(p_value)), 0.0)

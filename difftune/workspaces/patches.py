@@ -24,6 +24,7 @@ class Patches(Mapping[str, Workspace]):
         digests: Of the workspace that the set was made for, by algorithm.
         references: Where it is published.
         description: What it is.
+        patch_set: The set itself.
     """
 
     def __init__(self, base: Any, patch_set: Any) -> None:
@@ -57,6 +58,7 @@ class Patches(Mapping[str, Workspace]):
         # This verifies the digests, and refuses what is no patch set.
         patched(dict(self.base), (given, names[0]))
         found = given if isinstance(given, pyhf.PatchSet) else pyhf.PatchSet(given)
+        self.patch_set = found
         self._patches = {patch.name: patch for patch in found.patches}
         self.points = {patch.name: tuple(patch.values) for patch in found.patches}
         self.labels = tuple(found.labels)

@@ -1,5 +1,6 @@
 """A workspace in pyhf's JSON format as an object: what it holds, and other ones made of it."""
 
+import hashlib
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +12,7 @@ import numpy as np
 import pyhf
 from jaxtyping import Float
 
-from difftune.arguments import takes
+from difftune.arguments import as_path, said, takes
 from difftune.errors import InputError, nearest
 from difftune.files import writing
 from difftune.histfactory import FROM_MEASUREMENT, Model, patched, read_source
@@ -79,7 +80,7 @@ class Workspace(Mapping[str, Any]):
         return cls(read_source(source).spec)
 
     @classmethod
-    @takes()
+    @takes(path=as_path)
     def from_datacard(
         cls,
         path: str | PathLike[str],
@@ -115,7 +116,7 @@ class Workspace(Mapping[str, Any]):
         return cls(from_datacard(path, mass=mass, poi=poi, pois=pois))
 
     @classmethod
-    @takes()
+    @takes(path=as_path)
     def from_trexfitter(
         cls, path: str | PathLike[str], *, folder: str | PathLike[str] | None = None
     ) -> "Workspace":
@@ -141,6 +142,7 @@ class Workspace(Mapping[str, Any]):
         return cls(from_trexfitter(path, folder=folder))
 
     @classmethod
+    @takes(path=as_path)
     def from_xml(
         cls, path: str | PathLike[str], *, folder: str | PathLike[str] | None = None
     ) -> "Workspace":
@@ -249,6 +251,7 @@ class Workspace(Mapping[str, Any]):
         """All of it as a dict of its own, with keys that pyhf's format does not know."""
         return copied(self._all)
 
+    @takes(path=as_path)
     def write(self, path: str | PathLike[str]) -> None:
         """Writes it as JSON, with all its keys in their order.
 
@@ -274,6 +277,7 @@ class Workspace(Mapping[str, Any]):
         """
         return to_hs3(self._known, self._all)
 
+    @takes(path=as_path)
     def write_hs3(self, path: str | PathLike[str]) -> None:
         """Writes what `to_hs3` gives as JSON.
 
@@ -288,6 +292,7 @@ class Workspace(Mapping[str, Any]):
             json.dump(document, stream, indent=2, allow_nan=False)
             stream.write("\n")
 
+    @takes(path=as_path)
     def write_datacard(self, path: str | PathLike[str], *, measurement: str | None = None) -> None:
         """Writes a CMS Combine datacard, and its histograms beside it in a ROOT file.
 
@@ -305,6 +310,7 @@ class Workspace(Mapping[str, Any]):
         """
         write_datacard(self._known, self._all, Path(path), measurement)
 
+    @takes(folder=as_path)
     def write_cabinetry(
         self, folder: str | PathLike[str], *, measurement: str | None = None
     ) -> Path:
@@ -331,7 +337,12 @@ class Workspace(Mapping[str, Any]):
 
         Args:
             algorithm: "sha256", "md5" or another one of `hashlib`.
+
+        Raises:
+            InputError: There is no such algorithm.
         """
+        if algorithm not in hashlib.algorithms_available:
+            raise InputError(f"digest({algorithm!r}): give one of hashlib, as 'sha256'.")
         return pyhf.utils.digest(self._known, algorithm=algorithm)
 
     def sorted(self) -> "Workspace":
@@ -554,6 +565,8 @@ class Workspace(Mapping[str, Any]):
         Raises:
             InputError: There is no such channel, or it has other bins.
         """
+        if not isinstance(data, Mapping):
+            raise InputError(f"with_data({said(data)}): give counts by channel, as {{'SR': [3]}}.")
         result = copied(self._all)
         known_bins = self.bins
         for name, counts in data.items():
@@ -561,7 +574,7 @@ class Workspace(Mapping[str, Any]):
                 raise InputError(
                     f"with_data: there is no channel {name!r}.{nearest(name, self.channels)}"
                 )
-            values = np.atleast_1d(np.asarray(counts, float)).tolist()
+            values = np.atleast_1d(_numbers("with_data", name, counts)).tolist()
             if len(values) != known_bins[name]:
                 raise InputError(
                     f"with_data: {len(values)} counts for the {known_bins[name]} bins of {name!r}."
@@ -620,6 +633,16 @@ class Workspace(Mapping[str, Any]):
         return Workspace(patched(self._all, patches))
 
 
+def _numbers(who: str, name: str, given: Any) -> Float[np.ndarray, "..."]:
+    """Numbers that were given for something."""
+    try:
+        return np.asarray(given, float)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(
+            f"{who}: {name} = {said(given)} is no number, nor a list of them."
+        ) from error
+
+
 def _point(model: Model, given: Any) -> Float[np.ndarray, " parameters"]:
     """Values of all parameters."""
     structure = model.structure
@@ -627,7 +650,7 @@ def _point(model: Model, given: Any) -> Float[np.ndarray, " parameters"]:
     if given is None:
         return point
     if not isinstance(given, Mapping):
-        values = np.asarray(given, float)
+        values = _numbers("asimov", "parameters", given)
         if values.shape != point.shape:
             raise InputError(
                 f"asimov: {values.size} parameters, where the model has {point.size}: their names "
@@ -640,7 +663,7 @@ def _point(model: Model, given: Any) -> Float[np.ndarray, " parameters"]:
     }
     single = {name: index for index, name in enumerate(structure.names)}
     for name, value in given.items():
-        values = np.asarray(value, float)
+        values = _numbers("asimov", name, value)
         if name in single and values.ndim == 0:
             point[single[name]] = values
         elif name in places and values.size in (1, places[name].stop - places[name].start):

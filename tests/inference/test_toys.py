@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from scipy.optimize import brentq
-from scipy.stats import poisson
+from scipy.stats import norm, poisson
 
 from difftune.errors import InputError
 from difftune.histfactory import Model
-from difftune.inference import feldman_cousins, hypotest, limit_from_toys
+from difftune.inference import expected_significance, feldman_cousins, hypotest, limit_from_toys
 from tests.histfactory import specs
 from tests.inference import on_off
 
@@ -91,3 +91,32 @@ def test_what_is_outside_of_the_values_is_refused():
         limit_from_toys(model, values=[0.1, 0.2], toys=4000)
     with pytest.raises(InputError, match=r"from the lower bound on, 0"):
         feldman_cousins(model, None, [-1.0, 2.0, 40.0], toys=50)
+
+
+def test_significance_from_pseudo_experiments_is_that_of_poisson():
+    """Of a counting experiment without uncertainties, where q0 rises with the count."""
+    signal, background, seen = 10.0, 20.0, 28
+    content = specs.workspace(
+        [
+            specs.channel(
+                "one", specs.sample("s", [signal], specs.MU), specs.sample("b", [background])
+            )
+        ]
+    )
+    content["observations"] = [{"name": "one", "data": [float(seen)]}]
+    found = expected_significance(Model.from_spec(content), toys=20_000, seed=3)
+    median = poisson.median(signal + background)
+    for value, count in ((found.expected, median), (found.observed, seen)):
+        p = poisson.sf(count - 1, background)
+        spread = np.sqrt(p * (1 - p) / 20_000)
+        assert abs(norm.sf(value) - p) < 4 * spread
+
+
+def test_a_significance_beyond_the_pseudo_experiments_says_so(caplog):
+    content = specs.workspace(
+        [specs.channel("one", specs.sample("s", [90.0], specs.MU), specs.sample("b", [10.0]))]
+    )
+    content["observations"] = [{"name": "one", "data": [100.0]}]
+    found = expected_significance(Model.from_spec(content), toys=50)
+    assert np.isinf(found.expected)
+    assert "above 2.1 and is given as infinite. Take more toys" in caplog.text

@@ -10,7 +10,7 @@ import pytest
 
 import difftune as dt
 from difftune.errors import InputError
-from difftune.inference import fit
+from difftune.inference import fit, signal_grid
 from tests.histfactory import specs
 from tests.histfactory.test_patches import background_only, operations, patch_set
 from tests.shared_data import path
@@ -384,3 +384,22 @@ def test_bad_input_is_named():
     broken["channels"][0]["samples"][0]["data"][1] = float("nan")
     with pytest.raises(InputError, match="Channel 'SR', sample 'ttbar'"):
         dt.Workspace(broken)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda w: w.write(3), "3 is no path"),
+        (lambda w: w.write_datacard(None), "None is no path"),
+        (lambda w: w.write_cabinetry(3), "3 is no path"),
+        (lambda w: dt.Workspace.from_xml(3), "3 is no path"),
+        (lambda w: w.digest("sha"), r"digest\('sha'\): give one of hashlib"),
+        (lambda w: w.with_data({"VR": "a"}), "VR = 'a' is no number"),
+        (lambda w: w.asimov({"mu": "a"}), "mu = 'a' is no number"),
+        (lambda w: signal_grid(w, []), r"no patch set, but \[\]: give the path"),
+        (lambda w: signal_grid(w, 3), "no patch set, but 3: give the path"),
+    ],
+)
+def test_what_is_plainly_wrong_has_a_remedy(call, words):
+    with pytest.raises(InputError, match=words):
+        call(dt.Workspace(other()))
