@@ -24,8 +24,8 @@ MANY = 1500
 _SLOW, _LOST = 40, 300
 # Columns that are copied at once.
 _STRIP = 256
-# Of the error that is left in a solution, in the norm of the matrix.
-_CLOSE = 1e-11
+# The error that is left in a solution, in the norm of the matrix: a Newton step is no more exact.
+_CLOSE = 1e-7
 
 
 class _Factor(NamedTuple):
