@@ -45,6 +45,7 @@ from difftune.report.plots.fit_overview import composition, fit_summary, morphin
 from difftune.report.plots.injection import signal_injection
 from difftune.report.plots.ranking import grouped_ranking, ranking
 from difftune.report.plots.region import region
+from difftune.report.plots.smoothing import smoothed_variations
 from difftune.report.plots.systematics import negligible, pulls, systematic_variations
 from difftune.report.style import Label, PlotFigure
 from difftune.report.tables import Cell as Cell
@@ -157,6 +158,7 @@ __all__ = [
     "selection_table",
     "signal_injection",
     "significance_table",
+    "smoothed_variations",
     "systematic_variations",
     "to_json",
     "to_onnx",
