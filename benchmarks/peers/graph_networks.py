@@ -1,0 +1,143 @@
+"""The same ParticleNet in difftune, as a population, and in PyTorch, one model after the other."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from benchmarks.peers import task
+
+FEATURES = ("eta", "phi", "pt", "a", "b", "c")
+HIDDEN = 64
+
+
+def objects(events: int, places: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Objects `[events, places, features]`, where there are some, and labels."""
+    draw = np.random.default_rng(0)
+    mask = np.arange(places) < draw.integers(places // 2, places + 1, events)[:, None]
+    label = draw.random(events) < 0.5
+    values = draw.normal(size=(events, places, len(FEATURES))) + 0.3 * label[:, None, None]
+    return (values * mask[..., None]).astype("f4"), mask.astype("f4"), label
+
+
+def make(*, who: str, **options) -> Callable[[int], float]:
+    """A contestant, which returns the mean loss of the last epoch of a member or model."""
+    return {"difftune": population, "pytorch": one_by_one}[who](**options)
+
+
+def population(
+    *, members: int, events: int, batch: int, places: int, width: int, blocks: int, neighbours: int
+) -> Callable[[int], float]:
+    """Epochs of a population of difftune."""
+    import difftune as dt
+
+    # Before JAX starts.
+    dt.use_cpu_cores()
+    import jax
+
+    from benchmarks.common import samples
+    from difftune.models import Inputs, ObjectInputs
+    from difftune.training import Population
+
+    values, mask, label = objects(events, places)
+    rows = np.concatenate([values.reshape(events, -1), mask], axis=1)
+    stop = places * len(FEATURES)
+    jets = ObjectInputs(features=FEATURES, max=places, start=0, mask=stop)
+    columns = samples.columns(
+        rows, label, np.ones(events, "f4"), layout=Inputs(rows.shape[1], {"jets": jets})
+    )
+    model = dt.models.ParticleNet(widths=(width,) * blocks, neighbours=neighbours, hidden=(HIDDEN,))
+    trains = Population(
+        recipe=samples.every_epoch(model=model, batch_size=batch, patience=1_000_000),
+        train=columns,
+        validation=samples.columns(
+            rows[:256], label[:256], np.ones(256, "f4"), layout=columns.layout
+        ),
+        members=members,
+    )
+    given = {"learning_rate": np.full(members, task.LEARNING_RATE, np.float32)}
+    state, done = jax.block_until_ready(trains.init(given)), 0
+
+    def run(count: int) -> float:
+        nonlocal state, done
+        for _ in range(count):
+            state, record = trains.epoch(state, given, epoch=done, epochs=100)
+            done += 1
+        jax.block_until_ready(state)
+        return float(np.mean(record.loss))
+
+    return run
+
+
+def one_by_one(
+    *, events: int, batch: int, places: int, width: int, blocks: int, neighbours: int
+) -> Callable[[int], float]:
+    """An ordinary model, optimizer and loop."""
+    import torch
+    from torch import Tensor, nn
+
+    itself = torch.eye(places, dtype=torch.bool)
+
+    class Convolution(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.edges = nn.Sequential(
+                *(nn.Linear(2 * width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU())
+            )
+            self.past = nn.Linear(width, width)
+
+        def forward(self, x: Tensor, squared: Tensor, mask: Tensor) -> Tensor:
+            far = squared.masked_fill((mask[:, None, :] == 0) | itself, 1e9)
+            distance, index = far.topk(neighbours, dim=-1, largest=False)
+            found = (distance < 1e8).float()[..., None]
+            place = index[..., None].expand(-1, -1, -1, width)
+            theirs = x[:, None].expand(-1, places, -1, -1).gather(2, place)
+            own = x[:, :, None].expand_as(theirs)
+            edges = self.edges(torch.cat([own, theirs - own], dim=-1))
+            mean = (edges * found).sum(2) / found.sum(2).clamp(min=1)
+            return torch.relu(mean + self.past(x)) * mask[..., None]
+
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Linear(len(FEATURES), width)
+            self.blocks = nn.ModuleList([Convolution() for _ in range(blocks)])
+            self.last = nn.Sequential(
+                *(nn.Linear(width + 1, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 1))
+            )
+
+        def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+            with torch.no_grad():
+                apart = x[:, :, None, :2] - x[:, None, :, :2]
+                turns = torch.round(apart[..., 1] / (2 * torch.pi))
+                squared = apart[..., 0] ** 2 + (apart[..., 1] - 2 * torch.pi * turns) ** 2
+            x = torch.relu(self.first(x)) * mask[..., None]
+            for i, block in enumerate(self.blocks):
+                if i:
+                    with torch.no_grad():
+                        squared = torch.cdist(x, x)
+                x = block(x, squared, mask)
+            number = mask.sum(1, keepdim=True)
+            return self.last(torch.cat([number.log1p(), x.sum(1) / number], dim=-1))[:, 0]
+
+    values, mask, label = objects(events, places)
+    columns: list[Any] = [torch.from_numpy(each) for each in (values, mask, label.astype("f4"))]
+    parts = list(zip(*(each.split(batch) for each in columns), strict=True))
+    torch.manual_seed(0)
+    model = Network()
+    optimizer = torch.optim.Adam(model.parameters(), lr=task.LEARNING_RATE, fused=True)
+    loss_of = nn.functional.binary_cross_entropy_with_logits
+
+    def run(count: int) -> float:
+        total = 0.0
+        for _ in range(count):
+            total = 0.0
+            for x, there, y in parts:
+                optimizer.zero_grad(set_to_none=True)
+                loss = loss_of(model(x, there), y)
+                loss.backward()
+                optimizer.step()
+                total += float(loss.detach())
+        return total / len(parts)
+
+    return run
