@@ -9,7 +9,6 @@ makes the measurements likeliest (arXiv 0711.1166 has the fields).
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -199,7 +198,7 @@ def _positive(
 
 
 @in_float64
-@partial(jax.jit, static_argnums=0)
+@jax.jit
 def _features(prior: Prior, points: Any) -> list[Numbers]:
     return prior.features(points)
 
@@ -213,13 +212,13 @@ def _minus_log(
     return reduced @ reduced / 2 + size + learned @ learned / 2
 
 
-_energy = in_float64(jax.jit(_minus_log, static_argnums=0))
-_energy_and_slope = in_float64(jax.jit(jax.value_and_grad(_minus_log, 1), static_argnums=0))
-_curvature = in_float64(jax.jit(jax.hessian(_minus_log, 1), static_argnums=0))
+_energy = in_float64(jax.jit(_minus_log))
+_energy_and_slope = in_float64(jax.jit(jax.value_and_grad(_minus_log, 1)))
+_curvature = in_float64(jax.jit(jax.hessian(_minus_log, 1)))
 
 
 @in_float64
-@partial(jax.jit, static_argnums=0)
+@jax.jit
 def _component(
     prior: Prior, learned: Any, features: Any, slopes: Any, noise: Any, residuals: Any
 ) -> Gaussian:
@@ -227,7 +226,7 @@ def _component(
 
 
 @in_float64
-@partial(jax.jit, static_argnums=0)
+@jax.jit
 def _linear(
     prior: Prior, learned: Any, features: Any, shares: Any, noise: Any, values: Any, weights: Any
 ) -> tuple[Numbers, Numbers]:
@@ -251,7 +250,7 @@ def _around(field: Gaussian, key: Numbers) -> Numbers:
 
 
 @in_float64
-@partial(jax.jit, static_argnums=0)
+@jax.jit
 def _newton(
     prior: Prior,
     learned: Any,

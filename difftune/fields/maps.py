@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import json
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +123,7 @@ class FieldMap:
 
 
 @in_float64
-@partial(jax.jit, static_argnums=0)
+@jax.jit
 def _values(prior: Prior, function: Function, points: Any) -> Numbers:
     return evaluated(prior.features(points), *function)
 

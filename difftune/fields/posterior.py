@@ -36,7 +36,7 @@ def spread(slopes: Float[Numbers, "measurements nodes"], values: Numbers) -> Num
     return (slopes * values[:, None]).ravel()
 
 
-@register(static=("prior",))
+@register()
 @dataclass(frozen=True)
 class Gaussian:
     """A Gaussian field given measurements, for one value of what is learned.

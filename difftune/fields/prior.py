@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import jax
@@ -15,6 +14,7 @@ from difftune.arguments import Positive, several, takes
 from difftune.errors import InputError
 from difftune.fields.domains import Domain, Numbers
 from difftune.precision import in_float64
+from difftune.pytrees import register
 
 Nodes = Float[Numbers, "points width"]
 
@@ -24,6 +24,7 @@ def as_domains(given: Any) -> tuple[Domain, ...]:
     return several(given, Domain, "domains", "Line(lower=0.0, upper=1.0)")
 
 
+@register(static=("domains", "std_factor"))
 @takes(domains=as_domains)
 @dataclass(frozen=True, kw_only=True)
 class Prior:
@@ -123,12 +124,12 @@ class Prior:
         )
 
     @property
-    def constant(self) -> float:
+    def constant(self) -> Any:
         """The value around which the field fluctuates, once it is known."""
         return _known(self.offset)
 
     @property
-    def constant_variance(self) -> float:
+    def constant_variance(self) -> Any:
         """Its variance."""
         return _known(self.offset_std) ** 2
 
@@ -201,7 +202,7 @@ class Prior:
 
 
 @in_float64
-@partial(jax.jit, static_argnums=0)
+@jax.jit
 def _drawn(prior: Prior, learned: Any, keys: Any, points: Any) -> Numbers:
     features = prior.features(points)
 
@@ -211,7 +212,7 @@ def _drawn(prior: Prior, learned: Any, keys: Any, points: Any) -> Numbers:
     return jax.lax.map(one, keys)
 
 
-def _known(value: float | None) -> float:
+def _known(value: Any) -> Any:
     """What measurements have told."""
     if value is None:
         raise InputError("Prior: std, offset and offset_std are not given, and nothing measured.")

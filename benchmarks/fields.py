@@ -1,0 +1,203 @@
+"""Fields: coverage and errors against known truths, time, agreement with scikit-learn, modes.
+
+The truths are drawn from a prior on S² × R like that which `examples/antenna.py` learns; the fit
+does not know its lengths and smoothness. What one would do otherwise is linear interpolation on the
+sphere and along the line.
+"""
+
+import importlib.util
+import time
+from types import ModuleType
+
+import numpy as np
+import scipy.stats
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import ConstantKernel, Matern
+
+from benchmarks.common.running import ROOT, say, sizes
+from benchmarks.common.table import Row, median
+from difftune.fields import Domain, Line, Measurements, Prior, Sphere, fit
+
+
+def antenna() -> ModuleType:
+    """The example, which has the linear interpolation."""
+    spec = importlib.util.spec_from_file_location("antenna", ROOT / "examples" / "antenna.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def fixed(*domains: Domain, **more: float) -> Prior:
+    """A prior of which all is known."""
+    return Prior(domains=domains, **({"std": 1.0, "offset": 0.0, "offset_std": 0.5} | more))
+
+
+def places(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Directions all over the sphere."""
+    return np.column_stack([np.arccos(rng.uniform(-1, 1, count)), rng.uniform(0, 2 * np.pi, count)])
+
+
+def coverage(quick: bool) -> list[Row]:
+    """Intervals, pulls and errors of many fields, and the errors of linear interpolation."""
+    size = sizes(quick, fields=(100, 2), places=(70, 16), degree=(14, 6), test=(60, 20))
+    example, error = antenna(), 0.2
+    rng = np.random.default_rng(11)
+    frequencies = example.FREQUENCIES[::2]
+    known = {"length_factor": 1, "smoothness_factor": 1}
+    truth = fixed(
+        Sphere(degree=size.degree, length=0.6, smoothness=5.0, **known),
+        Line(lower=30.0, upper=80.0, waves=12, length=33.0, smoothness=3.0, **known),
+        std_factor=1,
+    )
+    unknown = (Sphere(degree=size.degree), Line(lower=30.0, upper=80.0, waves=12))
+    pulls, ours, linear = [], [], []
+    for number in range(size.fields):
+        where = places(rng, size.places)
+        points = np.concatenate(
+            [np.column_stack([where, np.full(len(where), f)]) for f in frequencies]
+        )
+        test = np.column_stack([places(rng, size.test), rng.uniform(30, 80, size.test)])
+        drawn = truth.samples(np.concatenate([points, test]), 1, seed=number)[0]
+        values, right = drawn[: len(points)], drawn[len(points) :]
+        values = values + rng.normal(0, error, len(values))
+        found = fit(
+            Measurements(values=values, lower=points, errors=error), unknown, learn="posterior"
+        )
+        mean, std = found.mean(test), found.std(test)
+        table = values.reshape(len(frequencies), -1).T
+        straight = example.interpolated(where, table, test, frequencies)
+        there = np.isfinite(straight)
+        pulls.append((mean - right) / std)
+        ours.append(np.mean((mean - right)[there] ** 2))
+        linear.append(np.mean((straight - right)[there] ** 2))
+        if number % 10 == 9:
+            say(f"coverage: {number + 1} fields")
+    each = np.array([np.mean(abs(pull) < 1) for pull in pulls])
+    by_chance = each.std(ddof=1) / np.sqrt(len(each))
+    whole = np.concatenate(pulls)
+    ratio = np.sqrt(np.mean(ours) / np.mean(linear))
+    spread = np.sqrt(np.mean(np.square(whole)))
+    return [
+        Row("68 % intervals cover, less 0.6827", abs(each.mean() - 0.6827), "<= 0.02",
+            f"{each.mean():.4f} ± {by_chance:.4f}"),
+        Row("mean of residual / sigma, size", abs(whole.mean()), "<= 0.1"),
+        Row("root mean square of residual / sigma, less 1", abs(spread - 1), "<= 0.05",
+            f"{spread:.3f}"),
+        Row("error over that of linear interpolation", ratio, "<= 0.6",
+            f"{np.sqrt(np.mean(ours)):.3f} and {np.sqrt(np.mean(linear)):.3f}"),
+    ]  # fmt: skip
+
+
+def duration(quick: bool) -> list[Row]:
+    """Learning, posterior, and a map with its errors, once all is compiled."""
+    size = sizes(quick, degree=(32, 6), waves=(32, 4), count=(500, 60), map=(2000, 50))
+    rng = np.random.default_rng(3)
+    domains = (Sphere(degree=size.degree), Line(lower=0.0, upper=1.0, waves=size.waves))
+    truth = fixed(*domains)
+    points = np.column_stack([places(rng, size.count), rng.uniform(0, 1, size.count)])
+    grid = np.column_stack([places(rng, size.map), rng.uniform(0, 1, size.map)])
+    seconds, mapping = [], []
+    for number in range(2 if quick else 3):
+        values = truth.samples(points, 1, seed=number)[0] + rng.normal(0, 0.1, size.count)
+        begin = time.perf_counter()
+        found = fit(Measurements(values=values, lower=points, errors=0.1), domains)
+        middle = time.perf_counter()
+        found.mean(grid), found.std(grid)
+        seconds.append(middle - begin)
+        mapping.append(time.perf_counter() - middle)
+    what = f"l <= {size.degree}, {2 * size.waves + 1} waves, {size.count} measurements"
+    return [
+        median(f"{what}: learned and fitted, s", seconds[1:], "<= 5"),
+        median(f"mean and std at {size.map} points, s", mapping[1:]),
+    ]
+
+
+def agreement(quick: bool) -> list[Row]:
+    """A dense Gaussian process of scikit-learn on a line."""
+    rng = np.random.default_rng(5)
+    x = rng.uniform(0, 1, (60, 1))
+    y = np.sin(6 * x[:, 0]) + rng.normal(0, 0.1, 60)
+    judge = GaussianProcessRegressor(
+        ConstantKernel(1.0) * Matern(0.3, nu=2.5) + ConstantKernel(0.25), alpha=0.01, optimizer=None
+    ).fit(x, y)
+    grid = np.linspace(0, 1, 100)[:, None]
+    mean, covariance = judge.predict(grid, return_cov=True)
+    line = Line(lower=0.0, upper=1.0, waves=300, padding=4.0, length=0.3, smoothness=2.5)
+    found = fit(Measurements(values=y, lower=x, errors=0.1), fixed(line), learn=None)
+    return [
+        Row("mean, largest difference from scikit-learn", abs(found.mean(grid) - mean).max(),
+            "<= 1e-6"),
+        Row("covariance, largest difference", abs(found.covariance(grid) - covariance).max(),
+            "<= 1e-6"),
+    ]  # fmt: skip
+
+
+def nuisances(quick: bool) -> list[Row]:
+    """Yields in bins: of posterior samples, and of nuisance parameters of the modes."""
+    size = sizes(quick, events=(4000, 300), samples=(1000, 100))
+    rng = np.random.default_rng(7)
+    edges = np.array([20.0, 40, 60, 90, 130, 200, 300, 600])
+    eta = np.linspace(-2.4, 2.4, 5)
+    low, high = (
+        np.stack([each.ravel() for each in np.meshgrid(a, b, indexing="ij")], axis=1)
+        for a, b in ((edges[:-1], eta[:-1]), (edges[1:], eta[1:]))
+    )
+    values = 0.95 + 0.02 * np.log(low[:, 0] / 100) - 0.005 * (low[:, 1] + 0.6) ** 2
+    errors = 0.01 * (1 + low[:, 0] / 200)
+    values += rng.normal(0, errors)
+    measured = Measurements(
+        values=values, lower=low, upper=high, errors=errors, covariance=np.full((28, 28), 1e-4)
+    )
+    found = fit(measured, (Line(log=True), Line()), positive=True)
+    events = np.column_stack(
+        [np.minimum(20 + rng.exponential(70, size.events), 590), rng.normal(0, 1.2, size.events)]
+    )
+    region = np.minimum(events[:, 0] // 60, 5).astype(int)
+    counts = np.eye(6)[region].T
+    drawn = found.samples(events, size.samples, seed=1) @ counts.T
+    rows = []
+    for modes in (None, 3):
+        field = found.modes(modes, share=None if modes else 0.999)
+        changes = np.stack([field.mode(i + 1, events) for i in range(len(field.modes))])
+        pulls = rng.normal(size=(size.samples, len(changes)))
+        shifted = (field(events) * np.exp(pulls @ changes)) @ counts.T
+        both = (drawn, shifted)
+        means = [each.mean(axis=0) for each in both]
+        spread = np.cov(drawn.T)
+        # Hotelling's test of the means, and the ratio of variances along the axes of the first.
+        apart = means[0] - means[1]
+        chi2 = apart @ np.linalg.solve(spread * 2 / size.samples, apart)
+        values, axes = np.linalg.eigh(spread)
+        sizes_of = np.diag(axes.T @ np.cov(shifted.T) @ axes) / values
+        deviation = abs(np.log(sizes_of)) / np.sqrt(4 / size.samples)
+        name = f"{len(field.modes)} modes of {100 * field.share:.1f} % of the variance"
+        if modes:
+            held = np.trace(np.cov(shifted.T)) / np.trace(spread)
+            rows.append(Row(f"{name}: share of the variance of the yields", held))
+            continue
+        p_value = scipy.stats.chi2.sf(chi2, 6)
+        rows += [
+            Row(f"{name}: p-value of the mean yields", p_value, ">= 0.001"),
+            Row(f"{name}: variances of the yields, largest deviation in its errors",
+                deviation.max(), "<= 4"),
+        ]  # fmt: skip
+    return rows
+
+
+PARTS = {
+    "coverage": coverage,
+    "duration": duration,
+    "agreement": agreement,
+    "nuisances": nuisances,
+}
+
+
+def run(*, quick: bool, parts: list[str] | None = None) -> list[Row]:
+    """All parts, or some."""
+    rows: list[Row] = []
+    for name in parts or PARTS:
+        say(name)
+        rows += PARTS[name](quick)
+    return rows
