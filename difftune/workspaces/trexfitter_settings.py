@@ -92,7 +92,7 @@ REMEDIES = {
 # Pictures, tables, and how fits are run and what is asked of them.
 UNUSED = re.compile(
     r".*(Label|Title|Plot|Ymax|Ymin|Ratio|Canvas|Legend|Table|Color|Rounding|Ranking|Summary|Scan"
-    r"|Toys|Minos|NonProfile|Morph|Ntuple|Blinded|Warnings|Suffix|Precision).*"
+    r"|Toys|Minos|NonProfile|Ntuple|Warnings|Precision).*"
     r"|YaxisTitle|YmaxScale|LogScale|BinWidth|BinLabels|XaxisRange|Group|POIUnit|DebugLevel|Logo"
     r"|SystLarge|CorrelationThreshold|HistoChecks|SplitHistoFiles|BlindingThreshold|BlindingType"
     r"|KeepPrefitBlindedBins|ImageFormat|FixNPforStatOnly|OutputDir|KeepPruning|AtlasLabel"
@@ -101,7 +101,8 @@ UNUSED = re.compile(
     r"|CustomFunctions|SkipSmoothing|SmoothingOption|StoredName|IgnoreSelection|IgnoreWeight"
     r"|NumCPU|GetGoodnessOfFit|SaturatedModel|StatOnlyFit|SetRandomInitial.*|MaxNtupleEvents"
     r"|doLHscan|do2DLHscan|LHscan.*|Weight.*|Bootstrap.*|TemplateInterpolationOption"
-    r"|DoMergedPlot|DoSystNormalizationPlots|LumiLabel|CmeLabel"
+    r"|DoMergedPlot|DoSystNormalizationPlots|LumiLabel|CmeLabel|BlindedRegions|BlindedParameters"
+    r"|(Save|Output)?Suffix"
 )
 """Settings that change no likelihood."""
 
