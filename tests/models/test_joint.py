@@ -253,6 +253,7 @@ def test_a_member_is_what_it_would_be_alone(name):
     np.testing.assert_allclose(alone.score(events), two(name)[0].score(events), atol=1e-5)
 
 
+@pytest.mark.slow
 @each_model
 def test_neither_the_order_nor_more_room_changes_a_score(name):
     for network in two(name):
