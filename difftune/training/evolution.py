@@ -160,6 +160,11 @@ def side_by_side(events: int, *, one_by_one: bool) -> int:
     return 1 if one_by_one else max(1, _EVENTS_AT_ONCE // events)
 
 
+def _mapped(function: Callable[[Any], Array], over: PyTree, group: int) -> Array:
+    # A group of one would be mapped as a batch of one.
+    return jax.lax.map(function, over, batch_size=group if group > 1 else None)
+
+
 class EvolutionState(NamedTuple):
     """State of an evolution strategy: moments of Adam, and the logarithm of width over `sigma`."""
 
@@ -274,7 +279,7 @@ class EvolutionStrategy(GradientFree):
             return loss(jax.tree.unflatten(tree, moved))
 
         signed = jnp.concatenate([width, -width])
-        losses = jax.lax.map(one, (jnp.concatenate([keys, keys]), signed), batch_size=group)
+        losses = _mapped(one, (jnp.concatenate([keys, keys]), signed), group)
         up, down = jnp.split(centred_ranks(losses), 2)
         share = (up - down) / len(keys)
         drawn = jax.vmap(lambda k: self._factors(k, leaves))(keys)
@@ -409,7 +414,7 @@ class CoordinateParabola(GradientFree):
         def best_of(
             weights: Float[Array, " weights"], value: Array, tried: Float[Array, "tried weights"]
         ) -> tuple[Array, Array, Array]:
-            losses = jax.lax.map(at, tried, batch_size=group)
+            losses = _mapped(at, tried, group)
             best = jnp.argmin(losses)
             better = losses[best] < value
             return (

@@ -20,8 +20,10 @@ from difftune.objectives import (
     AsimovLLR,
     CrossEntropy,
     CutSignificance,
+    FitModel,
     MultiObjective,
     NumpyLoss,
+    PoiUncertainty,
     Significance,
 )
 from difftune.search import PBT, Space, log_uniform, run_search
@@ -266,6 +268,15 @@ def test_a_function_of_numpy_is_minimised():
 def test_what_smears_events_is_taken_in_its_hard_limit():
     _, records = toy.train(population(objective=AsimovLLR(bins=4), members=1), {}, 1)
     np.testing.assert_array_equal(records.validation_loss, records.hard_loss)
+
+
+def test_the_uncertainty_of_a_fit_is_minimised_in_hard_bins():
+    loss = PoiUncertainty(model=FitModel(bins=4, mc_statistics=False))
+    small = EvolutionStrategy(perturbations=16)
+    own = population(objective=loss, optimizer=small, members=1, batch_size=1024)
+    _, records = toy.train(own, {"learning_rate": np.full(1, 0.03)}, 6)
+    np.testing.assert_array_equal(records.validation_loss, records.hard_loss)
+    assert records.validation_loss[-1, 0] < records.validation_loss[0, 0] - 0.05
 
 
 def test_the_parabola_trains_a_network():
