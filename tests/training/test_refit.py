@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 
+import difftune as dt
 from difftune.training import ScoreGap
 from tests.training import toy
 from tests.training.test_held_out import FOLDS, population, rates, without
@@ -62,3 +63,29 @@ def test_it_learns_from_the_fold_that_validated_and_never_from_the_one_held_out(
             same = all(np.array_equal(a, b) for a, b in zip(own, changed, strict=True))
             # The first fold is held out by the first member, and validates the last one.
             assert same == (fold == member)
+
+
+def test_train_learns_from_the_validation_events_where_nothing_is_said_and_of_each_fold():
+    rng = np.random.default_rng(8)
+    label = np.arange(240) % 2
+    events = dt.Events.from_arrays(
+        rng.normal(size=(240, 2)) + label[:, None],
+        label,
+        np.ones(240),
+        feature_names=["a", "b"],
+        processes=[dt.Process(name="b"), dt.Process(name="s", role="signal")],
+        folds=3,
+    )
+    parts = {"model": dt.models.MLP(hidden=(4,)), "batch_size": 20, **FREE}
+    for sample in (
+        dt.CrossFit(events=events),
+        dt.analysis.Split(events=events, validation_folds=(1,), test_folds=(2,)),
+    ):
+        stopped = dt.train(sample, dt.Recipe(**parts), epochs=1).score(events)
+        every = dt.train(sample, epochs=1, **parts).score(events)
+        assert np.abs(every - stopped).max() > 1e-3
+        # It is what `refit` says, and the same each time.
+        again = dt.train(sample, epochs=1, refit=True, **parts).score(events)
+        np.testing.assert_array_equal(every, again)
+        kept = dt.train(sample, epochs=1, refit=False, **parts).score(events)
+        assert np.abs(every - kept).max() > 1e-3
