@@ -56,10 +56,10 @@ class ModelSection(Section):
     """The network: one of difftune's, or a class of your own with its options."""
 
     module: str | None = None
-    """`mlp`; `deep_set` or `particle_net` for collections of objects; or a network of your own:
-    `file.py:name` (seen from the folder of the analysis file) or `package.module:name` of a Flax
-    module, or of a recipe that makes one. Keys that it does not know, but those of difftune do,
-    have no effect."""
+    """`mlp`; `deep_set`, `particle_net` or `particle_transformer` for collections of objects; or a
+    network of your own: `file.py:name` (seen from the folder of the analysis file) or
+    `package.module:name` of a Flax module, or of a recipe that makes one. Keys that it does not
+    know, but those of difftune do, have no effect."""
 
 
 MODEL = Choice(MODELS, ModelSection, key="module", default="mlp")

@@ -10,6 +10,9 @@ from difftune.models.named import RECIPES as RECIPES
 from difftune.models.named import Recipe as Recipe
 from difftune.models.particle_net import AZIMUTH as AZIMUTH
 from difftune.models.particle_net import ParticleNet
+from difftune.models.particle_transformer import ABSENT as ABSENT
+from difftune.models.particle_transformer import SMALL as SMALL
+from difftune.models.particle_transformer import ParticleTransformer
 from difftune.models.parts import ACTIVATIONS, Dropout, Hyperparameter, fill, hash_uniform
 from difftune.models.parts import FIRST_ROW as FIRST_ROW
 from difftune.models.submodels import together as together
@@ -30,6 +33,7 @@ __all__ = [
     "Network",
     "ObjectInputs",
     "ParticleNet",
+    "ParticleTransformer",
     "fill",
     "hash_uniform",
     "open_probability",

@@ -11,7 +11,17 @@ from difftune.data import FeatureTransform
 from difftune.data.transform import FAR
 from difftune.errors import InputError
 from difftune.files import writing
-from difftune.models import AZIMUTH, MLP, RECIPES, DeepSet, Inputs, ParticleNet
+from difftune.models import (
+    ABSENT,
+    AZIMUTH,
+    MLP,
+    RECIPES,
+    SMALL,
+    DeepSet,
+    Inputs,
+    ParticleNet,
+    ParticleTransformer,
+)
 from difftune.training import AnyNetwork, BoostedTrees, CrossFitted, Ensemble, TrainedNetwork
 
 if TYPE_CHECKING:
@@ -143,6 +153,8 @@ def _probability(graph: _Graph, network: TrainedNetwork | BoostedTrees) -> str:
         logits = _deep_set(graph, network, model, _transformed(graph, network))
     elif isinstance(model, ParticleNet):
         logits = _graph_network(graph, network, model, _transformed(graph, network))
+    elif isinstance(model, ParticleTransformer):
+        logits = _attention(graph, network, model, _transformed(graph, network))
     elif isinstance(model, MLP):
         logits = _perceptron(graph, network, model, _transformed(graph, network))
     else:
@@ -376,6 +388,126 @@ def _graph_network(graph: _Graph, network: TrainedNetwork, model: ParticleNet, x
         before = width
     number = graph("Max", joint.total(joint.there, 1, keep=True), graph.constant(1.0))
     return joint.decided(graph("Div", joint.total(rows, 1), number), before)
+
+
+def _attention(graph: _Graph, network: TrainedNetwork, model: ParticleTransformer, x: str) -> str:
+    """A Particle Transformer in evaluation mode, up to the logits."""
+    own = model.for_member(network.hyperparameters)
+    joint = _Joint(graph, network, own, x, own.width)
+    state, width = joint.state, own.width
+    here = graph("Cast", joint.there, to=9)
+    absent = graph("Where", here, graph.constant(0.0), graph.constant(ABSENT))
+    absent = graph("Unsqueeze", absent, graph.constant([1, 2]))
+    bias = absent
+    if own.pairs:
+        numbers = model.numbers(network.module_def.inputs)
+        features = _pair_features(graph, joint, numbers)
+        objects = sum(each.max for each in joint.collections)
+        others = graph.constant(1.0 - np.eye(objects)[..., None])
+        layers = state["pairs"]
+        hidden = _product(graph, layers[0], graph("Mul", features, others), 4, own.pairs)
+        of_heads = _product(graph, layers[1], joint.activated(hidden), own.pairs, own.heads)
+        bias = graph("Add", graph("Transpose", of_heads, perm=[0, 3, 1, 2]), absent)
+
+    def heads(layer: Any, rows: str) -> str:
+        inner = own.heads * own.head_size
+        made = _product(graph, layer, rows, width, inner)
+        shape = graph.constant([0, -1, own.heads, own.head_size])
+        return graph("Transpose", graph("Reshape", made, shape), perm=[0, 2, 1, 3])
+
+    def block(layers: Any, asking: str, asked: str, bias: str) -> str:
+        asks = _layer_norm(graph, layers["norms"][0], asking, width)
+        told = _layer_norm(graph, layers["norms"][0], asked, width)
+        query, key, value = (
+            heads(layers[name], rows)
+            for name, rows in (("query", asks), ("key", told), ("value", told))
+        )
+        logits = graph("MatMul", query, graph("Transpose", key, perm=[0, 1, 3, 2]))
+        logits = graph("Mul", logits, graph.constant(1.0 / np.sqrt(own.head_size)))
+        share = graph("Softmax", graph("Add", logits, bias), axis=3)
+        heard = graph("Transpose", graph("MatMul", share, value), perm=[0, 2, 1, 3])
+        shape = graph.constant([0, -1, own.heads * own.head_size])
+        heard = graph("Reshape", heard, shape)
+        heard = _product(graph, layers["out"], heard, own.heads * own.head_size, width)
+        x = graph("Add", asking, heard)
+        hidden = _layer_norm(graph, layers["norms"][1], x, width)
+        hidden = joint.activated(_product(graph, layers["up"], hidden, width, 2 * width))
+        return graph("Add", x, _product(graph, layers["down"], hidden, 2 * width, width))
+
+    rows = graph("Mul", joint.activated(joint.rows), joint.mask)
+    for i in range(own.blocks):
+        rows = block(state["blocks"][i], rows, rows, bias)
+    token = graph.constant(_numbers(state["token"]["kernel"])[None, :, :width])
+    # One for each event, of which there are as many as in other columns.
+    nothing = graph("Mul", _ones(graph, joint.there), graph.constant(0.0))
+    token = graph("Add", graph("Unsqueeze", nothing, graph.constant([2])), token)
+    everything = graph("Concat", token, rows, axis=1)
+    nothing = graph("Unsqueeze", nothing, graph.constant([1, 2]))
+    absent = graph("Concat", nothing, absent, axis=3)
+    last = block(state["last"], token, everything, absent)
+    return joint.decided(graph("Squeeze", last, graph.constant([1])), width)
+
+
+def _pair_features(graph: _Graph, joint: _Joint, numbers: Sequence[Sequence[int | None]]) -> str:
+    """What `difftune.models.particle_transformer.pair_features` gives."""
+    momenta = joint.as_read("momenta", numbers)
+    unit = graph.constant(_numbers(joint.buffers["unit"]))
+
+    def number(value: float) -> str:
+        return graph.constant(np.float32(value))
+
+    def part(place: int) -> str:
+        column = graph("Gather", momenta, graph.constant([place]), axis=2)
+        return graph("Squeeze", column, graph.constant([2]))
+
+    def square(x: str) -> str:
+        return graph("Mul", x, x)
+
+    def first(x: str) -> str:
+        return graph("Unsqueeze", x, graph.constant([2]))
+
+    def second(x: str) -> str:
+        return graph("Unsqueeze", x, graph.constant([1]))
+
+    pt = graph("Max", graph("Div", part(0), unit), number(1e-6))
+    mass = square(graph("Max", graph("Div", part(3), unit), number(0.0)))
+    transverse = graph("Sqrt", graph("Add", square(pt), mass))
+    steep = graph("Sinh", graph("Clip", part(1), number(-10.0), number(10.0)))
+    rapidity = graph("Asinh", graph("Div", graph("Mul", pt, steep), transverse))
+    y, phi = joint.pairs(rapidity), _azimuths(graph, joint.pairs(part(2)))
+    squared = graph("Add", graph("Add", square(y), square(phi)), number(SMALL))
+    distance = graph("Mul", graph("Log", squared), number(0.5))
+    least = joint.pairs(pt, "Min")
+    products = joint.pairs(pt, "Mul")
+    both = joint.pairs(transverse, "Mul")
+    heavy = graph(
+        "Add",
+        graph("Mul", first(mass), second(square(transverse))),
+        graph("Mul", second(mass), first(square(pt))),
+    )
+    inner = graph(
+        "Sum",
+        graph(
+            "Mul",
+            graph("Mul", both, square(graph("Sinh", graph("Mul", y, number(0.5))))),
+            number(2.0),
+        ),
+        graph(
+            "Mul",
+            graph("Mul", products, square(graph("Sin", graph("Mul", phi, number(0.5))))),
+            number(2.0),
+        ),
+        graph("Div", heavy, graph("Add", both, products)),
+    )
+    mass_squared = graph("Add", joint.pairs(mass, "Add"), graph("Mul", inner, number(2.0)))
+    logarithms = (
+        distance,
+        graph("Add", graph("Log", least), distance),
+        graph("Log", graph("Div", least, joint.pairs(pt, "Add"))),
+        graph("Log", graph("Add", mass_squared, number(SMALL))),
+    )
+    columns = [graph("Unsqueeze", each, graph.constant([3])) for each in logarithms]
+    return graph("Concat", *columns, axis=3)
 
 
 def _layers(

@@ -244,6 +244,8 @@ def _recipe(facts: Mapping[str, Any], numbers: Numbers, path: Path) -> Model:
     units = sum(recipe["hidden"]) + recipe.get("latent", 0)
     units += sum(sum(recipe.get(key, ())) for key in ("each", "widths"))
     units += (recipe.get("layers", 1) - 1) * sum(recipe.get("widths", ()))
+    units += recipe.get("blocks", 0) * recipe.get("width", 0) + recipe.get("pairs", 0)
+    units += recipe.get("heads", 0) * recipe.get("head_size", 0)
     # A feature of objects has one weight for all of them.
     of_objects = facts["transform"].get("collections", []) if name != "MLP" else []
     inputs = len(facts["feature_names"]) - sum(

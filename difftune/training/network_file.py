@@ -66,6 +66,18 @@ class _ParticleNet(_Strict):
     dropout: Share = 0.0
 
 
+class _ParticleTransformer(_Strict):
+    width: Count
+    blocks: Count
+    heads: Count
+    head_size: Count
+    pairs: Annotated[int, Field(ge=0)]
+    hidden: list[Count]
+    activation: str | list[str] = "gelu"
+    normalisation: str = "none"
+    dropout: Share = 0.0
+
+
 class _Recipe(_Strict):
     MLP: _MLP
 
@@ -76,6 +88,10 @@ class _SetRecipe(_Strict):
 
 class _GraphRecipe(_Strict):
     ParticleNet: _ParticleNet
+
+
+class _AttentionRecipe(_Strict):
+    ParticleTransformer: _ParticleTransformer
 
 
 class _Collection(_Strict):
@@ -130,7 +146,7 @@ class _Facts(BaseModel):
     # Keys of a later version are for that version to check.
     model_config = ConfigDict(extra="allow", strict=True)
 
-    model: _Recipe | _SetRecipe | _GraphRecipe | str
+    model: _Recipe | _SetRecipe | _GraphRecipe | _AttentionRecipe | str
     outputs: Count
     feature_names: Annotated[list[str], Field(min_length=1)]
     signal_process: Annotated[list[Share], Field(min_length=1)]

@@ -9,11 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import onnxruntime
 import pytest
+import vector
 from flax import nnx
+from scipy import special
 
 from difftune.data import Events, Objects
 from difftune.errors import InputError
-from difftune.models import DeepSet, Gated, Inputs, ObjectInputs, ParticleNet
+from difftune.models import DeepSet, Gated, Inputs, ObjectInputs, ParticleNet, ParticleTransformer
+from difftune.models.particle_transformer import pair_features
 from difftune.report import to_onnx
 from difftune.training import ModuleDef, Recipe, TrainedNetwork, store, stored
 from tests.training.test_objects import PROCESSES, trained
@@ -53,6 +56,11 @@ MODELS = {
         {"object_depth": 1.0, "object_width_1": 5.0, "depth": 1.0},
     ),
 }
+MODELS["particle_transformer"] = (
+    ParticleTransformer(width=6, blocks=2, heads=2, head_size=3, pairs=5, hidden=(7, 7)),
+    {"object_width": 4.0, "heads": 1.0, "width_1": 5.0},
+    {"object_depth": 1.0, "object_width": 5.0, "depth": 1.0},
+)
 each_model = pytest.mark.parametrize("name", list(MODELS))
 
 
@@ -76,7 +84,7 @@ def with_biases(network):
     return network
 
 
-def objects_of(network, x):
+def objects_of(network, x, features=3):
     """Embedded objects of an event that are there, and what they were before the transform."""
     rows, read = [], []
     collections = ((1, 4, 24, 4, "jets"), (17, 3, 28, 2, "leptons"))
@@ -86,8 +94,9 @@ def objects_of(network, x):
             if x[mask + place]:
                 own = x[first + size * place : first + size * (place + 1)].astype(float)
                 rows.append(linear(network.embedding[number], own))
-                read.append((own * each.scale + each.center)[:3])
-    return rows, np.reshape(read, (-1, 3))
+                values = own * each.scale + each.center
+                read.append([*values, 0.0][:features])
+    return rows, np.reshape(read, (-1, features))
 
 
 def decided(network, x, latent):
@@ -124,6 +133,65 @@ def test_particle_net_is_what_its_paper_says():
         if rows:
             rows = convolved(network.blocks[0], relu(np.array(rows)), read[:, 1:])
             latent = convolved(network.blocks[1], rows, rows).mean(axis=0)
+        expected.append(decided(network, x, latent))
+    np.testing.assert_allclose(network(ROWS), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_pair_features_are_those_of_four_momenta():
+    rng = np.random.default_rng(1)
+    pt, eta = rng.exponential(40, (3, 5)) + 1, rng.normal(size=(3, 5))
+    phi, mass = rng.uniform(-np.pi, np.pi, (3, 5)), rng.exponential(5, (3, 5))
+    given = jnp.asarray(np.stack([pt, eta, phi, mass], axis=-1), jnp.float32)
+    found = np.asarray(pair_features(given, 2.0))
+    vectors = vector.array({"pt": pt, "eta": eta, "phi": phi, "mass": mass})
+    first, second = vectors[:, :, None], vectors[:, None, :]
+    distance = np.hypot(first.rapidity - second.rapidity, first.deltaphi(second))
+    least = np.minimum(first.pt, second.pt)
+    others = ~np.eye(5, dtype=bool)
+    for number, expected in enumerate(
+        (distance, least / 2 * distance, least / (first.pt + second.pt), (first + second).mass2 / 4)
+    ):
+        wanted = np.log(np.asarray(expected)[:, others])
+        np.testing.assert_allclose(found[..., number][:, others], wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_attention_is_what_its_paper_says():
+    model = ParticleTransformer(
+        width=5, blocks=1, heads=2, head_size=3, pairs=4, hidden=(6,), activation="relu"
+    )
+    network = with_biases(model(INPUTS, 2, rngs=nnx.Rngs(3)))
+
+    def normalised(layer, x):
+        apart = x - x.mean(axis=-1, keepdims=True)
+        spread = np.sqrt((apart**2).mean(axis=-1, keepdims=True) + 1e-6)
+        return apart / spread * np.asarray(layer.scale[...]) + np.asarray(layer.bias[...])
+
+    def attended(block, asking, asked, bias):
+        asks, told = (normalised(block.norms[0], each) for each in (asking, asked))
+        query, key, value = (
+            linear(layer, rows).reshape(len(rows), 2, 3)
+            for layer, rows in ((block.query, asks), (block.key, told), (block.value, told))
+        )
+        heard = []
+        for head in range(2):
+            logits = query[:, head] @ key[:, head].T / np.sqrt(3) + bias[..., head]
+            heard.append(special.softmax(logits, axis=1) @ value[:, head])
+        x = asking + linear(block.out, np.concatenate(heard, axis=1))
+        hidden = relu(linear(block.up, normalised(block.norms[1], x)))
+        return x + linear(block.down, hidden)
+
+    expected = []
+    for x in X:
+        rows, read = objects_of(network, x, 4)
+        rows = relu(np.reshape(rows, (-1, 5)))
+        if len(rows):
+            pairs = np.array(pair_features(jnp.asarray(read[None], jnp.float32), 50.0))[0]
+            pairs[np.arange(len(rows)), np.arange(len(rows))] = 0
+            bias = linear(network.pairs[1], relu(linear(network.pairs[0], pairs)))
+            rows = attended(network.blocks[0], rows, rows, bias)
+        token = np.asarray(network.token.kernel[...])
+        bias = np.zeros((1, len(rows) + 1, 2))
+        latent = attended(network.last, token, np.concatenate([token, rows]), bias)[0]
         expected.append(decided(network, x, latent))
     np.testing.assert_allclose(network(ROWS), expected, rtol=1e-4, atol=1e-5)
 
@@ -204,6 +272,13 @@ GIVEN = {
         "object_width_1": [6, 3],
         "object_depth": [2, 1],
         "neighbours": [3, 2],
+        "width_1": [4, 7],
+        "activation": [1, 0],
+    },
+    "particle_transformer": {
+        "object_width": [6, 4],
+        "object_depth": [2, 1],
+        "heads": [1, 2],
         "width_1": [4, 7],
         "activation": [1, 0],
     },
@@ -310,6 +385,7 @@ def test_bad_input():
         (lambda: ParticleNet(widths=(0,)), r"ParticleNet\(widths=.*at least 1"),
         (lambda: ParticleNet(neighbours=0), "neighbours=0"),
         (lambda: ParticleNet(layers=0), "layers=0"),
+        (lambda: ParticleTransformer(heads=0), "heads=0"),
         (lambda: ParticleNet(activation="rleu"), r"ParticleNet\(activation='rleu'\).*relu"),
         (lambda: ParticleNet(normalisation="batch"), "normalisation"),
         (lambda: DeepSet(each=(0,)), r"DeepSet\(each=.*at least 1"),
@@ -318,5 +394,9 @@ def test_bad_input():
             model()
     with pytest.raises(InputError, match=r"leptons has no feature 'mass', but pt, eta, phi\."):
         ModuleDef(ParticleNet(coordinates=("mass",)), inputs=INPUTS, outputs=1)
-    with pytest.raises(InputError, match="no collection of objects"):
-        ModuleDef(ParticleNet(), inputs=4, outputs=1)
+    hits = Inputs(3, {"hits": ObjectInputs(features=("t", "x"), max=1, start=0, mask=2)})
+    with pytest.raises(InputError, match=r"hits has no feature 'pt', but t, x\..*pairs = 0"):
+        ModuleDef(ParticleTransformer(), inputs=hits, outputs=1)
+    for model in (ParticleNet(), ParticleTransformer()):
+        with pytest.raises(InputError, match="no collection of objects"):
+            ModuleDef(model, inputs=4, outputs=1)
