@@ -394,6 +394,7 @@ def _attention(graph: _Graph, network: TrainedNetwork, model: ParticleTransforme
     """A Particle Transformer in evaluation mode, up to the logits."""
     own = model.for_member(network.hyperparameters)
     joint = _Joint(graph, network, own, x, own.width)
+    objects = sum(each.max for each in joint.collections)
     state, width = joint.state, own.width
     here = graph("Cast", joint.there, to=9)
     absent = graph("Where", here, graph.constant(0.0), graph.constant(ABSENT))
@@ -402,31 +403,34 @@ def _attention(graph: _Graph, network: TrainedNetwork, model: ParticleTransforme
     if own.pairs:
         numbers = model.numbers(network.module_def.inputs)
         features = _pair_features(graph, joint, numbers)
-        objects = sum(each.max for each in joint.collections)
         others = graph.constant(1.0 - np.eye(objects)[..., None])
         layers = state["pairs"]
         hidden = _product(graph, layers[0], graph("Mul", features, others), 4, own.pairs)
         of_heads = _product(graph, layers[1], joint.activated(hidden), own.pairs, own.heads)
         bias = graph("Add", graph("Transpose", of_heads, perm=[0, 3, 1, 2]), absent)
 
-    def heads(layer: Any, rows: str) -> str:
+    def heads(layer: Any, rows: str, number: int) -> str:
         inner = own.heads * own.head_size
         made = _product(graph, layer, rows, width, inner)
-        shape = graph.constant([0, -1, own.heads, own.head_size])
+        shape = graph.constant([0, number, own.heads, own.head_size])
         return graph("Transpose", graph("Reshape", made, shape), perm=[0, 2, 1, 3])
 
-    def block(layers: Any, asking: str, asked: str, bias: str) -> str:
+    def block(layers: Any, asking: str, asked: str, bias: str, counts: tuple[int, int]) -> str:
         asks = _layer_norm(graph, layers["norms"][0], asking, width)
         told = _layer_norm(graph, layers["norms"][0], asked, width)
         query, key, value = (
-            heads(layers[name], rows)
-            for name, rows in (("query", asks), ("key", told), ("value", told))
+            heads(layers[name], rows, number)
+            for name, rows, number in (
+                ("query", asks, counts[0]),
+                ("key", told, counts[1]),
+                ("value", told, counts[1]),
+            )
         )
         logits = graph("MatMul", query, graph("Transpose", key, perm=[0, 1, 3, 2]))
         logits = graph("Mul", logits, graph.constant(1.0 / np.sqrt(own.head_size)))
         share = graph("Softmax", graph("Add", logits, bias), axis=3)
         heard = graph("Transpose", graph("MatMul", share, value), perm=[0, 2, 1, 3])
-        shape = graph.constant([0, -1, own.heads * own.head_size])
+        shape = graph.constant([0, counts[0], own.heads * own.head_size])
         heard = graph("Reshape", heard, shape)
         heard = _product(graph, layers["out"], heard, own.heads * own.head_size, width)
         x = graph("Add", asking, heard)
@@ -436,7 +440,7 @@ def _attention(graph: _Graph, network: TrainedNetwork, model: ParticleTransforme
 
     rows = graph("Mul", joint.activated(joint.rows), joint.mask)
     for i in range(own.blocks):
-        rows = block(state["blocks"][i], rows, rows, bias)
+        rows = block(state["blocks"][i], rows, rows, bias, (objects, objects))
     token = graph.constant(_numbers(state["token"]["kernel"])[None, :, :width])
     # One for each event, of which there are as many as in other columns.
     nothing = graph("Mul", _ones(graph, joint.there), graph.constant(0.0))
@@ -444,7 +448,7 @@ def _attention(graph: _Graph, network: TrainedNetwork, model: ParticleTransforme
     everything = graph("Concat", token, rows, axis=1)
     nothing = graph("Unsqueeze", nothing, graph.constant([1, 2]))
     absent = graph("Concat", nothing, absent, axis=3)
-    last = block(state["last"], token, everything, absent)
+    last = block(state["last"], token, everything, absent, (1, objects + 1))
     return joint.decided(graph("Squeeze", last, graph.constant([1])), width)
 
 
