@@ -11,6 +11,7 @@ from difftune.models.named import Recipe as Recipe
 from difftune.models.particle_net import AZIMUTH as AZIMUTH
 from difftune.models.particle_net import ParticleNet
 from difftune.models.particle_transformer import ABSENT as ABSENT
+from difftune.models.particle_transformer import EPSILON as EPSILON
 from difftune.models.particle_transformer import SMALL as SMALL
 from difftune.models.particle_transformer import ParticleTransformer
 from difftune.models.parts import ACTIVATIONS, Dropout, Hyperparameter, fill, hash_uniform

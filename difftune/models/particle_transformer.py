@@ -33,6 +33,10 @@ from difftune.models.parts import Hyperparameter
 PAIR_FEATURES = 4
 """ln Δ, ln kT, ln z and ln m² of two objects."""
 
+EPSILON = 1e-3
+"""What a normalisation adds to the variance: rows of few units that are nearly equal would become
+mostly rounding errors with less."""
+
 SMALL = 1e-8
 """Below this, of a squared distance or mass, nothing is told apart."""
 
@@ -85,9 +89,12 @@ class AttentionBlock(nnx.Module):
     def __init__(self, width: int, *, heads: int, size: int):
         self.size = size
         inner = heads * size
-        norm = partial(nnx.LayerNorm, use_fast_variance=False, rngs=nnx.Rngs(0))
+        norm = partial(nnx.LayerNorm, epsilon=EPSILON, use_fast_variance=False, rngs=nnx.Rngs(0))
         self.norms = nnx.List([norm(width), norm(width)])
-        self.query, self.key, self.value = (blank(width, inner) for _ in range(3))
+        self.query, self.value = blank(width, inner), blank(width, inner)
+        # What is added to all logits of a row changes no share: with a bias, whose gradient is
+        # rounding errors alone, Adam would make steps of these.
+        self.key = blank(width, inner, bias=False)
         self.out = blank(inner, width)
         self.up, self.down = blank(width, 2 * width), blank(2 * width, width)
 
@@ -169,7 +176,9 @@ class AttentionNetwork(JointNetwork):
             center = (first.center or {numbers[0][0]: 0.0})[numbers[0][0]]  # type: ignore[index]
             # So that it does not matter in which unit momenta were read.
             self.unit = Constant(jnp.float32(abs(center) or 1.0))
-            self.pairs = nnx.List([blank(PAIR_FEATURES, recipe.pairs), blank(recipe.pairs, heads)])
+            self.pairs = nnx.List(
+                [blank(PAIR_FEATURES, recipe.pairs), blank(recipe.pairs, heads, bias=False)]
+            )
         blocks = [
             AttentionBlock(width, heads=heads, size=recipe.head_size) for _ in range(recipe.blocks)
         ]

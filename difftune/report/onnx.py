@@ -14,6 +14,7 @@ from difftune.files import writing
 from difftune.models import (
     ABSENT,
     AZIMUTH,
+    EPSILON,
     MLP,
     RECIPES,
     SMALL,
@@ -416,8 +417,8 @@ def _attention(graph: _Graph, network: TrainedNetwork, model: ParticleTransforme
         return graph("Transpose", graph("Reshape", made, shape), perm=[0, 2, 1, 3])
 
     def block(layers: Any, asking: str, asked: str, bias: str, counts: tuple[int, int]) -> str:
-        asks = _layer_norm(graph, layers["norms"][0], asking, width)
-        told = _layer_norm(graph, layers["norms"][0], asked, width)
+        asks = _layer_norm(graph, layers["norms"][0], asking, width, epsilon=EPSILON)
+        told = _layer_norm(graph, layers["norms"][0], asked, width, epsilon=EPSILON)
         query, key, value = (
             heads(layers[name], rows, number)
             for name, rows, number in (
@@ -434,7 +435,7 @@ def _attention(graph: _Graph, network: TrainedNetwork, model: ParticleTransforme
         heard = graph("Reshape", heard, shape)
         heard = _product(graph, layers["out"], heard, own.heads * own.head_size, width)
         x = graph("Add", asking, heard)
-        hidden = _layer_norm(graph, layers["norms"][1], x, width)
+        hidden = _layer_norm(graph, layers["norms"][1], x, width, epsilon=EPSILON)
         hidden = joint.activated(_product(graph, layers["up"], hidden, width, 2 * width))
         return graph("Add", x, _product(graph, layers["down"], hidden, 2 * width, width))
 
@@ -559,8 +560,10 @@ def _adapted(graph: _Graph, layer: Any, x: str, fan_in: int, width: int, submode
 
 
 def _product(graph: _Graph, layer: Any, x: str, fan_in: int, width: int) -> str:
-    """A linear layer of all submodels."""
+    """A linear layer of rows or submodels."""
     x = graph("MatMul", x, graph.constant(_numbers(layer["kernel"])[:fan_in, :width]))
+    if "bias" not in layer:
+        return x
     return graph("Add", x, graph.constant(_numbers(layer["bias"])[:width]))
 
 
@@ -599,10 +602,12 @@ def _batch_norm(graph: _Graph, layer: Any, statistics: Any, x: str, width: int) 
     return graph("Add", graph("Mul", x, graph.constant(scale)), graph.constant(shift))
 
 
-def _layer_norm(graph: _Graph, layer: Any, x: str, width: int) -> str:
+def _layer_norm(
+    graph: _Graph, layer: Any, x: str, width: int, *, epsilon: float = _EPSILON["layer"]
+) -> str:
     centred = graph("Sub", x, graph("ReduceMean", x, axes=[-1]))
     variance = graph("ReduceMean", graph("Mul", centred, centred), axes=[-1])
-    spread = graph("Sqrt", graph("Add", variance, graph.constant(_EPSILON["layer"])))
+    spread = graph("Sqrt", graph("Add", variance, graph.constant(epsilon)))
     scale, bias = (graph.constant(_numbers(layer[name])[:width]) for name in ("scale", "bias"))
     return graph("Add", graph("Mul", graph("Div", centred, spread), scale), bias)
 

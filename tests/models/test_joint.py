@@ -163,7 +163,7 @@ def test_attention_is_what_its_paper_says():
 
     def normalised(layer, x):
         apart = x - x.mean(axis=-1, keepdims=True)
-        spread = np.sqrt((apart**2).mean(axis=-1, keepdims=True) + 1e-6)
+        spread = np.sqrt((apart**2).mean(axis=-1, keepdims=True) + 1e-3)
         return apart / spread * np.asarray(layer.scale[...]) + np.asarray(layer.bias[...])
 
     def attended(block, asking, asked, bias):
@@ -283,6 +283,8 @@ GIVEN = {
         "activation": [1, 0],
     },
 }
+# With large steps attention is chaotic: rounding errors grow from epoch to epoch.
+RATES = {"particle_net": (1e-2, 2e-2), "particle_transformer": (1e-3, 2e-3)}
 
 
 @functools.cache
@@ -296,7 +298,7 @@ def two(name: str, **options):
     return trained(
         model,
         members=members,
-        rates=(1e-2, 2e-2),
+        rates=RATES[name],
         epochs=4,
         given=given,
         events_of=events_of,
@@ -339,7 +341,7 @@ def test_neither_the_order_nor_more_room_changes_a_score(name):
     scores = []
     for most in (6, 9):
         (network,), _ = trained(
-            model, members=1, rates=(1e-2,), epochs=2, most=most, events_of=events_of
+            model, members=1, rates=RATES[name], epochs=2, most=most, events_of=events_of
         )
         scores.append(network.score(events_of(200, seed=3, most=most)))
     np.testing.assert_allclose(*scores, atol=1e-5)
