@@ -264,7 +264,7 @@ def _attended(block: Any, rows: Array, *, bias: Array, options: Mapping[str, Any
     return block(rows, rows, bias, **options)
 
 
-def _pass_on(_, rows):
+def _pass_on(_: Any, rows: Array) -> Array:
     return rows
 
 
