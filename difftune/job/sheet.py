@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,10 @@ def toml_text(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else toml_text(name)
+
+
 def term(name: str) -> str:
     """A column in an expression."""
     return name if name.isidentifier() else f"`{name}`"
@@ -36,7 +41,7 @@ def term(name: str) -> str:
 def toml(value: Any) -> str:
     """As TOML."""
     if isinstance(value, dict):
-        inner = ", ".join(f"{toml_text(key)} = {toml(each)}" for key, each in value.items())
+        inner = ", ".join(f"{_key(key)} = {toml(each)}" for key, each in value.items())
         return f"{{ {inner} }}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(toml, value)) + "]"

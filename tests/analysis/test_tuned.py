@@ -241,6 +241,7 @@ def test_train_gives_the_network_of_the_best_epoch(events, caplog):
     tuned = dt.tune(events, recipe, search=strategy, seed=2)
     np.testing.assert_array_equal(network.score(events), tuned.network.score(events))
     parts = {"model": recipe.model, "batch_size": 16, "hyperparameters": {"schedule": 0.0}}
+    parts["refit"] = False
     np.testing.assert_array_equal(
         dt.train(events, **parts, epochs=3, seed=2).score(events), network.score(events)
     )

@@ -21,7 +21,7 @@ GIVEN = toy.GIVEN | {"l2": np.full(4, 1e-3), "label_smoothing": np.full(4, 0.05)
 
 
 def trained(monkeypatch, tile, **options):
-    monkeypatch.setattr("difftune.training.population.tile_of", lambda devices: tile)
+    monkeypatch.setattr("difftune.training.population.tile_of", lambda devices, rows: tile)
     population = toy.population(batch_size=SIZE, **options)
     assert population.programs.trainer.tile == tile
     return toy.train(population, GIVEN, epochs=2)
