@@ -123,7 +123,8 @@ def loss_history(
     )
     top = _loss_range(main, history, curves)
     own = np.where(np.isfinite(curves["selection_score"]), curves["selection_score"], np.nan)
-    low, high = _span(history.score, np.concatenate([curves["train_score"], own]))
+    seen = [curves["train_score"], own, curves["score"], chosen]
+    low, high = _span(history.score, np.concatenate(seen))
     below.set_ylim(low, high)
     free_top(below, 0.05)
     first, last = (float(epoch[0]), float(epoch[-1])) if len(epoch) else (0.0, 1.0)

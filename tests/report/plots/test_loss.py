@@ -83,3 +83,11 @@ def test_nothing_but_nan():
     for name in ("loss", "validation_loss", "hard_loss", "score", "train_score"):
         getattr(history, name)[:] = np.nan
     assert_readable(loss_history(history))
+
+
+def test_a_chosen_network_above_the_bulk_is_seen():
+    history = samples.search(members=6, rounds=4, epochs=5)
+    epoch, member = best_network(history)
+    history.score[epoch, member] += 50
+    below = loss_history(history).axes[1]
+    assert below.get_ylim()[0] < history.score[epoch, member] < below.get_ylim()[1]
