@@ -56,12 +56,13 @@ class _Own:
             quick,
             events=(10**6, 6000),
             members=(5, 1),
-            perturbations=(128, 8),
+            perturbations=(64, 8),
             refining=(32, 8),
             batch=(8192, 1024),
             adam=(15, 1),
             area=(30, 1),
-            hard=(30, 1),
+            area_batch=(2048, 1024),
+            hard=(12, 1),
         )
 
     @cached_property
@@ -134,7 +135,7 @@ class _Own:
 def _area(own: _Own) -> list[Row]:
     """1 - AUC from random weights, against Adam on cross-entropy."""
     adam = own.entropy
-    strategy = EvolutionStrategy(perturbations=own.size.perturbations)
+    strategy = EvolutionStrategy(perturbations=own.size.perturbations, adaptation=0.0)
     found = own.trained(
         AUC(),
         AUC(),
@@ -142,7 +143,7 @@ def _area(own: _Own) -> list[Row]:
         rate=AREA["learning_rate"],
         sigma=AREA["sigma"],
         epochs=own.size.area,
-        batch=own.size.batch,
+        batch=own.size.area_batch,
     )
     return [
         mean("AUC, Adam on cross-entropy", adam.test),

@@ -6,6 +6,7 @@ are sums over basis functions, and on a product of domains over products of thes
 the sphere the basis has no edge. A line is a piece of a longer circle; nobody sees the other piece.
 """
 
+import abc
 import math
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -25,7 +26,7 @@ Points = Float[Numbers, "points width"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Domain:
+class Domain(abc.ABC):
     """A domain, with what is known beforehand of how a field varies on it.
 
     Args:
@@ -62,9 +63,9 @@ class Domain:
         return InputError(f"{what}({name}={said(getattr(self, name))}): {remedy}.")
 
     @property
+    @abc.abstractmethod
     def typical_length(self) -> float:
         """The median of the correlation length beforehand."""
-        raise NotImplementedError
 
     def fitted(self, points: np.ndarray) -> "Domain":
         """The same with the extent of these points, where it has none."""
@@ -74,13 +75,13 @@ class Domain:
         """Points [points, width] as the basis takes them: those beyond an edge are on it."""
         return points
 
+    @abc.abstractmethod
     def features(self, points: Points) -> Float[Numbers, "points modes"]:
         """All basis functions at some points, which `inner` has seen."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def spectrum(self, length: Any, smoothness: Any) -> Float[Numbers, " modes"]:
         """The variance of each basis function; that of the field is 1 everywhere."""
-        raise NotImplementedError
 
     def nodes(self, lower: np.ndarray, upper: np.ndarray, order: int) -> np.ndarray:
         """Points over which a mean is the mean over boxes, but for their weights `weights(order)`.
@@ -115,13 +116,13 @@ class Domain:
             whole = np.outer(whole, one).ravel()
         return whole
 
+    @abc.abstractmethod
     def grid(self, count: int) -> np.ndarray:
         """About so many points [points, width], evenly over the domain; `inner` has seen them."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def describe(self) -> str:
         """Where points may lie, for messages."""
-        raise NotImplementedError
 
     def holds(self, points: np.ndarray) -> np.ndarray:
         """Which points [points, width] lie on it."""

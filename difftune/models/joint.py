@@ -1,5 +1,6 @@
 """What networks have in common that see the objects of all collections as one set."""
 
+import abc
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -147,17 +148,17 @@ class JointNetwork(nnx.Module):
         most = len(self.blocks)
         return most if self.depth is None else rounded(self.depth[...], 1, most)
 
+    @abc.abstractmethod
     def embedded_units(self) -> Count:
         """Units in use of the rows that objects become."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def latent_units(self) -> tuple[Count, int]:
         """Units in use of what comes out of the blocks, and how many there are."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def start_blocks(self, key: Array) -> None:
         """Draws the start values of the blocks."""
-        raise NotImplementedError
 
     def start_weights(self, rngs: nnx.Rngs, inputs: Float[Array, " inputs"] | None = None) -> None:
         """Draws the start values for the hyperparameters that the network has now.

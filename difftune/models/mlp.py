@@ -23,6 +23,7 @@ from difftune.models.parts import (
     Hyperparameter,
     chosen_activation,
     lecun_normal,
+    pass_on,
 )
 from difftune.models.submodels import Adapted, Heads, together
 
@@ -280,7 +281,7 @@ class Network(nnx.Module):
                 x = layer(parts, x)
             else:
                 # Members that run one after the other then do not compute what they skip.
-                x = nnx.cond(i < depth, layer, _pass_on, parts, x)
+                x = nnx.cond(i < depth, layer, pass_on, parts, x)
         logits = self.output(x)
         return together(logits) if self.submodels > 1 and self.deterministic else logits
 
@@ -300,10 +301,6 @@ def _layer(
     # Biases of a normalisation, or an activation that is not 0 at 0, would bring them to life.
     x = x if mask is None else jnp.where(mask, x, 0.0)
     return dropout(x)
-
-
-def _pass_on(_: Any, x: Array) -> Array:
-    return x
 
 
 @takes(**MLP_FORMS)

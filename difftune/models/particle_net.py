@@ -27,7 +27,7 @@ from difftune.models.joint import (
     masked,
 )
 from difftune.models.mlp import Count, as_activation, as_hidden, as_probability, rounded
-from difftune.models.parts import Hyperparameter
+from difftune.models.parts import Hyperparameter, pass_on
 
 AZIMUTH = "phi"
 """The coordinate whose differences are taken the short way round."""
@@ -195,7 +195,7 @@ class GraphNetwork(JointNetwork):
                 rows = layer(block, rows)
             else:
                 # Members that run one after the other then do not compute what they skip.
-                rows = nnx.cond(i < used, layer, _pass_on, block, rows)
+                rows = nnx.cond(i < used, layer, pass_on, block, rows)
         number = jnp.maximum(jnp.sum(there, axis=-1, keepdims=True), 1.0)
         return self.decided(parts, jnp.sum(rows, axis=-2) / number)
 
@@ -226,10 +226,6 @@ def _convolved(
     if block.norm is not None:
         found = block.norm(found, mask=layer_mask(live, found.shape[-1]))
     return masked(activate(found), live) * there[..., None]
-
-
-def _pass_on(_: Any, rows: Array) -> Array:
-    return rows
 
 
 def _as_coordinates(given: Any) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ from difftune.models.joint import (
     masked,
 )
 from difftune.models.mlp import Count, as_activation, as_hidden, as_probability, rounded
-from difftune.models.parts import Hyperparameter
+from difftune.models.parts import Hyperparameter, pass_on
 
 PAIR_FEATURES = 4
 """ln Δ, ln kT, ln z and ln m² of two objects."""
@@ -248,7 +248,7 @@ class AttentionNetwork(JointNetwork):
                 rows = attend(block, rows)
             else:
                 # Members that run one after the other then do not compute what they skip.
-                rows = nnx.cond(i < used, attend, _pass_on, block, rows)
+                rows = nnx.cond(i < used, attend, pass_on, block, rows)
         token = masked(self.token.kernel[...], live)
         token = jnp.broadcast_to(token, (len(rows), *token.shape))
         everything = jnp.concatenate([token, rows], axis=-2)
@@ -262,10 +262,6 @@ ABSENT = -1e9
 
 def _attended(block: Any, rows: Array, *, bias: Array, options: Mapping[str, Any]) -> Array:
     return block(rows, rows, bias, **options)
-
-
-def _pass_on(_: Any, rows: Array) -> Array:
-    return rows
 
 
 @takes(

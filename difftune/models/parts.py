@@ -55,6 +55,15 @@ def fill(state: nnx.State, values: Mapping[str, Any]) -> nnx.State:
     return nnx.from_flat_state(filled)
 
 
+def pass_on(_: Any, x: Array) -> Array:
+    """What a layer that a member does not have makes of its inputs: nothing else.
+
+    Args:
+        x: The inputs.
+    """
+    return x
+
+
 # Standard deviation of a standard normal distribution cut off at two standard deviations.
 _TRUNCATED = 0.87962566103423978
 
