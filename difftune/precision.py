@@ -11,17 +11,17 @@ import functools
 import inspect
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-import jax
-import jax.custom_batching
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
-from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from difftune.errors import InputError
 from difftune.forks import refuse_fork
+from difftune.later import Array, is_loaded, jax, jnp
+from difftune.pytrees import mapped
+
+if TYPE_CHECKING:
+    from jax.extend.core import ClosedJaxpr
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -90,11 +90,33 @@ def in_numpy(function: Callable[_P, _R]) -> Callable[_P, _R]:
     def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> _R:
         if traced(args, kwargs):
             return inside(*args, **kwargs)
-        plain_args, plain_kwargs = jax.tree.map(_to_numpy, (args, kwargs))
+        if is_loaded():
+            args, kwargs = mapped(_to_numpy, (args, kwargs))
         with np.errstate(all="ignore"):  # as in JAX, what is not finite is asked for, not warned of
-            return jax.tree.map(np.asarray, function(*plain_args, **plain_kwargs))
+            return mapped(np.asarray, function(*args, **kwargs))
 
     return wrapped
+
+
+def compiled(*static: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+    """Compiles a function of float64, when it is called first.
+
+    Args:
+        *static: Names of the arguments that are part of the program.
+    """
+
+    def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
+        @functools.cache
+        def program() -> Callable[_P, _R]:
+            return in_float64(jax.jit(function, static_argnames=static))
+
+        @functools.wraps(function)
+        def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+            return program()(*args, **kwargs)
+
+        return wrapped
+
+    return decorate
 
 
 def float64_region(function: Callable[..., Array]) -> Callable[..., Array]:
@@ -150,12 +172,14 @@ def _in_one_piece(function: Callable[..., Any], *trees: Any) -> Any:
     return jax.tree.unflatten(jax.tree.structure(shapes), found)
 
 
-def _piece(program: ClosedJaxpr) -> Callable[[list[Any], list[Any]], list[Any]]:
+def _piece(program: "ClosedJaxpr") -> Callable[[list[Any], list[Any]], list[Any]]:
     """A program as a function of its constants and arguments that makes its own batches.
 
     JAX allows such a function no constants, but it may hand them in; a batch of them is many times
     the same.
     """
+    import jax.custom_batching
+    from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
     @jax.custom_batching.custom_vmap
     def run(constants: list[Any], leaves: list[Any]) -> list[Any]:
@@ -184,7 +208,10 @@ def _float32(tree: Any) -> Any:
 
 def traced(*trees: Any) -> bool:
     """Whether any array in the trees is being traced by a transformation of JAX."""
-    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(trees))
+    if not is_loaded():
+        return False
+    tracer = jax.core.Tracer
+    return any(isinstance(leaf, tracer) for leaf in jax.tree.leaves(trees))
 
 
 def float64_enabled() -> bool:
@@ -223,7 +250,7 @@ def compiled_if_many(
 
     def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
         at_once = in_numpy(function)
-        compiled = in_float64(jax.jit(function, static_argnames=static))
+        program = compiled(*static)(function)
         signature = inspect.signature(function)
         asked: Counter[Hashable] = Counter()
 
@@ -231,11 +258,11 @@ def compiled_if_many(
         def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> _R:
             given = signature.bind(*args, **kwargs).arguments
             if traced(args, kwargs):
-                return compiled(*args, **kwargs)
+                return program(*args, **kwargs)
             kind = given["model"].structure, *(given[name] for name in static)
             wanted = _rows(given["model"].numbers, given["data"], given.get(rows, 0.0))
             if not wanted or (asked[kind] + wanted > few and not given["model"].has_blocks):
-                return compiled(*args, **kwargs)
+                return program(*args, **kwargs)
             asked[kind] += wanted
             return at_once(*args, **kwargs)
 

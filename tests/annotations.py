@@ -14,6 +14,8 @@ from typing import Any
 import jaxtyping
 import numpy as np
 
+from difftune.later import Later
+
 _jaxtyped = jaxtyping.jaxtyped
 _GENERATOR = 0x20 | 0x200  # inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
@@ -29,7 +31,8 @@ class _Checks:
 
 _known: dict[CodeType, _Checks] = {}
 # Types of which there is nothing more to ask; the others have items, or a shape and a dtype.
-_plain: set[type] = {int, float, bool, str, NoneType}
+# What is imported later would be imported by the question.
+_plain: set[type] = {int, float, bool, str, NoneType, Later}
 
 
 def _kind(value: Any) -> Any:

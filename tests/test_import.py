@@ -37,6 +37,25 @@ print(json.dumps({
 """
 
 
+# A fit and what surrounds it; then JAX comes, and is told what a model is.
+FITS = """
+import json, sys
+import numpy as np
+from difftune import inference
+from difftune.histfactory import Model
+from tests.histfactory.specs import everything
+model = Model.from_spec(everything())
+best = inference.fit(model)
+inference.goodness_of_fit(model)
+inference.upper_limit(model)
+heavy = sorted({"jax"} & set(sys.modules))
+import jax
+with jax.enable_x64(True):
+    traced = jax.jit(lambda model: 2 * model.nll(best.values))(model)
+print(json.dumps({"heavy": heavy, "traced": float(traced), "fitted": float(best.twice_nll)}))
+"""
+
+
 def run(program: str) -> dict:
     done = subprocess.run(
         [sys.executable, "-c", program],
@@ -62,6 +81,12 @@ def test_pictures_of_a_likelihood_do_not_wait_for_networks():
         "print(json.dumps({'before': before, 'every': len(every)}))"
     )
     assert found == {"before": [], "every": len(difftune.report.__all__)}
+
+
+def test_fits_do_without_jax_until_somebody_imports_it():
+    found = run(FITS)
+    assert found["heavy"] == []
+    assert found["traced"] == pytest.approx(found["fitted"], rel=1e-12)
 
 
 @pytest.mark.slow

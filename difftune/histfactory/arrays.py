@@ -8,19 +8,15 @@ it does inside `jit`, `grad` and `vmap`, they are JAX's.
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import scipy.linalg.lapack
 import scipy.special
 
-if TYPE_CHECKING:
-    AnyArray = Any  # no protocol describes both; the shapes in the signatures are for the reader
-else:
-    AnyArray = jax.Array | np.ndarray | np.generic
-    """For signatures: an array of JAX or numpy; a scalar of numpy has no dimensions."""
+from difftune.later import AnyArray as AnyArray
+from difftune.later import Later, is_loaded, jax, jnp
+from difftune.pytrees import mapped
 
 # Looked up first: `isinstance` of an array of JAX is slow, and asked some hundred times a step.
 _PLAIN = {np.ndarray, np.float64, np.bool_, np.int64, float, int, bool, type(None)}
@@ -30,6 +26,8 @@ inf, nan, pi = np.inf, np.nan, np.pi
 
 def in_jax(*trees: Any) -> bool:
     """Whether there is any array of JAX, traced or not, in nested tuples and lists."""
+    if not is_loaded():
+        return False
     for tree in trees:
         if type(tree) not in _PLAIN and (
             in_jax(*tree) if isinstance(tree, (tuple, list)) else isinstance(tree, jax.Array)
@@ -38,64 +36,66 @@ def in_jax(*trees: Any) -> bool:
     return False
 
 
-def _either(host: Callable[..., Any], device: Callable[..., Any]) -> Callable[..., Any]:
+def _either(host: Callable[..., Any], device: str, *, module: Any = jnp) -> Callable[..., Any]:
     @functools.wraps(host, assigned=("__name__", "__doc__"), updated=())
     def chosen(*args: Any, **options: Any) -> Any:
         for argument in args:
-            if type(argument) not in _PLAIN:
-                return (device if in_jax(*args) else host)(*args, **options)
+            if type(argument) not in _PLAIN and in_jax(*args):
+                return getattr(module, device)(*args, **options)
         return host(*args, **options)
 
     return chosen
 
 
-abs = _either(np.abs, jnp.abs)
-append = _either(np.append, jnp.append)
-argmax = _either(np.argmax, jnp.argmax)
-argmin = _either(np.argmin, jnp.argmin)
-asarray = _either(np.asarray, jnp.asarray)
-atleast_1d = _either(np.atleast_1d, jnp.atleast_1d)
-broadcast_to = _either(np.broadcast_to, jnp.broadcast_to)
-clip = _either(np.clip, jnp.clip)
-concatenate = _either(np.concatenate, jnp.concatenate)
-diag = _either(np.diag, jnp.diag)
-diagonal = _either(np.diagonal, jnp.diagonal)
-einsum = _either(np.einsum, jnp.einsum)
-exp = _either(np.exp, jnp.exp)
-expm1 = _either(np.expm1, jnp.expm1)
-fmin = _either(np.fmin, jnp.fmin)
-full_like = _either(np.full_like, jnp.full_like)
-isfinite = _either(np.isfinite, jnp.isfinite)
-isin = _either(np.isin, jnp.isin)
-isnan = _either(np.isnan, jnp.isnan)
-log = _either(np.log, jnp.log)
-log1p = _either(np.log1p, jnp.log1p)
-maximum = _either(np.maximum, jnp.maximum)
-minimum = _either(np.minimum, jnp.minimum)
-moveaxis = _either(np.moveaxis, jnp.moveaxis)
-nanmedian = _either(np.nanmedian, jnp.nanmedian)
-nanpercentile = _either(np.nanpercentile, jnp.nanpercentile)
-ndim = _either(np.ndim, jnp.ndim)
-ones_like = _either(np.ones_like, jnp.ones_like)
-outer = _either(np.outer, jnp.outer)
-sign = _either(np.sign, jnp.sign)
-sqrt = _either(np.sqrt, jnp.sqrt)
-square = _either(np.square, jnp.square)
-stack = _either(np.stack, jnp.stack)
-sum = _either(np.sum, jnp.sum)
-take = _either(np.take, jnp.take)
-swapaxes = _either(np.swapaxes, jnp.swapaxes)
-transpose = _either(np.transpose, jnp.transpose)
-where = _either(np.where, jnp.where)
-zeros_like = _either(np.zeros_like, jnp.zeros_like)
+abs = _either(np.abs, "abs")
+append = _either(np.append, "append")
+argmax = _either(np.argmax, "argmax")
+argmin = _either(np.argmin, "argmin")
+asarray = _either(np.asarray, "asarray")
+atleast_1d = _either(np.atleast_1d, "atleast_1d")
+broadcast_to = _either(np.broadcast_to, "broadcast_to")
+clip = _either(np.clip, "clip")
+concatenate = _either(np.concatenate, "concatenate")
+diag = _either(np.diag, "diag")
+diagonal = _either(np.diagonal, "diagonal")
+einsum = _either(np.einsum, "einsum")
+exp = _either(np.exp, "exp")
+expm1 = _either(np.expm1, "expm1")
+fmin = _either(np.fmin, "fmin")
+full_like = _either(np.full_like, "full_like")
+isfinite = _either(np.isfinite, "isfinite")
+isin = _either(np.isin, "isin")
+isnan = _either(np.isnan, "isnan")
+log = _either(np.log, "log")
+log1p = _either(np.log1p, "log1p")
+maximum = _either(np.maximum, "maximum")
+minimum = _either(np.minimum, "minimum")
+moveaxis = _either(np.moveaxis, "moveaxis")
+nanmedian = _either(np.nanmedian, "nanmedian")
+nanpercentile = _either(np.nanpercentile, "nanpercentile")
+ndim = _either(np.ndim, "ndim")
+ones_like = _either(np.ones_like, "ones_like")
+outer = _either(np.outer, "outer")
+sign = _either(np.sign, "sign")
+sqrt = _either(np.sqrt, "sqrt")
+square = _either(np.square, "square")
+stack = _either(np.stack, "stack")
+sum = _either(np.sum, "sum")
+take = _either(np.take, "take")
+swapaxes = _either(np.swapaxes, "swapaxes")
+transpose = _either(np.transpose, "transpose")
+where = _either(np.where, "where")
+zeros_like = _either(np.zeros_like, "zeros_like")
 
 # Constants, which JAX takes from numpy.
 eye, ones, zeros = np.eye, np.ones, np.zeros
 
-gammaln = _either(scipy.special.gammaln, jax.scipy.special.gammaln)
-log_ndtr = _either(scipy.special.log_ndtr, jax.scipy.special.log_ndtr)
-ndtri = _either(scipy.special.ndtri, jax.scipy.special.ndtri)
-xlogy = _either(scipy.special.xlogy, jax.scipy.special.xlogy)
+_special = Later("jax.scipy.special")
+
+gammaln = _either(scipy.special.gammaln, "gammaln", module=_special)
+log_ndtr = _either(scipy.special.log_ndtr, "log_ndtr", module=_special)
+ndtri = _either(scipy.special.ndtri, "ndtri", module=_special)
+xlogy = _either(scipy.special.xlogy, "xlogy", module=_special)
 
 
 def jvp(function: Callable[[Any], Any], point: Any, direction: Any) -> tuple[Any, Any]:
@@ -162,6 +162,8 @@ def is_positive(matrix: Any) -> Any:
 
 def stop_gradient(tree: Any) -> Any:
     """The same numbers, which derivatives take for constants."""
+    if not is_loaded():
+        return tree
     return jax.tree.map(lambda leaf: jax.lax.stop_gradient(leaf) if in_jax(leaf) else leaf, tree)
 
 
@@ -181,7 +183,7 @@ def cond(condition: Any, one: Callable[..., Any], other: Callable[..., Any], *ar
 
 def while_loop(goes_on: Callable[[Any], Any], step: Callable[[Any], Any], state: Any) -> Any:
     """Repeats a step as long as a condition holds."""
-    if in_jax(*jax.tree.leaves(state)):
+    if in_jax(state):
         return jax.lax.while_loop(goes_on, step, state)
     while goes_on(state):
         state = step(state)
@@ -190,7 +192,7 @@ def while_loop(goes_on: Callable[[Any], Any], step: Callable[[Any], Any], state:
 
 def repeat(count: int, step: Callable[[Any], Any], state: Any) -> Any:
     """Repeats a step so many times."""
-    if in_jax(*jax.tree.leaves(state)):
+    if in_jax(state):
         return jax.lax.fori_loop(0, count, lambda _, at: step(at), state)
     for _ in range(count):
         state = step(state)
@@ -199,15 +201,34 @@ def repeat(count: int, step: Callable[[Any], Any], state: Any) -> Any:
 
 def each(function: Callable[..., Any], *arrays: Any) -> Any:
     """Maps over the leading axis of arrays, in JAX side by side."""
-    if in_jax(*jax.tree.leaves(arrays)):
+    if in_jax(arrays):
         return jax.vmap(function)(*arrays)
     return one_by_one(function, *arrays)
 
 
 def one_by_one(function: Callable[..., Any], *arrays: Any) -> Any:
     """Maps over the leading axis of pytrees, one row after the other."""
-    if in_jax(*jax.tree.leaves(arrays)):
+    if in_jax(arrays):
         return jax.lax.map(lambda row: function(*row), arrays)
-    count = len(jax.tree.leaves(arrays)[0])
-    rows = [function(*jax.tree.map(lambda leaf, i=i: leaf[i], arrays)) for i in range(count)]
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
+    first: Any = arrays
+    while isinstance(first, tuple):
+        first = first[0]
+    return stacked([function(*row(arrays, i)) for i in range(len(first))])
+
+
+def row(trees: Any, index: int) -> Any:
+    """One row of all arrays in a tree."""
+    return mapped(lambda leaf: leaf[index], trees)
+
+
+def stacked(trees: Any) -> Any:
+    """A tree of arrays whose rows are those of trees of one kind."""
+    first = trees[0]
+    if first is None:
+        return None
+    if isinstance(first, dict):
+        return {name: stacked([tree[name] for tree in trees]) for name in first}
+    if isinstance(first, tuple):
+        leaves = [stacked(each) for each in zip(*trees, strict=True)]
+        return type(first)(*leaves) if hasattr(first, "_fields") else tuple(leaves)
+    return stack(trees)

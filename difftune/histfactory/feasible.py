@@ -8,15 +8,14 @@ defined.
 import logging
 from collections.abc import Callable
 
-import jax
 import numpy as np
 from jaxtyping import Float
-from scipy.optimize import minimize
 
 from difftune.errors import InputError
 from difftune.histfactory import arrays as xp
 from difftune.histfactory.arrays import AnyArray as Array
 from difftune.histfactory.structure import Structure
+from difftune.later import jax
 from difftune.precision import in_float64
 
 logger = logging.getLogger("difftune")
@@ -99,6 +98,8 @@ def _search(
     def possible(parameters: np.ndarray) -> bool:
         total = by_sample(parameters).sum(axis=0)
         return bool((total >= 0).all() and (total[impossible] > 0).all())
+
+    from scipy.optimize import minimize  # takes a while, and few models need it
 
     slope = in_float64(jax.jit(jax.value_and_grad(missing)))
     bounds = [

@@ -3,10 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as replace_fields
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
-import jax
 import numpy as np
 import pyhf
 from jaxtyping import Float, Num
@@ -23,16 +22,20 @@ from difftune.histfactory.feasible import start_of_fits
 from difftune.histfactory.kernel import places
 from difftune.histfactory.sources import patched, read_source
 from difftune.histfactory.structure import Key, ModelConfig, Structure
+from difftune.later import jax
 from difftune.precision import in_numpy, traced
 from difftune.pytrees import register
 
 
 def _in_one_piece(function: Any) -> Any:
     """In JAX one program for models of equal structure; one per operation would take seconds."""
-    program = jax.jit(function, static_argnums=0)
+
+    @cache
+    def program() -> Any:
+        return jax.jit(function, static_argnums=0)
 
     def called(structure: Structure, *args: Any) -> Any:
-        return (program if xp.in_jax(args) else function)(structure, *args)
+        return (program() if xp.in_jax(args) else function)(structure, *args)
 
     return called
 

@@ -10,10 +10,10 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-from jax import Array
 from jaxtyping import Bool, Float, Int
 
 from difftune.errors import InputError, nearest
+from difftune.later import AnyArray as Array
 
 Key = tuple[str, ...]
 

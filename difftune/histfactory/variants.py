@@ -5,9 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 from jaxtyping import Float, Int
 
 from difftune.errors import InputError, nearest
@@ -16,6 +14,7 @@ from difftune.histfactory.model import Model
 from difftune.histfactory.structure import Entry, Key
 from difftune.histfactory.workspace import FLOOR, LEAST_FACTOR
 from difftune.histograms import Histogram, Template, Templates
+from difftune.later import Array, jnp
 
 
 class TemplateYields(NamedTuple):

@@ -5,16 +5,13 @@ What a training computes on a device stands beside what is computed on the host.
 
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
-from jax.scipy.special import gammaincc
+import scipy.special
 from jaxtyping import Bool, Float, Num
-from scipy.stats import chi2 as chi2_distribution
-from scipy.stats import kstwo
 
 from difftune.errors import InputError
 from difftune.histograms.fill import Histogram
+from difftune.later import Array, jax, jnp
 
 
 class KolmogorovSmirnov(NamedTuple):
@@ -80,6 +77,8 @@ def weighted_ks(
     n1, n2 = first.effective, second.effective
     effective = n1 * n2 / (n1 + n2)
     # kstwo has no sense below one event; a distance above 1 (negative weights) has p-value 0.
+    from scipy.stats import kstwo  # takes a while to import
+
     pvalue = float(kstwo.sf(min(distance, 1.0), max(round(effective), 1)))
     return KolmogorovSmirnov(distance, min(max(pvalue, 0.0), 1.0), effective)
 
@@ -166,7 +165,7 @@ def chi2(first: Histogram, second: Histogram, *, shape: bool = False) -> Chi2:
     difference = (scale1 * first.sumw - scale2 * second.sumw)[used]
     statistic = float(np.sum(difference**2 / variance[used]))
     ndof = max(int(np.sum(used)) - int(shape), 0)
-    pvalue = float(chi2_distribution.sf(statistic, ndof)) if ndof else 1.0
+    pvalue = float(scipy.special.chdtrc(ndof, statistic)) if ndof else 1.0
     return Chi2(statistic, ndof, pvalue)
 
 
@@ -197,7 +196,7 @@ def chi2_p_value(
     difference = jnp.where(used, one[0] - other[0], 0.0)
     statistic = jnp.sum(difference**2 / jnp.where(used, variance, 1.0))
     degrees = jnp.sum(used) - 1
-    p = gammaincc(jnp.maximum(degrees, 1) / 2.0, statistic / 2.0)
+    p = jax.scipy.special.gammaincc(jnp.maximum(degrees, 1) / 2.0, statistic / 2.0)
     return jnp.where(degrees > 0, p, 1.0)
 
 

@@ -4,14 +4,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
-from jax.scipy.special import ndtr
 from jaxtyping import Float
 
 from difftune.errors import InputError
+from difftune.later import Array, jax, jnp
 
 
 class Traits(NamedTuple):
@@ -305,7 +302,7 @@ def soft_histogram(
         case "logistic":
             share = shares_of(jax.nn.sigmoid(distance))
         case "normal":
-            share = shares_of(ndtr(distance))
+            share = shares_of(jax.scipy.special.ndtr(distance))
         case "softmax":
             first = jnp.zeros((1, *x.shape), x.dtype)
             heights = jnp.cumsum(jnp.concatenate([first, distance]), axis=0)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.stats
+import scipy.special
 from jaxtyping import Bool, Float, Int
 
 from difftune.arguments import said, takes, texts
@@ -230,7 +230,7 @@ class Discovery(NamedTuple):
     @property
     def significance(self) -> Float[np.ndarray, " points"]:
         """Local significance in standard deviations."""
-        return scipy.stats.norm.isf(self.observed)
+        return -scipy.special.ndtri(self.observed)
 
 
 @takes(grid=lambda given: _as_grid(given))

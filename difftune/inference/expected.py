@@ -8,10 +8,7 @@ numbers, and meant for the inside of a training, in float64.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 from jaxtyping import Float
 
 from difftune.histfactory import Model, Structure
@@ -20,6 +17,7 @@ from difftune.inference.hypotest import root
 from difftune.inference.minima import at_value, envelope
 from difftune.inference.problems import limits, make_problem, poi_index
 from difftune.inference.solver import Problem, deviance, expand, minimise, solve_free
+from difftune.later import Array, jax, jnp
 
 # Below this |x| the closed form of `_chi` loses digits to cancellation and the series, cut after
 # twelve terms, has none to lose even in float64.

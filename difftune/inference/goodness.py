@@ -4,7 +4,6 @@ import logging
 from functools import partial
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 import scipy.special
 from jaxtyping import Bool, Float
@@ -20,7 +19,8 @@ from difftune.inference.hypotest import pseudo_data
 from difftune.inference.minima import in_batches, minimum
 from difftune.inference.problems import Bounds, FitError, Fixed, Limits, limits, make_problem
 from difftune.inference.solver import MESSAGES, Problem, Status, deviance, expand
-from difftune.precision import compiled_if_many, in_float64, in_numpy
+from difftune.later import jax
+from difftune.precision import compiled, compiled_if_many, in_numpy
 
 logger = logging.getLogger("difftune")
 
@@ -232,8 +232,7 @@ def _parts(
     return main, 2 * alone[0], ranks, (free & ~constrained).sum()
 
 
-@in_float64
-@partial(jax.jit, static_argnames=("toys",))
+@compiled("toys")
 def _toys(
     model: Model,
     data: Array,

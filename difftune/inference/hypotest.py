@@ -1,14 +1,11 @@
 """Test statistics, CLs and significance in the asymptotic formulae of arXiv 1007.1727, and toys."""
 
 import logging
-from functools import partial
 from typing import Any, NamedTuple
 
-import jax
-import jax.random
 import numpy as np
+import scipy.special
 from jaxtyping import Float, Inexact, Int
-from scipy.stats import norm
 
 from difftune.errors import InputError
 from difftune.histfactory import AnyArray as Array
@@ -39,7 +36,9 @@ from difftune.inference.tested import (
     tested_values,
     warn_of_bounds,
 )
-from difftune.precision import compiled_if_many, in_float64, traced
+from difftune.later import jax
+from difftune.precision import compiled, compiled_if_many, traced
+from difftune.pytrees import mapped
 
 logger = logging.getLogger("difftune")
 
@@ -172,7 +171,7 @@ def _asymptotic(
 
     found = over(each, model, data, given)
     batched = data.ndim > 1 or np.ndim(model.numbers) > 1
-    return jax.tree.map(lambda x: xp.swapaxes(x, 0, 1), found) if batched and mu.ndim else found
+    return mapped(lambda each: xp.swapaxes(each, 0, 1), found) if batched and mu.ndim else found
 
 
 def _one_test(
@@ -274,8 +273,7 @@ def likelihood_ratio(
     return Statistic(xp.where(none, 0.0, q), worst(free.status, found.status, negative))
 
 
-@in_float64
-@partial(jax.jit, static_argnames=("test_stat", "toys"))
+@compiled("test_stat", "toys")
 def _toys(
     mu: Array,
     model: Model,
@@ -419,6 +417,6 @@ def _of_toys(p_value: float, toys: int) -> float:
             "None of %d pseudo-experiments of the background is like this: the significance is "
             "above %.2g and is given as infinite. Take more toys.",
             toys,
-            norm.isf(1 / toys),
+            -scipy.special.ndtri(1 / toys),
         )
-    return max(float(norm.isf(p_value)), 0.0)
+    return max(float(-scipy.special.ndtri(p_value)), 0.0)

@@ -2,11 +2,8 @@
 
 import logging
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, Literal, NamedTuple
 
-import jax
-import jax.random
 import numpy as np
 from jaxtyping import Float
 
@@ -22,7 +19,8 @@ from difftune.inference.prediction import carried_over
 from difftune.inference.problems import Bounds, Fixed, Limits, make_problem, poi_index
 from difftune.inference.solver import Problem, Status, expand, solve_free
 from difftune.inference.tested import tested_limits
-from difftune.precision import in_float64
+from difftune.later import jax
+from difftune.precision import compiled
 
 logger = logging.getLogger("difftune")
 
@@ -155,8 +153,7 @@ def injection(
     return Injection(poi, injected, strengths, sigmas, q)
 
 
-@in_float64
-@partial(jax.jit, static_argnames=("toys", "drawn"))
+@compiled("toys", "drawn")
 def _injected(
     model: Model,
     data: Array,

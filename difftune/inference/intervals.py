@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.stats
+import scipy.special
 from jaxtyping import Bool, Float, Int
 
 from difftune.errors import InputError
@@ -258,7 +258,7 @@ def contours(
     block = np.asarray(best.covariance)[np.ix_(pair, pair)]
     rays = np.tile(circle @ np.linalg.cholesky(block).T, (len(wanted), 1))
     along = _directions(best, np.tile(pair, (len(rays), 1)), rays)
-    sizes = np.repeat(np.sqrt(scipy.stats.chi2(2).ppf(wanted)), points)
+    sizes = np.repeat(np.sqrt(scipy.special.chdtri(2, 1 - wanted)), points)
     found, stopped = _crossed(model, values, given, best, along, sizes)
     if stopped.any():
         logger.warning(

@@ -3,7 +3,6 @@
 from functools import partial
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -21,6 +20,7 @@ from difftune.inference.solver import (
     minimise,
     solve_free,
 )
+from difftune.later import jax
 
 Parameters = Float[Array, " parameters"]
 
@@ -149,7 +149,7 @@ def minima(
 
     each = [(problem.data, problem.start, problem.fixed) for problem in problems]
     found = in_batches(one, *(xp.stack(parts) for parts in zip(*each, strict=True)))
-    return [jax.tree.map(lambda part, i=i: part[i], found) for i in range(len(problems))]
+    return [xp.row(found, index) for index in range(len(problems))]
 
 
 def lower(one: Minimum, other: Minimum) -> Minimum:
@@ -215,6 +215,6 @@ def in_batches(function: Any, *arrays: Any) -> Any:
     On a CPU one after the other: what a fit works on stays in the cache, its matrices are products
     that BLAS is good at, and none waits for the slowest.
     """
-    if xp.in_jax(*jax.tree.leaves(arrays)) and jax.default_backend() != "cpu":
+    if xp.in_jax(arrays) and jax.default_backend() != "cpu":
         return xp.each(function, *arrays)
     return xp.one_by_one(function, *arrays)

@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
@@ -16,6 +14,7 @@ from difftune.histfactory import rates as likelihood
 from difftune.histfactory.kernel import Kernel
 from difftune.inference.minima import in_batches
 from difftune.inference.solver import MESSAGES, Problem, Status
+from difftune.later import jax, jnp
 from difftune.precision import traced
 
 # Not narrower: what is wrong is an InputError, whatever it is.

@@ -240,18 +240,20 @@ def _expand_in_numpy(
         most, least = (np.where(poisson, each * variance, least) for each in counts[1:])
     slope, on_fisher, on_hessian = (np.zeros_like(parameters) for _ in range(3))
     slope[where], on_fisher[where], on_hessian[where] = pull, least, most
-    fisher, hessian = [], []
+    fisher, hessian, bends = [], [], []
+    safe, exact = np.sqrt(safe), np.sqrt(exact)
     for block, one in zip(kernel.blocks, at, strict=True):
         weight, bins = d_main[block.bins], block.bins
         slope[block.parameters] += one.first @ weight
-        fisher.append((one.first * safe[bins]) @ one.first.T)
-        hessian.append((one.first * exact[bins]) @ one.first.T + block.second(one, weight))
+        fisher.append(one.first * safe[bins])
+        hessian.append(one.first * exact[bins])
+        bends.append(block.second(one, weight))
     value = _deviance(structure, problem, parameters, expected)
     return Expansion(
         value=value,
         slope=slope,
-        fisher=blocks(kernel, fisher, on_fisher),
-        hessian=blocks(kernel, hessian, on_hessian),
+        fisher=blocks(kernel, fisher, [None] * len(bends), on_fisher),
+        hessian=blocks(kernel, hessian, bends, on_hessian),
     )
 
 

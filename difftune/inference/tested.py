@@ -12,7 +12,6 @@ A test asks how far the best fit is from a value, so bounds that are made for a 
 import logging
 from typing import Any, Literal
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -22,6 +21,7 @@ from difftune.histfactory import Model, Structure
 from difftune.histfactory import arrays as xp
 from difftune.inference.problems import Bounds, Fixed, Limits, limits, poi_index
 from difftune.inference.solver import Minimum, Problem, Status
+from difftune.later import jnp
 from difftune.precision import traced
 
 logger = logging.getLogger("difftune")

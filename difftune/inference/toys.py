@@ -2,11 +2,8 @@
 
 import logging
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
-import jax
-import jax.random
 import numpy as np
 from jaxtyping import Float
 
@@ -21,7 +18,8 @@ from difftune.inference.minima import at_value, implicit, in_batches, minima, wo
 from difftune.inference.problems import Bounds, FitError, Fixed, Limits, make_problem, poi_index
 from difftune.inference.solver import MESSAGES, Minimum, Problem, Status
 from difftune.inference.tested import TestStatistic, never_negative, tested_limits
-from difftune.precision import in_float64
+from difftune.later import jax
+from difftune.precision import compiled
 
 logger = logging.getLogger("difftune")
 
@@ -227,8 +225,7 @@ def _ends(
     return float(values[0]) if first == 0 else between(first, first - 1), between(last, last + 1)
 
 
-@in_float64
-@partial(jax.jit, static_argnames="toys")
+@compiled("toys")
 def _tested(
     values: Float[Array, " values"],
     model: Model,

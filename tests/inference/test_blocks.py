@@ -62,10 +62,12 @@ def test_likelihood_and_derivatives(in_blocks: pytest.MonkeyPatch, name: str) ->
             np.testing.assert_allclose(curvature.dense(one), all_pairs, atol=1e-11 * largest)
 
 
-def test_systems_of_equations(in_blocks: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("few", [0.0, 1.0], ids=["of parameters", "of bins"])
+def test_systems_of_equations(in_blocks: pytest.MonkeyPatch, few: float) -> None:
+    in_blocks.setattr(curvature, "_FEW", few)
     model = Model.from_spec(spec_of("sparse"))
     problem = make_problem(model, model.data(), limits(model.structure))
-    matrix = expand(model.structure, problem, problem.start).fisher
+    matrix = expand(model.structure, problem, problem.start + 0.1).hessian
     every, rng = matrix.dense(), np.random.default_rng(2)
     for held in ([], [0], [3, 7]):
         free = ~np.isin(np.arange(len(every)), held)
