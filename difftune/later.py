@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+__all__ = ["AnyArray", "Array", "Later", "is_loaded", "jax", "jnp", "once_loaded"]
+
 
 class Later:
     """A module that is imported when something of it is asked for."""
@@ -38,9 +40,9 @@ class _OfJax(type):
 
 
 if TYPE_CHECKING:
-    import jax as jax
+    import jax
     import jax.numpy as jnp
-    from jax import Array as Array
+    from jax import Array
 
     AnyArray = Any  # no protocol describes both; the shapes in the signatures are for the reader
 else:
