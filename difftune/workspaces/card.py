@@ -11,6 +11,8 @@ from difftune.errors import InputError
 SYSTEMATICS = ("lnN", "lnU", "gmN", "shape", "shapeN", "shapeN2", "shape?")
 """Kinds of line with one column per process, as they are read."""
 
+# Lines of one name with these kinds share a parameter with one constraint.
+_ONE_GAUSSIAN = {"lnN", "shape", "shapeN", "shapeN2", "shape?"}
 _REMEDIES = {
     "trG": "Write it as lnN.",
     "unif": "Write it as lnU, or as a rateParam with a range.",
@@ -18,11 +20,8 @@ _REMEDIES = {
     "dFD2": "Write it as lnU, or as a rateParam with a range.",
     "gmM": "Write it as lnN of 1 + the relative uncertainty, or as gmN.",
     "shapeU": "Write it as shape, which has a Gaussian constraint.",
-    "param": "HistFactory has no parametric shapes. For a yield write lnN.",
-    "flatParam": "HistFactory has no parametric shapes.",
     "extArg": "It points to a RooFit workspace, which is not read.",
     "discrete": "HistFactory has no discrete parameters.",
-    "edit": "Make the change in the lines above, and take this line out.",
 }
 
 
@@ -57,6 +56,7 @@ class Systematic:
         kind: One of `SYSTEMATICS`.
         events: Events in the control region of a gmN; else 0.
         values: What stands in each column; None for a dash.
+        histograms: By which name the varied histograms of each column are called.
     """
 
     line: int
@@ -64,6 +64,41 @@ class Systematic:
     kind: str
     events: int
     values: tuple[str | None, ...]
+    histograms: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """A `param` line: a Gaussian around the value of a factor.
+
+    Attributes:
+        line: Number of the line.
+        name: Of the parameter.
+        mean: Its most probable value.
+        down: Standard deviation below it.
+        up: Standard deviation above it.
+        bounds: Range; None where none is given.
+    """
+
+    line: int
+    name: str
+    mean: float
+    down: float
+    up: float
+    bounds: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A `nuisance edit` line.
+
+    Attributes:
+        line: Number of the line.
+        words: What follows `nuisance edit`.
+    """
+
+    line: int
+    words: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -109,6 +144,25 @@ class Ratio:
 
 
 @dataclass(frozen=True)
+class Product:
+    """A factor on a yield that is the product of others.
+
+    Attributes:
+        line: Number of the line.
+        name: Of the factor.
+        channel: Name or pattern.
+        process: Name or pattern.
+        of: Names of a rateParam or param each.
+    """
+
+    line: int
+    name: str
+    channel: str
+    process: str
+    of: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Statistics:
     """An `autoMCStats` line.
 
@@ -139,6 +193,10 @@ class Card:
         systematics: Uncertainties with a value per column.
         rates: Free factors.
         ratios: Factors made of three free ones.
+        products: Factors that are products of others.
+        constraints: Gaussians around factors, by name.
+        edits: Changes of the uncertainties that are still to be made.
+        frozen: Parameters that stay where they are.
         statistics: Statistical uncertainties of the simulation.
         groups: Names of parameters by group.
     """
@@ -150,6 +208,10 @@ class Card:
     systematics: list[Systematic] = field(default_factory=list)
     rates: list[RateParameter] = field(default_factory=list)
     ratios: list[Ratio] = field(default_factory=list)
+    products: list[Product] = field(default_factory=list)
+    constraints: dict[str, Constraint] = field(default_factory=dict)
+    edits: list[Edit] = field(default_factory=list)
+    frozen: list[str] = field(default_factory=list)
     statistics: list[Statistics] = field(default_factory=list)
     groups: dict[str, list[str]] = field(default_factory=dict)
 
@@ -191,6 +253,7 @@ class _Reader:
         self.bins: list[tuple[int, list[str]]] = []
         self.processes: list[tuple[int, list[str]]] = []
         self.observations: tuple[int, list[float]] | None = None
+        self.flat: list[tuple[int, str]] = []
 
     def read(self) -> Card:
         """The card."""
@@ -286,11 +349,20 @@ class _Reader:
             card.groups[words[0]] = [*card.groups.get(words[0], []), *words[3:]]
             return
         if words[0] == "nuisance":
-            card.refuse(number, f"'nuisance {' '.join(words[1:3])}': {_REMEDIES['edit']}")
+            if words[1:2] != ["edit"]:
+                card.refuse(number, f"{' '.join(words)!r}: only 'nuisance edit' is read.")
+            card.edits.append(Edit(number, tuple(words[2:])))
+            return
+        if words[1:] == ["flatParam"]:
+            self.flat.append((number, words[0]))
+            return
         if len(words) < 3:
             card.refuse(number, f"{' '.join(words)!r} is no uncertainty: name, kind and values.")
         if words[1] == "rateParam":
             self._rate(number, words)
+            return
+        if words[1] == "param":
+            self._constraint(number, words)
             return
         name, kind = words[0].removesuffix("[nofloat]"), words[1]
         if name != words[0]:
@@ -307,10 +379,31 @@ class _Reader:
             card.refuse(
                 number, f"{name!r} has {len(values)} values for {len(card.columns)} processes."
             )
-        if any(each.name == name for each in card.systematics):
-            card.refuse(number, f"{name!r} is there twice. Put both into one line.")
         columns = tuple(None if v == "-" else v for v in values[: len(card.columns)])
-        card.systematics.append(Systematic(number, name, kind, events, columns))
+        for other in card.systematics:
+            if other.name != name:
+                continue
+            both = any(None not in pair for pair in zip(other.values, columns, strict=True))
+            if other.kind == kind or both or not {kind, other.kind} <= _ONE_GAUSSIAN:
+                card.refuse(number, f"{name!r} is there twice. Put both into one line.")
+        histograms = (name,) * len(columns)
+        card.systematics.append(Systematic(number, name, kind, events, columns, histograms))
+
+    def _constraint(self, number: int, words: list[str]) -> None:
+        """A line `NAME param MEAN SIGMA [LOW,HIGH]`."""
+        card, name = self.card, words[0]
+        sides = [float(word) for word in words[3].split("/") if _is_number(word)] if words[3:] else []
+        if not _is_number(words[2]) or len(sides) not in (1, 2) or 0.0 in sides:
+            card.refuse(
+                number,
+                "a param is written as 'NAME param MEAN SIGMA [LOW,HIGH]', with a number and a "
+                "width above 0, or -DOWN/+UP.",
+            )
+        if name in card.constraints:
+            card.refuse(number, f"{name!r} is there twice.")
+        bounds = self._range(number, name, words[4:]) if len(words) > 4 else None
+        down, up = abs(sides[0]), abs(sides[-1])
+        card.constraints[name] = Constraint(number, name, float(words[2]), down, up, bounds)
 
     def _auto(self, number: int, words: list[str]) -> None:
         numbers = [self._number(number, word) for word in words[2:5]]
@@ -338,20 +431,29 @@ class _Reader:
             ratio = Ratio(number, name, channel, process, (first, second), third)
             self.card.ratios.append(ratio)
             return
+        factors = "".join(words[4:-1]).strip("()").split("*")
+        if factors == [f"@{index}" for index in range(len(factors))] and len(words) > 5:
+            of = tuple(words[-1].split(","))
+            if len(of) == len(factors):
+                self.card.products.append(Product(number, name, channel, process, of))
+                return
         if not _is_number(start) or (len(words) > 5 and not words[5].startswith("[")):
             self.card.refuse(
                 number,
                 f"the rateParam {name!r} is {' '.join(words[4:])!r}. Free ones are read, with a "
-                "number to start from, and (@0*@1/@2) of three such: HistFactory has no formulas, "
-                "and no RooFit workspaces.",
+                "number to start from, (@0*@1/@2) of three such, and products as @0*@1: HistFactory "
+                "has no other formulas, and no RooFit workspaces.",
             )
         bounds = None
         if len(words) > 5:
-            parts = "".join(words[5:]).strip("[]").split(",")
-            if len(parts) != 2 or not all(_is_number(part) for part in parts):
-                self.card.refuse(number, f"the range of {name!r} is to be [LOW,HIGH].")
-            bounds = float(parts[0]), float(parts[1])
+            bounds = self._range(number, name, words[5:])
         self.card.rates.append(RateParameter(number, name, channel, process, float(start), bounds))
+
+    def _range(self, number: int, name: str, words: list[str]) -> tuple[float, float]:
+        parts = "".join(words).strip("[]").split(",")
+        if len(parts) != 2 or not all(_is_number(part) for part in parts):
+            self.card.refuse(number, f"the range of {name!r} is to be [LOW,HIGH].")
+        return float(parts[0]), float(parts[1])
 
     def _check(self) -> None:
         """Whether there is as much as the first lines say."""
@@ -359,13 +461,19 @@ class _Reader:
         there = {
             "imax": (len(card.observed), "channels"),
             "jmax": (len({process for _, process, _, _ in card.columns}) - 1, "processes less one"),
-            "kmax": (len(card.systematics), "uncertainties"),
+            "kmax": (len(card.systematics) + len(card.constraints), "uncertainties"),
         }
         for key, (number, count) in self.counts.items():
             found, what = there[key]
             if count is not None and count != found:
                 card.refuse(
                     number, f"{key} is {count}, and there are {found} {what}. Write {key} *."
+                )
+        known = {each.name for each in card.rates}
+        for number, name in self.flat:
+            if name not in known:
+                card.refuse(
+                    number, f"{name!r} is no rateParam: HistFactory has no parametric shapes."
                 )
         if not any(identity <= 0 for _, _, identity, _ in card.columns):
             card.refuse(

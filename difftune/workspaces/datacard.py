@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from os import PathLike
 from pathlib import Path
@@ -13,6 +14,8 @@ from jaxtyping import Float
 from difftune.errors import InputError, nearest
 from difftune.workspaces.card import (
     Card,
+    Constraint,
+    Product,
     RateParameter,
     Ratio,
     Shapes,
@@ -20,6 +23,7 @@ from difftune.workspaces.card import (
     Systematic,
     read_card,
 )
+from difftune.workspaces.card_edits import edited
 from difftune.workspaces.spec import Content, Patterns, matching
 
 logger = logging.getLogger("difftune")
@@ -47,6 +51,12 @@ class _Template(NamedTuple):
     scale: float
     edges: Edges | None
 
+    def scaled(self, factor: float) -> "_Template":
+        """So many times as much of it."""
+        return _Template(
+            self.yields * factor, self.errors * factor, self.scale * factor, self.edges
+        )
+
 
 def from_datacard(
     path: str | PathLike[str],
@@ -66,7 +76,7 @@ def from_datacard(
     Raises:
         InputError: The card or a histogram is not right, or cannot be a workspace.
     """
-    card = read_card(Path(path))
+    card = edited(read_card(Path(path)))
     with _Files(card, mass) as files:
         return _Builder(card, files, _scaled(card, poi, pois)).workspace()
 
@@ -197,6 +207,8 @@ class _Builder:
         self.controls: list[Content] = []
         self.control_data: list[Content] = []
         self.interpolated_otherwise: list[str] = []
+        self.added_otherwise: list[str] = []
+        _check_constraints(card)
         self.factors = _free_factors(card)
 
     def workspace(self) -> Content:
@@ -216,6 +228,15 @@ class _Builder:
                 self.card.path,
                 ", ".join(self.interpolated_otherwise),
             )
+        if self.added_otherwise:
+            logger.warning(
+                "%s: the effects of the constrained factors %s are added to those of shape "
+                "uncertainties and of each other, where Combine multiplies them.",
+                self.card.path,
+                ", ".join(self.added_otherwise),
+            )
+        for name in self.card.frozen:
+            self.parameters.setdefault(name, {"name": name})["fixed"] = True
         config = {"poi": next(iter(self.scaled)), "parameters": list(self.parameters.values())}
         groups = {"groups": self.card.groups} if self.card.groups else {}
         return {
@@ -239,8 +260,12 @@ class _Builder:
             if own != channel or (rate == 0 and not self._has_events(column)):
                 continue
             template = self._template(channel, process, rate)
+            constrained = self._constrained(channel, process)
+            for each in constrained:
+                template = template.scaled(each.mean)
             sample = {"name": process, "data": template.yields.tolist(), "modifiers": []}
             self._factors(sample, channel, process)
+            self._constraints(sample, template, constrained)
             for systematic in self.card.systematics:
                 if systematic.values[column] is not None:
                     self._systematic(sample, template, systematic, column, mode)
@@ -309,15 +334,60 @@ class _Builder:
             )
         return values.tolist()
 
+    def _rates(self, channel: str, process: str) -> list[RateParameter | Ratio | Product]:
+        """The factors on a process of a channel."""
+        return [
+            rate
+            for rate in (*self.card.rates, *self.card.ratios, *self.card.products)
+            if fnmatchcase(channel, rate.channel) and fnmatchcase(process, rate.process)
+        ]
+
+    def _constrained(self, channel: str, process: str) -> list[Constraint]:
+        """Those of them that have a Gaussian constraint."""
+        return [
+            self.card.constraints[name]
+            for rate in self._rates(channel, process)
+            for name in (rate.of if isinstance(rate, Product) else (rate.name,))
+            if name in self.card.constraints
+        ]
+
+    def _constraints(
+        self, sample: Content, template: _Template, constrained: list[Constraint]
+    ) -> None:
+        """Factors with a Gaussian constraint, as shapes that are the nominal one.
+
+        A histosys whose two sides are nominal·(1 ± σ/mean) is linear in its parameter, which is the
+        factor's distance from its mean in standard deviations.
+        """
+        for each in constrained:
+            names = [modifier["name"] for modifier in sample["modifiers"]]
+            if each.name in names:
+                self.card.refuse(
+                    each.line,
+                    f"{each.name!r} would scale {sample['name']!r} twice, which HistFactory cannot "
+                    "say.",
+                )
+            low, high = each.bounds or (0.0, each.mean + 10 * each.up)
+            bounds = (low - each.mean) / each.down, (high - each.mean) / each.up
+            self._configure(each.name, 0.0, (max(bounds[0], -10.0), min(bounds[1], 10.0)))
+            data = {
+                "hi_data": (template.yields * (1 + each.up / each.mean)).tolist(),
+                "lo_data": (template.yields * (1 - each.down / each.mean)).tolist(),
+            }
+            if any(modifier["type"] == "histosys" for modifier in sample["modifiers"]):
+                self._added(each.name)
+            sample["modifiers"].append({"name": each.name, "type": "histosys", "data": data})
+
+    def _added(self, name: str) -> None:
+        if name not in self.added_otherwise:
+            self.added_otherwise.append(name)
+
     def _factors(self, sample: Content, channel: str, process: str) -> None:
         for name, processes in self.scaled.items():
             if process in processes:
                 sample["modifiers"].append({"name": name, "type": "normfactor", "data": None})
         own: list[str] = []
-        rates: list[RateParameter | Ratio] = [*self.card.rates, *self.card.ratios]
-        for rate in rates:
-            if not (fnmatchcase(channel, rate.channel) and fnmatchcase(process, rate.process)):
-                continue
+        for rate in self._rates(channel, process):
             if rate.name in self.scaled:
                 self.card.refuse(rate.line, f"{rate.name!r} is the parameter of interest.")
             for name, start, bounds in self.factors[rate.name]:
@@ -336,7 +406,6 @@ class _Builder:
     ) -> None:
         kind, value = given.kind, given.values[column]
         assert value is not None
-        channel, process = self.card.columns[column][:2]
         if kind == "lnN":
             self._norm(sample, given, *self._kappa(given, value))
         elif kind == "lnU":
@@ -344,7 +413,7 @@ class _Builder:
         elif kind == "gmN":
             self._control(sample, template, given, value)
         else:
-            self._shape(sample, template, given, value, (channel, process, mode))
+            self._shape(sample, template, given, column, mode)
 
     def _kappa(self, given: Systematic, value: str) -> tuple[float, float]:
         """Factors at plus and at minus one standard deviation."""
@@ -419,14 +488,16 @@ class _Builder:
         sample: Content,
         template: _Template,
         given: Systematic,
-        value: str,
-        place: tuple[str, str, int],
+        column: int,
+        mode: int,
     ) -> None:
-        channel, process, mode = place
+        (channel, process), value = self.card.columns[column][:2], given.values[column]
+        assert value is not None
         line = self.files.shapes(channel, process)
         pair = None
         if line is not None and not (given.kind == "shape?" and line.varied is None):
-            sides = [self.files.read(line, channel, process, f"{given.name}{s}") for s in _SIDES]
+            name = given.histograms[column]
+            sides = [self.files.read(line, channel, process, f"{name}{s}") for s in _SIDES]
             if sides[0] is not None and sides[1] is not None:
                 pair = sides[0][0] * template.scale, sides[1][0] * template.scale
         if pair is None:
@@ -435,7 +506,7 @@ class _Builder:
                 return
             self.card.refuse(
                 given.line,
-                f"there are no histograms {given.name}Up and {given.name}Down of {process!r} in "
+                f"there are no histograms {given.histograms[column]}Up and ...Down of {process!r} in "
                 f"channel {channel!r}. Kind 'shape?' would take {value} as lnN then.",
             )
         try:
@@ -460,6 +531,9 @@ class _Builder:
         shapes = [side / factor for side, factor in zip(pair, factors, strict=True)]
         shapes = _at(strength, nominal, *shapes)
         self._norm(sample, given, *(factor**strength for factor in factors))
+        for modifier in sample["modifiers"]:
+            if modifier["name"] in self.card.constraints:
+                self._added(modifier["name"])
         data = {"hi_data": shapes[0].tolist(), "lo_data": shapes[1].tolist()}
         sample["modifiers"].append({"name": given.name, "type": "histosys", "data": data})
 
@@ -477,6 +551,9 @@ def _free_factors(card: Card) -> dict[str, list[_Factor]]:
     starts = {rate.name: rate for rate in card.rates}
     found: dict[str, list[_Factor]] = {}
     for rate in card.rates:
+        if rate.name in card.constraints:
+            found[rate.name] = []
+            continue
         low, high = rate.bounds or sorted((0.0, 10 * rate.start or 10.0))
         found[rate.name] = [(rate.name, rate.start, (low, high))]
     used: set[str] = set()
@@ -484,7 +561,8 @@ def _free_factors(card: Card) -> dict[str, list[_Factor]]:
         of = (*ratio.above, ratio.below)
         for name in of:
             own = starts.get(name)
-            if own is None or own.bounds is not None or not own.start > 0 or name in used:
+            known = own is not None and name not in card.constraints and name not in used
+            if own is None or not known or own.bounds is not None or not own.start > 0:
                 card.refuse(
                     ratio.line,
                     f"{ratio.name!r} is made of {', '.join(of)}: each must be a free rateParam "
@@ -501,7 +579,39 @@ def _free_factors(card: Card) -> dict[str, list[_Factor]]:
         found[ratio.above[0]] = [itself, first]
         found[ratio.above[1]] = [itself, second]
         found[ratio.below] = [itself, first, second]
+    for product in card.products:
+        for name in product.of:
+            if name not in found and name not in card.constraints:
+                card.refuse(
+                    product.line,
+                    f"{product.name!r} is a product of {', '.join(product.of)}; {name!r} is "
+                    "neither a rateParam nor a param.",
+                )
+        found[product.name] = [each for name in product.of for each in found.get(name, [])]
     return found
+
+
+def _check_constraints(card: Card) -> None:
+    """Refuses a `param` of what is no factor; those without a range take that of the rateParam."""
+    factors = {rate.name for rate in card.rates}
+    factors |= {name for product in card.products for name in product.of}
+    gaussian = {each.name for each in card.systematics}
+    for name, own in list(card.constraints.items()):
+        if name in gaussian:
+            if (own.mean, own.down, own.up) != (0.0, 1.0, 1.0):
+                card.refuse(own.line, f"{name!r} has a constraint of 0 and 1 already.")
+            del card.constraints[name]
+        elif name not in factors:
+            card.refuse(
+                own.line,
+                f"the param {name!r} constrains no rateParam: HistFactory has no parametric "
+                "shapes. For a yield write lnN.",
+            )
+        elif not own.mean > 0:
+            card.refuse(own.line, f"the mean of the factor {name!r} is {own.mean:g}, not above 0.")
+        elif own.bounds is None:
+            ranges = [rate.bounds for rate in card.rates if rate.name == name]
+            card.constraints[name] = replace(own, bounds=next(iter(ranges), None))
 
 
 def _positive(name: str, start: float) -> _Factor:

@@ -306,7 +306,6 @@ def test_several_signals(caplog):
     ("old", "new", "words"),
     [
         ("xs_ggH lnN", "xs_ggH trG", "line 12: 'xs_ggH' is of the kind 'trG'.*as lnN"),
-        ("xs_ggH lnN 1.16 - - -", "nuisance edit drop * * lumi", "line 12: 'nuisance edit drop'"),
         ("xs_ggH lnN 1.16", "xs_ggH lnN -1.16", "line 12: 'xs_ggH' has '-1.16'"),
         ("xs_ggH lnN 1.16 - - -", "xs_ggH lnN 1.16 - -", "line 12: .*3 values for 4 processes"),
         ("kmax 5", "kmax 4", "line 4: kmax is 4, and there are 5"),
@@ -330,7 +329,15 @@ def test_several_signals(caplog):
             "k rateParam b qqWW (@0*@1/@2) x,y,z",
             "line 12: 'k' is made of x, y, z: .*'x' is not",
         ),
-        ("xs_ggH lnN 1.16 - - -", "p param 1 0.1", "line 12: 'p' is of the kind 'param'"),
+        ("xs_ggH lnN 1.16 - - -", "p param 1 0.1", "line 12: the param 'p' constrains no rateParam"),
+        ("xs_ggH lnN 1.16 - - -", "p param 1 0", "line 12: a param is written as"),
+        ("xs_ggH lnN 1.16 - - -", "lumi param 1 0.1", "line 12: 'lumi' has a constraint of 0 and"),
+        ("xs_ggH lnN 1.16 - - -", "p flatParam", "line 12: 'p' is no rateParam"),
+        (
+            "xs_ggH lnN 1.16 - - -",
+            "k rateParam b qqWW @0*@1 x,y",
+            "line 12: 'k' is a product of x, y; 'x' is neither",
+        ),
         ("xs_ggH lnN 1.16 - - -", "xs_ggH shape 1 - - -", "no histograms xs_ggHUp"),
     ],
 )
@@ -338,7 +345,7 @@ def test_what_is_not_understood_is_named_by_its_line(tmp_path, old, new, words):
     assert old in REALISTIC
     card = REALISTIC.replace(old, new, 1)
     # A factor is no uncertainty.
-    card = card.replace("kmax 5", "kmax 4") if "rateParam" in new else card
+    card = card.replace("kmax 5", "kmax 4") if "rateParam" in new or "flat" in new else card
     file = write(tmp_path, card)
     with pytest.raises(InputError, match=words):
         dt.Workspace.from_datacard(file)
@@ -359,3 +366,125 @@ def test_missing_histograms_are_named(shapes):
     broken = write(file.parent, text.replace("JES shape 1 1", "BES shape 1 1"), "z.txt")
     with pytest.raises(InputError, match=r"line 18: there are no histograms BESUp"):
         dt.Workspace.from_datacard(broken, mass=120)
+
+
+def test_a_param_constrains_a_factor(tmp_path, caplog):
+    text = """
+imax 2
+jmax *
+kmax 3
+bin a b
+observation 100 400
+bin a a b b
+process s x s x
+process 0 1 0 1
+rate 10 80 1 200
+l lnN 1.1 - 1.1 -
+R rateParam b x 1 [0.5,5]
+R param 1.5 0.2
+X rateParam a x @0*@1 free,T
+free rateParam b s 2
+free flatParam
+T param 1.0 -0.1/+0.2
+"""
+    model = dt.Workspace.from_datacard(write(tmp_path, text)).model(modifier_settings=CODES)
+    bounds = dict(zip(model.config.par_names, model.config.suggested_bounds(), strict=True))
+    assert tuple(bounds["R"]) == pytest.approx((-5.0, 10.0))
+    for r, l, rate, free, t in ((0.0, 0.0, 0.0, 2.0, 0.0), (1.2, 0.3, 0.8, 1.5, -1.4)):
+        point = {"r": r, "l": l, "R": rate, "free": free, "T": t}
+        # Beyond one standard deviation each side is linear.
+        wanted = stats.poisson.logpmf(100, r * 10 * 1.1**l + 80 * free * (1 + 0.1 * t))
+        wanted += stats.poisson.logpmf(400, r * free * 1.1**l + 200 * (1.5 + 0.2 * rate))
+        wanted += stats.norm.logpdf([l, rate, t]).sum()
+        found = float(model.logpdf([point[name] for name in model.config.par_names]))
+        assert found == pytest.approx(wanted, rel=1e-10)
+    assert not caplog.records
+
+
+def test_shapes_with_a_constrained_factor_are_named(shapes, caplog):
+    file, kept, text = shapes
+    card = write(file.parent, text + "norm_top param 1.2 0.1\n", "p.txt")
+    model = dt.Workspace.from_datacard(card, mass=120).model(modifier_settings=CODES)
+    assert "norm_top are added to those of shape" in caplog.text
+    top, fakes = kept["e", "top"].values(), kept["e", "fakes"].values()
+    signal, fakes = kept["e", "sig120"].values(), 9 * fakes / fakes.sum()
+    found = expected(model, norm_top=-2.0)["e"]
+    assert found == pytest.approx(signal + top + fakes, rel=1e-10)
+    up = kept["e", "sig120_JESUp"].values() + 1.2 * kept["e", "top_JESUp"].values()
+    assert expected(model, JES=1.0)["e"] == pytest.approx(up + fakes, rel=1e-10)
+
+
+EDITS = [
+    ("add others b PDF lnN 1.2", {"PDF": "PDF lnN - - - 1.2"}),
+    ("add .*WW * lumi lnN 0.9/1.2 overwrite", {"lumi": "lumi lnN 1.11 0.9/1.2 0.9/1.2 -"}),
+    ("add ggH b lumi lnN 1.11 addq", {"lumi": "lumi lnN 1.15905 - 1.11 -"}),
+    ("drop ggWW * lumi", {"lumi": "lumi lnN 1.11 - - -"}),
+    ("drop nothing * lumi ifexists", {}),
+    ("rename ggWW b lumi lumi2", {"lumi": "lumi lnN 1.11 - - -", "l2": "lumi2 lnN - - 1.11 -"}),
+    ("rename lumi beam", {"lumi": "beam lnN 1.11 - 1.11 -"}),
+    ("merge * * xs_ggWW lumi", {"lumi": "xs_ggWW lnN 1.11 - 1.519954 -", "xs_ggWW": ""}),
+    (
+        "split ggH * lumi one two 1.05 1.07",
+        {"lumi": "lumi lnN - - 1.11 -\none lnN 1.05 - - -\ntwo lnN 1.07 - - -"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("edit", "lines"), EDITS, ids=[edit for edit, _ in EDITS])
+def test_a_nuisance_edit_is_the_card_with_the_change_in_its_lines(tmp_path, edit, lines):
+    card = f"{REALISTIC}nuisance edit {edit}\n"
+    edited = dt.Workspace.from_datacard(write(tmp_path, card)).model()
+    kept = [line for line in REALISTIC.splitlines() if line.split(" ")[0] not in lines]
+    text = "\n".join([*kept, *lines.values()]).replace("kmax 5", "kmax *")
+    plain = dt.Workspace.from_datacard(write(tmp_path, text, "plain.txt")).model()
+    assert set(edited.config.par_names) == set(plain.config.par_names)
+    values = {name: 0.3 + 0.1 * i for i, name in enumerate(sorted(plain.config.par_names))}
+    found, wanted = (
+        float(model.logpdf([values[name] for name in model.config.par_names]))
+        for model in (edited, plain)
+    )
+    assert found == pytest.approx(wanted, rel=1e-5)
+
+
+def test_renamed_shapes_keep_their_histograms_and_frozen_parameters_stay(shapes):
+    file, kept, text = shapes
+    edits = """
+nuisance edit rename top e JES JES_top
+nuisance edit changepdf free lnN
+nuisance edit freeze lumi
+nuisance edit freeze nothing ifexists
+"""
+    card = write(file.parent, text + edits, "edited.txt")
+    model = dt.Workspace.from_datacard(card, mass=120).model(modifier_settings=CODES)
+    fakes = 9 * kept["e", "fakes"].values() / kept["e", "fakes"].values().sum()
+    for name, process in (("JES", "sig120"), ("JES_top", "top")):
+        moved = {key: kept["e", key].values() for key in ("sig120", "top")}
+        moved[process] = kept["e", f"{process}_JESUp"].values()
+        found = expected(model, **{name: 1.0})["e"]
+        assert found == pytest.approx(sum(moved.values()) + fakes, rel=1e-10)
+    assert "free" in model.config.par_names
+    fixed = dict(zip(model.config.par_names, model.config.suggested_fixed(), strict=True))
+    assert [name for name, stays in fixed.items() if stays] == ["lumi"]
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        ("drp * * lumi", "'nuisance edit drp' is not read.*drop"),
+        ("drop * lumi", "is written as 'nuisance edit drop PROCESS CHANNEL NAME'"),
+        ("drop * * lum", "no uncertainty 'lum'.*lumi.*ifexists"),
+        ("drop zz * lumi", "no process 'zz' in a channel"),
+        ("drop (a * lumi", "no regular expression"),
+        ("add ggH b lumi lnN 1.2", "'lumi' has 1.11 for ggH of b already. Add addq"),
+        ("add ggH b lumi trG 1.2", "no kind 'trG' is added"),
+        ("add ggH b lumi lnN 0.9 addq", "go in different directions"),
+        ("rename WW_norm x", "is a gmN, which is not renamed"),
+        ("rename lumi xs_ggH", "'lumi' and 'xs_ggH' both act on ggH of b"),
+        ("changepdf lumi shape", "'lumi' is of the kind lnN, which cannot become shape"),
+        ("freeze lum", "there is no parameter 'lum'.*lumi"),
+    ],
+)
+def test_edits_that_cannot_be_are_named_by_their_line(tmp_path, edit, words):
+    card = write(tmp_path, f"{REALISTIC}nuisance edit {edit}\n")
+    with pytest.raises(InputError, match=f"line 16: .*{words}"):
+        dt.Workspace.from_datacard(card)
