@@ -392,7 +392,8 @@ class _Reader:
     def _constraint(self, number: int, words: list[str]) -> None:
         """A line `NAME param MEAN SIGMA [LOW,HIGH]`."""
         card, name = self.card, words[0]
-        sides = [float(word) for word in words[3].split("/") if _is_number(word)] if words[3:] else []
+        given = words[3].split("/") if len(words) > 3 else []
+        sides = [float(word) for word in given if _is_number(word)]
         if not _is_number(words[2]) or len(sides) not in (1, 2) or 0.0 in sides:
             card.refuse(
                 number,
@@ -441,8 +442,8 @@ class _Reader:
             self.card.refuse(
                 number,
                 f"the rateParam {name!r} is {' '.join(words[4:])!r}. Free ones are read, with a "
-                "number to start from, (@0*@1/@2) of three such, and products as @0*@1: HistFactory "
-                "has no other formulas, and no RooFit workspaces.",
+                "number to start from, (@0*@1/@2) of three, and products as @0*@1. HistFactory "
+                "has no others, and no RooFit workspaces.",
             )
         bounds = None
         if len(words) > 5:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from difftune.errors import nearest
-from difftune.workspaces.card import SYSTEMATICS, Card, Edit, Systematic
+from difftune.workspaces.card import SYSTEMATICS, Card, Systematic
 
 _SHAPES = tuple(kind for kind in SYSTEMATICS if kind.startswith("shape"))
 _FAMILIES = (("lnN", "lnU"), _SHAPES)
@@ -51,9 +51,7 @@ def _add(card: Card, line: int, words: list[str], options: list[str]) -> None:
     own = _line_of(card, line, name, kind)
     values = list(own.values)
     for column in _columns(card, line, process, channel, options):
-        if values[column] in _NOTHING:
-            values[column] = value
-        elif "overwrite" in options:
+        if values[column] in _NOTHING or "overwrite" in options:
             values[column] = value
         elif "addq" in options:
             values[column] = _in_quadrature(card, line, own, values[column] or "", value)
@@ -140,8 +138,8 @@ def _split(card: Card, line: int, words: list[str], options: list[str]) -> None:
 
 def _freeze(card: Card, line: int, words: list[str], options: list[str]) -> None:
     (name,) = words
-    known = [each.name for each in (*card.systematics, *card.rates)]
-    found = [each for each in dict.fromkeys(known) if re.fullmatch(re.escape(name), each)]
+    known = [each.name for each in card.systematics] + [each.name for each in card.rates]
+    found = [name] if name in known else []
     if not found and "ifexists" not in options:
         card.refuse(line, f"there is no parameter {name!r}.{nearest(name, known)}")
     card.frozen += [each for each in found if each not in card.frozen]
@@ -164,8 +162,8 @@ def _columns(card: Card, line: int, process: str, channel: str, options: list[st
     patterns = [_pattern(card, line, text) for text in (channel, process)]
     found = [
         number
-        for number, column in enumerate(card.columns)
-        if all(p is None or p.fullmatch(name) for p, name in zip(patterns, column, strict=False))
+        for number, (*names, _, _) in enumerate(card.columns)
+        if all(p is None or p.fullmatch(str(name)) for p, name in zip(patterns, names, strict=True))
     ]
     if not found and "ifexists" not in options:
         card.refuse(
@@ -207,9 +205,7 @@ def _line_of(card: Card, line: int, name: str, kind: str) -> Systematic:
 
 
 def _without(own: Systematic, columns: list[int]) -> Systematic:
-    return replace(
-        own, values=tuple(None if c in columns else v for c, v in enumerate(own.values))
-    )
+    return replace(own, values=tuple(None if c in columns else v for c, v in enumerate(own.values)))
 
 
 def _put(card: Card, line: int, own: Systematic) -> None:
@@ -234,8 +230,6 @@ def _in_quadrature(card: Card, line: int, own: Systematic, first: str, second: s
     found = []
     for one, two in zip(*pairs, strict=True):
         if one * two < 0:
-            card.refuse(
-                line, f"{own.name!r}: {first} and {second} go in different directions."
-            )
+            card.refuse(line, f"{own.name!r}: {first} and {second} go in different directions.")
         found.append(math.copysign(math.hypot(one, two), one or two))
     return "/".join(repr(math.exp(each)) for each in found)

@@ -336,9 +336,11 @@ class _Builder:
 
     def _rates(self, channel: str, process: str) -> list[RateParameter | Ratio | Product]:
         """The factors on a process of a channel."""
+        every: list[RateParameter | Ratio | Product]
+        every = [*self.card.rates, *self.card.ratios, *self.card.products]
         return [
             rate
-            for rate in (*self.card.rates, *self.card.ratios, *self.card.products)
+            for rate in every
             if fnmatchcase(channel, rate.channel) and fnmatchcase(process, rate.process)
         ]
 
@@ -491,12 +493,12 @@ class _Builder:
         column: int,
         mode: int,
     ) -> None:
+        name = given.histograms[column]
         (channel, process), value = self.card.columns[column][:2], given.values[column]
         assert value is not None
         line = self.files.shapes(channel, process)
         pair = None
         if line is not None and not (given.kind == "shape?" and line.varied is None):
-            name = given.histograms[column]
             sides = [self.files.read(line, channel, process, f"{name}{s}") for s in _SIDES]
             if sides[0] is not None and sides[1] is not None:
                 pair = sides[0][0] * template.scale, sides[1][0] * template.scale
@@ -506,8 +508,8 @@ class _Builder:
                 return
             self.card.refuse(
                 given.line,
-                f"there are no histograms {given.histograms[column]}Up and ...Down of {process!r} in "
-                f"channel {channel!r}. Kind 'shape?' would take {value} as lnN then.",
+                f"there are no histograms {name}Up and {name}Down of {process!r} in channel "
+                f" {channel!r}. Kind 'shape?' would take {value} as lnN then.",
             )
         try:
             strength = float(value)

@@ -329,7 +329,11 @@ def test_several_signals(caplog):
             "k rateParam b qqWW (@0*@1/@2) x,y,z",
             "line 12: 'k' is made of x, y, z: .*'x' is not",
         ),
-        ("xs_ggH lnN 1.16 - - -", "p param 1 0.1", "line 12: the param 'p' constrains no rateParam"),
+        (
+            "xs_ggH lnN 1.16 - - -",
+            "p param 1 0.1",
+            "line 12: .*'p' constrains no rateParam",
+        ),
         ("xs_ggH lnN 1.16 - - -", "p param 1 0", "line 12: a param is written as"),
         ("xs_ggH lnN 1.16 - - -", "lumi param 1 0.1", "line 12: 'lumi' has a constraint of 0 and"),
         ("xs_ggH lnN 1.16 - - -", "p flatParam", "line 12: 'p' is no rateParam"),
@@ -390,12 +394,12 @@ T param 1.0 -0.1/+0.2
     model = dt.Workspace.from_datacard(write(tmp_path, text)).model(modifier_settings=CODES)
     bounds = dict(zip(model.config.par_names, model.config.suggested_bounds(), strict=True))
     assert tuple(bounds["R"]) == pytest.approx((-5.0, 10.0))
-    for r, l, rate, free, t in ((0.0, 0.0, 0.0, 2.0, 0.0), (1.2, 0.3, 0.8, 1.5, -1.4)):
-        point = {"r": r, "l": l, "R": rate, "free": free, "T": t}
+    for r, lumi, rate, free, t in ((0.0, 0.0, 0.0, 2.0, 0.0), (1.2, 0.3, 0.8, 1.5, -1.4)):
+        point = {"r": r, "l": lumi, "R": rate, "free": free, "T": t}
         # Beyond one standard deviation each side is linear.
-        wanted = stats.poisson.logpmf(100, r * 10 * 1.1**l + 80 * free * (1 + 0.1 * t))
-        wanted += stats.poisson.logpmf(400, r * free * 1.1**l + 200 * (1.5 + 0.2 * rate))
-        wanted += stats.norm.logpdf([l, rate, t]).sum()
+        wanted = stats.poisson.logpmf(100, r * 10 * 1.1**lumi + 80 * free * (1 + 0.1 * t))
+        wanted += stats.poisson.logpmf(400, r * free * 1.1**lumi + 200 * (1.5 + 0.2 * rate))
+        wanted += stats.norm.logpdf([lumi, rate, t]).sum()
         found = float(model.logpdf([point[name] for name in model.config.par_names]))
         assert found == pytest.approx(wanted, rel=1e-10)
     assert not caplog.records
