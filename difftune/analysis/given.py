@@ -18,7 +18,7 @@ from difftune.errors import InputError
 from difftune.histfactory import FreeNormalisation, Luminosity, NormalisationUncertainty
 from difftune.search import Space, as_strategy
 from difftune.seeds import checked
-from difftune.training import CrossFitted, as_network, as_recipe
+from difftune.training import AnyNetwork, BoostedTrees, CrossFitted, as_network, as_recipe
 from difftune.training import given as training
 
 logger = logging.getLogger("difftune")
@@ -81,13 +81,31 @@ def as_scoring(given: Any) -> Scoring:
     """A network, or a function of events that gives scores."""
     if isinstance(given, Scorer):
         return given
-    return Scorer(given) if callable(given) and not isinstance(given, type) else as_network(given)
+    if callable(given) and not isinstance(given, type):
+        return Scorer(given)
+    return _of_classes(as_network(given))
+
+
+def _of_classes(network: AnyNetwork) -> AnyNetwork:
+    """Refuses a network that says no score.
+
+    Raises:
+        InputError: It predicts targets.
+    """
+    said = () if isinstance(network, BoostedTrees) else network.predictions
+    if said:
+        raise InputError(
+            f"this network predicts {', '.join(said)} and tells no signal from background: there "
+            "are no bins of a score to measure in. dt.measure is for classifiers; what it predicts "
+            "can be a feature of one, or the observable of a region."
+        )
+    return network
 
 
 def as_score(given: Any) -> Any:
     """A function of events that gives scores; a network has one."""
     if isinstance(given, list | tuple) or not callable(given):
-        return as_network(given).score
+        return _of_classes(as_network(given)).score
     return given
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from difftune.analysis.preparation import Preparation
+from difftune.models import PlainOutputs
 from difftune.objectives import Batch, geometric_mean
 from difftune.precision import numbers_as_they_come
 from difftune.search import Replicated, Strategy
@@ -90,7 +91,8 @@ def greedy_members(
     def figure(means: list[list[Array]]) -> Array:
         each = [
             worth(
-                [_logits(mean, module_def.outputs) for mean in own], masked(sample, chosen.inputs)
+                [_logits(mean, module_def.outputs) for mean in own],
+                masked(sample, chosen.inputs),
             )
             for own, sample in zip(means, samples, strict=True)
         ]
@@ -127,7 +129,7 @@ def _probabilities(
     members: Int[np.ndarray, " some"],
     features: Float[np.ndarray, "events inputs"],
 ) -> Float[np.ndarray, "some events classes"]:
-    """What the networks of members give for each event: how probable each class is.
+    """What the networks of members give for each event: how probable each class is, or values.
 
     Args:
         module_def: Structure of the networks.
@@ -139,6 +141,8 @@ def _probabilities(
     def one(member: Snapshot, features: Array) -> Array:
         features = features if member.inputs is None else features * member.inputs
         logits = module_def.evaluate(member.weights, member.hyperparameters, features)
+        if isinstance(module_def.outputs, PlainOutputs):
+            return logits
         if logits.ndim == 1:
             # Both, so that the logit of a mean near 1 is exact, too.
             return jax.nn.sigmoid(jnp.stack([-logits, logits], axis=1))
@@ -161,6 +165,11 @@ def _probabilities(
 
 
 def _logits(mean: Float[Array, "events classes"], outputs: int) -> Array:
-    """Logits of mean probabilities, in the form that a network with so many outputs has."""
+    """Logits of mean probabilities, in the form that a network with so many outputs has.
+
+    The mean of values is what it is.
+    """
+    if isinstance(outputs, PlainOutputs):
+        return mean
     logarithm = jnp.log(jnp.maximum(mean, jnp.finfo(mean.dtype).tiny))
     return logarithm[:, 1] - logarithm[:, 0] if outputs == 1 else logarithm

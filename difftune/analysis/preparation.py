@@ -14,6 +14,7 @@ from difftune.analysis.cross_fit import CrossFit
 from difftune.analysis.split import Split
 from difftune.data import Events, FeatureTransform
 from difftune.errors import InputError, nearest
+from difftune.objectives import Prediction
 from difftune.search import (
     Choice,
     Replicated,
@@ -30,6 +31,7 @@ from difftune.training import (
     Recipe,
     Replicas,
     SingleProcess,
+    learns_targets,
     of_events,
 )
 from difftune.training.describing import Definition, describe
@@ -47,7 +49,8 @@ class Prepared(abc.ABC):
         processes: Those that share the members.
 
     Raises:
-        InputError: When there is no signal, or no background.
+        InputError: When there is no signal, or no background; of a network that learns targets,
+            when the events have none.
     """
 
     split: Any
@@ -56,6 +59,10 @@ class Prepared(abc.ABC):
     processes: Processes = field(default_factory=SingleProcess)
 
     def __post_init__(self) -> None:
+        events = self.split.events
+        learns_targets(self.recipe.objective, events)
+        if isinstance(self.recipe.objective.outputs, Prediction):
+            return
         for role in ("signal", "background"):
             if not any(process.role == role for process in self.split.events.processes):
                 raise InputError(f"no process has the role {role!r}; mark at least one.")
@@ -397,8 +404,14 @@ def _in_folds(parts: Sequence[Columns]) -> Columns:
     first = parts[0]
     numbers = [np.full(len(part.weight), i, np.int32) for i, part in enumerate(parts)]
     # What is of all events is that of the first part.
-    plain = [part._replace(signal_process=np.zeros(0), fold=None, layout=None) for part in parts]
+    plain = [
+        part._replace(signal_process=np.zeros(0), fold=None, layout=None, link=None)
+        for part in parts
+    ]
     whole = jax.tree.map(lambda *each: np.concatenate(each), *plain)
     return whole._replace(
-        signal_process=first.signal_process, fold=np.concatenate(numbers), layout=first.layout
+        signal_process=first.signal_process,
+        fold=np.concatenate(numbers),
+        layout=first.layout,
+        link=first.link,
     )

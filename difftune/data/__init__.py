@@ -26,6 +26,9 @@ from difftune.data.reading import Reading as Reading
 from difftune.data.regions import Region
 from difftune.data.sources import resolve as resolve
 from difftune.data.sums import Normalisation, SumOfWeights
+from difftune.data.targets import TargetScaling as TargetScaling
+from difftune.data.targets import TargetTransform
+from difftune.data.targets import check_targets as check_targets
 from difftune.data.transform import FeatureTransform
 from difftune.data.variations import (
     FeatureVariation,
@@ -47,6 +50,7 @@ __all__ = [
     "Process",
     "Region",
     "SumOfWeights",
+    "TargetTransform",
     "TreeVariation",
     "Variation",
     "VariedSample",

@@ -318,6 +318,18 @@ def _sample(request: Request, collection: Collection, sample: SampleKey) -> Even
             pieces[i] = dataclasses.replace(piece, **gone)
             start = stop
 
+    def targets() -> np.ndarray | None:
+        if not request.targets:
+            return None
+        wide = len(request.targets)
+        found = [
+            # Those of data, which have none, are not known.
+            piece.target if piece.target.shape[1] else np.full((len(piece.weight), wide), np.nan)
+            for _, pieces in groups
+            for piece in pieces
+        ]
+        return np.concatenate(found)
+
     def joined(column: str) -> np.ndarray | None:
         columns = [getattr(piece, column) for _, pieces in groups for piece in pieces]
         return np.concatenate(columns) if request.regions else None
@@ -330,6 +342,8 @@ def _sample(request: Request, collection: Collection, sample: SampleKey) -> Even
         number=number,
         region=joined("region"),
         observable=joined("observable"),
+        target=targets(),
+        target_names=tuple(request.targets),
         feature_names=request.columns,
         collections=tuple(rule.collection for rule in request.rules),
         processes=request.processes,

@@ -54,6 +54,8 @@ def processes_text(events: "Events") -> str:
         )
         lines.append(f"{region.role} region {region.name} ({mine.sum()} events): {found}")
     lines.append(f"variations: {', '.join(events.variations) or 'none'}")
+    if events.target_names:
+        lines.append(f"targets: {', '.join(events.target_names)}")
     if events.normalisations:
         lines.append(normalisations_text(events.normalisations))
     return "\n".join(lines)

@@ -109,6 +109,7 @@ class VariedSample:
         "reading",
         "collections",
         "normalisations",
+        "target_names",
     )
 )
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -134,6 +135,9 @@ class Events:
         reading: How `read` made them of files, for new files; None where it did not.
         collections: Which of the features are those of objects, such as jets.
         normalisations: How processes with a cross-section became expected events.
+        target: What a regression learns of each event, in the unit of the data; NaN where it is not
+            known, as in data. None where there are no targets.
+        target_names: Names of the targets.
     """
 
     features: Float32[Array, "events variables"]
@@ -152,6 +156,8 @@ class Events:
     reading: Reading | None = None
     collections: tuple[Collection, ...] = ()
     normalisations: tuple[Normalisation, ...] = ()
+    target: Float[Array, "events targets"] | None = None
+    target_names: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         """A table of processes and features."""
@@ -177,6 +183,8 @@ class Events:
         region: Integer[Array, " regions"] | None = None,
         observable: Float[Array, " values"] | None = None,
         objects: Mapping[str, Any] | None = None,
+        target: Float[Array, "events *targets"] | None = None,
+        target_names: str | Sequence[str] = ("target",),
     ) -> "Events":
         """Events from arrays that are in memory already.
 
@@ -198,6 +206,9 @@ class Events:
                 expression for one; the others' do not matter.
             objects: Collections of objects by name, with their arrays (`difftune.Objects`): they
                 become further features, `max` times those of an object.
+            target: What a regression learns of each event, one number or several; NaN where it is
+                not known.
+            target_names: Names of the targets, with which predictions are named.
 
         Raises:
             InputError: Shapes or names do not fit, or a value is not finite.
@@ -241,6 +252,7 @@ class Events:
                 f"event_number {numbers.shape} does not fit: there are {len(index)} events."
             )
         number, value = _in_regions(as_regions(regions), region, observable, len(index))
+        goals, goal_names = _targets(target, target_names, len(index))
         events = cls(
             features=x,
             process=index,
@@ -254,6 +266,8 @@ class Events:
             regions=as_regions(regions),
             folds=folds,
             collections=collections,
+            target=goals,
+            target_names=goal_names,
         )
         varied = {n: _variation(events, n, v) for n, v in (variations or {}).items()}
         return dataclasses.replace(events, variations=varied)
@@ -323,6 +337,7 @@ class Events:
             number=None if self.number is None else cut(self.number),
             region=None if self.region is None else cut(self.region),
             observable=None if self.observable is None else cut(self.observable),
+            target=None if self.target is None else cut(self.target),
             variations=variations,
         )
 
@@ -455,6 +470,27 @@ def _check_finite(what: str, values: Float[np.ndarray, " n"], *, missing: bool =
             f"{what}: {int(bad.sum())} of {len(values)} values are not finite, the first one "
             f"({values[first]}) at event {first}."
         )
+
+
+def _targets(
+    target: Float[Array, "events *targets"] | None, names: str | Sequence[str], events: int
+) -> tuple[Float64[np.ndarray, "events targets"] | None, tuple[str, ...]]:
+    """Targets as `Events` have them, and their names."""
+    if target is None:
+        return None, ()
+    values = np.asarray(target, np.float64)
+    values = values[:, None] if values.ndim == 1 else values
+    named = (names,) if isinstance(names, str) else tuple(names)
+    if values.shape != (events, len(named)):
+        raise InputError(
+            f"target {np.shape(target)} does not fit: there are {events} events, and "
+            f"target_names = {list(named)}. Give a number for each event, or [events, targets] "
+            "with a name for each target."
+        )
+    check_distinct("target", named)
+    for name, column in zip(named, values.T, strict=True):
+        _check_finite(f"target {name!r}", column, missing=True)
+    return values, named
 
 
 def _in_regions(

@@ -59,6 +59,7 @@ def paired(events: Events) -> Events:
         number=None,
         region=None if events.region is None else first("region"),
         observable=None if events.observable is None else first("observable"),
+        target=None if events.target is None else first("target"),
         variations={},
     )
     places = iter(rows.places[1:])

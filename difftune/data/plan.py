@@ -355,6 +355,8 @@ class Plan:
             number=request.number,
             folds=request.folds,
             collections=request.rules,
+            # What was observed has no truth.
+            targets={} if process.role == "data" else request.targets,
         )
 
     def _add(self, portion: Portion, sample: SampleKey, table: DataTable, program: Program) -> None:

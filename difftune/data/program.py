@@ -40,6 +40,7 @@ class Piece:
     weights: Mapping[WeightKey, np.ndarray]
     place: str
     shares: Mapping[tuple[str, float], np.ndarray]
+    target: np.ndarray
 
 
 class RegionRule(NamedTuple):
@@ -68,6 +69,7 @@ class Program:
         factor: What weights are multiplied by.
         factors: The same of varied weights; `factor` for those that are not here.
         collections: Collections of objects, whose columns are features behind the others.
+        targets: What a regression learns, by name.
     """
 
     names: Names
@@ -84,6 +86,7 @@ class Program:
     factor: float = 1.0
     factors: Mapping[WeightKey, float] = field(default_factory=dict)
     collections: tuple[CollectionRule, ...] = ()
+    targets: Mapping[str, Expression] = field(default_factory=dict)
 
     @property
     def who(self) -> str:
@@ -109,10 +112,13 @@ class Program:
                 self._check_single(weight)
             except InputError as error:
                 raise InputError(f"{error} {UNTOUCHED}") from error
+        for target in self.targets.values():
+            self._check_single(target)
         of_regions = [e for rule in self.regions for e in rule[1:] if e is not None]
         for expression in of_regions:
             self._check_single(expression)
         expressions = [*self.selection, *of_regions, self.weight, *self.weights.values()]
+        expressions += self.targets.values()
         expressions += [column(name, self.who) for name in self.features]
         for rule in self.collections:
             rule.check(self.names)
@@ -208,7 +214,17 @@ class Program:
             weights=weights,
             place=self.names.table.place,
             shares={} if self.sample else values.shares(),
+            target=self._targets(values),
         )
+
+    def _targets(self, values: Values) -> np.ndarray:
+        """The targets side by side [rows, targets], NaN where they are missing."""
+        result = np.empty((len(values), len(self.targets)))
+        for i, target in enumerate(self.targets.values()):
+            found = np.asarray(values.evaluate(target, clean=True), np.float64)
+            # One that is infinite is none.
+            result[:, i] = np.where(np.isinf(found), np.nan, found)
+        return result
 
     def numbers(self, values: Values, offset: int) -> np.ndarray:
         """Numbers of events [rows], which decide their folds; `offset` as in `run`."""

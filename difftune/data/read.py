@@ -30,7 +30,7 @@ from difftune.data.check import (
 )
 from difftune.data.collect import Progress, assemble, collect
 from difftune.data.copies import check_copies, check_parts, on_duplicates
-from difftune.data.events import Events, Process
+from difftune.data.events import Events, Process, check_distinct
 from difftune.data.expressions import parse
 from difftune.data.friends import Friend, as_defaults, as_friends
 from difftune.data.names import parse_derived
@@ -104,6 +104,21 @@ def as_variations(given: Any) -> tuple[Any, ...]:
     return () if given is None else several(given, kinds, "variations", VARIATION)
 
 
+def as_target(given: Any) -> dict[str, str]:
+    """Expressions of targets by name; one that is no mapping is its own name.
+
+    Raises:
+        InputError: It is no text, or a name stands twice.
+    """
+    if given is None:
+        return {}
+    if isinstance(given, Mapping):
+        return {str(name): as_expression(text, f"target[{name!r}]") for name, text in given.items()}
+    names = as_names(given, what="target")
+    check_distinct("target", names)
+    return {name: name for name in names}
+
+
 READ: dict[str, Any] = {
     "files": as_files,
     "processes": as_processes,
@@ -114,6 +129,7 @@ READ: dict[str, Any] = {
     "variations": as_variations,
     "regions": as_regions,
     "objects": as_objects,
+    "target": as_target,
     "categories": as_categories,
     "cache": as_cache,
     "friends": as_friends,
@@ -148,6 +164,7 @@ def read(
     luminosity: float | None = None,
     sum_of_weights: float | SumOfWeights | None = None,
     objects: Mapping[str, Objects] | None = None,
+    target: str | Sequence[str] | Mapping[str, str] | None = None,
     chunk_size: str | int = "16 MB",
     progress: Progress | None = None,
     cache: str | os.PathLike[str] | bool | None = None,
@@ -190,6 +207,9 @@ def read(
             sum of the generated weights of their files is written, see `Process`.
         objects: Collections of objects, such as the jets of an event, by name: further features,
             `max` times those of an object, and inputs of networks on objects.
+        target: What a regression learns of each event: a column, a derived feature or an
+            expression, or several; as a mapping, expressions by the name that predictions have.
+            Data have none.
         chunk_size: How much is read at once: events, or memory as in "16 MB".
         progress: Called after each chunk with the entries read so far, and all there are (None
             while that is unknown, as for CSV).
@@ -229,6 +249,7 @@ def _read(
     luminosity: float | None,
     sum_of_weights: float | SumOfWeights | None,
     objects: Mapping[str, Objects] | None,
+    target: Mapping[str, str] | None,
     chunk_size: str | int,
     progress: Progress | None,
 ) -> Events:
@@ -262,6 +283,7 @@ def _read(
         luminosity=luminosity,
         sum_of_weights=sum_of_weights,
         objects=given,
+        targets={name: parse(text, f"target {name!r}") for name, text in (target or {}).items()},
     )
     rows_in(chunk_size, 1)
     plan = Plan(request)

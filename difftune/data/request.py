@@ -38,6 +38,7 @@ class Request:
     luminosity: float | None = None
     sum_of_weights: float | SumOfWeights | None = None
     objects: Mapping[str, Objects] = field(default_factory=dict)
+    targets: Mapping[str, Expression] = field(default_factory=dict)
 
     @functools.cached_property
     def rules(self) -> tuple[CollectionRule, ...]:

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int
 
 from difftune.data.objects import Collection, there
+from difftune.data.targets import TargetTransform
 from difftune.errors import InputError
 from difftune.pytrees import register
 
@@ -139,6 +140,8 @@ class FeatureTransform:
             them.
         collections: Which of the variables are those of objects. Where there is no object they
             come out as 0; last come columns that are 1 where there is an object and 0 elsewhere.
+        target: That of the targets, which belongs to it where a network learns some: both are
+            learned on the same events. None elsewhere.
     """
 
     center: Float32[Array, " variables"]
@@ -149,6 +152,7 @@ class FeatureTransform:
     unused: tuple[int, ...] = ()
     bend: float = 0.0
     collections: tuple[Collection, ...] = ()
+    target: TargetTransform | None = None
 
     @property
     def width(self) -> int:

@@ -59,6 +59,7 @@ from difftune.objectives import (
     Metric,
     MultiObjective,
     Objective,
+    Prediction,
     as_metric,
     as_objective,
 )
@@ -273,6 +274,12 @@ def objective(
     total = terms[0]
     for term in terms[1:]:
         total = total + term
+    if isinstance(total.outputs, Prediction):
+        raise InputError(
+            f"{where}: {type(total).__name__} learns targets of the events, and a job ends with a "
+            "measurement in bins of a signal's score. Train it in Python: "
+            "dt.train(dt.read(..., target='energy'), objective='huber')."
+        )
     return total
 
 
@@ -362,7 +369,7 @@ def recipe(config: Config) -> Recipe:
     return Recipe(
         model=model(config),
         objective=objective(config),
-        **({} if score is None else {"metric": score}),
+        metric=score,  # type: ignore[arg-type]
         hyperparameters=config.hyperparameters,
         optimizer=optimizer(config),
         batch_size=section.batch_size,

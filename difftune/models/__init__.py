@@ -16,6 +16,7 @@ from difftune.models.particle_transformer import SMALL as SMALL
 from difftune.models.particle_transformer import ParticleTransformer
 from difftune.models.parts import ACTIVATIONS, Dropout, Hyperparameter, fill, hash_uniform
 from difftune.models.parts import FIRST_ROW as FIRST_ROW
+from difftune.models.submodels import PlainOutputs as PlainOutputs
 from difftune.models.submodels import together as together
 from difftune.models.wrappers import Alternatives, Gated, open_probability
 

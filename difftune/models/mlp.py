@@ -25,7 +25,7 @@ from difftune.models.parts import (
     lecun_normal,
     pass_on,
 )
-from difftune.models.submodels import Adapted, Heads, together
+from difftune.models.submodels import Adapted, Heads, PlainOutputs, together
 
 EXAMPLE = "MLP(hidden=(64, 64))"
 
@@ -140,7 +140,8 @@ class Network(nnx.Module):
     masked units and of layers beyond the depth start as 0, get no gradient, and so stay 0.
 
     With submodels it gives the logits of each in training mode, `[events, submodels, outputs]`,
-    and those of their mean probability in evaluation mode.
+    and those of their mean probability in evaluation mode; the mean of the values, where it gives
+    `PlainOutputs`.
     """
 
     def __init__(
@@ -165,6 +166,7 @@ class Network(nnx.Module):
         layer: Callable[[int, int], nnx.Module] = linear
         first, output = layer, layer
         self.submodels = submodels
+        self.plain = isinstance(outputs, PlainOutputs)
         if submodels > 1:
             # So that Flax tells it of its mode.
             self.deterministic = False
@@ -283,7 +285,9 @@ class Network(nnx.Module):
                 # Members that run one after the other then do not compute what they skip.
                 x = nnx.cond(i < depth, layer, pass_on, parts, x)
         logits = self.output(x)
-        return together(logits) if self.submodels > 1 and self.deterministic else logits
+        if self.submodels > 1 and self.deterministic:
+            return together(logits, plain=self.plain)
+        return logits
 
 
 def _layer(

@@ -45,12 +45,21 @@ class Heads(nnx.Module):
         return jnp.einsum("...ki,kio->...ko", x, self.kernel[...]) + bias
 
 
-def together(logits: Float[Array, "events k ..."]) -> Float[Array, "events ..."]:
-    """Logits of the mean probability of submodels.
+class PlainOutputs(int):
+    """How many outputs a network has that are values, not logits of classes."""
+
+
+def together(
+    logits: Float[Array, "events k ..."], *, plain: bool = False
+) -> Float[Array, "events ..."]:
+    """Logits of the mean probability of submodels, or the mean of their values.
 
     Args:
         logits: Of each, one of the signal or one for each class.
+        plain: Whether they are values (`PlainOutputs`).
     """
+    if plain:
+        return jnp.mean(logits, axis=1)
 
     def mean(logarithms: Array) -> Array:
         return jax.nn.logsumexp(logarithms, axis=1) - jnp.log(logits.shape[1])

@@ -29,6 +29,8 @@ from difftune.objectives.decorrelation import (
     NuisanceCorrelation,
 )
 from difftune.objectives.fit_model import FitModel
+from difftune.objectives.link import LOG_VARIANCE as LOG_VARIANCE
+from difftune.objectives.link import Link, Prediction
 from difftune.objectives.named import METRICS as METRICS
 from difftune.objectives.named import OBJECTIVES as OBJECTIVES
 from difftune.objectives.named import metric_from as metric_from
@@ -41,6 +43,14 @@ from difftune.objectives.pointwise import (
     MeanSquaredError,
 )
 from difftune.objectives.ranking import AUC, AUCLoss, CutAMS, CutSignificance
+from difftune.objectives.regression import (
+    GaussianNLL,
+    Huber,
+    Precision,
+    Quantile,
+    Regression,
+    Resolution,
+)
 from difftune.objectives.scores import MetricOf, MultiObjective, as_metric, geometric_mean
 from difftune.objectives.through_fit import (
     DiscoverySignificance,
@@ -70,7 +80,10 @@ __all__ = [
     "FisherInformation",
     "FitModel",
     "Focal",
+    "GaussianNLL",
     "HistogramVariation",
+    "Huber",
+    "Link",
     "MeanSquaredError",
     "Metric",
     "MetricOf",
@@ -80,7 +93,12 @@ __all__ = [
     "NumpyLoss",
     "Objective",
     "PoiUncertainty",
+    "Precision",
+    "Prediction",
+    "Quantile",
     "Regions",
+    "Regression",
+    "Resolution",
     "Robustness",
     "SOverRootB",
     "Scaled",

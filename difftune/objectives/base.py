@@ -14,8 +14,9 @@ from difftune.arguments import called_with, is_number, made, said
 from difftune.data import Process
 from difftune.errors import InputError
 from difftune.objectives.batch import Batch, Scalar, Scores, Values
+from difftune.objectives.link import Prediction
 
-Outputs = Literal["binary", "processes"] | int
+Outputs = Literal["binary", "processes"] | int | Prediction
 ARGUMENTS = ("scores", "batch", "hyperparameters", "parameters")
 Gradient = Literal["there", "none", "needed"]
 FORM = f"({', '.join(ARGUMENTS)}) -> scalar"
@@ -32,7 +33,10 @@ class Objective(abc.ABC):
 
     @property
     def outputs(self) -> Outputs:
-        """What the network gives: one logit per event, one for each process, or so many."""
+        """What the network gives: one logit per event, one for each process, or so many.
+
+        Where it learns targets of the events, this is what it says of each of them.
+        """
         return "binary"
 
     @property
@@ -302,7 +306,8 @@ class Sum(Objective):
             wanted = ", ".join(f"{term}: {term.outputs}" for term in self.terms)
             raise InputError(
                 f"objectives of different network outputs cannot be added ({wanted}); "
-                "take binary or multi-class ones throughout, or as many regions."
+                "take binary or multi-class ones throughout, as many regions, or losses that say "
+                "the same of the targets."
             )
 
     def __call__(
@@ -361,13 +366,16 @@ class Sum(Objective):
         return any(term.varied for term in self.terms)
 
 
-def logits_of(outputs: Outputs, processes: int) -> int:
-    """How many logits the network of an objective has.
+def logits_of(outputs: Outputs, processes: int, targets: int = 0) -> int:
+    """How many logits, or other outputs, the network of an objective has.
 
     Args:
         outputs: What the objective wants.
         processes: Number of processes of the events.
+        targets: Number of their targets.
     """
+    if isinstance(outputs, Prediction):
+        return outputs.per_target * targets
     if isinstance(outputs, int):
         return outputs
     return 1 if outputs == "binary" else processes

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from difftune.errors import InputError
+from difftune.objectives.link import Link, no_classes
 
 Column = Array | np.ndarray
 Scores = Float[Array, " events"] | Float[Array, "events classes"]
@@ -67,10 +68,14 @@ class Batch:
             the sum over the events of a process is its expected number of events. Can be negative;
             zero where the batch of a member is smaller than the largest.
         training_weight: The same weights balanced between the classes: mean one over the batch,
-            signal and background alike (times the member's signal weight).
+            signal and background alike (times the member's signal weight). Where the network
+            learns targets, mean one over the batch, whatever the class.
         signal_process: 1 for each process that is signal, 0 otherwise, `[processes]`.
         progress: How much of the training is behind us, from 0 to 1.
         variations: Systematic variations of the same events, by the name of the uncertainty.
+        target: What the network learns of each event, on its own scale, `[events, targets]`; None
+            where it learns classes.
+        link: What makes predictions of its outputs then.
     """
 
     features: Float[Column, "*stack events inputs"]
@@ -81,6 +86,8 @@ class Batch:
     signal_process: Float[Column, "*stack processes"]
     progress: Float[Column, "*stack"]
     variations: Mapping[str, Variation] = field(default_factory=dict)
+    target: Float[Column, "*stack events targets"] | None = None
+    link: Link | None = None
 
     @property
     def varied_features(self) -> list[Float[Column, "*stack events inputs"]]:
@@ -162,6 +169,7 @@ def signal_probability(scores: Scores, batch: Batch) -> Float[Array, " events"]:
     Raises:
         InputError: When the logits are not those of the processes, but of regions for instance.
     """
+    no_classes(batch.link)
     if scores.ndim == 1:
         return jax.nn.sigmoid(scores)
     processes = batch.signal_process.shape[-1]
@@ -182,6 +190,7 @@ def signal_logit(scores: Scores, batch: Batch) -> Float[Array, " events"]:
             one.
         batch: Tells which processes are signal.
     """
+    no_classes(batch.link)
     if scores.ndim == 1:
         return scores
     signal = batch.signal_process.astype(scores.dtype)

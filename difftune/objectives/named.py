@@ -21,6 +21,7 @@ from difftune.objectives.pointwise import (
     MeanSquaredError,
 )
 from difftune.objectives.ranking import AUC, AUCLoss, CutAMS, CutSignificance
+from difftune.objectives.regression import GaussianNLL, Huber, Quantile, Resolution
 from difftune.objectives.scores import MetricOf, MultiObjective, as_metric
 from difftune.objectives.through_fit import (
     DiscoverySignificance,
@@ -53,6 +54,9 @@ OBJECTIVES = Registry(
         "expected_cls": ExpectedCLs,
         "discovery_significance": DiscoverySignificance,
         "expected_limit": ExpectedLimit,
+        "huber": Huber,
+        "quantile": Quantile,
+        "gaussian_nll": GaussianNLL,
     },
 )
 NARROW = 1e-3
@@ -83,6 +87,7 @@ METRICS = Registry(
         "roc_area": AUC,
         "cut_significance": CutSignificance,
         "cut_ams": CutAMS,
+        "resolution": Resolution,
         "discovery_significance": _of_fit(
             DiscoverySignificance, 0.5, "Expected significance, uncertainties included.", form="log"
         ),

@@ -23,6 +23,7 @@ from difftune.models import (
     ParticleNet,
     ParticleTransformer,
 )
+from difftune.objectives import LOG_VARIANCE, Link
 from difftune.training import AnyNetwork, BoostedTrees, CrossFitted, Ensemble, TrainedNetwork
 
 if TYPE_CHECKING:
@@ -77,7 +78,9 @@ def to_onnx(network: AnyNetwork) -> "onnx.ModelProto":
 
     Input `features` is float32 `[events, variables]`, raw, in the order of `feature_names`, NaN
     or what training called missing where a value is missing; output `score` is `[events]`, as
-    `network.score` gives it. Cross-fitted networks are one graph, too, with a further input
+    `network.score` gives it. Predictions of targets are in their unit; several are
+    `[events, predictions]`, with their names in the metadata. Cross-fitted networks are one graph,
+    too, with a further input
     `event_number`, int64 `[events]`, which decides whose score an event gets; of a key of several
     columns it is `difftune.data.keys.key_of` of them.
 
@@ -95,30 +98,41 @@ def to_onnx(network: AnyNetwork) -> "onnx.ModelProto":
         raise InputError("ONNX needs the extra 'export': pip install 'difftune[export]'.") from None
     graph = _Graph(helper, numpy_helper)
     variables = len(network.feature_names)
+    said = () if isinstance(network, BoostedTrees) else network.predictions
     inputs = [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["events", variables])]
     if isinstance(network, CrossFitted):
         inputs.append(helper.make_tensor_value_info("event_number", TensorProto.INT64, ["events"]))
-        every = graph("Concat", *(_decided(graph, each) for each in network.networks), axis=1)
+        each = [_decided(graph, own) for own in network.networks]
         fold = graph("Mod", "event_number", graph.constant(len(network.networks)))
-        column = graph("Unsqueeze", fold, graph.constant([1]))
-        score = graph("GatherElements", every, column, axis=1)
+        row = graph("Unsqueeze", fold, graph.constant([1]))
+        columns = []
+        for number in range(max(len(said), 1)):
+            every = graph("Concat", *(_columns(graph, own, [number]) for own in each), axis=1)
+            columns.append(graph("GatherElements", every, row, axis=1))
+        score = columns[0] if len(columns) == 1 else graph("Concat", *columns, axis=1)
     else:
         score = _decided(graph, network)
-    graph("Squeeze", score, graph.constant([1]), output="score")
+    shape: list[str | int] = ["events"]
+    if len(said) > 1:
+        graph("Identity", score, output="score")
+        shape.append(len(said))
+    else:
+        graph("Squeeze", score, graph.constant([1]), output="score")
 
     made = helper.make_model(
         helper.make_graph(
             graph.nodes,
             "difftune",
             inputs,
-            [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["events"])],
+            [helper.make_tensor_value_info("score", TensorProto.FLOAT, shape)],
             graph.constants,
         ),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=8,
         producer_name="difftune",
     )
-    helper.set_model_props(made, {"feature_names": ",".join(network.feature_names)})
+    facts = {"feature_names": ",".join(network.feature_names)}
+    helper.set_model_props(made, facts | ({"predictions": ",".join(said)} if said else {}))
     checker.check_model(made)
     return made
 
@@ -135,15 +149,19 @@ def write_onnx(network: AnyNetwork, path: str | Path) -> None:
 
 
 def _decided(graph: _Graph, network: TrainedNetwork | Ensemble | BoostedTrees) -> str:
-    """The score of a network, or the mean of several, `[events, 1]`."""
+    """The score of a network, or the mean of several, `[events, 1]`; or its predictions."""
     if not isinstance(network, Ensemble):
         return _probability(graph, network)
+    first = network.networks[0]
+    if isinstance(first, TrainedNetwork) and first.link is not None:
+        each = [_probability(graph, own) for own in network.networks]
+        return _together(graph, each, network.shares, first.link)
     every = graph("Concat", *(_probability(graph, each) for each in network.networks), axis=1)
     return graph("MatMul", every, graph.constant(network.shares[:, None]))
 
 
 def _probability(graph: _Graph, network: TrainedNetwork | BoostedTrees) -> str:
-    """Signal probability, `[events, 1]`."""
+    """Signal probability, `[events, 1]`; or predictions, `[events, predictions]`."""
     if isinstance(network, BoostedTrees):
         raise InputError(
             f"only networks can be exported, and there are boosted trees of {network.library}: "
@@ -163,6 +181,10 @@ def _probability(graph: _Graph, network: TrainedNetwork | BoostedTrees) -> str:
             f"only networks of difftune.models ({', '.join(RECIPES)}) can be exported, not "
             f"{model!r}; for a module of your own use jax2onnx on its call."
         )
+    if network.link is not None:
+        if isinstance(model, MLP) and model.submodels > 1:
+            logits = graph("ReduceMean", logits, axes=[0], keepdims=0)
+        return _predicted(graph, network.link, logits)
     if isinstance(model, MLP) and model.submodels > 1:
         # The submodels are the first axis.
         if network.module_def.outputs == 1:
@@ -173,6 +195,77 @@ def _probability(graph: _Graph, network: TrainedNetwork | BoostedTrees) -> str:
         return graph("Sigmoid", logits)
     signal = np.asarray(network.signal_process)[:, None]
     return graph("MatMul", graph("Softmax", logits, axis=1), graph.constant(signal))
+
+
+def _columns(graph: _Graph, x: str, numbers: Any) -> str:
+    """Some columns of `[events, columns]`."""
+    return graph("Gather", x, graph.constant(np.asarray(numbers, int)), axis=1)
+
+
+def _predicted(graph: _Graph, link: Link, outputs: str) -> str:
+    """What `Link` makes of the outputs of a network."""
+    kind, each = link.prediction, link.prediction.per_target
+    center = np.repeat(np.asarray(link.transform.center), each)
+    scale = np.repeat(np.asarray(link.transform.scale), each)
+
+    def inverse(x: str, numbers: Any) -> str:
+        result = graph("Mul", x, graph.constant(scale[numbers]))
+        result = graph("Add", result, graph.constant(center[numbers]))
+        return graph("Exp", result) if link.transform.log else result
+
+    everything = np.arange(len(center))
+    if kind.form == "quantiles":
+        own = everything % each
+        middle = graph.constant(own == kind.middle)
+        # A quantile is the middle one and the steps between them, up or down.
+        target = everything // each
+        below, above = own[:, None], own[None, :]
+        matrix = np.where(below == kind.middle, 1.0, 0.0)
+        matrix = np.where((below > kind.middle) & (below <= above), 1.0, matrix)
+        matrix = np.where((below < kind.middle) & (below >= above), -1.0, matrix)
+        matrix = np.where(target[:, None] == target[None, :], matrix, 0.0)
+        steps = graph("Where", middle, outputs, graph("Softplus", outputs))
+        outputs = graph("MatMul", steps, graph.constant(matrix))
+    if kind.form != "normal":
+        return inverse(outputs, everything)
+    mean, raw = (_columns(graph, outputs, everything[start::2]) for start in (0, 1))
+    limits = (graph.constant(np.float32(way * LOG_VARIANCE)) for way in (-1, 1))
+    half = graph("Mul", graph("Clip", raw, *limits), graph.constant(0.5))
+    sigma = graph("Exp", half)
+    numbers = everything[0::2]
+    central, low, high = (
+        inverse(x, numbers) for x in (mean, graph("Sub", mean, sigma), graph("Add", mean, sigma))
+    )
+    width = graph("Mul", graph("Sub", high, low), graph.constant(0.5))
+    return _alternating(graph, central, width, len(numbers))
+
+
+def _alternating(graph: _Graph, first: str, second: str, count: int) -> str:
+    """Columns of both in turn, of which each has so many."""
+    order = np.arange(2 * count).reshape(2, count).T.ravel()
+    return _columns(graph, graph("Concat", first, second, axis=1), order)
+
+
+def _together(graph: _Graph, each: list[str], shares: Any, link: Link) -> str:
+    """What `Link.together` makes of the predictions of several networks."""
+
+    def mean(columns: list[str]) -> str:
+        parts = [
+            graph("Mul", own, graph.constant(np.float32(share)))
+            for own, share in zip(columns, shares, strict=True)
+        ]
+        return graph("Sum", *parts)
+
+    if link.prediction.form != "normal":
+        return mean(each)
+    numbers = np.arange(len(link.names))
+    central = [_columns(graph, own, numbers[0::2]) for own in each]
+    sigma = [_columns(graph, own, numbers[1::2]) for own in each]
+    middle, squares = mean(central), []
+    for own, width in zip(central, sigma, strict=True):
+        apart = graph("Sub", own, middle)
+        squares.append(graph("Add", graph("Mul", width, width), graph("Mul", apart, apart)))
+    return _alternating(graph, middle, graph("Sqrt", mean(squares)), len(numbers) // 2)
 
 
 def _transformed(graph: _Graph, network: TrainedNetwork) -> str:

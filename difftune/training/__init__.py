@@ -62,6 +62,7 @@ from difftune.training.recipe import Recipe
 from difftune.training.recipe import as_recipe as as_recipe
 from difftune.training.recipe import batch_size_for as batch_size_for
 from difftune.training.recipe import default_metric as default_metric
+from difftune.training.recipe import learns_targets as learns_targets
 from difftune.training.replicas import Replicas
 from difftune.training.replicas import bootstrap_count as bootstrap_count
 from difftune.training.sample import Columns, columns

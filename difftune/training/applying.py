@@ -33,6 +33,7 @@ from difftune.errors import InputError, nearest
 from difftune.files import unwritable
 from difftune.training.applicable import Applicable
 from difftune.training.cross_fitted import AnyNetwork, CrossFitted, as_network
+from difftune.training.trees import BoostedTrees
 
 logger = logging.getLogger("difftune")
 
@@ -54,7 +55,7 @@ def apply(
     selection: str | None = None,
     missing: Any = None,
     folds: int | None = None,
-    branch: str = "score",
+    branch: str | None = None,
     varied: Mapping[str, Mapping[str, str]] | None = None,
     objects: Mapping[str, Objects] | None = None,
     friends: Sequence[Friend] | Friend | None = None,
@@ -84,7 +85,9 @@ def apply(
         selection: As in `read`; `"True"` for all entries.
         missing: As in `read`; `[]` for no such value.
         folds: As in `read`; that of cross-fitted networks by default.
-        branch: Name of the branch or column with the scores.
+        branch: Name of the branch or column with the scores, `score` by default. Networks that
+            predict targets give one for each prediction, of its name; with a branch, this and an
+            underscore stand before it.
         varied: Further scores, of varied features: by what stands behind the name of the branch,
             expressions in place of columns, as in `{"jer_up": {"jet_pt": "jet_pt_jer_up"}}`;
             `{}` for none. A tree without these columns has no such branch.
@@ -141,13 +144,15 @@ def apply(
             + " ".join(reasons[:3])
             + (f" ({len(reasons) - 3} more are in the log.)" if len(reasons) > 3 else "")
         )
-    wanted_branches = {branch: reading} | {
-        f"{branch}_{name}": replace(reading, replaced=replaced)
+    said = () if isinstance(trained, BoostedTrees) else trained.predictions
+    names = tuple(f"{branch}_{name}" if branch else name for name in said) or (branch or "score",)
+    wanted_branches = {names: reading} | {
+        tuple(f"{own}_{name}" for own in names): replace(reading, replaced=replaced)
         for name, replaced in known.varied.items()
     }
 
-    def scored(table: DataTable, own: Reading) -> Iterator[Float32[np.ndarray, " rows"]]:
-        return _scores(trained, table, own, chunk_size)
+    def scored(table: DataTable, own: Reading) -> Iterator[Float32[np.ndarray, "rows names"]]:
+        return _scores(trained, table, own, chunk_size, len(names))
 
     folder = Path(output)
     written: dict[Path, str] = {}
@@ -212,25 +217,27 @@ def _targets(
 
 
 def _scores(
-    network: AnyNetwork, table: DataTable, reading: Reading, chunk_size: str | int
-) -> Iterator[Float32[np.ndarray, " rows"]]:
+    network: AnyNetwork, table: DataTable, reading: Reading, chunk_size: str | int, columns: int
+) -> Iterator[Float32[np.ndarray, "rows columns"]]:
     """Chunk by chunk, NaN where the selection does not keep an entry."""
     for kept, events in entries(table, reading, chunk_size=chunk_size):
-        scores = np.full(len(kept), np.nan, np.float32)
+        scores = np.full((len(kept), columns), np.nan, np.float32)
         if len(events):
-            scores[kept] = network.score(events)
+            scores[kept] = network.score(events).reshape(-1, columns)
         yield scores
 
 
-def _branches(table: DataTable, wanted: Mapping[str, Reading]) -> dict[str, Reading]:
-    """The branches that a table has the columns for; the first one has been looked at."""
+def _branches(
+    table: DataTable, wanted: Mapping[tuple[str, ...], Reading]
+) -> dict[tuple[str, ...], Reading]:
+    """The branches that a table has the columns for; the first ones have been looked at."""
     first, *varied = wanted
     usable = {first: wanted[first]}
     for name in varied:
         try:
             program_of(wanted[name], table)
         except InputError as error:
-            logger.info("no %s: %s", name, error)
+            logger.info("no %s: %s", ", ".join(name), error)
         else:
             usable[name] = wanted[name]
     return usable
@@ -239,15 +246,21 @@ def _branches(table: DataTable, wanted: Mapping[str, Reading]) -> dict[str, Read
 def _write(
     path: Path,
     tables: Sequence[DataTable],
-    branches: Callable[[DataTable], dict[str, Reading]],
-    scores: Callable[[DataTable, Reading], Iterator[Float32[np.ndarray, " rows"]]],
+    branches: Callable[[DataTable], dict[tuple[str, ...], Reading]],
+    scores: Callable[[DataTable, Reading], Iterator[Float32[np.ndarray, "rows names"]]],
 ) -> None:
     """Writes a file, which appears under its name when it is complete."""
 
     def chunks(table: DataTable) -> tuple[list[str], Iterator[dict[str, np.ndarray]]]:
         own = branches(table)
         each = zip(*(scores(table, reading) for reading in own.values()), strict=True)
-        return list(own), (dict(zip(own, arrays, strict=True)) for arrays in each)
+        names = [name for together in own for name in together]
+
+        def named(arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+            columns = [column for array in arrays for column in array.T]
+            return dict(zip(names, columns, strict=True))
+
+        return names, map(named, each)
 
     partial = path.with_name(f".{path.name}.partial")
     try:

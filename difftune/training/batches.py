@@ -71,6 +71,8 @@ def as_batch(data: Columns, rows: Int[np.ndarray, " events"] | None, progress: f
         variations=changed(
             data.variations, weight=weight, features=lambda column: chosen(column, rows)
         ),
+        target=None if data.target is None else chosen(data.target, rows),
+        link=data.link,
     )
 
 
@@ -101,6 +103,7 @@ def batch_at(events: Batch, start: Any, size: int) -> Batch:
             weight=lambda column: cut(column) * np.float32(count / size),
             features=cut,
         ),
+        target=None if events.target is None else cut(events.target),
     )
 
 
@@ -202,6 +205,7 @@ def whole_batch(events: Batch, whole: Whole, view: Any) -> Batch:
         variations=changed(
             events.variations, weight=lambda column: some(column) * factor, features=some
         ),
+        target=None if events.target is None else some(events.target),
     )
 
 
@@ -453,22 +457,25 @@ def _to_full(
 
     Returns:
         For each event the factor on its weight, which gives the full yields; and on its training
-        weight, which gives mean one over the sample, and each class half of it.
+        weight, which gives mean one over the sample, and each class half of it where it is
+        classes that are learned.
     """
     process, label = data.process[rows], data.label[rows]
     processes = len(data.signal_process)
     full = np.bincount(data.process, data.weight, processes)
     have = np.bincount(process, data.weight[rows], processes)
     balance = np.zeros(len(rows))
-    for which in (0, 1):
-        chosen = label == which
+    classes = {"background": label == 0, "signal": label == 1}
+    if data.target is not None:
+        classes = {"training": np.ones(len(rows), bool)}
+    for name, chosen in classes.items():
         total = data.training_weight[rows[chosen]].sum()
         if not total > 0:
             raise InputError(
-                f"A fold has {chosen.sum()} {'signal' if which else 'background'} events with a "
+                f"A fold has {chosen.sum()} {name} events with a "
                 f"total training weight of {total:g}: it needs a positive one. Take fewer folds."
             )
-        balance[chosen] = length / (2 * total)
+        balance[chosen] = length / (len(classes) * total)
     return yield_factors(full, have)[process], balance
 
 
@@ -494,4 +501,5 @@ def _whole(data: Columns, rows: Int[np.ndarray, " some"], length: int) -> Batch:
             features=lambda column: padded(column[rows], np.float32),
         ),
         training_weight=padded(batch.training_weight * balance, np.float32),
+        target=None if batch.target is None else padded(batch.target, np.float32),
     )

@@ -125,6 +125,7 @@ def mean_over_tiles(
             weight=own(batch.weight),
             training_weight=own(batch.training_weight),
             variations={},
+            target=None if batch.target is None else own(batch.target),
         )
         return value_and_gradient(seen, start)
 

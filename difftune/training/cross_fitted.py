@@ -44,6 +44,12 @@ class CrossFitted(Applicable):
                 )
 
     @property
+    def predictions(self) -> tuple[str, ...]:
+        """Names of what `score` gives, where it is predictions of targets; else none."""
+        first = self.networks[0]
+        return () if isinstance(first, BoostedTrees) else first.predictions
+
+    @property
     def feature_names(self) -> tuple[str, ...]:
         """Columns that they want, in this order."""
         return self.networks[0].feature_names
@@ -60,8 +66,8 @@ class CrossFitted(Applicable):
 
     def score(
         self, events: Events | Float[np.ndarray, "events variables"]
-    ) -> Float[np.ndarray, " events"]:
-        """Discriminant of events, of each by the network of its fold.
+    ) -> Float[np.ndarray, " events *predictions"]:
+        """Discriminant of events, or predictions, of each by the network of its fold.
 
         Args:
             events: With the features that the networks were trained on, and as many folds, by the
@@ -82,7 +88,8 @@ class CrossFitted(Applicable):
                 "number of the training."
             )
         fold = np.asarray(events.fold)
-        scores = np.empty(len(events), np.float32)
+        wide = len(self.predictions) > 1
+        scores = np.empty((len(events), len(self.predictions)) if wide else len(events), np.float32)
         for number, network in enumerate(self.networks):
             mine = fold == number
             scores[mine] = network.score(events.select(mine))

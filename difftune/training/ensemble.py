@@ -25,7 +25,7 @@ from difftune.training.trees import TREES, BoostedTrees
 
 @dataclass(frozen=True)
 class Ensemble(Applicable):
-    """The mean score of several networks, in [0, 1] as each of them.
+    """The mean score of several networks, in [0, 1] as each of them; or their mean prediction.
 
     Trainings differ in their start values, their order of events, or the fold that they do without.
     What they owe to these is different in each and shrinks in the mean (deep ensembles, arXiv
@@ -55,6 +55,16 @@ class Ensemble(Applicable):
                     f"Ensemble: network {number} has the features {list(network.feature_names)}, "
                     f"the first one {list(self.feature_names)}; give networks with the same ones."
                 )
+            if _said(network) != self.predictions:
+                raise InputError(
+                    f"Ensemble: network {number} predicts {list(_said(network)) or 'classes'}, the "
+                    f"first one {list(self.predictions) or 'classes'}; give networks of one kind."
+                )
+
+    @property
+    def predictions(self) -> tuple[str, ...]:
+        """Names of what `score` gives, where it is predictions of targets; else none."""
+        return _said(self.networks[0])
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -79,8 +89,8 @@ class Ensemble(Applicable):
 
     def score(
         self, events: Events | Float[np.ndarray, "events variables"]
-    ) -> Float[np.ndarray, " events"]:
-        """Mean discriminant of events.
+    ) -> Float[np.ndarray, " events *predictions"]:
+        """Mean discriminant of events, or mean predictions; a sigma is that of the mixture.
 
         Args:
             events: As for `TrainedNetwork.score`.
@@ -89,6 +99,9 @@ class Ensemble(Applicable):
             InputError: When the events have other features, or the same in another order.
         """
         scores = [network.score(events) for network in self.networks]
+        first = self.networks[0]
+        if isinstance(first, TrainedNetwork) and first.link is not None:
+            return first.link.together(scores, self.shares.tolist()).astype(np.float32)
         # As many networks as one likes, in the precision of a score.
         return np.average(scores, axis=0, weights=self.shares).astype(np.float32)
 
@@ -115,6 +128,10 @@ class Ensemble(Applicable):
             _check_weights(weights, count, f"{path}: weights")
         members = tuple(load_member(path.parent / str(i), model=model) for i in range(count))
         return cls(members, weights)
+
+
+def _said(network: TrainedNetwork | BoostedTrees) -> tuple[str, ...]:
+    return network.predictions if isinstance(network, TrainedNetwork) else ()
 
 
 def load_member(

@@ -23,21 +23,24 @@ _BLOCK, _FEW = 2**24, 64
 
 def training_weights(
     weight: Float[np.ndarray, " events"],
-    label: Int[np.ndarray, " events"],
+    label: Int[np.ndarray, " events"] | None = None,
 ) -> Float[np.ndarray, " events"]:
     """Weights balanced between the classes, with mean one.
 
     Args:
         weight: Physics weights, or what `treated_weights` made of them.
-        label: 1 for signal, 0 for background.
+        label: 1 for signal, 0 for background; None where classes play no role.
 
     Raises:
         InputError: When signal or background has no events, or no positive total weight.
     """
     weight = np.asarray(weight, np.float64)
     balanced = np.zeros_like(weight)
-    for cls, name in enumerate(("background", "signal")):
-        chosen = label == cls
+    if label is None:
+        classes = {"sample": np.ones(len(weight), bool)}
+    else:
+        classes = {"background": np.asarray(label == 0), "signal": np.asarray(label == 1)}
+    for name, chosen in classes.items():
         total = weight[chosen].sum()
         if not total > 0.0:
             raise InputError(
@@ -45,7 +48,7 @@ def training_weights(
                 f"{total:g}: it needs a positive one. Give it more events, or take the magnitude "
                 "of its weights with negative_weights='absolute'."
             )
-        balanced[chosen] = weight[chosen] * (len(weight) / (2 * total))
+        balanced[chosen] = weight[chosen] * (len(weight) / (len(classes) * total))
     return balanced.astype(np.float32)
 
 

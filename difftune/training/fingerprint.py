@@ -104,6 +104,7 @@ def of_events(events: Events) -> Definition:
         "process": describe(np.asarray(events.process)),
         "fold": describe(np.asarray(events.fold)),
         **_regions(events),
+        **_targets(events),
         "variations": {
             name: {
                 "processes": list(varied.processes),
@@ -123,6 +124,13 @@ def _regions(events: Events) -> Definition:
         "region": describe(np.asarray(events.region)),
         "observable": describe(np.asarray(events.observable)),
     }
+
+
+def _targets(events: Events) -> Definition:
+    """Nothing where there are none, as before there were any."""
+    if events.target is None:
+        return {}
+    return {"targets": list(events.target_names), "target": describe(np.asarray(events.target))}
 
 
 def _variation(varied: Any) -> Any:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from difftune.models import FIRST_ROW, together
+from difftune.models import FIRST_ROW
 from difftune.objectives import (
     Batch,
     Column,
@@ -492,6 +492,7 @@ class MemberTrainer:
         own, *others = scores
         if not self.module_def.submodels:
             return self.objective(own, batch.scored(others), hyperparameters, objective)
+        together = self.module_def.together
         batch = batch.scored([together(each) for each in others])
 
         def loss(own: Array) -> Array:

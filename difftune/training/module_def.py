@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from difftune.errors import InputError
 from difftune.forks import refuse_fork
-from difftune.models import Architecture, Hyperparameter, Inputs, fill
+from difftune.models import Architecture, Hyperparameter, Inputs, PlainOutputs, fill, together
 from difftune.objectives import Column
 from difftune.training.traced import users_code
 
@@ -61,7 +61,7 @@ class ModuleDef:
     Args:
         model: Makes the network.
         inputs: Features per event; an `Inputs` also says which of them are of objects.
-        outputs: Logits per event.
+        outputs: Logits per event; `PlainOutputs` where they are values.
 
     Attributes:
         submodels: How many logits of an event it gives in training mode, where it then gives those
@@ -216,6 +216,10 @@ class ModuleDef:
     ) -> Array:
         """Logits in evaluation mode: no dropout, averaged batch statistics."""
         return self._logits(self._apply(self._eval, weights, hyperparameters, features)[0])
+
+    def together(self, logits: Float[Array, "events k ..."]) -> Float[Array, "events ..."]:
+        """What submodels that gave this in training mode say as one, as in evaluation mode."""
+        return together(logits, plain=isinstance(self.outputs, PlainOutputs))
 
     @cached_property
     def evaluate_jit(self) -> Callable[..., Array]:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from jaxtyping import Float
 from difftune.binning import trained_edges
 from difftune.data import Events, FeatureTransform, Reading
 from difftune.errors import InputError
-from difftune.models import RECIPES, Architecture
+from difftune.models import RECIPES, Architecture, PlainOutputs
 from difftune.models import Recipe as Model
+from difftune.objectives import Link
 from difftune.training.applicable import Applicable, features_of
 from difftune.training.module_def import ModuleDef, Weights
 from difftune.training.network_file import (
@@ -41,7 +42,7 @@ _CHUNK = 65536
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedNetwork(Applicable):
-    """Raw features in, discriminant in [0, 1] out.
+    """Raw features in, discriminant in [0, 1] out; or predictions of targets in their unit.
 
     Attributes:
         module_def: Structure of the network.
@@ -53,6 +54,8 @@ class TrainedNetwork(Applicable):
         edges: Bin edges that its objective trained with it, if it did.
         reading: How the events of its training were read, for `apply`; None where they are from
             arrays.
+        link: What makes predictions of its outputs, where it has learned targets; None where it
+            tells signal from background.
     """
 
     module_def: ModuleDef
@@ -63,6 +66,12 @@ class TrainedNetwork(Applicable):
     signal_process: tuple[float, ...]
     edges: tuple[float, ...] | None = None
     reading: Reading | None = None
+    link: Link | None = None
+
+    @property
+    def predictions(self) -> tuple[str, ...]:
+        """Names of the predictions that `score` gives, one a column; else none."""
+        return () if self.link is None else self.link.names
 
     @classmethod
     def from_snapshot(
@@ -94,6 +103,11 @@ class TrainedNetwork(Applicable):
                 this is missing; or the other way round.
         """
         own = jax.tree.map(lambda a: np.asarray(a)[slot], snapshot)
+        link = None
+        if transform.target is not None:
+            prediction = objective.outputs
+            link = Link(prediction=prediction, transform=transform.target)
+            transform = replace(transform, target=None)
         if own.inputs is not None:
             unused = np.flatnonzero(~own.inputs[: len(feature_names)].astype(bool))
             transform = transform.without(*unused.tolist())
@@ -112,12 +126,16 @@ class TrainedNetwork(Applicable):
             signal_process=signal_process,
             edges=trained_edges(objective, own.objective),
             reading=reading,
+            link=link,
         )
 
     def score(
         self, events: Events | Float[np.ndarray, "events variables"]
-    ) -> Float[np.ndarray, " events"]:
-        """Discriminant of events: near 1 for what looks like signal.
+    ) -> Float[np.ndarray, " events *predictions"]:
+        """Discriminant of events: near 1 for what looks like signal; or predictions of targets.
+
+        Predictions are in the unit of the targets: a number for each event, or one for each of
+        `predictions`.
 
         Args:
             events: With the features that the network was trained on; or these features as a plain
@@ -129,7 +147,8 @@ class TrainedNetwork(Applicable):
         """
         raw = features_of(events, self.feature_names, "network wants")
         self._warn_of_sentinels(raw)
-        scores = np.empty(len(raw), np.float32)
+        wide = len(self.predictions) > 1
+        scores = np.empty((len(raw), len(self.predictions)) if wide else len(raw), np.float32)
         chunk = max(_CHUNK // self.module_def.rows, 1)
         for start in range(0, len(raw), chunk):
             part = np.asarray(self.transform(raw[start : start + chunk]), np.float32)
@@ -137,7 +156,9 @@ class TrainedNetwork(Applicable):
             padded = np.zeros((chunk, part.shape[1]), np.float32)
             padded[: len(part)] = part
             logits = self.module_def.evaluate_jit(self.weights, self.hyperparameters, padded)
-            if logits.ndim == 1:
+            if self.link is not None:
+                probability = self.link(logits)
+            elif logits.ndim == 1:
                 probability = jax.nn.sigmoid(logits)
             else:
                 probability = jax.nn.softmax(logits) @ jnp.asarray(self.signal_process)
@@ -174,6 +195,8 @@ class TrainedNetwork(Applicable):
             "hyperparameters": self.hyperparameters,
             "transform": self.transform.to_dict(),
         }
+        if self.link is not None:
+            facts["link"] = self.link.to_dict()
         if self.edges is not None:
             facts["edges"] = self.edges
         if self.reading is not None:
@@ -207,7 +230,9 @@ class TrainedNetwork(Applicable):
         if model is None:
             model = _recipe(facts, numbers, folder / FACTS)
         transform = FeatureTransform.from_dict(facts["transform"])
-        module_def = ModuleDef(model, inputs=inputs_of(transform), outputs=facts["outputs"])
+        link = Link.from_dict(facts["link"]) if facts.get("link") else None
+        outputs = facts["outputs"] if link is None else PlainOutputs(facts["outputs"])
+        module_def = ModuleDef(model, inputs=inputs_of(transform), outputs=outputs)
         # Shapes alone: nothing is made before the file is known to hold it.
         like = jax.eval_shape(module_def.init, jax.random.key(0))
         numbers.check({name: leaf.get_value() for name, leaf in _named(like)})
@@ -222,6 +247,7 @@ class TrainedNetwork(Applicable):
             signal_process=tuple(map(float, facts["signal_process"])),
             edges=tuple(map(float, facts["edges"])) if facts.get("edges") else None,
             reading=Reading.from_dict(facts["reading"]) if facts.get("reading") else None,
+            link=link,
         )
 
 

@@ -112,6 +112,17 @@ class _Transform(_Strict):
     collections: list[_Collection] = []
 
 
+class LinkFacts(_Strict):
+    """What `Link.to_dict` writes."""
+
+    form: Literal["value", "quantiles", "normal"]
+    quantiles: list[Annotated[float, Field(gt=0, lt=1)]]
+    names: Annotated[list[str], Field(min_length=1)]
+    center: list[Number]
+    scale: list[Annotated[float, Field(gt=0, allow_inf_nan=False)]]
+    log: bool
+
+
 Sentinel = Number | Literal["nan"]
 
 
@@ -154,6 +165,7 @@ class _Facts(BaseModel):
     transform: _Transform
     edges: Annotated[list[Number], Field(min_length=2)] | None = None
     reading: _Reading | None = None
+    link: LinkFacts | None = None
     digest: str | None = None
 
 
@@ -219,9 +231,33 @@ def read_facts(path: Path) -> dict[str, Any]:
             f"{path}: transform.{key} has a number that no transform has (0 or beyond float32). "
             "Save the network again, or take another copy."
         )
+    if content.get("link"):
+        check_link(content["link"], content["outputs"], path)
     if len(set(names)) < len(names):
         raise InputError(f"{path}: a name stands twice in feature_names {str(names)[:60]}.")
     return content
+
+
+def check_link(link: Mapping[str, Any], outputs: int | None, path: Path) -> None:
+    """Refuses a link that does not fit itself, or the outputs of a network.
+
+    Args:
+        link: As `Link.to_dict` writes it.
+        outputs: Of the network, where there is one.
+        path: The file.
+
+    Raises:
+        InputError: It does not fit.
+    """
+    names, levels = link["names"], link["quantiles"]
+    each = {"value": 1, "normal": 2, "quantiles": len(levels)}[link["form"]]
+    fits = len(link["center"]) == len(link["scale"]) == len(names) == len(set(names))
+    ascending = all(low < high for low, high in pairwise(levels))
+    if not fits or not each or not ascending or outputs not in (None, each * len(names)):
+        raise InputError(
+            f"{path}: link {str(link)[:80]} does not fit itself, or the {outputs} outputs. Save it "
+            "again, or take another copy."
+        )
 
 
 @dataclass(frozen=True)

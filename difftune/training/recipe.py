@@ -1,5 +1,6 @@
 """How a network is trained, said once: of it populations, tuning and studies are made."""
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,15 +10,17 @@ import numpy as np
 from jaxtyping import Float
 
 from difftune.arguments import made, said, takes
-from difftune.data import Events, FeatureTransform, Process
+from difftune.data import Events, FeatureTransform, Process, TargetScaling, TargetTransform
 from difftune.data.transform import Scaling
 from difftune.errors import InputError
-from difftune.models import DEFAULT, Architecture
+from difftune.models import DEFAULT, Architecture, PlainOutputs
 from difftune.objectives import (
     CrossEntropy,
     Metric,
     MetricOf,
     Objective,
+    Precision,
+    Prediction,
     ScoreLoss,
     Significance,
     logits_of,
@@ -30,6 +33,8 @@ from difftune.training.optimizers import Optimizer, adam
 from difftune.training.overtraining import Condition, ScoreGap
 from difftune.training.sample import Columns, columns
 from difftune.training.selection_rule import SelectionRule
+
+logger = logging.getLogger("difftune")
 
 
 @takes(**RECIPE)
@@ -70,6 +75,8 @@ class Recipe:
         scaling: How inputs are brought to a common scale: `"standard"`, `"robust"` (median and
             interquartile range, and far values bounded), or a function of your own
             (`FeatureTransform.fit`).
+        target_scaling: How targets are brought to a common scale, where the objective learns some:
+            `"standard"`, or `"log"` for the logarithm of positive ones.
 
     Raises:
         InputError: When a value is not what is asked for.
@@ -89,11 +96,18 @@ class Recipe:
     impute: str | float = "median"
     missing_indicators: bool = False
     scaling: Scaling = "standard"
+    target_scaling: TargetScaling = "standard"
 
     def __post_init__(self) -> None:
         if self.metric is None:
             object.__setattr__(self, "metric", default_metric(self.objective))
         check_gradient(self.objective, self.optimizer)
+        if self.prediction is not None and self.overtraining.sees_events:
+            raise InputError(
+                f"overtraining={self.overtraining}: this condition compares the scores of signal "
+                f"and background, and {type(self.objective).__name__} learns targets. Take "
+                "ScoreGap(limit=0.1) or LossGap(limit=0.1)."
+            )
         for size in self.batch_sizes:
             if size < 1 or size != int(size):
                 raise InputError(
@@ -117,6 +131,12 @@ class Recipe:
         """Whether the objective or the metric counts systematic variations."""
         return self.objective.varied or self.metric.varied
 
+    @property
+    def prediction(self) -> Prediction | None:
+        """What the network says of targets; None where it learns classes."""
+        outputs = self.objective.outputs
+        return outputs if isinstance(outputs, Prediction) else None
+
     def bound_to(self, processes: Sequence[Process]) -> "Recipe":
         """The recipe for events of these processes, whose names objective and metric may want.
 
@@ -130,12 +150,12 @@ class Recipe:
         )
 
     def transform(self, events: Events) -> FeatureTransform:
-        """The transform of the features, learned on training events.
+        """The transform of the features and of the targets, learned on training events.
 
         Args:
             events: The training events.
         """
-        return FeatureTransform.fit(
+        learned = FeatureTransform.fit(
             events.features,
             events.weight,
             impute=self.impute,
@@ -145,6 +165,16 @@ class Recipe:
             sentinels=[dict(events.sentinels).get(name, ()) for name in events.feature_names],
             collections=events.collections,
         )
+        if self.prediction is None:
+            return learned
+        learns_targets(self.objective, events)
+        target = TargetTransform.fit(
+            np.asarray(events.target),
+            events.weight,
+            names=events.target_names,
+            scaling=self.target_scaling,
+        )
+        return replace(learned, target=target)
 
     def columns(
         self,
@@ -171,6 +201,7 @@ class Recipe:
             negative=self.negative_weights,
             varied=self.varied if varied is None else varied,
             fold=fold,
+            prediction=self.prediction,
         )
 
     def module_def(self, train: Columns) -> ModuleDef:
@@ -182,7 +213,39 @@ class Recipe:
         return ModuleDef(
             self.model,
             inputs=train.inputs,
-            outputs=logits_of(self.objective.outputs, len(train.signal_process)),
+            outputs=self._outputs(train),
+        )
+
+    def _outputs(self, train: Columns) -> int:
+        if train.link is not None:
+            return PlainOutputs(train.link.outputs)
+        return logits_of(self.objective.outputs, len(train.signal_process))
+
+
+def learns_targets(objective: Objective, events: Events) -> None:
+    """Refuses events without the targets that an objective learns; warns of idle ones.
+
+    Args:
+        objective: What networks minimise.
+        events: The events.
+
+    Raises:
+        InputError: There are no targets.
+    """
+    name = type(objective).__name__
+    if isinstance(objective.outputs, Prediction):
+        if events.target is None:
+            raise InputError(
+                f"objective={name}(...) learns targets of the events, and they have none: name "
+                "them in dt.read(..., target='energy'), or give Events.from_arrays(..., "
+                "target=energy)."
+            )
+    elif events.target is not None:
+        logger.warning(
+            "the events have the target %s, and objective=%s learns classes: "
+            "objective=dt.objectives.Huber() learns the target.",
+            ", ".join(events.target_names),
+            name,
         )
 
 
@@ -195,14 +258,23 @@ def default_metric(objective: Objective) -> Metric:
 
     Of a binary objective of event after event, which makes a classifier, it is the geometric mean
     of the probability that a network gives to what an event is: all events have a say in it, so
-    that luck has little. Of a metric that is minimised without gradients it is that one. Of others,
-    as those that count, it is the stat-only Asimov significance.
+    that luck has little. Of a loss of targets it is one over the loss, or the geometric mean of the
+    probability density where the network says one. Of a metric that is minimised without gradients
+    it is that one. Of others, as those that count, it is the stat-only Asimov significance.
 
     Args:
         objective: What networks minimise.
     """
     if isinstance(objective, ScoreLoss):
         return objective.metric
+    if isinstance(objective.outputs, Prediction):
+        # The likelihood of a normal law may be negative; the loss of a distance is not.
+        likelihood = objective.outputs.form == "normal"
+        return (
+            MetricOf(objective=objective, power=1.0)
+            if likelihood
+            else Precision(objective=objective)
+        )
     classifies = objective.mean_over_events and objective.outputs == "binary"
     return LIKELIHOOD if classifies else Significance()
 

@@ -8,10 +8,17 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
-from difftune.data import Events, FeatureTransform, VariedSample, VariedWeights, paired
+from difftune.data import (
+    Events,
+    FeatureTransform,
+    VariedSample,
+    VariedWeights,
+    check_targets,
+    paired,
+)
 from difftune.errors import InputError
 from difftune.models import Inputs, ObjectInputs
-from difftune.objectives import Column, Variation, Varied
+from difftune.objectives import Column, Link, Prediction, Variation, Varied
 from difftune.training.event_weights import NegativeWeights, training_weights, treated_weights
 
 
@@ -21,7 +28,9 @@ class Columns(NamedTuple):
     `weight` sums to the full yield of each process; `training_weight` is class-balanced. `fold`,
     from 0, is wanted where members are validated on different folds. `variations` are systematic
     ones of the same events, for objectives that want them; their weights are scaled as `weight`.
-    `layout` says which of the inputs are of collections of objects; None for none.
+    `layout` says which of the inputs are of collections of objects; None for none. `target` is what
+    a network learns that learns no classes, and `link` what makes predictions of its outputs; then
+    `training_weight` has mean one whatever the class.
     """
 
     features: Float[np.ndarray, "events inputs"]
@@ -33,6 +42,8 @@ class Columns(NamedTuple):
     fold: Int[np.ndarray, " events"] | None = None
     variations: Mapping[str, Variation] = {}
     layout: Inputs | None = None
+    target: Float[np.ndarray, "events targets"] | None = None
+    link: Link | None = None
 
     @property
     def inputs(self) -> Inputs:
@@ -70,6 +81,7 @@ def columns(
     negative: NegativeWeights = "keep",
     fold: bool = False,
     varied: bool = True,
+    prediction: Prediction | None = None,
 ) -> Columns:
     """The columns of a split, scaled such that each process has its full yield.
 
@@ -81,24 +93,39 @@ def columns(
         fold: Whether to keep the folds of the events, numbered anew from 0.
         varied: Whether to keep the systematic variations. Samples of their own are paired with the
             nominal one, which adds rows of nominal weight 0: the events that only they hold.
+        prediction: What the network says of the targets of the events; None where it learns
+            classes.
+
+    Raises:
+        InputError: When an event has no finite target.
     """
+    target, link = None, None
+    if prediction is not None:
+        assert transform.target is not None, "the recipe has learned it"
+        link = Link(prediction=prediction, transform=transform.target)
     events = paired(events) if varied else replace(events, variations={})
     events = events.scaled_to(full_yields)
     weight, label = np.asarray(events.weight, np.float32), np.asarray(events.label, np.int32)
     features = np.asarray(transform(events.features), np.float32)
     process = np.asarray(events.process, np.int32)
     treated = treated_weights(weight, features, process, negative=negative)
+    if link is not None:
+        truth = np.asarray(events.target)
+        check_targets(truth, events.target_names, log=link.transform.log)
+        target = np.asarray(link.transform(truth))
     signal = [process.role == "signal" for process in events.processes]
     return Columns(
         features=features,
         process=process,
         label=label,
         weight=weight,
-        training_weight=training_weights(treated, label),
+        training_weight=training_weights(treated, None if prediction else label),
         signal_process=np.asarray(signal, np.float32),
         variations={name: _variation(each, transform) for name, each in events.variations.items()},
         fold=np.unique(events.fold, return_inverse=True)[1].astype(np.int32) if fold else None,
         layout=inputs_of(transform) if transform.collections else None,
+        target=target,
+        link=link,
     )
 
 

@@ -13,12 +13,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from difftune.errors import InputError
 from difftune.files import read_json, writing
 from difftune.models import Inputs, ObjectInputs
+from difftune.objectives import Link
 from difftune.training.batches import folds_of, stratified_order
+from difftune.training.network_file import LinkFacts, check_link
 from difftune.training.sample import Columns
 
 _FACTS = "columns.json"
 _AGAIN = "Remove the folder and write it again with store(columns, folder)."
 _BLOCK = 65536
+_OF_ALL = ("signal_process", "variations", "layout", "link")
+"""What is not a number, or several, of each event."""
 _KINDS = {"process": "i", "label": "i", "fold": "i"}
 
 
@@ -41,6 +45,7 @@ class _Facts(BaseModel):
     fold: bool
     crc32: dict[str, int] = {}
     collections: dict[str, _ObjectInputs] = {}
+    link: LinkFacts | None = None
 
 
 def store(columns: Columns, folder: str | Path, *, seed: int = 0) -> Columns:
@@ -71,7 +76,7 @@ def store(columns: Columns, folder: str | Path, *, seed: int = 0) -> Columns:
     )
     order = np.concatenate([rows[stratified_order(columns.process[rows], rng)] for rows in folds])
     for name, column in columns._asdict().items():
-        if column is None or name in ("signal_process", "variations", "layout"):
+        if column is None or name in _OF_ALL:
             continue
         _write(folder / f"{name}.npy", column, order)
     facts: dict[str, Any] = {
@@ -83,6 +88,8 @@ def store(columns: Columns, folder: str | Path, *, seed: int = 0) -> Columns:
         facts["collections"] = {
             name: asdict(each) for name, each in columns.layout.collections.items()
         }
+    if columns.link is not None:
+        facts["link"] = columns.link.to_dict()
     # Last, so that a folder with facts is whole.
     with writing(folder / _FACTS) as stream:
         stream.write(json.dumps(facts) + "\n")
@@ -124,17 +131,18 @@ def stored(folder: str | Path) -> Columns:
         first = error.errors(include_url=False)[0]
         key = ".".join(map(str, first["loc"])) or "its content"
         raise InputError(f"{path}: {key}: {first['msg'][:200]}. {_AGAIN}") from None
-    others = ("signal_process", "variations", "layout")
-    names = [name for name in Columns._fields if name not in others]
+    names = [name for name in Columns._fields if name not in _OF_ALL]
     if not facts.fold:
         names.remove("fold")
+    if facts.link is None:
+        names.remove("target")
     found = {name: _column(folder / f"{name}.npy", facts.crc32.get(name)) for name in names}
     lengths = {name: column.shape[:1] for name, column in found.items()}
     processes = len(facts.signal_process)
     for name, column in found.items():
         if (
             column.dtype.kind != _KINDS.get(name, "f")
-            or column.ndim != (2 if name == "features" else 1)
+            or column.ndim != (2 if name in ("features", "target") else 1)
             or lengths[name] != lengths["features"]
         ):
             raise InputError(
@@ -155,7 +163,18 @@ def stored(folder: str | Path) -> Columns:
         **columns,
         signal_process=np.asarray(facts.signal_process, np.float32),
         layout=_layout(facts, columns["features"].shape[1], path) if facts.collections else None,
+        link=_link(facts.link, columns["target"].shape[1], path) if facts.link else None,
     )
+
+
+def _link(facts: LinkFacts, targets: int, path: Path) -> Link:
+    """How outputs of a network become predictions."""
+    check_link(facts.model_dump(), None, path)
+    if targets != len(facts.names):
+        raise InputError(
+            f"{path}: link names {len(facts.names)} targets, and there are {targets}. {_AGAIN}"
+        )
+    return Link.from_dict(facts.model_dump())
 
 
 def _layout(facts: _Facts, width: int, path: Path) -> Inputs:
