@@ -9,9 +9,10 @@ import onnxruntime
 import pytest
 from flax import nnx
 
-from difftune.data import Events, FeatureTransform, Process
+from difftune.data import Events, FeatureTransform, Process, TargetTransform
 from difftune.errors import InputError
-from difftune.models import ACTIVATIONS, MLP
+from difftune.models import ACTIVATIONS, MLP, PlainOutputs
+from difftune.objectives import GaussianNLL, Huber, Link, Quantile
 from difftune.report import to_onnx, write_onnx
 from difftune.training import CrossFitted, Ensemble, ModuleDef, TrainedNetwork
 
@@ -143,6 +144,47 @@ def test_cross_fitted_networks_are_one_graph():
     found = session.run(["score"], {"features": features, "event_number": numbers})[0]
     np.testing.assert_allclose(found, crossed.score(events), atol=2e-6)
     assert not np.allclose(found, few.score(features))
+
+
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize("objective", [Huber(), Quantile(quantiles=(0.1, 0.5, 0.9)), GaussianNLL()])
+def test_predictions_of_networks_ensembles_and_folds(objective, log):
+    """In the unit of the targets; one network has submodels."""
+    transform = TargetTransform(
+        names=("energy", "angle"),
+        center=np.array([3.0, -0.5], np.float32),
+        scale=np.array([0.7, 0.2], np.float32),
+        log=log,
+    )
+    link = Link(prediction=objective.outputs, transform=transform)
+
+    def predicting(model):
+        made, features = network(model, outputs=PlainOutputs(link.outputs))
+        return replace(made, link=link), features
+
+    one, features = predicting(MLP(hidden=(4,), activation="tanh"))
+    many, _ = predicting(MLP(hidden=(6,), submodels=3))
+    ensemble = Ensemble((one, many), (1, 3))
+    for each in (one, many, ensemble):
+        found = runtime_score(to_onnx(each).SerializeToString(), features)
+        np.testing.assert_allclose(found, each.score(features), rtol=1e-5, atol=1e-5)
+    crossed = CrossFitted((ensemble, one))
+    events = Events.from_arrays(
+        features,
+        np.zeros(400, np.int32),
+        np.ones(400),
+        feature_names=NAMES,
+        processes=[Process(name="signal", role="signal")],
+        event_number=np.arange(400),
+        folds=2,
+    )
+    file = to_onnx(crossed)
+    session = onnxruntime.InferenceSession(
+        file.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    found = session.run(["score"], {"features": features, "event_number": np.arange(400)})[0]
+    np.testing.assert_allclose(found, crossed.score(events), rtol=1e-5, atol=1e-5)
+    assert session.get_modelmeta().custom_metadata_map["predictions"] == ",".join(link.names)
 
 
 def test_file_names_its_features(tmp_path):

@@ -44,6 +44,44 @@ def network(seed: int = 0) -> TrainedNetwork:
     )
 
 
+def test_targets_are_read_and_predictions_written_in_their_unit(tmp_path):
+    """An expression of branches is learned; data have none; friends have a branch for each."""
+    rng = np.random.default_rng(4)
+    columns = {
+        "pt": rng.exponential(50, 600).astype(np.float32),
+        "eta": rng.normal(size=600).astype(np.float32),
+        "event": np.arange(600),
+    }
+    columns["true_e"] = (columns["pt"] * np.cosh(columns["eta"])).astype(np.float32)
+    columns["true_e"][5] = -999
+    write_root(tmp_path / "muons.root", events=columns)
+    observed = {name: column for name, column in columns.items() if name != "true_e"}
+    write_root(tmp_path / "data.root", events=observed)
+    processes = [
+        dt.Process(
+            name="muons", role="signal", files=tmp_path / "muons.root", selection="event < 400"
+        ),
+        dt.Process(name="others", files=tmp_path / "muons.root", selection="event >= 400"),
+        dt.Process(name="data", role="data", files=tmp_path / "data.root"),
+    ]
+    options = {"features": ["pt", "eta"], "event_number": "event", "missing": {"true_e": -999}}
+    events = dt.read(processes=processes, target={"e": "true_e / 2"}, **options)
+    assert events.target_names == ("e",)
+    wanted = np.where(columns["true_e"] == -999, np.nan, columns["true_e"].astype(float) / 2)
+    np.testing.assert_array_equal(events.target[:600, 0], wanted)
+    assert np.isnan(events.target[600:]).all()
+    with pytest.raises(InputError, match="true_f"):
+        dt.read(processes=processes, target="true_f", **options)
+    kept = dt.read(processes=processes[0], selection="true_e > 0", target="true_e", **options)
+    trained = dt.train(kept, objective="quantile", model=MLP(hidden=(4,)), epochs=2)
+    paths = trained.apply(tmp_path / "data.root", tmp_path / "out", selection="True")
+    with uproot.open(paths[0]) as file:
+        written = file["events"].arrays(library="np")
+    said = trained.score(np.stack([columns["pt"], columns["eta"]], axis=1))
+    assert list(written) == ["true_e_q16", "true_e_q50", "true_e_q84"]
+    np.testing.assert_allclose(np.stack(list(written.values()), axis=1), said, rtol=1e-5)
+
+
 def table(events: int, seed: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
     pt = rng.exponential(50, events).astype(np.float32)
