@@ -274,13 +274,26 @@ def objective(
     total = terms[0]
     for term in terms[1:]:
         total = total + term
-    if isinstance(total.outputs, Prediction):
+    return total
+
+
+def of_classes(loss: Objective, where: str) -> Objective:
+    """Refuses a loss of targets: a job ends with a measurement.
+
+    Args:
+        loss: Of the network that is measured.
+        where: Its place in the file.
+
+    Raises:
+        InputError: It learns targets.
+    """
+    if isinstance(loss.outputs, Prediction):
         raise InputError(
-            f"{where}: {type(total).__name__} learns targets of the events, and a job ends with a "
+            f"{where}: {type(loss).__name__} learns targets of the events, and a job ends with a "
             "measurement in bins of a signal's score. Train it in Python: "
             "dt.train(dt.read(..., target='energy'), objective='huber')."
         )
-    return total
+    return loss
 
 
 def _measured(config: Config) -> dict[str, Any]:
@@ -368,7 +381,7 @@ def recipe(config: Config) -> Recipe:
     section, score = config.training, metric(config)
     return Recipe(
         model=model(config),
-        objective=objective(config),
+        objective=of_classes(objective(config), "objective"),
         metric=score,  # type: ignore[arg-type]
         hyperparameters=config.hyperparameters,
         optimizer=optimizer(config),

@@ -200,7 +200,8 @@ def stage(
     assert isinstance(split, Split), "a rotation is one"
     loss: Objective
     if section.objective:
-        loss = build.objective(job.config, section.objective, f"{place}.objective")
+        where = f"{place}.objective"
+        loss = build.of_classes(build.objective(job.config, section.objective, where), where)
     else:
         model = fit_model(
             bins=section.bins,
