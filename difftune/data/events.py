@@ -183,7 +183,7 @@ class Events:
         region: Integer[Array, " regions"] | None = None,
         observable: Float[Array, " values"] | None = None,
         objects: Mapping[str, Any] | None = None,
-        target: Float[Array, "events *targets"] | None = None,
+        target: Float[Array, " events *targets"] | None = None,
         target_names: str | Sequence[str] = ("target",),
     ) -> "Events":
         """Events from arrays that are in memory already.
@@ -473,7 +473,7 @@ def _check_finite(what: str, values: Float[np.ndarray, " n"], *, missing: bool =
 
 
 def _targets(
-    target: Float[Array, "events *targets"] | None, names: str | Sequence[str], events: int
+    target: Float[Array, " events *targets"] | None, names: str | Sequence[str], events: int
 ) -> tuple[Float64[np.ndarray, "events targets"] | None, tuple[str, ...]]:
     """Targets as `Events` have them, and their names."""
     if target is None:

@@ -48,7 +48,7 @@ class Prediction:
             return 0
         return int(np.argmin(np.abs(np.asarray(self.quantiles) - 0.5)))
 
-    def apart(self, scores: Float[AnyArray, "events *outputs"]) -> Float[AnyArray, "events t v"]:
+    def apart(self, scores: Float[AnyArray, " events *outputs"]) -> Float[AnyArray, "events t v"]:
         """Outputs of a network by target: values, quantiles, or mean and standard deviation.
 
         Quantiles never cross: the outputs of all but the middle one are distances to their
@@ -103,7 +103,7 @@ class Link:
         }[kind.form]
         return tuple(f"{name}{end}" for name in self.transform.names for end in ends)
 
-    def apart(self, scores: Float[AnyArray, "events *outputs"]) -> Float[AnyArray, "events t v"]:
+    def apart(self, scores: Float[AnyArray, " events *outputs"]) -> Float[AnyArray, "events t v"]:
         """Predictions by target, in the unit of the data.
 
         A sigma is half of the interval of 68 %: the standard deviation where the target itself is
@@ -120,20 +120,20 @@ class Link:
         central, low, high = (self.transform.inverse(mean + way * sigma) for way in (0, -1, 1))
         return xp.stack([central, 0.5 * (high - low)], axis=-1)
 
-    def central(self, scores: Float[AnyArray, "events *outputs"]) -> Float[AnyArray, "events t"]:
+    def central(self, scores: Float[AnyArray, " events *outputs"]) -> Float[AnyArray, "events t"]:
         """The value, the middle quantile, or the mean of each target, in the unit of the data."""
         return self.apart(scores)[..., self.prediction.middle]
 
     def __call__(
-        self, scores: Float[AnyArray, "events *outputs"]
-    ) -> Float[AnyArray, "events *predictions"]:
+        self, scores: Float[AnyArray, " events *outputs"]
+    ) -> Float[AnyArray, " events *predictions"]:
         """Predictions of events, `[events]` where there is one, else in the order of `names`."""
         values = self.apart(scores).reshape(scores.shape[0], -1)
         return values[:, 0] if len(self.names) == 1 else values
 
     def together(
-        self, each: Sequence[Float[np.ndarray, "events *predictions"]], shares: Sequence[float]
-    ) -> Float[np.ndarray, "events *predictions"]:
+        self, each: Sequence[Float[np.ndarray, " events *predictions"]], shares: Sequence[float]
+    ) -> Float[np.ndarray, " events *predictions"]:
         """The prediction of several networks: their mean, and of normal laws those of the mixture.
 
         The variance of a mixture is that of the means and the mean of the variances (arXiv
