@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import inspect
 import json
 import os
 import pkgutil
@@ -25,6 +26,9 @@ def main() -> int:
     parser.add_argument(
         "--part", action="append", metavar="NAME", help="this part alone; repeatable"
     )
+    parser.add_argument(
+        "--keep", type=Path, metavar="FOLDER", help="goes on with what is there, where that is long"
+    )
     options = parser.parse_args()
     if not options.quick:
         # What a user waits for is measured, so nothing is compiled already.
@@ -34,11 +38,15 @@ def main() -> int:
         os.environ.setdefault("XLA_FLAGS", "")
     module = importlib.import_module(f"benchmarks.{options.name}")
     parts = {}
+    if options.keep:
+        if "keep" not in inspect.signature(module.run).parameters:
+            parser.error(f"{options.name} keeps nothing")
+        parts["keep"] = options.keep.resolve()
     if options.part:
         known = getattr(module, "PARTS", {})
         if unknown := [name for name in options.part if name not in known]:
             parser.error(f"no part {unknown[0]!r}; there are: {', '.join(known) or 'none'}")
-        parts = {"parts": options.part}
+        parts["parts"] = options.part
     rows = module.run(quick=options.quick, **parts)
     if options.quick:
         print("smoke run: it shows that the benchmark works; the figures mean nothing")

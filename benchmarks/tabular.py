@@ -2,9 +2,16 @@
 
 Same events and weights, test events that nobody has seen, several seeds. Differences are paired:
 their errors are those of the difference on the same test events, and of the seeds. `--part NAME`
-runs one part alone; what takes minutes of searching (`search ...`) runs only when it is named.
+runs one part alone; what searches (`search ...`, `short search ...`) runs only when it is named.
+With `--keep FOLDER` each training leaves its scores there, and what is there is not done again: so
+a part can be stopped and go on, or have its contestants one by one.
+
+Packages that cannot be installed beside the others have a Python of their own: name that of
+mljar-supervised, AutoGluon or TabM in `PYTHON_OF_SUPERVISED`, `PYTHON_OF_AUTOGLUON`,
+`PYTHON_OF_TABM`.
 """
 
+import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +24,7 @@ import numpy as np
 
 import difftune as dt
 from benchmarks.common import samples
-from benchmarks.common.running import call, say, sizes, taking_part
+from benchmarks.common.running import call, say, sizes, taking_part, threads
 from benchmarks.common.table import Row
 from benchmarks.peers.tabular import Table
 from difftune.analysis.judged import Estimate, Labelled, auc, log_loss
@@ -27,8 +34,17 @@ WTLOOP = [
     *("pT_lep1", "pT_lep2", "pT_jet1", "met", "sumet", "deltaR_lep1_lep2"),
     *("mass_lep1jet1", "mass_lep2jet1", "pTsys_lep1lep2jet1met", "njets"),
 ]
-DEFAULTS, SEARCHES = ("xgboost", "lightgbm", "catboost"), ("xgboost_optuna", "catboost_bags")
-"""Peers, whose names begin with the package that they need."""
+DEFAULTS = ("xgboost", "lightgbm", "catboost")
+SEARCHES = ("xgboost_optuna", "catboost_bags", "mljar", "autogluon")
+PACKAGES = {
+    **{name: name for name in DEFAULTS},
+    "tabm": "tabm",
+    "xgboost_optuna": "optuna",
+    "catboost_bags": "catboost",
+    "mljar": "supervised",
+    "autogluon": "autogluon",
+}
+"""What a peer needs, by the name that it is imported by."""
 NAMES = {
     "network": "network, default",
     "automatic": "dt.auto, networks only",
@@ -39,6 +55,8 @@ NAMES = {
     "catboost": "CatBoost, default",
     "xgboost_optuna": "XGBoost + Optuna, bag",
     "catboost_bags": "CatBoost, bags",
+    "mljar": "mljar, Perform",
+    "autogluon": "AutoGluon, medium quality",
 }
 
 
@@ -51,20 +69,23 @@ def size(quick: bool) -> SimpleNamespace:
         quick,
         seeds=(5, 1),
         shared=(3, 1),  # seeds of submodels
-        searched=(1, 1),  # seeds of what searches for minutes
-        minutes=(4.0, 0.02),
+        searched=(5, 1),  # seeds of what searches
+        few=(3, 1),  # of its short form
+        minutes=(4.0, 0.02),  # of the CPU, that it has
+        short=(1.0, 0.02),
         events=(1_000_000, 1_500),  # of a sample, at most
         scored=(1_000_000, 20_000),
         epochs=(5, 1),  # of the networks whose scoring is timed
     )
 
 
-def run(*, quick: bool, parts: Sequence[str] = ()) -> list[Row]:
-    """The parts that are named; else all that take no minutes, and in a smoke run one of each."""
+def run(*, quick: bool, parts: Sequence[str] = (), keep: Path | None = None) -> list[Row]:
+    """The parts that are named; else all that do not search, and in a smoke run one of each."""
     own = size(quick)
-    default = ["default HiggsML", "search HiggsML catboost_bags", "scoring"]
+    own.keep = keep
+    default = ["default HiggsML", "search HiggsML", "scoring"]
     if not quick:
-        default = [name for name in PARTS if not name.startswith("search")]
+        default = [name for name in PARTS if "search" not in name]
     return [row for name in parts or default for row in PARTS[name](own)]
 
 
@@ -130,6 +151,7 @@ def _compared(
     *,
     seeds: int,
     required: tuple[str, str],
+    minutes: float | None = None,
 ) -> list[Row]:
     """Ours and the peers on one sample, in turns, and the differences to the best of these."""
     table = make()
@@ -140,7 +162,12 @@ def _compared(
         np.savez(Path(folder) / "events.npz", **table._asdict())
         for seed in range(1, seeds + 1):
             for name, result in found.items():
-                _add(result, table, name, seed, Path(folder), own.minutes)
+                kept = Path(folder)
+                if own.keep is not None:
+                    kept = own.keep / f"{title}, {minutes or 'no'} minutes".replace(" ", "_")
+                kept = kept / f"{name}_{seed}.npy"
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                _add(result, table, name, seed, Path(folder) / "events.npz", kept, minutes)
                 say(f"{title}, seed {seed}: {NAMES[name]}: log-loss {result.loss[-1].value:.4f}")
     rows = []
     for name, each in found.items():
@@ -165,18 +192,31 @@ def _compared(
     return rows
 
 
-def _add(result: Result, table: Table, name: str, seed: int, folder: Path, minutes: float) -> None:
-    """One more training of a contestant, in a process of its own."""
-    scores = folder / "scores.npy"
-    took = call(
-        "benchmarks.peers.tabular:run",
-        name=name,
-        table=str(folder / "events.npz"),
-        scores=str(scores),
-        seed=seed,
-        minutes=minutes,
-    )
-    score = np.load(scores)
+def _add(
+    result: Result,
+    table: Table,
+    name: str,
+    seed: int,
+    events: Path,
+    scores: Path,
+    minutes: float | None,
+) -> None:
+    """One more training of a contestant, in a process of its own, if its scores are not there."""
+    times = scores.with_suffix(".json")
+    if not times.exists():
+        took = call(
+            "benchmarks.peers.tabular:run",
+            package=PACKAGES.get(name),
+            # Where the CPU is what counts, one thread each.
+            variables=None if minutes is None else {**threads(1), "PJRT_NPROC": "1"},
+            name=name,
+            table=str(events),
+            scores=str(scores),
+            seed=seed,
+            minutes=minutes,
+        )
+        times.write_text(json.dumps(took))
+    took, score = json.loads(times.read_text()), np.load(scores)
     test, known = (
         (score[mask], Labelled(table.label[mask], table.weight[mask]))
         for mask in (table.test, ~table.test)
@@ -209,31 +249,44 @@ def _figures(what: str, result: Result) -> list[Row]:
 
 def _default(title: str, make: Callable[[], Table], own: SimpleNamespace) -> list[Row]:
     """Everybody as he is."""
-    peers = [name for name in DEFAULTS if taking_part(NAMES[name], name)]
+    peers = _there(DEFAULTS)
     bounds = ("<= 1", ">= -1")
     return _compared(title, make, "network", peers, own, seeds=own.seeds, required=bounds)
 
 
 def _shared(title: str, make: Callable[[], Table], own: SimpleNamespace) -> list[Row]:
     """Submodels that share their weights, ours and those of the paper's package."""
-    peers = ["tabm"] if taking_part(NAMES["tabm"], "tabm") else []
     return _compared(
         title,
         make,
         "submodels",
-        ["network", *peers],
+        ["network", *_there(["tabm"])],
         own,
         seeds=own.shared,
         required=("<= 1", ">= -1"),
     )
 
 
-def _searched(title: str, make: Callable[[], Table], peer: str, own: SimpleNamespace) -> list[Row]:
-    """The same minutes for both."""
-    if not taking_part(NAMES[peer], peer.split("_")[0]):
+def _searched(
+    title: str, make: Callable[[], Table], own: SimpleNamespace, *, short: bool
+) -> list[Row]:
+    """The same time of the CPU for all."""
+    peers = _there(SEARCHES)
+    if not peers:
         return []
     bounds = ("<= -2", ">= 2") if title == "HiggsML" else ("<= 1", ">= -1")
-    return _compared(title, make, "automatic", [peer], own, seeds=own.searched, required=bounds)
+    seeds, minutes = (own.few, own.short) if short else (own.searched, own.minutes)
+    return _compared(
+        *(title, make, "automatic", peers, own),
+        seeds=seeds,
+        required=bounds,
+        minutes=minutes,
+    )
+
+
+def _there(peers: Sequence[str]) -> list[str]:
+    """Those that can take part."""
+    return [name for name in peers if taking_part(NAMES[name], PACKAGES[name])]
 
 
 # ---- scoring -------------------------------------------------------------------------------------
@@ -276,9 +329,9 @@ PARTS: dict[str, Callable[[SimpleNamespace], list[Row]]] = {
     "scoring": scoring,
     "submodels HiggsML": partial(_shared, "submodels on HiggsML", higgsml),
     **{
-        f"search {name} {peer}": partial(_searched, name, make, peer)
+        f"{'short ' * short}search {name}": partial(_searched, name, make, short=short)
         for name, make in SAMPLES.items()
-        for peer in SEARCHES
+        for short in (False, True)
     },
 }
 """What can be run alone."""

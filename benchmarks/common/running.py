@@ -35,9 +35,19 @@ def say(text: str) -> None:
     print(f"[{time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)
 
 
+def interpreter(package: str | None) -> str:
+    """The Python that has a package: this one, or what the variable `PYTHON_OF_...` names.
+
+    For packages that cannot be installed beside the others.
+    """
+    return os.environ.get(f"PYTHON_OF_{package.upper()}" if package else "", sys.executable)
+
+
 def installed(*names: str) -> bool:
     """Whether packages are there, without importing them."""
-    return all(importlib.util.find_spec(name) for name in names)
+    return all(
+        interpreter(name) != sys.executable or importlib.util.find_spec(name) for name in names
+    )
 
 
 def taking_part(name: str, *packages: str) -> bool:
@@ -152,14 +162,23 @@ class Child:
     """A fresh process that calls a function, and may be told more while it runs.
 
     The function is `"module:function"`, its options must fit into JSON. With `session` it gets a
-    group of its own, so that what it starts can end with it.
+    group of its own, so that what it starts can end with it; with `package` it is one of the
+    `interpreter` that has this package.
     """
 
-    def __init__(self, function: str, *, variables=None, session: bool = False, **options):
+    def __init__(
+        self,
+        function: str,
+        *,
+        variables=None,
+        session: bool = False,
+        package: str | None = None,
+        **options,
+    ):
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (close() closes it)
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self.log}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.common", function, json.dumps(options)],
+            [interpreter(package), "-m", "benchmarks.common", function, json.dumps(options)],
             text=True,
             cwd=ROOT,
             env=environment(**(variables or {})),

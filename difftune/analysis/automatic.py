@@ -142,7 +142,8 @@ class Auto(Applicable):
             rows=rows,
             caption="Contestants, by the log-loss of the validation events; chosen: "
             + ", ".join(dict.fromkeys(names))
-            + ".",
+            + "."
+            + "".join(map(_without, self.contestants)),
             emphasised=tuple(i for i, each in enumerate(self.standings) if each.name in names),
         )
 
@@ -252,6 +253,16 @@ def auto(
         regions=tuple(regions),
         measuring=options,
     )
+
+
+def _without(contestant: Contestant) -> str:
+    """Which variables a contestant does not see, in words."""
+    if not any(contestant.unused):
+        return ""
+    each = [", ".join(names) or "none" for names in contestant.unused]
+    if len(set(each)) > 1:
+        each = [f"{names} in fold {number}" for number, names in enumerate(each)]
+    return f" Left out of {contestant.name}: {'; '.join(dict.fromkeys(each))}."
 
 
 def _minutes(minutes: float | None, mode: str) -> float:

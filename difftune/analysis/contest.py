@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from difftune.analysis.boosting import MOST, train_trees
 from difftune.analysis.cross_fit import CrossFit
+from difftune.analysis.influence import without_influence
 from difftune.analysis.judged import Labelled, auc, log_loss
 from difftune.analysis.preparation import CrossPreparation, Preparation
 from difftune.analysis.progress import RoundLog
@@ -44,6 +45,8 @@ AVERAGED_STEPS = 100.0
 """That weights are averaged over, as the learning rate of a search does not fall."""
 FEW_EPOCHS = 20
 """A training that had time for less is hardly one."""
+SELECTING = 2.0
+"""Minutes above which there is time for networks of fewer variables."""
 SCORED = 100_000
 """Training events at most, for the difference to the test events."""
 
@@ -73,12 +76,14 @@ class Contestant:
         kind: `"network"`, `"trees"` or `"both"`.
         groups: What there is of it for each group of parts that is chosen for by itself.
         cpu_seconds: What it took to train it, searches included.
+        unused: For each group the features that its networks do not see; empty where all see all.
     """
 
     name: str
     kind: Kind
     groups: tuple[Candidate, ...]
     cpu_seconds: float
+    unused: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,9 +176,18 @@ class Contest:
         """Seconds that are left; none when the time is over."""
         return max(self.seconds - self.spent, 0.0)
 
-    def enter(self, name: str, kind: Kind, groups: Sequence[Candidate], cpu_seconds: float) -> None:
+    def enter(
+        self,
+        name: str,
+        kind: Kind,
+        groups: Sequence[Candidate],
+        cpu_seconds: float,
+        unused: tuple[tuple[str, ...], ...] = (),
+    ) -> None:
         """One more contestant, which is said."""
-        contestant = Contestant(name=name, kind=kind, groups=tuple(groups), cpu_seconds=cpu_seconds)
+        contestant = Contestant(
+            name=name, kind=kind, groups=tuple(groups), cpu_seconds=cpu_seconds, unused=unused
+        )
         self.contestants.append(contestant)
         loss = log_loss(self.parts.scores(contestant), self.parts.everything)
         logger.info("auto: %s: log-loss %.4f ± %.4f", name, loss.value, loss.error)
@@ -238,6 +252,8 @@ class Contest:
     def networks(self, *, share: float) -> None:
         """Searches, one after the other; each kind of networks first, then all in turns.
 
+        Where there is time, what the first kind does without is left out in one more kind.
+
         Args:
             share: Of what is left, that networks have.
         """
@@ -251,15 +267,16 @@ class Contest:
                 break
             self._search(kind, left / (len(waiting) + 1))
             tried += 1
+            if tried == 1 and (fewer := self._fewer(kind)):
+                kinds.append(fewer)
+                waiting.append(fewer)
             if kind.epochs < FEW_EPOCHS and not waiting:
                 break
             if kind.epochs < FEW_EPOCHS:
                 # What is left of the time does for one good training.
                 kinds, waiting = [kind], []
         for kind in kinds:
-            if all(kind.pool):
-                best = [own[self._best(own, group)] for group, own in enumerate(kind.pool)]
-                self.enter(f"{kind.name}, best of {kind.trials}", "network", best, kind.cpu_seconds)
+            self._enter_best(kind)
         if not any(each.kind == "network" for each in self.contestants):
             raise SearchError(
                 "auto: no network was trained in which each part met the overtraining condition; "
@@ -272,6 +289,13 @@ class Contest:
                 *(self.seconds / 60, kinds[-1].epochs),
                 math.ceil(self.seconds / 60 * 2 * FEW_EPOCHS / max(kinds[-1].epochs, 1)),
             )
+
+    def _enter_best(self, kind: "_Networks") -> None:
+        """The best trial of a kind, where there is one for each group."""
+        if all(kind.pool):
+            best = [own[self._best(own, group)] for group, own in enumerate(kind.pool)]
+            name = f"{kind.name}, best of {kind.trials}"
+            self.enter(name, "network", best, kind.cpu_seconds, kind.unused)
 
     def _kind(self, name: str, model: MLP, space: Space) -> "_Networks":
         """A kind of networks, made ready for searches."""
@@ -287,6 +311,44 @@ class Contest:
             search=search,
             space=space,
             pool=tuple([] for _ in self.parts.groups),
+        )
+
+    def _fewer(self, kind: "_Networks") -> "_Networks | None":
+        """The same kind without what its best networks do without, if there is that and time."""
+        short = self.seconds <= 60.0 * SELECTING or kind.epochs < FEW_EPOCHS
+        if short or not all(kind.pool):
+            return None
+        began, cpu = self.spent, time.process_time()
+        doing(f"auto: which variables {kind.name} do without")
+        unused = tuple(
+            without_influence(
+                own[self._best(own, group)].networks,
+                self.parts.validation[group],
+                seed=derived(self.seed, "auto", "influence", group),
+            )
+            for group, own in enumerate(kind.pool)
+        )
+        if not any(unused):
+            logger.info("auto: each variable helps %s", kind.name)
+            return None
+        names = self.sample.events.feature_names
+        for number, each in enumerate(unused):
+            of = f" of fold {number}" if len(unused) > 1 else ""
+            logger.info("auto: no influence on %s%s: %s", kind.name, of, ", ".join(each) or "-")
+        kept = sorted({len(names) - len(each) for each in unused})
+        words = " to ".join(map(str, dict.fromkeys((kept[0], kept[-1]))))
+        preparation: Any = kind.preparation
+        own = unused if isinstance(self.sample, CrossFit) else unused[0]
+        return replace(
+            kind,
+            name=f"{kind.name} of {words} of {len(names)} variables",
+            preparation=replace(preparation, unused=own),
+            pool=tuple([] for _ in kind.pool),
+            population=None,
+            searches=0,
+            seconds=self.spent - began,
+            cpu_seconds=time.process_time() - cpu,
+            unused=unused,
         )
 
     def _search(self, kind: "_Networks", seconds: float) -> None:
@@ -370,6 +432,7 @@ class _Networks:
         epochs: Length of the last one.
         seconds: That it took.
         cpu_seconds: Of all.
+        unused: For each group the features that they do not see; empty where all see all.
     """
 
     name: str
@@ -382,6 +445,7 @@ class _Networks:
     epochs: int = FEW_EPOCHS
     seconds: float = 0.0
     cpu_seconds: float = 0.0
+    unused: tuple[tuple[str, ...], ...] = ()
 
     @property
     def trials(self) -> str:

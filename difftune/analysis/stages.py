@@ -4,13 +4,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import jax
-import numpy as np
-
 from difftune.analysis.cross_fit import CrossFit
 from difftune.analysis.preparation import CrossPreparation, Preparation
 from difftune.analysis.split import Split
-from difftune.analysis.tuned import Tuned, search_each_fold, search_networks
+from difftune.analysis.tuned import (
+    Tuned,
+    refitted_together,
+    search_each_fold,
+    search_networks,
+)
 from difftune.search import PBT, Progress, Space, Strategy
 from difftune.training import Applicable, CrossFitted, Population, Processes, Recipe
 
@@ -192,22 +194,10 @@ def refitted(trained: AnyTuned, population: Population) -> AnyTuned:
         trained: What a search gave.
         population: That it was made with.
     """
-    every = trained.folds if isinstance(trained, CrossTuned) else (trained,)
-    best = jax.tree.map(lambda *each: np.concatenate(each), *(each.result.best for each in every))
-    train = None
-    if population.validation is not None:
-        preparation = every[0].preparation
-        sample = preparation.sample
-        events = sample.part(*sample.train_folds, *sample.validation_folds)
-        train = preparation.columns(population.recipe, events)
-    best, begin, found = population.refitted(best, train), 0, []
-    for each in every:
-        end = begin + len(each.result.best.score)
-        own = jax.tree.map(lambda leaf, begin=begin, end=end: leaf[begin:end], best)
-        own = own._replace(slot=each.result.best.slot)
-        found.append(replace(each, result=replace(each.result, best=own)))
-        begin = end
-    return replace(trained, folds=tuple(found)) if isinstance(trained, CrossTuned) else found[0]
+    if isinstance(trained, CrossTuned):
+        return replace(trained, folds=refitted_together(trained.folds, population))
+    (found,) = refitted_together((trained,), population)
+    return found
 
 
 def in_stages(

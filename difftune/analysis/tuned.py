@@ -333,6 +333,7 @@ class Tuned(Applicable):
         self,
         seeds: int,
         *,
+        refit: bool = False,
         folder: Path | None = None,
         on_round: Callable[[Progress], None] | None = None,
     ) -> "Tuned":
@@ -344,10 +345,21 @@ class Tuned(Applicable):
 
         Args:
             seeds: How many times, as one population.
+            refit: Whether they are then trained once more, on the events that validated them, too,
+                with the same schedule, for as many passes as the best epoch had made. Scores and
+                epochs stay those of the networks before.
             folder: Where to leave checkpoints.
             on_round: Called after each round.
+
+        Raises:
+            InputError: When a later stage is to be refitted.
         """
         start, own_folder = None, folder
+        if refit and self.before is not None:
+            raise InputError(
+                "retrain(refit=True): this is a stage that began from the networks of another one, "
+                "which would have to learn from the validation events first; leave out refit."
+            )
         if self.before is not None:
             # The stages before it are part of its training.
             best, winner = self.result.best, self.result.winner
@@ -371,16 +383,23 @@ class Tuned(Applicable):
         sizes = schedule.get("batch_size", self.preparation.batch_sizes(self.space))
         sizes = tuple(dict.fromkeys(int(size) for size in sizes))
         recipe = replace(recipe, hyperparameters=fixed, batch_size=sizes or None)
+        preparation, seed = replace(self.preparation, recipe=recipe), derived(self.seed, "retrain")
+        started = start is not None
+        population = preparation.checked(strategy, Space(), seed=seed, started=started)
         with explained_search(own_folder):
-            return search_networks(
-                replace(self.preparation, recipe=recipe),
+            found = search_networks(
+                preparation,
                 strategy,
                 Space(),
-                seed=derived(self.seed, "retrain"),
+                seed=seed,
                 folder=own_folder,
                 on_round=on_round,
                 start=start,
+                population=population,
             )
+        if refit:
+            (found,) = refitted_together((found,), population, values=strategy.in_epoch)
+        return found
 
     def _network(self, slot: int) -> TrainedNetwork:
         return TrainedNetwork.from_snapshot(
@@ -398,6 +417,38 @@ class Tuned(Applicable):
 def _executions(strategy: Strategy) -> int:
     """Members of a trial."""
     return strategy.executions if isinstance(strategy, Replicated) else 1
+
+
+def refitted_together(
+    trained: Sequence[Tuned],
+    population: Population,
+    *,
+    values: Callable[[int], dict[str, np.ndarray]] | None = None,
+) -> tuple[Tuned, ...]:
+    """Networks trained anew on the events that validated them, too (`Population.refitted`).
+
+    What is known of them stays: scores and epochs are those of the networks before.
+
+    Args:
+        trained: What a search gave; of cross-fitted events, for each fold.
+        population: That it was made with.
+        values: The hyperparameters in each epoch, where these are not those of the best one.
+    """
+    best = jax.tree.map(lambda *each: np.concatenate(each), *(each.result.best for each in trained))
+    train = None
+    if population.validation is not None:
+        preparation = trained[0].preparation
+        sample = preparation.sample
+        events = sample.part(*sample.train_folds, *sample.validation_folds)
+        train = preparation.columns(population.recipe, events)
+    best, begin, found = population.refitted(best, train, values=values), 0, []
+    for each in trained:
+        end = begin + len(each.result.best.score)
+        own = jax.tree.map(lambda leaf, begin=begin, end=end: leaf[begin:end], best)
+        own = own._replace(slot=each.result.best.slot)
+        found.append(replace(each, result=replace(each.result, best=own)))
+        begin = end
+    return tuple(found)
 
 
 def search_networks(

@@ -200,6 +200,14 @@ class FixedSchedule(Strategy):
             for name, values in self.schedule.items()
         }
 
+    def in_epoch(self, epoch: int) -> dict[str, np.ndarray]:
+        """The values of all members in an epoch.
+
+        Args:
+            epoch: Its number, from the first round on.
+        """
+        return self._values(epoch // self.epochs_per_round, self.population)
+
     def start(self, space: Space, rng: np.random.Generator) -> Proposal:
         """The first values of the schedule."""
         return fresh(self._values(0, self.population), self.population)

@@ -1,7 +1,7 @@
 """The population: many networks, each with its own hyperparameters, in one compiled program."""
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
@@ -566,7 +566,13 @@ class Population:
         return self.collected(state), jax.tree.map(lambda *each: np.stack(each), *records)
 
     @numbers_as_they_come()
-    def refitted(self, best: Snapshot, train: Columns | None = None) -> Snapshot:
+    def refitted(
+        self,
+        best: Snapshot,
+        train: Columns | None = None,
+        *,
+        values: Callable[[int], Values] | None = None,
+    ) -> Snapshot:
         """Networks trained anew on the events that validated them, too.
 
         Each makes as many passes as its best epoch took, and its schedule has ended with them.
@@ -576,6 +582,8 @@ class Population:
         Args:
             best: Of each member; its hyperparameters are those of its best epoch.
             train: Training and validation events; None where the replicas have folds.
+            values: The hyperparameters in each epoch of the training before, where these were not
+                always those of the best one.
 
         Returns:
             The same with the new weights, and with what the objective trained. A member without a
@@ -589,12 +597,13 @@ class Population:
         passes, found = np.asarray(best.epoch) + 1, best
         for passed in np.unique(passes[passes > 0]).tolist():
             epochs = max(1, round(passed * every.trained / before.trained))
-            hyperparameters = {name: np.asarray(v) for name, v in best.hyperparameters.items()}
-            state = self.init(hyperparameters)
+            kept = {name: np.asarray(v) for name, v in best.hyperparameters.items()}
+            state = self.init(kept if values is None else values(0))
             mine = passes == passed
             state = state._replace(status=jnp.where(jnp.asarray(mine), RUNNING, STOPPED))
             state = self._by_slot(state, self._all_slots)
             for epoch in range(epochs):
+                hyperparameters = kept if values is None else values(epoch * passed // epochs)
                 clock = self._everywhere(EpochClock(jnp.int32(epoch), jnp.int32(epochs)))
                 progress = epoch / max(epochs - 1, 1)
                 for number, part in enumerate(every.parts_of(epoch, progress=progress)):

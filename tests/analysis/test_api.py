@@ -1,5 +1,7 @@
 """The chain from a script, with the parts that the small analysis file does not use."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from flax import nnx
@@ -160,6 +162,17 @@ def test_schedule_is_trained_again_from_other_start_values(tuned):
         np.testing.assert_allclose(values, schedule[min(row, len(schedule) - 1)])
     first, second = again.networks
     assert not np.allclose(first.score(tuned.split.test), second.score(tuned.split.test))
+
+
+def test_a_retraining_can_learn_from_the_validation_events_too(tuned):
+    """Scores stay those of the networks before, which the validation events had not taught."""
+    plain, again = tuned.retrain(2), tuned.retrain(2, refit=True)
+    np.testing.assert_array_equal(again.result.best.score, plain.result.best.score)
+    events = tuned.split.validation
+    for first, second in zip(plain.networks, again.networks, strict=True):
+        assert not np.allclose(first.score(events), second.score(events))
+    with pytest.raises(InputError, match="began from the networks of another one"):
+        replace(tuned, before=tuned).retrain(2, refit=True)
 
 
 def test_a_population_without_a_result_is_an_error(events):

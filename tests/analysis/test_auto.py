@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 
 import numpy as np
 import onnxruntime
@@ -9,7 +10,9 @@ import pytest
 import sklearn.metrics
 
 import difftune as dt
+from difftune.analysis import contest
 from difftune.analysis.contest import Contest, Parts
+from difftune.analysis.influence import without_influence
 from difftune.analysis.split import Split
 from difftune.errors import InputError
 from difftune.report import write_onnx
@@ -138,6 +141,66 @@ def test_networks_only_can_be_exported(tmp_path, caplog):
     )
     np.testing.assert_allclose(scores, found.network.score(few), atol=1e-5)
     assert found.measurement.stat_only > 0.0
+
+
+def test_noise_is_left_out_and_the_leaderboard_says_so(monkeypatch):
+    """Searches of a certain length, however long they take; of a, b and c the last one is noise."""
+    monkeypatch.setattr(contest, "ROUNDS", 3)
+    rng = np.random.default_rng(3)
+    label = np.arange(1500) % 2
+    x = rng.normal(size=(1500, 3))
+    x[:, :2] += np.where(label == 1, 1.0, -1.0)[:, None]
+    events = dt.Events.from_arrays(
+        x, label, np.ones(1500), feature_names=["a", "b", "c"], processes=PROCESSES
+    )
+    own = Contest(Split(events=events), ("signal",), 3600.0, 1)
+    space = dt.Space(learning_rate=dt.log_uniform(5e-3, 2e-2))
+    every = own._kind("networks", dt.models.MLP(hidden=(8,)), space)
+    own._search(every, 3600.0)
+    fewer = own._fewer(every)
+    own._search(fewer, 3600.0)
+    for kind in (every, fewer):
+        own._enter_best(kind)
+    own.together()
+    auto = dt.analysis.Auto(
+        split=own.sample,
+        contestants=tuple(own.contestants),
+        chosen=own.chosen(),
+        seconds=1.0,
+        measuring={},
+    )
+    name = "networks of 2 of 3 variables, best of 4 trials"
+    assert [each.name for each in own.contestants][1] == name
+    assert own.contestants[1].unused == (("c",),)
+    assert f"Left out of {name}: c." in auto.leaderboard.caption
+    test = np.asarray(own.sample.test.features)
+    for network in own.contestants[1].groups[0].networks:
+        other = test.copy()
+        other[:, 2] = -other[:, 2]
+        np.testing.assert_array_equal(network.score(other), network.score(test))
+        assert np.max(np.abs(network.score(-other) - network.score(test))) > 0.1
+
+
+def test_the_loss_by_exchanged_values_decides_what_has_influence():
+    """Trees that are grown on a and b alone see nothing of the noise c, nor of its copy d."""
+    values = np.asarray(EVENTS.features)
+    wide = dt.Events.from_arrays(
+        np.concatenate([values, values[:, 2:]], axis=1),
+        np.asarray(EVENTS.process),
+        np.asarray(EVENTS.weight),
+        feature_names=list("abcd"),
+        processes=PROCESSES,
+    )
+    split = Split(events=wide)
+    learning = np.array(split.train.features)
+    learning[:, 2:] = 0.0
+    trees = dt.BoostedTrees.grown(replace(split.train, features=learning))
+    assert without_influence([trees], [split.validation]) == ("c", "d")
+    # The one that matters most stays, also where nothing matters.
+    learning[:] = 0.0
+    learning[:, 1] = np.arange(len(learning)) % 7
+    nothing = dt.BoostedTrees.grown(replace(split.train, features=learning))
+    assert len(without_influence([nothing], [split.validation])) <= 3
 
 
 def test_a_choice_for_a_fold_has_not_seen_it():

@@ -26,6 +26,35 @@ def test_of_the_same_events_it_is_the_training_up_to_the_best_epoch():
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
+def test_values_of_a_schedule_are_those_of_the_epoch():
+    """Twice as many epochs, each value as often as it had been."""
+    trained = toy.population(members=1, batch_size=100, **FREE)
+    rates = np.array([3e-2, 1e-3])
+    best = jax.device_get(trained.run({"learning_rate": rates[:1]}, epochs=2)[0].best)._replace(
+        epoch=np.array([1], np.int32)
+    )
+    asked = []
+
+    def values(epoch):
+        asked.append(epoch)
+        return {"learning_rate": rates[epoch : epoch + 1]}
+
+    again = trained.refitted(best, trained.train, values=values)
+    state = trained.init(values(0))
+    for epoch in range(2):
+        ((state, _),) = trained.train_epochs(
+            state, values(epoch), range(epoch, epoch + 1), length=2
+        )
+    wanted = jax.device_get(state).weights.parameters
+    for a, b in zip(
+        *(toy.member(each, 0) for each in (again.weights.parameters, wanted)), strict=True
+    ):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    asked.clear()
+    trained.refitted(best, toy.columns(2048), values=values)
+    assert asked == [0, 0, 0, 1, 1]
+
+
 def test_passes_count_where_there_are_more_events():
     """Without momentum, dropout and curvature the way is as long as there are steps."""
     trained = toy.population(members=2, batch_size=100, optimizer="sgd", **FREE)
