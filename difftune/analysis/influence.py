@@ -11,6 +11,8 @@ from difftune.training import AnyNetwork
 
 LOOKED_AT = 20_000
 """Events of each part at most."""
+ERRORS = 2.0
+"""Above so many the log-loss has grown."""
 
 
 def without_influence(
@@ -20,7 +22,7 @@ def without_influence(
 
     The values of a variable are exchanged among the events (Breiman, Machine Learning 45 (2001) 5;
     of objects, those of all objects together). Where this makes the log-loss larger by no more than
-    its paired error, there is no sign that the variable helps. The one that helps most is never
+    two paired errors, there is no sign that the variable helps. The one that helps most is never
     among them.
 
     Args:
@@ -60,7 +62,7 @@ def without_influence(
     dropped = {
         name
         for number, columns in enumerate(members)
-        if significance[number] <= 1.0 and number != most
+        if significance[number] <= ERRORS and number != most
         for name in columns
     }
     return tuple(name for name in names if name in dropped)
