@@ -16,6 +16,7 @@ from difftune.data.describing import whole_text
 from difftune.data.keys import fold_of, key_of, running_number
 from difftune.data.objects import Collection, as_objects, collections_of
 from difftune.data.objects import from_arrays as objects_from_arrays
+from difftune.data.parameters import Law, uniform
 from difftune.data.parts import NORMALISED, Part, as_parts
 from difftune.data.reading import Reading
 from difftune.data.regions import Region, as_regions
@@ -375,6 +376,84 @@ class Events:
                 )
             wanted.update(found)
         return [i for i, name in enumerate(known) if name in wanted]
+
+    def parametrised(self, name: str, *, at: float | None = None, seed: int = 0) -> "Events":
+        """Events for a network that a parameter of the signal, such as a mass, is an input of.
+
+        Signal events keep their own value of the feature. All others get one that is drawn from the
+        weighted distribution of the signal in their fold, so that the parameter alone tells nothing
+        of the class (arXiv 1601.07913). What an event gets depends on its number, its process and
+        the seed alone; in varied samples it is the same.
+
+        With `at`, all events have this value, and of the signal those of another one are left out:
+        the events that a measurement at this value is made of.
+
+        Args:
+            name: Of the feature.
+            at: The value; None to draw.
+            seed: Another one draws others.
+
+        Raises:
+            InputError: There is no such feature, a signal event has no value, or none has this one.
+        """
+        if name not in self.feature_names:
+            raise InputError(
+                f"parametrised({name!r}): there is no such feature."
+                f"{nearest(name, self.feature_names)} Read it as one; events that have none may "
+                f"have any value, as by defaults = {{{name!r}: 0}}."
+            )
+        column = self.feature_names.index(name)
+        signal = np.asarray(self.label) == 1
+        own = np.asarray(self.features)[signal, column]
+        if not np.isfinite(own).all() or not len(own):
+            raise InputError(
+                f"parametrised({name!r}): {int(np.isnan(own).sum())} of {len(own)} signal events "
+                "have no value of it; it is that of the signal that others are drawn from."
+            )
+        if at is not None:
+            value = np.float32(at)
+            if not np.any(own == value):
+                there = np.unique(own)
+                shown = ", ".join(f"{each:g}" for each in there[:12])
+                raise InputError(
+                    f"parametrised({name!r}, at={at:g}): no signal event has this value; there are "
+                    f"{shown}{', ...' if len(there) > 12 else ''}."
+                )
+            kept = self.select(
+                lambda e: (np.asarray(e.label) == 0) | (np.asarray(e.features)[:, column] == value)
+            )
+            return kept._each_sample(lambda e: e._with_column(column, np.full(len(e), value)))
+        fold, weight = np.asarray(self.fold)[signal], np.asarray(self.weight)[signal]
+        laws = {
+            number: Law(own[fold == number], weight[fold == number])
+            for number in np.unique(np.asarray(self.fold)).tolist()
+        }
+
+        def drawn(events: "Events") -> "Events":
+            values = np.array(np.asarray(events.features)[:, column])
+            share = uniform(events.number, np.asarray(events.process), seed)
+            for number, law in laws.items():
+                mine = (np.asarray(events.fold) == number) & (np.asarray(events.label) == 0)
+                values[mine] = law.at(share[mine])
+            return events._with_column(column, values)
+
+        return self._each_sample(drawn)
+
+    def _with_column(self, column: int, values: Float[np.ndarray, " events"]) -> "Events":
+        """Other values of one feature."""
+        features = np.array(self.features)
+        features[:, column] = values
+        return dataclasses.replace(self, features=features)
+
+    def _each_sample(self, change: Callable[["Events"], "Events"]) -> "Events":
+        """What is made of the events, and of those of each variation."""
+        varied: dict[str, VariedWeights | VariedSample] = {}
+        for name, each in self.variations.items():
+            if isinstance(each, VariedSample):
+                down = None if each.down is None else change(each.down)
+                each = dataclasses.replace(each, up=change(each.up), down=down)
+            varied[name] = each
+        return dataclasses.replace(change(self), variations=varied)
 
     def weighted_in(self, *names: str) -> "Events":
         """All events, of which only those of these regions have a weight, nominal and varied.
