@@ -431,9 +431,10 @@ class Events:
 
         def drawn(events: "Events") -> "Events":
             values = np.array(np.asarray(events.features)[:, column])
-            share = uniform(events.number, np.asarray(events.process), seed)
-            for number, law in laws.items():
-                mine = (np.asarray(events.fold) == number) & (np.asarray(events.label) == 0)
+            number = None if events.number is None else np.asarray(events.number)
+            share = uniform(number, np.asarray(events.process), seed)
+            for fold, law in laws.items():
+                mine = (np.asarray(events.fold) == fold) & (np.asarray(events.label) == 0)
                 values[mine] = law.at(share[mine])
             return events._with_column(column, values)
 

@@ -52,6 +52,6 @@ def uniform(
         seed: Another one gives other numbers.
     """
     known = running_number(process) if number is None else np.asarray(number)
-    stream = mixed(np.asarray(process).astype(np.uint64) ^ mixed(np.uint64([seed])))
+    stream = mixed(np.asarray(process).astype(np.uint64) ^ mixed(np.array([seed], np.uint64)))
     bits = mixed(known.astype(np.int64).view(np.uint64) ^ stream)
     return (bits >> np.uint64(11)) * 2.0**-53
