@@ -26,6 +26,7 @@ from difftune.analysis.progress import RoundLog as RoundLog
 from difftune.analysis.progress import watching as watching
 from difftune.analysis.pruning import NOISE as NOISE
 from difftune.analysis.pruning import Effect, Treatment
+from difftune.analysis.residuals import Residuals, Spread, residuals
 from difftune.analysis.split import Split
 from difftune.analysis.stages import AnyTuned as AnyTuned
 from difftune.analysis.stages import CrossTuned, Stage
@@ -54,7 +55,9 @@ __all__ = [
     "Measurement",
     "Preparation",
     "Rank",
+    "Residuals",
     "Split",
+    "Spread",
     "Stage",
     "Standing",
     "Step",
@@ -68,6 +71,7 @@ __all__ = [
     "closure",
     "fill_templates",
     "measure",
+    "residuals",
     "search_networks",
     "select_variables",
     "train",

@@ -13,6 +13,7 @@ from difftune.arguments import said
 from difftune.data import Events, Reading
 from difftune.errors import InputError
 from difftune.models import Architecture
+from difftune.objectives import Link
 from difftune.training.applicable import Applicable
 from difftune.training.ensemble import Ensemble, count_of, load_member, write_each
 from difftune.training.network import CROSS_FITTED, ENSEMBLE, TrainedNetwork
@@ -44,10 +45,15 @@ class CrossFitted(Applicable):
                 )
 
     @property
+    def link(self) -> Link | None:
+        """That of the first network, where they predict targets: all say the same of them."""
+        first = self.networks[0]
+        return None if isinstance(first, BoostedTrees) else first.link
+
+    @property
     def predictions(self) -> tuple[str, ...]:
         """Names of what `score` gives, where it is predictions of targets; else none."""
-        first = self.networks[0]
-        return () if isinstance(first, BoostedTrees) else first.predictions
+        return () if self.link is None else self.link.names
 
     @property
     def feature_names(self) -> tuple[str, ...]:

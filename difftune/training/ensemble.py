@@ -16,7 +16,7 @@ from difftune.data import Events, Reading
 from difftune.errors import InputError
 from difftune.files import read_json, writing
 from difftune.models import Architecture
-from difftune.objectives import Column
+from difftune.objectives import Column, Link
 from difftune.precision import numbers_as_they_come
 from difftune.training.applicable import Applicable
 from difftune.training.network import ENSEMBLE, TrainedNetwork
@@ -62,6 +62,12 @@ class Ensemble(Applicable):
                 )
 
     @property
+    def link(self) -> Link | None:
+        """That of the first network, where they predict targets: all say the same of them."""
+        first = self.networks[0]
+        return first.link if isinstance(first, TrainedNetwork) else None
+
+    @property
     def predictions(self) -> tuple[str, ...]:
         """Names of what `score` gives, where it is predictions of targets; else none."""
         return _said(self.networks[0])
@@ -99,9 +105,8 @@ class Ensemble(Applicable):
             InputError: When the events have other features, or the same in another order.
         """
         scores = [network.score(events) for network in self.networks]
-        first = self.networks[0]
-        if isinstance(first, TrainedNetwork) and first.link is not None:
-            return first.link.together(scores, self.shares.tolist()).astype(np.float32)
+        if self.link is not None:
+            return self.link.together(scores, self.shares.tolist()).astype(np.float32)
         # As many networks as one likes, in the precision of a score.
         return np.average(scores, axis=0, weights=self.shares).astype(np.float32)
 
