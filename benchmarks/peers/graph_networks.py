@@ -11,10 +11,24 @@ FEATURES = ("eta", "phi", "pt", "a", "b", "c")
 HIDDEN = 64
 
 
-def objects(events: int, places: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Objects `[events, places, features]`, where there are some, and labels."""
+def jets(events: int, places: int) -> np.ndarray:
+    """How many objects events have, of which few have many, as jets of events do."""
+    draw = np.random.default_rng(1)
+    return np.clip(draw.geometric(4 / places, events) + places // 8, 1, places)
+
+
+def objects(
+    events: int, places: int, numbers: str | int | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Objects `[events, places, features]`, where there are some, and labels.
+
+    Their number is that of `jets`, or one for all events, or half of the places and more.
+    """
     draw = np.random.default_rng(0)
-    mask = np.arange(places) < draw.integers(places // 2, places + 1, events)[:, None]
+    counts = draw.integers(places // 2, places + 1, events)
+    if numbers is not None:
+        counts = jets(events, places) if numbers == "jets" else np.full(events, numbers)
+    mask = np.arange(places) < counts[:, None]
     label = draw.random(events) < 0.5
     values = draw.normal(size=(events, places, len(FEATURES))) + 0.3 * label[:, None, None]
     return (values * mask[..., None]).astype("f4"), mask.astype("f4"), label
@@ -26,7 +40,15 @@ def make(*, who: str, **options) -> Callable[[int], float]:
 
 
 def population(
-    *, members: int, events: int, batch: int, places: int, width: int, blocks: int, neighbours: int
+    *,
+    members: int,
+    events: int,
+    batch: int,
+    places: int,
+    width: int,
+    blocks: int,
+    neighbours: int,
+    numbers: str | int | None = None,
 ) -> Callable[[int], float]:
     """Epochs of a population of difftune."""
     import difftune as dt
@@ -39,7 +61,7 @@ def population(
     from difftune.models import Inputs, ObjectInputs
     from difftune.training import Population
 
-    values, mask, label = objects(events, places)
+    values, mask, label = objects(events, places, numbers)
     rows = np.concatenate([values.reshape(events, -1), mask], axis=1)
     stop = places * len(FEATURES)
     jets = ObjectInputs(features=FEATURES, max=places, start=0, mask=stop)

@@ -128,6 +128,10 @@ class DeepSet(OnObjects):
         """The network of an object, as a recipe."""
         return self._part(self.each)
 
+    def rows_of_event(self, inputs: int) -> int:
+        """How many rows of a layer an event is."""
+        return sum(each.max for each in self.collections(inputs).values())
+
     def for_member(self, hyperparameters: Mapping[str, float]) -> "DeepSet":
         """The recipe of the network that a member with these hyperparameters is.
 

@@ -210,6 +210,9 @@ class OnObjects:
     sizes: ClassVar[tuple[str, ...]] = ("hidden",)
     """Fields that are widths of layers."""
 
+    of_any_number: ClassVar[bool] = True
+    """Weights do not depend on how many places there are for objects."""
+
     hidden: Sequence[int]
     activation: str | Sequence[str]
     normalisation: Any

@@ -107,6 +107,29 @@ def batch_at(events: Batch, start: Any, size: int) -> Batch:
     )
 
 
+def taken(batch: Batch, rows: Int[Array, " some"]) -> Batch:
+    """Some events of a batch, in another order; of their variations nothing.
+
+    Args:
+        batch: The batch.
+        rows: Which events.
+    """
+
+    def some(column: Any) -> Array:
+        return jnp.take(jnp.asarray(column), rows, axis=0)
+
+    return replace(
+        batch,
+        features=some(batch.features),
+        process=some(batch.process),
+        label=some(batch.label),
+        weight=some(batch.weight),
+        training_weight=some(batch.training_weight),
+        variations={},
+        target=None if batch.target is None else some(batch.target),
+    )
+
+
 def all_features(batch: Batch) -> Float[Column, "more inputs"]:
     """Features of the events and, after them, of all their variations that have their own."""
     varied = batch.varied_features

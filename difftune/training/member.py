@@ -20,7 +20,8 @@ from difftune.objectives import (
     signal_probability,
 )
 from difftune.training.averaging import averaged, averaging
-from difftune.training.batches import Part, batch_at, whole_batch
+from difftune.training.batches import Part, batch_at, taken, whole_batch
+from difftune.training.buckets import Bucket, bucket_numbers, in_bucket
 from difftune.training.chunks import in_chunks, mean_over_tiles, tiles
 from difftune.training.evolution import GradientFree, from_losses, side_by_side
 from difftune.training.jackknife import infinitesimal_jackknife
@@ -82,6 +83,8 @@ class MemberTrainer:
     selection_rule: SelectionRule = AS_SCORED
     tile: int | None = None
     """Events of a batch that are looked at at a time, where the loss is a mean over them."""
+    buckets: tuple[Bucket, ...] = ()
+    """Networks with less room for objects, where members run one after the other."""
 
     @property
     def _optimizer(self) -> Optimizer:
@@ -307,13 +310,24 @@ class MemberTrainer:
 
         def network(some: Any, nothing: PyTree) -> tuple[Array, PyTree]:
             some = some if own.inputs is None else some * own.inputs
-            return self.module_def.evaluate(weights, own.hyperparameters, some), nothing
+            if not self.buckets:
+                return self.module_def.evaluate(weights, own.hyperparameters, some), nothing
+
+            def of_network(network: ModuleDef, x: Array) -> Array:
+                return network.evaluate(weights, own.hyperparameters, x)
+
+            return in_bucket(self.buckets, some, of_network), nothing
 
         # Without variations the loop over chunks that stay in the cache gains nothing.
         most = self._evaluated
         if self.tile is not None and len(features) > 1:
             most = min(most, CACHED * self.tile)
-        return in_chunks(network, features, (), most)[0]
+        if not self.buckets or len(features[0]) <= most:
+            return in_chunks(network, features, (), most)[0]
+        order = jnp.argsort(bucket_numbers(self.buckets, features[0]), stable=True)
+        back = jnp.argsort(order)
+        scores, _ = in_chunks(network, [jnp.asarray(each)[order] for each in features], (), most)
+        return [each[back] for each in scores]
 
     @staticmethod
     def _rate(rate: Array, stale: Array, hyperparameters: Mapping[str, Array]) -> Array:
@@ -449,21 +463,31 @@ class MemberTrainer:
     ) -> tuple[Array, PyTree, PyTree]:
         """Loss and its gradient, and the random streams after the batch."""
 
-        def loss(trained: PyTree, part: Batch, start: Array) -> tuple[Array, PyTree]:
-            parameters, objective = trained
-            # Each part begins with the streams of the batch, and drops what is its own of it.
-            scores, _, after = self.module_def.train(
-                Weights(parameters, buffers),
-                hyperparameters | {FIRST_ROW: start},
-                part.features,
-                random,
-            )
-            return self._loss([scores], part, hyperparameters, objective), after
-
         def of_part(part: Batch, start: Array) -> tuple[PyTree, PyTree]:
-            (value, after), gradient = jax.value_and_grad(loss, has_aux=True)(trained, part, start)
-            return (value, gradient), after
+            def of_network(network: ModuleDef, features: Array) -> tuple[PyTree, PyTree]:
+                def loss(trained: PyTree) -> tuple[Array, PyTree]:
+                    parameters, objective = trained
+                    # Each part begins with the streams of the batch, and drops what is its own.
+                    scores, _, after = network.train(
+                        Weights(parameters, buffers),
+                        hyperparameters | {FIRST_ROW: start},
+                        features,
+                        random,
+                    )
+                    return self._loss([scores], part, hyperparameters, objective), after
 
+                (value, after), gradient = jax.value_and_grad(loss, has_aux=True)(trained)
+                return (value, gradient), after
+
+            if not self.buckets:
+                return of_network(self.module_def, part.features)
+            # Around the gradient: that of a choice would keep what every bucket needs.
+            return in_bucket(self.buckets, part.features, of_network)
+
+        if self.buckets:
+            # Events of a size side by side, so that most parts have little that is empty.
+            order = jnp.argsort(bucket_numbers(self.buckets, batch.features), stable=True)
+            batch = taken(batch, order)
         (value, gradient), after = mean_over_tiles(of_part, batch, parts)
         return value, gradient, after
 

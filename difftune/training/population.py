@@ -25,6 +25,7 @@ from difftune.training.batches import (
     of_shape,
     trained_on,
 )
+from difftune.training.buckets import Bucket, buckets_of
 from difftune.training.devices import (
     host_array,
     member_devices,
@@ -190,8 +191,19 @@ class Population:
             sizes=self.sizes,
             chunk=recipe.chunk,
             tile=tile_of(self.devices, self.module_def.rows),
+            buckets=self._buckets,
         )
         return Programs(trainer=trainer, devices=self.devices, memory=self._memory)
+
+    @property
+    def _buckets(self) -> tuple[Bucket, ...]:
+        """Networks of several sizes, where members run one after the other.
+
+        Side by side each of them would have to wait for the largest.
+        """
+        if not runs_one_by_one(self.devices):
+            return ()
+        return buckets_of(self.module_def, self.train.features)
 
     @cached_property
     def _evaluation(self) -> Batch | tuple[Batch, Batch]:
@@ -302,15 +314,17 @@ class Population:
         )
         # Read by the epoch, not by the step.
         tracker.read |= {"batch_size", "plateau_factor", "plateau_patience"}
+        # Here, since it makes networks, whose numbers must not be of the trace.
+        trainer = self.programs.trainer
 
         def one_step(_: Any) -> int:
             own = MemberInputs(tracker, jax.random.key(0), jnp.int32(0))
-            member = self.programs.trainer.start(own)
+            member = trainer.start(own)
             random = self.module_def.random_state(own.key)
             state = (member.weights, member.objective, member.optimizer)
             inputs = (batch, jnp.float32(0.0), own.key)
-            self.programs.trainer.step(tracker, member.rate, (state, random), inputs)
-            self.programs.trainer.evaluate(member, own, judged)
+            trainer.step(tracker, member.rate, (state, random), inputs)
+            trainer.evaluate(member, own, judged)
             return 0
 
         with users_code("the training (objective, metric, optimizer, condition or network)"):

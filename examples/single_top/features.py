@@ -10,6 +10,7 @@ from detector import JET_ETA, JET_PT, LEPTON_PT, TAG_ETA
 
 MET, MTW = 30.0, 50.0  # GeV
 W_MASS = 80.38
+MOST_JETS = 6  # of an event that are kept as objects
 
 #: Probability to tag a jet of |eta| < 2.5 by flavour (b, c, other), and relative uncertainties by variation.
 TAG_EFFICIENCY = {5: 0.70, 4: 0.15, 0: 0.01}
@@ -36,6 +37,7 @@ class Selected:
         probability: of each pattern of tags: [events, patterns]; zero for a pattern that is not selected.
         varied: the same for each of `TAG_VARIATIONS`.
         met: x, y: [events, 2].
+        softer: pt, eta, phi, mass of the jets below the threshold: [events, `MOST_JETS`, 4], zero for none.
     """
 
     index: np.ndarray
@@ -44,6 +46,7 @@ class Selected:
     probability: np.ndarray
     varied: dict[str, np.ndarray]
     met: np.ndarray
+    softer: np.ndarray
 
 
 def select(
@@ -64,7 +67,8 @@ def select(
     Returns:
         The events, and which are left after each step (lepton, MET, mT(W), jets): [steps, events].
     """
-    jets = jets[(jets.pt > JET_PT) & (abs(jets.eta) < JET_ETA)]
+    jets = jets[abs(jets.eta) < JET_ETA]
+    softer, jets = jets[jets.pt <= JET_PT], jets[jets.pt > JET_PT]
     met = np.stack([np.asarray(missing_x), np.asarray(missing_y)], axis=-1)
     candidates = np.stack(
         [np.asarray(getattr(lepton, name)) for name in ("pt", "eta", "phi", "charge")], axis=-1
@@ -78,13 +82,18 @@ def select(
     )
     passed = np.logical_and.accumulate(steps)
     index = np.flatnonzero(passed[-1])
-    jets = ak.pad_none(jets[index], 3, clip=True)
+    jets, softer = jets[index], softer[index]
 
-    def column(values: ak.Array, fill: float) -> np.ndarray:
-        return np.asarray(ak.to_regular(ak.fill_none(values, fill))).reshape(-1, 3)
+    def column(values: ak.Array, fill: float, most: int = 3) -> np.ndarray:
+        padded = ak.fill_none(ak.pad_none(values, most, clip=True), fill)
+        return np.asarray(ak.to_regular(padded)).reshape(-1, most)
 
-    momenta = np.stack(
-        [column(getattr(jets, name), 0.0) for name in ("pt", "eta", "phi", "mass")], axis=-1
+    momenta, below = (
+        np.stack(
+            [column(getattr(some, name), 0.0, most) for name in ("pt", "eta", "phi", "mass")],
+            axis=-1,
+        )
+        for some, most in ((jets, 3), (softer, MOST_JETS))
     )
     flavour, taggable = column(jets.flavour, -1), np.abs(momenta[..., 1]) < TAG_ETA
 
@@ -105,6 +114,7 @@ def select(
         probability=probability(dict.fromkeys(TAG_EFFICIENCY, 1.0)),
         varied={name: probability(factors) for name, factors in TAG_VARIATIONS.items()},
         met=met[index],
+        softer=below,
     ), passed
 
 
@@ -195,6 +205,25 @@ def features(events: Selected, tagged: np.ndarray) -> np.ndarray:
     return np.stack(
         [_rounded(values[name], step) for name, (_, _, step) in FEATURES.items()], axis=1
     )
+
+
+def every_jet(events: Selected, tagged: np.ndarray) -> np.ndarray:
+    """pt, eta, phi, mass and tag of each jet above 15 GeV, those that are selected first, which alone can be tagged:
+    [events, `MOST_JETS`, 5], zero for none.
+    """
+    jets = np.concatenate([events.jets, events.softer], axis=1)
+    tags = np.zeros(jets.shape[:2])
+    tags[:, : tagged.shape[1]] = tagged
+    # Selected jets are the hardest, so one order by momentum has no gaps.
+    order = np.argsort(-jets[..., 0], axis=1, kind="stable")[:, :MOST_JETS]
+    all_of_it = np.concatenate([jets, tags[..., None]], axis=-1)
+    return np.take_along_axis(all_of_it, order[..., None], axis=1)
+
+
+def azimuths(events: Selected) -> np.ndarray:
+    """Of lepton and missing momentum: [events, 2]."""
+    met_x, met_y = events.met.T
+    return np.stack([events.lepton[:, 2], np.arctan2(met_y, met_x)], axis=1)
 
 
 def round_mantissa(values: np.ndarray, bits: int = 8) -> np.ndarray:

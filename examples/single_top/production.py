@@ -101,6 +101,8 @@ def _measure_batch(
         columns[f"event_number{shift}"] = event_numbers[index]
         columns[f"class{shift}"] = kinds[index]
         columns[f"weight{shift}"] = probability[kept] * bias[index] / keep[index]
+        columns[f"jets{shift}"] = features.every_jet(selected, tags)[kept]
+        columns[f"azimuths{shift}"] = features.azimuths(selected)[kept]
         if not shift:
             shower = samples.shower_ratios(batch.info.weights)[index]
             columns |= {name: shower[:, i] for i, name in enumerate(samples.SHOWER_VARIATIONS)}
