@@ -99,7 +99,8 @@ def _rooms(
 
 def _bucket(module_def: ModuleDef, room: Sequence[int]) -> Bucket:
     inputs = module_def.inputs
-    left, beyond = list(range(int(inputs))), []
+    left = list(range(int(inputs)))
+    beyond: list[int] = []
     for each, places in zip(inputs.collections.values(), room, strict=True):
         beyond += range(each.mask + places, each.mask + each.max)
         cut = {*range(each.start + places * len(each.features), each.stop), *beyond}

@@ -480,7 +480,7 @@ class MemberTrainer:
                 return (value, gradient), after
 
             if not self.buckets:
-                return of_network(self.module_def, part.features)
+                return of_network(self.module_def, jnp.asarray(part.features))
             # Around the gradient: that of a choice would keep what every bucket needs.
             return in_bucket(self.buckets, part.features, of_network)
 
