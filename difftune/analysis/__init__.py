@@ -3,6 +3,7 @@
 from difftune.analysis.automatic import Auto, Standing, auto
 from difftune.analysis.boosting import train_trees
 from difftune.analysis.bootstrap import bootstrapped
+from difftune.analysis.categories import categorised
 from difftune.analysis.channels import constant_templates as constant_templates
 from difftune.analysis.closure import Closure, closure
 from difftune.analysis.contest import Contestant
@@ -68,6 +69,7 @@ __all__ = [
     "auto",
     "binned_score",
     "bootstrapped",
+    "categorised",
     "closure",
     "fill_templates",
     "measure",

@@ -422,7 +422,7 @@ class Events:
             kept = self.select(
                 lambda e: (np.asarray(e.label) == 0) | (np.asarray(e.features)[:, column] == value)
             )
-            return kept._each_sample(lambda e: e._with_column(column, np.full(len(e), value)))
+            return kept.in_each_sample(lambda e: e._with_column(column, np.full(len(e), value)))
         fold, weight = np.asarray(self.fold)[signal], np.asarray(self.weight)[signal]
         laws = {
             number: Law(own[fold == number], weight[fold == number])
@@ -438,7 +438,7 @@ class Events:
                 values[mine] = law.at(share[mine])
             return events._with_column(column, values)
 
-        return self._each_sample(drawn)
+        return self.in_each_sample(drawn)
 
     def _with_column(self, column: int, values: Float[np.ndarray, " events"]) -> "Events":
         """Other values of one feature."""
@@ -446,8 +446,12 @@ class Events:
         features[:, column] = values
         return dataclasses.replace(self, features=features)
 
-    def _each_sample(self, change: Callable[["Events"], "Events"]) -> "Events":
-        """What is made of the events, and of those of each variation."""
+    def in_each_sample(self, change: Callable[["Events"], "Events"]) -> "Events":
+        """What is made of the events, and of those of each varied sample.
+
+        Args:
+            change: Makes events of events, as many in the same order; leaves variations alone.
+        """
         varied: dict[str, VariedWeights | VariedSample] = {}
         for name, each in self.variations.items():
             if isinstance(each, VariedSample):

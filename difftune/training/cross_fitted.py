@@ -1,7 +1,7 @@
 """Networks of which each scores the events that it has not seen."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,13 @@ from difftune.errors import InputError
 from difftune.models import Architecture
 from difftune.objectives import Link
 from difftune.training.applicable import Applicable
-from difftune.training.ensemble import Ensemble, count_of, load_member, write_each
+from difftune.training.ensemble import (
+    Ensemble,
+    classes_of,
+    count_of,
+    load_member,
+    write_each,
+)
 from difftune.training.network import CROSS_FITTED, ENSEMBLE, TrainedNetwork
 from difftune.training.trees import BoostedTrees
 
@@ -82,6 +88,25 @@ class CrossFitted(Applicable):
         Raises:
             InputError: When the events have other features, or another number of folds.
         """
+        return self._of_each_fold(events, lambda network, own: network.score(own))
+
+    def class_probabilities(
+        self, events: Events | Float[np.ndarray, "events variables"]
+    ) -> Float[np.ndarray, "events processes"]:
+        """How probable each process is, said of each event by the network of its fold.
+
+        Args:
+            events: As for `score`.
+
+        Raises:
+            InputError: As `score`, and when the networks have no such outputs.
+        """
+        return self._of_each_fold(events, classes_of)
+
+    def _of_each_fold(
+        self, events: Any, said: Callable[[Any, Events], Float[np.ndarray, " events *more"]]
+    ) -> Float[np.ndarray, " events *more"]:
+        """What the network of each fold says of its events, in their order."""
         if not isinstance(events, Events):
             raise InputError(
                 "CrossFitted.score wants Events, whose folds say which network has not seen which "
@@ -94,12 +119,12 @@ class CrossFitted(Applicable):
                 "number of the training."
             )
         fold = np.asarray(events.fold)
-        wide = len(self.predictions) > 1
-        scores = np.empty((len(events), len(self.predictions)) if wide else len(events), np.float32)
-        for number, network in enumerate(self.networks):
-            mine = fold == number
-            scores[mine] = network.score(events.select(mine))
-        return scores
+        places = [np.flatnonzero(fold == number) for number in range(len(self.networks))]
+        each = [
+            said(network, events.select(fold == number))
+            for number, network in enumerate(self.networks)
+        ]
+        return np.concatenate(each)[np.argsort(np.concatenate(places))]
 
     def save(self, folder: Path) -> None:
         """Writes each network into a folder of its own, `0`, `1`, ..., and `cross_fitted.json`."""

@@ -110,6 +110,20 @@ class Ensemble(Applicable):
         # As many networks as one likes, in the precision of a score.
         return np.average(scores, axis=0, weights=self.shares).astype(np.float32)
 
+    def class_probabilities(
+        self, events: Events | Float[np.ndarray, "events variables"]
+    ) -> Float[np.ndarray, "events processes"]:
+        """How probable each process is in the mean, as `TrainedNetwork.class_probabilities`.
+
+        Args:
+            events: As for `score`.
+
+        Raises:
+            InputError: When a network has no such outputs.
+        """
+        each = [classes_of(network, events) for network in self.networks]
+        return np.average(each, axis=0, weights=self.shares).astype(np.float32)
+
     def save(self, folder: Path) -> None:
         """Writes each network into a folder of its own, `0`, `1`, ..., and `ensemble.json`."""
         weights = None if self.weights is None else list(map(float, self.weights))
@@ -133,6 +147,26 @@ class Ensemble(Applicable):
             _check_weights(weights, count, f"{path}: weights")
         members = tuple(load_member(path.parent / str(i), model=model) for i in range(count))
         return cls(members, weights)
+
+
+def classes_of(
+    network: TrainedNetwork | Ensemble | BoostedTrees, events: Any
+) -> Float[np.ndarray, "events processes"]:
+    """Class probabilities of a network.
+
+    Args:
+        network: With one output for each process.
+        events: As for `score`.
+
+    Raises:
+        InputError: It has no such outputs.
+    """
+    if isinstance(network, BoostedTrees):
+        raise InputError(
+            "boosted trees tell signal from background, and have no probability of each process: "
+            "train a network with objective='categorical_cross_entropy'."
+        )
+    return network.class_probabilities(events)
 
 
 def _said(network: TrainedNetwork | BoostedTrees) -> tuple[str, ...]:

@@ -149,6 +149,43 @@ class TrainedNetwork(Applicable):
         self._warn_of_sentinels(raw)
         wide = len(self.predictions) > 1
         scores = np.empty((len(raw), len(self.predictions)) if wide else len(raw), np.float32)
+        for start, stop, logits in self._outputs(raw):
+            if self.link is not None:
+                probability = self.link(logits)
+            elif logits.ndim == 1:
+                probability = jax.nn.sigmoid(logits)
+            else:
+                probability = jax.nn.softmax(logits) @ jnp.asarray(self.signal_process)
+            scores[start:stop] = np.asarray(probability)[: stop - start]
+        return scores
+
+    def class_probabilities(
+        self, events: Events | Float[np.ndarray, "events variables"]
+    ) -> Float[np.ndarray, "events processes"]:
+        """How probable each process is, with one class per process (`CategoricalCrossEntropy`).
+
+        Args:
+            events: As for `score`.
+
+        Raises:
+            InputError: When the network has other outputs, or the events other features.
+        """
+        if self.link is not None or self.module_def.outputs != len(self.signal_process):
+            raise InputError(
+                f"this network has {self.module_def.outputs} outputs, not one for each of the "
+                f"{len(self.signal_process)} processes: train it with "
+                "objective='categorical_cross_entropy'."
+            )
+        raw = features_of(events, self.feature_names, "network wants")
+        shares = np.empty((len(raw), len(self.signal_process)), np.float32)
+        for start, stop, logits in self._outputs(raw):
+            shares[start:stop] = np.asarray(jax.nn.softmax(logits))[: stop - start]
+        return shares
+
+    def _outputs(
+        self, raw: Float[np.ndarray, "events variables"]
+    ) -> Iterator[tuple[int, int, jax.Array]]:
+        """First event of a chunk, the one behind its last, and outputs for all, and for padding."""
         chunk = max(_CHUNK // self.module_def.rows, 1)
         for start in range(0, len(raw), chunk):
             part = np.asarray(self.transform(raw[start : start + chunk]), np.float32)
@@ -156,14 +193,7 @@ class TrainedNetwork(Applicable):
             padded = np.zeros((chunk, part.shape[1]), np.float32)
             padded[: len(part)] = part
             logits = self.module_def.evaluate_jit(self.weights, self.hyperparameters, padded)
-            if self.link is not None:
-                probability = self.link(logits)
-            elif logits.ndim == 1:
-                probability = jax.nn.sigmoid(logits)
-            else:
-                probability = jax.nn.softmax(logits) @ jnp.asarray(self.signal_process)
-            scores[start : start + len(part)] = np.asarray(probability)[: len(part)]
-        return scores
+            yield start, start + len(part), logits
 
     def _warn_of_sentinels(self, raw: Float[np.ndarray, "events variables"]) -> None:
         """Says which values are taken for missing ones, as they were in training."""
