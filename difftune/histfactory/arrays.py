@@ -8,6 +8,7 @@ it does inside `jit`, `grad` and `vmap`, they are JAX's.
 
 import functools
 from collections.abc import Callable
+from sys import modules
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,8 @@ def in_jax(*trees: Any) -> bool:
 def _either(host: Callable[..., Any], device: str, *, module: Any = jnp) -> Callable[..., Any]:
     @functools.wraps(host, assigned=("__name__", "__doc__"), updated=())
     def chosen(*args: Any, **options: Any) -> Any:
+        if "jax" not in modules:  # asked some hundred times a step
+            return host(*args, **options)
         for argument in args:
             if type(argument) not in _PLAIN and in_jax(*args):
                 return getattr(module, device)(*args, **options)

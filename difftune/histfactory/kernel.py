@@ -6,6 +6,7 @@ acts on few channels, these are blocks with parameters of their own. So a fit of
 quick, and that of a large one possible. The formulae are those of `rates`, to rounding.
 """
 
+import copy
 import functools
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -14,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from difftune.histfactory import interpolation
-from difftune.histfactory.rates import Terms
+from difftune.histfactory.rates import Terms, terms
 from difftune.histfactory.structure import Structure
 
 Parameters = Float[np.ndarray, " parameters"]
@@ -343,3 +344,26 @@ class Kernel:
         for block in self.blocks:
             found[block.bins] = block.rates(parameters)
         return found
+
+    def for_a_question(self) -> "Kernel":
+        """The same, with a memory of its own."""
+        found = copy.copy(self)
+        found.memory = {}
+        return found
+
+
+_prepared: WeakKeyDictionary[Structure, tuple[np.ndarray, Terms, Kernel]] = WeakKeyDictionary()
+
+
+def prepared(structure: Structure, numbers: Float[np.ndarray, " numbers"]) -> tuple[Terms, Kernel]:
+    """What follows from the numbers alone, kept until the structure is asked with others.
+
+    Args:
+        structure: Of the model.
+        numbers: Of the model, plain ones.
+    """
+    known = _prepared.get(structure)
+    if known is None or not np.array_equal(known[0], numbers):
+        given = terms(structure, numbers)
+        known = _prepared[structure] = numbers.copy(), given, Kernel(structure, given)
+    return known[1], known[2].for_a_question()

@@ -221,7 +221,7 @@ def _one_fit(structure: Structure, steps: int | None, problem: Problem) -> dict[
     variance = xp.diagonal(covariance)
     sigma = xp.where(variance > 0, xp.sqrt(xp.where(variance > 0, variance, 1.0)), 0.0)
     scale = xp.where(sigma > 0, sigma, 1.0)
-    centers, widths = _before(structure, problem)
+    centers, widths = centers_and_widths(structure, problem)
     return {
         "values": shown(values, Status.UNDETERMINED),
         "uncertainties": shown(sigma),
@@ -239,7 +239,7 @@ def _one_fit(structure: Structure, steps: int | None, problem: Problem) -> dict[
     }
 
 
-def _before(structure: Structure, problem: Problem) -> tuple[Array, Array]:
+def centers_and_widths(structure: Structure, problem: Problem) -> tuple[Array, Array]:
     """Values before the fit and their uncertainties, NaN where there is no constraint."""
     layout, terms = structure.layout, problem.terms
     center = xp.where(layout.poisson, terms.center / terms.scale, terms.center)
@@ -257,7 +257,7 @@ def before_fit(model: Model) -> tuple[Array, Array]:
         model: The model.
     """
     data = model.data(np.zeros(model.structure.n_bins))
-    return _before(model.structure, make_problem(model, data, limits(model.structure)))
+    return centers_and_widths(model.structure, make_problem(model, data, limits(model.structure)))
 
 
 def _inverse(hessian: Matrix, free: Array) -> tuple[Float[Array, "parameters parameters"], Array]:

@@ -13,12 +13,20 @@ from difftune.histfactory import AnyArray as Array
 from difftune.histfactory import Model, Structure
 from difftune.histfactory import arrays as xp
 from difftune.histfactory.kernel import Kernel
-from difftune.inference.curvature import dense
+from difftune.histfactory.rates import expected_auxiliary
+from difftune.inference.fits import centers_and_widths
 from difftune.inference.given import asks
 from difftune.inference.hypotest import pseudo_data
 from difftune.inference.minima import in_batches, minimum
 from difftune.inference.problems import Bounds, FitError, Fixed, Limits, limits, make_problem
-from difftune.inference.solver import MESSAGES, Problem, Status, deviance, expand
+from difftune.inference.solver import (
+    MESSAGES,
+    Problem,
+    Status,
+    deviance,
+    deviance_of_counts,
+    poisson_weights,
+)
 from difftune.later import jax
 from difftune.precision import compiled, compiled_if_many, in_numpy
 
@@ -112,7 +120,7 @@ def goodness_of_fit(
         if ended != Status.CONVERGED:
             what = name if name == "all channels" else f"all channels but {name!r}"
             raise FitError(f"The fit of {what} {MESSAGES[Status(int(ended))]}.")
-    main, constraints, ranks, unconstrained = _parts(model, values, given, kept, points[0])
+    main, constraints, ranks, unconstrained, empty = _parts(model, values, given, kept, points[0])
     # Less one another these are tests: what a channel's bins cost beyond what they could.
     q = np.append(2 * least[0], 2 * np.maximum(least[0] - least[1:], 0.0))
     bins = np.array([structure.n_bins, *structure.bins])
@@ -126,13 +134,12 @@ def goodness_of_fit(
         logger.warning(
             "The fits of %d of %d pseudo-experiments failed; these are left out.", failed, toys
         )
-    empty = [np.asarray(model.expected(at)) == 0 for at in (points[0], structure.layout.init)]
-    if np.logical_and(*empty).any():
+    if empty.any():
         logger.warning(
             "%d of %d bins expect nothing. They count as degrees of freedom, as in cabinetry, "
             "though they test nothing, so p-values from χ² are too large: leave them out, or ask "
             "for toys.",
-            np.logical_and(*empty).sum(),
+            empty.sum(),
             structure.n_bins,
         )
     if dof[0] <= 0:
@@ -192,16 +199,31 @@ def _best(
     structure: Structure, problem: Problem, kept: Bool[Array, " bins"]
 ) -> tuple[Array, Array, Array]:
     """Parameters, -ln of the likelihood ratio to the saturated model, and status of one fit."""
-    found = minimum(structure, _without(structure, problem, kept))
+    everything = not xp.in_jax(kept) and kept.all()
+    chosen = problem if everything else _without(structure, problem, kept)
+    found = minimum(structure, chosen)
     return found.parameters, found.deviance, found.status
+
+
+def _best_of_each(
+    structure: Structure, problem: Problem, kept: Bool[Array, "cases bins"]
+) -> tuple[Array, Array, Array]:
+    """The same of all bins, and without each channel."""
+    if len(structure.channels) > 1:
+        return in_batches(partial(_best, structure, problem), kept)
+    # Without the only channel each constraint is met, as far as bounds allow.
+    found = _best(structure, problem, kept[0])
+    center = xp.clip(centers_and_widths(structure, problem)[0], problem.lower, problem.upper)
+    center = xp.where(problem.fixed, problem.start, center)
+    alone = center, deviance(structure, _without(structure, problem, kept[1]), center), found[2]
+    return xp.stacked([found, alone])
 
 
 @compiled_if_many(rows="kept", few=5_000)
 def _fits(
     model: Model, data: Array, given: Limits, kept: Bool[Array, "cases bins"]
 ) -> tuple[Array, Array, Array]:
-    problem = make_problem(model, data, given)
-    return in_batches(partial(_best, model.structure, problem), kept)
+    return _best_of_each(model.structure, make_problem(model, data, given), kept)
 
 
 @in_numpy
@@ -211,25 +233,39 @@ def _parts(
     given: Limits,
     kept: Bool[Array, "cases bins"],
     point: Float[Array, " parameters"],
-) -> tuple[Array, Array, Array, Array]:
-    """What channels and constraints add, ranks of the information, and how many are free."""
+) -> tuple[Array, Array, Array, Array, Array]:
+    """What channels and constraints add, ranks of the information, how many are free, and empty.
+
+    Empty are bins that expect nothing, at the point and at the nominal one.
+    """
     structure, problem = model.structure, make_problem(model, data, given)
-    nothing = np.zeros(structure.n_bins, bool)
-    alone = [
-        deviance(structure, _without(structure, problem, bins), point)
-        for bins in (nothing, *~kept[1:])
-    ]
+    terms, layout, count = problem.terms, structure.layout, structure.n_bins
+    expected, slopes = np.empty(count), np.zeros((len(point), count))
+    for block in problem.kernel.blocks:
+        at = block.slopes(point)
+        expected[block.bins] = at.value
+        slopes[np.ix_(block.parameters, block.bins)] = at.first
+    main = 2 * deviance_of_counts(data[:count], expected, problem.wall)
+    constraints = 2 * deviance(structure, problem, point) - main.sum()
+    empty = (expected == 0) & (problem.kernel.rates(layout.init) == 0)
+    # Fisher's information: of the bins, and of the constraints.
+    weight = poisson_weights(data[:count], expected, problem.wall)[2]
+    mean = expected_auxiliary(structure, terms, point)
+    counted = poisson_weights(data[count:], mean, problem.wall)[2] * np.square(terms.scale)
+    on_diagonal = np.zeros_like(point)
+    on_diagonal[layout.auxiliary] = np.where(layout.poisson, counted, 1 / np.square(terms.scale))
     free = ~np.asarray(problem.fixed)
 
     def rank(bins: Bool[Array, " bins"]) -> int:
-        matrix = dense(expand(structure, _without(structure, problem, bins), point).fisher)
-        matrix = matrix[np.ix_(free, free)]
+        own = slopes[np.ix_(free, bins)] * np.sqrt(weight[bins])
+        matrix = own @ own.T + np.diag(on_diagonal[free])
         scale = np.sqrt(np.where(np.diag(matrix) > 0, np.diag(matrix), 1.0))
         return int((np.linalg.eigvalsh(matrix / np.outer(scale, scale)) > _LEAST).sum())
 
-    constrained = np.isin(np.arange(len(free)), structure.layout.auxiliary)
-    main, ranks = 2 * (np.array(alone[1:]) - alone[0]), np.array([rank(bins) for bins in kept])
-    return main, 2 * alone[0], ranks, (free & ~constrained).sum()
+    constrained = np.isin(np.arange(len(free)), layout.auxiliary)
+    ranks = np.array([rank(bins) for bins in kept])
+    per_channel = np.add.reduceat(main, np.cumsum([0, *structure.bins[:-1]]))
+    return per_channel, constraints, ranks, (free & ~constrained).sum(), empty
 
 
 @compiled("toys")
@@ -246,8 +282,7 @@ def _toys(
     pseudo = pseudo_data(structure, problem, problem.start, jax.random.key(seed), toys)
 
     def one(counts: Array) -> Array:
-        fits = partial(_best, structure, problem._replace(data=counts))
-        _, least, status = in_batches(fits, kept)
+        _, least, status = _best_of_each(structure, problem._replace(data=counts), kept)
         less = xp.maximum(least[:1] - least[1:], 0.0)
         good = (status == Status.CONVERGED).all()
         return xp.where(good, 2 * xp.concatenate([least[:1], less]), xp.nan)

@@ -11,7 +11,7 @@ from difftune.histfactory import AnyArray as Array
 from difftune.histfactory import Model, Structure
 from difftune.histfactory import arrays as xp
 from difftune.histfactory import rates as likelihood
-from difftune.histfactory.kernel import Kernel
+from difftune.histfactory.kernel import prepared
 from difftune.inference.minima import in_batches
 from difftune.inference.solver import MESSAGES, Problem, Status
 from difftune.later import jax, jnp
@@ -166,11 +166,12 @@ def poi_index(model: Model, what: str) -> int:
 
 def make_problem(model: Model, data: Float[Array, "*batch data"], given: Limits) -> Problem:
     """What the solver needs of a model, data, and limits of the parameters."""
+    kernel = None
     if xp.in_jax(model.numbers, data):
         numbers, given = jax.tree.map(jnp.asarray, (model.numbers, given))
+        terms = likelihood.terms(model.structure, numbers)
     else:
-        numbers = model.numbers
-    terms = likelihood.terms(model.structure, numbers)
+        terms, kernel = prepared(model.structure, model.numbers)
     return Problem(
         terms=terms,
         data=data,
@@ -178,7 +179,7 @@ def make_problem(model: Model, data: Float[Array, "*batch data"], given: Limits)
         lower=given.lower,
         upper=given.upper,
         fixed=terms.fixed | given.fixed,
-        kernel=None if xp.in_jax(terms.nominal, data) else Kernel(model.structure, terms),
+        kernel=kernel,
     )
 
 

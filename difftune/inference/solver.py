@@ -115,7 +115,7 @@ class Minimum(NamedTuple):
     distance: Float[Array, ""]
 
 
-def _excess(
+def deviance_of_counts(
     count: Float[Array, " n"], rate: Float[Array, " n"], wall: Float[Array, ""] | float
 ) -> Float[Array, " n"]:
     """-ln Poisson(count | rate) less its least value; infinite where it is not defined."""
@@ -158,11 +158,13 @@ def _deviance(
     poisson = layout.poisson
     if kernel is not None and kernel.gaussian:
         pull = (auxiliary - parameters[layout.auxiliary]) / problem.terms.scale
-        return _excess(main, expected, problem.wall).sum() + (pull @ pull) / 2
+        return deviance_of_counts(main, expected, problem.wall).sum() + (pull @ pull) / 2
     mean = expected_auxiliary(structure, problem.terms, parameters)
-    result = xp.sum(_excess(main, expected, problem.wall))
+    result = xp.sum(deviance_of_counts(main, expected, problem.wall))
     if poisson.any():
-        result = result + xp.sum(_excess(auxiliary[poisson], mean[poisson], problem.wall))
+        result = result + xp.sum(
+            deviance_of_counts(auxiliary[poisson], mean[poisson], problem.wall)
+        )
     if not poisson.all():
         pull = (auxiliary[~poisson] - mean[~poisson]) / problem.terms.scale[~poisson]
         result = result + xp.sum(xp.square(pull)) / 2
@@ -199,10 +201,10 @@ def expand(structure: Structure, problem: Problem, parameters: Parameters) -> Ex
     at = slopes(structure, given, parameters)
     main, auxiliary = problem.data[: structure.n_bins], problem.data[structure.n_bins :]
     value = _deviance(structure, problem, parameters, at.value)
-    d_main, exact, safe = _poisson_weights(main, at.value, problem.wall)
+    d_main, exact, safe = poisson_weights(main, at.value, problem.wall)
     mean = expected_auxiliary(structure, given, parameters)
     # Poisson: the mean is τ γ; Gaussian: the mean is the parameter.
-    d_count, exact_count, safe_count = _poisson_weights(auxiliary, mean, problem.wall)
+    d_count, exact_count, safe_count = poisson_weights(auxiliary, mean, problem.wall)
     variance = xp.square(given.scale)
     slope = xp.where(layout.poisson, d_count * given.scale, (mean - auxiliary) / variance)
     where = layout.auxiliary
@@ -229,13 +231,13 @@ def _expand_in_numpy(
     for block, one in zip(kernel.blocks, at, strict=True):
         expected[block.bins] = one.value
     main, auxiliary = problem.data[: structure.n_bins], problem.data[structure.n_bins :]
-    d_main, exact, safe = _poisson_weights(main, expected, problem.wall)
+    d_main, exact, safe = poisson_weights(main, expected, problem.wall)
     where, poisson = layout.auxiliary, layout.poisson
     mean, variance = parameters[where], np.square(given.scale)
     pull, least, most = (mean - auxiliary) / variance, 1 / variance, 1 / variance
     if poisson.any():
         # The mean is τ γ.
-        counts = _poisson_weights(auxiliary, mean * given.scale, problem.wall)
+        counts = poisson_weights(auxiliary, mean * given.scale, problem.wall)
         pull = np.where(poisson, counts[0] * given.scale, pull)
         most, least = (np.where(poisson, each * variance, least) for each in counts[1:])
     slope, on_fisher, on_hessian = (np.zeros_like(parameters) for _ in range(3))
@@ -257,7 +259,7 @@ def _expand_in_numpy(
     )
 
 
-def _poisson_weights(
+def poisson_weights(
     count: Float[Array, " n"], rate: Float[Array, " n"], wall: Float[Array, ""] | float
 ) -> tuple[Float[Array, " n"], Float[Array, " n"], Float[Array, " n"]]:
     """First and second derivative in the rate, and a second one for far from the minimum."""
