@@ -12,7 +12,7 @@ from difftune.errors import InputError
 from difftune.histfactory import AnyArray as Array
 from difftune.histfactory import Model, Structure
 from difftune.histfactory import arrays as xp
-from difftune.histfactory.kernel import Kernel
+from difftune.histfactory.kernel import Kernel, prepared
 from difftune.histfactory.rates import expected_auxiliary
 from difftune.inference.fits import centers_and_widths
 from difftune.inference.given import asks
@@ -241,13 +241,14 @@ def _parts(
     structure, problem = model.structure, make_problem(model, data, given)
     terms, layout, count = problem.terms, structure.layout, structure.n_bins
     expected, slopes = np.empty(count), np.zeros((len(point), count))
-    for block in problem.kernel.blocks:
+    _, kernel = prepared(structure, model.numbers)
+    for block in kernel.blocks:
         at = block.slopes(point)
         expected[block.bins] = at.value
         slopes[np.ix_(block.parameters, block.bins)] = at.first
     main = 2 * deviance_of_counts(data[:count], expected, problem.wall)
     constraints = 2 * deviance(structure, problem, point) - main.sum()
-    empty = (expected == 0) & (problem.kernel.rates(layout.init) == 0)
+    empty = (expected == 0) & (kernel.rates(layout.init) == 0)
     # Fisher's information: of the bins, and of the constraints.
     weight = poisson_weights(data[:count], expected, problem.wall)[2]
     mean = expected_auxiliary(structure, terms, point)
