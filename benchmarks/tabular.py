@@ -73,6 +73,7 @@ def size(quick: bool) -> SimpleNamespace:
         few=(3, 1),  # of its short form
         minutes=(4.0, 0.02),  # of the CPU, that it has
         short=(1.0, 0.02),
+        peers=(SEARCHES, SEARCHES[1:2]),  # that search
         events=(1_000_000, 1_500),  # of a sample, at most
         scored=(1_000_000, 20_000),
         epochs=(5, 1),  # of the networks whose scoring is timed
@@ -271,7 +272,7 @@ def _searched(
     title: str, make: Callable[[], Table], own: SimpleNamespace, *, short: bool
 ) -> list[Row]:
     """The same time of the CPU for all."""
-    peers = _there(SEARCHES)
+    peers = _there(own.peers)
     if not peers:
         return []
     bounds = ("<= -2", ">= 2") if title == "HiggsML" else ("<= 1", ">= -1")
