@@ -20,7 +20,7 @@ import uproot
 from summaries import summaries
 
 YEARS = 3.0
-CHUNK = 1500  # interactions
+CHUNK = 600  # interactions
 LIGHT = {"": 1.0, "_light_up": 1.05, "_light_down": 0.95}
 
 
@@ -66,9 +66,8 @@ def made(process, wanted, *, seed, years=YEARS):
             branches = _measured(light.joined(kept, dark), len(bright))
             index = bright[branches.pop("index")]
             branches |= {name: values[index] for name, values in truth.items()}
-            branches |= dict(
-                zip(("vertex_x", "vertex_y", "vertex_height"), sources.vertex[index].T, strict=True)
-            )
+            true = sources.vertex[index].T
+            branches |= dict(zip(("true_x", "true_y", "true_z"), true, strict=True))
             branches["event_number"] = chunk * CHUNK + index
             parts[suffix].append(branches)
         have += len(parts[""][-1]["energy"])

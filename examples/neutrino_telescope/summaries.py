@@ -90,6 +90,8 @@ def summaries(hits, events):
         return sums(charge * condition) / total
 
     return {
+        # For the places of hits, not for cuts: they tell where in the detector, and no more.
+        **dict(zip(("fitted_x", "fitted_y", "fitted_z"), vertex.T[:3], strict=True)),
         "hits": number,
         "coincidences": sums(charge >= 2.0),
         "log_charge": np.log10(total),

@@ -1,0 +1,314 @@
+"""How precisely is the normalisation of tau neutrinos known, by hits or by summaries of events?
+
+    python examples/neutrino_telescope/telescope.py [--quick] [--folder telescope_cache]
+
+A graph network on the hits, a dense network and boosted trees on summaries each have the same time
+for a search, once per seed, by training and validation events. What they give is fitted in three
+regions of the estimated energy, with all uncertainties, on test events. Then graph networks learn
+the energy, beside a linear fit to the summaries.
+"""
+
+# %% Set up
+import argparse
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import generate
+import matplotlib
+
+matplotlib.use("Agg")
+import awkward as ak
+import light
+import matplotlib.pyplot as plt
+import neutrinos
+import numpy as np
+import uproot
+
+import difftune as dt
+from difftune.analysis import FIGURES, Split
+from difftune.binning import EqualSignal
+from difftune.data import Region
+from difftune.histfactory import NormalisationUncertainty
+from difftune.histograms import auc
+from difftune.search import PBT
+
+SIGNAL, BACKGROUNDS = neutrinos.PROCESSES[0], neutrinos.PROCESSES[1:]
+TITLES = {"nutau_cc": "ν$_τ$ CC", "numu_cc": "ν$_μ$ CC", "nue_cc": "ν$_e$ CC", "nc": "NC"}
+COLORS = {"nutau_cc": "#bd1f01", "numu_cc": "#3f90da", "nue_cc": "#ffa90e", "nc": "#94a4a2"}
+FOLDS = {"folds": 8}
+SPLIT = {"validation_folds": (3,), "test_folds": (4, 5, 6, 7)}
+REGIONS = {
+    "low": "energy_estimate < 0.9",
+    "middle": "energy_estimate >= 0.9 and energy_estimate < 1.2",
+    "high": "energy_estimate >= 1.2",
+}
+NORMALISATION = [
+    NormalisationUncertainty("flux", 0.10, processes=BACKGROUNDS),
+    NormalisationUncertainty("flavour_ratio", 0.05, processes=("nue_cc",)),
+    NormalisationUncertainty("nc_cross_section", 0.20, processes=("nc",)),
+]
+# Neutral currents do not ask for the flavour.
+CHARGED = (SIGNAL, "numu_cc", "nue_cc")
+WEIGHTS = {"dm31": CHARGED, "theta23": CHARGED, "tilt": None, "slant": None}
+
+
+# %% Events
+def summary_names(file):
+    """What all but the truth and the weights are."""
+    with uproot.open(file) as opened:
+        names = opened[SIGNAL].keys()
+    truth = {"energy", "cos_zenith", "y", "tau_decay", "event_number"}
+    return [
+        name
+        for name in names
+        if name not in truth and not name.startswith(("weight", "hit_", "nhit", "true_", "fitted_"))
+    ]
+
+
+def read(file, *, features, hits=0, varied=False, **options):
+    """Events with so many of the brightest hits; with or without uncertainties."""
+    objects = None
+    if hits:
+        # Places from the fitted vertex in metres, and times as the metres that light goes.
+        branches = {axis: f"(hit_{axis} - fitted_{axis}) / 10" for axis in "xyz"}
+        branches |= {"ct": f"hit_t * {light.LIGHT / light.GROUP / 10:.5f}"}
+        branches |= {"log_charge": "log(hit_charge)"}
+        branches |= {name: f"hit_{name}" for name in ("dx", "dy", "dz")}
+        objects = {"hits": dt.Objects(branches=branches, max=hits)}
+    variations = [
+        dt.WeightVariation(
+            name, up=f"weight_{name}_up", down=f"weight_{name}_down", processes=processes
+        )
+        for name, processes in WEIGHTS.items()
+    ]
+    variations.append(dt.TreeVariation("light", up="{tree}_light_up", down="{tree}_light_down"))
+    return dt.read(
+        file,
+        processes=[
+            dt.Process(name=name, tree=name, role="signal" if name == SIGNAL else "background")
+            for name in neutrinos.PROCESSES
+        ],
+        features=features,
+        weight="weight",
+        event_number="event_number",
+        regions=[Region(name=name, selection=selection) for name, selection in REGIONS.items()],
+        objects=objects,
+        variations=variations if varied else (),
+        **FOLDS,
+        **options,
+    )
+
+
+# %% Contestants
+def graph(hits):
+    return dt.models.ParticleNet(
+        widths=(32, 32), layers=1, neighbours=6, coordinates=("x", "y", "z", "ct"), hidden=(64,)
+    )
+
+
+SPACE = {
+    "learning_rate": dt.log_uniform(1e-3, 1e-2),
+    "dropout": dt.uniform(0.0, 0.3),
+    "l2": dt.log_uniform(1e-7, 1e-3),
+}
+
+
+def tuned(events, model, *, minutes, quick, seed):
+    """The best network of population-based training."""
+    search = PBT(population=2 if quick else 4, rounds=1 if quick else 40, epochs_per_round=1)
+    given = {} if quick else {"minutes": minutes}
+    recipe = {"model": model, "hyperparameters": {"averaged_steps": 100.0}, "batch_size": 512}
+    return dt.tune(events, space=SPACE, search=search, seed=seed, **recipe, **given, **SPLIT)
+
+
+def grown(events, *, minutes, quick, seed):
+    """Boosted trees whose settings are searched."""
+    time = {"trees": 20} if quick else {"minutes": minutes}
+    return dt.train_trees(events, "xgboost", seed=seed, **time, **SPLIT)
+
+
+# %% Pictures
+def save(figure, path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def displays(file, path):
+    """Hits in space and time: a long track, a cascade of an electron, a tau neutrino."""
+    figure, axes = plt.subplots(2, 3, figsize=(13, 8), layout="constrained")
+    where = light.modules()
+    for column, name in enumerate(("numu_cc", "nue_cc", "nutau_cc")):
+        with uproot.open(file) as opened:
+            tree = opened[name].arrays()
+        size = np.asarray(ak.num(tree["hit_x"]))
+        energy = np.asarray(tree["energy"])
+        wanted = (energy > 20) & (energy < 40) & (np.asarray(tree["y"]) < 0.4) & (size < 130)
+        event = tree[np.flatnonzero(wanted)[np.argsort(-size[wanted])[:3]][-1]]
+        x, y, z, t, q = (np.asarray(event[f"hit_{key}"]) for key in ("x", "y", "z", "t", "charge"))
+        top, bottom = axes[:, column]
+        top.scatter(where[:, 0], where[:, 2], s=2, color="#d0d0d0")
+        shown = top.scatter(x, z, s=12 * q**0.8, c=t, cmap="viridis", vmin=-60, vmax=260)
+        top.set(xlabel="x [m]", ylabel="z [m]")
+        top.set_title(f"{TITLES[name]}, {event['energy']:.0f} GeV, y = {event['y']:.2f}")
+        fitted = np.array([event[f"fitted_{axis}"] for axis in "xyz"])
+        distance = np.linalg.norm(np.stack([x, y, z], axis=1) - fitted, axis=1)
+        bottom.scatter(distance, t, s=12 * q**0.8, color=COLORS[name])
+        line = np.array([0.0, distance.max()])
+        first = np.median((t - distance * light.GROUP / light.LIGHT)[:8])
+        bottom.plot(line, first + line * light.GROUP / light.LIGHT, color="black", linewidth=1)
+        bottom.set(xlabel="distance to the fitted vertex [m]", ylabel="time [ns]")
+    figure.colorbar(shown, ax=axes[0], label="time [ns]")
+    save(figure, path)
+
+
+def scores(found, path):
+    """ROC curves of what was measured, and scores of the graph network."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
+    for name, (test, score) in found.items():
+        order = np.argsort(-score)
+        weight = np.asarray(test.weight, float)[order]
+        signal = np.asarray(test.label)[order] == 1
+        passed = [np.cumsum(weight * each) / weight[each].sum() for each in (~signal, signal)]
+        left.plot(*passed, label=name)
+    left.plot([0, 1], [0, 1], color="#94a4a2", linewidth=1)
+    left.set(xlabel="share of background", ylabel="share of ν$_τ$ CC")
+    left.legend(frameon=False)
+    test, score = found["graph network"]
+    for number, process in enumerate(test.processes):
+        mine = np.asarray(test.process) == number
+        right.hist(
+            score[mine],
+            np.linspace(0, 1, 41),
+            density=True,
+            histtype="step",
+            color=COLORS[process.name],
+            label=TITLES[process.name],
+        )
+    right.set(xlabel="score of the graph network", ylabel="events, normalised")
+    right.legend(frameon=False)
+    save(figure, path)
+
+
+# %% Energy
+def energies(file, features, hits, *, epochs, path):
+    """Quantiles of the neutrino's energy by a graph network, beside a linear fit to summaries."""
+    target = {"log_energy": "log10(energy)"}
+    split = Split(events=read(file, features=features, hits=hits, target=target), **SPLIT)
+    network = dt.train(
+        split, model=graph(hits), objective=dt.objectives.Quantile(), batch_size=512, epochs=epochs
+    )
+    test = split.test
+    low, middle, high = np.asarray(network.score(test)).T
+    truth, weight = np.asarray(test.target)[:, 0], np.asarray(test.weight, float)
+
+    def rows(events):
+        columns = np.asarray(events.features)[:, : len(features)]
+        return np.concatenate([columns, np.ones((len(columns), 1))], axis=1)
+
+    root = np.sqrt(np.asarray(split.train.weight, float))
+    known = np.asarray(split.train.target)[:, 0]
+    line = np.linalg.lstsq(rows(split.train) * root[:, None], known * root, rcond=None)[0]
+    covered = np.average((truth > low) & (truth < high), weights=weight)
+    print(f"energy: {covered:.3f} of test events are in the interval of 68 %")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
+    edges = np.geomspace(*neutrinos.ENERGIES, 7)
+    for name, said, color in (
+        ("graph network", middle, "#bd1f01"),
+        ("linear fit to summaries", rows(test) @ line, "#3f90da"),
+    ):
+        residual = said - truth
+        center, half = _spread(residual, weight)
+        print(f"  {name:<24} bias {center:+.4f}, resolution {half:.4f} of log10 E")
+        parts = [
+            _spread(residual[inside], weight[inside])
+            for first, last in pairwise(edges)
+            if (inside := (truth > np.log10(first)) & (truth < np.log10(last))).any()
+        ]
+        for axes, values in ((left, [each[0] for each in parts]), (right, [e[1] for e in parts])):
+            axes.stairs(values, edges, color=color, label=name, linewidth=2)
+    for axes, label in ((left, "bias of log$_{10}$ E"), (right, "resolution of log$_{10}$ E")):
+        axes.set(xscale="log", xlabel="energy of the neutrino [GeV]", ylabel=label)
+        axes.legend(frameon=False)
+    save(figure, path)
+
+
+def _spread(values, weight):
+    """Median, and half of the central interval of 68 %."""
+    order = np.argsort(values)
+    share = np.cumsum(weight[order]) / weight.sum()
+    low, middle, high = np.interp([0.16, 0.5, 0.84], share, values[order])
+    return middle, (high - low) / 2
+
+
+# %% All of it
+def main(given):
+    dt.use_cpu_cores()
+    wanted = 300 if given.quick else given.events
+    file = given.folder / f"telescope_{wanted}.root"
+    if not file.exists():
+        generate.write(file, wanted, say=print)
+    displays(file, given.folder / "displays.png")
+    features = summary_names(file)
+    hits = 12 if given.quick else given.hits
+    limits = {"minutes": given.minutes, "quick": given.quick}
+    contestants = {
+        "boosted trees": (0, lambda events, seed: grown(events, seed=seed, **limits)),
+        "dense network": (
+            0,
+            lambda events, seed: tuned(
+                events, dt.models.MLP(hidden=(64, 64), embedding="periodic"), seed=seed, **limits
+            ),
+        ),
+        "graph network": (
+            hits,
+            lambda events, seed: tuned(events, graph(hits), seed=seed, **limits),
+        ),
+    }
+    if given.quick:
+        del contestants["dense network"]
+    sigma, found = {}, {}
+    for name, (count, trained) in contestants.items():
+        nominal = read(file, features=features, hits=count)
+        varied = Split(events=read(file, features=features, hits=count, varied=True), **SPLIT)
+        sigma[name] = []
+        for seed in range(1, 2 if given.quick else 1 + given.seeds):
+            began = time.process_time()
+            network = trained(nominal, seed)
+            spent = time.process_time() - began
+            result = dt.measure(
+                network,
+                varied,
+                figure=FIGURES["precision"],
+                binning=EqualSignal(bins=3 if given.quick else 6),
+                normalisation=NORMALISATION,
+            )
+            sigma[name].append(result.value)
+            test = varied.test
+            network = getattr(network, "network", network)
+            found[name] = test, np.asarray(network.score(test))
+            area = auc(found[name][1], test.weight, test.label == 1)
+            print(
+                f"{name}, seed {seed}: σ = {result.value:.4f} of the ν_τ normalisation, AUC "
+                f"{area.value:.4f} ± {area.uncertainty:.4f}, {spent:.0f} CPU-s",
+                flush=True,
+            )
+    for name, values in sigma.items():
+        spread = np.std(values, ddof=1) if len(values) > 1 else np.nan
+        print(f"{name:<14} σ = {np.mean(values):.4f}, spread of seeds {spread:.4f}")
+    scores(found, given.folder / "scores.png")
+    epochs = 2 if given.quick else given.epochs
+    energies(file, features, hits, epochs=epochs, path=given.folder / "energy.png")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="few events and one epoch: it works")
+    parser.add_argument("--folder", type=Path, default=Path("telescope_cache"))
+    parser.add_argument("--events", type=int, default=12_000, help="of each process")
+    parser.add_argument("--hits", type=int, default=24, help="that the graph network sees")
+    parser.add_argument("--minutes", type=float, default=1.0, help="of each search")
+    parser.add_argument("--seeds", type=int, default=3, help="searches of each kind")
+    parser.add_argument("--epochs", type=int, default=12, help="of the network of the energy")
+    main(parser.parse_args())
