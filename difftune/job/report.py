@@ -9,6 +9,7 @@ import numpy as np
 
 from difftune import report
 from difftune.analysis import CrossFit, CrossTuned, Ladder
+from difftune.analysis.ladder import Rung
 from difftune.data import Normalisation
 from difftune.files import write
 from difftune.job.outcome import Outcome
@@ -49,7 +50,7 @@ def write_report(outcome: Outcome, folder: Path) -> None:
     strategy = searches[0].strategy
     each = " for each fold" if isinstance(first, CrossTuned) else ""
     subtitle = (
-        f"{type(strategy).__name__}, {strategy.population} members{each}, "
+        f"{type(strategy).__name__}, population of {strategy.population}{each}, "
         f"{strategy.rounds} rounds, seed {config.general.seed}"
     )
     write(folder / "report.html", report.render(config.general.name, subtitle, sections))
@@ -60,7 +61,7 @@ def _headline(outcome: Outcome, output: Output) -> Section:
     last = ladder.rungs[-1]
     numbers = [
         (
-            report.written(report.Measured(last.value, last.uncertainty)),
+            report.written(_value(last)),
             f"{outcome.job.figure.symbol}, {own.uncertainties}",
         ),
         (f"{own.stat_only:.1f}", "expected significance, stat-only"),
@@ -94,13 +95,16 @@ def _headline(outcome: Outcome, output: Output) -> Section:
     )
 
 
+def _value(rung: Rung) -> Cell:
+    """What a step gives, with its uncertainty where one was estimated."""
+    return report.Measured(rung.value, rung.uncertainty) if rung.uncertainty > 0 else rung.value
+
+
 def ladder_table(ladder: Ladder) -> report.Table:
     """What each step brings, as a table."""
     rows: list[tuple[Cell, ...]] = []
     for rung in ladder.rungs:
-        value: Cell = rung.value
-        if rung.uncertainty > 0:
-            value = report.Measured(rung.value, rung.uncertainty)
+        value = _value(rung)
         if rung.gain is None:
             rows.append((rung.name, value, None, None))
             continue

@@ -86,15 +86,11 @@ def _goodness(outcome: Outcome, model: Model) -> list[Block]:
     if all(templates.data is None for templates in own.fitted):
         return []
     found = goodness_of_fit(model)
-    return [
-        Text(
-            f"Goodness of fit with the saturated model: q = {found.q:.1f} for {found.dof} degrees "
-            f"of freedom, p = {found.p_value:.2g} (χ²). Blinded regions hold Asimov data."
-            if own.blinded
-            else f"Goodness of fit with the saturated model: q = {found.q:.1f} for {found.dof} "
-            f"degrees of freedom, p = {found.p_value:.2g} (χ²)."
-        )
-    ]
+    said = (
+        f"Goodness of fit with the saturated model: q = {found.q:.1f} for {found.dof} degrees "
+        f"of freedom, p = {found.p_value:.2g} (χ²)."
+    )
+    return [Text(said + (" Blinded regions hold Asimov data." if own.blinded else ""))]
 
 
 def _what_moves_it(outcome: Outcome, model: Model, output: Output) -> list[Block]:

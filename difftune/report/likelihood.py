@@ -80,10 +80,13 @@ def likelihood_report(
         Section("Yields", _yields(page, found)),
     ]
     structure = found.model.structure
-    subtitle = (
-        f"{len(structure.channels)} channels, {structure.n_bins} bins, "
-        f"{len(structure.samples)} samples, {len(structure.names)} parameters"
-    )
+    sizes = {
+        "channel": len(structure.channels),
+        "bin": structure.n_bins,
+        "sample": len(structure.samples),
+        "parameter": len(structure.names),
+    }
+    subtitle = ", ".join(f"{n} {what}{'' if n == 1 else 's'}" for what, n in sizes.items())
     file = page.folder / "report.html"
     with writing(file) as stream:
         stream.write(render(title, subtitle, sections))
