@@ -90,16 +90,23 @@ class Prior:
             offset_std=spread if self.offset_std is None else self.offset_std,
         )
 
-    def samples(self, points: Any, count: int, *, seed: int = 0) -> Float[Numbers, "count points"]:
-        """Fields drawn from the prior with its medians, at points [points, width].
+    def samples(
+        self, points: Any, count: int, *, seed: int = 0, vary: bool = False
+    ) -> Float[Numbers, "count points"]:
+        """Fields drawn from the prior, at points [points, width].
 
         Args:
             points: Where.
             count: How many.
             seed: Of random numbers.
+            vary: Whether standard deviation, lengths and smoothness are those of each field, drawn
+                from their own priors; False takes the medians of these.
         """
         keys = jax.random.split(jax.random.key(seed), count)
-        return _drawn(self, np.zeros(self.unknowns), keys, inner_points(self, points))
+        learned = np.zeros((count, self.unknowns))
+        if vary:
+            learned = np.random.default_rng(seed).normal(size=learned.shape)
+        return _drawn(self, learned, keys, inner_points(self, points))
 
     def split(self, points: Any) -> list[Any]:
         """The coordinates of points [points, width] by domain."""
@@ -206,10 +213,10 @@ class Prior:
 def _drawn(prior: Prior, learned: Any, keys: Any, points: Any) -> Numbers:
     features = prior.features(points)
 
-    def one(key: Numbers) -> Numbers:
-        return prior.constant + evaluated(features, *prior.draw(learned, key))
+    def one(which: tuple[Numbers, Numbers]) -> Numbers:
+        return prior.constant + evaluated(features, *prior.draw(*which))
 
-    return jax.lax.map(one, keys)
+    return jax.lax.map(one, (learned, keys))
 
 
 def _known(value: Any) -> Any:

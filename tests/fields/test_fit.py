@@ -40,6 +40,20 @@ def test_exact_as_scikit_learn(one_dimension):
     assert found.evidence == pytest.approx(judge.log_marginal_likelihood_value_, abs=1e-5)
 
 
+def test_samples_of_the_whole_prior_have_its_moments():
+    """A log-normal standard deviation has a closed form, and makes the tails longer."""
+    circle = Circle(waves=4, **KNOWN)
+    prior = Prior(domains=circle, std=2.0, std_factor=1.5, offset=1.0, offset_std=0.1)
+    where, width = np.array([0.3]), np.log(1.5)
+    median = prior.samples(where, 4000, seed=1)[:, 0]
+    varied = prior.samples(where, 4000, seed=1, vary=True)[:, 0]
+    variances = np.array([4.0, 4.0 * np.exp(2 * width**2)]) + 0.1**2
+    np.testing.assert_allclose([median.var(), varied.var()], variances, rtol=0.15)
+    np.testing.assert_allclose([median.mean(), varied.mean()], 1.0, atol=0.15)
+    fourth = np.mean((varied - 1) ** 4) / varied.var() ** 2
+    assert fourth > np.mean((median - 1) ** 4) / median.var() ** 2 + 0.5
+
+
 def test_samples_and_modes_have_the_covariance(one_dimension):
     found, judge, points = one_dimension
     _, covariance = judge.predict(points, return_cov=True)
