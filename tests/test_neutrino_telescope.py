@@ -162,9 +162,9 @@ def test_point_fit_finds_where_a_flash_was(telescope):
     np.testing.assert_allclose(found[:, 3], 7.0, atol=2.0)
 
 
-def test_as_many_tau_neutrinos_as_are_published(made):
+def test_tau_neutrinos_have_the_rate_and_the_energies_to_be_expected(made):
     tree = made[""]
-    # Some 3000 a year in 115 strings (arXiv 1601.07459), with other cuts; here are 37 of them.
+    # An order of magnitude: some 3000 a year in 115 strings; here are 37 of them.
     assert np.sum(tree["weight"]) / 3 == pytest.approx(3000 * 37 / 115, rel=0.6)
     # Median of the first six strings: 20 GeV (arXiv 2502.01443).
     assert 12 < np.median(tree["energy"]) < 25

@@ -4,7 +4,13 @@
 
 Each process has so many events with a trigger, of one weight each: expected events of three years.
 Trees with `_light_up` and `_light_down` are the same neutrinos in water, or seen by tubes, that
-give 5 % more or less light. The page of the example tells what is simulated, and what is not.
+give 5 % more or less light.
+
+Simplified: oscillation in vacuum, not in matter; one absorption length for all colours, and
+scattering as a delay; a sensor of one direction in place of a module's 31 tubes, whose hits are
+those of the module; left-handed taus; no atmospheric muons. The curves of flux and cross-section,
+and the yields of light, follow the papers that are named beside them, but were written from memory
+and have not been compared with their tables: rates are right in order of magnitude.
 """
 
 import argparse
