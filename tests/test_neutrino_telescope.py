@@ -65,8 +65,8 @@ def test_two_flavours_are_the_formula_of_textbooks(telescope):
 
 
 def test_the_flux_is_that_of_the_table(telescope):
-    # Of arXiv 1502.03916 (Fréjus, solar minimum, all azimuths): energy, cosine, and the flux per m²,
-    # s, sr and GeV of muon, antimuon, electron and antielectron neutrinos.
+    # Of arXiv 1502.03916 (Fréjus, solar minimum, all azimuths): energy, cosine, and the flux per
+    # m², s, sr and GeV of muon, antimuon, electron and antielectron neutrinos.
     for energy, cosine, *table in (
         (3.162, -0.95, 6.865, 5.689, 2.126, 1.634),
         (10, -0.05, 0.4248, 0.3996, 0.2316, 0.1734),

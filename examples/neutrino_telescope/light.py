@@ -24,7 +24,7 @@ DELAY = 0.8  # ns/m, mean of what scattered light is late
 CHERENKOV = np.arccos(1 / PHASE)
 
 # Photons between 300 and 600 nm by the formula of Frank and Tamm. A muon frees electrons that shine
-# as 24 % more of its track (arXiv 1206.5530); of electrons of 1 GeV there are 5.32 m of track in ice
+# as 24 % more of its track (arXiv 1206.5530). Electrons of 1 GeV have 5.32 m of track in ice
 # of 0.91 g/cm³ (arXiv 1210.5140), hence 4.66 m in sea water of 1.04 g/cm³.
 PER_METRE = 34_500.0
 FROM_TRACK, FROM_CASCADE = 1.24 * PER_METRE, 4.66 * PER_METRE  # of a metre, of 1 GeV
