@@ -44,7 +44,6 @@ from difftune.objectives.pointwise import (
 )
 from difftune.objectives.ranking import AUC, AUCLoss, CutAMS, CutSignificance
 from difftune.objectives.regression import (
-    Bias,
     GaussianNLL,
     Huber,
     Precision,
@@ -70,7 +69,6 @@ __all__ = [
     "Adversarial",
     "AsimovLLR",
     "Batch",
-    "Bias",
     "CategoricalCrossEntropy",
     "CrossEntropy",
     "CutAMS",
