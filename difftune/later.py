@@ -1,8 +1,9 @@
-"""JAX as soon as it is needed, and not before.
+"""JAX and pyhf as soon as they are needed, and not before.
 
-A fit in numpy takes milliseconds, and to import JAX a third of a second. So what lies below a fit
-takes JAX from here: `from difftune.later import jax, jnp` imports nothing until an attribute is
-asked for. What has to be told to JAX waits until somebody has imported it, here or elsewhere.
+A fit in numpy takes milliseconds, to import JAX a third of a second, to import pyhf half of one. So
+what lies below a fit takes them from here: `from difftune.later import jax, jnp, pyhf` imports
+nothing until an attribute is asked for. What has to be told to JAX waits until somebody has
+imported it, here or elsewhere.
 """
 
 import importlib
@@ -10,11 +11,22 @@ import importlib.util
 import sys
 from collections.abc import Callable
 from importlib.abc import MetaPathFinder
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-__all__ = ["AnyArray", "Array", "Later", "is_loaded", "jax", "jnp", "once_loaded"]
+__all__ = [
+    "AnyArray",
+    "Array",
+    "Later",
+    "is_loaded",
+    "is_of_pyhf",
+    "jax",
+    "jnp",
+    "once_loaded",
+    "pyhf",
+]
 
 
 class Later:
@@ -42,17 +54,29 @@ class _OfJax(type):
 if TYPE_CHECKING:
     import jax
     import jax.numpy as jnp
+    import pyhf
     from jax import Array
 
     AnyArray = Any  # no protocol describes both; the shapes in the signatures are for the reader
 else:
-    jax, jnp = Later("jax"), Later("jax.numpy")
+    jax, jnp, pyhf = Later("jax"), Later("jax.numpy"), Later("pyhf")
 
     class Array(metaclass=_OfJax):
         """An array of JAX, traced or not, for signatures."""
 
     AnyArray = Array | np.ndarray | np.generic
     """For signatures: an array of JAX or numpy; a scalar of numpy has no dimensions."""
+
+
+def is_of_pyhf(value: Any, *names: str) -> bool:
+    """Whether something is an instance of a class of pyhf, which it is not before pyhf is there.
+
+    Args:
+        value: Anything.
+        names: Of the classes, as from `pyhf` on.
+    """
+    module = sys.modules.get("pyhf")
+    return module is not None and isinstance(value, tuple(attrgetter(n)(module) for n in names))
 
 
 _waiting: list[Callable[[], None]] = []

@@ -64,6 +64,23 @@ def test_two_flavours_are_the_formula_of_textbooks(telescope):
     assert length[-1] == pytest.approx(2 * 6371 + 15)
 
 
+def test_the_flux_is_that_of_the_table(telescope):
+    # Of arXiv 1502.03916 (Fréjus, solar minimum, all azimuths): energy, cosine, and the flux per
+    # m², s, sr and GeV of muon, antimuon, electron and antielectron neutrinos.
+    for energy, cosine, *table in (
+        (3.162, -0.95, 6.865, 5.689, 2.126, 1.634),
+        (10, -0.05, 0.4248, 0.3996, 0.2316, 0.1734),
+        (10, -0.45, 0.3066, 0.2529, 0.09077, 0.06862),
+        (10, -0.95, 0.2561, 0.1936, 0.04411, 0.03348),
+        (31.62, -0.95, 0.008364, 0.006026, 0.0007577, 0.0005979),
+        (100, -0.25, 0.000399, 0.0002998, 4.953e-05, 3.923e-05),
+    ):
+        kinds = [("mu", False), ("mu", True), ("e", False), ("e", True)]
+        found = [telescope.neutrinos.flux(k, energy, cosine, anti=anti) for k, anti in kinds]
+        np.testing.assert_allclose(found[:2], table[:2], rtol=0.07)
+        np.testing.assert_allclose(found[2:], table[2:], rtol=0.15)
+
+
 def test_taus_decay_as_they_do(telescope):
     kind, share = telescope.neutrinos.tau_decay(200_000, np.random.default_rng(1))
     # Particle Data Group: 17.39 % and 17.82 %.
@@ -119,18 +136,20 @@ def test_light_of_a_cascade(telescope):
     vertex, axis = np.array([3.0, 4.0, 5.0]), np.array([0.0, 0.6, 0.8])
     event = alone(telescope, vertex=[vertex], cascade=[[10.0]], towards=[[axis]])
     photons = light.shine(event, np.random.default_rng(2), light=20.0, scattering=False)
-    # All light comes from the place of the shower's maximum, delayed by the way to it.
-    depth = 0.36 * (np.log(10 / 0.08) + 1.5)
+    # All light comes from the middle of the shower, delayed by the way to it.
+    depth = 0.347 * (np.log(10) + 3.2)
     away = light.modules()[photons.module] - vertex - depth * axis
     length = np.linalg.norm(away, axis=1)
     residual = photons.time - depth / 0.2998 - 1.38 * length / 0.2998
     assert residual.mean() == pytest.approx(0, abs=0.1)
     assert residual.std() == pytest.approx(2.0, rel=0.1)
+    # Frank and Tamm: 2 pi alpha sin² of the angle times the difference of inverse wavelengths.
+    per_metre = 2 * np.pi / 137.036 * (1 - 1 / 1.35**2) * (1 / 300e-9 - 1 / 600e-9)
     # As many as the solid angle of each module, absorption and the profile say.
     every = light.modules() - vertex - depth * axis
     far = np.linalg.norm(every, axis=1)
     seen = 80e-4 * (1 + 0.25 * every[:, 2] / far) * np.exp(-far / 45) / (4 * np.pi * far**2)
-    expected = 20 * 190_000 * 10 * (seen * light.angular_profile(every @ axis / far)).sum()
+    expected = 20 * 4.66 * per_metre * 10 * (seen * light.angular_profile(every @ axis / far)).sum()
     assert len(photons) == pytest.approx(expected, rel=0.05)
 
 

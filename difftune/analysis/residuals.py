@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
+from difftune.analysis.cross_fit import CrossFit
+from difftune.analysis.resampling import counts
 from difftune.analysis.split import Split
 from difftune.arguments import takes
 from difftune.data import Events
@@ -51,24 +53,59 @@ class Residuals:
     Attributes:
         name: Of the target.
         relative: Whether residuals are divided by the truth.
+        events: Those that are compared, which have the target.
         truth: Of each event.
         predicted: The central value of each.
+        quantiles: What is predicted of each event for each of `levels`.
+        levels: Of the quantiles, ascending; of a normal law mean and standard deviation say three;
+            none where the network predicts values alone.
         residual: Predicted less true, over the truth if so.
         weight: Physics weight of each.
-        level: Probability of the predicted intervals; None where there are none.
         whole: All events.
         bins: Bins of the truth, ascending.
     """
 
     name: str
     relative: bool
+    events: Events
     truth: Float[np.ndarray, " events"]
     predicted: Float[np.ndarray, " events"]
+    quantiles: Float[np.ndarray, "events levels"]
+    levels: tuple[float, ...]
     residual: Float[np.ndarray, " events"]
     weight: Float[np.ndarray, " events"]
-    level: float | None
     whole: Spread
     bins: tuple[Spread, ...]
+
+    @property
+    def level(self) -> float | None:
+        """Probability of the predicted intervals; None where there are none."""
+        return self.levels[-1] - self.levels[0] if len(self.levels) > 1 else None
+
+    @property
+    def bias(self) -> Measured:
+        """Root mean square of the bias in the bins, what chance gives each of them included."""
+        values = np.array([each.bias.value for each in self.bins])
+        errors = np.array([each.bias.uncertainty for each in self.bins])
+        mean = float(np.sqrt(np.mean(values**2)))
+        error = float(np.sqrt(np.sum((values * errors) ** 2)) / (len(values) * mean)) if mean else 0
+        return Measured(mean, error)
+
+    def resolutions(self, replicas: int) -> Float[np.ndarray, " replicas"]:
+        """The resolution of all events in bootstrap replicas of them.
+
+        The same events are in a replica for each network, so that differences between networks are
+        known better than each resolution.
+
+        Args:
+            replicas: How many.
+        """
+        found = []
+        for number in range(1, replicas + 1):
+            weight = self.weight * counts(self.events, number)
+            low, high = (_quantile(self.residual, weight, q) for q in (_BELOW, 1.0 - _BELOW))
+            found.append(0.5 * (high - low))
+        return np.array(found)
 
     @property
     def table(self) -> Table:
@@ -94,7 +131,7 @@ class Residuals:
 @takes(network=as_network)
 def residuals(
     network: TrainedNetwork | Ensemble | CrossFitted,
-    events: Events | Split,
+    events: Events | Split | CrossFit,
     *,
     target: str | None = None,
     bins: int = 8,
@@ -104,7 +141,8 @@ def residuals(
 
     Args:
         network: That learned targets.
-        events: With these targets; of a `Split` the test events.
+        events: With these targets; of a `Split` the test events, of a `CrossFit` all, each by the
+            network that has not seen it.
         target: Which one; the first by default.
         bins: Number of bins of the truth, of equal weight.
         relative: Whether residuals are divided by the truth.
@@ -121,7 +159,7 @@ def residuals(
         )
     names = link.transform.names
     name = names[0] if target is None else target
-    sample = events.test if isinstance(events, Split) else events.simulated
+    sample = events.test if isinstance(events, Split | CrossFit) else events.simulated
     for known, who in ((names, "the network predicts"), (sample.target_names, "the events have")):
         if name not in known:
             raise InputError(
@@ -139,13 +177,12 @@ def residuals(
         raise InputError(f"residuals: {len(truth)} events are too few for {bins} bins.")
     said = np.asarray(network.score(sample), np.float64).reshape(len(truth), len(names), -1)
     own, kind = said[:, names.index(name)], link.prediction
-    inside, level = None, None
+    central, levels = own[:, kind.middle], kind.quantiles
     if kind.form == "normal":
-        inside, level = np.abs(truth - own[:, 0]) <= own[:, 1], 1.0 - 2.0 * _BELOW
-    elif kind.form == "quantiles" and len(kind.quantiles) > 1:
+        own, levels = own[:, :1] + own[:, 1:] * [-1.0, 0.0, 1.0], (_BELOW, 0.5, 1.0 - _BELOW)
+    inside = None
+    if len(levels) > 1:
         inside = (own[:, 0] <= truth) & (truth <= own[:, -1])
-        level = kind.quantiles[-1] - kind.quantiles[0]
-    central = own[:, kind.middle]
     residual = (central - truth) / (truth if relative else 1.0)
     weight = np.asarray(sample.weight, np.float64)
 
@@ -172,11 +209,13 @@ def residuals(
     return Residuals(
         name=name,
         relative=relative,
+        events=sample,
         truth=truth,
         predicted=central,
+        quantiles=own if levels else own[:, :0],
+        levels=levels,
         residual=residual,
         weight=weight,
-        level=level,
         whole=spread(np.ones(len(truth), bool)),
         bins=tuple(spread(number == i) for i in np.unique(number)),
     )

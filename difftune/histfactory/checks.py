@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pyhf
 from jaxtyping import Float
 
 from difftune.errors import InputError
 from difftune.histfactory.schema import surely_valid
+from difftune.later import pyhf
 
 logger = logging.getLogger("difftune")
 

@@ -1,4 +1,4 @@
-"""From a spec to a structure and its numbers: pyhf says what the parameters are."""
+"""From a spec to a structure and its numbers."""
 
 import copy
 import json
@@ -7,15 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyhf
 from jaxtyping import Float
 
 from difftune.errors import InputError, nearest
 from difftune.histfactory import interpolation
 from difftune.histfactory.checks import check_numbers, check_parameters, check_schema
-from difftune.histfactory.lean import MODIFIERS
+from difftune.histfactory.contents import Contents, contents_of
 from difftune.histfactory.places import Places
-from difftune.histfactory.structure import Entry, Key, ParameterSet, Structure
+from difftune.histfactory.structure import Entry, Key, Structure
 
 logger = logging.getLogger("difftune")
 
@@ -24,7 +23,6 @@ Path = tuple[str | int, ...]
 
 DEFAULT_SETTINGS = {"normsys": {"interpcode": "code4"}, "histosys": {"interpcode": "code4p"}}
 FROM_MEASUREMENT = "the measurement's"
-_CONSTRAINTS = {"normal": "gaussian", "poisson": "poisson"}
 
 
 class Compiled(NamedTuple):
@@ -76,9 +74,9 @@ def compile_spec(
     settings |= {kind: dict(options) for kind, options in (modifier_settings or {}).items()}
     codes = {kind: options.get("interpcode", "") for kind, options in settings.items()}
     _check_codes(codes)
-    model = _pyhf_model(spec, config, settings)
-    _check_counts(model, config)
-    poi = _poi(model, config, poi, asked=poi != FROM_MEASUREMENT)
+    _check_luminosity(spec, config)
+    contents = contents_of(spec["channels"], config.get("parameters", ()))
+    poi = _poi(contents, config, poi, asked=poi != FROM_MEASUREMENT)
 
     numbers: dict[Key, tuple[Path, list[float | int]]] = {}
     for key, path, values in walk(spec):
@@ -86,7 +84,7 @@ def compile_spec(
     overrides = {options["name"]: options for options in config.get("parameters", ())}
     for index, options in enumerate(config.get("parameters", ())):
         for field in ("auxdata", "sigmas", "factors"):
-            if field in options and options["name"] in model.config.par_map:
+            if field in options and options["name"] in contents.parameter_sets:
                 path = (*way, "parameters", index, field)
                 numbers["parameter", options["name"], field] = path, options[field]
 
@@ -96,18 +94,18 @@ def compile_spec(
         start += len(values)
     flat = np.concatenate([np.asarray(values, float) for _, values in numbers.values()])
     structure = Structure(
-        channels=tuple(model.config.channels),
-        bins=tuple(model.config.channel_nbins[name] for name in model.config.channels),
-        samples=tuple(model.config.samples),
-        modifiers=tuple((name, kind) for name, kind in model.config.modifiers),
-        parameter_sets=_parameter_sets(model),
+        channels=tuple(contents.bins),
+        bins=tuple(contents.bins.values()),
+        samples=contents.samples,
+        modifiers=contents.modifiers,
+        parameter_sets=tuple(contents.parameter_sets.values()),
         poi=poi,
         histosys_code=codes["histosys"],
         normsys_code=codes["normsys"],
         entries=tuple(entries),
         parameters_path=(*way, "parameters"),
         skeleton=_skeleton(spec, entries),
-        layout=Places(spec, model, entries, overrides).layout(),
+        layout=Places(spec, contents, entries, overrides).layout(),
     )
     observed = None
     if is_workspace:
@@ -163,55 +161,10 @@ def _check_codes(codes: Mapping[str, str]) -> None:
             )
 
 
-def _pyhf_model(spec: Spec, config: Spec, settings: Mapping[str, Any]) -> pyhf.Model:
-    """The model as pyhf builds it, without variations and a parameter of interest."""
-    content = {"channels": spec["channels"], "parameters": config.get("parameters", [])}
-    _check_luminosity(content)
-    try:
-        return pyhf.Model(
-            content,
-            modifier_set=MODIFIERS,
-            poi_name=None,
-            modifier_settings=settings,
-            validate=False,
-        )
-    except (
-        pyhf.exceptions.InvalidModel,
-        pyhf.exceptions.InvalidModifier,
-        pyhf.exceptions.InvalidNameReuse,
-        ArithmeticError,
-        LookupError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-    ) as error:
-        raise InputError(f"pyhf refuses the spec: {type(error).__name__}: {error}") from error
-    except AssertionError as error:
-        # The only assertion about a spec that pyhf makes.
-        raise InputError(
-            "A staterror acts on different channels in different samples. Give each channel a "
-            "staterror with a name of its own."
-        ) from error
-
-
-def _check_counts(model: pyhf.Model, config: Spec) -> None:
-    """Refuses more or fewer numbers than parameters: pyhf compares only where it has defaults."""
-    for options in config.get("parameters", ()):
-        if options["name"] not in model.config.par_map:
-            continue
-        wanted = model.config.param_set(options["name"]).n_parameters
-        for field in ("inits", "bounds", "auxdata", "sigmas", "factors"):
-            if field in options and len(options[field]) != wanted:
-                raise InputError(
-                    f"Parameter {options['name']!r}, {field}: {len(options[field])} entries, where "
-                    f"the model has {wanted} of that name."
-                )
-
-
-def _check_luminosity(content: Spec) -> None:
-    """Refuses a lumi modifier whose measurement is not configured: pyhf has no default for it."""
-    configured = {options["name"]: options for options in content["parameters"]}
-    for channel in content["channels"]:
+def _check_luminosity(spec: Spec, config: Spec) -> None:
+    """Refuses a lumi modifier whose measurement is not configured: there is no default for it."""
+    configured = {options["name"]: options for options in config.get("parameters", ())}
+    for channel in spec["channels"]:
         for sample in channel["samples"]:
             for modifier in sample["modifiers"]:
                 if modifier["type"] != "lumi":
@@ -227,20 +180,20 @@ def _check_luminosity(content: Spec) -> None:
                     )
 
 
-def _poi(model: pyhf.Model, config: Spec, name: str | None, *, asked: bool) -> str | None:
+def _poi(contents: Contents, config: Spec, name: str | None, *, asked: bool) -> str | None:
     """The parameter of interest, if there is one."""
     if not asked:
         name = config.get("poi", "mu") or None
     if name is None:
         return None
-    scalars = [p for p in model.config.par_order if model.config.param_set(p).n_parameters == 1]
+    scalars = [group.name for group in contents.parameter_sets.values() if group.size == 1]
     name = str(name)
     if name.removesuffix("[0]") in scalars:
         name = name.removesuffix("[0]")
     if name in scalars:
         return name
     reason = f"The parameter of interest {name!r} is no parameter of the model"
-    if name in model.config.par_map:
+    if name in contents.parameter_sets:
         reason = f"The parameter of interest {name!r} has one value per bin"
     if asked:
         raise InputError(f"{reason}. Its scalar ones are {scalars}.{nearest(name, scalars)}")
@@ -250,16 +203,6 @@ def _poi(model: pyhf.Model, config: Spec, name: str | None, *, asked: bool) -> s
         reason,
     )
     return None
-
-
-def _parameter_sets(model: pyhf.Model) -> tuple[ParameterSet, ...]:
-    found = []
-    for name in model.config.par_order:
-        group, where = model.config.param_set(name), model.config.par_slice(name)
-        constraint = _CONSTRAINTS[group.pdf_type] if group.constrained else "none"
-        size = where.stop - where.start
-        found.append(ParameterSet(name, where.start, size, bool(group.is_scalar), constraint))
-    return tuple(found)
 
 
 def _skeleton(spec: Spec, entries: Sequence[Entry]) -> str:

@@ -7,7 +7,6 @@ from functools import cache, partial
 from typing import Any
 
 import numpy as np
-import pyhf
 from jaxtyping import Float, Num
 
 from difftune.errors import InputError, nearest
@@ -22,7 +21,7 @@ from difftune.histfactory.feasible import start_of_fits
 from difftune.histfactory.kernel import places
 from difftune.histfactory.sources import patched, read_source
 from difftune.histfactory.structure import Key, ModelConfig, Structure
-from difftune.later import jax
+from difftune.later import jax, pyhf
 from difftune.precision import in_numpy, traced
 from difftune.pytrees import register
 
@@ -308,7 +307,7 @@ class Model:
                     observation["data"] = values.tolist()
         return spec
 
-    def to_pyhf(self) -> pyhf.Model:
+    def to_pyhf(self) -> "pyhf.Model":
         """This model as a pyhf model."""
         spec, structure = self.spec(), self.structure
         settings = {

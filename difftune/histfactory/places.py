@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pyhf
 
 from difftune.errors import InputError
+from difftune.histfactory.contents import Contents
 from difftune.histfactory.structure import FROM_YIELDS, Entry, Key, Layout
 
 Spec = Mapping[str, Any]
@@ -19,7 +19,7 @@ class Places:
 
     Args:
         spec: As pyhf reads it.
-        model: As pyhf builds it.
+        contents: What it has.
         entries: Which number is which.
         overrides: What the measurement says of parameters, by their name.
     """
@@ -27,18 +27,19 @@ class Places:
     def __init__(
         self,
         spec: Spec,
-        model: pyhf.Model,
+        contents: Contents,
         entries: Sequence[Entry],
         overrides: Mapping[str, Spec],
     ) -> None:
-        self.spec, self.config, self.overrides = spec, model.config, overrides
+        self.spec, self.contents, self.overrides = spec, contents, overrides
         self.start = {entry.key: entry.start for entry in entries}
         self.zero = entries[-1].stop
+        self.n_bins, self.size = sum(contents.bins.values()), len(contents.init)
         self.one = self.zero + 1
-        self.samples = {name: index for index, name in enumerate(self.config.samples)}
-        self.channels = {name: index for index, name in enumerate(self.config.channels)}
+        self.samples = {name: index for index, name in enumerate(contents.samples)}
+        self.channels = {name: index for index, name in enumerate(contents.bins)}
         self.of_type: dict[str, list[str]] = {}
-        for name, kind in self.config.modifiers:
+        for name, kind in contents.modifiers:
             self.of_type.setdefault(kind, []).append(name)
 
     def layout(self) -> Layout:
@@ -47,22 +48,20 @@ class Places:
         Raises:
             InputError: A shapefactor acts on more bins than it has parameters.
         """
-        config = self.config
-        bounds = np.asarray(config.suggested_bounds(), float).reshape(-1, 2)
+        contents = self.contents
         fixed, pinned = self._fixed()
         return Layout(
             nominal=self._nominal(),
             channel=np.repeat(
-                np.arange(len(config.channels), dtype=np.int32),
-                [config.channel_nbins[name] for name in config.channels],
+                np.arange(len(contents.bins), dtype=np.int32), list(contents.bins.values())
             ),
             factors=self._factors(),
             fixed=fixed,
             pinned=pinned,
-            init=np.asarray(config.suggested_init(), float),
-            start=np.asarray(config.suggested_init(), float),
-            lower=bounds[:, 0],
-            upper=bounds[:, 1],
+            init=contents.init,
+            start=contents.init.copy(),
+            lower=contents.bounds[:, 0],
+            upper=contents.bounds[:, 1],
             **self._histosys(),
             **self._normsys(),
             **self._staterror(),
@@ -73,7 +72,7 @@ class Places:
     def _cells(self) -> Iterator[tuple[str, str, int, slice, Spec]]:
         """Channel, sample, its index, its bins, and its spec."""
         for channel in self.spec["channels"]:
-            bins = self.config.channel_slices[channel["name"]]
+            bins = self.contents.bin_slices[channel["name"]]
             for sample in channel["samples"]:
                 yield channel["name"], sample["name"], self.samples[sample["name"]], bins, sample
 
@@ -82,10 +81,10 @@ class Places:
 
     def _parameters(self, kind: str) -> np.ndarray:
         names = self.of_type.get(kind, [])
-        return np.asarray([self.config.par_slice(name).start for name in names], np.int32)
+        return np.asarray([self.contents.places(name).start for name in names], np.int32)
 
     def _nominal(self) -> np.ndarray:
-        found = np.full((len(self.samples), self.config.nmaindata), self.zero, np.int32)
+        found = np.full((len(self.samples), self.n_bins), self.zero, np.int32)
         for channel, sample, row, bins, _ in self._cells():
             found[row, bins] = self._run((channel, sample), bins)
         return found
@@ -120,14 +119,14 @@ class Places:
 
     def _factors(self) -> np.ndarray:
         """For each sample and bin the parameters that multiply it, as deep as needed."""
-        nothing = self.config.npars
+        nothing = self.size
         columns: dict[tuple[int, int], dict[tuple[str, str], int]] = {}
         for channel, sample, row, bins, spec in self._cells():
             for modifier in spec["modifiers"]:
                 name, kind = modifier["name"], modifier["type"]
                 if kind not in _MULTIPLY:
                     continue
-                first = self.config.par_slice(name).start
+                first = self.contents.places(name).start
                 if kind == "shapefactor":
                     self._check_shapefactor(name, channel, sample)
                 if kind == "staterror":
@@ -136,15 +135,15 @@ class Places:
                     own = first + (0 if kind in ("normfactor", "lumi") else index)
                     columns.setdefault((row, bin_), {})[kind, name] = own
         depth = max((len(found) for found in columns.values()), default=0)
-        result = np.full((depth, len(self.samples), self.config.nmaindata), nothing, np.int32)
+        result = np.full((depth, len(self.samples), self.n_bins), nothing, np.int32)
         for (row, bin_), found in columns.items():
             result[: len(found), row, bin_] = list(found.values())
         return result
 
     def _check_shapefactor(self, name: str, channel: str, sample: str) -> None:
         """Refuses what pyhf 0.7 multiplies by whatever parameter comes first."""
-        size = self.config.param_set(name).n_parameters
-        bins = self.config.channel_nbins[channel]
+        size = self.contents.parameter_sets[name].size
+        bins = self.contents.bins[channel]
         if bins > size:
             raise InputError(
                 f"Channel {channel!r}, sample {sample!r}, shapefactor {name!r}: {bins} bins, but "
@@ -153,26 +152,17 @@ class Places:
                 "the most bins so that it comes first."
             )
 
-    def _carriers(self, name: str) -> dict[str, list[str]]:
-        """Samples that carry a staterror, for each of its channels in pyhf's order."""
-        found: dict[str, list[str]] = {}
-        for channel, sample, _, _, spec in self._cells():
-            for modifier in spec["modifiers"]:
-                if (modifier["type"], modifier["name"]) == ("staterror", name):
-                    found.setdefault(channel, []).append(sample)
-        return {channel: found[channel] for channel in self.config.channels if channel in found}
-
     def _staterror_offset(self, name: str, channel: str) -> int:
         """Parameters of a staterror that belong to channels before this one."""
-        before = [c for c in self._carriers(name) if self.channels[c] < self.channels[channel]]
-        return sum(self.config.channel_nbins[c] for c in before)
+        there, bins = self.contents.carriers[name], self.contents.bins
+        return sum(bins[c] for c in there if self.channels[c] < self.channels[channel])
 
     def _staterror(self) -> dict[str, np.ndarray]:
         parameters, nominal, uncertainty = [], [], []
         for name in self.of_type.get("staterror", []):
-            for channel, samples in self._carriers(name).items():
-                first = self.config.par_slice(name).start + self._staterror_offset(name, channel)
-                for index in range(self.config.channel_nbins[channel]):
+            for channel, samples in self.contents.carriers[name].items():
+                first = self.contents.places(name).start + self._staterror_offset(name, channel)
+                for index in range(self.contents.bins[channel]):
                     yields = np.full(len(self.samples), self.zero, np.int32)
                     errors = yields.copy()
                     for sample in samples:
@@ -194,7 +184,7 @@ class Places:
         for channel, sample, _, bins, spec in self._cells():
             for modifier in spec["modifiers"]:
                 if modifier["type"] == "shapesys":
-                    where = self.config.par_slice(modifier["name"])
+                    where = self.contents.places(modifier["name"])
                     key = (channel, sample, "shapesys", modifier["name"], "data")
                     parameters.append(np.arange(where.start, where.stop, dtype=np.int32))
                     nominal.append(self._run((channel, sample), bins))
@@ -207,20 +197,19 @@ class Places:
         }
 
     def _auxiliary(self) -> dict[str, np.ndarray]:
-        kinds = {name: {k for n, k in self.config.modifiers if n == name} for name in self._names}
         parameters: list[int] = []
         poisson: list[bool] = []
         center: list[int] = []
         sigma: list[int] = []
-        for name in self.config.auxdata_order:
-            where = self.config.par_slice(name)
-            count = where.stop - where.start
-            follows = kinds[name] & {"shapesys", "staterror"}
+        for name, first, count, _, constraint in self.contents.parameter_sets.values():
+            if constraint == "none":
+                continue
+            follows = self.contents.kinds[name] & {"shapesys", "staterror"}
             width = FROM_YIELDS if follows else self.one
             middle = self.one if "staterror" in follows else self.zero
             middle = FROM_YIELDS if "shapesys" in follows else middle
-            is_poisson = self.config.param_set(name).pdf_type == "poisson"
-            parameters += range(where.start, where.stop)
+            is_poisson = constraint == "poisson"
+            parameters += range(first, first + count)
             poisson += [is_poisson] * count
             center += self._override(name, "auxdata", count) or [middle] * count
             field = "factors" if is_poisson else "sigmas"
@@ -232,23 +221,19 @@ class Places:
             "sigma": np.asarray(sigma, np.int32),
         }
 
-    @property
-    def _names(self) -> list[str]:
-        return list(self.config.par_order)
-
     def _override(self, name: str, field: str, count: int) -> list[int] | None:
         first = self.start.get(("parameter", name, field))
         return None if first is None else list(range(first, first + count))
 
     def _fixed(self) -> tuple[np.ndarray, np.ndarray]:
         """Parameters that the spec fixes, and those that a vanishing uncertainty fixes."""
-        fixed = np.zeros(self.config.npars, bool)
+        fixed = np.zeros(self.size, bool)
         pinned = fixed.copy()
         for kind in ("staterror", "shapesys"):
             for name in self.of_type.get(kind, []):
-                pinned[self.config.par_slice(name)] = True
+                pinned[self.contents.places(name)] = True
         for name, options in self.overrides.items():
-            if "fixed" in options and name in self.config.par_map:
-                fixed[self.config.par_slice(name)] = options["fixed"]
-                pinned[self.config.par_slice(name)] = False
+            if "fixed" in options and name in self.contents.parameter_sets:
+                fixed[self.contents.places(name)] = options["fixed"]
+                pinned[self.contents.places(name)] = False
         return fixed, pinned

@@ -6,12 +6,16 @@ What is wrong, and what is valid in an unusual way, is left to jsonschema.
 """
 
 import functools
+import importlib.util
+import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
-import pyhf
-
 Test = Callable[[Any], bool]
+
+# Of the schema, as workspaces name it.
+_VERSION = "1.0.0"
 
 _SINGLE: dict[str, set[type]] = {
     "string": {str},
@@ -39,8 +43,13 @@ def surely_valid(spec: Any, schema: str) -> bool:
 
 @functools.cache
 def _compiled(schema: str) -> Test:
+    package = importlib.util.find_spec("pyhf")  # does not import it, which takes half a second
+    if package is None or package.origin is None:
+        raise ImportError("pyhf, whose schema of workspaces is needed, is not installed.")
+    folder = Path(package.origin).parent / "schemas" / _VERSION
+
     def loaded(name: str) -> Mapping[str, Any]:
-        return pyhf.schema.load_schema(f"{pyhf.schema.version}/{name}")
+        return json.loads((folder / name).read_text(encoding="utf-8"))
 
     return _test(loaded(schema), loaded("defs.json"))
 

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import jsonpatch
 import numpy as np
-import pyhf
 
 from difftune.errors import InputError, nearest
+from difftune.later import is_of_pyhf, pyhf
 
 
 class Source(NamedTuple):
@@ -39,7 +39,7 @@ def read_source(source: Any) -> Source:
         InputError: It is none of them, or cannot be read.
     """
     chosen: dict[str, Any] = {}
-    if isinstance(source, pyhf.Model):
+    if is_of_pyhf(source, "Model"):
         config = source.config
         chosen = {"poi": config.poi_name, "modifier_settings": config.modifier_settings}
         source = source.spec
@@ -137,8 +137,8 @@ def patched(spec: Mapping[str, Any], patches: Any) -> dict[str, Any]:
 
 def _several(patches: Any) -> Sequence[Any]:
     """The patches one by one, also where only one is given."""
-    single = isinstance(patches, str | PathLike | Mapping | jsonpatch.JsonPatch | pyhf.PatchSet)
-    if single or _is_operations(patches) or _is_pair(patches):
+    single = isinstance(patches, str | PathLike | Mapping | jsonpatch.JsonPatch)
+    if single or is_of_pyhf(patches, "PatchSet") or _is_operations(patches) or _is_pair(patches):
         return [patches]
     if isinstance(patches, Sequence):
         return patches
@@ -154,7 +154,7 @@ def _is_operations(patch: Any) -> bool:
 
 
 def _is_set(patch: Any) -> bool:
-    return isinstance(patch, pyhf.PatchSet) or (isinstance(patch, Mapping) and "patches" in patch)
+    return is_of_pyhf(patch, "PatchSet") or (isinstance(patch, Mapping) and "patches" in patch)
 
 
 def _is_pair(patch: Any) -> bool:
@@ -181,7 +181,7 @@ def _operations(patch: Any, spec: Mapping[str, Any], where: str) -> tuple[Any, s
         patch = read_json(patch)
     if _is_set(patch):
         return _from_set(patch, name, spec, where)
-    if isinstance(patch, pyhf.patchset.Patch):
+    if is_of_pyhf(patch, "patchset.Patch"):
         made_for = ", ".join(f"{key} {value}" for key, value in patch.metadata.items())
         logger.info(
             "A patch alone does not say which workspace it was made for (%s): (patch set, name) is "
@@ -239,7 +239,7 @@ def _from_set(given: Any, name: Any, spec: Mapping[str, Any], where: str) -> tup
     return patch.patch, f"{where} ({patch.name} of {about})"
 
 
-def read_patch_set(given: Any, what: str = "patch_set") -> pyhf.PatchSet:
+def read_patch_set(given: Any, what: str = "patch_set") -> "pyhf.PatchSet":
     """A patch set of the path of its JSON file, its content, or a `pyhf.PatchSet`.
 
     Args:
@@ -249,7 +249,7 @@ def read_patch_set(given: Any, what: str = "patch_set") -> pyhf.PatchSet:
     Raises:
         InputError: It is none of them.
     """
-    if isinstance(given, pyhf.PatchSet):
+    if is_of_pyhf(given, "PatchSet"):
         return given
     content = read_json(given) if isinstance(given, str | PathLike) else given
     if not isinstance(content, Mapping):

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyhf
 from jaxtyping import Float
 
 from difftune.arguments import takes, texts
 from difftune.errors import InputError, nearest
+from difftune.histfactory.checks import check_schema
 from difftune.histograms import Histogram, Template, Templates
 
 
@@ -202,7 +202,7 @@ def build_workspace(
         ],
         "version": "1.0.0",
     }
-    pyhf.schema.validate(workspace, "workspace.json")
+    check_schema(workspace, "workspace.json")
     return workspace
 
 

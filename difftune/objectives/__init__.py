@@ -44,6 +44,7 @@ from difftune.objectives.pointwise import (
 )
 from difftune.objectives.ranking import AUC, AUCLoss, CutAMS, CutSignificance
 from difftune.objectives.regression import (
+    Bias,
     GaussianNLL,
     Huber,
     Precision,
@@ -69,6 +70,7 @@ __all__ = [
     "Adversarial",
     "AsimovLLR",
     "Batch",
+    "Bias",
     "CategoricalCrossEntropy",
     "CrossEntropy",
     "CutAMS",

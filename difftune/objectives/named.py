@@ -21,7 +21,7 @@ from difftune.objectives.pointwise import (
     MeanSquaredError,
 )
 from difftune.objectives.ranking import AUC, AUCLoss, CutAMS, CutSignificance
-from difftune.objectives.regression import GaussianNLL, Huber, Quantile, Resolution
+from difftune.objectives.regression import Bias, GaussianNLL, Huber, Quantile, Resolution
 from difftune.objectives.scores import MetricOf, MultiObjective, as_metric
 from difftune.objectives.through_fit import (
     DiscoverySignificance,
@@ -88,6 +88,7 @@ METRICS = Registry(
         "cut_significance": CutSignificance,
         "cut_ams": CutAMS,
         "resolution": Resolution,
+        "bias": Bias,
         "discovery_significance": _of_fit(
             DiscoverySignificance, 0.5, "Expected significance, uncertainties included.", form="log"
         ),

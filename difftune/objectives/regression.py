@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from difftune.arguments import Positive, takes
+from difftune.arguments import Count, Positive, takes
 from difftune.data import Process
 from difftune.errors import InputError
 from difftune.objectives.base import Metric, Objective, Outputs
@@ -225,6 +225,52 @@ class Resolution(Metric):
             for each in residual.T
         ]
         return jnp.exp(-jnp.mean(jnp.log(jnp.maximum(jnp.stack(halves), 1e-30))))
+
+
+@takes()
+@dataclass(frozen=True, kw_only=True)
+class Bias(Metric):
+    """One over the bias in bins of the truth: the root mean square of the median residuals.
+
+    Bins have equal weight. The residuals are those of `Resolution`; the bias of a bin is their
+    weighted median. It is in the unit of the data, or relative, and of several targets the
+    geometric mean. What chance gives the median of a bin is in it, so that it is finite. By itself
+    it does not see how wide the residuals are: it is meant beside `Resolution`, as one of several
+    scores.
+
+    Args:
+        bins: Number of bins of the truth.
+        relative: Whether residuals are divided by the truth.
+    """
+
+    of_member: ClassVar[bool] = False
+
+    bins: Count = 8
+    relative: bool = False
+
+    def __call__(
+        self, scores: Scores, batch: Batch, hyperparameters: Values, parameters: PyTree
+    ) -> Scalar:
+        """The inverse of the root mean square."""
+        link, target = link_of(batch, "Bias")
+        truth = link.transform.inverse(target)
+        residual = link.central(scores) - truth
+        residual = residual / truth if self.relative else residual
+        weight = jnp.asarray(batch.weight, residual.dtype)
+        logs = []
+        for own, true in zip(residual.T, truth.T, strict=True):
+            inner = [_quantile(true, weight, i / self.bins) for i in range(1, self.bins)]
+            place = jnp.searchsorted(jax.lax.stop_gradient(jnp.asarray(inner)), true)
+            squares, filled = [], []
+            for i in range(self.bins):
+                inside = jnp.where(place == i, weight, 0.0)
+                # A truth that many events share may leave a bin empty.
+                filled.append(jnp.sum(inside) > 0)
+                median = _quantile(own, jnp.where(filled[-1], inside, weight), 0.5)
+                squares.append(jnp.where(filled[-1], jnp.square(median), 0.0))
+            square = sum(squares) / jnp.sum(jnp.stack(filled))
+            logs.append(0.5 * jnp.log(jnp.maximum(square, 1e-30)))
+        return jnp.exp(-jnp.mean(jnp.stack(logs)))
 
 
 _HALF = 0.5 * math.erf(math.sqrt(0.5))

@@ -43,6 +43,13 @@ from difftune.report.plots.features import (
 )
 from difftune.report.plots.fit_overview import composition, fit_summary, morphing
 from difftune.report.plots.injection import signal_injection
+from difftune.report.plots.predictions import (
+    ResidualsOf,
+    bias_and_resolution,
+    predicted_against_true,
+    quantile_calibration,
+    residual_distribution,
+)
 from difftune.report.plots.ranking import grouped_ranking, ranking
 from difftune.report.plots.region import region
 from difftune.report.plots.smoothing import smoothed_variations
@@ -104,12 +111,14 @@ __all__ = [
     "ParallelCoordinates",
     "Picture",
     "PlotFigure",
+    "ResidualsOf",
     "Row",
     "Section",
     "Table",
     "Text",
     "Uncertainty",
     "best_network",
+    "bias_and_resolution",
     "bin_yields_table",
     "cls_scan",
     "clustered_correlations",
@@ -142,11 +151,14 @@ __all__ = [
     "parameters_table",
     "pareto_front",
     "png",
+    "predicted_against_true",
     "pulls",
+    "quantile_calibration",
     "ranking",
     "ranking_table",
     "region",
     "render",
+    "residual_distribution",
     "roc",
     "samples_table",
     "save",

@@ -6,6 +6,7 @@ version.
 """
 
 import dataclasses
+import enum
 import functools
 import hashlib
 import inspect
@@ -54,7 +55,9 @@ class _Describer:
 
     def __call__(self, value: Any) -> Any:
         if value is None or isinstance(value, (bool, int, str)):
-            return value
+            # A number that knows more (the inputs of a network their collections) is all of that.
+            more = {} if isinstance(value, enum.Enum) else getattr(value, "__dict__", {})
+            return {"is": _name(type(value)), "value": str(value), **self(more)} if more else value
         if isinstance(value, float):
             return value if np.isfinite(value) else str(value)
         if isinstance(value, (complex, bytes, os.PathLike)):

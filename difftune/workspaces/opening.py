@@ -6,9 +6,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import pyhf
-
 from difftune.errors import InputError
+from difftune.later import pyhf
 from difftune.workspaces.card import looks_like_card
 from difftune.workspaces.datacard import from_datacard
 from difftune.workspaces.hs3_import import from_hs3, is_hs3

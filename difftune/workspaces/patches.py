@@ -4,11 +4,10 @@ from collections.abc import Iterator, Mapping
 from os import PathLike
 from typing import Any
 
-import pyhf
-
 from difftune.errors import InputError, nearest
 from difftune.histfactory import read_source
 from difftune.histfactory.sources import patched, plain, read_json
+from difftune.later import is_of_pyhf, pyhf
 from difftune.workspaces.workspace import Workspace
 
 
@@ -40,7 +39,7 @@ class Patches(Mapping[str, Workspace]):
         self.base = Workspace.read(base)
         if isinstance(patch_set, str | PathLike):
             patch_set = read_json(patch_set)
-        if not isinstance(patch_set, pyhf.PatchSet):
+        if not is_of_pyhf(patch_set, "PatchSet"):
             if not isinstance(patch_set, Mapping) or "patches" not in patch_set:
                 raise InputError(
                     "Patches needs a patch set: the path of its JSON file, a dict with 'patches' "
@@ -52,12 +51,12 @@ class Patches(Mapping[str, Workspace]):
         given = patch_set
         names = (
             [patch.name for patch in given.patches]
-            if isinstance(given, pyhf.PatchSet)
+            if is_of_pyhf(given, "PatchSet")
             else [patch["metadata"]["name"] for patch in given["patches"]]
         )
         # This verifies the digests, and refuses what is no patch set.
         patched(dict(self.base), (given, names[0]))
-        found = given if isinstance(given, pyhf.PatchSet) else pyhf.PatchSet(given)
+        found = given if is_of_pyhf(given, "PatchSet") else pyhf.PatchSet(given)
         self.patch_set = found
         self._patches = {patch.name: patch for patch in found.patches}
         self.points = {patch.name: tuple(patch.values) for patch in found.patches}

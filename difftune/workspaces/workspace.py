@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyhf
 from jaxtyping import Float
 
 from difftune.arguments import as_path, said, takes
@@ -17,6 +16,7 @@ from difftune.errors import InputError, nearest
 from difftune.files import writing
 from difftune.histfactory import FROM_MEASUREMENT, Model, patched, read_source
 from difftune.histfactory.checks import check_numbers, check_schema
+from difftune.later import pyhf
 from difftune.workspaces import bins, combining, editing
 from difftune.workspaces.cabinetry_export import write_cabinetry
 from difftune.workspaces.datacard import from_datacard

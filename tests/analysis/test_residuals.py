@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 
 import difftune as dt
-from difftune.analysis import Split, residuals
+from difftune.analysis import CrossFit, Split, residuals
 from difftune.errors import InputError
 from difftune.models import MLP
 from difftune.objectives import GaussianNLL
@@ -82,3 +82,37 @@ def test_the_table_and_what_is_refused(network_and_events):
         residuals(network, replace(events, target=None, target_names=()))
     with pytest.raises(InputError, match="too few for 8000 bins"):
         residuals(network, events, bins=8000)
+
+
+def test_bias_in_bins_and_replicas_of_the_resolution(network_and_events):
+    network, events = network_and_events
+    found = residuals(network, Split(events=events), bins=4)
+    biases = [each.bias.value for each in found.bins]
+    assert found.bias.value == pytest.approx(np.sqrt(np.mean(np.square(biases))))
+    drawn = found.resolutions(80)
+    assert drawn.std() == pytest.approx(found.whole.resolution.uncertainty, rel=0.35)
+    assert drawn.mean() == pytest.approx(found.whole.resolution.value, rel=0.03)
+    # Another network is compared on the same replicas.
+    again = replace(found, residual=1.1 * found.residual).resolutions(80)
+    np.testing.assert_allclose(again / drawn, 1.1)
+
+
+def test_quantiles_of_a_normal_law_are_those_of_scipy(network_and_events):
+    network, events = network_and_events
+    found = residuals(network, Split(events=events))
+    mean, sigma = network.score(found.events).astype(float).T
+    expected = scipy.stats.norm.ppf(np.array(found.levels)[:, None], mean, sigma).T
+    np.testing.assert_allclose(found.quantiles, expected, rtol=1e-5)
+
+
+def test_of_cross_fitted_events_each_is_predicted_by_who_has_not_seen_it(network_and_events):
+    _, events = network_and_events
+    events = replace(
+        events.select(np.arange(9000) < 1500), folds=3, fold=(np.arange(1500) % 3).astype(np.int32)
+    )
+    crossed = CrossFit(events=events)
+    network = dt.train(crossed, objective="huber", model=MLP(hidden=(4,)), epochs=1)
+    found = residuals(network, crossed, bins=2)
+    assert len(found.truth) == 1500
+    own = network.networks[2].score(events.select(np.asarray(events.fold) == 2))
+    np.testing.assert_allclose(found.predicted[2::3], own, rtol=1e-5)

@@ -14,6 +14,7 @@ from difftune.data import TargetTransform
 from difftune.errors import InputError
 from difftune.objectives import (
     AUC,
+    Bias,
     CrossEntropy,
     GaussianNLL,
     Huber,
@@ -160,6 +161,47 @@ def test_resolution_is_half_of_the_central_interval():
     low, high = np.quantile(residual / truth, scipy.stats.norm.cdf([-1, 1]))
     found = float(Resolution(relative=True)(scores, events, {}, {}))
     assert found == pytest.approx(2 / (high - low), rel=5e-3)
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_bias_is_that_of_medians_in_bins_of_the_truth(relative):
+    events, scores = sample(Huber(), events=4000, targets=2)
+    events = replace(events, weight=jnp.ones(4000))
+    squares = []
+    for number, (center, scale) in enumerate([(50, 10), (-1, 0.5)]):
+        truth = center + scale * np.asarray(events.target)[:, number]
+        residual = center + scale * np.asarray(scores)[:, number] - truth
+        residual = residual / truth if relative else residual
+        order = np.argsort(truth).reshape(5, 800)
+        squares.append(np.mean(np.median(residual[order], axis=1) ** 2))
+    expected = np.prod(squares) ** -0.25
+    found = float(Bias(bins=5, relative=relative)(scores, events, {}, {}))
+    assert found == pytest.approx(expected, rel=0.01)
+
+
+def test_error_of_the_bias_is_the_spread_over_samples():
+    def score(counted, values):
+        value = Bias(bins=4)(values, counted, {}, {})
+        return value, value
+
+    found = []
+    for seed in range(60):
+        events, scores = sample(Huber(), events=1000, targets=1, seed=seed)
+        events = replace(events, weight=jnp.ones(1000), process=jnp.zeros(1000, jnp.int32))
+        with_error = infinitesimal_jackknife(lambda each, own=scores: score(each, own), events)
+        found.append((float(with_error[0]), float(with_error[2])))
+    values, errors = np.array(found).T
+    assert np.median(errors) == pytest.approx(values.std(), rel=0.25)
+
+
+def test_bias_of_a_truth_that_many_share_is_that_of_the_bins_that_there_are():
+    events, scores = sample(Huber(), events=300, targets=1)
+    target = jnp.asarray(np.repeat([0.0, 1.0], [200, 100]).astype(np.float32))[:, None]
+    events = replace(events, target=target, weight=jnp.ones(300))
+    residual = 10 * (np.asarray(scores) - np.asarray(target)[:, 0])
+    medians = [np.median(residual[:200]), np.median(residual[200:])]
+    found = float(Bias(bins=6)(scores, events, {}, {}))
+    assert found == pytest.approx(1 / np.sqrt(np.mean(np.square(medians))), rel=0.03)
 
 
 def test_error_of_the_resolution_is_that_of_normal_residuals():

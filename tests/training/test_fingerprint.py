@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import http
 import importlib.util
 import os
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 import difftune as dt
 from difftune.errors import InputError
 from difftune.models import MLP
+from difftune.models.inputs import Inputs, ObjectInputs
 from difftune.objectives import CrossEntropy, Focal, Significance
 from difftune.search import PBT, Random
 from difftune.training import adam
@@ -102,6 +104,15 @@ def test_an_object_of_ones_own_has_its_state(tmp_path):
     own = loaded(tmp_path, LOSS).Own
     assert differences(describe(own(2)), describe(own(2))) == []
     assert differences(describe(own(2)), describe(own(3))) == ["power: 2 then, 3 now"]
+
+
+def test_a_number_that_knows_more_is_described_with_it():
+    jets = ObjectInputs(features=("pt",), max=3, start=1, mask=4)
+    fewer = ObjectInputs(features=("pt",), max=2, start=1, mask=4)
+    described = [describe(Inputs(7, {"jets": each})) for each in (jets, fewer)]
+    assert described[0] != described[1]
+    assert described[0] == describe(Inputs(7, {"jets": jets}))
+    assert describe(http.HTTPStatus.OK) == 200
 
 
 def test_closures_defaults_and_partials():
