@@ -2,15 +2,18 @@
 
     python examples/neutrino_telescope/telescope.py [--quick] [--folder telescope_cache]
 
-A graph network on the hits, a dense network and boosted trees on summaries each have the same time
-for a search, once per seed, by training and validation events. What they give is fitted in three
-regions of the estimated energy, with all uncertainties, on test events. Then graph networks learn
-the energy, beside a linear fit to the summaries.
+Boosted trees and a dense network get summaries of events, graph networks their hits, alone and with
+the summaries. Hyperparameters of each are searched once per seed, by training and validation
+events. Scores are fitted in three regions of the estimated energy, with all uncertainties, on test
+events. Then a graph network learns the energy, beside a linear fit to the summaries.
 """
 
 # %% Set up
 import argparse
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -37,7 +40,7 @@ SIGNAL, BACKGROUNDS = neutrinos.PROCESSES[0], neutrinos.PROCESSES[1:]
 TITLES = {"nutau_cc": "ν$_τ$ CC", "numu_cc": "ν$_μ$ CC", "nue_cc": "ν$_e$ CC", "nc": "NC"}
 COLORS = {"nutau_cc": "#bd1f01", "numu_cc": "#3f90da", "nue_cc": "#ffa90e", "nc": "#94a4a2"}
 FOLDS = {"folds": 8}
-SPLIT = {"validation_folds": (3,), "test_folds": (4, 5, 6, 7)}
+SPLIT = {"validation_folds": (4,), "test_folds": (5, 6, 7)}
 REGIONS = {
     "low": "energy_estimate < 0.9",
     "middle": "energy_estimate >= 0.9 and energy_estimate < 1.2",
@@ -101,7 +104,7 @@ def read(file, *, features, hits=0, varied=False, **options):
 
 
 # %% Contestants
-def graph(hits):
+def graph():
     return dt.models.ParticleNet(
         widths=(32, 32), layers=1, neighbours=6, coordinates=("x", "y", "z", "ct"), hidden=(64,)
     )
@@ -114,24 +117,70 @@ SPACE = {
 }
 
 
-def tuned(events, model, *, minutes, quick, seed):
-    """The best network of population-based training."""
-    search = PBT(population=2 if quick else 4, rounds=1 if quick else 40, epochs_per_round=1)
-    given = {} if quick else {"minutes": minutes}
-    recipe = {"model": model, "hyperparameters": {"averaged_steps": 100.0}, "batch_size": 512}
-    return dt.tune(events, space=SPACE, search=search, seed=seed, **recipe, **given, **SPLIT)
+def tuned(split, model, *, rounds, seed):
+    """The best network of population-based training, with one epoch in each round."""
+    return dt.tune(
+        split,
+        model=model,
+        hyperparameters={"averaged_steps": 100.0},
+        batch_size=512,
+        space=SPACE,
+        search=PBT(population=4, rounds=rounds, epochs_per_round=1),
+        seed=seed,
+    )
 
 
-def grown(events, *, minutes, quick, seed):
-    """Boosted trees whose settings are searched."""
-    time = {"trees": 20} if quick else {"minutes": minutes}
-    return dt.train_trees(events, "xgboost", seed=seed, **time, **SPLIT)
+def grown(split, *, minutes, seed):
+    """Boosted trees whose settings are searched; a few plain ones without a time."""
+    return dt.train_trees(
+        split, "xgboost", seed=seed, **({"minutes": minutes} if minutes else {"trees": 20})
+    )
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """What one gets to see of an event, and how it is trained on a `Split` with a seed."""
+
+    features: list
+    hits: int
+    trained: Callable
+
+
+def contestants(summaries, given):
+    """By name. Graphs on hits alone are told of the fitted vertex: places are relative to it."""
+    vertex = ["fitted_x", "fitted_y", "fitted_z"]
+    dense = dt.models.MLP(hidden=(64, 64), embedding="periodic")
+    graphs = partial(tuned, model=graph(), rounds=given.rounds)
+    return {
+        "trees on summaries": Contestant(summaries, 0, partial(grown, minutes=given.minutes)),
+        "dense on summaries": Contestant(
+            summaries, 0, partial(tuned, model=dense, rounds=given.rounds)
+        ),
+        "graph on hits": Contestant(vertex, given.hits, graphs),
+        "graph on both": Contestant([*summaries, *vertex], given.hits, graphs),
+    }
+
+
+def measured(contestant, split, *, seed, bins=6):
+    """The fit of test events by one that is trained, its scores and its CPU time."""
+    began = time.process_time()
+    network = contestant.trained(split, seed=seed)
+    spent = time.process_time() - began
+    result = dt.measure(
+        network,
+        split,
+        figure=FIGURES["precision"],
+        binning=EqualSignal(bins=bins),
+        normalisation=NORMALISATION,
+    )
+    network = getattr(network, "network", network)
+    return result, np.asarray(network.score(split.test)), spent
 
 
 # %% Pictures
 def save(figure, path):
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=90)
     plt.close(figure)
 
 
@@ -163,10 +212,10 @@ def displays(file, path):
     save(figure, path)
 
 
-def scores(found, path):
-    """ROC curves of what was measured, and scores of the graph network."""
+def scores(test, found, path):
+    """ROC curves of all, and what the last says about each process."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
-    for name, (test, score) in found.items():
+    for name, score in found.items():
         order = np.argsort(-score)
         weight = np.asarray(test.weight, float)[order]
         signal = np.asarray(test.label)[order] == 1
@@ -175,7 +224,6 @@ def scores(found, path):
     left.plot([0, 1], [0, 1], color="#94a4a2", linewidth=1)
     left.set(xlabel="share of background", ylabel="share of ν$_τ$ CC")
     left.legend(frameon=False)
-    test, score = found["graph network"]
     for number, process in enumerate(test.processes):
         mine = np.asarray(test.process) == number
         right.hist(
@@ -186,8 +234,28 @@ def scores(found, path):
             color=COLORS[process.name],
             label=TITLES[process.name],
         )
-    right.set(xlabel="score of the graph network", ylabel="events, normalised")
+    right.set(xlabel=f"score of {name}", ylabel="events, normalised")
     right.legend(frameon=False)
+    save(figure, path)
+
+
+def fits(result, sigma, path):
+    """What is fitted: expected events in each region; and what comes of it, for each seed."""
+    figure, axes = plt.subplots(1, 4, figsize=(14, 4), layout="constrained")
+    for panel, templates in zip(axes, result.fitted, strict=False):
+        below = 0
+        for name in reversed(neutrinos.PROCESSES):
+            counts = np.asarray(templates.processes[name].nominal.sumw)
+            options = {"color": COLORS[name], "label": TITLES[name], "fill": True}
+            panel.stairs(below + counts, baseline=below, **options)
+            below = below + counts
+        panel.set(xlabel="bin of the score", title=f"{templates.channel} energy", ylim=(0, None))
+    axes[0].set(ylabel=f"events in {generate.YEARS:.0f} years")
+    axes[0].legend(frameon=False)
+    for place, values in enumerate(sigma.values()):
+        axes[3].plot(values, [place] * len(values), "o", alpha=0.6)
+    axes[3].set_yticks(range(len(sigma)), [name.replace(" on ", "\non ") for name in sigma])
+    axes[3].set(ylim=(-0.5, len(sigma) - 0.5), xlabel="uncertainty of the normalisation")
     save(figure, path)
 
 
@@ -197,7 +265,7 @@ def energies(file, features, hits, *, epochs, path):
     target = {"log_energy": "log10(energy)"}
     split = Split(events=read(file, features=features, hits=hits, target=target), **SPLIT)
     network = dt.train(
-        split, model=graph(hits), objective=dt.objectives.Quantile(), batch_size=512, epochs=epochs
+        split, model=graph(), objective=dt.objectives.Quantile(), batch_size=512, epochs=epochs
     )
     test = split.test
     low, middle, high = np.asarray(network.score(test)).T
@@ -245,50 +313,28 @@ def _spread(values, weight):
 # %% All of it
 def main(given):
     dt.use_cpu_cores()
-    wanted = 300 if given.quick else given.events
-    file = given.folder / f"telescope_{wanted}.root"
+    if given.quick:
+        given.events, given.hits, given.rounds, given.minutes = 300, 12, 1, 0.0
+        given.seeds, given.epochs = 1, 2
+    file = given.folder / f"telescope_{given.events}.root"
     if not file.exists():
-        generate.write(file, wanted, say=print)
+        generate.write(file, given.events, say=print)
     displays(file, given.folder / "displays.png")
     features = summary_names(file)
-    hits = 12 if given.quick else given.hits
-    limits = {"minutes": given.minutes, "quick": given.quick}
-    contestants = {
-        "boosted trees": (0, lambda events, seed: grown(events, seed=seed, **limits)),
-        "dense network": (
-            0,
-            lambda events, seed: tuned(
-                events, dt.models.MLP(hidden=(64, 64), embedding="periodic"), seed=seed, **limits
-            ),
-        ),
-        "graph network": (
-            hits,
-            lambda events, seed: tuned(events, graph(hits), seed=seed, **limits),
-        ),
-    }
+    chosen = contestants(features, given)
     if given.quick:
-        del contestants["dense network"]
+        del chosen["dense on summaries"], chosen["graph on both"]
     sigma, found = {}, {}
-    for name, (count, trained) in contestants.items():
-        nominal = read(file, features=features, hits=count)
-        varied = Split(events=read(file, features=features, hits=count, varied=True), **SPLIT)
+    for name, one in chosen.items():
+        events = read(file, features=one.features, hits=one.hits, varied=True)
+        split = Split(events=events, **SPLIT)
         sigma[name] = []
-        for seed in range(1, 2 if given.quick else 1 + given.seeds):
-            began = time.process_time()
-            network = trained(nominal, seed)
-            spent = time.process_time() - began
-            result = dt.measure(
-                network,
-                varied,
-                figure=FIGURES["precision"],
-                binning=EqualSignal(bins=3 if given.quick else 6),
-                normalisation=NORMALISATION,
+        for seed in range(1, 1 + given.seeds):
+            result, found[name], spent = measured(
+                one, split, seed=seed, bins=3 if given.quick else 6
             )
             sigma[name].append(result.value)
-            test = varied.test
-            network = getattr(network, "network", network)
-            found[name] = test, np.asarray(network.score(test))
-            area = auc(found[name][1], test.weight, test.label == 1)
+            area = auc(found[name], split.test.weight, split.test.label == 1)
             print(
                 f"{name}, seed {seed}: σ = {result.value:.4f} of the ν_τ normalisation, AUC "
                 f"{area.value:.4f} ± {area.uncertainty:.4f}, {spent:.0f} CPU-s",
@@ -296,19 +342,21 @@ def main(given):
             )
     for name, values in sigma.items():
         spread = np.std(values, ddof=1) if len(values) > 1 else np.nan
-        print(f"{name:<14} σ = {np.mean(values):.4f}, spread of seeds {spread:.4f}")
-    scores(found, given.folder / "scores.png")
-    epochs = 2 if given.quick else given.epochs
-    energies(file, features, hits, epochs=epochs, path=given.folder / "energy.png")
+        print(f"{name:<18} σ = {np.mean(values):.4f}, spread of seeds {spread:.4f}")
+    scores(split.test, found, given.folder / "scores.png")
+    fits(result, sigma, given.folder / "fit.png")
+    path = given.folder / "energy.png"
+    energies(file, features, given.hits, epochs=given.epochs, path=path)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="few events and one epoch: it works")
+    parser.add_argument("--quick", action="store_true", help="few events and epochs: it works")
     parser.add_argument("--folder", type=Path, default=Path("telescope_cache"))
     parser.add_argument("--events", type=int, default=12_000, help="of each process")
-    parser.add_argument("--hits", type=int, default=24, help="that the graph network sees")
-    parser.add_argument("--minutes", type=float, default=1.0, help="of each search")
+    parser.add_argument("--hits", type=int, default=24, help="that the graph networks see")
+    parser.add_argument("--rounds", type=int, default=20, help="of each search of networks")
+    parser.add_argument("--minutes", type=float, default=0.5, help="of each search of trees")
     parser.add_argument("--seeds", type=int, default=3, help="searches of each kind")
     parser.add_argument("--epochs", type=int, default=12, help="of the network of the energy")
     main(parser.parse_args())
