@@ -10,6 +10,7 @@ events. Then a graph network learns the energy, beside a linear fit to the summa
 
 # %% Set up
 import argparse
+import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ import difftune as dt
 from difftune.analysis import FIGURES, Split
 from difftune.binning import EqualSignal
 from difftune.data import Region
-from difftune.histfactory import NormalisationUncertainty
+from difftune.histfactory import Model, NormalisationUncertainty
 from difftune.histograms import auc
 from difftune.search import PBT
 
@@ -161,6 +162,15 @@ def contestants(summaries, given):
     }
 
 
+def endless(result):
+    """The uncertainty of a fit as if simulated events had no end: without their statistics."""
+    workspace = copy.deepcopy(result.workspace)
+    for channel in workspace["channels"]:
+        for sample in channel["samples"]:
+            sample["modifiers"] = [m for m in sample["modifiers"] if m["type"] != "staterror"]
+    return FIGURES["precision"].of(Model.from_spec(workspace))
+
+
 def measured(contestant, split, *, seed, bins=6):
     """The fit of test events by one that is trained, its scores and its CPU time."""
     began = time.process_time()
@@ -239,7 +249,7 @@ def scores(test, found, path):
     save(figure, path)
 
 
-def fits(result, sigma, path):
+def fits(result, sigma, ideal, path):
     """What is fitted: expected events in each region; and what comes of it, for each seed."""
     figure, axes = plt.subplots(1, 4, figsize=(14, 4), layout="constrained")
     for panel, templates in zip(axes, result.fitted, strict=False):
@@ -252,10 +262,15 @@ def fits(result, sigma, path):
         panel.set(xlabel="bin of the score", title=f"{templates.channel} energy", ylim=(0, None))
     axes[0].set(ylabel=f"events in {generate.YEARS:.0f} years")
     axes[0].legend(frameon=False)
-    for place, values in enumerate(sigma.values()):
-        axes[3].plot(values, [place] * len(values), "o", alpha=0.6)
+    for values, marker, label in (
+        (sigma, "o", "all"),
+        (ideal, "D", "without simulation's statistics"),
+    ):
+        places = [place for place, each in enumerate(values.values()) for _ in each]
+        axes[3].plot(np.concatenate(list(values.values())), places, marker, alpha=0.6, label=label)
+    axes[3].legend(frameon=False, fontsize=8, loc="upper center")
     axes[3].set_yticks(range(len(sigma)), [name.replace(" on ", "\non ") for name in sigma])
-    axes[3].set(ylim=(-0.5, len(sigma) - 0.5), xlabel="uncertainty of the normalisation")
+    axes[3].set(xlim=(0, None), ylim=(-0.5, len(sigma)), xlabel="uncertainty of the normalisation")
     save(figure, path)
 
 
@@ -324,27 +339,31 @@ def main(given):
     chosen = contestants(features, given)
     if given.quick:
         del chosen["dense on summaries"], chosen["graph on both"]
-    sigma, found = {}, {}
+    sigma, ideal, found = {}, {}, {}
     for name, one in chosen.items():
         events = read(file, features=one.features, hits=one.hits, varied=True)
         split = Split(events=events, **SPLIT)
-        sigma[name] = []
+        sigma[name], ideal[name] = [], []
         for seed in range(1, 1 + given.seeds):
             result, found[name], spent = measured(
                 one, split, seed=seed, bins=3 if given.quick else 6
             )
             sigma[name].append(result.value)
+            ideal[name].append(endless(result))
             area = auc(found[name], split.test.weight, split.test.label == 1)
             print(
-                f"{name}, seed {seed}: σ = {result.value:.4f} of the ν_τ normalisation, AUC "
+                f"{name}, seed {seed}: σ = {result.value:.4f} of the ν_τ normalisation, "
+                f"{ideal[name][-1]:.4f} without the statistics of the simulation, AUC "
                 f"{area.value:.4f} ± {area.uncertainty:.4f}, {spent:.0f} CPU-s",
                 flush=True,
             )
-    for name, values in sigma.items():
-        spread = np.std(values, ddof=1) if len(values) > 1 else np.nan
-        print(f"{name:<18} σ = {np.mean(values):.4f}, spread of seeds {spread:.4f}")
+    for title, values in (("σ", sigma), ("without simulation's statistics", ideal)):
+        print(title)
+        for name, each in values.items():
+            spread = np.std(each, ddof=1) if len(each) > 1 else np.nan
+            print(f"  {name:<18} {np.mean(each):.4f}, spread of seeds {spread:.4f}")
     scores(split.test, found, given.folder / "scores.png")
-    fits(result, sigma, given.folder / "fit.png")
+    fits(result, sigma, ideal, given.folder / "fit.png")
     path = given.folder / "energy.png"
     energies(file, features, given.hits, epochs=given.epochs, path=path)
 
@@ -355,7 +374,7 @@ if __name__ == "__main__":
     parser.add_argument("--folder", type=Path, default=Path("telescope_cache"))
     parser.add_argument("--events", type=int, default=12_000, help="of each process")
     parser.add_argument("--hits", type=int, default=24, help="that the graph networks see")
-    parser.add_argument("--rounds", type=int, default=20, help="of each search of networks")
+    parser.add_argument("--rounds", type=int, default=6, help="of each search of networks")
     parser.add_argument("--minutes", type=float, default=0.5, help="of each search of trees")
     parser.add_argument("--seeds", type=int, default=3, help="searches of each kind")
     parser.add_argument("--epochs", type=int, default=12, help="of the network of the energy")
