@@ -27,7 +27,7 @@ FENCE = re.compile(
     re.M | re.S,
 )
 SNIPPET = re.compile(r'^--8<-- "(.+)"$', re.M)
-SIZES = {"population": 2, "rounds": 2, "epochs_per_round": 1}
+SIZES = {"population": 2, "rounds": 2, "epochs_per_round": 1, "toys": 12}
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -40,7 +40,7 @@ def blocks(page: str, language: str) -> list[str]:
 
 
 def small(code: str) -> str:
-    """The same with the smallest search that still has a second round."""
+    """The same with the smallest search that still has a second round, and few toys."""
     for name, size in SIZES.items():
         code = re.sub(rf"\b{name}( ?= ?)\d+", rf"{name}\g<1>{size}", code)
     return re.sub(r"\bminutes=\d+", "minutes=0.01", code)
@@ -90,6 +90,7 @@ def ntuples(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_quickstart_python(ntuples):
     names = run("quickstart.md")
     assert names["measurement"].stat_only >= names["measurement"].expected > 0

@@ -88,7 +88,7 @@ def test_what_is_outside_of_the_values_is_refused():
     with pytest.raises(InputError, match="does not end at 4"):
         feldman_cousins(model, None, [0.0, 2.0, 4.0], toys=50)
     with pytest.raises(InputError, match="the observed limit is not between them"):
-        limit_from_toys(model, values=[0.1, 0.2], toys=4000)
+        limit_from_toys(model, values=[0.1, 0.2], toys=50)
     with pytest.raises(InputError, match=r"from the lower bound on, 0"):
         feldman_cousins(model, None, [-1.0, 2.0, 40.0], toys=50)
 
@@ -104,11 +104,11 @@ def test_significance_from_pseudo_experiments_is_that_of_poisson():
         ]
     )
     content["observations"] = [{"name": "one", "data": [float(seen)]}]
-    found = expected_significance(Model.from_spec(content), toys=20_000, seed=3)
+    found = expected_significance(Model.from_spec(content), toys=5000, seed=3)
     median = poisson.median(signal + background)
     for value, count in ((found.expected, median), (found.observed, seen)):
         p = poisson.sf(count - 1, background)
-        spread = np.sqrt(p * (1 - p) / 20_000)
+        spread = np.sqrt(p * (1 - p) / 5000)
         assert abs(norm.sf(value) - p) < 4 * spread
 
 

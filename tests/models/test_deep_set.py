@@ -45,7 +45,7 @@ def test_is_the_sum_over_the_objects_that_are_there():
     for module in (*network.each, network.all):
         for layer in (*module.linear, module.output):
             layer.bias[...] = jnp.linspace(-0.3, 0.4, layer.bias[...].size)
-    found = network(ROWS)
+    found = nnx.jit(lambda network: network(ROWS))(network)
     expected = []
     for x in X:
         jets = [stack(numbers(network.each[0]), x[2 + 2 * i : 4 + 2 * i]) for i in range(3)]
@@ -67,9 +67,9 @@ def test_a_member_of_any_shape_is_the_network_made_with_that_shape():
     own = most.for_member(SHAPE)
     assert (own.each, own.hidden) == ((3, 2), (4,))
     small = ModuleDef(own, inputs=INPUTS, outputs=1)
-    one, other = large.init(key, given), small.init(key, {})
-    expected = small.evaluate(other, {}, ROWS)
-    np.testing.assert_allclose(large.evaluate(one, given, ROWS), expected, atol=1e-6)
+    one, other = jax.jit(large.init)(key, given), jax.jit(small.init)(key, {})
+    expected = jax.jit(small.evaluate)(other, {}, ROWS)
+    np.testing.assert_allclose(jax.jit(large.evaluate)(one, given, ROWS), expected, atol=1e-6)
     assert np.std(expected) > 1e-3
     for leaf in jax.tree.leaves(one.parameters):
         assert np.isfinite(leaf).all()
@@ -80,7 +80,7 @@ def test_an_input_that_is_not_used_has_no_weights():
     # Without the second feature of jets, and without leptons.
     used = np.ones(15, "f4")
     used[[3, 5, 7, 8, 9, 13, 14]] = 0
-    weights = model.init(jax.random.key(1), {}, inputs=jnp.asarray(used))
+    weights = jax.jit(model.init)(jax.random.key(1), {}, inputs=jnp.asarray(used))
     first = weights.parameters["each"][0]["linear"][0]["kernel"][...]
     assert not np.asarray(first)[1].any()
     assert np.asarray(first)[0].all()
@@ -132,8 +132,8 @@ def test_the_order_changes_no_score():
 
 def test_gates_are_on_its_inputs():
     model = ModuleDef(Gated(model=DeepSet(each=(4,), hidden=(4,))), inputs=INPUTS, outputs=1)
-    weights = model.init(jax.random.key(0), {})
-    assert model.evaluate(weights, {}, ROWS).shape == (50,)
+    weights = jax.jit(model.init)(jax.random.key(0), {})
+    assert jax.jit(model.evaluate)(weights, {}, ROWS).shape == (50,)
 
 
 def test_bad_input():

@@ -49,18 +49,27 @@ for first, size, mask, most in ((1, 4, 24, 4), (17, 3, 28, 2)):
     for place in range(most):
         X[:, first + size * place : first + size * (place + 1)] *= X[:, mask + place, None]
 ROWS = jnp.asarray(X)
+NET, TRANSFORMER = "particle_net", "particle_transformer"
 MODELS = {
-    "particle_net": (
+    NET: (
         ParticleNet(widths=(6, 6), neighbours=3, hidden=(7, 7)),
+        {
+            "object_depth": 1.0,
+            "object_width_1": 5.0,
+            "neighbours": 2.0,
+            "width_1": 5.0,
+            "depth": 1.0,
+        },
         {"object_width_1": 4.0, "object_width_2": 3.0, "neighbours": 2.0, "width_1": 5.0},
-        {"object_depth": 1.0, "object_width_1": 5.0, "depth": 1.0},
     ),
 }
-MODELS["particle_transformer"] = (
+MODELS[TRANSFORMER] = (
     ParticleTransformer(width=6, blocks=2, heads=2, head_size=3, pairs=5, hidden=(7, 7)),
+    {"object_depth": 1.0, "object_width": 5.0, "heads": 1.0, "width_1": 5.0, "depth": 1.0},
     {"object_width": 4.0, "heads": 1.0, "width_1": 5.0},
-    {"object_depth": 1.0, "object_width": 5.0, "depth": 1.0},
 )
+# In one program each, not one for each operation.
+scores = nnx.jit(lambda network: network(ROWS))
 each_model = pytest.mark.parametrize("name", list(MODELS))
 
 
@@ -73,8 +82,9 @@ def linear(layer, x):
     return x @ np.asarray(layer.kernel[...], float) + bias
 
 
-def with_biases(network):
-    """Biases are 0 at the start, where a mistake in them would not show."""
+def with_biases(model):
+    """A network. Biases are 0 at the start, where a mistake in them would not show."""
+    network = nnx.jit(lambda: model(INPUTS, 2, rngs=nnx.Rngs(3)))()
     state = nnx.state(network, nnx.Param)
     rng = np.random.default_rng(3)
     nnx.update(
@@ -108,8 +118,7 @@ def decided(network, x, latent):
 
 
 def test_particle_net_is_what_its_paper_says():
-    model = ParticleNet(widths=(5, 4), layers=2, neighbours=2, hidden=(6,))
-    network = with_biases(model(INPUTS, 2, rngs=nnx.Rngs(3)))
+    network = with_biases(ParticleNet(widths=(5, 4), layers=2, neighbours=2, hidden=(6,)))
 
     def convolved(block, x, places):
         found = []
@@ -134,7 +143,7 @@ def test_particle_net_is_what_its_paper_says():
             rows = convolved(network.blocks[0], relu(np.array(rows)), read[:, 1:])
             latent = convolved(network.blocks[1], rows, rows).mean(axis=0)
         expected.append(decided(network, x, latent))
-    np.testing.assert_allclose(network(ROWS), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(scores(network), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_pair_features_are_those_of_four_momenta():
@@ -142,7 +151,7 @@ def test_pair_features_are_those_of_four_momenta():
     pt, eta = rng.exponential(40, (3, 5)) + 1, rng.normal(size=(3, 5))
     phi, mass = rng.uniform(-np.pi, np.pi, (3, 5)), rng.exponential(5, (3, 5))
     given = jnp.asarray(np.stack([pt, eta, phi, mass], axis=-1), jnp.float32)
-    found = np.asarray(pair_features(given, 2.0))
+    found = np.asarray(jax.jit(pair_features)(given, 2.0))
     vectors = vector.array({"pt": pt, "eta": eta, "phi": phi, "mass": mass})
     first, second = vectors[:, :, None], vectors[:, None, :]
     distance = np.hypot(first.rapidity - second.rapidity, first.deltaphi(second))
@@ -159,7 +168,8 @@ def test_attention_is_what_its_paper_says():
     model = ParticleTransformer(
         width=5, blocks=1, heads=2, head_size=3, pairs=4, hidden=(6,), activation="relu"
     )
-    network = with_biases(model(INPUTS, 2, rngs=nnx.Rngs(3)))
+    network = with_biases(model)
+    pairs_of = jax.jit(pair_features, static_argnums=1)
 
     def normalised(layer, x):
         apart = x - x.mean(axis=-1, keepdims=True)
@@ -185,7 +195,7 @@ def test_attention_is_what_its_paper_says():
         rows, read = objects_of(network, x, 4)
         rows = relu(np.reshape(rows, (-1, 5)))
         if len(rows):
-            pairs = np.array(pair_features(jnp.asarray(read[None], jnp.float32), 50.0))[0]
+            pairs = np.array(pairs_of(jnp.asarray(read[None], jnp.float32), 50.0))[0]
             pairs[np.arange(len(rows)), np.arange(len(rows))] = 0
             bias = linear(network.pairs[1], relu(linear(network.pairs[0], pairs)))
             rows = attended(network.blocks[0], rows, rows, bias)
@@ -193,14 +203,14 @@ def test_attention_is_what_its_paper_says():
         bias = np.zeros((1, len(rows) + 1, 2))
         latent = attended(network.last, token, np.concatenate([token, rows]), bias)[0]
         expected.append(decided(network, x, latent))
-    np.testing.assert_allclose(network(ROWS), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(scores(network), expected, rtol=1e-4, atol=1e-5)
 
 
 @each_model
-@pytest.mark.parametrize("which", [1, 2])
+@pytest.mark.parametrize("which", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_member_of_any_shape_is_the_network_made_with_that_shape(name, which):
     most, shape = MODELS[name][0], MODELS[name][which]
-    most = replace(most, normalisation=("none", "layer")[which - 1])
+    most = replace(most, normalisation=("layer", "none")[which - 1])
     # Without the second feature of jets.
     used = np.ones(30, "f4")
     used[[2, 6, 10, 14]] = 0
@@ -323,7 +333,7 @@ def test_members_of_different_shapes_in_files_and_onnx(name, tmp_path):
             np.testing.assert_allclose(found, score[: len(some)], atol=5e-6)
 
 
-@each_model
+@pytest.mark.parametrize("name", [NET, pytest.param(TRANSFORMER, marks=pytest.mark.slow)])
 def test_a_member_is_what_it_would_be_alone(name):
     events = events_of(200, seed=1)
     (alone,) = two(name, members=1)
@@ -350,8 +360,8 @@ def test_neither_the_order_nor_more_room_changes_a_score(name):
 @each_model
 def test_gates_are_on_its_inputs(name):
     model = ModuleDef(Gated(model=MODELS[name][0]), inputs=INPUTS, outputs=1)
-    weights = model.init(jax.random.key(0), {})
-    assert model.evaluate(weights, {}, ROWS).shape == (40,)
+    weights = jax.jit(model.init)(jax.random.key(0), {})
+    assert jax.jit(model.evaluate)(weights, {}, ROWS).shape == (40,)
 
 
 def test_columns_on_disk_know_what_was_read(tmp_path):

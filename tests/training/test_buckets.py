@@ -53,16 +53,16 @@ def trained(monkeypatch, buckets: bool, **options):
 @pytest.mark.parametrize(
     "options",
     [
-        {},
+        {"model": DeepSet(each=(8,), latent=4, hidden=(8,))},
+        pytest.param({}, marks=pytest.mark.slow),
         pytest.param({"model": replace(SMALL, normalisation="layer")}, marks=pytest.mark.slow),
-        pytest.param({"model": DeepSet(each=(8,), latent=4, hidden=(8,))}, marks=pytest.mark.slow),
         pytest.param(
             {"model": ParticleTransformer(width=6, blocks=1, heads=2, head_size=3, hidden=(7,))},
             marks=pytest.mark.slow,
         ),
         pytest.param({"objective": AsimovLLR()}, marks=pytest.mark.slow),
     ],
-    ids=["particle_net", "normalised", "deep_set", "particle_transformer", "no mean over events"],
+    ids=["deep_set", "particle_net", "normalised", "particle_transformer", "no mean over events"],
 )
 def test_training_and_scores_are_those_of_the_network_with_room_for_all(monkeypatch, options):
     # Small chunks, so that validation events are sorted, too.

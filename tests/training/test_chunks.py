@@ -46,14 +46,15 @@ def loss(weights, b, chunk):
     return OBJECTIVE(scores, b, {}, {}), calls
 
 
+gradient = jax.jit(jax.value_and_grad(loss, has_aux=True), static_argnums=2)
+
+
 @pytest.mark.parametrize(("chunk", "calls"), [(96, 3), (128, 2), (100, 3), (256, 1)])
 def test_the_gradient_is_that_of_one_batch(chunk, calls):
     with jax.enable_x64(True):
         weights, b = sample(256, jnp.float64)
-        (value, _), whole = jax.value_and_grad(loss, has_aux=True)(weights, b, None)
-        (other, counted), parts = jax.jit(jax.value_and_grad(loss, has_aux=True), static_argnums=2)(
-            weights, b, chunk
-        )
+        (value, _), whole = gradient(weights, b, None)
+        (other, counted), parts = gradient(weights, b, chunk)
         assert int(counted) == calls
         np.testing.assert_allclose(other, value, rtol=1e-12)
         for one, many in zip(whole, parts, strict=True):
