@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[2]
 # The tests' own process must not fix the number of devices of the runs.
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
 ENVIRONMENT["XLA_FLAGS"] = XLA_FLAGS
-COMMAND = [sys.executable, "-c", "from difftune.cli import main; main()"]
 # Of one run the figures are looked at.
+DRAWN = [sys.executable, "-m", "tests.job.drawn"]
 UNDRAWN = [sys.executable, "-m", "tests.job.undrawn"]
 
 

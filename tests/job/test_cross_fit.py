@@ -185,13 +185,11 @@ def test_another_luminosity_trains_nothing(finished, config, tmp_path):
     assert "All simulated events are taken at 4 times" in (copy / "report.html").read_text()
     before, after = totals(folder), totals(copy)
     assert after == {name: pytest.approx(4 * total, rel=1e-2) for name, total in before.items()}
-    for number in range(3):
-        one, other = (
-            CrossFitted.load(each / "network").networks[number] for each in (folder, copy)
-        )
-        np.testing.assert_array_equal(
-            one.score(build.events(load(config))), other.score(build.events(load(config)))
-        )
+    events = build.events(load(config))
+    one, other = (CrossFitted.load(each / "network").networks for each in (folder, copy))
+    assert len(one) == len(other) == 3
+    for before, after in zip(one, other, strict=True):
+        np.testing.assert_array_equal(before.score(events), after.score(events))
     sigma = []
     for each in (folder, copy):
         fitted = json.loads((each / "results.json").read_text())["fit"]

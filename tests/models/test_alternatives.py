@@ -98,11 +98,13 @@ def test_the_choice_goes_with_the_weights():
     both = module_def(Alternatives(models=MODELS))
     assert "model" in both.inherited
     # Without a choice it is the first.
-    weights = both.init(jax.random.key(0))
+    weights = jax.jit(both.init)(jax.random.key(0))
     alone = module_def(MODELS[0])
     x = jnp.asarray(toy.columns(512).features)
     np.testing.assert_allclose(
-        both.evaluate(weights, {}, x), alone.evaluate(start(both, weights, 0), {}, x), rtol=1e-6
+        jax.jit(both.evaluate)(weights, {}, x),
+        jax.jit(alone.evaluate)(start(both, weights, 0), {}, x),
+        rtol=1e-6,
     )
 
 

@@ -250,8 +250,8 @@ def test_start_values_are_those_of_the_small_recipe():
     made = ModuleDef(MLP(hidden=(64, 64)), inputs=30, outputs=1)
     key = jax.random.key(11)
     hyperparameters = {"width_1": jnp.float32(48), "width_2": jnp.float32(20)}
-    found = flat(made.init(key, hyperparameters).parameters)
-    small = MLP(hidden=(48, 20))(30, 1, rngs=nnx.Rngs(key))
+    found = flat(jax.jit(made.init)(key, hyperparameters).parameters)
+    small = nnx.jit(lambda key: MLP(hidden=(48, 20))(30, 1, rngs=nnx.Rngs(key)))(key)
     assert_only_corners(found, flat(nnx.state(small, nnx.Param)), rtol=0, atol=0)
 
 
@@ -353,10 +353,11 @@ def test_dropout_keeps_its_rate_among_the_live_units():
     network = MLP(hidden=(200,), dropout=rate, activation="softplus")(INPUTS, 200, rngs=nnx.Rngs(0))
     network.width[0][...] = jnp.float32(width)
     network.output.kernel[...] = jnp.eye(200)
+    scored = nnx.jit(lambda network: network(X))
     network.eval()
-    kept = np.asarray(network(X))
+    kept = np.asarray(scored(network))
     network.train()
-    found = np.asarray(network(X))
+    found = np.asarray(scored(network))
     np.testing.assert_array_equal(found[:, width:], 0.0)
     live = found[:, :width]
     dropped = live == 0.0

@@ -275,6 +275,7 @@ def test_what_smears_events_is_taken_in_its_hard_limit():
     np.testing.assert_array_equal(records.validation_loss, records.hard_loss)
 
 
+@pytest.mark.slow
 def test_the_uncertainty_of_a_fit_is_minimised_in_hard_bins():
     loss = PoiUncertainty(model=FitModel(bins=4, mc_statistics=False))
     small = EvolutionStrategy(perturbations=16)

@@ -1,3 +1,6 @@
+from functools import partial
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -101,6 +104,11 @@ def of_class(both: ScoredSample, label: int) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(both.score)[mine], np.asarray(both.weight)[mine]
 
 
+@partial(jax.jit, static_argnums=0)
+def excess(condition, given: Evidence):
+    return condition.excess(given)
+
+
 def least(measure, limit: float) -> float:
     """The smaller p-value behind the measure."""
     return limit ** float(measure)
@@ -117,7 +125,7 @@ def test_shape_tests_are_those_of_the_histograms_layer(events, shift, weighted):
         weighted_ks(*of_class(train, label), *of_class(validation, label)).pvalue
         for label in (0, 1)
     ]
-    found = least(ShapeKS(p_value=0.01).excess(given), 0.01)
+    found = least(excess(ShapeKS(p_value=0.01), given), 0.01)
     np.testing.assert_allclose(found, min(expected), rtol=0.06)
     if not weighted:
         pairs = [(of_class(train, i)[0], of_class(validation, i)[0]) for i in (0, 1)]
@@ -131,7 +139,7 @@ def test_shape_tests_are_those_of_the_histograms_layer(events, shift, weighted):
             sums = [np.histogram(score, 10, (0, 1), weights=w)[0] for w in (weight, weight**2)]
             filled.append(Histogram(edges=np.linspace(0, 1, 11), sumw=sums[0], sumw2=sums[1]))
         expected.append(chi2(*filled, shape=True).pvalue)
-    found = least(ShapeChi2(p_value=0.01, bins=10).excess(given), 0.01)
+    found = least(excess(ShapeChi2(p_value=0.01, bins=10), given), 0.01)
     np.testing.assert_allclose(found, min(expected), rtol=1e-2)
 
 
@@ -139,11 +147,11 @@ def test_shapes_that_differ_are_excluded_and_equal_ones_are_not():
     same, other = evidence(sample(1, 3000), sample(2, 3000)), sample(2, 3000, 0.4)
     moved = evidence(sample(1, 3000), other)
     for condition in (ShapeKS(), ShapeChi2()):
-        assert 0.0 <= condition.excess(same) <= 1.0
-        assert condition.excess(moved) > 1.0
+        assert 0.0 <= excess(condition, same) <= 1.0
+        assert excess(condition, moved) > 1.0
     # How often equal shapes are excluded is the p-value; twice, for the two classes.
     pairs = [evidence(sample(2 * i, 300), sample(2 * i + 1, 300)) for i in range(100)]
-    excluded = sum(bool(ShapeKS(p_value=0.1).excess(pair) > 1.0) for pair in pairs)
+    excluded = sum(bool(excess(ShapeKS(p_value=0.1), pair) > 1.0) for pair in pairs)
     assert stats.binomtest(excluded, 100, 1 - 0.9**2).pvalue > 1e-3
 
 
