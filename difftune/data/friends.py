@@ -43,7 +43,8 @@ class Friend:
     Attributes:
         files: Where it is; `{name}` in it stands for the name of the file that it is a friend of,
             without its folder and ending. None for another tree of the same file.
-        tree: Name of the tree; None if there is just one.
+        tree: Name of the tree, in which `{tree}` stands for that of the tree that it is a friend
+            of; None if there is just one.
         key: Columns of whole numbers, in both, that tell events apart, such as
             `["run", "lumi", "event"]`: each event gets the columns of the friend's entry of the
             same key, and there may be others in it. None if both have the same entries in the same
@@ -183,7 +184,15 @@ def _others(table: DataTable, friend: Friend, where: str) -> list[DataTable]:
         several = [friend.files] if isinstance(friend.files, str | os.PathLike) else friend.files
         name = os.path.splitext(os.path.basename(table.file))[0]
         files = resolve([os.fspath(f).replace("{name}", name) for f in several], f"{where}: friend")
-    return [open_table(file, friend.tree, f"{where}: friend") for file in files]
+    tree = friend.tree
+    if tree is not None and "{tree}" in tree:
+        if table.tree is None:
+            raise InputError(
+                f"{where}: the friend has tree = {tree!r}, but {table.file!r} has no trees: give "
+                "the tree of the friend by its name."
+            )
+        tree = tree.replace("{tree}", table.tree.split(";")[0])
+    return [open_table(file, tree, f"{where}: friend") for file in files]
 
 
 def _read(

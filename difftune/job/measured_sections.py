@@ -64,7 +64,8 @@ class FriendSection(Section):
     """Where it is; `{name}` in it stands for the name of the file that it is a friend of, without
     its folder and ending. Without them it is in the same file."""
     tree: str | None = None
-    """Name of the tree; without it, the file has just one."""
+    """Name of the tree, in which `{tree}` stands for that of the tree that it is a friend of;
+    without it, the file has just one."""
     key: list[str] | None = None
     """Columns of whole numbers, in both, that tell events apart, as `["run", "lumi", "event"]`.
     Without them both have the same events in the same order."""

@@ -88,6 +88,38 @@ def test_a_friend_for_each_file(folder):
     np.testing.assert_array_equal(events.features[:, 1] // 1000, events.features[:, 0])
 
 
+def test_a_friend_for_each_tree(tmp_path):
+    """Also for the trees of a variation, which have other entries."""
+    x = {"s": [1.0, 2.0, 3.0], "b": [5.0, 6.0], "s_up": [2.0, 1.0], "b_up": [7.0, 5.0, 6.0]}
+    with uproot.recreate(tmp_path / "more.root") as file:
+        for name, values in x.items():
+            lists = ak.Array([[v, v + 0.5] for v in reversed(values)])
+            given = {"jets": ak.zip({"pt": lists}), "event": np.array(values[::-1], np.int32)}
+            file.mkrntuple(name, ak.Array(given))
+    flat = {name: {"event": np.array(values, np.int32)} for name, values in x.items()}
+    write_root(tmp_path / "flat.root", **flat)
+
+    def read_with(tree):
+        return dt.read(
+            tmp_path / "flat.root",
+            processes=[dt.Process(name=name, tree=name, role=role) for name, role in roles.items()],
+            features=["event", "sum(jets.pt)"],
+            variations=[dt.TreeVariation("scale", up="{tree}_up")],
+            friends=dt.Friend(files=tmp_path / "more.root", tree=tree, key=["event"]),
+            event_number="event",
+            folds=2,
+            duplicates="allow",
+        )
+
+    roles = {"s": "signal", "b": "background"}
+    events = read_with("{tree}")
+    for found in (events, events.varied("scale", "up")):
+        event, total = found.features.T
+        np.testing.assert_array_equal(total, 2 * event + 0.5)
+    with pytest.raises(InputError, match=r"no tree 'no_s'.*Trees in it: s, b, s_up, b_up"):
+        read_with("no_{tree}")
+
+
 @pytest.fixture
 def texts(tmp_path):
     """A text file of 40 events: how many they are, only reading tells."""
