@@ -11,6 +11,8 @@ from detector import JET_ETA, JET_PT, LEPTON_PT, TAG_ETA
 MET, MTW = 30.0, 50.0  # GeV
 W_MASS = 80.38
 MOST_JETS = 6  # of an event that are kept as objects
+OBJECT_PT = 20.0  # GeV, of jets that are kept as objects
+ANGLE_STEP = 2**-5  # to which angles of objects are rounded
 
 #: Probability to tag a jet of |eta| < 2.5 by flavour (b, c, other), and relative uncertainties by variation.
 TAG_EFFICIENCY = {5: 0.70, 4: 0.15, 0: 0.01}
@@ -226,6 +228,30 @@ def azimuths(events: Selected) -> np.ndarray:
     return np.stack([events.lepton[:, 2], np.arctan2(met_y, met_x)], axis=1)
 
 
+def objects(jets: np.ndarray, azimuths: np.ndarray) -> ak.Array:
+    """Jets above `OBJECT_PT` and the azimuth of the missing momentum, rounded; azimuths count from the lepton.
+
+    Args:
+        jets: what `every_jet` gives.
+        azimuths: what `azimuths` gives.
+    """
+    there = jets[..., 0] > OBJECT_PT
+    lepton_phi, met_phi = azimuths.T
+    pt, eta, phi, mass, tags = (jets[..., i][there] for i in range(jets.shape[-1]))
+    from_lepton = _turned(phi - np.repeat(lepton_phi, there.sum(axis=1)))
+    of_jet = {
+        "pt": round_mantissa(pt, 6),
+        "eta": _rounded(eta, ANGLE_STEP),
+        "phi": _rounded(from_lepton, ANGLE_STEP),
+        "mass": round_mantissa(mass, 4),
+        "btag": tags.astype(bool),
+    }
+    jagged = {name: ak.unflatten(values, there.sum(axis=1)) for name, values in of_jet.items()}
+    return ak.Array(
+        {"jets": ak.zip(jagged), "met_phi": _rounded(_turned(met_phi - lepton_phi), ANGLE_STEP)}
+    )
+
+
 def round_mantissa(values: np.ndarray, bits: int = 8) -> np.ndarray:
     """To the nearest float32 with that many bits of mantissa, which compresses well."""
     mantissa, exponent = np.frexp(np.asarray(values, np.float64))
@@ -252,7 +278,12 @@ def _mass(p: np.ndarray) -> np.ndarray:
 
 def _delta_phi(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Absolute, in [0, pi]."""
-    return np.abs((a - b + np.pi) % (2 * np.pi) - np.pi)
+    return np.abs(_turned(a - b))
+
+
+def _turned(phi: np.ndarray) -> np.ndarray:
+    """The angle in [-pi, pi)."""
+    return (phi + np.pi) % (2 * np.pi) - np.pi
 
 
 def _transverse_mass(lepton: np.ndarray, met: np.ndarray) -> np.ndarray:

@@ -31,12 +31,20 @@ def main() -> None:
         metavar="PROCESS",
         help="make these again, and take the others from the output file as they are",
     )
+    parser.add_argument(
+        "--objects",
+        type=Path,
+        metavar="FILE",
+        help="write the jets and azimuths of the same events to this file",
+    )
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
         "--cache", type=Path, default=Path("single_top_cache"), help="folder of finished chunks"
     )
     options = parser.parse_args()
+    if options.objects and options.only:
+        parser.error("--objects needs all processes: leave out --only")
     # Here, so that the help needs no event generator.
     try:
         import production

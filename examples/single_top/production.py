@@ -13,7 +13,7 @@ import detector
 import features
 import numpy as np
 import samples
-from storage import Trees, read, write
+from storage import Trees, read, write, write_objects
 
 CHUNK = 20_000  # generated events
 SHIFTS = {"": 0.0, "_jes_up": 1.0, "_jes_down": -1.0}
@@ -148,6 +148,21 @@ def assemble(name: str, chunks: list[Path], calibration: dict) -> tuple[Trees, d
     return trees, {"generated": int(counts[:, 0].sum()), "cutflow": cutflow}
 
 
+def objects(name: str, chunks: list[Path]) -> dict[str, ak.Array]:
+    """Jets and azimuths of one process: entry by entry those of the trees that `assemble` makes."""
+    loaded = [np.load(path) for path in chunks]
+    found = {}
+    for shift in SHIFTS:
+        jets, azimuths, numbers = (
+            np.concatenate([chunk[f"{key}{shift}"] for chunk in loaded])
+            for key in ("jets", "azimuths", "event_number")
+        )
+        found[name + shift] = ak.with_field(
+            features.objects(jets, azimuths), numbers.astype(np.int32), "event_number"
+        )
+    return found
+
+
 def make(options: argparse.Namespace) -> None:
     """All of it, from the options of `generate.py`."""
     started = time.time()
@@ -200,9 +215,15 @@ def make(options: argparse.Namespace) -> None:
         )
     in_order = {f"{name}{shift}": trees[f"{name}{shift}"] for name in every for shift in SHIFTS}
     write(options.output, in_order, metadata)
-    print(
-        f"{options.output}: {options.output.stat().st_size / 1e6:.2f} MB, {time.time() - started:.0f} s"
-    )
+    written = [options.output]
+    if options.objects:
+        ntuples = {}
+        for name in every:
+            ntuples |= objects(name, [task[-1] for task in tasks if task[1] == name])
+        write_objects(options.objects, ntuples, made_as)
+        written.append(options.objects)
+    for path in written:
+        print(f"{path}: {path.stat().st_size / 1e6:.2f} MB, {time.time() - started:.0f} s")
 
 
 def _calibrate(task: tuple[str, argparse.Namespace, int]) -> dict:

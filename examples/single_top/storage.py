@@ -1,8 +1,9 @@
-"""The ROOT file of a sample: flat trees, and how they were made."""
+"""The ROOT files of a sample: flat trees, or objects as ntuples, and how they were made."""
 
 import json
 from pathlib import Path
 
+import awkward as ak
 import numpy as np
 import uproot
 
@@ -18,6 +19,16 @@ def write(path: Path, trees: Trees, metadata: dict) -> None:
             file[name].extend(
                 {branch: np.ascontiguousarray(values) for branch, values in tree.items()}
             )
+
+
+def write_objects(path: Path, ntuples: dict[str, ak.Array], metadata: dict) -> None:
+    """The same with an RNTuple for each tree: it counts the objects of a collection once, where a tree does so for
+    each of their branches, and is a fifth smaller.
+    """
+    with uproot.recreate(path, compression=uproot.LZMA(9)) as file:
+        file["metadata"] = json.dumps(metadata)
+        for name, entries in ntuples.items():
+            file.mkrntuple(name, entries)
 
 
 def read(path: Path) -> tuple[Trees, dict]:
