@@ -10,6 +10,13 @@ from difftune.errors import InputError
 from difftune.selection import Units
 from tests.selection.samples import events, study
 
+NETWORKS = {
+    "deep set": dt.models.DeepSet(each=(8,), latent=8, hidden=(8,)),
+    "ParticleNet": dt.models.ParticleNet(
+        widths=(8,), layers=1, neighbours=2, coordinates=("eta",), hidden=(8,)
+    ),
+}
+
 
 @functools.cache
 def jets() -> dt.Events:
@@ -62,3 +69,42 @@ def test_elimination_leaves_out_what_does_not_matter():
     assert "jets[0].pt" in found.variables
     assert "jets[3].pt" in found.variables
     assert not {"jets[0].eta", "jets[0].tag"} <= set(found.variables)
+
+
+@functools.cache
+def jets_and_muons() -> dt.Events:
+    """The momenta of jets tell signal from background; muons, and their number, do not."""
+    rng = np.random.default_rng(6)
+    signal = np.arange(1600) % 2 == 0
+    objects = {}
+    for name, most, shift in (("muons", 2, 0.0), ("jets", 3, 0.8)):
+        here = np.arange(most) < rng.integers(1, most + 1, 1600)[:, None]
+        pt = rng.normal(size=(1600, most)) + shift * signal[:, None]
+        branches = {"pt": pt, "eta": rng.normal(size=(1600, most))}
+        branches = {key: np.where(here, each, np.nan) for key, each in branches.items()}
+        objects[name] = dt.Objects(branches=branches, max=most)
+    met = rng.normal(size=1600) + 0.5 * signal
+    return events({"met": met}, signal, rng, objects=objects)
+
+
+@pytest.mark.parametrize("name", ["deep set", pytest.param("ParticleNet", marks=pytest.mark.slow)])
+def test_a_collection_without_information_goes_first(name):
+    """As a whole, by the network that sees the objects as such, whatever stands first."""
+    given = jets_and_muons()
+    groups = {name: [name] for name in ("muons", "jets")}
+    made = study(
+        given,
+        model=NETWORKS[name],
+        groups=groups,
+        epochs=8,
+        hyperparameters={"learning_rate": 1e-2},
+    )
+    judged = dt.selection.importance(made, methods=("gate", "permutation"))
+    for ranking in judged.methods.values():
+        value = dict(zip(judged.names, ranking.value, strict=True))
+        assert value["jets"] > value["met"] > value["muons"]
+        assert value["jets"] > 5 * value["muons"]
+    found = dt.selection.eliminate(made, least=1)
+    assert [step.taken for step in found.steps] == ["muons", "met"]
+    assert set(given.collections[1].columns) <= set(found.variables)
+    assert not set(given.collections[0].columns) & set(found.variables)
