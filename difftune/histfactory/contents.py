@@ -148,12 +148,12 @@ def _check_carriers(carriers: Mapping[str, Mapping[str, Sequence[str]]]) -> None
 
 def _parameter_sets(
     sizes: Mapping[str, Mapping[str, int]], said: Mapping[str, Spec]
-) -> tuple[dict[str, ParameterSet], list[float], list[Sequence[float]]]:
+) -> tuple[dict[str, ParameterSet], list[Any], list[Any]]:
     """All of them, with suggested values and bounds."""
     found: dict[str, ParameterSet] = {}
     first: dict[str, str] = {}
-    init: list[float] = []
-    bounds: list[Sequence[float]] = []
+    init: list[Any] = []
+    bounds: list[Any] = []
     for kind, names in sizes.items():
         given = _KINDS[kind]
         for name, size in names.items():
