@@ -160,7 +160,9 @@ _RUN = click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
     "--output", type=click.Path(path_type=Path), help="Folder to write to; RUN/scores by default."
 )
 @click.option("--tree", "trees", multiple=True, help="Only this tree. May be repeated.")
-@click.option("--branch", default="score", show_default=True, help="Name of the new branch.")
+@click.option(
+    "--branch", help="Name of the new branch; score, or what a regression calls its predictions."
+)
 @click.option(
     "--format",
     "form",
@@ -179,7 +181,7 @@ def apply(
     files: tuple[str, ...],
     output: Path | None,
     trees: tuple[str, ...],
-    branch: str,
+    branch: str | None,
     form: str | None,
     friends: tuple[str, ...],
 ) -> None:

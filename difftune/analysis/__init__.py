@@ -9,7 +9,7 @@ from difftune.analysis.closure import Closure, closure
 from difftune.analysis.contest import Contestant
 from difftune.analysis.cross_fit import CrossFit
 from difftune.analysis.discriminant import Discriminant, binned_score
-from difftune.analysis.figure import FIGURES, Figure
+from difftune.analysis.figure import FIGURES, Figure, Merit
 from difftune.analysis.figure import as_figure as as_figure
 from difftune.analysis.figure import fit_model as fit_model
 from difftune.analysis.figure import statistics as statistics
@@ -54,6 +54,7 @@ __all__ = [
     "Figure",
     "Ladder",
     "Measurement",
+    "Merit",
     "Preparation",
     "Rank",
     "Residuals",

@@ -31,23 +31,42 @@ _NARROW = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figure:
-    """One number that says how good an analysis is, of its statistical model.
+class Merit:
+    """One number that says how good an analysis is.
 
     Attributes:
         name: In the analysis file.
         symbol: In tables, with what it is.
-        loss: Makes the loss through the fit of a statistical model that events fill.
-        power: The figure, the larger the better, is `exp(-power loss)`; None: minus the loss.
         inverse: Whether people know it by its inverse, which is the smaller the better: σ(μ).
-        strength: Signal strength of the Asimov data it is about, for choices of bins.
     """
 
     name: str
     symbol: str
+    inverse: bool = False
+
+    def shown(self, merit: Any) -> Any:
+        """What people know it by, from what is the larger the better."""
+        return 1.0 / merit if self.inverse else merit
+
+    def gain(self, before: Any, after: Any) -> Any:
+        """Relative improvement of what people know it by, from merits: 0.1 is a σ(μ) 10 % smaller,
+        or a significance 10 % larger.
+        """
+        return 1.0 - before / after if self.inverse else after / before - 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure(Merit):
+    """One number that says how good an analysis is, of its statistical model.
+
+    Attributes:
+        loss: Makes the loss through the fit of a statistical model that events fill.
+        power: The figure, the larger the better, is `exp(-power loss)`; None: minus the loss.
+        strength: Signal strength of the Asimov data it is about, for choices of bins.
+    """
+
     loss: Callable[..., ThroughFit]
     power: float | None
-    inverse: bool = False
     strength: float = 1.0
 
     def objective(self, model: FitModel) -> ThroughFit:
@@ -63,19 +82,9 @@ class Figure:
         loss = self.loss().of_model(model)
         return -loss if self.power is None else jnp.exp(-self.power * loss)
 
-    def shown(self, merit: Any) -> Any:
-        """What people know it by, from `merit`."""
-        return 1.0 / merit if self.inverse else merit
-
     def of(self, model: Model) -> float:
         """What people know it by, of a model with its nominal numbers and Asimov data."""
         return float(self.shown(in_float64(_merit)(self, model)))
-
-    def gain(self, before: Any, after: Any) -> Any:
-        """Relative improvement of what people know it by, from merits: 0.1 is a σ(μ) 10 % smaller,
-        or a significance 10 % larger.
-        """
-        return 1.0 - before / after if self.inverse else after / before - 1.0
 
 
 @partial(jax.jit, static_argnums=0)

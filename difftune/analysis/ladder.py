@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import norm
 
-from difftune.analysis.figure import Figure
+from difftune.analysis.figure import Merit
 
 SURE = 0.05
 """A gain that chance gives more often than this is not called one."""
@@ -95,7 +95,7 @@ class Ladder:
         steps: In their order.
     """
 
-    figure: Figure
+    figure: Merit
     steps: Sequence[Step] = field(default_factory=tuple)
 
     @cached_property

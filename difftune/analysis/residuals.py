@@ -13,7 +13,7 @@ from difftune.arguments import takes
 from difftune.data import Events
 from difftune.errors import InputError, nearest
 from difftune.report import Measured, Table
-from difftune.training import CrossFitted, Ensemble, TrainedNetwork, as_network
+from difftune.training import AnyNetwork, BoostedTrees, as_network
 
 _BELOW = 0.5 * (1.0 - math.erf(math.sqrt(0.5)))
 """Probability below one standard deviation under the mean."""
@@ -130,7 +130,7 @@ class Residuals:
 
 @takes(network=as_network)
 def residuals(
-    network: TrainedNetwork | Ensemble | CrossFitted,
+    network: AnyNetwork,
     events: Events | Split | CrossFit,
     *,
     target: str | None = None,
@@ -151,10 +151,10 @@ def residuals(
         InputError: When the network predicts no targets, not this one, or the events have none; or
             a truth is 0 and residuals are relative.
     """
-    link = network.link
+    link = None if isinstance(network, BoostedTrees) else network.link
     if link is None:
         raise InputError(
-            "residuals: this network tells classes apart and predicts no targets; train one with "
+            "residuals: this one tells classes apart and predicts no targets; train one with "
             "objective='huber', 'quantile' or 'gaussian_nll'."
         )
     names = link.transform.names

@@ -86,16 +86,20 @@ def as_events(given: Any) -> Events:
     raise InputError(f"events = {said(given)}: these are no events; {remedy}")
 
 
+class Alone(tuple[Process, ...]):
+    """One process that was given by itself, with nothing to be told apart from."""
+
+    __slots__ = ()
+
+
 def as_processes(given: Any) -> tuple[Process, ...]:
-    """One process, whatever its role; or several, to be told apart.
+    """One process, or several.
 
     Raises:
-        InputError: They are no processes, or of several none is signal, or background.
+        InputError: They are no processes.
     """
     processes = several(given, Process, "processes", PROCESS)
-    if not isinstance(given, Process):
-        check_roles(processes)
-    return processes
+    return Alone(processes) if isinstance(given, Process) else processes
 
 
 def as_variations(given: Any) -> tuple[Any, ...]:
@@ -176,8 +180,8 @@ def read(
     Args:
         files: Paths, globs or addresses for all processes that name none themselves.
         processes: What the events are: see `Process`. Among several at least one is signal and one
-            background. One that is given alone, not in a list, may have any role: events that a
-            network is to score.
+            background, unless there is a `target`. One that is given alone, not in a list, may have
+            any role: events that a network is to score.
         features: Names of columns, or of derived features.
         weight: Expression for the weight of simulated events, in expected events.
         event_number: Column (or expression) whose value modulo `folds` is the fold. Or the columns
@@ -224,6 +228,9 @@ def read(
     Raises:
         InputError: The input is wrong; the message names the place and the remedy.
     """
+    if target is None and not isinstance(processes, Alone):
+        check_roles(processes)
+    processes = tuple(processes)
     given = dict(locals())
     how = {name: given.pop(name) for name in ("chunk_size", "progress")}
     return through(given.pop("cache"), given, lambda: _read(**given, **how))

@@ -7,8 +7,9 @@ from difftune.job.comparing import compare
 from difftune.job.config import Config
 from difftune.job.drafting import draft
 from difftune.job.loading import from_dict, load
-from difftune.job.outcome import Outcome
+from difftune.job.outcome import Outcome, Trained
 from difftune.job.outcome import selected_text as selected_text
+from difftune.job.regression import Regressed
 from difftune.job.run import check, run, select
 from difftune.job.sheet import Draft
 from difftune.job.watching import watch
@@ -17,6 +18,8 @@ __all__ = [
     "Config",
     "Draft",
     "Outcome",
+    "Regressed",
+    "Trained",
     "apply",
     "automatic",
     "check",

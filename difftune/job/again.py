@@ -10,7 +10,7 @@ from difftune.job.build import dimension
 from difftune.job.config import Config
 from difftune.job.loading import load
 from difftune.job.measured_sections import Sample
-from difftune.job.outcome import Outcome
+from difftune.job.outcome import Trained
 from difftune.job.run import run
 
 logger = logging.getLogger("difftune")
@@ -58,7 +58,7 @@ def quickened(config: Config) -> Config:
 
 def measured_again(
     folder: Path, overrides: Sequence[str] = (), *, luminosity: float | None = None
-) -> Outcome:
+) -> Trained:
     """Measures, fits and draws a finished run again; nothing is trained.
 
     Args:

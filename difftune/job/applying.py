@@ -20,7 +20,7 @@ def apply(
     output: str | Path | None = None,
     *,
     trees: str | Sequence[str] | None = None,
-    branch: str = "score",
+    branch: str | None = None,
     form: str | None = None,
     friends: Sequence[str] = (),
 ) -> tuple[Path, ...]:
@@ -34,7 +34,8 @@ def apply(
         files: Paths, globs or addresses of ROOT, Parquet or CSV files.
         output: The folder to write to; `scores` in the run directory by default.
         trees: Only these trees.
-        branch: Name of the branch or column with the scores.
+        branch: Name of the branch or column with the scores, `score` by default; predictions of a
+            regression have names of their own, behind this one where it is given.
         form: "root" or "parquet"; by default as the input is.
         friends: Files of the friends of these files, in the place of those that the run was told:
             for each of its friends that has files of its own, in their order.

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from difftune.analysis import Auto, CrossFit, Split
 from difftune.analysis import auto as find
+from difftune.errors import InputError
 from difftune.heartbeat import doing, heartbeat
 from difftune.job import build
 from difftune.job.drafting import draft
@@ -49,6 +50,11 @@ def automatic(
         path = folder / "analysis.toml"
         draft(files, path, signal=signal)
     config = load(path, overrides)
+    if config.data.target is not None:
+        raise InputError(
+            f"{path}: auto finds a classifier, and [data] has a target: difftune run {path} tunes "
+            "a network that learns it."
+        )
     job, events = Job.from_config(config), build.events(config)
     if cross_fit is None:
         cross_fit = config.data.cross_fit or config.data.event_number is not None

@@ -185,6 +185,7 @@ def events(config: Config, progress: Any = None) -> Events:
         data.files,
         processes=[Process(**sample) for sample in fields.weighted(config)],
         features=data.features,
+        target=data.target,
         weight=data.weight,
         event_number=data.event_number,
         derived=data.derived,
@@ -277,23 +278,30 @@ def objective(
     return total
 
 
-def of_classes(loss: Objective, where: str) -> Objective:
-    """Refuses a loss of targets: a job ends with a measurement.
+def fitting(loss: Objective, config: Config, where: str) -> Objective:
+    """Refuses a loss of targets where there are none, and one of classes where there are targets.
 
     Args:
-        loss: Of the network that is measured.
-        where: Its place in the file.
+        loss: What networks minimise.
+        config: The file.
+        where: Its place there.
 
     Raises:
-        InputError: It learns targets.
+        InputError: It is of the other kind.
     """
-    if isinstance(loss.outputs, Prediction):
+    regression = config.data.target is not None
+    if isinstance(loss.outputs, Prediction) == regression:
+        return loss
+    name = type(loss).__name__
+    if regression:
         raise InputError(
-            f"{where}: {type(loss).__name__} learns targets of the events, and a job ends with a "
-            "measurement in bins of a signal's score. Train it in Python: "
-            "dt.train(dt.read(..., target='energy'), objective='huber')."
+            f"{where}: {name} tells classes apart, and [data] has a target: take huber, quantile "
+            "or gaussian_nll, which learn it; or leave the target out."
         )
-    return loss
+    raise InputError(
+        f"{where}: {name} learns targets of the events, and none is named: write target in [data], "
+        'as target = "true_energy".'
+    )
 
 
 def _measured(config: Config) -> dict[str, Any]:
@@ -381,7 +389,7 @@ def recipe(config: Config) -> Recipe:
     section, score = config.training, metric(config)
     return Recipe(
         model=model(config),
-        objective=of_classes(objective(config), "objective"),
+        objective=fitting(objective(config), config, "objective"),
         metric=score,  # type: ignore[arg-type]
         hyperparameters=config.hyperparameters,
         optimizer=optimizer(config),
@@ -394,6 +402,7 @@ def recipe(config: Config) -> Recipe:
         impute=config.data.impute,
         missing_indicators=config.data.missing_indicators,
         scaling=config.data.scaling,
+        target_scaling=config.data.target_scaling,
     )
 
 

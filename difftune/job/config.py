@@ -163,7 +163,8 @@ class Training(Section):
     score: Annotated[str | MetricSection | list[str | MetricSection], METRIC] = "figure"
     """The validation score. `figure` is the figure of merit of `[fit]`, through the fit with all
     its uncertainties and as many simulated events as the measurement has; or, of an analysis that
-    names no uncertainty and wants a discovery, its stat-only significance. Others are the Asimov
+    names no uncertainty and wants a discovery, its stat-only significance; or, of a regression, one
+    over its loss. Others are the Asimov
     significance or separation power in bins of equal shares, area under the ROC curve, Asimov
     significance or AMS above the best cut; and from the fit with its uncertainties, in equidistant
     bins, expected significance, 1 / σ(μ), 1 / expected limit and `robustness`, which is σ(μ) if
@@ -260,9 +261,9 @@ class Selection(Section):
 
     score: Literal["figure", "loss"] = "figure"
     """What sets of variables are compared by: the figure of merit of `[fit]`, or the loss, which
-    has less noise. The figure has at most `training.score_bins` bins, and fewer where a fold has
-    fewer than 25 effective events of a process for each; below four bins the loss takes its
-    place."""
+    has less noise and is that of a regression. The figure has at most `training.score_bins` bins,
+    and fewer where a fold has fewer than 25 effective events of a process for each; below four bins
+    the loss takes its place."""
     epochs: Count = 20
     """Length of a training, where it does not stop early."""
     seeds: Count = 2
@@ -355,8 +356,9 @@ class Config(Section):
     """Name, output, seed."""
     data: Data
     """Files, columns, folds."""
-    samples: Annotated[list[Sample], Field(min_length=2)]
-    """The processes; at least one signal and one background."""
+    samples: Annotated[list[Sample], Field(min_length=1)]
+    """The processes; at least one signal and one background, or one of any role where there is a
+    `target`."""
     systematics: list[Systematic] = []
     """Uncertainties."""
     norm_factors: list[NormFactor] = []
@@ -371,7 +373,8 @@ class Config(Section):
     objective: Annotated[list[Annotated[ObjectiveSection, OBJECTIVE]], Field(min_length=1)] = Field(
         default_factory=lambda: [OBJECTIVE.read({"name": "cross_entropy"})]
     )
-    """Terms of the loss, which are added."""
+    """Terms of the loss, which are added. Without any it is the cross-entropy, or `huber` where
+    there is a `target`."""
     training: Training = Training()
     """How a member trains."""
     hyperparameters: dict[str, float] = {}
@@ -386,6 +389,45 @@ class Config(Section):
     """Further stages of training, one after the other."""
     comparison: Comparison = Comparison()
     """The network to compare with."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _decide_objective(cls, given: Any) -> Any:
+        data = given.get("data") if isinstance(given, dict) else None
+        if isinstance(data, dict) and data.get("target") is not None and "objective" not in given:
+            return {**given, "objective": [{"name": "huber"}]}
+        return given
+
+    @model_validator(mode="after")
+    def _check_regression(self) -> "Config":
+        if self.data.target is None:
+            if len(self.samples) < 2:
+                raise ValueError(
+                    "samples has one sample: give a signal and a background at least; or a target "
+                    "in [data], if a number is to be learned of each event"
+                )
+            return self
+        for table, there in (
+            ("[[regions]]", self.regions),
+            ("[[systematics]]", self.systematics),
+            ("[[norm_factors]]", self.norm_factors),
+            ("[fit]", self.fit != Fit()),
+        ):
+            if there:
+                raise ValueError(
+                    f"{table} is about the measurement of a signal, and with a target in [data] "
+                    "the run is a regression, which measures none: leave this table out; or leave "
+                    "the target out"
+                )
+        if self.training.regions != ["signal"]:
+            raise ValueError("training.regions: a regression has no regions; leave it out")
+        for stage in self.stage:
+            if not stage.objective:
+                raise ValueError(
+                    f"stage {stage.name!r}: without an objective a stage trains through the fit, "
+                    "and a regression has none: give [[stage.objective]], such as huber"
+                )
+        return self
 
     @model_validator(mode="after")
     def _check_names(self) -> "Config":

@@ -8,7 +8,7 @@ from pydantic import Field, TypeAdapter, field_validator, model_validator
 from pydantic_core import core_schema
 
 from difftune.binning import RULES
-from difftune.data import Friend, Region, SumOfWeights
+from difftune.data import Friend, Region, SumOfWeights, TargetScaling
 from difftune.errors import InputError
 from difftune.fields import DOMAINS
 from difftune.job.schema import Choice, Count, Fraction, Name, Positive, Section
@@ -120,6 +120,13 @@ class Data(Section):
     `objects`."""
     objects: dict[Name, ObjectsSection] = {}
     """Further inputs: those of collections of objects, such as the jets of an event, by name."""
+    target: str | Annotated[list[str], Field(min_length=1)] | dict[str, str] | None = None
+    """What a [regression](regression.md#in-the-analysis-file) learns of each simulated event: a
+    column, a derived feature or an expression; several as a list, or by names of your own as
+    `{ energy = "true_e / 1000" }`. Without it networks tell signal from background."""
+    target_scaling: TargetScaling = "standard"
+    """Scale on which targets are learned: that of mean 0 and standard deviation 1, or `log`, that
+    of their logarithm; residuals are then relative."""
     weight: str = "1"
     """Expression for the weight of a simulated event, in expected events: the weights of a
     sample add up to its expected yield."""

@@ -1,6 +1,8 @@
 """What a run found, and its last lines."""
 
+import abc
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -42,23 +44,16 @@ def at_scale(sample: Split | CrossFit, scale: float) -> Split | CrossFit:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """Everything that a run found.
+class Trained(abc.ABC):
+    """What every run finds: networks, and what is known of their training.
 
     Attributes:
         job: What the analysis file said.
         stages: What each stage of the training gave, in the first repetition.
         network: That of this run: the best one, or several that decide together; of each fold,
             where they are cross-fitted.
-        default: A plain cross-entropy network with default settings, with several seeds; None where
-            there is nothing to compare with.
-        ladder: What each step brings.
-        measurement: The network of this run, measured on test events.
-        repeated_measurements: The same for further repetitions of the whole.
-        default_measurements: The same for `default`, in bins by the same rule.
-        noise: Effect and statistical error of each variation in the bins of `measurement`.
-        fit: Fit of the workspace of the run to its (Asimov) data.
-        cls: Test of the nominal signal strength.
+        default: A plain network with default settings, with several seeds; None where there is
+            nothing to compare with.
         seconds: How long it took, without what is written now.
         variables: Those that are kept, where they were chosen.
     """
@@ -67,15 +62,18 @@ class Outcome:
     stages: tuple[AnyTuned, ...]
     network: AnyNetwork
     default: AnyTuned | None
-    ladder: Ladder
-    measurement: Measurement
-    repeated_measurements: tuple[Measurement, ...]
-    default_measurements: tuple[Measurement, ...]
-    noise: tuple[VariationNoise, ...]
-    fit: FitResult
-    cls: HypoTest
     seconds: float
     variables: Variables | None = None
+
+    @property
+    @abc.abstractmethod
+    def ladders(self) -> Mapping[str, Ladder]:
+        """What each step brings, by each figure of the run."""
+
+    @property
+    @abc.abstractmethod
+    def summary(self) -> str:
+        """The lines that a physicist wants to see at the end."""
 
     @property
     def config(self) -> Config:
@@ -105,6 +103,34 @@ class Outcome:
         regions = self.config.training.regions
         return sample.in_regions(*regions) if sample.events.regions else sample
 
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome(Trained):
+    """Everything that a run found which measures a signal.
+
+    Attributes:
+        ladder: What each step brings.
+        measurement: The network of this run, measured on test events.
+        repeated_measurements: The same for further repetitions of the whole.
+        default_measurements: The same for `default`, in bins by the same rule.
+        noise: Effect and statistical error of each variation in the bins of `measurement`.
+        fit: Fit of the workspace of the run to its (Asimov) data.
+        cls: Test of the nominal signal strength.
+    """
+
+    ladder: Ladder
+    measurement: Measurement
+    repeated_measurements: tuple[Measurement, ...]
+    default_measurements: tuple[Measurement, ...]
+    noise: tuple[VariationNoise, ...]
+    fit: FitResult
+    cls: HypoTest
+
+    @property
+    def ladders(self) -> Mapping[str, Ladder]:
+        """What each step brings, by the figure of merit."""
+        return {self.job.figure.name: self.ladder}
+
     @property
     def tuned_measurements(self) -> tuple[Measurement, ...]:
         """Those of the network of this run, and of further repetitions."""
@@ -126,7 +152,7 @@ class Outcome:
 
     @property
     def summary(self) -> str:
-        """The lines that a physicist wants to see at the end."""
+        """Figure of merit of each step, and the fit."""
         own, poi = self.measurement, self.config.fit.poi
         whole = "all simulated events" if isinstance(self.sample, CrossFit) else "test events"
         whole += f" {self.scale_text}" if self.scale_text else ""
@@ -142,6 +168,29 @@ class Outcome:
                 f"{self.cls.expected[2]:.3g}; {poi} = {self.poi_text} (fit to {own.data})",
             ]
         )
+
+
+def chosen_network(tuned: AnyTuned, config: Config) -> AnyNetwork:
+    """The network of a search, or several of it that decide together.
+
+    Args:
+        tuned: The search, or that of each fold.
+        config: Says which.
+    """
+    kind = config.search.ensemble
+    return tuned.ensemble(kind) if kind else tuned.network
+
+
+def members(tuned: AnyTuned, count: int) -> list[AnyNetwork]:
+    """All networks of trainings that differ in their seeds.
+
+    Args:
+        tuned: The trainings, or those of each fold.
+        count: How many there are.
+    """
+    if isinstance(tuned, CrossTuned):
+        return [tuned.member(number) for number in range(count)]
+    return list(tuned.networks)
 
 
 def said_of(variables: Variables) -> str:

@@ -9,12 +9,12 @@ import numpy as np
 from difftune import report
 from difftune.analysis import Tuned, Variables
 from difftune.job.config import Config
-from difftune.job.outcome import Outcome, said_of
+from difftune.job.outcome import Trained, said_of
 from difftune.job.report_output import Output
 from difftune.report import Block, Cell, Section, Text
 
 
-def search_section(outcome: Outcome, output: Output) -> Section:
+def search_section(outcome: Trained, output: Output) -> Section:
     """All searches, that of the first fold in front.
 
     Args:
@@ -34,8 +34,10 @@ def search_section(outcome: Outcome, output: Output) -> Section:
     return Section("Search", blocks)
 
 
-def _score_name(outcome: Outcome) -> str:
+def _score_name(outcome: Trained) -> str:
     score = outcome.config.training.score
+    if score == "figure" and outcome.job.regression:
+        return "Validation score (1 / loss)"
     if score == "figure":
         inverse = outcome.job.figure.inverse
         return f"Validation {'1 / ' if inverse else ''}{outcome.job.figure.symbol}"
@@ -56,7 +58,7 @@ def _logarithmic(tuned: Tuned) -> set[str]:
     return before | set(tuned.space.logarithmic)
 
 
-def _short_search(outcome: Outcome, tuned: Tuned, output: Output) -> list[Block]:
+def _short_search(outcome: Trained, tuned: Tuned, output: Output) -> list[Block]:
     """Losses, scores and members of one of several searches."""
     best = _chosen(tuned)
     return [
@@ -71,7 +73,7 @@ def _short_search(outcome: Outcome, tuned: Tuned, output: Output) -> list[Block]
     ]
 
 
-def _one_search(outcome: Outcome, tuned: Tuned, output: Output) -> list[Block]:
+def _one_search(outcome: Trained, tuned: Tuned, output: Output) -> list[Block]:
     """Everything of a search."""
     result, history, best = tuned.result, tuned.history, _chosen(tuned)
     score_name = _score_name(outcome)
@@ -145,7 +147,7 @@ def draw_variables(variables: Variables, config: Config, folder: Path) -> list[B
     output = Output.of(config, folder)
     several = len(variables.selections) > 1
     section = config.selection
-    by_figure = section is not None and section.score == "figure"
+    by_figure = section is not None and section.score == "figure" and config.data.target is None
     score = "Score by the figure of merit" if by_figure else "Minus the loss"
     blocks: list[Block] = [
         Text(said_of(variables)),

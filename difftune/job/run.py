@@ -43,7 +43,8 @@ from difftune.inference import fit, hypotest
 from difftune.job import build
 from difftune.job.build import Binning
 from difftune.job.config import Config
-from difftune.job.outcome import Outcome, at_scale
+from difftune.job.outcome import Outcome, Trained, at_scale, chosen_network, members
+from difftune.job.regression import regressed
 from difftune.job.rundir import MAY_CHANGE, check_folder, open_run
 from difftune.job.saving import save, save_variables
 from difftune.job.stages import Job
@@ -58,7 +59,7 @@ logger = logging.getLogger("difftune")
 @heartbeat("reading the analysis file")
 def run(
     config: Config, folder: Path, *, resume: bool = False, processes: Processes | None = None
-) -> Outcome | None:
+) -> Trained | None:
     """Runs an analysis from its file to its report.
 
     Args:
@@ -116,7 +117,7 @@ def run(
                 selected = _default(job, reduced, "default_selected", length, folder, together, log)
         if not first:
             return None
-        outcome = _measured(
+        outcome = (regressed if job.regression else _measured)(
             job,
             preparation.split,
             default,
@@ -126,8 +127,10 @@ def run(
             variables=variables,
         )
         if watcher is not None:
-            for rung in outcome.ladder.rungs:
-                watcher.figure(rung.name, rung.value, rung.uncertainty)
+            for name, ladder in outcome.ladders.items():
+                for rung in ladder.rungs:
+                    called = rung.name if len(outcome.ladders) == 1 else f"{rung.name}, {name}"
+                    watcher.figure(called, rung.value, rung.uncertainty)
         doing("writing the numbers and drawing the report")
         save(outcome, folder)
         logger.info("wrote %s in %.0f s", folder, time.monotonic() - began)
@@ -324,7 +327,7 @@ def _measured(
     )
     final = job.binning
     steps = []
-    networks = [] if default is None else _members(default, config.comparison.seeds)
+    networks = [] if default is None else members(default, config.comparison.seeds)
     logger.info("measuring the networks on the test events")
     if isinstance(sample, CrossFit) and default is not None:
         assert isinstance(default, CrossTuned), "made of these events"
@@ -338,16 +341,16 @@ def _measured(
     if plain_defaults:
         steps.append(measuring.step(name, plain_defaults, "seeds"))
     if selected is not None:
-        chosen = [measuring(each, plain) for each in _members(selected, config.comparison.seeds)]
-        steps.append(measuring.step("variables selected", chosen, "seeds"))
+        kept = [measuring(each, plain) for each in members(selected, config.comparison.seeds)]
+        steps.append(measuring.step("variables selected", kept, "seeds"))
     first = "hyperparameters tuned" if job.space else "trained"
     names = [first, *(stage.name for stage in job.stages)]
     last: list[Measurement] = []
     for number, name in enumerate(names):
-        last = [measuring(_chosen(stages[number], config), plain) for stages in repetitions]
+        last = [measuring(chosen_network(stages[number], config), plain) for stages in repetitions]
         steps.append(measuring.step(name, last, "repetitions"))
     if final != plain:
-        last = [measuring(_chosen(stages[-1], config), final) for stages in repetitions]
+        last = [measuring(chosen_network(stages[-1], config), final) for stages in repetitions]
         steps.append(measuring.step("bins optimised", last, "repetitions", same=True))
     # Cross-entropy trains no edges.
     reference = plain if isinstance(final, Learned) else final
@@ -361,7 +364,7 @@ def _measured(
     return Outcome(
         job=job,
         stages=tuple(repetitions[0]),
-        network=_chosen(repetitions[0][-1], config),
+        network=chosen_network(repetitions[0][-1], config),
         default=default,
         ladder=Ladder(figure=job.figure, steps=tuple(steps)),
         measurement=last[0],
@@ -390,19 +393,6 @@ def _noise(
     for each in measurement.treatments:
         logger.info("not in the fit as it is: %s", each)
     return found
-
-
-def _chosen(tuned: AnyTuned, config: Config) -> AnyNetwork:
-    """The network of a search, or several of it that decide together."""
-    kind = config.search.ensemble
-    return tuned.ensemble(kind) if kind else tuned.network
-
-
-def _members(tuned: AnyTuned, count: int) -> list[AnyNetwork]:
-    """All networks of trainings that differ in their seeds."""
-    if isinstance(tuned, CrossTuned):
-        return [tuned.member(number) for number in range(count)]
-    return list(tuned.networks)
 
 
 def _definition(config: Config, preparation: Preparation | CrossPreparation) -> Definition:
@@ -440,7 +430,8 @@ def _prepared(config: Config, processes: Processes) -> tuple[Job, Preparation | 
             stage.space,
             seed=config.general.seed,
         )
-    check_model(sample, channel=config.fit.region, **job.nuisances)
+    if not job.regression:
+        check_model(sample, channel=config.fit.region, **job.nuisances)
     return job, preparation
 
 

@@ -10,17 +10,23 @@ from typing import Any
 
 import numpy as np
 
-from difftune.analysis import Measurement, Variables
+from difftune.analysis import Measurement, Residuals, Spread, Variables
 from difftune.files import write
 from difftune.job.config import Config
-from difftune.job.outcome import Outcome
+from difftune.job.outcome import Outcome, Trained
+from difftune.job.regression import Regressed
 from difftune.job.rundir import write_json
+from difftune.report import Measured
 from difftune.training import History
 
 logger = logging.getLogger("difftune")
 
 
-def save(outcome: Outcome, folder: Path) -> None:
+Writers = Sequence[tuple[str, Callable[[], object]]]
+"""What is written, with what writes it."""
+
+
+def save(outcome: Trained, folder: Path) -> None:
     """Writes everything that was found; what cannot be written costs nothing of the rest."""
 
     def report() -> None:
@@ -29,6 +35,28 @@ def save(outcome: Outcome, folder: Path) -> None:
 
         write_report(outcome, folder)
 
+    # The numbers first: the report can be drawn again from them.
+    writers: Writers = (
+        ("results.json", lambda: write_json(folder / "results.json", results(outcome))),
+        ("network", lambda: outcome.network.save(folder / "network")),
+        *(_writers_of_measurement(outcome, folder) if isinstance(outcome, Outcome) else ()),
+        ("history.csv", lambda: write_histories(outcome, folder)),
+        ("report.html", report),
+    )
+    for what, writes in writers:
+        try:
+            writes()
+        # A full disk; a name that somebody's library has no picture or place for.
+        except (OSError, ValueError) as error:
+            logger.error(
+                "%s of the run in %s could not be written: %s. The rest is there; make room, and "
+                "run again with --resume, which trains nothing anew.",
+                *(what, folder, error),
+            )
+
+
+def _writers_of_measurement(outcome: Outcome, folder: Path) -> Writers:
+    """Of workspaces and templates."""
     own, places = outcome.measurement, folder / "templates"
     regions = [*own.fitted, *own.validation]
 
@@ -36,10 +64,7 @@ def save(outcome: Outcome, folder: Path) -> None:
         for number, templates in enumerate(regions):
             templates.write_root(places / "templates.root", append=number > 0)
 
-    # The numbers first: the report can be drawn again from them.
-    writers: tuple[tuple[str, Callable[[], object]], ...] = (
-        ("results.json", lambda: write_json(folder / "results.json", results(outcome))),
-        ("network", lambda: outcome.network.save(folder / "network")),
+    return (
         (
             "workspace.json",
             lambda: write_json(folder / "workspace.json", outcome.measurement.workspace),
@@ -64,19 +89,7 @@ def save(outcome: Outcome, folder: Path) -> None:
             ),
         ),
         ("templates.root", write_root),
-        ("history.csv", lambda: write_histories(outcome, folder)),
-        ("report.html", report),
     )
-    for what, writes in writers:
-        try:
-            writes()
-        # A full disk; a name that somebody's library has no picture or place for.
-        except (OSError, ValueError) as error:
-            logger.error(
-                "%s of the run in %s could not be written: %s. The rest is there; make room, and "
-                "run again with --resume, which trains nothing anew.",
-                *(what, folder, error),
-            )
 
 
 def save_variables(variables: Variables, config: Config, folder: Path) -> None:
@@ -87,8 +100,74 @@ def save_variables(variables: Variables, config: Config, folder: Path) -> None:
     draw_variables(variables, config, folder)
 
 
-def results(outcome: Outcome) -> dict[str, Any]:
-    """The fitted numbers, for JSON."""
+def results(outcome: Trained) -> dict[str, Any]:
+    """The numbers that were found, for JSON."""
+    if isinstance(outcome, Regressed):
+        found = _of_regression(outcome)
+    else:
+        assert isinstance(outcome, Outcome), "it is one of these"
+        found = _of_measurement(outcome)
+    return {
+        **found,
+        "normalisations": [asdict(each) for each in outcome.sample.events.normalisations],
+        "selection": None if outcome.variables is None else outcome.variables.to_dict(),
+        # Of each fold, where they are cross-fitted.
+        "searches": [
+            {
+                "ranking": [asdict(rank) for rank in tuned.ranking],
+                "schedule": {k: v.tolist() for k, v in tuned.result.schedule.items()},
+            }
+            for tuned in outcome.searches
+        ],
+        "seconds": outcome.seconds,
+    }
+
+
+def _of_regression(outcome: Regressed) -> dict[str, Any]:
+    """Resolution, bias and coverage of each target."""
+
+    def number(own: Measured | None) -> dict[str, float] | None:
+        return None if own is None else {"value": own.value, "uncertainty": own.uncertainty}
+
+    def spread(own: Spread) -> dict[str, Any]:
+        return {
+            "low": own.low,
+            "high": own.high,
+            "events": own.events,
+            "bias": number(own.bias),
+            "resolution": number(own.resolution),
+            "coverage": number(own.coverage),
+        }
+
+    def figures(own: Residuals) -> dict[str, Any]:
+        return {
+            "relative": own.relative,
+            "whole": spread(own.whole),
+            "bias_in_bins": number(own.bias),
+            "bins": [spread(each) for each in own.bins],
+        }
+
+    return {
+        "targets": {
+            name: {
+                **figures(own),
+                "resolution": {
+                    "default": [each[name].whole.resolution.value for each in outcome.defaults],
+                    "tuned": [
+                        each[name].whole.resolution.value
+                        for each in (outcome.residuals, *outcome.repeated)
+                    ],
+                    "uncertainties": outcome.steps[name].sources,
+                },
+                "ladder": [asdict(rung) for rung in outcome.steps[name].rungs],
+            }
+            for name, own in outcome.residuals.items()
+        }
+    }
+
+
+def _of_measurement(outcome: Outcome) -> dict[str, Any]:
+    """The fitted numbers."""
 
     def significances(measurements: Sequence[Measurement]) -> dict[str, list[float]]:
         return {
@@ -108,7 +187,6 @@ def results(outcome: Outcome) -> dict[str, Any]:
             "uncertainties": outcome.ladder.sources,
         },
         "data": outcome.measurement.data,
-        "normalisations": [asdict(each) for each in outcome.sample.events.normalisations],
         "blinded": list(outcome.measurement.blinded),
         "pruned": [
             {
@@ -120,7 +198,6 @@ def results(outcome: Outcome) -> dict[str, Any]:
             }
             for each in outcome.measurement.treatments
         ],
-        "selection": None if outcome.variables is None else outcome.variables.to_dict(),
         "ladder": [asdict(rung) for rung in outcome.ladder.rungs],
         "significance": {
             "default": significances(outcome.default_measurements),
@@ -138,19 +215,10 @@ def results(outcome: Outcome) -> dict[str, Any]:
             "correlation": np.asarray(result.correlation).tolist(),
             "twice_nll": float(result.twice_nll),
         },
-        # Of each fold, where they are cross-fitted.
-        "searches": [
-            {
-                "ranking": [asdict(rank) for rank in tuned.ranking],
-                "schedule": {k: v.tolist() for k, v in tuned.result.schedule.items()},
-            }
-            for tuned in outcome.searches
-        ],
-        "seconds": outcome.seconds,
     }
 
 
-def write_histories(outcome: Outcome, folder: Path) -> None:
+def write_histories(outcome: Trained, folder: Path) -> None:
     """Writes `history.csv`, of each fold where they are cross-fitted: `history_fold_0.csv`, ..."""
     searches = outcome.searches
     for number, tuned in enumerate(searches):

@@ -22,7 +22,16 @@ from difftune.job import build
 from difftune.job.build import Binning
 from difftune.job.config import Config, StageSection
 from difftune.models import MLP
-from difftune.objectives import CrossEntropy, Metric, Objective, Significance
+from difftune.objectives import (
+    CrossEntropy,
+    GaussianNLL,
+    Huber,
+    Metric,
+    Objective,
+    Prediction,
+    Quantile,
+    Significance,
+)
 from difftune.search import Space, Strategy
 from difftune.training import Recipe
 
@@ -76,6 +85,11 @@ class Job:
             elimination=build.elimination(config),
         )
 
+    @property
+    def regression(self) -> bool:
+        """Whether a number is learned of each event; nothing is measured then."""
+        return self.config.data.target is not None
+
     def of(self, sample: Split | CrossFit) -> "Job":
         """The job for these events, whose number is that of the statistics of the fit.
 
@@ -83,7 +97,7 @@ class Job:
             sample: The events by purpose.
         """
         recipe = self.recipe
-        if self.config.training.score == "figure":
+        if self.config.training.score == "figure" and not self.regression:
             recipe = replace(recipe, metric=figure_metric(self, sample))
         stages = tuple(
             stage(section, self, recipe, sample, number)
@@ -93,7 +107,7 @@ class Job:
         if elimination is not None:
             elimination.check(sample.events)
             section = self.config.selection
-            if section is not None and section.score == "figure":
+            if section is not None and section.score == "figure" and not self.regression:
                 bins = _selection_bins(self, sample)
                 if bins:
                     elimination = replace(elimination, metric=figure_metric(self, sample, bins))
@@ -101,14 +115,31 @@ class Job:
 
     @property
     def default_recipe(self) -> Recipe:
-        """A plain network to compare with: 64, 64 without embeddings, and cross-entropy."""
+        """A plain network to compare with: 64, 64 without embeddings, and cross-entropy.
+
+        In a regression it is the plain loss of such predictions as the network of the run makes.
+        """
+        plain = replace(self.recipe, model=MLP(), hyperparameters={}, batch_size=1024)
+        prediction = self.recipe.prediction
+        if prediction is None:
+            return replace(plain, objective=CrossEntropy())
+        own = self.config.training.score != "figure"
         return replace(
-            self.recipe,
-            model=MLP(),
-            objective=CrossEntropy(),
-            hyperparameters={},
-            batch_size=1024,
+            plain,
+            objective=plain_loss(prediction),
+            metric=plain.metric if own else None,  # type: ignore[arg-type]
         )
+
+
+def plain_loss(prediction: Prediction) -> Objective:
+    """The loss, without options, of networks that predict so.
+
+    Args:
+        prediction: What a network gives for each target.
+    """
+    if prediction.form == "quantiles":
+        return Quantile(quantiles=prediction.quantiles)
+    return GaussianNLL() if prediction.form == "normal" else Huber()
 
 
 LEAST_IN_BIN = 25
@@ -201,7 +232,8 @@ def stage(
     loss: Objective
     if section.objective:
         where = f"{place}.objective"
-        loss = build.of_classes(build.objective(job.config, section.objective, where), where)
+        loss = build.objective(job.config, section.objective, where)
+        build.fitting(loss, job.config, where)
     else:
         model = fit_model(
             bins=section.bins,

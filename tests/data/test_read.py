@@ -2,6 +2,7 @@
 
 import gzip
 import logging
+from dataclasses import replace
 
 import hist
 import numpy as np
@@ -636,5 +637,9 @@ def test_one_process_alone_is_read_whatever_its_role(tmp_path, role, caplog):
     assert "signal events" not in caplog.text
     with pytest.raises(InputError, match="no process has role"):
         read(file, processes=[alone], features=["x"])
+    # Nor where a number is learned of each event.
+    other = replace(alone, name="old")
+    learned = read(file, processes=[alone, other], features=["x"], target="jet_pt")
+    assert len(learned) == 60
     with pytest.raises(InputError, match="no process has the role"):
         dt.tune(events)

@@ -322,7 +322,10 @@ WRONG = {
         r"training.max_overtraining = nan: .*greater than 0",
     ),
     "too few": (data(features=[]), "data: features is missing or empty: .* or objects"),
-    "too few samples": (minimal(samples=[{"name": "s"}]), r"samples = .*at least 2 items"),
+    "too few samples": (
+        minimal(samples=[{"name": "s"}]),
+        "samples has one sample: give a signal",
+    ),
     "unknown word": (
         samples(role="sgnal"),
         r"samples.0.role = 'sgnal': .*'signal', 'background' or 'data'. Did you mean 'signal'\?",

@@ -183,11 +183,6 @@ def build_value(value):
     return tuple(value) if isinstance(value, list) else value
 
 
-def test_a_job_measures_and_so_learns_no_targets():
-    with pytest.raises(InputError, match=r"objective: Huber learns targets .* Train it in Python"):
-        build.recipe(section("objective", name="huber"))
-
-
 @pytest.mark.parametrize(
     ("kind", "name"), [each for each in NAMES if not must_be_told_something(*each)]
 )
