@@ -281,6 +281,8 @@ def objective(
 def fitting(loss: Objective, config: Config, where: str) -> Objective:
     """Refuses a loss of targets where there are none, and one of classes where there are targets.
 
+    And one that does not learn each sample as a class, where these make the regions.
+
     Args:
         loss: What networks minimise.
         config: The file.
@@ -290,9 +292,15 @@ def fitting(loss: Objective, config: Config, where: str) -> Objective:
         InputError: It is of the other kind.
     """
     regression = config.data.target is not None
-    if isinstance(loss.outputs, Prediction) == regression:
-        return loss
     name = type(loss).__name__
+    if isinstance(loss.outputs, Prediction) == regression:
+        if config.fit.categories and loss.outputs != "processes":
+            raise InputError(
+                f"{where}: {name} does not learn each sample as a class, and fit.categories makes "
+                "regions of the most probable one: take categorical_cross_entropy, or leave "
+                "fit.categories out."
+            )
+        return loss
     if regression:
         raise InputError(
             f"{where}: {name} tells classes apart, and [data] has a target: take huber, quantile "

@@ -399,6 +399,22 @@ class Config(Section):
         return given
 
     @model_validator(mode="after")
+    def _check_categories(self) -> "Config":
+        if self.fit.categories and self.regions:
+            raise ValueError(
+                "fit.categories makes a region for each sample, and the file has [[regions]]: "
+                "leave one of them out"
+            )
+        for stage in self.stage if self.fit.categories else ():
+            if not stage.objective:
+                raise ValueError(
+                    f"stage {stage.name!r}: without an objective a stage trains one score through "
+                    "the fit, and fit.categories wants the probability of each sample: give "
+                    "[[stage.objective]] categorical_cross_entropy"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _check_regression(self) -> "Config":
         if self.data.target is None:
             if len(self.samples) < 2:

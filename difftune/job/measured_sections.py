@@ -541,6 +541,10 @@ class Fit(Section):
     signal. A table gives more options, as in `{ name = "exact", bins = 12, candidates = 500 }`."""
     bins: Count = 15
     """Largest number of bins."""
+    categories: bool = False
+    """Whether there is [a region for each sample](objectives.md#a-region-for-each-process), of the
+    events that the network finds most like it, in the place of `[[regions]]`. The network has to
+    learn every sample as a class (`categorical_cross_entropy`)."""
     min_background: Annotated[float, Field(ge=0.0)] = 10.0
     """Least expected background of a bin, in events."""
     max_mc_uncertainty: Positive = 0.15

@@ -94,12 +94,17 @@ class Trained(abc.ABC):
     @cached_property
     def sample(self) -> Split | CrossFit:
         """The events by purpose, as they are measured."""
+        return self.job.as_measured(self._scaled, self.network)
+
+    @cached_property
+    def _scaled(self) -> Split | CrossFit:
+        """The events as they were trained on, but for the luminosity."""
         return at_scale(self.stages[-1].split, self.config.fit.luminosity_scale)
 
     @property
     def training_sample(self) -> Split | CrossFit:
         """The events of the regions that networks were trained on."""
-        sample = self.sample
+        sample = self._scaled
         regions = self.config.training.regions
         return sample.in_regions(*regions) if sample.events.regions else sample
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -245,6 +246,13 @@ def _default(
     )
 
 
+class _Found(NamedTuple):
+    """A measurement, and the events that it is of."""
+
+    measurement: Measurement
+    sample: Split | CrossFit
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Measuring:
     """Measures networks on the events of a run, each once."""
@@ -253,12 +261,13 @@ class _Measuring:
     sample: Split | CrossFit
     replicas: int
 
-    def __call__(self, network: AnyNetwork, binning: Binning) -> Measurement:
+    def __call__(self, network: AnyNetwork, binning: Binning) -> _Found:
         return self.on(network, self.sample, binning)
 
-    def on(self, network: AnyNetwork, sample: Split | CrossFit, binning: Binning) -> Measurement:
+    def on(self, network: AnyNetwork, sample: Split | CrossFit, binning: Binning) -> _Found:
         """On these events."""
         doing("measuring a network: scores, bins and fit")
+        sample = self.job.as_measured(sample, network)
         found = measure(
             network,
             sample,
@@ -272,12 +281,12 @@ class _Measuring:
             **self.job.nuisances,
         )
         logger.info("measured a network: %s = %.4g", found.figure.symbol, found.value)
-        return found
+        return _Found(found, sample)
 
     def step(
         self,
         name: str,
-        measurements: list[Measurement],
+        found: list[_Found],
         what: str,
         *,
         replicas: bool = True,
@@ -290,10 +299,8 @@ class _Measuring:
             doing(f"{name}: fitting its bootstrap replicas")
         return Step(
             name=name,
-            merits=np.array([each.merit for each in measurements]),
-            replicas=bootstrapped(measurements[0], self.sample, replicas=self.replicas)
-            if replicas
-            else None,
+            merits=np.array([each.measurement.merit for each in found]),
+            replicas=bootstrapped(*found[0], replicas=self.replicas) if replicas else None,
             what=what,
             same=same,
         )
@@ -345,7 +352,7 @@ def _measured(
         steps.append(measuring.step("variables selected", kept, "seeds"))
     first = "hyperparameters tuned" if job.space else "trained"
     names = [first, *(stage.name for stage in job.stages)]
-    last: list[Measurement] = []
+    last: list[_Found] = []
     for number, name in enumerate(names):
         last = [measuring(chosen_network(stages[number], config), plain) for stages in repetitions]
         steps.append(measuring.step(name, last, "repetitions"))
@@ -360,17 +367,18 @@ def _measured(
         else [measuring(network, reference) for network in networks]
     )
     doing("the fit of the last network, and its uncertainties")
-    model = Model.from_spec(last[0].workspace)
+    (own, of_own), *repeated = last
+    model = Model.from_spec(own.workspace)
     return Outcome(
         job=job,
         stages=tuple(repetitions[0]),
         network=chosen_network(repetitions[0][-1], config),
         default=default,
         ladder=Ladder(figure=job.figure, steps=tuple(steps)),
-        measurement=last[0],
-        repeated_measurements=tuple(last[1:]),
-        default_measurements=tuple(references),
-        noise=_noise(last[0], sample, config.fit.noise),
+        measurement=own,
+        repeated_measurements=tuple(each.measurement for each in repeated),
+        default_measurements=tuple(each.measurement for each in references),
+        noise=_noise(own, of_own, config.fit.noise),
         fit=fit(model),
         cls=hypotest(1.0, model),
         seconds=time.monotonic() - began,

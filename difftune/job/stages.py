@@ -13,16 +13,19 @@ from difftune.analysis import (
     Figure,
     Split,
     Stage,
+    categorised,
     constant_templates,
     fit_model,
     statistics,
 )
 from difftune.binning import BinningRule
+from difftune.data import Events
 from difftune.job import build
 from difftune.job.build import Binning
 from difftune.job.config import Config, StageSection
 from difftune.models import MLP
 from difftune.objectives import (
+    CategoricalCrossEntropy,
     CrossEntropy,
     GaussianNLL,
     Huber,
@@ -33,7 +36,7 @@ from difftune.objectives import (
     Significance,
 )
 from difftune.search import Space, Strategy
-from difftune.training import Recipe
+from difftune.training import AnyNetwork, Recipe
 
 logger = logging.getLogger("difftune")
 
@@ -90,6 +93,19 @@ class Job:
         """Whether a number is learned of each event; nothing is measured then."""
         return self.config.data.target is not None
 
+    def as_measured(self, sample: Split | CrossFit, network: AnyNetwork) -> Split | CrossFit:
+        """Events in the regions that a network measures: those it puts them into, if so.
+
+        Args:
+            sample: The events by purpose.
+            network: That measures them.
+        """
+        if not self.config.fit.categories:
+            return sample
+        found = categorised(network, sample)
+        assert not isinstance(found, Events), "events by purpose stay such"
+        return found
+
     def of(self, sample: Split | CrossFit) -> "Job":
         """The job for these events, whose number is that of the statistics of the fit.
 
@@ -117,12 +133,16 @@ class Job:
     def default_recipe(self) -> Recipe:
         """A plain network to compare with: 64, 64 without embeddings, and cross-entropy.
 
-        In a regression it is the plain loss of such predictions as the network of the run makes.
+        With categories it is that of all classes. In a regression it is the plain loss of such
+        predictions as the network of the run makes.
         """
         plain = replace(self.recipe, model=MLP(), hyperparameters={}, batch_size=1024)
         prediction = self.recipe.prediction
         if prediction is None:
-            return replace(plain, objective=CrossEntropy())
+            classes = self.config.fit.categories
+            return replace(
+                plain, objective=CategoricalCrossEntropy() if classes else CrossEntropy()
+            )
         own = self.config.training.score != "figure"
         return replace(
             plain,
