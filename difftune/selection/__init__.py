@@ -3,6 +3,7 @@
 from difftune.selection.attribution import (
     correlation,
     expected_gradients,
+    information_about,
     input_gradients,
     integrated_gradients,
     mutual_information,
@@ -52,6 +53,7 @@ __all__ = [
     "expected_gradients",
     "forward",
     "importance",
+    "information_about",
     "input_gradients",
     "integrated_gradients",
     "learn_gates",

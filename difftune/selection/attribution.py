@@ -137,6 +137,30 @@ def mutual_information(
     return float(np.sum(joint * np.log(ratio)))
 
 
+def information_about(values: Column, weight: Column, target: Column, *, bins: int = 10) -> float:
+    """Mutual information of a variable with a target, both in bins of equal shares, in nats.
+
+    0 for a variable that tells nothing, but for the fluctuations of the bins: about
+    `(bins - 1)² / 2` over the number of events.
+
+    Args:
+        values: A variable.
+        weight: Weights; a bin of both with a negative sum counts as empty.
+        target: What is learned of each event.
+        bins: How many of each, at most.
+    """
+    places = []
+    for own in (values, target):
+        edges = np.unique(np.quantile(own, np.linspace(0, 1, bins + 1)[1:-1]))
+        places.append(np.searchsorted(edges, own, side="right"))
+    filled = np.bincount(places[0] * bins + places[1], weight, minlength=bins * bins)
+    joint = np.maximum(filled, 0.0).reshape(bins, bins)
+    joint = joint / max(float(joint.sum()), 1e-300)
+    expected = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
+    ratio = np.where(joint > 0, joint / np.where(expected > 0, expected, 1.0), 1.0)
+    return float(np.sum(joint * np.log(ratio)))
+
+
 def correlation(
     features: Float[np.ndarray, "events inputs"], weight: Column
 ) -> Float[np.ndarray, "inputs inputs"]:

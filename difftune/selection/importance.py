@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Num
 
 from difftune.arguments import made, takes, texts
 from difftune.errors import InputError, nearest
@@ -33,19 +33,33 @@ METHODS: Mapping[str, str] = {
     "permutation": "loss of the objective when the variable is permuted",
     "leave one out": "loss of the score when the network is trained without it",
     "separation": "separation power of the variable alone",
-    "mutual information": "mutual information of the variable alone with the class",
-    "correlation": "|linear correlation| of the variable alone with the class",
+    "mutual information": "mutual information of the variable alone with the class or target",
+    "correlation": "|linear correlation| of the variable alone with the class or target",
 }
 """What there is, with what the number is."""
 
 DEFAULT = tuple(name for name in METHODS if name != "leave one out")
+
+
+def _correlation(
+    values: Float[np.ndarray, " events"],
+    weight: Float[np.ndarray, " events"],
+    other: Num[np.ndarray, " events"],
+) -> float:
+    both = np.stack([values, other], axis=1)
+    return float(abs(attribution.correlation(both, weight)[0, 1]))
+
+
 ALONE: Mapping[str, Callable[..., float]] = {
     "separation": attribution.separation,
     "mutual information": attribution.mutual_information,
-    "correlation": lambda values, weight, label: float(
-        abs(attribution.correlation(np.stack([values, label], axis=1), weight)[0, 1])
-    ),
+    "correlation": _correlation,
 }
+WITH_TARGET: Mapping[str, Callable[..., float]] = {
+    "mutual information": attribution.information_about,
+    "correlation": _correlation,
+}
+"""The same of a network that learns targets; there are no classes to separate."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -121,7 +135,8 @@ def importance(
     """How important each variable, or group of them, is.
 
     Networks are explained on the folds that they were validated on. A retraining is done for "leave
-    one out" alone.
+    one out" alone. Of networks that learn targets there is no "separation", and what is with the
+    class is with the target, of several with the one that says most.
 
     Args:
         study: Events, network and training.
@@ -135,9 +150,18 @@ def importance(
         bootstraps: Replicas of the validation events for the uncertainty of the gates.
 
     Raises:
-        InputError: For an unknown method, process or region, or an objective that does not fit.
+        InputError: For an unknown method, process or region, or an objective that does not fit; for
+            the separation of networks that learn targets.
     """
+    alone = ALONE if study.columns.link is None else WITH_TARGET
+    if tuple(methods) == DEFAULT:
+        methods = [name for name in methods if name in alone or name not in ALONE]
     for name in methods:
+        if name in ALONE and name not in alone:
+            raise InputError(
+                f"methods names {name!r}, which is of signal and background, and the network "
+                f"learns targets: leave it out; {' and '.join(alone)} are of the target."
+            )
         if name not in METHODS:
             raise InputError(
                 f"methods names {name!r}.{nearest(name, METHODS)} There are: {', '.join(METHODS)}."
@@ -166,8 +190,8 @@ def importance(
             found[name] = _over_trainings(ask(function, gates.marginal(study, everything)))
     if "leave one out" in methods:
         found["leave one out"] = leave_one_out(study, networks)
-    for name in set(methods) & set(ALONE):
-        found[name] = _alone(study, ALONE[name])
+    for name in set(methods) & set(alone):
+        found[name] = _alone(study, alone[name])
     data, names = study.columns, study.events.feature_names
     return Importance(
         names=study.units.names,
@@ -278,9 +302,12 @@ def _alone(study: Study, measure: Callable[..., float]) -> Ranking:
     data = study.columns
     assert data.fold is not None
     weight = np.asarray(data.training_weight, np.float64)
+    known = [data.label] if data.link is None else list(np.asarray(data.target, np.float64).T)
 
     def of(rows: np.ndarray) -> np.ndarray:
-        each = [measure(x[rows], weight[rows], data.label[rows]) for x in data.features.T]
+        each = [
+            max(measure(x[rows], weight[rows], own[rows]) for own in known) for x in data.features.T
+        ]
         return np.max(np.where(study.units.inputs, each, -np.inf), axis=1)
 
     folds = np.stack([of(data.fold == fold) for fold in range(study.folds)])

@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import mutual_info_score
 
-from difftune.selection import correlation, mutual_information, separation
+from difftune.selection import (
+    correlation,
+    information_about,
+    mutual_information,
+    separation,
+)
 
 RNG = np.random.default_rng(2)
 LABEL = (np.arange(4000) % 2).astype(int)
@@ -34,6 +39,28 @@ def test_weights_count_events():
     assert mutual_information(SHIFTED, weight, LABEL, bins=10) == pytest.approx(expected, rel=1e-4)
     found = correlation(np.stack([SHIFTED, LABEL], axis=1), weight)
     np.testing.assert_allclose(found, np.corrcoef(*many), atol=1e-9)
+
+
+def test_information_about_a_target_is_sklearns_in_bins_and_that_of_a_normal_law():
+    target = 0.8 * SHIFTED + 0.6 * RNG.normal(size=4000)
+    expected = mutual_info_score(in_bins(target, 10), in_bins(SHIFTED, 10))
+    assert information_about(SHIFTED, ONES, target) == pytest.approx(expected, rel=1e-9)
+    weight = RNG.integers(1, 4, 4000)
+    joint = np.zeros((10, 10), int)
+    np.add.at(joint, (in_bins(SHIFTED, 10), in_bins(target, 10)), weight)
+    expected = mutual_info_score(None, None, contingency=joint)
+    found = information_about(SHIFTED, weight.astype(float), target)
+    assert found == pytest.approx(expected, rel=1e-9)
+    # Of a normal law it is -ln(1 - r²) / 2, and bins lose little of it.
+    x = RNG.normal(size=200_000)
+    y = 0.8 * x + 0.6 * RNG.normal(size=200_000)
+    found = information_about(x, np.ones(200_000), y, bins=40)
+    assert found == pytest.approx(-0.5 * np.log(1 - 0.8**2), rel=0.04)
+    nothing = information_about(SHIFTED, ONES, RNG.normal(size=4000))
+    assert nothing == pytest.approx(81 / 8000, rel=0.6)
+    assert information_about(np.ones(4000), ONES, target) == 0.0
+    # A target that does not rise or fall with the variable, but depends on it.
+    assert information_about(SHIFTED, ONES, np.abs(SHIFTED - 0.5)) > 1.0
 
 
 def test_limits():

@@ -204,6 +204,31 @@ def test_another_objective(networks):
     assert set(ours.order("gate")[:2]) <= {"shift", "weak", "copy"}
 
 
+def test_of_a_regression_what_is_alone_is_with_the_target():
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(800, 3)).astype(np.float32)
+    events = dt.Events.from_arrays(
+        x,
+        np.zeros(800, int),
+        np.ones(800),
+        feature_names=["line", "parabola", "noise"],
+        processes=[dt.Process(name="muons", role="signal")],
+        target=x[:, 0] + 3 * x[:, 1] ** 2 + 0.1 * rng.normal(size=800),
+        target_names="energy",
+        folds=4,
+    )
+    study = samples.study(events, objective="huber", model=dt.models.MLP(hidden=(4,)), epochs=1)
+    own = importance(study, methods=("mutual information", "correlation"))
+    assert own.order("mutual information") == ["parabola", "line", "noise"]
+    assert own.order("correlation")[0] == "line"
+    truth = np.asarray(events.target)[:, 0][np.asarray(events.fold) != 3]
+    inside = x[:, 0][np.asarray(events.fold) != 3]
+    expected = abs(np.corrcoef(inside, truth)[0, 1])
+    assert own.methods["correlation"].value[0] == pytest.approx(expected, abs=0.02)
+    with pytest.raises(InputError, match="'separation', which is of signal and background"):
+        importance(study, methods=("gate", "separation"))
+
+
 @pytest.mark.slow
 def test_groups_are_units():
     study = samples.study(groups={"both": ["shift", "copy"], "pair": ["xor_1", "xor_2"]}, epochs=8)
