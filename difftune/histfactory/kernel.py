@@ -19,6 +19,7 @@ from difftune.histfactory.rates import Terms, terms
 from difftune.histfactory.structure import Structure
 
 Parameters = Float[np.ndarray, " parameters"]
+Points = Float[np.ndarray, "*points parameters"]
 Indices = Int[np.ndarray, " n"]
 
 # Up to here one block is quicker whatever is empty in it: parameters times cells.
@@ -67,14 +68,14 @@ class Places(NamedTuple):
     group_channel: Indices
 
 
-_known: WeakKeyDictionary[Structure, tuple[Places, ...]] = WeakKeyDictionary()
+_places_of: WeakKeyDictionary[Structure, tuple[Places, ...]] = WeakKeyDictionary()
 
 
 def places(structure: Structure) -> tuple[Places, ...]:
     """The blocks of a structure: one of all channels, or one of each."""
-    if structure not in _known:
-        _known[structure] = _places(structure)
-    return _known[structure]
+    if structure not in _places_of:
+        _places_of[structure] = _places(structure)
+    return _places_of[structure]
 
 
 def _places(structure: Structure) -> tuple[Places, ...]:
@@ -134,9 +135,9 @@ class Slopes(NamedTuple):
         parts: What second derivatives are made of.
     """
 
-    value: Float[np.ndarray, " bins"]
-    first: Float[np.ndarray, "parameters bins"]
-    parts: tuple[np.ndarray, ...]
+    value: Float[np.ndarray, "*points bins"]
+    first: Float[np.ndarray, "*points parameters bins"]
+    parts: tuple[Any, ...]
 
 
 class Block:
@@ -157,6 +158,7 @@ class Block:
         cells = where.bin[None, :], where.histosys_of[:, None], where.sample[None, :]
         # Odd parts, and below them even ones: one product for both.
         self._variations = np.concatenate([given.s[cells], given.a[cells]])
+        self._odd, self._even = np.split(self._variations, 2)
         rows = where.normsys_of[:, None], where.group_sample[None, :], where.group_channel[None, :]
         self._log_up, self._log_down = given.log_up[rows], given.log_down[rows]
         self._polynomial = None
@@ -165,146 +167,168 @@ class Block:
                 np.moveaxis(given.polynomial[(slice(None), *rows)], 0, 1)
             )
 
-    def _base(self, own: Parameters) -> np.ndarray:
+    def _base(self, own: Points) -> np.ndarray:
         if not len(self.where.histosys):
             return self.nominal
-        alpha = own[self.where.histosys]
-        coefficients = np.concatenate(interpolation.additive(self._code, alpha))
+        alpha = own[..., self.where.histosys]
+        coefficients = np.concatenate(interpolation.additive(self._code, alpha), axis=-1)
         return self.nominal + coefficients @ self._variations
 
-    def _chosen(self, own: Parameters) -> list[np.ndarray]:
-        return list(np.concatenate((own, _ONE))[self.where.factors])
+    def _chosen(self, own: Points) -> list[np.ndarray]:
+        one = _ONE if own.ndim == 1 else np.ones((*own.shape[:-1], 1))
+        every = np.concatenate((own, one), axis=-1)
+        return [every[..., row] for row in self.where.factors]
 
-    def _logs(self, own: Parameters, derivatives: bool) -> tuple[np.ndarray, ...]:
+    def _logs(self, own: Points, derivatives: bool) -> tuple[np.ndarray, ...]:
         """Relative factors of the groups; with derivatives those of each logarithm, too."""
-        alpha = own[self.where.normsys]
+        alpha = own[..., self.where.normsys]
         inner = np.abs(alpha) < 1
         polynomial = self._polynomial
         if polynomial is None:
             inner = np.zeros_like(inner)
         every = inner.all()
         x = alpha if every else np.where(inner, alpha, 0.0)
-        powers = np.empty((len(alpha), 3 if derivatives else 1, 6))
-        value = powers[:, 0]
-        value[:] = x[:, None]
-        np.multiply.accumulate(value, axis=1, out=value)
+        powers = np.empty((*alpha.shape, 3 if derivatives else 1, 6))
+        value = powers[..., 0, :]
+        value[:] = x[..., None]
+        np.multiply.accumulate(value, axis=-1, out=value)
         if derivatives:
-            powers[:, 1, 0], powers[:, 2, 0], powers[:, 2, 1] = 1.0, 0.0, 2.0
-            np.multiply(value[:, :-1], _FIRST, out=powers[:, 1, 1:])
-            np.multiply(value[:, :-2], _SECOND, out=powers[:, 2, 2:])
+            powers[..., 1, 0], powers[..., 2, 0], powers[..., 2, 1] = 1.0, 0.0, 2.0
+            np.multiply(value[..., :-1], _FIRST, out=powers[..., 1, 1:])
+            np.multiply(value[..., :-2], _SECOND, out=powers[..., 2, 2:])
         if polynomial is None:
-            found = np.zeros((len(alpha), powers.shape[1], self._log_up.shape[1]))
+            found = np.zeros((*powers.shape[:-1], self._log_up.shape[1]))
         else:
             found = powers @ polynomial
-        if found[:, 0].min(initial=0.0) < -1:
+        change = found[..., 0, :]
+        if change.min(initial=0.0) < -1:
             return self._negative(alpha, derivatives)
-        logs = np.log1p(found[:, 0])
+        logs = np.log1p(change)
         if not every:
             out = ~inner
+            which = np.nonzero(out)[-1]
             up = (alpha[out] >= 0)[:, None]
-            side = np.where(up, self._log_up[out], -self._log_down[out])
-            logs[out] = alpha[out, None] * side
-        relative = np.exp(logs.sum(axis=0))
+            side = np.where(up, self._log_up[which], -self._log_down[which])
+            logs[out] = alpha[out][:, None] * side
+        relative = np.exp(logs.sum(axis=-2))
         if not derivatives:
             return (relative,)
-        inverse = 1 / (1 + found[:, 0])
-        slope = found[:, 1] * inverse
-        bend = found[:, 2] * inverse - slope * slope
+        inverse = 1 / (1 + change)
+        slope = found[..., 1, :] * inverse
+        bend = found[..., 2, :] * inverse - slope * slope
         if not every:
             slope[out], bend[out] = side, 0.0
         return relative, slope, bend
 
-    def _negative(self, alpha: Parameters, derivatives: bool) -> tuple[np.ndarray, ...]:
+    def _negative(self, alpha: Points, derivatives: bool) -> tuple[np.ndarray, ...]:
         """The same where a polynomial makes a factor negative."""
         assert self._polynomial is not None
-        asked = alpha[:, None], self._log_up, self._log_down, np.moveaxis(self._polynomial, 1, 0)
+        shape = *alpha.shape, self._log_up.shape[1]
+        powers = np.broadcast_to(np.swapaxes(self._polynomial, 0, 1), (6, *shape[-2:]))
+        if alpha.ndim > 1:
+            powers = np.broadcast_to(powers[:, None], (6, *shape))
+        up, down = (np.broadcast_to(logs, shape) for logs in (self._log_up, self._log_down))
+        asked = alpha[..., None], up, down, powers
         size, negative = interpolation.log_factor(*asked)
-        sign = np.where(negative.sum(axis=0) % 2 == 1, -1.0, 1.0)
-        relative = sign * np.exp(size.sum(axis=0))
+        sign = np.where(negative.sum(axis=-2) % 2 == 1, -1.0, 1.0)
+        relative = sign * np.exp(size.sum(axis=-2))
         if not derivatives:
             return (relative,)
         return relative, *interpolation.log_factor_derivatives(*asked)
 
-    def rates(self, parameters: Parameters) -> Float[np.ndarray, " bins"]:
+    def rates(self, parameters: Points) -> Float[np.ndarray, "*points bins"]:
         """Expected yields of the bins.
 
         Args:
-            parameters: All of the model.
+            parameters: All of the model, at one point or at several.
         """
-        own = parameters[self.parameters]
+        own = parameters[..., self.parameters]
         cells = self._base(own)
         for factor in self._chosen(own):
             cells = cells * factor
         if len(self.where.normsys):
-            cells = cells * self._logs(own, False)[0][self.where.group]
-        return np.add.reduceat(cells, self.where.starts)
+            cells = cells * self._logs(own, False)[0][..., self.where.group]
+        if cells.ndim < parameters.ndim:  # nothing depends on any parameter
+            cells = np.broadcast_to(cells, (*parameters.shape[:-1], len(cells)))
+        return np.add.reduceat(cells, self.where.starts, axis=-1)
 
-    def slopes(self, parameters: Parameters) -> Slopes:
+    def slopes(self, parameters: Points) -> Slopes:
         """Expected yields and their first derivatives, and what the second ones are made of.
 
         Args:
-            parameters: All of the model.
+            parameters: All of the model, at one point or at several.
         """
-        where, own = self.where, parameters[self.parameters]
+        where, own = self.where, parameters[..., self.parameters]
         base, chosen, count = self._base(own), self._chosen(own), len(self.parameters)
         product = _product(chosen, self.nominal)
-        d_factor = np.zeros((count + 1, len(self._every)))
+        d_factor = np.zeros((*own.shape[:-1], count + 1, len(self._every)))
         for index, row in enumerate(where.factors):
             others = [factor for i, factor in enumerate(chosen) if i != index]
-            d_factor[row, self._every] += _product(others, self.nominal) if others else 1.0
-        d_factor = d_factor[:count]
-        relative = np.ones(len(base))
+            d_factor[..., row, self._every] += _product(others, self.nominal) if others else 1.0
+        d_factor = d_factor[..., :count, :]
+        relative = np.ones(len(self._every))
         d_log = bend = d_base = np.zeros((0, len(self._every)))
+        bent: tuple[np.ndarray, ...] = ()
         if len(where.normsys):
             groups, slope, bend = self._logs(own, True)
-            relative, d_log = groups[where.group], slope[:, where.group]
-            d_factor[where.normsys] += d_log * product
-        d_yield = base * d_factor
+            relative, d_log = groups[..., where.group], slope[..., where.group]
+            d_factor[..., where.normsys, :] += d_log * product[..., None, :]
+        d_yield = base[..., None, :] * d_factor
         if len(where.histosys):
-            (s1, a1), _ = interpolation.additive_derivatives(self._code, own[where.histosys])
-            odd, even = np.split(self._variations, 2)
-            d_base = odd * s1[:, None] + even * a1[:, None]
-            d_yield[where.histosys] += d_base * product
-        d_yield *= relative
-        parts = (own, base, product, relative, d_factor, d_log, bend, d_base)
+            (s1, a1), bent = interpolation.additive_derivatives(
+                self._code, own[..., where.histosys]
+            )
+            d_base = self._odd * s1[..., None] + self._even * a1[..., None]
+            d_yield[..., where.histosys, :] += d_base * product[..., None, :]
+        d_yield *= relative[..., None, :]
+        parts = (bent, base, product, relative, d_factor, d_log, bend, d_base)
         return Slopes(
-            value=np.add.reduceat(base * product * relative, where.starts),
-            first=np.add.reduceat(d_yield, where.starts, axis=1),
+            value=np.add.reduceat(base * product * relative, where.starts, axis=-1),
+            first=np.add.reduceat(d_yield, where.starts, axis=-1),
             parts=(*parts, *chosen),
         )
 
     def second(
-        self, at: Slopes, weight: Float[np.ndarray, " bins"]
-    ) -> Float[np.ndarray, "parameters parameters"]:
+        self, at: Slopes, weight: Float[np.ndarray, "*points bins"]
+    ) -> Float[np.ndarray, "*points parameters parameters"]:
         """The second derivatives, summed over bins with a weight.
 
         Args:
-            at: Derivatives at a point.
+            at: Derivatives at a point, or at several.
             weight: Of each bin of the block.
         """
         where, count = self.where, len(self.parameters)
-        own, base, product, relative, d_factor, d_log, bend, d_base, *chosen = at.parts
-        w = weight[where.own_bin] * relative
-        half = np.zeros((count + 1, count + 1))
+        bent, base, product, relative, d_factor, d_log, bend, d_base, *chosen = at.parts
+        w = weight[..., where.own_bin] * relative
+        half = np.zeros((*weight.shape[:-1], count + 1, count + 1))
         for i in range(len(chosen)):
             for j in range(i):
                 others = [factor for k, factor in enumerate(chosen) if k not in (i, j)]
                 both = w * base * _product(others, self.nominal)
-                np.add.at(half, (where.factors[j], where.factors[i]), both)
-        half = half[:count, :count]
+                pair: Any = (..., where.factors[j], where.factors[i])
+                np.add.at(half, pair, both)
+        half = half[..., :count, :count]
         if len(where.histosys):
-            half[where.histosys] += (w * d_base) @ d_factor.T
-            _, (s2, a2) = interpolation.additive_derivatives(self._code, own[where.histosys])
-            odd, even = np.split(self._variations @ (w * product), 2)
-            half[where.histosys, where.histosys] += (s2 * odd + a2 * even) / 2
+            mixed = (w[..., None, :] * d_base) @ d_factor.swapaxes(-1, -2)
+            half[..., where.histosys, :] += mixed
+            (s2, a2), weighted = bent, w * product
+            curved = s2 * (weighted @ self._odd.T) + a2 * (weighted @ self._even.T)
+            half[..., where.histosys, where.histosys] += curved / 2
         if len(where.normsys):
             rest = d_factor.copy()
-            rest[where.normsys] -= d_log * product / 2
+            rest[..., where.normsys, :] -= d_log * product[..., None, :] / 2
             wb = w * base
-            half[where.normsys] += (wb * d_log) @ rest.T
-            total = np.bincount(where.group, wb * product, len(where.group_sample))
-            half[where.normsys, where.normsys] += bend @ total / 2
-        return half + half.T
+            half[..., where.normsys, :] += (wb[..., None, :] * d_log) @ rest.swapaxes(-1, -2)
+            total = self._group_sums(wb * product)
+            half[..., where.normsys, where.normsys] += (bend @ total[..., None])[..., 0] / 2
+        return half + half.swapaxes(-1, -2)
+
+    def _group_sums(self, cells: np.ndarray) -> np.ndarray:
+        group, count = self.where.group, len(self.where.group_sample)
+        if cells.ndim == 1:
+            return np.bincount(group, cells, count)
+        rows = [np.bincount(group, row, count) for row in cells.reshape(-1, cells.shape[-1])]
+        return np.reshape(rows, (*cells.shape[:-1], count))
 
 
 def _product(factors: list[np.ndarray], like: np.ndarray) -> np.ndarray:
@@ -332,17 +356,17 @@ class Kernel:
         self.memory: dict[str, Any] = {}
         self._bins = structure.n_bins
 
-    def rates(self, parameters: Parameters) -> Float[np.ndarray, " bins"]:
+    def rates(self, parameters: Points) -> Float[np.ndarray, "*points bins"]:
         """Expected yields of all bins.
 
         Args:
-            parameters: All of them.
+            parameters: All of them, at one point or at several.
         """
         if len(self.blocks) == 1:
             return self.blocks[0].rates(parameters)
-        found = np.empty(self._bins)
+        found = np.empty((*parameters.shape[:-1], self._bins))
         for block in self.blocks:
-            found[block.bins] = block.rates(parameters)
+            found[..., block.bins] = block.rates(parameters)
         return found
 
     def for_a_question(self) -> "Kernel":
@@ -352,18 +376,42 @@ class Kernel:
         return found
 
 
-_prepared: WeakKeyDictionary[Structure, tuple[np.ndarray, Terms, Kernel]] = WeakKeyDictionary()
+class _Known:
+    """What follows from a structure's latest numbers."""
+
+    def __init__(self, structure: Structure, numbers: Float[np.ndarray, " numbers"]) -> None:
+        self.numbers, self.terms = numbers.copy(), terms(structure, numbers)
+        self.kernel: Kernel | None = None
 
 
-def prepared(structure: Structure, numbers: Float[np.ndarray, " numbers"]) -> tuple[Terms, Kernel]:
+_latest: WeakKeyDictionary[Structure, _Known] = WeakKeyDictionary()
+
+
+def _known(structure: Structure, numbers: Float[np.ndarray, " numbers"]) -> _Known:
+    known = _latest.get(structure)
+    if known is None or not np.array_equal(known.numbers, numbers):
+        known = _latest[structure] = _Known(structure, numbers)
+    return known
+
+
+def known_terms(structure: Structure, numbers: Float[np.ndarray, " numbers"]) -> Terms:
     """What follows from the numbers alone, kept until the structure is asked with others.
 
     Args:
         structure: Of the model.
         numbers: Of the model, plain ones.
     """
-    known = _prepared.get(structure)
-    if known is None or not np.array_equal(known[0], numbers):
-        given = terms(structure, numbers)
-        known = _prepared[structure] = numbers.copy(), given, Kernel(structure, given)
-    return known[1], known[2].for_a_question()
+    return _known(structure, numbers).terms
+
+
+def prepared(structure: Structure, numbers: Float[np.ndarray, " numbers"]) -> tuple[Terms, Kernel]:
+    """The same, and what computes with it.
+
+    Args:
+        structure: Of the model.
+        numbers: Of the model, plain ones.
+    """
+    known = _known(structure, numbers)
+    if known.kernel is None:
+        known.kernel = Kernel(structure, known.terms)
+    return known.terms, known.kernel.for_a_question()

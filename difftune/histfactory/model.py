@@ -18,7 +18,7 @@ from difftune.histfactory.compile import (
     compile_spec,
 )
 from difftune.histfactory.feasible import start_of_fits
-from difftune.histfactory.kernel import places
+from difftune.histfactory.kernel import known_terms, places
 from difftune.histfactory.sources import patched, read_source
 from difftune.histfactory.structure import Key, ModelConfig, Structure
 from difftune.later import jax, pyhf
@@ -252,7 +252,10 @@ class Model:
                 f"The data have {counts.shape[-1]} entries; the model has {bins} bins and "
                 f"{auxiliary} auxiliary measurements, so {bins} or {bins + auxiliary} are right."
             )
-        center = _over_batch(lambda one: _terms(self.structure, one).center, self.numbers)
+        if isinstance(self.numbers, np.ndarray) and self.numbers.ndim == 1:
+            center = known_terms(self.structure, self.numbers).center
+        else:
+            center = _over_batch(lambda one: _terms(self.structure, one).center, self.numbers)
         batch = np.broadcast_shapes(counts.shape[:-1], center.shape[:-1])
         return xp.concatenate(
             [

@@ -23,7 +23,7 @@ from difftune.histfactory import interpolation
 from difftune.histfactory.arrays import AnyArray as Array
 from difftune.histfactory.structure import FROM_YIELDS, Structure
 
-Counts = Float[Array, " counts"]
+Counts = Float[Array, "*counts"]
 
 # Where the series of t - ln(1 + t) is exact to float64.
 _NEAR = 0.02
@@ -55,7 +55,7 @@ def excess(count: Counts, rate: Counts) -> Counts:
 
 
 def _excess_in_numpy(
-    count: Counts, rate: Counts, t: Counts, near: Bool[np.ndarray, " counts"]
+    count: Counts, rate: Counts, t: Counts, near: Bool[np.ndarray, "*counts"]
 ) -> Counts:
     """The same, with each formula where it is used."""
     if near.all():
@@ -352,10 +352,10 @@ def _product(chosen: Float[Array, "factors samples bins"], *without: int) -> Any
 
 
 def expected_auxiliary(
-    structure: Structure, given: Terms, parameters: Parameters
-) -> Float[Array, " auxiliary"]:
+    structure: Structure, given: Terms, parameters: Float[Array, "*points parameters"]
+) -> Float[Array, "*points auxiliary"]:
     """Expected results of the auxiliary measurements."""
-    value = parameters[structure.layout.auxiliary]
+    value = parameters[..., structure.layout.auxiliary]
     return xp.where(structure.layout.poisson, value * given.scale, value)
 
 

@@ -23,7 +23,7 @@ from difftune.inference.solver import (
     MESSAGES,
     Problem,
     Status,
-    deviance,
+    deviance_of_constraints,
     deviance_of_counts,
     poisson_weights,
 )
@@ -215,7 +215,7 @@ def _best_of_each(
     found = _best(structure, problem, kept[0])
     center = xp.clip(centers_and_widths(structure, problem)[0], problem.lower, problem.upper)
     center = xp.where(problem.fixed, problem.start, center)
-    alone = center, deviance(structure, _without(structure, problem, kept[1]), center), found[2]
+    alone = center, deviance_of_constraints(structure, problem, center), found[2]
     return xp.stacked([found, alone])
 
 
@@ -247,7 +247,7 @@ def _parts(
         expected[block.bins] = at.value
         slopes[np.ix_(block.parameters, block.bins)] = at.first
     main = 2 * deviance_of_counts(data[:count], expected, problem.wall)
-    constraints = 2 * deviance(structure, problem, point) - main.sum()
+    constraints = 2 * deviance_of_constraints(structure, problem, point)
     empty = (expected == 0) & (kernel.rates(layout.init) == 0)
     # Fisher's information: of the bins, and of the constraints.
     weight = poisson_weights(data[:count], expected, problem.wall)[2]

@@ -15,6 +15,7 @@ from difftune.inference.fits import FitResult, fitted, refuse_at_bound
 from difftune.inference.given import asks
 from difftune.inference.minima import at_value, in_batches
 from difftune.inference.problems import Bounds, FitError, Fixed, Limits, make_problem, poi_index
+from difftune.inference.side_by_side import fits_side_by_side, minimise_each
 from difftune.inference.solver import MESSAGES, Status, minimise
 from difftune.inference.tested import tested_limits
 from difftune.precision import compiled_if_many
@@ -165,4 +166,12 @@ def _moved(
         found = minimise(model.structure, at_value(begin, index, target))
         return found.parameters[poi], found.status
 
+    if fits_side_by_side(problem) and not xp.in_jax(where, value, starts):
+        rows = np.arange(len(where))
+        fixed: Any = np.repeat(problem.fixed[None], len(where), axis=0)
+        begin: Any = np.where(fixed, problem.start, starts)
+        fixed[rows, where], begin[rows, where] = True, value
+        counts = np.broadcast_to(data, (len(where), len(data)))
+        found = minimise_each(model.structure, problem, counts, begin, fixed)
+        return found.parameters[:, poi], found.status
     return in_batches(one, where, value, starts)

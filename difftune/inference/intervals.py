@@ -20,9 +20,10 @@ from difftune.histfactory import arrays as xp
 from difftune.inference.fits import FitResult, fitted
 from difftune.inference.given import asks, numbers_in_a_row
 from difftune.inference.hypotest import root
-from difftune.inference.minima import in_batches, minimum
+from difftune.inference.minima import in_batches, minimum, minimum_each
 from difftune.inference.problems import Bounds, FitError, Fixed, Limits, limits, make_problem
-from difftune.inference.solver import MESSAGES, Problem, Status, deviance, minimise
+from difftune.inference.side_by_side import fits_side_by_side
+from difftune.inference.solver import MESSAGES, Minimum, Problem, Status, deviance, minimise
 from difftune.inference.tested import freed, never_negative
 from difftune.precision import compiled_if_many
 
@@ -480,11 +481,17 @@ def _profiled(
     structure, problem = model.structure, _problem(model, data, given, free_poi)
     least = deviance(structure, problem, best)
 
-    def one(line: _Lines, _: Array) -> tuple[Array, Array, Array]:
-        held = problem._replace(start=best + line.direction, fixed=problem.fixed | line.held)
-        found = minimum(structure, held)
+    def ended(found: Minimum) -> tuple[Array, Array, Array]:
         q, negative = never_negative(2 * (found.deviance - least), least)
         status = xp.where(found.status == Status.CONVERGED, negative, found.status)
         return q, found.parameters, status
 
+    def one(line: _Lines, _: Array) -> tuple[Array, Array, Array]:
+        held = problem._replace(start=best + line.direction, fixed=problem.fixed | line.held)
+        return ended(minimum(structure, held))
+
+    if fits_side_by_side(problem) and not xp.in_jax(best, along):
+        counts = np.broadcast_to(data, (len(tested), len(data)))
+        starts, fixed = best + along.direction, problem.fixed | along.held
+        return ended(minimum_each(structure, problem, counts, starts, fixed))
     return in_batches(one, along, tested)

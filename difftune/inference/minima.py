@@ -1,6 +1,5 @@
 """Best fits of one model, as differentiable functions."""
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,12 +9,14 @@ from difftune.histfactory import AnyArray as Array
 from difftune.histfactory import Structure
 from difftune.histfactory import arrays as xp
 from difftune.inference.curvature import damped, diagonal_of
+from difftune.inference.side_by_side import fits_side_by_side, minimise_each
 from difftune.inference.solver import (
     WALL,
     Minimum,
     Problem,
     Status,
     deviance,
+    deviances,
     expand,
     minimise,
     solve_free,
@@ -104,26 +105,59 @@ class _Search(NamedTuple):
     goes_on: Bool[Array, ""]
 
 
+def _other_sides(
+    structure: Structure, problem: Problem, found: Minimum
+) -> tuple[Float[Array, "*rows few parameters"], Float[Array, "*rows few"]]:
+    """Points with one systematic on its other side, and how suspicious each of them is.
+
+    Args:
+        structure: Of the model.
+        problem: As in `deviances`.
+        found: One end of a fit, or many.
+    """
+    bends = problem.terms.bending
+    here = found.parameters[..., bends]
+    there = -xp.sign(here) * xp.maximum(xp.abs(here), 1.0)
+    there = xp.clip(there, problem.lower[bends], problem.upper[bends])
+    expected = found.curvature[..., bends] * xp.square(there - here) / 2
+    size = found.parameters.shape[-1]
+    same = xp.broadcast_to(found.parameters[..., None, :], (*here.shape, size))
+    points = xp.put(same, (..., np.arange(len(bends)), bends), there)
+    rise = deviances(structure, problem, points) - found.deviance[..., None]
+    asked = ~found.held[..., bends] & (expected > 0)
+    return points, xp.where(asked, rise / xp.where(asked, expected, 1.0), xp.inf)
+
+
 def _other_side(
     structure: Structure, problem: Problem, found: Minimum
 ) -> tuple[Parameters, Bool[Array, ""]]:
     """The point with one systematic on its other side, and whether to try a fit from there."""
-    bends = problem.terms.bending
-    if not len(bends):
+    if not len(problem.terms.bending):
         return found.parameters, np.bool_(False)
-    here = found.parameters[bends]
-    there = -xp.sign(here) * xp.maximum(xp.abs(here), 1.0)
-    there = xp.clip(there, problem.lower[bends], problem.upper[bends])
-    expected = found.curvature[bends] * xp.square(there - here) / 2
-    points = xp.each(
-        partial(xp.put, found.parameters, bends),
-        xp.where(xp.eye(len(bends), dtype=bool), there, here),
-    )
-    rise = xp.each(partial(deviance, structure, problem), points) - found.deviance
-    asked = ~found.held[bends] & (expected > 0)
-    ratio = xp.where(asked, rise / xp.where(asked, expected, 1.0), xp.inf)
+    points, ratio = _other_sides(structure, problem, found)
     least = xp.argmin(ratio)
     return points[least], ratio[least] < _SUSPICIOUS
+
+
+def minimum_each(
+    structure: Structure,
+    problem: Problem,
+    data: Float[np.ndarray, "rows data"],
+    start: Float[np.ndarray, "rows parameters"],
+    fixed: Bool[np.ndarray, "rows parameters"],
+) -> Minimum:
+    """`minimum` of many problems of a small model, as `minimise_each` takes them."""
+    found = minimise_each(structure, problem, data, start, fixed)
+    doubtful = found.status != Status.CONVERGED
+    if len(problem.terms.bending):
+        each = problem._replace(data=data[:, None])
+        ratio = _other_sides(structure, each, found)[1]
+        doubtful = doubtful | (ratio.min(axis=-1) < _SUSPICIOUS)
+    for row in np.flatnonzero(doubtful).tolist():
+        own = problem._replace(data=data[row], start=start[row], fixed=fixed[row])
+        for array, value in zip(found, minimum(structure, own), strict=True):
+            array[row] = value
+    return found
 
 
 def minima(
@@ -148,7 +182,11 @@ def minima(
         return solve(structure, changed, steps=steps)
 
     each = [(problem.data, problem.start, problem.fixed) for problem in problems]
-    found = in_batches(one, *(xp.stack(parts) for parts in zip(*each, strict=True)))
+    rows = [xp.stack(parts) for parts in zip(*each, strict=True)]
+    if steps is None and not xp.in_jax(rows) and fits_side_by_side(common):
+        found = (minimise_each if nearest else minimum_each)(structure, common, *rows)
+    else:
+        found = in_batches(one, *rows)
     return [xp.row(found, index) for index in range(len(problems))]
 
 

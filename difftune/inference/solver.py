@@ -29,6 +29,7 @@ from difftune.histfactory.rates import (
 from difftune.inference.curvature import Blocks, Matrix, blocks, damped, diagonal_of
 
 Parameters = Float[Array, " parameters"]
+Points = Float[Array, "*points parameters"]
 
 
 # Without events the likelihood grows as the expectation sinks, below 0 and on, where it has no
@@ -116,9 +117,13 @@ class Minimum(NamedTuple):
 
 
 def deviance_of_counts(
-    count: Float[Array, " n"], rate: Float[Array, " n"], wall: Float[Array, ""] | float
-) -> Float[Array, " n"]:
+    count: Float[Array, "*#points n"],
+    rate: Float[Array, "*points n"],
+    wall: Float[Array, ""] | float,
+) -> Float[Array, "*points n"]:
     """-ln Poisson(count | rate) less its least value; infinite where it is not defined."""
+    if rate.shape != count.shape:
+        count = xp.broadcast_to(count, rate.shape)
     # Not "count > 0": NaN must not count as nothing, and so pass unseen.
     there, allowed = ~(count == 0), rate > 0
     if not xp.in_jax(there, allowed) and allowed.all():
@@ -142,7 +147,18 @@ def deviance(structure: Structure, problem: Problem, parameters: Parameters) -> 
     return _deviance(structure, problem, parameters, value)
 
 
-def _kernel(problem: Problem, parameters: Parameters) -> Kernel | None:
+def deviances(structure: Structure, problem: Problem, points: Points) -> Float[Array, "*points"]:
+    """The deviance at several points, in numpy by as many operations as at one.
+
+    In numpy the data may have an axis of the points, too, or one of length 1.
+    """
+    kernel = _kernel(problem, points)
+    if kernel is None:
+        return xp.each(partial(deviance, structure, problem), points)
+    return _deviance(structure, problem, points, kernel.rates(points))
+
+
+def _kernel(problem: Problem, parameters: Points) -> Kernel | None:
     """What computes in numpy, if that is where the parameters are."""
     return None if xp.in_jax(parameters) else problem.kernel
 
@@ -150,24 +166,30 @@ def _kernel(problem: Problem, parameters: Parameters) -> Kernel | None:
 def _deviance(
     structure: Structure,
     problem: Problem,
-    parameters: Parameters,
-    expected: Float[Array, " bins"],
-) -> Float[Array, ""]:
-    main, auxiliary = problem.data[: structure.n_bins], problem.data[structure.n_bins :]
-    layout, kernel = structure.layout, _kernel(problem, parameters)
-    poisson = layout.poisson
+    parameters: Points,
+    expected: Float[Array, "*points bins"],
+) -> Float[Array, "*points"]:
+    main = deviance_of_counts(problem.data[..., : structure.n_bins], expected, problem.wall)
+    return main.sum(axis=-1) + deviance_of_constraints(structure, problem, parameters)
+
+
+def deviance_of_constraints(
+    structure: Structure, problem: Problem, parameters: Points
+) -> Float[Array, "*points"]:
+    """What the auxiliary measurements add to the deviance."""
+    auxiliary, layout = problem.data[..., structure.n_bins :], structure.layout
+    kernel, poisson = _kernel(problem, parameters), layout.poisson
     if kernel is not None and kernel.gaussian:
-        pull = (auxiliary - parameters[layout.auxiliary]) / problem.terms.scale
-        return deviance_of_counts(main, expected, problem.wall).sum() + (pull @ pull) / 2
+        pull = (auxiliary - parameters[..., layout.auxiliary]) / problem.terms.scale
+        return np.square(pull).sum(axis=-1) / 2
     mean = expected_auxiliary(structure, problem.terms, parameters)
-    result = xp.sum(deviance_of_counts(main, expected, problem.wall))
+    result = xp.zeros(parameters.shape[:-1], parameters.dtype)
     if poisson.any():
-        result = result + xp.sum(
-            deviance_of_counts(auxiliary[poisson], mean[poisson], problem.wall)
-        )
+        counted = deviance_of_counts(auxiliary[..., poisson], mean[..., poisson], problem.wall)
+        result = result + counted.sum(axis=-1)
     if not poisson.all():
-        pull = (auxiliary[~poisson] - mean[~poisson]) / problem.terms.scale[~poisson]
-        result = result + xp.sum(xp.square(pull)) / 2
+        pull = (auxiliary[..., ~poisson] - mean[..., ~poisson]) / problem.terms.scale[~poisson]
+        result = result + xp.square(pull).sum(axis=-1) / 2
     return result
 
 
@@ -260,8 +282,10 @@ def _expand_in_numpy(
 
 
 def poisson_weights(
-    count: Float[Array, " n"], rate: Float[Array, " n"], wall: Float[Array, ""] | float
-) -> tuple[Float[Array, " n"], Float[Array, " n"], Float[Array, " n"]]:
+    count: Float[Array, "*#points n"],
+    rate: Float[Array, "*points n"],
+    wall: Float[Array, ""] | float,
+) -> tuple[Float[Array, "*points n"], Float[Array, "*points n"], Float[Array, "*points n"]]:
     """First and second derivative in the rate, and a second one for far from the minimum."""
     inverse = xp.where(rate > 0, 1 / xp.where(rate > 0, rate, 1.0), 0.0)
     ratio = xp.where(count == 0, wall, count) * inverse
@@ -309,7 +333,7 @@ def minimise(
 
     def step(state: _State) -> _State:
         here = xp.cond(state.moved, expansion, lambda _: state.known, state.parameters)
-        held = _held(problem, state.parameters, here.slope)
+        held = held_parameters(problem, state.parameters, here.slope)
 
         def tried(curvature: Matrix) -> tuple[Array, Array, Array]:
             curvature = damped(curvature, state.damping, diagonal_of(here.fisher))
@@ -379,16 +403,16 @@ def minimise(
         deviance=state.value,
         slope=state.known.slope,
         curvature=diagonal_of(state.known.hessian),
-        held=_held(problem, state.parameters, state.known.slope),
+        held=held_parameters(problem, state.parameters, state.known.slope),
         status=xp.where(xp.isfinite(first), status, int(Status.NOT_FINITE)),
         steps=state.steps,
         distance=state.distance,
     )
 
 
-def _held(
-    problem: Problem, parameters: Parameters, slope: Parameters
-) -> Bool[Array, " parameters"]:
+def held_parameters(
+    problem: Problem, parameters: Points, slope: Points
+) -> Bool[Array, "*points parameters"]:
     """Parameters that are fixed, or at a bound that the slope pushes them against."""
     low = (parameters <= problem.lower) & (slope >= 0)
     high = (parameters >= problem.upper) & (slope <= 0)
@@ -410,9 +434,10 @@ def _move(
     distance = -xp.sum(xp.where(held, 0.0, slope) * move) / 2
     target = parameters + move
     stopped = ~held & ((target < problem.lower) | (target > problem.upper))
-    shift = xp.where(stopped, xp.clip(target, problem.lower, problem.upper) - parameters, 0.0)
 
     def around_them() -> Parameters:
+        inside = xp.clip(target, problem.lower, problem.upper)
+        shift = xp.where(stopped, inside - parameters, 0.0)
         rest = solve_free(curvature, -(slope + curvature @ shift), ~(held | stopped))
         return xp.where(stopped, shift, rest)
 
@@ -433,6 +458,8 @@ def solve_free(
     """
     if isinstance(curvature, Blocks):
         return curvature.solve(right, free)
+    if not xp.in_jax(curvature, right, free):
+        return _solve_free_in_numpy(curvature, right, free)
     diagonal = xp.diagonal(curvature)
     scale = 1 / xp.sqrt(xp.where(free & (diagonal > 0), diagonal, 1.0))
     pair = free[:, None] & free[None, :]
@@ -442,3 +469,22 @@ def solve_free(
     matrix = matrix + eye * (xp.where(free, 0.0, 1.0) + 1e-13)
     solved = xp.solve_positive(matrix, xp.where(free, right * scale, 0.0))
     return xp.where(free, solved * scale, 0.0)
+
+
+def _solve_free_in_numpy(
+    curvature: Float[np.ndarray, "parameters parameters"],
+    right: Float[np.ndarray, " parameters"],
+    free: Bool[np.ndarray, " parameters"],
+) -> Float[np.ndarray, " parameters"]:
+    """The same, with the matrix of the free parameters alone."""
+    where = np.flatnonzero(free)
+    if len(where) < len(free):
+        curvature, right = curvature[where[:, None], where], right[where]
+    diagonal = curvature.diagonal()
+    scale = 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+    matrix = curvature * scale * scale[:, None]
+    matrix.flat[:: len(scale) + 1] += 1e-13
+    solved = np.zeros(len(free))
+    if len(where):
+        solved[where] = xp.solve_positive(matrix, right * scale) * scale
+    return solved

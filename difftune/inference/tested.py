@@ -171,8 +171,8 @@ def contains(free: Minimum, inner: Minimum) -> Minimum:
 
 
 def never_negative(
-    q: Float[Array, ""], best: Float[Array, ""]
-) -> tuple[Float[Array, ""], Int[Array, ""]]:
+    q: Float[Array, "*rows"], best: Float[Array, ""]
+) -> tuple[Float[Array, "*rows"], Int[Array, "*rows"]]:
     """-2 ln of a likelihood ratio without what rounding leaves below 0, and a status.
 
     Args:
