@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +15,11 @@ from difftune.training.module_def import ModuleDef
 
 T = TypeVar("T")
 
-_MOST = 4  # Each is a program to compile.
-_WORTH = 0.95  # What the cost is at most of that with one bucket less.
+Room = tuple[int, ...]
+"""Places of each collection."""
+
+_MOST = 6  # Each is a program to compile.
+_WORTH = 0.96  # What the cost is at most of that with one bucket less.
 _SHARES = 24  # Of the events, that may fit into a bucket.
 _LOOKED_AT = 65536  # Events whose objects are counted.
 
@@ -68,37 +70,54 @@ def buckets_of(
         ],
         axis=1,
     )
-    rooms = _rooms(used, np.array([each.max for each in collections]))
+    rooms = _rooms(module_def, used)
     return tuple(_bucket(module_def, room) for room in rooms) if len(rooms) > 1 else ()
 
 
-def _rooms(
-    used: Int[np.ndarray, "events collections"], most: Int[np.ndarray, " collections"]
-) -> list[tuple[int, ...]]:
-    """Places of each collection in each bucket, such that few are left empty."""
+def _rooms(module_def: ModuleDef, used: Int[np.ndarray, "events collections"]) -> list[Room]:
+    """Places of each collection in each bucket, such that little is computed for empty ones.
+
+    The best choice of so many buckets follows from that of one bucket less, for every room that
+    could be the largest.
+    """
+    most = np.array([each.max for each in module_def.inputs.collections.values()])
     shares = np.arange(1, _SHARES) / _SHARES
     found = np.maximum(np.quantile(used, shares, axis=0, method="higher"), 1)
     found = np.unique(np.concatenate([found, most[None]]), axis=0).astype(int)
-    cost = found.sum(axis=1)
+    rooms: list[Room] = [tuple(map(int, room)) for room in found]
+    of_event = getattr(module_def.model, "rows_of_event", sum_of_places)
+    cost = np.array([of_event(_cut(module_def.inputs, room).inputs) for room in rooms])
     within = np.array([np.all(used <= room, axis=1).mean() for room in found])
-
-    def places(chosen: Sequence[int]) -> float:
-        """That an event takes on average."""
-        own = list(chosen)
-        return float(np.diff(within[own], prepend=0.0) @ cost[own])
-
-    last = len(found) - 1
-    best = [last]
-    for count in range(1, min(_MOST, len(found))):
-        more = min(([*smaller, last] for smaller in combinations(range(last), count)), key=places)
-        if places(more) > _WORTH * places(best):
+    # Cost of all events that fit into each room, and the rooms that they are in.
+    cheapest, chosen = within * cost, [[room] for room in rooms]
+    best, least = chosen[-1], cheapest[-1]
+    for _ in range(min(_MOST, len(rooms)) - 1):
+        # With the room of the row as the second largest, that of the column as the largest.
+        with_more = cheapest[:, None] + (within - within[:, None]) * cost
+        with_more[np.tril_indices(len(rooms))] = np.inf
+        second = np.argmin(with_more, axis=0)
+        cheapest = np.min(with_more, axis=0)
+        chosen = [[*chosen[i], room] for i, room in zip(second, rooms, strict=True)]
+        if not cheapest[-1] <= _WORTH * least:
             break
-        best = more
-    return [tuple(map(int, found[i])) for i in best]
+        best, least = chosen[-1], cheapest[-1]
+    return best
 
 
-def _bucket(module_def: ModuleDef, room: Sequence[int]) -> Bucket:
-    inputs = module_def.inputs
+def sum_of_places(inputs: Inputs) -> int:
+    """What an event costs where the network does not say it: the objects that it may have."""
+    return sum(each.max for each in inputs.collections.values())
+
+
+class _Cut(NamedTuple):
+    """Inputs with less room: what they are, their numbers, and those of the masks beyond."""
+
+    inputs: Inputs
+    left: tuple[int, ...]
+    beyond: tuple[int, ...]
+
+
+def _cut(inputs: Inputs, room: Room) -> _Cut:
     left = list(range(int(inputs)))
     beyond: list[int] = []
     for each, places in zip(inputs.collections.values(), room, strict=True):
@@ -110,10 +129,13 @@ def _bucket(module_def: ModuleDef, room: Sequence[int]) -> Bucket:
         name: replace(each, max=places, start=place[each.start], mask=place[each.mask])
         for (name, each), places in zip(inputs.collections.items(), room, strict=True)
     }
-    smaller = ModuleDef(
-        module_def.model, inputs=Inputs(len(left), collections), outputs=module_def.outputs
-    )
-    return Bucket(module_def=smaller, inputs=tuple(left), beyond=tuple(beyond))
+    return _Cut(Inputs(len(left), collections), tuple(left), tuple(beyond))
+
+
+def _bucket(module_def: ModuleDef, room: Room) -> Bucket:
+    own = _cut(module_def.inputs, room)
+    smaller = ModuleDef(module_def.model, inputs=own.inputs, outputs=module_def.outputs)
+    return Bucket(module_def=smaller, inputs=own.left, beyond=own.beyond)
 
 
 def bucket_numbers(
