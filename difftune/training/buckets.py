@@ -1,7 +1,9 @@
 """Networks on objects at the cost of the objects that events have, not of those they may have."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 import jax
@@ -20,6 +22,7 @@ Room = tuple[int, ...]
 
 _MOST = 6  # Each is a program to compile.
 _WORTH = 0.96  # What the cost is at most of that with one bucket less.
+_STEPS = (0.25, 0.375, 0.5, 0.75)  # Of the places, where the events are not known before.
 _SHARES = 24  # Of the events, that may fit into a bucket.
 _LOOKED_AT = 65536  # Events whose objects are counted.
 
@@ -138,6 +141,38 @@ def _bucket(module_def: ModuleDef, room: Room) -> Bucket:
     return Bucket(module_def=smaller, inputs=own.left, beyond=own.beyond)
 
 
+def whole(module_def: ModuleDef) -> tuple[Bucket, ...]:
+    """The one bucket that has room for all objects.
+
+    Args:
+        module_def: The network.
+    """
+    inputs = tuple(range(int(module_def.inputs)))
+    return (Bucket(module_def=module_def, inputs=inputs, beyond=()),)
+
+
+@lru_cache(maxsize=16)
+def in_steps(module_def: ModuleDef) -> tuple[Bucket, ...]:
+    """Buckets for whatever events come, so that nothing is compiled anew for others.
+
+    They have a quarter, three eighths, half and three quarters of the places, and all.
+
+    Args:
+        module_def: With room for all objects.
+
+    Returns:
+        One that has room for all where the network depends on the number of places.
+    """
+    most = [each.max for each in module_def.inputs.collections.values()]
+    if not most or not getattr(module_def.model, "of_any_number", False):
+        return whole(module_def)
+    rooms = dict.fromkeys(tuple(math.ceil(step * each) for each in most) for step in _STEPS)
+    return (
+        *(_bucket(module_def, room) for room in rooms if room != tuple(most)),
+        *whole(module_def),
+    )
+
+
 def bucket_numbers(
     buckets: Sequence[Bucket], features: Float[Column, "events inputs"]
 ) -> Int[Array, " events"]:
@@ -147,6 +182,8 @@ def bucket_numbers(
         buckets: As `buckets_of` gives them.
         features: Inputs of the network with room for all.
     """
+    if len(buckets) == 1:
+        return jnp.zeros(len(features), int)
     outside = [jnp.any(features[:, np.asarray(each.beyond)] != 0, axis=1) for each in buckets[:-1]]
     return jnp.sum(jnp.stack(outside), axis=0)
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from difftune.binning import trained_edges
 from difftune.data import Events, FeatureTransform, Reading
@@ -19,6 +19,7 @@ from difftune.models import RECIPES, Architecture, PlainOutputs
 from difftune.models import Recipe as Model
 from difftune.objectives import Link
 from difftune.training.applicable import Applicable, features_of
+from difftune.training.buckets import bucket_numbers, in_steps, whole
 from difftune.training.module_def import ModuleDef, Weights
 from difftune.training.network_file import (
     FACTS,
@@ -38,6 +39,8 @@ CROSS_FITTED = "cross_fitted.json"
 """The file by which one knows the folder of several networks."""
 
 _CHUNK = 65536
+_MANY = 512  # Chunks from which on programs for several sizes are worth their compilation.
+_AT_A_TIME = 32  # Chunks that are sorted by their size then.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,14 +152,14 @@ class TrainedNetwork(Applicable):
         self._warn_of_sentinels(raw)
         wide = len(self.predictions) > 1
         scores = np.empty((len(raw), len(self.predictions)) if wide else len(raw), np.float32)
-        for start, stop, logits in self._outputs(raw):
+        for rows, logits in self._outputs(raw):
             if self.link is not None:
                 probability = self.link(logits)
             elif logits.ndim == 1:
                 probability = jax.nn.sigmoid(logits)
             else:
                 probability = jax.nn.softmax(logits) @ jnp.asarray(self.signal_process)
-            scores[start:stop] = np.asarray(probability)[: stop - start]
+            scores[rows] = np.asarray(probability)[: len(rows)]
         return scores
 
     def class_probabilities(
@@ -178,22 +181,33 @@ class TrainedNetwork(Applicable):
             )
         raw = features_of(events, self.feature_names, "network wants")
         shares = np.empty((len(raw), len(self.signal_process)), np.float32)
-        for start, stop, logits in self._outputs(raw):
-            shares[start:stop] = np.asarray(jax.nn.softmax(logits))[: stop - start]
+        for rows, logits in self._outputs(raw):
+            shares[rows] = np.asarray(jax.nn.softmax(logits))[: len(rows)]
         return shares
 
     def _outputs(
         self, raw: Float[np.ndarray, "events variables"]
-    ) -> Iterator[tuple[int, int, jax.Array]]:
-        """First event of a chunk, the one behind its last, and outputs for all, and for padding."""
-        chunk = max(_CHUNK // self.module_def.rows, 1)
-        for start in range(0, len(raw), chunk):
-            part = np.asarray(self.transform(raw[start : start + chunk]), np.float32)
-            # Equal shapes, so that each network is compiled once.
-            padded = np.zeros((chunk, part.shape[1]), np.float32)
-            padded[: len(part)] = part
-            logits = self.module_def.evaluate_jit(self.weights, self.hyperparameters, padded)
-            yield start, start + len(part), logits
+    ) -> Iterator[tuple[Int[np.ndarray, " chunk"], jax.Array]]:
+        """Numbers of the events of a chunk, and outputs for them, with those of padding behind.
+
+        Of many events with objects those of few are scored by networks with room for few.
+        """
+        span, buckets = max(_CHUNK // self.module_def.rows, 1), whole(self.module_def)
+        if len(raw) >= _MANY * span:
+            buckets, span = in_steps(self.module_def), _AT_A_TIME * span
+        for start in range(0, len(raw), span):
+            part = np.asarray(self.transform(raw[start : start + span]), np.float32)
+            place = np.asarray(bucket_numbers(buckets, part))
+            for number, bucket in enumerate(buckets):
+                mine, network = np.flatnonzero(place == number), bucket.module_def
+                chunk = max(_CHUNK // network.rows, 1)
+                for first in range(0, len(mine), chunk):
+                    rows = mine[first : first + chunk]
+                    # Equal shapes, so that each network is compiled once.
+                    padded = np.zeros((chunk, len(bucket.inputs)), np.float32)
+                    padded[: len(rows)] = part[rows][:, bucket.inputs]
+                    logits = network.evaluate_jit(self.weights, self.hyperparameters, padded)
+                    yield start + rows, logits
 
     def _warn_of_sentinels(self, raw: Float[np.ndarray, "events variables"]) -> None:
         """Says which values are taken for missing ones, as they were in training."""

@@ -10,8 +10,8 @@ import pytest
 from difftune.models import MLP, DeepSet, Inputs, ObjectInputs, ParticleNet, ParticleTransformer
 from difftune.objectives import AsimovLLR
 from difftune.training import ModuleDef, Population, Recipe
-from difftune.training.buckets import buckets_of
-from tests.training import toy
+from difftune.training.buckets import buckets_of, in_steps
+from tests.training import test_objects, toy
 
 SMALL = ParticleNet(widths=(6, 6), neighbours=3, hidden=(7,))
 MOST = {"jets": 12, "leptons": 2}
@@ -106,6 +106,32 @@ def test_rooms_are_those_that_leave_the_fewest_places_empty():
     others = [(n, min(2, max(1, round(n / 6)))) for n in range(1, 12)]
     best = min(places([*some, rooms[-1]]) for some in combinations(others, len(rooms) - 1))
     assert places(rooms) <= 1.05 * best
+
+
+def test_many_events_are_scored_by_networks_of_their_size(monkeypatch):
+    model = DeepSet(each=(8,), latent=4, hidden=(8,))
+    (network,), _ = test_objects.trained(model, members=1, rates=(1e-2,), epochs=1)
+    events = test_objects.events_of(600, seed=5)
+    expected = network.score(events)
+    rooms = [
+        bucket.module_def.inputs.collections["jets"].max for bucket in in_steps(network.module_def)
+    ]
+    assert rooms == [2, 3, 4, 6, 8]
+    monkeypatch.setattr("difftune.training.network._CHUNK", 8 * 50)
+    monkeypatch.setattr("difftune.training.network._MANY", 12)
+    monkeypatch.setattr("difftune.training.network._AT_A_TIME", 5)
+    seen = []
+    evaluate = ModuleDef.evaluate
+
+    def counted(self, weights, hyperparameters, features):
+        seen.append(self.inputs.collections["jets"].max)
+        return evaluate(self, weights, hyperparameters, features)
+
+    monkeypatch.setattr(ModuleDef, "evaluate", counted)
+    np.testing.assert_allclose(network.score(events), expected, rtol=1e-4)
+    # Each is compiled once; events have six jets at most.
+    assert sorted(seen) == [2, 3, 4, 6]
+    assert in_steps(network.module_def) is in_steps(network.module_def)
 
 
 def test_nothing_is_made_where_nothing_is_gained():
