@@ -130,6 +130,28 @@ def taken(batch: Batch, rows: Int[Array, " some"]) -> Batch:
     )
 
 
+def resampled(batch: Batch, rows: Int[Array, " some"], factor: Float[Array, " some"]) -> Batch:
+    """Some events of a batch, with their weights and those of their variations times a factor.
+
+    Args:
+        batch: The batch.
+        rows: Which events, some perhaps more than once.
+        factor: With which these stand for all of them.
+    """
+
+    def some(column: Any) -> Array:
+        return jnp.take(jnp.asarray(column), rows, axis=0)
+
+    return replace(
+        taken(batch, rows),
+        weight=some(batch.weight) * factor,
+        training_weight=some(batch.training_weight) * factor * (len(rows) / len(batch.weight)),
+        variations=changed(
+            batch.variations, weight=lambda column: some(column) * factor, features=some
+        ),
+    )
+
+
 def all_features(batch: Batch) -> Float[Column, "more inputs"]:
     """Features of the events and, after them, of all their variations that have their own."""
     varied = batch.varied_features

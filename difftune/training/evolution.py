@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from difftune.arguments import Count, NotNegative, said, takes
 from difftune.errors import InputError
-from difftune.objectives import Objective, ScoreLoss
+from difftune.objectives import Batch, Objective, ScoreLoss
+from difftune.training.batches import resampled
 
 SIGMA = 0.05
 """Width of the perturbations of a weight where the hyperparameter `sigma` is not given."""
@@ -21,10 +22,17 @@ SIGMA = 0.05
 _EVENTS_AT_ONCE = 2**21
 """Of all perturbations that run side by side on an accelerator."""
 
+_EVENTS_IN_CACHE = 2**10
+"""Of all perturbations that run side by side on a CPU."""
+
+_WORST = 1e30
+"""In place of a loss that is not finite, where differences are taken."""
+
 _FURTHEST = 3.0
 """Logarithm of the factor that the width may come to be away from `sigma`, in either direction."""
 
-Loss = Callable[[PyTree], Float[Array, ""]]
+Loss = Callable[..., Float[Array, ""]]
+"""Of any parameters, for the batch of the step or another one, which is then given after them."""
 
 
 class GradientFree(abc.ABC):
@@ -33,7 +41,12 @@ class GradientFree(abc.ABC):
     With it an objective may be anything that can be computed: a metric, a loss in hard bins, a
     function of numpy (`difftune.objectives.NumpyLoss`). A loss that smears events is taken in its
     hard limit. `l1`, `l2` and `gradient_clip` act on gradients, and are not read.
+
+    Attributes:
+        events: How many each loss is of; None for all of a batch.
     """
+
+    events: int | None = None
 
     def __call__(self, hyperparameters: Mapping[str, Array]) -> optax.GradientTransformation:
         """The optimizer of a member: one of optax, whose update is also given what it looks at.
@@ -68,6 +81,7 @@ class GradientFree(abc.ABC):
         value: Float[Array, ""],
         key: Array,
         group: int,
+        batch: Batch | None = None,
     ) -> tuple[PyTree, PyTree]:
         """What is added to the parameters in a step, and the state after it.
 
@@ -79,6 +93,7 @@ class GradientFree(abc.ABC):
             value: The loss of these.
             key: Random key of the step.
             group: Losses that are computed side by side.
+            batch: That of the step, where losses are of parts of it.
         """
 
 
@@ -111,11 +126,12 @@ def check_gradient(objective: Objective, optimizer: Any) -> None:
 
 def from_losses(
     optimizer: Any,
-    loss: Callable[[PyTree, PyTree], tuple[Array, PyTree]],
+    loss: Callable[..., tuple[Array, PyTree]],
     parameters: PyTree,
     carry: PyTree,
     state: PyTree,
     *,
+    batch: Batch,
     key: Array,
     group: int,
 ) -> tuple[Array, PyTree, PyTree, PyTree]:
@@ -126,10 +142,12 @@ def from_losses(
 
     Args:
         optimizer: What a `GradientFree` makes for a member.
-        loss: Of parameters and carry: the loss, and the carry after it.
+        loss: Of parameters and carry: the loss, and the carry after it; of another batch where one
+            is given as `batch`.
         parameters: What is trained.
         carry: Before the step.
         state: Of the optimizer.
+        batch: The events.
         key: Random key of the step.
         group: Networks that look at the batch side by side.
 
@@ -141,8 +159,9 @@ def from_losses(
         None,
         state,
         parameters,
-        loss=lambda tried: loss(tried, carry)[0],
+        loss=lambda tried, **own: loss(tried, carry, **own)[0],
         value=value,
+        batch=batch,
         key=key,
         group=group,
     )
@@ -153,11 +172,11 @@ def side_by_side(events: int, *, one_by_one: bool) -> int:
     """How many networks look at a batch side by side.
 
     Args:
-        events: Of the batch.
-        one_by_one: Whether one after the other is fastest, as on a CPU, where the working set of
-            one stays in the cache.
+        events: That each looks at.
+        one_by_one: Whether few are fastest, as on a CPU, where their working set stays in the
+            cache.
     """
-    return 1 if one_by_one else max(1, _EVENTS_AT_ONCE // events)
+    return max(1, (_EVENTS_IN_CACHE if one_by_one else _EVENTS_AT_ONCE) // events)
 
 
 def _mapped(function: Callable[[Any], Array], over: PyTree, group: int) -> Array:
@@ -186,16 +205,25 @@ class EvolutionStrategy(GradientFree):
     root of their number (arXiv 2511.16652): it costs the random numbers of a vector, not those of
     a matrix, and the sum over perturbations is one product of matrices.
 
+    Where `events` is given, each pair sees events of its own in place of the whole batch: half of
+    them signal, drawn in proportion to the sizes of their weights, and all with weights that stand
+    for the batch. More pairs of few events tell more of the gradient, in the same time, than few
+    pairs of many. Pairs then count by the ranks of the differences of their two losses.
+
     Step size: each pair has a width of its own around σ, and σ moves to where the better ones of
     the pairs are, within a factor of 20 of `sigma`.
 
-    Hyperparameters: `sigma`, 0.05 by default, and `learning_rate`, `beta1`, `beta2`, `epsilon` of
-    Adam. Ranks have no scale, so that a learning rate of 0.01 to 0.03 suits most networks.
+    Hyperparameters: `sigma`, 0.05 by default; `learning_rate`, `beta1`, `beta2`, `epsilon` of Adam;
+    and `weight_decay`, as that of AdamW, 0 by default. Ranks have no scale, so that a learning rate
+    of 0.01 to 0.03 suits most networks in some thousand steps. What the estimate has of chance lets
+    weights wander, by the learning rate times the root of the number of steps: a long training
+    wants a smaller one, and a weight decay.
 
     Args:
         perturbations: Networks that are looked at in a step, an even number.
         rank: Of the perturbation of a matrix.
         adaptation: Spread of the logarithms of the widths of the pairs; 0 keeps `sigma` as it is.
+        events: That each pair sees, an even number; all of the batch by default.
 
     Raises:
         InputError: For an odd number of perturbations, or numbers out of range.
@@ -204,9 +232,15 @@ class EvolutionStrategy(GradientFree):
     perturbations: Count = 256
     rank: Count = 1
     adaptation: NotNegative = 0.2
+    events: Count | None = None
 
     def __post_init__(self) -> None:
         name = type(self).__name__
+        if self.events is not None and (self.events < 2 or self.events % 2):
+            raise InputError(
+                f"{name}(events={self.events}): half of them are signal, so give an even number, 2 "
+                "or more; None for all events of a batch."
+            )
         if self.perturbations < 2 or self.perturbations % 2:
             raise InputError(
                 f"{name}(perturbations={self.perturbations}): they come in pairs, so give an even "
@@ -231,17 +265,28 @@ class EvolutionStrategy(GradientFree):
         value: Float[Array, ""],
         key: Array,
         group: int,
+        batch: Batch | None = None,
     ) -> tuple[PyTree, PyTree]:
         """A step of Adam along the estimated gradient."""
         del value
         gradient, log_width = self.estimate(
-            hyperparameters, state.log_width, parameters, loss=loss, key=key, group=group
+            hyperparameters,
+            state.log_width,
+            parameters,
+            loss=loss,
+            key=key,
+            group=group,
+            batch=batch,
         )
         betas = {f"b{i}": hyperparameters.get(f"beta{i}", b) for i, b in ((1, 0.9), (2, 0.999))}
         rule = optax.scale_by_adam(**betas, eps=hyperparameters.get("epsilon", 1e-8))
         step, moments = rule.update(gradient, state.moments)
-        rate = hyperparameters["learning_rate"]
-        return jax.tree.map(lambda u: -rate * u, step), EvolutionState(moments, log_width)
+        rate, decay = hyperparameters["learning_rate"], hyperparameters.get("weight_decay", 0.0)
+        # Of weight matrices alone, as that of other optimizers.
+        updates = jax.tree.map(
+            lambda u, w: -rate * (u + decay * w if w.ndim >= 2 else u), step, parameters
+        )
+        return updates, EvolutionState(moments, log_width)
 
     def estimate(
         self,
@@ -252,6 +297,7 @@ class EvolutionStrategy(GradientFree):
         loss: Loss,
         key: Array,
         group: int = 1,
+        batch: Batch | None = None,
     ) -> tuple[PyTree, Float[Array, ""]]:
         """The estimated gradient by the parameters, up to a factor; and the next width.
 
@@ -262,6 +308,7 @@ class EvolutionStrategy(GradientFree):
             loss: Of any parameters.
             key: Random key.
             group: Losses that are computed side by side.
+            batch: Where pairs have events of their own.
         """
         leaves, tree = jax.tree.flatten(parameters)
         sigma = hyperparameters.get("sigma", SIGMA) * jnp.exp(log_width)
@@ -278,12 +325,30 @@ class EvolutionStrategy(GradientFree):
                 leaf + step * self._dense(tuple(each[pair] for each in factors))
                 for leaf, factors in zip(leaves, drawn, strict=True)
             ]
-            return loss(jax.tree.unflatten(tree, moved))
+            tried = jax.tree.unflatten(tree, moved)
+            if own is None:
+                return loss(tried)
+            rows, factor = own
+            return loss(tried, batch=resampled(batch, rows[pair], factor[pair]))
 
+        own = None
+        if self.events is not None:
+            assert batch is not None, "given with the loss"
+            own = drawn_events(
+                jnp.asarray(batch.weight),
+                jnp.asarray(batch.label),
+                jax.random.fold_in(key, len(keys)),
+                pairs=len(keys),
+                events=self.events,
+            )
         pairs = jnp.tile(jnp.arange(len(keys)), 2)
         losses = _mapped(one, (pairs, jnp.concatenate([width, -width])), group)
         up, down = jnp.split(centred_ranks(losses), 2)
-        share = (up - down) / len(keys)
+        if own is None:
+            share = (up - down) / len(keys)
+        else:
+            one_way, other_way = jnp.split(jnp.where(jnp.isfinite(losses), losses, _WORST), 2)
+            share = centred_ranks(one_way - other_way) / len(keys)
         gradient = jax.tree.unflatten(tree, [self._summed(each, share) for each in drawn])
         better = -jnp.minimum(up, down)
         better = better - better.mean()
@@ -349,6 +414,45 @@ def centred_ranks(losses: Float[Array, " losses"]) -> Float[Array, " losses"]:
     return (below + 0.5 * (equal - 1)) / (len(losses) - 1) - 0.5
 
 
+def drawn_events(
+    weight: Float[Array, " all"],
+    label: Int[Array, " all"],
+    key: Array,
+    *,
+    pairs: int,
+    events: int,
+) -> tuple[Int[Array, "pairs events"], Float[Array, "pairs events"]]:
+    """Events for each pair: of each class half, in proportion to the sizes of their weights.
+
+    All pairs together see the batch evenly: the draws of a class are equally far apart along the
+    sum of its weights, and go to one pair after the other.
+
+    Args:
+        weight: Of the events of a batch, in random order.
+        label: 1 of signal.
+        key: Random key.
+        pairs: How many.
+        events: Of each pair.
+
+    Returns:
+        Their rows, and the factors of their weights, with which the expected sums are those of the
+        batch.
+    """
+    size = jnp.abs(weight)
+    half, found = events // 2, []
+    for number, mine in enumerate((label == 1, label != 1)):
+        until = jnp.cumsum(jnp.where(mine, size, 0.0))
+        begin = jax.random.uniform(jax.random.fold_in(key, number))
+        places = (jnp.arange(half * pairs) + begin) * (until[-1] / (half * pairs))
+        rows = jnp.minimum(jnp.searchsorted(until, places, side="right"), len(size) - 1)
+        rows = rows.reshape(half, pairs).T
+        there = size[rows] > 0
+        factor = jnp.where(there, until[-1] / half / jnp.where(there, size[rows], 1.0), 0.0)
+        found.append((rows, factor))
+    rows, factor = (jnp.concatenate(each, axis=1) for each in zip(*found, strict=True))
+    return rows, factor
+
+
 class ParabolaState(NamedTuple):
     """State of the coordinate descent: the logarithm of its width over `sigma`."""
 
@@ -403,8 +507,10 @@ class CoordinateParabola(GradientFree):
         value: Float[Array, ""],
         key: Array,
         group: int,
+        batch: Batch | None = None,
     ) -> tuple[PyTree, PyTree]:
         """The sum of all moves."""
+        del batch
         start, unravel = ravel_pytree(parameters)
         width = hyperparameters.get("sigma", SIGMA) * jnp.exp(state.log_width)
 

@@ -410,9 +410,16 @@ class MemberTrainer:
         loss = partial(self._loss_at, hyperparameters=hyperparameters, batch=batch)
         buffers, events = weights.buffers, batch.weight.shape[0]
         if isinstance(self.optimizer, GradientFree):
-            group = side_by_side(events, one_by_one=self.tile is not None)
+            group = side_by_side(self.optimizer.events or events, one_by_one=self.tile is not None)
             value, (buffers, random), updates, state = from_losses(
-                optimizer, loss, trained, (buffers, random), state, key=key, group=group
+                optimizer,
+                loss,
+                trained,
+                (buffers, random),
+                state,
+                batch=batch,
+                key=key,
+                group=group,
             )
         else:
             parts = tiles(events, self.tile) if self._event_by_event else 1

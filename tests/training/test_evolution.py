@@ -36,6 +36,7 @@ from difftune.training import (
     Replicas,
     evolution,
 )
+from difftune.training.evolution import drawn_events
 from tests.training import toy
 
 EVOLUTION = EvolutionStrategy(perturbations=32)
@@ -99,6 +100,60 @@ def test_networks_side_by_side_are_those_one_after_the_other():
     found = [estimate(group) for group in (1, 8)]
     for one, other in zip(*map(jax.tree.leaves, found), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5)
+
+
+def test_events_of_pairs_stand_for_the_batch():
+    """Sums are those of the batch on average, and all pairs together see it evenly."""
+    rng = np.random.default_rng(0)
+    weight, label = rng.normal(1, 2, 400), rng.random(400) < 0.2
+    weight[:7] = 0.0
+    rows, factor = drawn_events(
+        jnp.asarray(weight, jnp.float32),
+        jnp.asarray(label, jnp.int32),
+        jax.random.key(0),
+        pairs=3000,
+        events=8,
+    )
+    assert np.all(np.sum(label[rows], axis=1) == 4)
+    assert np.all(weight[rows] != 0)
+    for cls in (False, True):
+        mine = np.flatnonzero((label == cls) & (weight != 0))
+        times = np.bincount(np.ravel(rows), minlength=400)[mine]
+        expected = 12_000 * np.abs(weight[mine]) / np.abs(weight[mine]).sum()
+        assert np.all(np.abs(times - expected) <= 1)
+        sums = np.sum(weight[rows] * factor * (label[rows] == cls), axis=1)
+        error = sums.std() / np.sqrt(3000)
+        assert abs(sums.mean() - weight[mine].sum()) < max(4 * error, 1e-3)
+
+
+def test_weights_decay_as_those_of_adamw():
+    """Where the loss says nothing; vectors stay."""
+    start = {"matrix": jnp.ones((5, 4)), "vector": jnp.ones(6)}
+    values = {"learning_rate": jnp.float32(0.1), "weight_decay": jnp.float32(0.3)}
+    zero = jnp.zeros(())
+    step, _ = EVOLUTION.update(
+        values,
+        EVOLUTION.init(start),
+        start,
+        loss=lambda w: zero,
+        value=zero,
+        key=jax.random.key(0),
+        group=1,
+    )
+    theirs = optax.adamw(0.1, weight_decay=0.3, mask={"matrix": True, "vector": False})
+    wanted, _ = theirs.update(jax.tree.map(jnp.zeros_like, start), theirs.init(start), start)
+    jax.tree.map(np.testing.assert_allclose, step, wanted)
+
+
+def test_pairs_with_events_of_their_own():
+    """Means of a loss over events are those over the batch, and areas grow."""
+    few = EvolutionStrategy(perturbations=64, events=32)
+    options = {"optimizer": few, "members": 2}
+    given = {"learning_rate": np.full(2, 0.03)}
+    _, records = toy.train(population(**options), given, 2)
+    assert np.all(records.score[1] > records.score[0])
+    _, entropy = toy.train(population(objective=CrossEntropy(), **options), given, 2)
+    assert np.all(entropy.loss[1] < entropy.loss[0])
 
 
 def test_progress_is_that_of_evosax():
