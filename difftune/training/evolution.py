@@ -326,14 +326,13 @@ class EvolutionStrategy(GradientFree):
                 for leaf, factors in zip(leaves, drawn, strict=True)
             ]
             tried = jax.tree.unflatten(tree, moved)
-            if own is None:
+            if own is None or batch is None:
                 return loss(tried)
             rows, factor = own
             return loss(tried, batch=resampled(batch, rows[pair], factor[pair]))
 
         own = None
-        if self.events is not None:
-            assert batch is not None, "given with the loss"
+        if self.events is not None and batch is not None:
             own = drawn_events(
                 jnp.asarray(batch.weight),
                 jnp.asarray(batch.label),
