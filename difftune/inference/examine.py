@@ -134,13 +134,15 @@ class Examination:
         if self.goodness is not None:
             toys = self.goodness.toys_p_value
             p = f"p = {self.goodness.p_value:.3g}" if toys is None else f"p = {toys:.3g} (toys)"
-            found.append(
-                f"goodness of fit: {p}  (χ² {self.goodness.q:.4g}, {self.goodness.dof} degrees of "
-                "freedom)"
-            )
+            degrees = f"{self.goodness.dof} degrees of freedom"
+            if toys is None and not math.isfinite(self.goodness.p_value):
+                found.append(f"goodness of fit: no test  ({degrees})")
+            else:
+                found.append(f"goodness of fit: {p}  (χ² {self.goodness.q:.4g}, {degrees})")
         if self.significance is not None:
             expected, observed = self.significance
-            seen = "" if observed is None else f"{observed:.3g} observed, "
+            # What the fit leaves of none is none.
+            seen = "" if observed is None else f"{round(float(observed), 4):.3g} observed, "
             found.append(f"significance: {seen}{expected:.3g} expected for {poi} = 1")
         if self.limit is not None:
             low, middle, high = self.limit.expected[1:4]
@@ -149,7 +151,9 @@ class Examination:
                 f"68 % of them {low:.4g} to {high:.4g})"
             )
         if self.groups is not None:
-            shares = ", ".join(f"{g.name} {g.shifted:.3g}" for g in self.groups.groups)
+            # What nobody has measured before cannot shift, such as a free normalisation.
+            shifted = [group for group in self.groups.groups if group.shifted]
+            shares = ", ".join(f"{group.name} {group.shifted:.3g}" for group in shifted)
             found.append(f"uncertainty of {poi}: {shares}")
         if self.impacts is not None and self.impacts.names:
             found.append(f"largest impacts: {', '.join(self.impacts.names[:5])}")

@@ -30,7 +30,8 @@ class Impacts(NamedTuple):
 
     Attributes:
         names: Their names.
-        up: Change of the POI when a parameter is fixed at its best fit plus its uncertainty.
+        up: Change of the POI when a parameter is fixed at its best fit plus its uncertainty; NaN,
+            as the next three, where the likelihood is not finite there.
         down: The same at minus.
         prefit_up: Change when it is fixed at plus its uncertainty before the fit; NaN for a
             parameter without constraint.
@@ -111,21 +112,29 @@ def impacts(
     targets = np.clip(wanted, given.lower[nuisance], given.upper[nuisance])
     clipped = targets != wanted
     given.lower[index], given.upper[index] = -np.inf, np.inf
-    where = np.broadcast_to(nuisance, targets.shape)
+    rows, ends = np.broadcast_to(nuisance, targets.shape).ravel(), targets.ravel()
     # To where the covariance says that the others follow it is not far.
-    rows = np.asarray(best.covariance)[where.ravel()]
-    follow = rows / np.square(np.asarray(best.uncertainties)[where.ravel()])[:, None]
-    starts = best.values + follow * (targets.ravel() - best.values[where.ravel()])[:, None]
-    moved, status = _moved(model, values, given, where.ravel(), targets.ravel(), starts)
-    if (status != Status.CONVERGED).any():
-        first = int(np.flatnonzero(status)[0])
-        name = best.names[where.ravel()[first]]
+    covariance = np.asarray(best.covariance)[rows]
+    follow = covariance / np.square(np.asarray(best.uncertainties)[rows])[:, None]
+    starts = best.values + follow * (ends - best.values[rows])[:, None]
+    moved, status = map(np.array, _moved(model, values, given, rows, ends, starts))
+    # Where the covariance leads, a yield may be negative that is not at the best fit.
+    lost = status == Status.NOT_FINITE
+    if lost.any():
+        again = np.tile(best.values, (int(lost.sum()), 1))
+        moved[lost], status[lost] = _moved(model, values, given, rows[lost], ends[lost], again)
+        lost = status == Status.NOT_FINITE
+        moved[lost] = np.nan
+        _warn_of_lost(sorted({best.names[i] for i in rows[lost]}))
+    if ((status != Status.CONVERGED) & ~lost).any():
+        first = int(np.flatnonzero((status != Status.CONVERGED) & ~lost)[0])
+        name = best.names[rows[first]]
         reason = MESSAGES[Status(int(status[first]))]
-        raise FitError(f"The fit with {name!r} fixed at {targets.ravel()[first]:.4g} {reason}.")
+        raise FitError(f"The fit with {name!r} fixed at {ends[first]:.4g} {reason}.")
     change = moved.reshape(targets.shape) - best.values[index]
     free = np.isnan(np.asarray(best.widths)[nuisance])
     change[2:, free] = np.nan
-    order = np.argsort(-np.abs(change[:2]).max(axis=0), kind="stable")
+    order = np.argsort(-np.nan_to_num(np.abs(change[:2])).max(axis=0), kind="stable")
     pulls = (np.asarray(best.values)[nuisance] - best.centers[nuisance]) / width
     clipped[2:, free] = False
     _warn_of_clipped([best.names[i] for i in nuisance], clipped)
@@ -134,6 +143,15 @@ def impacts(
     up, down, prefit_up, prefit_down, pulls, constraints = (c[order] for c in columns)
     shown = (up, down, prefit_up, prefit_down, pulls, constraints)
     return Impacts(names, *shown, clipped[:, order], best)
+
+
+def _warn_of_lost(names: Sequence[str]) -> None:
+    if names:
+        logger.warning(
+            "Shifts of one standard deviation make a yield negative, or leave data where nothing "
+            "is expected, so these parameters lack impacts: %s.",
+            ", ".join(names),
+        )
 
 
 def _warn_of_clipped(names: Sequence[str], clipped: Bool[np.ndarray, "4 nuisances"]) -> None:

@@ -65,8 +65,7 @@ class Output:
         place, titles = self.folder / "tables", self.label.titles
         write(place / f"{self.prefix}{name}.csv", table.csv())
         write(place / f"{self.prefix}{name}.tex", table.titled(titles).latex())
-        # A browser does not set mathematics.
-        return table.titled({name: title for name, title in titles.items() if "$" not in title})
+        return table.titled(titles)
 
     def folded(self, title: str, blocks: Callable[[], Sequence[Block]]) -> list[Block]:
         """What a reader folds out: a section of its own, where everything is wanted."""

@@ -16,13 +16,18 @@ from difftune.inference import (
     Prediction,
     Yields,
 )
+from difftune.report.given import checked
 from difftune.report.tables import Cell, Measured, Table
+
+# A pull and a constraint after three columns.
+_PULLS = (None, None, None, 2, 2)
 
 
 def _total(yields: Yields) -> Measured:
     return Measured(yields.total, yields.total_uncertainty)
 
 
+@checked
 def fitted_yields_table(
     predictions: Mapping[str, Prediction],
     observed: Mapping[str, Float[np.ndarray, " bins"]] | None = None,
@@ -51,6 +56,7 @@ def fitted_yields_table(
     return Table(columns=columns, rows=tuple(rows), caption=caption, emphasised=tuple(strong))
 
 
+@checked
 def bin_yields_table(
     prediction: Prediction,
     observed: Float[np.ndarray, " bins"] | None = None,
@@ -81,6 +87,7 @@ def bin_yields_table(
     return Table(columns=columns, rows=tuple(rows), caption=caption, emphasised=tuple(strong))
 
 
+@checked
 def parameters_table(fit: FitResult, errors: MinosErrors | None = None) -> Table:
     """Best fits beside what was known before; parameters at a bound say so.
 
@@ -109,11 +116,18 @@ def parameters_table(fit: FitResult, errors: MinosErrors | None = None) -> Table
                 state,
             )
         )
+    columns: tuple[str, ...]
     columns = ("Parameter", "Before", "After", "Up", "Down", "Pull", "Constraint", "")
-    caption = "Parameters before and after the fit; up and down are of the profile likelihood."
-    return Table(columns=columns, rows=tuple(rows), caption=caption)
+    caption = "Parameters before and after the fit"
+    if errors is None:
+        columns, rows = columns[:3] + columns[5:], [row[:3] + row[5:] for row in rows]
+        return Table(columns=columns, rows=tuple(rows), caption=f"{caption}.", decimals=_PULLS)
+    caption += "; up and down are of the profile likelihood."
+    decimals = (*_PULLS[:3], None, None, *_PULLS[3:])
+    return Table(columns=columns, rows=tuple(rows), caption=caption, decimals=decimals)
 
 
+@checked
 def ranking_table(impacts: Impacts) -> Table:
     """Impacts after and before the fit, pulls and constraints, the largest impact first.
 
@@ -136,9 +150,12 @@ def ranking_table(impacts: Impacts) -> Table:
         (name, *(value if np.isfinite(value) else None for value in row))
         for name, row in zip(impacts.names, numbers.tolist(), strict=True)
     )
-    return Table(columns=columns, rows=rows, caption=f"Change of {impacts.fit.poi}.")
+    decimals = (*[None] * 5, 2, 2)
+    caption = f"Change of {impacts.fit.poi}."
+    return Table(columns=columns, rows=rows, caption=caption, decimals=decimals)
 
 
+@checked
 def groups_table(impacts: GroupedImpacts) -> Table:
     """What each group contributes to the uncertainty of the parameter of interest.
 
@@ -157,6 +174,7 @@ def groups_table(impacts: GroupedImpacts) -> Table:
     return Table(columns=columns, rows=tuple(rows), caption=caption, emphasised=strong)
 
 
+@checked
 def goodness_table(found: GoodnessOfFit) -> Table:
     """The test of the model, and of each channel against all others.
 
@@ -175,15 +193,22 @@ def goodness_table(found: GoodnessOfFit) -> Table:
     rows.append(
         ("All", found.q, found.q, found.dof, p(found.p_value), p(found.toys_p_value)),
     )
+    columns: tuple[str, ...]
     columns = ("Channel", "Part of χ²", "Own χ²", "Degrees", "p-value", "p-value (toys)")
     caption = (
         "Goodness of fit with the saturated model. The own test of a channel asks whether it "
         "agrees with all others."
     )
     strong = (len(rows) - 1,)
-    return Table(columns=columns, rows=tuple(rows), caption=caption, emphasised=strong)
+    if found.toys_p_value is None:
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
+    decimals = (None, 2, 2)
+    return Table(
+        columns=columns, rows=tuple(rows), caption=caption, emphasised=strong, decimals=decimals
+    )
 
 
+@checked
 def exclusion_table(found: Exclusion) -> Table:
     """Every signal of a grid: where it is, CLs, limits if there are any, and whether it is out.
 
@@ -210,8 +235,15 @@ def exclusion_table(found: Exclusion) -> Table:
     return Table(columns=(*columns, ""), rows=tuple(rows), caption=caption)
 
 
+# What two decimals of a percentage show.
+_LEAST = 5e-5
+
+
+@checked
 def effects_table(found: Effects, *, caption: str = "") -> Table:
     """What each systematic does to each sample of a channel in percent, up and down.
+
+    Changes below 0.005 % are left out, and systematics that do nothing else in this channel.
 
     Args:
         found: From `inference.effects`, of one channel.
@@ -221,14 +253,23 @@ def effects_table(found: Effects, *, caption: str = "") -> Table:
     def pair(up: float, down: float) -> Cell:
         if not (np.isfinite(up) and np.isfinite(down)):
             return None
-        return f"{100 * up:+.2f} / {100 * down:+.2f}".replace("-", "−")
+        if max(abs(up), abs(down)) < _LEAST:
+            return None
+        # What rounds to zero has no sign.
+        sides = [f"{100 * side:+.2f}" if abs(side) >= _LEAST else "0" for side in (up, down)]
+        return " / ".join(sides).replace("-", "−")
 
     rows: list[tuple[Cell, ...]] = []
     for i, name in enumerate(found.names):
         each = zip(found.up[i].tolist(), found.down[i].tolist(), strict=True)
-        cells = [pair(*both) if any(both) else None for both in each]
-        rows.append((name, *cells, pair(float(found.total_up[i]), float(found.total_down[i]))))
-    said = caption or f"Change of the yields in {found.channel} by one standard deviation, in %."
+        cells = [pair(*both) for both in each]
+        cells.append(pair(float(found.total_up[i]), float(found.total_down[i])))
+        if any(cells):
+            rows.append((name, *cells))
+    said = caption or (
+        f"Change of the yields in {found.channel} by one standard deviation, in %; below 0.005 % "
+        "there is nothing."
+    )
     return Table(columns=("Systematic", *found.samples, "Total"), rows=tuple(rows), caption=said)
 
 

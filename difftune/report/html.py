@@ -14,9 +14,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from difftune.files import writing
+from difftune.report.given import checked
 from difftune.report.style import styled
+from difftune.report.tables import STACKED
 
 
+@checked
 @styled
 def save(
     figure: Figure,
@@ -56,6 +59,7 @@ def save(
     return files
 
 
+@checked
 @styled
 def png(figure: Figure, *, dpi: int = 130) -> bytes:
     """A figure as the content of a PNG file."""
@@ -118,7 +122,7 @@ figure { margin: 1rem auto; text-align: center; }
 figure img { max-width: 100%; height: auto; }
 figcaption { color: var(--quiet); font-size: .88rem; text-align: left; margin-top: .3rem; }
 /* A shadow lies on the side where there is more to see: what covers it scrolls with the table. */
-.wide { overflow-x: auto; margin: 1rem 0;
+.wide { overflow-x: auto; margin: 1rem 0; container-type: inline-size;
   background: linear-gradient(to right, var(--page) 40%, transparent) left / 3rem 100% local,
     linear-gradient(to left, var(--page) 40%, transparent) right / 3rem 100% local,
     linear-gradient(to right, var(--shade), transparent) left / .9rem 100% scroll,
@@ -146,6 +150,7 @@ svg { color: var(--ink); }
   table { font-size: .85rem; }
   figure { max-width: 100% !important; }
 }
+STACKED_ROWS
 @media print {
   body { max-width: none; padding: 0; font-size: 11pt; }
   nav { display: none; }
@@ -156,6 +161,22 @@ svg { color: var(--ink); }
 }
 """
 
+_ROWS_AS_LISTS = "".join(
+    f"""
+  @container (max-width: {width}rem) {{
+    .over-{width} thead {{ display: none; }}
+    .over-{width}, .over-{width} tbody, .over-{width} tr {{ display: block; }}
+    .over-{width} tr {{ border-bottom: 1px solid var(--line); padding: .4rem 0; }}
+    .over-{width} td {{ display: block; border: 0; padding: .1rem .3rem; text-align: right;
+      white-space: normal; overflow-wrap: anywhere; overflow: hidden; }}
+    .over-{width} td:first-child {{ font-weight: 600; text-align: left; }}
+    .over-{width} td:empty {{ display: none; }}
+    .over-{width} td::before {{ content: attr(data-label); float: left; margin-right: 1rem;
+      color: var(--quiet); font-weight: 400; }}
+  }}"""
+    for width in STACKED
+)
+CSS = CSS.replace("STACKED_ROWS", f"@media (max-width: 60rem) {{{_ROWS_AS_LISTS}\n}}")
 
 _CODE, _AS_CODE = re.compile(r"`([^`\n]+)`"), r"<code>\1</code>"
 
@@ -277,6 +298,7 @@ class Section:
     blocks: Sequence[Block] = field(default_factory=tuple)
 
 
+@checked
 def render(title: str, subtitle: str, sections: Sequence[Section]) -> str:
     """The whole page, in one string that needs no other file.
 

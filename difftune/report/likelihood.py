@@ -1,11 +1,17 @@
 """What was asked of a likelihood as numbers, pictures, tables and one page."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from difftune.files import writing
+from difftune.heartbeat import doing
 from difftune.histfactory import Model
 from difftune.histograms import Histogram, Template, Templates
 from difftune.inference import Examination, Exclusion, FitResult, Prediction, effects
@@ -19,6 +25,7 @@ from difftune.report.fit_tables import (
     parameters_table,
     ranking_table,
 )
+from difftune.report.given import checked
 from difftune.report.html import (
     Block,
     Collapsible,
@@ -37,16 +44,29 @@ from difftune.report.plots.fit_overview import composition
 from difftune.report.plots.ranking import grouped_ranking, ranking
 from difftune.report.plots.region import region
 from difftune.report.plots.systematics import pulls
-from difftune.report.style import Label, PlotFigure
+from difftune.report.style import STACK, Label, PlotFigure
 from difftune.report.tables import Table
 
 # So many channels are drawn, and so many pulls: those that moved or are constrained most.
 _CHANNELS, _PULLS = 12, 40
 
+
+def _paler(color: tuple[float, float, float]) -> tuple[float, float, float]:
+    red, green, blue = (0.5 + 0.5 * part for part in color)
+    return red, green, blue
+
+
+# Those of a stack without the grey of what is summed up, and paler ones.
+_PALETTE = (
+    *STACK[:-1],
+    *(to_hex(_paler(to_rgb(color))) for color in STACK[:-1]),
+)
+
 # Whether there are data or simulation in a workspace, its owner knows.
 _LABEL = Label(status="")
 
 
+@checked
 def likelihood_report(
     found: Examination,
     folder: str | Path,
@@ -68,7 +88,8 @@ def likelihood_report(
     Raises:
         InputError: When they cannot be written there.
     """
-    page = _Page(Path(folder), label)
+    doing("drawing the report")
+    page = _Page(Path(folder), replace(label, colors={**_colours(found), **label.colors}))
     with writing(page.folder / "results.json") as stream:
         stream.write(to_json(found.to_dict()) + "\n")
     sections = [
@@ -93,6 +114,7 @@ def likelihood_report(
     return file
 
 
+@checked
 def exclusion_report(
     found: Exclusion,
     folder: str | Path,
@@ -171,7 +193,8 @@ def _headline(found: Examination) -> list[Block]:
     if found.goodness is not None:
         p = found.goodness.toys_p_value
         p = found.goodness.p_value if p is None else p
-        numbers.append((f"{p:.2g}", "p-value of the fit"))
+        if np.isfinite(p):
+            numbers.append((f"{p:.2g}", "p-value of the fit"))
     return [*([Numbers(numbers)] if numbers else []), Text("\n\n".join(found.lines()))]
 
 
@@ -299,6 +322,17 @@ def _signals(model: Model) -> set[tuple[str, str]]:
     }
 
 
+def _colours(found: Examination) -> Mapping[str, str]:
+    """A colour for each background, the same in all channels, before and after the fit."""
+    total: dict[str, float] = {}
+    signals = {name for _, name in _signals(found.model)}
+    for prediction in (found.before or {}).values():
+        for name in prediction.names:
+            if name not in signals:
+                total[name] = total.get(name, 0.0) + prediction.of(name).total
+    return dict(zip(sorted(total, key=lambda name: -total[name]), cycle(_PALETTE), strict=False))
+
+
 def _stack(
     channel: str,
     prediction: Prediction,
@@ -307,8 +341,8 @@ def _stack(
     when: str,
     label: Label,
 ) -> PlotFigure:
-    """Samples of a channel stacked, with the data."""
-    edges = np.arange(len(observed) + 1.0)
+    """Samples of a channel stacked, with the data; numbers of bins stand in their middle."""
+    edges = np.arange(len(observed) + 1) + 0.5
     none = np.zeros(len(observed))
     templates = Templates(
         channel=channel,
@@ -321,4 +355,8 @@ def _stack(
         data=Histogram(edges, np.asarray(observed, float), none),
     )
     note = f"{channel}\n{'Pre-fit' if when == 'prefit' else 'Post-fit'}"
-    return region(templates, prediction=prediction, axis="Bin", note=note, label=label)
+    figure = region(templates, prediction=prediction, axis="Bin", note=note, label=label)
+    for axes in figure.axes:
+        axes.xaxis.set_major_locator(MaxNLocator(12, integer=True))
+        axes.xaxis.set_minor_locator(NullLocator())
+    return figure

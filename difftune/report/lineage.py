@@ -3,9 +3,11 @@
 import numpy as np
 from jaxtyping import Float, Int
 
+from difftune.report.given import checked
 from difftune.training import History
 
 
+@checked
 def best_network(history: History) -> tuple[int, int]:
     """Epoch and member of the largest finite selection score; (last epoch, 0) without any."""
     finite = np.where(np.isfinite(history.selection_score), history.selection_score, -np.inf)
@@ -15,6 +17,7 @@ def best_network(history: History) -> tuple[int, int]:
     return int(history.epoch[row]), int(member)
 
 
+@checked
 def line_of_descent(history: History, *, epoch: int, member: int) -> dict[int, int]:
     """The slots in which the weights of a network were trained.
 

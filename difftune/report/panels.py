@@ -298,12 +298,21 @@ def legend_with_room(
         reach.append(legend)
     if reach:
         axes.figure.draw_without_rendering()  # type: ignore[union-attr]
+        if legend is not None and note and _meet(text, legend):
+            below = axes.transAxes.inverted().transform(text.get_window_extent())[0, 1]
+            legend.set_bbox_to_anchor((0, 0, 1, below), transform=axes.transAxes)
+            axes.figure.draw_without_rendering()  # type: ignore[union-attr]
         bottom = min(
             axes.transAxes.inverted().transform(artist.get_window_extent())[0, 1]
             for artist in reach
         )
         _raise(axes, high if top is None else top, min(max(bottom - 0.03, 0.3), 0.95))
     return legend
+
+
+def _meet(note: Artist, legend: Artist) -> bool:
+    """Whether a note in the left corner reaches the legend in the right one."""
+    return bool(note.get_window_extent().x1 + 4 > legend.get_window_extent().x0)
 
 
 def _raise(axes: Axes, top: float, fraction: float) -> None:

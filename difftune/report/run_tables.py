@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 
 from difftune.histograms import Templates, effective_count
 from difftune.inference import Prediction
+from difftune.report.given import checked
 from difftune.report.lineage import best_network
 from difftune.report.style import signed
 from difftune.report.tables import Cell, Measured, Table
@@ -15,6 +16,7 @@ from difftune.selection import Importance, Selection
 from difftune.training import History
 
 
+@checked
 def samples_table(
     process: Int[np.ndarray, " events"],
     weight: Float[np.ndarray, " events"],
@@ -42,6 +44,7 @@ def samples_table(
     return Table(columns=columns, rows=tuple(rows), caption=caption)
 
 
+@checked
 def yields_table(
     templates: Sequence[Templates],
     *,
@@ -112,6 +115,7 @@ def _yield(
     return Measured(total, float(error.statistical[0]), systematic or None)
 
 
+@checked
 def significance_table(
     results: Mapping[str, Mapping[str, Sequence[float]]],
     *,
@@ -152,6 +156,7 @@ def _gain(ours: Cell, reference: Sequence[float] | None) -> str | None:
     return f"{signed(100 * (known[0] / known[1] - 1), 1)} %"
 
 
+@checked
 def over_seeds(values: Sequence[float]) -> Measured | float | None:
     """Mean and standard deviation of the finite values; the value itself if there is one."""
     finite = np.asarray(values, float)[np.isfinite(np.asarray(values, float))]
@@ -160,6 +165,7 @@ def over_seeds(values: Sequence[float]) -> Measured | float | None:
     return Measured(float(finite.mean()), float(finite.std(ddof=1)))
 
 
+@checked
 def members_table(
     history: History,
     *,
@@ -220,6 +226,7 @@ def members_table(
     return Table(columns=columns, rows=tuple(rows), caption=caption, emphasised=tuple(strong))
 
 
+@checked
 def importance_table(importance: Importance, *, methods: Sequence[str] | None = None) -> Table:
     """Importance of each variable by each method, in the order of the first.
 
@@ -246,6 +253,7 @@ def importance_table(importance: Importance, *, methods: Sequence[str] | None = 
     )
 
 
+@checked
 def selection_table(selection: Selection) -> Table:
     """The path of a selection: what came or went, and the score of each set.
 

@@ -32,6 +32,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 BLUE, ORANGE, RED, GREY, VIOLET = "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6"
 BROWN, DARK_ORANGE, SAND, SLATE, AQUA = "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd"
 SIGNAL, BACKGROUND, INK = RED, BLUE, "#1a1a1a"
+# Several signals are shades of red.
+SIGNALS = (RED, "#e8745c", "#7d1500", "#f2b5a7", "#a8463a")
 STACK = (BLUE, ORANGE, AQUA, VIOLET, SAND, SLATE, BROWN, DARK_ORANGE, GREY)
 CURVES = (RED, BLUE, ORANGE, VIOLET, SLATE, BROWN, AQUA, DARK_ORANGE, SAND, GREY)
 

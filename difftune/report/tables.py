@@ -1,16 +1,16 @@
 """Tables: plain rows, written as text, HTML, LaTeX or CSV."""
 
 import csv
-import html
 import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from html import unescape
 from typing import NamedTuple
 
 import numpy as np
 
-from difftune.report.style import harmless_math
+from difftune.report.formulas import as_html, pieces, without_tags
 
 
 class Measured(NamedTuple):
@@ -31,8 +31,12 @@ class Measured(NamedTuple):
 _FORMULA = tuple("=+-@＝＋－＠")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?( ?%)?|[+-]?(inf|nan)")
 
-DENSE = 9
-"""Columns beyond which a table is set in smaller type."""
+# Pixels: the page of a report within a fold; a character and the air of a column, in normal type
+# and in smaller type.
+_PAGE, _NORMAL, _DENSE = 950.0, (7.8, 26.0), (6.9, 13.0)
+
+STACKED = (24, 32, 40, 50, 60)
+"""Widths of tables, in rem. Where there is less room, each row of a table is a list."""
 
 Cell = str | float | int | Measured | None
 
@@ -46,12 +50,15 @@ class Table:
         rows: As many cells in each as there are columns; None is an empty cell.
         caption: What the table shows.
         emphasised: Numbers of the rows to stand out (a sum, the best).
+        decimals: Digits after the point of plain numbers, column by column, for reading; where it
+            is None or ends, numbers have four digits in all.
     """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     caption: str = ""
     emphasised: tuple[int, ...] = ()
+    decimals: tuple[int | None, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuses rows of another length than the header."""
@@ -73,7 +80,7 @@ class Table:
 
     def text(self) -> str:
         """For the console: aligned columns, first to the left, numbers to the right."""
-        cells = [list(self.columns), *([written(c) for c in row] for row in self.rows)]
+        cells = [list(self.columns), *self._written()]
         widths = [max(len(row[i]) for row in cells) for i in range(len(self.columns))]
         lines = [
             "  ".join(
@@ -85,33 +92,58 @@ class Table:
         rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
         return "\n".join([*([self.caption] if self.caption else []), lines[0], rule, *lines[1:]])
 
-    def html(self) -> str:
-        """A `<table>` with everything escaped, in a box that scrolls where it is too wide.
+    def _digits(self) -> list[int | None]:
+        """Decimals of each column."""
+        return [*self.decimals, *[None] * (len(self.columns) - len(self.decimals))]
 
-        One of many columns is set in smaller type, and its titles may break at underscores.
+    def _written(self) -> list[list[str]]:
+        """Every cell for reading."""
+        digits = self._digits()
+        return [[written(c, d) for c, d in zip(row, digits, strict=True)] for row in self.rows]
+
+    def html(self) -> str:
+        """A `<table>` with everything escaped, formulas between dollars set.
+
+        What does not fit the page is set in smaller type, with titles that may break at
+        underscores; what is still too wide becomes several tables below one another. Where there is
+        less room than that, as on a telephone, each row is a list of its cells.
         """
-        dense = len(self.columns) > DENSE
-        numeric = [
-            any(not isinstance(row[i], str | None) for row in self.rows)
-            for i in range(len(self.columns))
-        ]
+        columns = [as_html(title) for title in self.columns]
+        cells = [[as_html(cell) for cell in row] for row in self._written()]
+        caption = f'<p class="caption">{as_html(self.caption)}</p>' if self.caption else ""
+        parts, dense = _fitting(columns, cells)
+        return caption + "".join(self._part(columns, cells, part, dense) for part in parts)
+
+    def _part(
+        self,
+        columns: Sequence[str],
+        cells: Sequence[Sequence[str]],
+        shown: Sequence[int],
+        dense: bool,
+    ) -> str:
+        """Some of the columns as a table in a box that scrolls where it is too wide."""
+        widths = _widths(columns, cells, dense=dense)
+        width = sum(widths[i] for i in shown) / 16
+        over = max((step for step in STACKED if step < width), default=None)
+        numeric = [any(not isinstance(row[i], str | None) for row in self.rows) for i in shown]
         classes = [' class="number"' if n else "" for n in numeric]
+        labels = [f' data-label="{without_tags(columns[i])}"' if over else "" for i in shown[1:]]
         head = "".join(
-            f"<th{c}>{_breakable(title) if dense else html.escape(title)}</th>"
-            for c, title in zip(classes, self.columns, strict=True)
+            f"<th{c}>{_breakable(columns[i]) if dense else columns[i]}</th>"
+            for c, i in zip(classes, shown, strict=True)
         )
         body = []
-        for number, row in enumerate(self.rows):
+        for number, row in enumerate(cells):
             mark = ' class="strong"' if number in self.emphasised else ""
-            cells = "".join(
-                f"<td{c}>{html.escape(written(cell))}</td>"
-                for c, cell in zip(classes, row, strict=True)
+            inside = "".join(
+                f"<td{c}{label}>{row[i]}</td>"
+                for c, label, i in zip(classes, ["", *labels], shown, strict=True)
             )
-            body.append(f"<tr{mark}>{cells}</tr>")
-        caption = f'<p class="caption">{html.escape(self.caption)}</p>' if self.caption else ""
-        look = ' class="dense"' if dense else ""
+            body.append(f"<tr{mark}>{inside}</tr>")
+        look = [*(["dense"] if dense else []), *([f"over-{over}"] if over else [])]
+        name = f' class="{" ".join(look)}"' if look else ""
         return (
-            f'{caption}<div class="wide"><table{look}><thead><tr>{head}</tr></thead>'
+            f'<div class="wide"><table{name}><thead><tr>{head}</tr></thead>'
             f"<tbody>{''.join(body)}</tbody></table></div>"
         )
 
@@ -120,10 +152,11 @@ class Table:
         layout = "l" + "r" * (len(self.columns) - 1)
         lines = [r"\begin{tabular}{" + layout + "}", r"\toprule", _latex_row(self.columns)]
         lines.append(r"\midrule")
+        digits = self._digits()
         for number, row in enumerate(self.rows):
             if number in self.emphasised and number > 0:
                 lines.append(r"\midrule")
-            lines.append(_latex_row(row))
+            lines.append(_latex_row(row, digits))
         return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
 
     def csv(self) -> str:
@@ -155,12 +188,48 @@ class Table:
 
 
 def _breakable(title: str) -> str:
-    """A title, escaped, that may go on in the next line after an underscore."""
-    return html.escape(title).replace("_", "_<wbr>")
+    """A title that may go on in the next line after an underscore."""
+    return title.replace("_", "_<wbr>")
 
 
-def written(cell: Cell) -> str:
-    """A cell for reading: uncertainties with two digits, the value to the same decimal."""
+def _widths(columns: Sequence[str], cells: Sequence[Sequence[str]], *, dense: bool) -> list[float]:
+    """About how wide each column is, in pixels."""
+    letter, air = _DENSE if dense else _NORMAL
+
+    def size(text: str) -> int:
+        return len(unescape(without_tags(text)))
+
+    found = []
+    for i, title in enumerate(columns):
+        words = re.split(r"[_ ]", title) if dense else [title]
+        most = max(map(size, [*words, *(row[i] for row in cells)]))
+        found.append(letter * most + air)
+    return found
+
+
+def _fitting(
+    columns: Sequence[str], cells: Sequence[Sequence[str]]
+) -> tuple[list[list[int]], bool]:
+    """Which columns stand in one table, and whether in smaller type; the first stands in each."""
+    rest = list(range(1, len(columns)))
+    for dense in (False, True):
+        widths = _widths(columns, cells, dense=dense)
+        if sum(widths) <= _PAGE or not rest:
+            return [[0, *rest]], dense
+    for count in range(2, len(rest) + 1):
+        parts = [[0, *part.tolist()] for part in np.array_split(np.array(rest), count)]
+        if all(sum(widths[i] for i in part) <= _PAGE for part in parts):
+            break
+    return parts, True
+
+
+def written(cell: Cell, decimals: int | None = None) -> str:
+    """A cell for reading: uncertainties with two digits, the value to the same decimal.
+
+    Args:
+        cell: What stands in a table.
+        decimals: Digits after the point of a plain number; by default four digits in all.
+    """
     match cell:
         case None:
             return ""
@@ -172,7 +241,8 @@ def written(cell: Cell) -> str:
             return " ± ".join(_number(n, decimals) for n in numbers)
         case int() | np.integer():
             return f"{cell:,}".replace(",", "\u2009").replace("-", "−")
-    return _float(float(cell))
+    number = float(cell)
+    return _float(number) if decimals is None else _number(number, decimals)
 
 
 def _decimals(uncertainties: Sequence[float]) -> int:
@@ -188,7 +258,10 @@ def _number(value: float, decimals: int) -> str:
     """A number with fixed decimals, thousands apart and a real minus."""
     if not np.isfinite(value):
         return "n/a"
-    return f"{value:,.{decimals}f}".replace(",", "\u2009").replace("-", "−")
+    text = f"{value:,.{decimals}f}"
+    # What rounds to zero has no sign.
+    text = text if text.strip("-0.") else text.lstrip("-")
+    return text.replace(",", "\u2009").replace("-", "−")
 
 
 def _float(value: float) -> str:
@@ -222,20 +295,20 @@ def as_text(cell: str) -> str:
     return f"'{cell}" if begins and not _NUMBER.fullmatch(cell) else cell
 
 
-def _latex_row(cells: Sequence[Cell]) -> str:
-    return " & ".join(_latex(cell) for cell in cells) + r" \\"
+def _latex_row(cells: Sequence[Cell], digits: Sequence[int | None] = ()) -> str:
+    each = digits or [None] * len(cells)
+    return " & ".join(_latex(cell, d) for cell, d in zip(cells, each, strict=True)) + r" \\"
 
 
-def _latex(cell: Cell) -> str:
+def _latex(cell: Cell, decimals: int | None) -> str:
     """A cell for LaTeX: harmless math between dollars stays, everything else is escaped."""
     if not isinstance(cell, str):
-        return _maths(written(cell))
+        return _maths(written(cell, decimals))
     text = " ".join(cell.split())
-    pieces = text.split("$")
-    # Before a dollar that is meant as such there is a backslash.
-    if len(pieces) % 2 == 0 or not all(map(harmless_math, pieces[1::2])):
+    parts = pieces(text)
+    if parts is None:
         return _escaped(text)
-    return "".join(f"${piece}$" if i % 2 else _escaped(piece) for i, piece in enumerate(pieces))
+    return "".join(f"${part}$" if i % 2 else _escaped(part) for i, part in enumerate(parts))
 
 
 def _maths(text: str) -> str:

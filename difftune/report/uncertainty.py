@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from difftune.histfactory import Luminosity, NormalisationUncertainty
 from difftune.histograms import Templates
+from difftune.report.given import checked
 
 
 class Uncertainty(NamedTuple):
@@ -74,6 +75,7 @@ def _factors(source: Normalisation) -> tuple[float, float]:
     return source.factors
 
 
+@checked
 def uncertainty(
     templates: Templates,
     processes: Sequence[str],

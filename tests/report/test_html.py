@@ -21,7 +21,7 @@ from difftune.report import (
 from tests.report import samples
 
 EVIL = '<script>alert("x")</script> & \'"'
-VOID = {"meta", "img", "br", "link"}
+VOID = {"meta", "img", "br", "link", "wbr"}
 
 
 class Page(HTMLParser):
@@ -110,14 +110,26 @@ def test_paragraphs():
     assert Text(" one\ntwo\n\nthree ").html() == "<p>one\ntwo</p><p>three</p>"
 
 
-def test_code_between_backticks_and_a_dense_table():
+def test_code_between_backticks():
     page = Page(Text("Run `difftune run <file>` & wait").html())
     assert page.text == "Run difftune run <file> & wait"
     assert [tag for tag, _ in page.tags] == ["p", "code"]
-    narrow, wide = (
-        Table(columns=tuple(f"a_{i}" for i in range(n)), rows=((1.0,) * n,)).html() for n in (9, 10)
+
+
+def test_what_is_too_wide_for_the_page_is_set_smaller_and_then_in_parts():
+    normal, smaller, parts = (
+        Table(columns=tuple(f"long_name_{i}" for i in range(n)), rows=((1.0,) * n,)).html()
+        for n in (6, 10, 40)
     )
-    assert "dense" not in narrow
-    assert "wbr" not in narrow
-    assert 'class="dense"' in wide
-    assert "a_<wbr>9" in wide
+    assert "dense" not in normal
+    assert "wbr" not in normal
+    assert 'class="dense over-' in smaller
+    assert "long_<wbr>name_<wbr>9" in smaller
+    assert smaller.count("<table") == 1
+    count = parts.count("<table")
+    assert count > 1
+    tags = Page(parts).tags
+    # Every part has the first column, and each other column stands in one of them.
+    assert sum(tag == "th" for tag, _ in tags) == 39 + count
+    labels = [own["data-label"] for tag, own in tags if tag == "td" and "data-label" in own]
+    assert labels == [f"long_name_{i}" for i in range(1, 40)]

@@ -27,7 +27,7 @@ class Cells(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if self.open[-1] in ("td", "th"):
+        if {"td", "th"} & set(self.open):
             self.rows[-1][-1] += data
 
 
@@ -46,7 +46,7 @@ def test_html_holds_every_cell_escaped(table):
     assert "<script>" not in text
     assert Cells(text).rows == [
         ["Process", "Yield & <unit>"],
-        ["t$\\bar{t}$_5%", "12\u2009346 ± 12"],
+        ["tt̄_5%", "12\u2009346 ± 12"],
         ["<script>", "1.5"],
         ["", ""],
     ]
@@ -183,3 +183,13 @@ def test_titles_stand_in_the_place_of_names():
     titled = table.titled({"ttbar": "top pairs", "SR": "signal region"})
     assert titled.columns == ("Process", "signal region")
     assert titled.rows == (("top pairs", 1.0), ("zjets", None))
+
+
+def test_decimals_are_those_of_the_column_and_a_rounded_zero_has_no_sign():
+    table = Table(
+        columns=("", "pull", "p"), rows=(("a", -1e-9, 1e-9), ("b", 0.125, 2)), decimals=(None, 2)
+    )
+    assert table.text().splitlines()[2:] == ["a  0.00  1.000e−9", "b  0.12         2"]
+    assert Cells(table.html()).rows[1:] == [["a", "0.00", "1.000e−9"], ["b", "0.12", "2"]]
+    assert [line.split(",")[1] for line in table.csv().splitlines()] == ["pull", "-1e-09", "0.125"]
+    assert r"$0.00$" in table.latex()

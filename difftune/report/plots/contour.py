@@ -9,6 +9,7 @@ from matplotlib.lines import Line2D
 
 from difftune.errors import InputError
 from difftune.inference import Contours, HypoTest, ProfileScan
+from difftune.report.given import checked
 from difftune.report.plots.systematics import ONE_SIGMA, TWO_SIGMA
 from difftune.report.style import (
     BLUE,
@@ -30,6 +31,7 @@ from difftune.report.style import (
 _STYLES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
 
 
+@checked
 @styled
 def likelihood_profile(
     scan: ProfileScan,
@@ -55,22 +57,25 @@ def likelihood_profile(
     best, sigma = scan.fit.parameter(scan.name)
     order = np.argsort(scan.values)
     values, q = scan.values[order], scan.q[order]
+    top = max(1.15 * float(np.max(q)), 1.2)
     fine = np.linspace(values[0], values[-1], 200)
     if sigma > 0:
         parabola = ((fine - best) / sigma) ** 2
-        axes.plot(fine, parabola, color=SLATE, linestyle="--", linewidth=1.2, label="Parabola")
+        shown = _below(fine, parabola, top)
+        axes.plot(*shown, color=SLATE, linestyle="--", linewidth=1.2, label="Parabola")
     axes.plot(values, q, color=RED, marker="o", markersize=3, label="Profile likelihood")
-    top, drawn = max(1.15 * float(np.max(q)), 1.2), {}
+    drawn = {}
     for i, (name, other) in enumerate((others or {}).items()):
         if other.name != scan.name:
             raise InputError(f"others[{name!r}] scans {other.name!r}, and not {scan.name!r}.")
         row = np.argsort(other.values)
         color, style = (BLUE, ORANGE, VIOLET)[i % 3], _STYLES[(i + 2) % len(_STYLES)]
-        # Above the others there is the legend.
-        shown = np.where(other.q[row] <= top, other.q[row], np.nan)
-        # One that is far narrower than the scan has no line.
-        if np.isfinite(shown).sum() > 1:
-            axes.plot(other.values[row], shown, color=color, linestyle=style, label=plain(name, 24))
+        axes.plot(
+            *_below(other.values[row], other.q[row], top),
+            color=color,
+            linestyle=style,
+            label=plain(name, 24),
+        )
         drawn[name] = {"values": other.values[row], "q": other.q[row]}
     for height in (1.0, 4.0, 9.0):
         if height < top:
@@ -78,11 +83,13 @@ def likelihood_profile(
             axes.annotate(
                 rf"{int(np.sqrt(height))}$\sigma$",
                 (1, height),
-                (-4, 2),
+                (4, 0),
                 xycoords=("axes fraction", "data"),
                 textcoords="offset points",
-                ha="right",
+                ha="left",
+                va="center",
                 fontsize=9.5,
+                annotation_clip=False,
             )
     axes.set_ylim(0, (1.35 if not drawn else 1.5) * top)
     axes.set_xlim(values[0], values[-1])
@@ -96,6 +103,22 @@ def likelihood_profile(
     return figure
 
 
+def _below(
+    values: Float[np.ndarray, " values"], q: Float[np.ndarray, " values"], top: float
+) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"]]:
+    """A curve up to where it reaches the top, above which there is the legend."""
+    fine = np.linspace(values[0], values[-1], 2000)
+    # What lies between the values goes on as a parabola does: its root is a line.
+    height = np.square(np.interp(fine, values, np.sign(values - values[np.argmin(q)]) * _root(q)))
+    inside = height <= top
+    return fine[inside], height[inside]
+
+
+def _root(q: Float[np.ndarray, " values"]) -> Float[np.ndarray, " values"]:
+    return np.sqrt(np.maximum(q, 0.0))
+
+
+@checked
 @styled
 def likelihood_contours(
     found: Contours, *, titles: tuple[str, str] | None = None, label: Label = DEFAULT_LABEL
@@ -138,6 +161,7 @@ def likelihood_contours(
     return figure
 
 
+@checked
 @styled
 def cls_scan(
     tested: Float[np.ndarray, " values"],

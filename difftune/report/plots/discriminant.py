@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from difftune.histograms import Histogram, auc, histogram, roc_curve, weighted_ks
+from difftune.report.given import checked
 from difftune.report.panels import (
     band,
     divided,
@@ -35,6 +36,7 @@ from difftune.report.style import (
 )
 
 
+@checked
 @styled
 def score_distributions(
     train_score: Float[np.ndarray, " train"],
@@ -179,6 +181,7 @@ def _ks_text(pvalue: float | None) -> str:
 POINTS = 400
 
 
+@checked
 @styled
 def roc(
     scores: Mapping[str, Float[np.ndarray, " events"]],

@@ -9,6 +9,7 @@ from scipy.stats import norm
 
 from difftune.errors import InputError
 from difftune.inference import Discovery, Exclusion
+from difftune.report.given import checked
 from difftune.report.plots.systematics import ONE_SIGMA, TWO_SIGMA
 from difftune.report.style import (
     BLUE,
@@ -40,6 +41,7 @@ def _index(found: Exclusion | Discovery, name: str) -> int:
     return found.labels.index(name)
 
 
+@checked
 @styled
 def exclusion_curve(
     found: Exclusion, *, against: str | None = None, label: Label = DEFAULT_LABEL
@@ -99,6 +101,7 @@ def exclusion_curve(
     return figure
 
 
+@checked
 @styled
 def discovery_scan(
     found: Discovery, *, against: str | None = None, label: Label = DEFAULT_LABEL
@@ -150,6 +153,7 @@ def discovery_scan(
     return figure
 
 
+@checked
 @styled
 def exclusion_contour(
     found: Exclusion, *, axes: tuple[str, str] | None = None, label: Label = DEFAULT_LABEL

@@ -13,6 +13,7 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
 from difftune.histograms import Histogram, histogram, separation, weighted_correlation
+from difftune.report.given import checked
 from difftune.report.panels import band, color_bar, panel_grid, steps
 from difftune.report.style import (
     BACKGROUND,
@@ -27,6 +28,7 @@ from difftune.report.style import (
 )
 
 
+@checked
 @styled
 def feature_distributions(
     features: Float[np.ndarray, "events variables"],
@@ -160,6 +162,7 @@ def _panel(axes: Axes, filled: dict[str, Any], title: str) -> None:
 LARGEST_WRITTEN = 16
 
 
+@checked
 @styled
 def feature_correlations(
     features: Float[np.ndarray, "events variables"],
@@ -191,6 +194,7 @@ def feature_correlations(
     return figure
 
 
+@checked
 @styled
 def parameter_correlations(
     correlation: Float[np.ndarray, "parameters parameters"],
@@ -216,6 +220,7 @@ def parameter_correlations(
     return figure
 
 
+@checked
 @styled
 def clustered_correlations(
     correlation: Float[np.ndarray, "variables variables"],
@@ -292,7 +297,7 @@ def _write(axes: Axes, matrix: Float[np.ndarray, "variables variables"], font: f
             axes.text(
                 column,
                 row,
-                f"{100 * value:.0f}",
+                f"{round(100 * value)}",
                 ha="center",
                 va="center",
                 fontsize=font - 1.5,

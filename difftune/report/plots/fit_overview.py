@@ -1,6 +1,7 @@
 """Several fits in one picture, what channels are made of, and how templates are interpolated."""
 
 from collections.abc import Mapping
+from itertools import cycle
 
 import numpy as np
 from matplotlib.patches import Patch
@@ -8,6 +9,7 @@ from matplotlib.patches import Patch
 from difftune.errors import InputError, nearest
 from difftune.histfactory import Model
 from difftune.inference import FitResult, MinosErrors, Prediction
+from difftune.report.given import checked
 from difftune.report.panels import steps
 from difftune.report.style import (
     BLUE,
@@ -15,7 +17,7 @@ from difftune.report.style import (
     GREY,
     INK,
     RED,
-    SIGNAL,
+    SIGNALS,
     STACK,
     Label,
     PlotFigure,
@@ -29,6 +31,7 @@ from difftune.report.style import (
 )
 
 
+@checked
 @styled
 def fit_summary(
     fits: Mapping[str, FitResult | MinosErrors],
@@ -112,6 +115,7 @@ def fit_summary(
 _SMALL = 0.015
 
 
+@checked
 @styled
 def composition(
     predictions: Mapping[str, Prediction],
@@ -134,8 +138,8 @@ def composition(
     names = list(dict.fromkeys(name for one in predictions.values() for name in one.names))
     total = {n: sum(max(p.of(n).total, 0.0) for p in predictions.values()) for n in names}
     names.sort(key=lambda n: -total[n])
-    stack = iter(STACK * (len(names) // len(STACK) + 1))
-    colors = {n: label.colors.get(n) or (SIGNAL if n in signal else next(stack)) for n in names}
+    stack, reds = cycle(STACK), cycle(SIGNALS)
+    colors = {n: label.colors.get(n) or next(reds if n in signal else stack) for n in names}
     columns = min(4, len(predictions))
     rows = -(-len(predictions) // columns)
     height = 3.2 * rows + 0.5 + 0.22 * -(-len(names) // 3)
@@ -172,6 +176,7 @@ def composition(
     return figure
 
 
+@checked
 @styled
 def morphing(
     model: Model,

@@ -3,6 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
+from difftune.report.given import checked
 from difftune.report.lineage import best_network
 from difftune.report.style import (
     BLUE,
@@ -23,6 +24,7 @@ from difftune.training import History
 _WIDEST = 5.0
 
 
+@checked
 @styled
 def score_against_condition(
     history: History,
@@ -88,6 +90,7 @@ def score_against_condition(
     return figure
 
 
+@checked
 @styled
 def pareto_front(
     history: History,

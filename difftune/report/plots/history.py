@@ -11,6 +11,7 @@ from matplotlib.colors import Normalize
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
+from difftune.report.given import checked
 from difftune.report.lineage import along, best_network, exploits, line_of_descent, round_scores
 from difftune.report.panels import color_bar, legend_with_room, panel_grid, ratio_figure
 from difftune.report.style import (
@@ -35,6 +36,7 @@ from difftune.report.style import (
 from difftune.training import History
 
 
+@checked
 @styled
 def loss_history(
     history: History,
@@ -200,6 +202,7 @@ def _span(
     return low - air if low <= 0 or low - air > 0 else low * 0.9, high + air
 
 
+@checked
 @styled
 def hyperparameter_history(
     history: History,

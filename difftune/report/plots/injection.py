@@ -3,6 +3,7 @@
 import numpy as np
 
 from difftune.inference import Injection
+from difftune.report.given import checked
 from difftune.report.plots.systematics import ONE_SIGMA
 from difftune.report.style import (
     DEFAULT_LABEL,
@@ -20,6 +21,7 @@ from difftune.report.style import (
 )
 
 
+@checked
 @styled
 def signal_injection(
     found: Injection, *, title: str = "", label: Label = DEFAULT_LABEL

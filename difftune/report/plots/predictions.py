@@ -10,6 +10,7 @@ from matplotlib.axis import Axis, XAxis
 from matplotlib.colors import LogNorm
 
 from difftune.histograms import histogram
+from difftune.report.given import checked
 from difftune.report.panels import (
     band,
     color_bar,
@@ -89,6 +90,7 @@ def _scaled(axis: Axis, title: str, edges: Float[np.ndarray, " edges"], *, log: 
     name_axis(axis, title, edges)
 
 
+@checked
 @styled
 def predicted_against_true(
     truth: Float[np.ndarray, " events"],
@@ -136,6 +138,7 @@ def predicted_against_true(
     return figure
 
 
+@checked
 @styled
 def residual_distribution(
     training: ResidualsOf,
@@ -202,6 +205,7 @@ def _residual_title(name: str, relative: bool, label: Label) -> str:
     return "Predicted − true" + (f", {label.titled(name)}" if name else "")
 
 
+@checked
 @styled
 def bias_and_resolution(
     networks: Mapping[str, Sequence[InBin]],
@@ -251,6 +255,7 @@ def bias_and_resolution(
     return figure
 
 
+@checked
 @styled
 def quantile_calibration(
     truth: Float[np.ndarray, " events"],

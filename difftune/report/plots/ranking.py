@@ -6,6 +6,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, MultipleLocator, NullLocator
 
 from difftune.inference import GroupedImpacts, Impacts
+from difftune.report.given import checked
 from difftune.report.style import (
     AQUA,
     BLUE,
@@ -25,6 +26,7 @@ from difftune.report.style import (
 UP, DOWN = BLUE, AQUA
 
 
+@checked
 @styled
 def ranking(
     impacts: Impacts, *, most: int = 20, poi: str = "", label: Label = DEFAULT_LABEL
@@ -32,8 +34,8 @@ def ranking(
     """Impacts as bars on the upper axis, pulls as points on the lower one.
 
     As TRExFitter draws it: boxes for the impact of one standard deviation before the fit, filled
-    bars for that after the fit. A parameter without a constraint has no box; its point stands at 0
-    with an error bar of 1, its own uncertainty, since there is no other to compare with.
+    bars for that after the fit. A parameter without a constraint has neither box nor point: before
+    the fit there was nothing to compare with.
 
     Args:
         impacts: From `inference.impacts`, the largest first.
@@ -77,11 +79,10 @@ def ranking(
     below.patch.set_visible(False)
     for place in (-1, 0, 1):
         below.axvline(place, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
-    free = ~np.isfinite(pull)
     below.errorbar(
-        np.clip(np.where(free, 0.0, pull), -half, half),
+        np.clip(pull, -half, half),
         y,
-        xerr=np.where(free, 1.0, np.nan_to_num(width)),
+        xerr=np.nan_to_num(width),
         fmt="o",
         color=INK,
         markersize=4.5,
@@ -117,6 +118,7 @@ def ranking(
     return figure
 
 
+@checked
 @styled
 def grouped_ranking(impacts: GroupedImpacts, *, label: Label = DEFAULT_LABEL) -> PlotFigure:
     """What each group contributes to the uncertainty of the parameter of interest.

@@ -11,6 +11,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from difftune.histograms import Histogram, Template, Templates
 from difftune.inference import Prediction
+from difftune.report.given import checked
 from difftune.report.panels import (
     band,
     dashed,
@@ -26,6 +27,7 @@ from difftune.report.style import (
     DEFAULT_LABEL,
     INK,
     SIGNAL,
+    SIGNALS,
     STACK,
     Label,
     PlotFigure,
@@ -41,6 +43,7 @@ DARK = "#4d4d4d"
 Bins = Float[np.ndarray, " bins"]
 
 
+@checked
 @styled
 def region(
     templates: Templates,
@@ -204,7 +207,7 @@ def _draw_stack(
         groups = [("Other", ordered[: surplus + 1]), *groups[surplus + 1 :]]
     colors = [STACK[i % len(STACK)] for i in range(len(groups))][::-1]
     groups += [(label.titled(p, 18), [p]) for p in signals]
-    colors += [SIGNAL] * len(signals)
+    colors += [SIGNALS[i % len(SIGNALS)] for i in range(len(signals))]
     own = [label.colors.get(members[0]) if len(members) == 1 else None for _, members in groups]
     colors = [chosen or color for chosen, color in zip(own, colors, strict=True)]
     base = np.zeros(len(edges) - 1)

@@ -12,6 +12,7 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.ticker import MaxNLocator
 from scipy.stats import rankdata, spearmanr
 
+from difftune.report.given import checked
 from difftune.report.lineage import best_network, round_scores
 from difftune.report.panels import color_bar, panel_grid
 from difftune.report.style import (
@@ -43,6 +44,7 @@ GRID: dict[str, Any] = {
 }
 
 
+@checked
 @styled
 def score_against_hyperparameters(
     history: History,
@@ -153,6 +155,7 @@ def _rank_correlation(
     return float(spearmanr(values, scores).statistic)
 
 
+@checked
 @styled
 def score_against_pairs(
     history: History,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from difftune.report.given import checked
 from difftune.report.panels import legend_with_room
 from difftune.report.style import (
     BLUE,
@@ -21,6 +22,7 @@ from difftune.report.style import (
 from difftune.selection import Importance, Selection
 
 
+@checked
 @styled
 def variable_importance(
     importance: Importance,
@@ -99,6 +101,7 @@ def _in_lines(method: str) -> str:
     return "\n".join(filter(None, (" ".join(words[:middle]), " ".join(words[middle:])))) or method
 
 
+@checked
 @styled
 def selection_path(
     selection: Selection,

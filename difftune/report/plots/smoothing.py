@@ -9,6 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from difftune.errors import InputError
+from difftune.report.given import checked
 from difftune.report.panels import band, divided, small_ticks, steps
 from difftune.report.style import (
     BLUE,
@@ -36,6 +37,7 @@ class _Shape(NamedTuple):
     error: Float[np.ndarray, " bins"]
 
 
+@checked
 @styled
 def smoothed_variations(
     before: Mapping[str, Any],

@@ -11,6 +11,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, MultipleLocator, NullLocator
 
 from difftune.histograms import Templates
+from difftune.report.given import checked
 from difftune.report.panels import band, divided, small_ticks, steps
 from difftune.report.style import (
     BLUE,
@@ -32,6 +33,7 @@ from difftune.report.tables import Measured, written
 COLUMNS = 3
 
 
+@checked
 @styled
 def systematic_variations(
     templates: Templates,
@@ -168,6 +170,7 @@ def _panel(
     }
 
 
+@checked
 def negligible(templates: Templates, shown: Sequence[PlotFigure]) -> list[str]:
     """Names ("systematic, process") of the variations that no figure shows."""
     drawn = {name for figure in shown for name in figure.numbers}
@@ -179,6 +182,7 @@ def negligible(templates: Templates, shown: Sequence[PlotFigure]) -> list[str]:
 ONE_SIGMA, TWO_SIGMA = "#a8dba8", "#fff3b0"
 
 
+@checked
 @styled
 def pulls(
     names: Sequence[str],

@@ -31,7 +31,7 @@ def test_bars_are_impacts_and_points_pulls(model):
     heights = [bar.get_y() for bar in above.containers[0]]
     assert heights == sorted(heights, reverse=True)
     points = below.containers[0].lines[0].get_xdata()
-    np.testing.assert_allclose(points, np.nan_to_num(found.pulls[:6]), atol=1e-12)
+    np.testing.assert_allclose(points, found.pulls[:6], atol=1e-12)
     np.testing.assert_allclose(figure.numbers["up"], found.up[:6])
 
 
