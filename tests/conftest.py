@@ -31,6 +31,8 @@ _LONGEST = (
     "inference/test_hypotest.py",
     "inference/test_steps.py",
     "training/test_devices.py",
+    "models/test_joint.py",
+    "training/test_evolution.py",
     "histfactory/test_model.py",
     "test_precision.py",
     "models/test_shape.py",

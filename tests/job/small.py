@@ -80,7 +80,7 @@ dropout = { uniform = [0.0, 0.3] }
 [comparison]
 seeds = 2
 repetitions = 2
-replicas = 5
+replicas = 2
 """
 
 

@@ -95,6 +95,7 @@ def two():
     return trained(
         DeepSet(each=(8, 8), latent=4, hidden=(8, 8), dropout=0.1, activation=("relu", "tanh")),
         members=2,
+        epochs=0,
         rates=(1e-2, 3e-2),
         given={
             "object_width_1": [8, 3],

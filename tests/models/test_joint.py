@@ -303,13 +303,13 @@ def two(name: str, **options):
     model = MODELS[name][0]
     options.setdefault("most", 6)
     model = replace(model, activation=("relu", "tanh"), dropout=0.1)
-    members = options.pop("members", 2)
+    members, epochs = options.pop("members", 2), options.pop("epochs", 4)
     given = {each: values[:members] for each, values in GIVEN[name].items()}
     return trained(
         model,
         members=members,
         rates=RATES[name],
-        epochs=4,
+        epochs=epochs,
         given=given,
         events_of=events_of,
         **options,
@@ -320,7 +320,7 @@ def two(name: str, **options):
 def test_members_of_different_shapes_in_files_and_onnx(name, tmp_path):
     events = events_of(100, seed=9)
     raw = np.array(events.features)
-    for number, network in enumerate(two(name)):
+    for number, network in enumerate(two(name, epochs=0)):
         score = network.score(raw)
         assert score.std() > 0.02
         network.save(tmp_path / str(number))
@@ -343,7 +343,7 @@ def test_a_member_is_what_it_would_be_alone(name):
 @pytest.mark.slow
 @each_model
 def test_neither_the_order_nor_more_room_changes_a_score(name):
-    for network in two(name):
+    for network in two(name, epochs=0):
         expected = network.score(events_of(200, seed=3))
         found = network.score(events_of(200, seed=3, permuted=True))
         np.testing.assert_allclose(found, expected, atol=1e-5)

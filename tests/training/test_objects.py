@@ -2,6 +2,7 @@
 
 import functools
 import pickle
+from dataclasses import replace
 from unittest.mock import patch
 
 import awkward as ak
@@ -84,7 +85,10 @@ def trained(
     given=None,
     events_of=events_of,
 ):
-    """The networks of a population, and its records; without buckets (see `test_buckets`)."""
+    """The networks of a population, and its records; without buckets (see `test_buckets`).
+
+    Without epochs they are as they start, with biases, where a mistake would else not show.
+    """
     recipe = Recipe(model=model, batch_size=64)
     train, validation = (events_of(number, most=most, permuted=permuted) for number in (512, 256))
     transform = recipe.transform(train)
@@ -94,7 +98,10 @@ def trained(
     given = {name: np.asarray(values, np.float32) for name, values in given.items()}
     # Each bucket is one more network in each program to compile.
     with patch("difftune.training.population.buckets_of", lambda *_: ()):
-        state, records = population.run(given, epochs=epochs)
+        if epochs:
+            state, records = population.run(given, epochs=epochs)
+        else:
+            state, records = population.init(given), None
     state = jax.device_get(state)
     networks = [
         TrainedNetwork.from_snapshot(
@@ -107,7 +114,18 @@ def trained(
         )
         for slot in range(members)
     ]
+    if not epochs:
+        networks = [with_noise(network) for network in networks]
     return networks, records
+
+
+def with_noise(network):
+    """Weights that are 0 at the start are not."""
+    rng = np.random.default_rng(6)
+    own = jax.tree.map(
+        lambda a: a + rng.normal(scale=0.1, size=a.shape).astype("f4"), network.weights.parameters
+    )
+    return replace(network, weights=network.weights._replace(parameters=own))
 
 
 @functools.cache

@@ -68,7 +68,7 @@ def by_hand(scores, shifted, data, rows=slice(None), factor=1.0):
 
 
 def logits(population, weights, features) -> np.ndarray:
-    return np.asarray(jax.jit(population.module_def.evaluate)(weights, {}, jnp.asarray(features)))
+    return np.asarray(population.module_def.evaluate_jit(weights, {}, jnp.asarray(features)))
 
 
 def given(members: int) -> dict:
