@@ -87,7 +87,8 @@ def jets_and_muons() -> dt.Events:
     return events({"met": met}, signal, rng, objects=objects)
 
 
-@pytest.mark.parametrize("name", ["deep set", pytest.param("ParticleNet", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
 def test_a_collection_without_information_goes_first(name):
     """As a whole, by the network that sees the objects as such, whatever stands first."""
     given = jets_and_muons()
