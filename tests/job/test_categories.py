@@ -92,6 +92,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_each_sample_has_a_channel_of_the_events_most_like_it(folder):
     outcome = run(load(folder / "categories.toml"), folder / "run")
@@ -121,8 +122,8 @@ def test_each_sample_has_a_channel_of_the_events_most_like_it(folder):
         own = dict(zip(fit["names"], fit["uncertainties"], strict=True))[name]
         assert own == pytest.approx(found[model.config.par_slice(name).start, 1], rel=0.02)
     assert len(outcome.ladder.rungs) == 2
-    page = (folder / "run" / "report.html").read_text()
-    assert "most probable == 'ttbar'" in page or "ttbar" in page
+    drawn = {path.stem for path in (folder / "run" / "plots").glob("*.png")}
+    assert any("wjets" in name for name in drawn)
 
 
 def raw(**changes):

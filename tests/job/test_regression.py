@@ -92,6 +92,7 @@ def columns(folder):
         return file["showers"].arrays(library="np")
 
 
+@pytest.mark.slow
 def test_numbers_of_the_run_are_those_of_what_apply_writes(folder, outcome):
     (written,) = apply(folder / "run", folder / "showers.root")
     events = columns(folder)
@@ -122,6 +123,7 @@ def test_numbers_of_the_run_are_those_of_what_apply_writes(folder, outcome):
     assert half < 0.9 * (high - low) / 2
 
 
+@pytest.mark.slow
 def test_report_has_the_figures_and_the_summary_says_them(folder, outcome):
     page = (folder / "run" / "report.html").read_text()
     for title in ("Predictions: Energy [GeV]", "Coverage", "Search", "hyperparameters tuned"):
@@ -139,6 +141,8 @@ def test_report_has_the_figures_and_the_summary_says_them(folder, outcome):
     assert "targets energy bias_in_bins value" in compare([folder / "run"])
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_a_finished_regression_is_drawn_again_but_not_at_another_luminosity(folder, outcome):
     again = measured_again(folder / "run", ["general.figures=main"])
     assert again.residuals["energy"].whole == outcome.residuals["energy"].whole
@@ -146,6 +150,7 @@ def test_a_finished_regression_is_drawn_again_but_not_at_another_luminosity(fold
         measured_again(folder / "run", ["fit.luminosity_scale=2"])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_cross_fitted_with_two_targets_and_two_scores(folder):
     config = load(
