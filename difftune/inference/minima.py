@@ -153,6 +153,9 @@ def minimum_each(
         each = problem._replace(data=data[:, None])
         ratio = _other_sides(structure, each, found)[1]
         doubtful = doubtful | (ratio.min(axis=-1) < _SUSPICIOUS)
+    # Where a fit has ended it need not begin again.
+    ended = (found.status == Status.CONVERGED)[:, None]
+    start = np.where(ended, found.parameters, start)
     for row in np.flatnonzero(doubtful).tolist():
         own = problem._replace(data=data[row], start=start[row], fixed=fixed[row])
         for array, value in zip(found, minimum(structure, own), strict=True):

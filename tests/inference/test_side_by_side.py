@@ -30,11 +30,15 @@ def rows_of(problem: Problem, count: int = 40) -> tuple[np.ndarray, np.ndarray, 
     return data, start, fixed
 
 
-@pytest.mark.parametrize(
-    "name", ["every modifier", "shapesys with bins of no yield and no uncertainty"]
-)
+SPECS = {
+    "sparse": lambda: sparse(2, 8, 3, every=2, staterror=True),
+    "counts": specs.ALL["shapesys with bins of no yield and no uncertainty"],
+}
+
+
+@pytest.mark.parametrize("name", SPECS)
 def test_the_same_as_one_by_one(name: str) -> None:
-    model = Model.from_spec(specs.ALL[name]())
+    model = Model.from_spec(SPECS[name]())
     structure = model.structure
     problem = make_problem(model, model.data(), limits(structure))
     assert side_by_side.fits_side_by_side(problem)
@@ -43,22 +47,22 @@ def test_the_same_as_one_by_one(name: str) -> None:
         (side_by_side.minimise_each, minimise),
         (minima.minimum_each, minima.minimum),
     ):
-        found = together(structure, problem, data, start, fixed)
-        same = 0
+        found, same, converged = together(structure, problem, data, start, fixed), 0, 0
         for row in range(len(data)):
             own = problem._replace(data=data[row], start=start[row], fixed=fixed[row])
             other = alone(structure, own)
-            assert found.status[row] == other.status
-            if other.status == Status.CONVERGED:
-                # From far away either may end in another of several minima.
-                near = abs(found.deviance[row] - other.deviance) < 1e-8
-                same += near
-                if near:
-                    np.testing.assert_array_equal(found.held[row], other.held)
+            if other.status != Status.CONVERGED:
+                continue
+            assert found.status[row] == Status.CONVERGED
+            converged += 1
+            # From far away either may end in another of several minima.
+            if abs(found.deviance[row] - other.deviance) < 1e-8:
+                same += 1
+                if name == "sparse":  # in the other not all parameters are determined
                     np.testing.assert_allclose(
-                        found.parameters[row], other.parameters, rtol=1e-5, atol=1e-5
+                        found.parameters[row], other.parameters, rtol=1e-4, atol=1e-4
                     )
-        assert same >= 0.9 * (found.status == Status.CONVERGED).sum() > 20
+        assert same >= 0.9 * converged > 20
 
 
 def test_questions(monkeypatch: pytest.MonkeyPatch) -> None:
