@@ -1,4 +1,4 @@
-"""A whole run on jagged branches with objects as inputs: workspace, figures and scores by hand."""
+"""A whole run of graph networks on jagged branches: workspace and scores by hand, and a report."""
 
 import json
 from pathlib import Path
@@ -33,7 +33,7 @@ order = "-Jet_pt"
 selection = "Jet_pt > 30"
 
 [data.objects.muons]
-branches = ["Muon_pt", "abs(Muon_eta)"]
+branches = { pt = "Muon_pt", eta = "abs(Muon_eta)" }
 max = 2
 
 [[samples]]
@@ -67,9 +67,11 @@ type = "weight"
 up = "{weight} * btag_up"
 
 [model]
-module = "deep_set"
-each = [8]
-latent = 8
+module = "particle_net"
+widths = [8]
+layers = 1
+neighbours = 2
+coordinates = ["eta"]
 hidden = [8]
 
 [training]
@@ -170,6 +172,7 @@ def test_the_workspace_has_the_sums_of_weights_that_are_in_the_files(finished):
 @pytest.mark.slow
 def test_scores_of_the_files_are_those_of_the_events(finished, config):
     """Written beside the files and read back: nominal, and with the momenta varied."""
+    assert "particle_net" in (finished / "report.html").read_text()
     networks, events = CrossFitted.load(finished / "network"), build.events(load(config))
     nominal = {"": (events, "Jet_pt")}
     varied = {
