@@ -1,7 +1,7 @@
 """Measuring a network: bins, templates, workspace, fit, on events that training did not see."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -42,6 +42,7 @@ class Measurement:
         blinded: Names of regions whose observed events nobody has looked at.
         workspace: The pyhf workspace made of all that are fitted.
         extended: The same with the validation regions.
+        untreated: The same with all variations as they are in the simulation, where some are not.
         stat_only: Expected discovery significance of the templates without any uncertainty.
         expected: The same from the fit with all uncertainties.
         figure: The figure of merit that was asked for.
@@ -64,6 +65,7 @@ class Measurement:
     validation: tuple[Templates, ...] = ()
     blinded: tuple[str, ...] = ()
     extended: dict[str, Any] | None = None
+    untreated: dict[str, Any] | None = None
 
     @property
     def fitted(self) -> tuple[Templates, ...]:
@@ -259,7 +261,7 @@ def measure(
         for own, templates in zip(channels, everything, strict=True)
         for each in treatments(own.observable, templates, split.test, prune=prune, noise=noise)
     )
-    everything = [treated(each, done) for each in everything]
+    simulated, everything = everything, [treated(each, done) for each in everything]
     hidden = set()
     if not unblind:
         hidden = {
@@ -276,6 +278,12 @@ def measure(
         build_workspace, poi=poi, normalisation=normalisation, luminosity=luminosity, free=free
     )
     workspace = with_asimov(model_of(fitted), fitted)
+    untreated = None
+    if done:
+        names = [templates.channel for templates in fitted]
+        # Nobody looks at the data of these, some of which are blinded.
+        as_they_are = [replace(t, data=None) for t in simulated if t.channel in names]
+        untreated = model_of(as_they_are)
     model = Model.from_spec(workspace)
     signal, background = (
         np.concatenate([templates.total(role).sumw for templates in fitted])
@@ -287,6 +295,7 @@ def measure(
         validation=tuple(validation),
         blinded=tuple(each.channel for each in everything if each.channel in hidden),
         extended=model_of([*fitted, *validation]) if validation else workspace,
+        untreated=untreated,
         workspace=workspace,
         stat_only=float(asimov_significance(signal, background)),
         expected=expected_significance(model).expected,

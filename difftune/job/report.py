@@ -55,7 +55,7 @@ def _sections(outcome: Outcome, output: Output) -> list[Section]:
         search_section(outcome, output),
         _network(outcome, output),
         signal_region_section(outcome, output),
-        *([regions_section(outcome, output)] if outcome.sample.events.regions else []),
+        regions_section(outcome, output),
         fit_section(outcome, output),
     ]
 

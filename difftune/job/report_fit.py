@@ -8,7 +8,7 @@ from jaxtyping import Bool
 from difftune import report
 from difftune.errors import InputError
 from difftune.histfactory import Model
-from difftune.inference import FitError, goodness_of_fit, grouped_impacts, impacts
+from difftune.inference import FitError, contours, goodness_of_fit, grouped_impacts, impacts
 from difftune.job.outcome import Outcome
 from difftune.job.report_output import Output
 from difftune.report import Block, Cell, Section, Text
@@ -36,9 +36,12 @@ def fit_section(outcome: Outcome, output: Output) -> Section:
                 f"standard deviation: {expected[1]:.3g} to {expected[3]:.3g}); to "
                 "compare with: `pyhf cls --optimizer minuit workspace.json`."
             ),
-            *_goodness(outcome, model),
+            *_goodness(outcome, model, output),
             *_what_moves_it(outcome, model, output),
             *_pulls(outcome, output),
+            *output.folded(
+                "Contours of two free parameters", lambda: _contours(outcome, model, output)
+            ),
             *output.folded(
                 "Correlations of the parameters",
                 lambda: [
@@ -80,7 +83,7 @@ def _pulls(outcome: Outcome, output: Output) -> list[Block]:
     ]
 
 
-def _goodness(outcome: Outcome, model: Model) -> list[Block]:
+def _goodness(outcome: Outcome, model: Model, output: Output) -> list[Block]:
     """Whether the model describes observed data; Asimov data it describes by themselves."""
     own = outcome.measurement
     if all(templates.data is None for templates in own.fitted):
@@ -90,7 +93,28 @@ def _goodness(outcome: Outcome, model: Model) -> list[Block]:
         f"Goodness of fit with the saturated model: q = {found.q:.1f} for {found.dof} degrees "
         f"of freedom, p = {found.p_value:.2g} (χ²)."
     )
-    return [Text(said + (" Blinded regions hold Asimov data." if own.blinded else ""))]
+    said += " Blinded regions hold Asimov data." if own.blinded else ""
+    return [Text(said), output.table(report.goodness_table(found), "goodness_of_fit")]
+
+
+def _contours(outcome: Outcome, model: Model, output: Output) -> list[Block]:
+    """The parameter of interest and the free normalisation that it correlates with most."""
+    result, poi = outcome.fit, outcome.config.fit.poi
+    index = result.names.index(poi)
+    free = np.isnan(np.asarray(result.widths)) & (np.asarray(result.uncertainties) > 0)
+    free[index] = False
+    if not free.any():
+        return [Text(f"{poi} is the only free parameter without a measurement of its own.")]
+    size = np.abs(np.nan_to_num(np.asarray(result.correlation)[index]))
+    other = result.names[int(np.argmax(np.where(free, size, -1.0)))]
+    try:
+        found = contours(model, poi, other)
+    except (InputError, FitError) as error:
+        return [Text(f"No contours: {error}")]
+    titles = output.label.titled(poi), output.label.titled(other)
+    figure = report.likelihood_contours(found, titles=titles, label=output.label)
+    said = f"Contours of {poi} and {other}, all other parameters profiled."
+    return [output.picture(figure, "contours", said)]
 
 
 def _what_moves_it(outcome: Outcome, model: Model, output: Output) -> list[Block]:

@@ -1,6 +1,7 @@
 """The regions of a run in its report: their variations, and what they are after the fit."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from difftune import report
 from difftune.analysis import Measurement, Treatment
 from difftune.histfactory import Model
 from difftune.histograms import Templates
-from difftune.inference import predictions
+from difftune.inference import effects, predictions
 from difftune.job.outcome import Outcome
 from difftune.job.report_output import Output
 from difftune.report import Block, Collapsible, Section, Text
@@ -77,6 +78,11 @@ def signal_region_section(outcome: Outcome, output: Output) -> Section:
                 if systematics
                 else []
             ),
+            *(
+                output.folded("Smoothed variations", lambda: _smoothed(outcome, output))
+                if outcome.measurement.untreated is not None
+                else []
+            ),
         ],
     )
 
@@ -95,8 +101,35 @@ def _variations(outcome: Outcome, output: Output) -> list[Block]:
     return [*output.pictures(varied, "systematics", "Nominal, up and down."), Text(note)]
 
 
+def _smoothed(outcome: Outcome, output: Output) -> list[Block]:
+    """Shapes of variations as they are in the simulation, and in the fit."""
+    own = outcome.measurement
+    figures = report.smoothed_variations(
+        own.untreated or {}, own.workspace, label=replace(output.label, status="Simulation")
+    )
+    said = "Shapes in the simulation (dotted) and in the fit, relative to nominal."
+    return output.pictures(figures, "smoothed", said) or [Text("No shape was smoothed.")]
+
+
+def _effects(outcome: Outcome, output: Output, model: Model) -> list[Block]:
+    """What systematics do to each sample of each region, before and after the fit."""
+    return [
+        output.table(
+            report.effects_table(
+                one,
+                caption=f"Change of the yields in {channel} by one standard deviation {when} the "
+                "fit, in %, without what correlated parameters do.",
+            ),
+            f"effects_{channel}_{when}_fit",
+        )
+        for when, result in (("before", None), ("after", outcome.fit))
+        for channel, one in effects(model, result).items()
+        if one.names
+    ]
+
+
 def regions_section(outcome: Outcome, output: Output) -> Section:
-    """All regions before and after the fit.
+    """All regions before and after the fit; of one without a name, which is above, after it.
 
     Args:
         outcome: What the run found.
@@ -105,7 +138,8 @@ def regions_section(outcome: Outcome, output: Output) -> Section:
     own = outcome.measurement
     normalisation = outcome.job.nuisances["normalisation"]
     everything = [*own.fitted, *own.validation]
-    after = predictions(Model.from_spec(own.extended), outcome.fit)
+    model = Model.from_spec(own.extended)
+    after = predictions(model, outcome.fit)
     asimov = {each["name"]: np.array(each["data"]) for each in own.workspace["observations"]}
     known = {region.name: region for region in outcome.sample.events.regions}
 
@@ -116,26 +150,44 @@ def regions_section(outcome: Outcome, output: Output) -> Section:
         "fit; its pulls say which one is free."
     )
 
+    yields_after = output.table(report.yields_table(everything, predictions=after), "yields_after")
+    by_sample = output.folded(
+        "Systematics of each sample, before and after the fit",
+        lambda: _effects(outcome, output, model),
+    )
+
+    def fitted(templates: Templates, what: str, options: dict[str, Any]) -> Block:
+        name, data = templates.channel, said_of_data(own, templates)
+        return output.picture(
+            report.region(templates, prediction=after[name], **options),
+            f"{name}_after_fit",
+            f"{what}: expected events with their uncertainty after the fit, and {data}.",
+        )
+
+    if not known and len(everything) == 1:
+        options = {"asimov": asimov.get(own.templates.channel), "label": output.label}
+        picture = fitted(own.templates, "Fitted", options)
+        return Section("After the fit", [Text(known_errors), picture, yields_after, *by_sample])
+
     def both(templates: Templates) -> Block:
-        name, region = templates.channel, known[templates.channel]
+        # Channels that no region of the file has made are categories of the network.
+        name, region = templates.channel, known.get(templates.channel)
         options: dict[str, Any] = {"asimov": asimov.get(name), "label": output.label}
-        if not region.scored:
+        if region is not None and not region.scored:
             options["axis"] = region.expression or "All events"
         data = said_of_data(own, templates)
-        what = "Fitted" if region.fitted else "Predicted from the fit of the other regions"
+        apart = region is not None and not region.fitted
+        what = "Predicted from the fit of the other regions" if apart else "Fitted"
+        role = "Signal" if region is None else region.role.capitalize()
         return Collapsible(
-            f"{region.role.capitalize()} region {name}",
+            f"{role} region {name}",
             [
                 output.picture(
                     report.region(templates, normalisation=normalisation, **options),
                     f"{name}_before_fit",
                     f"Expected events before the fit, and {data}.",
                 ),
-                output.picture(
-                    report.region(templates, prediction=after[name], **options),
-                    f"{name}_after_fit",
-                    f"{what}: expected events with their uncertainty after the fit, and {data}.",
-                ),
+                fitted(templates, what, options),
             ],
         )
 
@@ -149,7 +201,8 @@ def regions_section(outcome: Outcome, output: Output) -> Section:
             output.table(
                 report.yields_table(everything, normalisation=normalisation), "yields_before"
             ),
-            output.table(report.yields_table(everything, predictions=after), "yields_after"),
+            yields_after,
             *map(both, everything),
+            *by_sample,
         ],
     )

@@ -118,6 +118,10 @@ def test_effects_below_a_threshold_are_dropped(split):
 def test_a_smoothed_shape_is_nearer_to_the_truth(split):
     raw = measure(score, split, binning=EDGES)
     smooth = measure(score, split, binning=EDGES, noise="smooth")
+    # Before and after are there to be compared.
+    assert raw.untreated is None
+    assert smooth.untreated["channels"] == raw.workspace["channels"]
+    assert dt.report.smoothed_variations(smooth.untreated, smooth.workspace)
     centers = (EDGES[1:] + EDGES[:-1]) / 2
     # The integral of 1 + 0.3 (2x - 1) over a bin, relative to that of 1.
     truth = 0.3 * (2 * centers - 1)
