@@ -61,7 +61,7 @@ class _Own:
             refining=(32, 8),
             batch=(8192, 1024),
             adam=(15, 1),
-            area=(1000, 1),
+            area=(320, 1),
             area_batch=(2048, 1024),
             hard=(12, 1),
         )
@@ -153,7 +153,7 @@ def _area(own: _Own) -> list[Row]:
     ]
 
 
-AREA = {"rate": 0.005, "sigma": 0.1, "weight_decay": 0.03}
+AREA = {"rate": 0.01, "sigma": 0.1, "weight_decay": 0.03}
 HARD = {"rate": 0.003, "sigma": 0.03}
 
 
