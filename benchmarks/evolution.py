@@ -153,7 +153,7 @@ def _area(own: _Own) -> list[Row]:
     ]
 
 
-AREA = {"rate": 0.01, "sigma": 0.1, "weight_decay": 0.03}
+AREA = {"rate": 0.02, "sigma": 0.1, "weight_decay": 0.01}
 HARD = {"rate": 0.003, "sigma": 0.03}
 
 
