@@ -206,7 +206,7 @@ def judged(name, seed, *, rounds, nominal, varied, quick=False):
 # %% Pictures
 def draw_events(path):
     """A typical event of each process in pseudorapidity and azimuth."""
-    figure, axes = plt.subplots(1, 3, figsize=(12, 4.2), layout="constrained")
+    figure, axes = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
     titles = JOB["general"]["titles"]
     for axis, name in zip(axes, ("tchannel", "ttbar", "wjets"), strict=True):
         flat = {"lepton_pt", "lepton_eta", "met", "n_jets", "lightjet_abs_eta", "top_mass"}
