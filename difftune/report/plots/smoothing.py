@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from difftune.errors import InputError
 from difftune.report.given import checked
@@ -78,8 +79,10 @@ def smoothed_variations(
                 axes.set_axis_off()
                 continue
             shape = chosen[index]
-            edges = np.arange(len(shape.error) + 1.0)
+            edges = np.arange(len(shape.error) + 1) + 0.5
             small_ticks(axes)
+            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+            axes.xaxis.set_minor_locator(NullLocator())
             band(axes, edges, -shape.error, shape.error, hatch=None, alpha=0.2)
             axes.axhline(0, color=INK, linewidth=0.9)
             for side, color in enumerate((RED, BLUE)):
