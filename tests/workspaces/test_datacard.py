@@ -10,7 +10,7 @@ from scipy import stats
 
 import difftune as dt
 from difftune.errors import InputError
-from difftune.inference import upper_limit
+from difftune.inference import minos, upper_limit
 from tests.shared_data import path
 
 CODES = {"normsys": {"interpcode": "code1"}, "histosys": {"interpcode": "code4p"}}
@@ -134,6 +134,22 @@ def test_the_limit_is_that_of_combine(tmp_path):
     # Its expected limits are scans, too, with steps that the tails feel.
     assert limit.expected[1:4] == pytest.approx([1.4329, 2.3281, 3.9800], rel=0.005)
     assert limit.expected[[0, 4]] == pytest.approx([0.9640, 6.6194], rel=0.02)
+
+
+def test_fits_of_two_signals_are_those_of_combine():
+    # Combine's repository keeps what its own tests of this card print: test/references,
+    # "multi-signal" and "multi-signal-ChannelCompatibilityCheck".
+    file = path("datacards/datacard-5-multi-signal.txt")
+    two = dt.Workspace.from_datacard(file, pois={"r_ggH": "ggH*", "r_qqH": "qqH*"})
+    # Its minimiser stops within a thousandth of an error.
+    errors = minos(two.model(modifier_settings=CODES), parameters=["r_ggH", "r_qqH"])
+    assert errors.values == pytest.approx([0.882, 4.683], abs=3e-3)
+    assert errors.down == pytest.approx([-0.749, -2.746], abs=3e-3)
+    assert errors.up == pytest.approx([0.795, 3.464], abs=3e-3)
+    one = minos(dt.Workspace.from_datacard(file).model(modifier_settings=CODES), parameters=["r"])
+    assert (one.values[0], one.down[0], one.up[0]) == pytest.approx(
+        (1.4812, -0.5987, 0.6644), abs=6e-4
+    )
 
 
 def test_the_likelihood_is_that_of_the_formula():
