@@ -75,8 +75,8 @@ def check_events(events: Events) -> None:
                 _check_yields(dataclasses.replace(events, weight=varied, variations={}), what)
     _check_regions(events)
     signal = _signal_in_folds(events)
-    # One process alone is not trained on.
-    if len(events.processes) > 1 and not signal.all():
+    # One process alone is not told apart from others, nor are those with a number to be learned.
+    if events.target is None and len(events.processes) > 1 and not signal.all():
         where = " of signal regions" if events.regions else ""
         without = [int(fold) for fold in np.flatnonzero(signal == 0)]
         raise InputError(

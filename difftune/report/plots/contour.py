@@ -58,10 +58,8 @@ def likelihood_profile(
     order = np.argsort(scan.values)
     values, q = scan.values[order], scan.q[order]
     top = max(1.15 * float(np.max(q)), 1.2)
-    fine = np.linspace(values[0], values[-1], 200)
     if sigma > 0:
-        parabola = ((fine - best) / sigma) ** 2
-        shown = _below(fine, parabola, top)
+        shown = _below(values, ((values - best) / sigma) ** 2, best, top)
         axes.plot(*shown, color=SLATE, linestyle="--", linewidth=1.2, label="Parabola")
     axes.plot(values, q, color=RED, marker="o", markersize=3, label="Profile likelihood")
     drawn = {}
@@ -71,7 +69,7 @@ def likelihood_profile(
         row = np.argsort(other.values)
         color, style = (BLUE, ORANGE, VIOLET)[i % 3], _STYLES[(i + 2) % len(_STYLES)]
         axes.plot(
-            *_below(other.values[row], other.q[row], top),
+            *_below(other.values[row], other.q[row], other.fit.parameter(other.name)[0], top),
             color=color,
             linestyle=style,
             label=plain(name, 24),
@@ -104,18 +102,17 @@ def likelihood_profile(
 
 
 def _below(
-    values: Float[np.ndarray, " values"], q: Float[np.ndarray, " values"], top: float
+    values: Float[np.ndarray, " values"], q: Float[np.ndarray, " values"], best: float, top: float
 ) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"]]:
     """A curve up to where it reaches the top, above which there is the legend."""
-    fine = np.linspace(values[0], values[-1], 2000)
-    # What lies between the values goes on as a parabola does: its root is a line.
-    height = np.square(np.interp(fine, values, np.sign(values - values[np.argmin(q)]) * _root(q)))
+    fine = np.union1d(np.linspace(values[0], values[-1], 2000), values)
+    # What lies between the values goes on as a parabola does: its root is a line through the best.
+    known = np.union1d(values, np.clip(best, values[0], values[-1]))
+    root = np.interp(known, values, np.sign(values - best) * np.sqrt(np.maximum(q, 0.0)))
+    root[known == best] = 0.0
+    height = np.square(np.interp(fine, known, root))
     inside = height <= top
     return fine[inside], height[inside]
-
-
-def _root(q: Float[np.ndarray, " values"]) -> Float[np.ndarray, " values"]:
-    return np.sqrt(np.maximum(q, 0.0))
 
 
 @checked
