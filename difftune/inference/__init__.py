@@ -1,7 +1,7 @@
 """Expected significance, fits, CLs, limits and impacts; differentiable, and in batches."""
 
 from difftune.inference.effects import Effects, effects
-from difftune.inference.examine import Examination, examine
+from difftune.inference.examine import Examination, examine, moved_far
 from difftune.inference.exclusion import (
     Discovery,
     Exclusion,
@@ -85,6 +85,7 @@ __all__ = [
     "injection",
     "limit_from_toys",
     "minos",
+    "moved_far",
     "predictions",
     "profile",
     "signal_grid",

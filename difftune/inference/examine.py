@@ -24,6 +24,9 @@ from difftune.inference.problems import Bounds, FitError, Fixed
 
 logger = logging.getLogger("difftune")
 
+# So many parameters that moved far are named.
+_NAMED = 6
+
 PARTS = ("inspect", "fit", "gof", "limit", "scan", "impacts")
 """What may be asked for."""
 _NEED_A_SIGNAL = ("limit", "scan", "impacts")
@@ -131,6 +134,8 @@ class Examination:
         if self.fit is not None and np.any(self.fit.at_bound):
             ends = [n for n, held in zip(self.fit.names, self.fit.at_bound, strict=True) if held]
             found.append(f"at a bound: {', '.join(ends)}")
+        if self.fit is not None and (moved := moved_far(self.fit)):
+            found.append(moved)
         if self.goodness is not None:
             toys = self.goodness.toys_p_value
             p = f"p = {self.goodness.p_value:.3g}" if toys is None else f"p = {toys:.3g} (toys)"
@@ -158,6 +163,20 @@ class Examination:
         if self.impacts is not None and self.impacts.names:
             found.append(f"largest impacts: {', '.join(self.impacts.names[:5])}")
         return found + [f"no {part}: {reason}" for part, reason in self.failed.items()]
+
+
+def moved_far(fit: FitResult) -> str:
+    """A line on the parameters that a fit moved by more than two standard deviations.
+
+    Args:
+        fit: The fit.
+
+    Returns:
+        The line; nothing where there are none.
+    """
+    named = [f"{name} ({pull:+.1f} σ)" for name, pull in fit.pulled().items()]
+    more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+    return f"far from where they began: {', '.join(named[:_NAMED])}{more}" if named else ""
 
 
 def _named(value: Any) -> dict[str, Any]:

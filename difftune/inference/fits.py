@@ -87,6 +87,19 @@ class FitResult(NamedTuple):
         index = self.names.index(name)
         return float(self.values[index]), float(self.uncertainties[index])
 
+    def pulled(self, sigmas: float = 2.0) -> dict[str, float]:
+        """Parameters that the data moved far from their auxiliary measurements, and how far.
+
+        Args:
+            sigmas: Those that moved by more than this many of their uncertainties before the fit.
+
+        Returns:
+            Distances in units of these uncertainties, the largest first.
+        """
+        pulls = (np.asarray(self.values) - np.asarray(self.centers)) / np.asarray(self.widths)
+        far = [index for index in np.argsort(-np.abs(pulls)) if abs(pulls[index]) > sigmas]
+        return {self.names[index]: float(pulls[index]) for index in far}
+
 
 class SignificanceTest(NamedTuple):
     """Discovery significance in standard deviations.

@@ -8,7 +8,14 @@ from jaxtyping import Bool
 from difftune import report
 from difftune.errors import InputError
 from difftune.histfactory import Model
-from difftune.inference import FitError, contours, goodness_of_fit, grouped_impacts, impacts
+from difftune.inference import (
+    FitError,
+    contours,
+    goodness_of_fit,
+    grouped_impacts,
+    impacts,
+    moved_far,
+)
 from difftune.job.outcome import Outcome
 from difftune.job.report_output import Output
 from difftune.report import Block, Cell, Section, Text
@@ -77,7 +84,9 @@ def _pulls(outcome: Outcome, output: Output) -> list[Block]:
         )
 
     said = "Fitted parameters in units of their uncertainty before the fit"
+    far = moved_far(result)
     return [
+        *([Text(f"Parameters {far}.")] if far else []),
         *output.pictures(drawn(~single), "pulls", f"{said}."),
         *output.pictures(drawn(single), "gammas", f"{said}: one for each bin."),
     ]

@@ -14,6 +14,7 @@ from difftune.histograms import Histogram, Template, Templates
 from difftune.inference import (
     FitError,
     asimov_significance,
+    examine,
     expected_significance,
     fit,
 )
@@ -179,6 +180,41 @@ def test_a_workspace_that_no_fit_describes_says_so(options):
     workspace["channels"][0]["samples"][1]["data"] = [0.0]
     with pytest.raises(FitError, match=r"fit for mu = 0.0 has a likelihood that is not finite"):
         expected_significance(Model.from_spec(workspace))
+
+
+def test_what_moved_far_is_named():
+    shape = {"hi_data": [1100.0, 1200.0], "lo_data": [900.0, 800.0]}
+    modifiers = [
+        {"name": "scale", "type": "histosys", "data": shape},
+        {"name": "small", "type": "normsys", "data": {"hi": 1.01, "lo": 0.99}},
+        {"name": "mu", "type": "normfactor", "data": None},
+    ]
+    spec = {
+        "version": "1.0.0",
+        "channels": [
+            {
+                "name": "c",
+                "samples": [
+                    {"name": "b", "data": [1000.0, 1000.0], "modifiers": modifiers[:2]},
+                    {"name": "s", "data": [1.0, 1.0], "modifiers": modifiers[2:]},
+                ],
+            }
+        ],
+        "observations": [{"name": "c", "data": [1320.0, 1610.0]}],
+        "measurements": [{"name": "m", "config": {"poi": "mu", "parameters": []}}],
+    }
+    workspace = pyhf.Workspace(spec)
+    model = workspace.model(
+        modifier_settings={"normsys": {"interpcode": "code4"}, "histosys": {"interpcode": "code4p"}}
+    )
+    pyhf.set_backend("numpy", "minuit")
+    best = pyhf.infer.mle.fit(workspace.data(model), model)
+    pyhf.set_backend("numpy", "scipy")
+    pulls = dict(zip(model.config.par_names, best, strict=True))
+    assert abs(pulls["small"]) < 2 < pulls["scale"]
+    found = examine(Model.from_spec(spec), ("fit",))
+    assert found.fit.pulled() == pytest.approx({"scale": pulls["scale"]}, rel=1e-3)
+    assert f"far from where they began: scale (+{pulls['scale']:.1f} σ)" in found.lines()
 
 
 def test_without_a_parameter_of_interest_there_is_a_fit_but_no_significance():
