@@ -15,6 +15,7 @@ from difftune.arguments import Count, NotNegative, said, takes
 from difftune.errors import InputError
 from difftune.objectives import Batch, Objective, ScoreLoss
 from difftune.training.batches import resampled
+from difftune.training.low_rank import LowRank, evaluated
 
 SIGMA = 0.05
 """Width of the perturbations of a weight where the hyperparameter `sigma` is not given."""
@@ -322,14 +323,15 @@ class EvolutionStrategy(GradientFree):
         def one(which: tuple[Array, Array]) -> Float[Array, ""]:
             pair, step = which
             moved = [
-                leaf + step * self._dense(tuple(each[pair] for each in factors))
+                self._moved(leaf, tuple(each[pair] for each in factors), step)
                 for leaf, factors in zip(leaves, drawn, strict=True)
             ]
             tried = jax.tree.unflatten(tree, moved)
             if own is None or batch is None:
-                return loss(tried)
+                return evaluated(loss, tried)
             rows, factor = own
-            return loss(tried, batch=resampled(batch, rows[pair], factor[pair]))
+            seen = resampled(batch, rows[pair], factor[pair])
+            return evaluated(lambda tried: loss(tried, batch=seen), tried)
 
         own = None
         if self.events is not None and batch is not None:
@@ -384,11 +386,12 @@ class EvolutionStrategy(GradientFree):
             )
         return found
 
-    def _dense(self, factors: tuple[Array, ...]) -> Array:
+    def _moved(self, leaf: Array, factors: tuple[Array, ...], step: Array) -> Array | LowRank:
+        """A leaf and its perturbation, times a step."""
         if len(factors) == 1:
-            return factors[0]
+            return leaf + step * factors[0]
         left, right = factors
-        return jnp.einsum("...rn,...rm->...nm", left, right) * self.rank**-0.5
+        return LowRank(leaf, left, step * self.rank**-0.5 * right)
 
     def _summed(self, factors: tuple[Array, ...], share: Float[Array, " pairs"]) -> Array:
         """The sum of the perturbations of all pairs, each with its share."""
