@@ -1,6 +1,7 @@
 """The jets example: features against closed forms, and the file against its own constituents."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import awkward as ak
@@ -13,13 +14,20 @@ FOLDER = Path(__file__).resolve().parents[1] / "examples" / "jets"
 KINDS = ("w", "top", "qcd")
 
 
+def module_of(script):
+    """A script of the example, as a module."""
+    spec = importlib.util.spec_from_file_location(f"{script}_of_jets", FOLDER / f"{script}.py")
+    module = importlib.util.module_from_spec(spec)
+    # Where a dataclass looks for its module.
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture(scope="module")
 def of_jets():
     """The module of features."""
-    spec = importlib.util.spec_from_file_location("features_of_jets", FOLDER / "features.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module_of("features")
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +130,30 @@ def test_kinds_are_what_they_are_called(trees):
     assert np.ptp(spectra, axis=0).max() < 0.01 * len(trees["w"])
     numbers = np.concatenate([jets["event_number"] for jets in trees.values()])
     assert len(np.unique(numbers)) == len(numbers)
+
+
+def test_a_file_of_two_kinds_is_read_and_drawn(trees, tmp_path):
+    script = module_of("jets")
+    path = tmp_path / "other.root"
+    kinds = ("top", "qcd")
+    with uproot.recreate(path) as file:
+        for kind in kinds:
+            file[kind] = {name: trees[kind][name][:300] for name in trees[kind].fields}
+    network = script.NETWORKS["dense, substructure"]
+    events = script.read(path, "top", network)
+    assert [each.name for each in events.processes] == ["top", "qcd"]
+    expected = np.concatenate(
+        [np.stack([trees[kind][name][:300] for name in network.features], 1) for kind in kinds]
+    )
+    np.testing.assert_array_equal(np.asarray(events.features), expected)
+    assert list(script.jets_of(path, ["mass"])) == ["top", "qcd"]
+    script.draw_jets(tmp_path / "jets.png", path, 200)
+    script.draw_features(tmp_path / "features.png", path)
+    assert (tmp_path / "jets.png").stat().st_size > 10_000
+
+
+def test_more_jets_than_event_numbers_are_refused(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["generate.py", "--jets", "100001"])
+    with pytest.raises(SystemExit):
+        module_of("generate").main()
+    assert "--jets 100001" in capsys.readouterr().err

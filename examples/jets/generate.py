@@ -1,7 +1,7 @@
 """Make jets.root: large jets of W bosons, of top quarks, and of quarks and gluons.
 
     python generate.py                       # the sample as it is in the repository
-    python generate.py --jets 500 --output small.root
+    python generate.py --jets 50000 --kinds top qcd --seed 5 --output jets_50000.root
 
 Pythia 8 makes pp collisions at 13 TeV without multiple interactions; a simple detector sees tracks,
 and cells of two sizes; FastJet finds anti-kt jets of R = 0.8. Jets of each kind are drawn such that
@@ -20,6 +20,7 @@ PT_BINS = 5  # in each of which all kinds have as many jets
 CONSTITUENTS = 80
 PT_UNIT, ANGLE_UNIT = 0.25, 0.01
 PIECE = 2000  # events of the generator
+NUMBERS = 100_000  # event numbers of each kind
 TRACK_PT, TRACK_ETA = 0.5, 2.5
 PHOTON_CELL, HADRON_CELL = 0.02, 0.1
 
@@ -61,11 +62,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "jets.root")
     parser.add_argument("--jets", type=int, default=14_000, help="of each kind")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="of jets")
     parser.add_argument("--seed", type=int, default=2)
     parser.add_argument(
         "--cache", type=Path, default=Path("jets_cache"), help="folder of finished pieces"
     )
     options = parser.parse_args()
+    if options.jets > NUMBERS:
+        parser.error(f"--jets {options.jets}: event numbers are for {NUMBERS} of each kind")
     # Here, so that the help needs no event generator.
     try:
         import making

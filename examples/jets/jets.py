@@ -1,16 +1,18 @@
 """Networks on a jet's features, on the set and on the graph of its constituents.
 
-    python examples/jets/jets.py [--signal top|w] [--networks "deep set" ...] [--every 4]
-                                 [--quick] [--output pictures]
+    python examples/jets/jets.py [--file jets.root] [--signal top|w] [--networks "deep set" ...]
+                                 [--every 4] [--quick] [--output pictures]
 
-The sample is generated (`generate.py`). Each network is trained from three start values, which are
-one population, and kept as it was after the epoch that is best on validation jets. What is printed
-are areas under the ROC curve of test jets, with their spread over the start values, and rejections:
-how many jets of quarks and gluons there are for each one that passes.
+The sample is generated, as is any larger one (`generate.py`). Each network is trained from three
+start values, which are one population, and kept as it was after the epoch that is best on
+validation jets. What is printed are areas under the ROC curve of test jets, with their spread over
+the start values, and rejections: how many jets of quarks and gluons there are for each one that
+passes.
 """
 
 # %% Set up
 import argparse
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,11 +92,11 @@ ALONE = list(NETWORKS)[:4]  # those that see one kind of inputs
 
 
 # %% Jets
-def read(signal, network, *, most=80, selection=None):
+def read(file, signal, network, *, most=80, selection=None):
     """Jets of a signal and of quarks and gluons, as a network sees them."""
     constituents = dt.Objects(branches=CONSTITUENTS, max=most)
     return dt.read(
-        FILE,
+        file,
         processes=[
             dt.Process(name=signal, role="signal", tree=signal),
             dt.Process(name="qcd", tree="qcd"),
@@ -131,8 +133,13 @@ def population(events, network, *, seeds, every=1):
 def trained(events, network, *, seeds, epochs, every):
     """Scores of test jets by the best epoch of each network, and their labels."""
     given, test = population(events, network, seeds=seeds, every=every)
-    state, _ = given.run({"learning_rate": np.full(seeds, RATE, np.float32)}, epochs=epochs)
-    print(f"    AUC of validation jets {np.mean(state.best.score):.4f}")
+    rates = {"learning_rate": np.full(seeds, RATE, np.float32)}
+    print(f"    {len(given.train.label)} training jets; AUC of validation jets by epoch", end="")
+    state = given.init(rates)
+    for after, record in given.train_epochs(state, rates, range(epochs)):
+        state = after
+        print(f" {np.mean(record.score):.4f}", end="", flush=True)
+    print(f"\n    AUC of validation jets {np.mean(state.best.score):.4f} at best")
     return np.asarray(given.scores(state.best, test.features)), test.label == 1
 
 
@@ -143,19 +150,25 @@ def rejection(scores, label, efficiency):
 
 
 # %% Pictures
-def jets_of(kind, names, most=None):
-    """Branches of the jets of a kind."""
-    with uproot.open(FILE) as file:
-        return file[kind].arrays(list(names), entry_stop=most, library="np")
+def jets_of(file, names, most=None):
+    """Branches of the jets of each kind that the file has."""
+    with uproot.open(file) as trees:
+        return {
+            kind: trees[kind].arrays(list(names), entry_stop=most, library="np")
+            for kind in NAMES
+            if kind in trees
+        }
 
 
-def draw_jets(path, jets):
+def draw_jets(path, file, most):
     """A jet of each kind, and the mean of many."""
-    figure, axes = plt.subplots(2, 3, figsize=(10.6, 7), layout="constrained")
+    names = ("mass", "tau21", "constituent_pt", "constituent_eta", "constituent_phi")
+    jets = jets_of(file, names, most)
+    size = (1 + 3.2 * len(jets), 7)
+    figure, axes = plt.subplots(2, len(jets), figsize=size, layout="constrained")
     edges = np.linspace(-0.8, 0.8, 41)
-    for (kind, name), (above, below) in zip(NAMES.items(), axes.T, strict=True):
-        names = ("mass", "tau21", "constituent_pt", "constituent_eta", "constituent_phi")
-        mass, tau, pt, eta, phi = jets_of(kind, names, jets).values()
+    for (kind, branches), (above, below) in zip(jets.items(), axes.T, strict=True):
+        mass, tau, pt, eta, phi = (branches[name] for name in names)
         # In the order of their making the first one that is typical of its kind.
         typical = (np.abs(mass - np.median(mass)) < 3) & (np.abs(tau - np.median(tau)) < 0.05)
         one = np.flatnonzero(typical)[0]
@@ -169,7 +182,9 @@ def draw_jets(path, jets):
             linewidth=0,
         )
         above.add_patch(plt.Circle((0, 0), 0.8, fill=False, color="black", linewidth=0.8))
-        above.set_title(f"{name}\n{mass[one]:.0f} GeV, {len(share)} constituents", fontsize=11)
+        above.set_title(
+            f"{NAMES[kind]}\n{mass[one]:.0f} GeV, {len(share)} constituents", fontsize=11
+        )
         shares = np.concatenate([each / each.sum() for each in pt])
         places = (np.concatenate(eta) / 100, np.concatenate(phi) / 100)
         image = np.histogram2d(*places, (edges, edges), weights=shares)[0] / len(mass)
@@ -184,7 +199,7 @@ def draw_jets(path, jets):
     plt.close(figure)
 
 
-def draw_features(path):
+def draw_features(path, file):
     """How mass, number of constituents and ratios of subjettiness are distributed."""
     shown = {
         "mass": ("Mass [GeV]", np.linspace(0, 250, 51)),
@@ -193,11 +208,10 @@ def draw_features(path):
         "tau32": (r"$\tau_{32}$", np.linspace(0, 1.2, 49)),
     }
     figure, axes = plt.subplots(2, 2, figsize=(9, 6.4), layout="constrained")
-    for kind, name in NAMES.items():
-        values = jets_of(kind, shown)
+    for kind, values in jets_of(file, shown).items():
         for axis, (branch, (_, edges)) in zip(axes.flat, shown.items(), strict=True):
             counts = np.histogram(values[branch], edges)[0] / len(values[branch])
-            axis.stairs(counts, edges, color=KIND_COLORS[kind], label=name, linewidth=1.5)
+            axis.stairs(counts, edges, color=KIND_COLORS[kind], label=NAMES[kind], linewidth=1.5)
     for axis, (label, edges) in zip(axes.flat, shown.values(), strict=True):
         axis.set(xlim=(edges[0], edges[-1]), ylim=(0, None))
         axis.set_xlabel(label, fontsize=12)
@@ -235,6 +249,7 @@ def draw_curves(path, found, signal):
 # %% All of it
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--file", type=Path, default=FILE, help="jets, of generate.py")
     parser.add_argument("--signal", choices=("top", "w"), default="top")
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=ALONE)
     parser.add_argument("--every", type=int, default=1, help="train on every so many-th jet only")
@@ -248,18 +263,21 @@ if __name__ == "__main__":
     for name in options.networks:
         network = NETWORKS[name]
         print(name, flush=True)
-        events = read(options.signal, network, most=most, selection=selection)
+        started = time.process_time()
+        events = read(options.file, options.signal, network, most=most, selection=selection)
         epochs = 1 if options.quick else network.epochs
         scores, label = trained(events, network, seeds=seeds, epochs=epochs, every=options.every)
         found[name] = scores, label
+        spent = (time.process_time() - started) / seeds
         each = [auc(one, np.ones(len(label)), label).value for one in scores]
         print(f"    AUC {np.mean(each):.4f} ± {np.std(each, ddof=1):.4f} over {seeds} seeds")
+        print(f"    CPU time of one {spent:.0f} s")
         for efficiency in EFFICIENCIES:
             each = [rejection(one, label, efficiency) for one in scores]
             spread = np.std(each, ddof=1)
             print(f"    rejection at {efficiency:.0%} {np.mean(each):.0f} ± {spread:.0f}")
     if options.output:
         options.output.mkdir(parents=True, exist_ok=True)
-        draw_jets(options.output / "jets.png", 200 if options.quick else 5000)
-        draw_features(options.output / "features.png")
+        draw_jets(options.output / "jets.png", options.file, 200 if options.quick else 5000)
+        draw_features(options.output / "features.png", options.file)
         draw_curves(options.output / f"roc_{options.signal}.png", found, options.signal)

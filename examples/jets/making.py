@@ -21,6 +21,7 @@ from generate import (
     ETA,
     HADRON_CELL,
     KINDS,
+    NUMBERS,
     PHOTON_CELL,
     PIECE,
     PT,
@@ -40,14 +41,14 @@ def make(options: argparse.Namespace) -> None:
     """All of it, from the options of `generate.py`."""
     options.cache.mkdir(parents=True, exist_ok=True)
     trees = {}
-    for kind in KINDS:
+    for kind in options.kinds:
         pieces: list[dict[str, np.ndarray]] = []
         for number in itertools.count():
             if pieces and _alike(pieces, options.jets) is not None:
                 break
             pieces.append(_piece(kind, number, options))
         jets = _alike(pieces, options.jets)
-        trees[kind] = _branches(jets, first=len(trees) * 100_000)
+        trees[kind] = _branches(jets, first=list(KINDS).index(kind) * NUMBERS)
         print(f"{kind}: {len(jets['pt'])} jets of {len(pieces)} pieces", flush=True)
     with uproot.recreate(options.output, compression=uproot.LZMA(9)) as file:
         file["metadata"] = json.dumps({"seed": options.seed, "pythia": version("pythia8mc")})
