@@ -29,11 +29,14 @@ from difftune.objectives import (
 )
 from difftune.search import PBT, Space, log_uniform, run_search
 from difftune.training import (
+    RUNNING,
+    STOPPED,
     Checkpoints,
     CoordinateParabola,
     EvolutionStrategy,
     Recipe,
     Replicas,
+    ScoreGap,
     evolution,
 )
 from difftune.training.evolution import drawn_events
@@ -230,6 +233,36 @@ def test_a_parabola_is_solved_in_one_step():
     assert float(state.log_width) < 0
 
 
+def test_a_shake_finds_what_no_single_weight_does():
+    """A loss that grows unless both weights do."""
+    start = {"a": jnp.full(2, -0.1)}
+
+    def loss(w):
+        both = jnp.all(w["a"] > 0)
+        return jnp.where(both, -1.0, jnp.sum(jnp.abs(w["a"] - start["a"])))
+
+    def moved(shakes):
+        method = CoordinateParabola(coordinates=2, shakes=shakes)
+        step = jax.jit(
+            lambda key: method.update(
+                {"sigma": jnp.float32(0.5)},
+                method.init(start),
+                start,
+                loss=loss,
+                value=loss(start),
+                key=key,
+                group=4,
+            )[0]["a"]
+        )
+        return np.array([step(key) for key in jax.random.split(jax.random.key(0), 40)])
+
+    few, many = moved(1), moved(32)
+    assert np.all((few == 0).all(axis=1) | (few > 0.1).all(axis=1))
+    # Of normal numbers of 0.5 those above 0.1 are 0.42, and both of a shake 0.18.
+    assert 1 <= np.sum(few[:, 0] > 0) <= 16
+    assert np.sum(many[:, 0] > 0) > 35
+
+
 def test_the_width_follows_what_helps():
     """Far from a minimum it grows, close to it it shrinks."""
 
@@ -244,6 +277,42 @@ def test_the_width_follows_what_helps():
 
     assert after(jnp.full(6, 10.0)) > 0.3
     assert after(jnp.zeros(6)) < -0.3
+
+
+def test_members_stop_early_and_meet_conditions(together):
+    """As under gradients: one whose weights rest stops, and large gaps are not eligible."""
+    _, _, records = together
+    limit = float(np.median(records.train_score[-1] / records.score[-1] - 1))
+    overtraining = ScoreGap(limit=max(limit, 1e-4), sigmas=0)
+    own = population(patience=2, overtraining=overtraining)
+    given = {**GIVEN, "learning_rate": np.array([0.03, 0.03, 0.03, 0.0])}
+    state, found = toy.train(own, given, 3)
+    gap = found.train_score / found.score - 1
+    np.testing.assert_array_equal(found.eligible, gap <= overtraining.limit)
+    assert 0 < found.eligible[:2].sum() < 8
+    for slot in range(4):
+        best, stale, status = -np.inf, 0, RUNNING
+        for eligible, score in zip(found.eligible[:, slot], found.score[:, slot], strict=True):
+            better = eligible and score > best
+            best, stale = (score, 0) if better else (best, stale + 1)
+            status = STOPPED if stale == 2 else RUNNING
+            if status == STOPPED:
+                break
+        assert state.status[slot] == status
+    assert state.status[3] == STOPPED
+    assert RUNNING in state.status
+
+
+def test_it_goes_on_from_weights_of_a_gradient():
+    """With another objective, and from a score that it needs epochs for by itself."""
+    options = {"members": 2, "metric": AUC()}
+    entropy = population(optimizer="adam", objective=CrossEntropy(), **options)
+    before, _ = toy.train(entropy, {"learning_rate": np.full(2, 0.01)}, 4)
+    own, given = population(**options), {"learning_rate": np.full(2, 1e-3)}
+    _, begun = toy.train(own, given, 1, own.init(given, start=before.best.weights))
+    _, afresh = toy.train(own, given, 1)
+    assert np.all(begun.score[0] > before.best.score - 0.003)
+    assert np.all(begun.score[0] > afresh.score[0] + 0.05)
 
 
 @pytest.mark.parametrize("slot", [0, 3])
@@ -406,6 +475,9 @@ def test_from_an_analysis_file():
 
     found = built(training={"optimizer": {"name": "evolution", "rank": 2}})
     assert dt.job.build.optimizer(found) == EvolutionStrategy(rank=2)
+    found = built(stage=[{"name": "hard", "optimizer": "evolution"}])
+    section = found.stage[0].optimizer
+    assert dt.job.build.optimizer(found, section, "stage.0") == EvolutionStrategy()
     found = built(training={"optimizer": "parabola"}, objective=[{"name": "roc_area"}])
     assert dt.job.build.recipe(found).optimizer == CoordinateParabola()
     assert dt.job.build.objective(found).metric == AUC()
