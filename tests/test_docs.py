@@ -99,6 +99,7 @@ def test_quickstart_python(ntuples):
     assert len(names["score"]) == 1500
 
 
+@pytest.mark.slow
 def test_readme_python(ntuples):
     names = run("../README.md")
     assert 0 < names["result"].expected <= names["result"].stat_only

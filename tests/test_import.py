@@ -73,6 +73,7 @@ def test_import_is_quick_and_loads_nothing_heavy():
     assert found["modules"] == ["difftune"]
 
 
+@pytest.mark.slow
 def test_pictures_of_a_likelihood_do_not_wait_for_networks():
     found = run(
         "import json, sys; import difftune.report as report; "

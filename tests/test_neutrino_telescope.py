@@ -214,6 +214,7 @@ def test_estimates_follow_the_truth(made):
     assert np.median(np.abs(tree["cos_zenith_estimate"] - tree["cos_zenith"])) < 0.25
 
 
+@pytest.mark.slow
 def test_the_file_is_that_of_its_seed(telescope, tmp_path, monkeypatch):
     monkeypatch.setattr(telescope.generate, "CHUNK", 200)
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):

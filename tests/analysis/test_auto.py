@@ -42,6 +42,7 @@ def found():
     return dt.auto(EVENTS, minutes=0.15, bins=5)
 
 
+@pytest.mark.slow
 def test_networks_trees_and_their_means_take_part(found):
     names = [each.name for each in found.contestants]
     assert names[:2] == ["xgboost, default", "lightgbm, default"]
@@ -57,6 +58,7 @@ def test_networks_trees_and_their_means_take_part(found):
         )
 
 
+@pytest.mark.slow
 def test_each_event_is_judged_by_what_has_not_seen_it(found):
     """The parts of the default trees are those that are grown without the fold they validate."""
     split = Split(events=EVENTS)
@@ -143,6 +145,7 @@ def test_networks_only_can_be_exported(tmp_path, caplog):
     assert found.measurement.stat_only > 0.0
 
 
+@pytest.mark.slow
 def test_noise_is_left_out_and_the_leaderboard_says_so(monkeypatch):
     """Searches of a certain length, however long they take; of a, b and c the last one is noise."""
     monkeypatch.setattr(contest, "ROUNDS", 3)

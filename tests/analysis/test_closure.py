@@ -62,6 +62,7 @@ def test_a_count_closes_with_the_uncertainty_of_the_closed_form():
     assert f"{EXPERIMENTS} pseudo-experiments" in str(found)
 
 
+@pytest.mark.slow
 def test_what_a_fit_leaves_out_shows():
     split, measurement, total, squares, signal = counted(mc_statistics=False)
     found = closure(measurement, split, experiments=EXPERIMENTS)
@@ -112,6 +113,7 @@ def test_one_experiment_is_refused():
         closure(measurement, split, experiments=1)
 
 
+@pytest.mark.slow
 def test_halves_are_those_of_all_regions():
     """Two counts determine one strength, each with its own share of the simulation."""
     rng = np.random.default_rng(6)

@@ -109,6 +109,7 @@ def test_networks_have_as_many_bins(trained):
         binned_score(network, crossed, binning=unequal)
 
 
+@pytest.mark.slow
 def test_a_network_is_not_measured_on_events_that_it_has_seen(trained):
     network, crossed = trained
     with pytest.raises(InputError, match="which has seen most"):
@@ -147,6 +148,7 @@ def test_noise_separates_nothing():
     assert seen > 1.5 * counted.stat_only
 
 
+@pytest.mark.slow
 def test_a_function_of_events_is_measured_as_networks_are(trained):
     network, crossed = trained
     edges = [0.0, 0.3, 0.6, 1.0]

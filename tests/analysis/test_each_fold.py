@@ -90,6 +90,7 @@ def test_what_decides_together_for_a_fold_is_chosen_without_its_events():
         )
 
 
+@pytest.mark.slow
 def test_each_fold_has_a_search_of_its_own(stages):
     for stage in stages:
         assert len(stage) == FOLDS
@@ -232,6 +233,7 @@ def test_each_fold_stands_for_its_share_of_the_yields():
         np.testing.assert_allclose(np.bincount(train.process[own], train.weight[own]), share)
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_refused(stages):
     first = stages[0]
     for make, message in (

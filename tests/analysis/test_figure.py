@@ -30,6 +30,7 @@ def asimov(workspace):
     return model, data
 
 
+@pytest.mark.slow
 def test_precision_is_that_of_the_second_derivatives_of_pyhf(workspace, asimov):
     model, data = asimov
     start, observed = data(1.0)
@@ -101,6 +102,7 @@ def test_models_of_one_structure_share_a_program(workspace):
     assert len(traced) == 1
 
 
+@pytest.mark.slow
 def test_the_closed_form_of_a_counting_experiment():
     plain = build_workspace(
         [samples.large(bins=3, processes=2, systematics=0)], mc_statistics=False

@@ -13,6 +13,8 @@ from difftune.errors import InputError
 from difftune.histfactory import FreeNormalisation, Model, NormalisationUncertainty
 from difftune.inference import fit, hypotest
 
+pytestmark = pytest.mark.slow
+
 FILE = Path(__file__).parents[2] / "examples" / "single_top" / "single_top.root"
 PROCESSES = ("tchannel", "schannel", "ttbar", "wjets", "zjets")
 FEATURES = ["lightjet_abs_eta", "top_mass", "mtw", "ht"]
@@ -166,7 +168,6 @@ def _minuit():
     pyhf.set_backend("numpy")
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("_minuit")
 def test_all_fitted_regions_are_one_fit_as_pyhf_makes_it(measured):
     workspace = pyhf.Workspace(measured.workspace)
@@ -214,7 +215,6 @@ def observed_and_simulated(events, factor):
     )
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("_minuit")
 def test_signal_regions_stay_blinded_and_follow_what_control_regions_say(tuned, events):
     split = dt.analysis.Split(events=observed_and_simulated(events, 1.2))
@@ -355,7 +355,6 @@ def test_a_region_needs_bins_of_the_score_to_share(tuned):
         dt.measure(tuned.network, split)
 
 
-@pytest.mark.slow
 def test_cross_fitted_networks_measure_all_regions(events, rows):
     events = read_single_top(variations=(), folds=3)
     crossed = dt.analysis.CrossFit(events=events)

@@ -10,6 +10,8 @@ from difftune.analysis import FIGURES, CrossTuned, fit_model, statistics
 from difftune.errors import InputError
 from tests.analysis.test_cross_fit import sample
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def parts():
@@ -71,7 +73,6 @@ def test_a_stage_begins_where_the_one_before_ended(tuned, parts):
         assert 3e-3 <= kept["learning_rate"] <= 1e-2
 
 
-@pytest.mark.slow
 def test_what_is_tuned_through_the_fit_is_better_by_what_it_is_tuned_for(tuned, parts):
     (found, _), (crossed, recipe, _) = tuned, parts
     edges = np.linspace(0, 1, 6)
@@ -81,7 +82,6 @@ def test_what_is_tuned_through_the_fit_is_better_by_what_it_is_tuned_for(tuned, 
     assert after.value < before.value
 
 
-@pytest.mark.slow
 def test_the_same_call_goes_on_from_its_checkpoints(tuned, parts):
     (found, folder), (crossed, recipe, stage) = tuned, parts
     again = dt.tune(
@@ -97,7 +97,6 @@ def test_the_same_call_goes_on_from_its_checkpoints(tuned, parts):
     )
 
 
-@pytest.mark.slow
 def test_a_stage_that_cannot_be_is_refused_before_anything_trains(parts):
     crossed, recipe, stage = parts
     told = []

@@ -67,6 +67,7 @@ def test_a_trial_has_all_its_executions(tuned):
         )
 
 
+@pytest.mark.slow
 def test_networks_that_were_never_allowed_are_not_handed_out(tuned, caplog):
     """Their numbers are those that they were born with."""
     lacking = without(tuned, [1, 4], winner=0)
@@ -205,6 +206,7 @@ def test_the_retraining_has_a_stream_of_its_own(tuned):
     assert len({score.tobytes() for score in scores}) == 8
 
 
+@pytest.mark.slow
 def test_what_tune_returned_stands_for_its_network_and_split(tuned, events, caplog):
     options = {"bins": 2, "luminosity": 0.01}
     plain = dt.measure(tuned.network, tuned.split, **options)

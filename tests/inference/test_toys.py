@@ -60,6 +60,7 @@ def test_p_values_are_sums_of_poisson_probabilities():
     assert (np.abs(found.p_values - expected) < 5 * error + 1e-3).all()
 
 
+@pytest.mark.slow
 def test_limit_is_where_cls_of_counts_is_the_level():
     """Without uncertainties q̃ orders the counts, so CLs is a ratio of Poisson probabilities."""
     found = limit_from_toys(counting(2.0, 4.0, 3.0), toys=4000)
@@ -93,6 +94,7 @@ def test_what_is_outside_of_the_values_is_refused():
         feldman_cousins(model, None, [-1.0, 2.0, 40.0], toys=50)
 
 
+@pytest.mark.slow
 def test_significance_from_pseudo_experiments_is_that_of_poisson():
     """Of a counting experiment without uncertainties, where q0 rises with the count."""
     signal, background, seen = 10.0, 20.0, 28

@@ -92,6 +92,7 @@ def measured():
     return SimpleNamespace(values=values, filled=filled, pyhf=theirs, asimov=asimov, point=point)
 
 
+@pytest.mark.slow
 def test_the_likelihood_is_that_of_the_workspace_of_hard_histograms(measured):
     assert measured.filled.config.par_names == measured.pyhf.config.par_names
     rng = np.random.default_rng(2)
@@ -102,6 +103,7 @@ def test_the_likelihood_is_that_of_the_workspace_of_hard_histograms(measured):
         np.testing.assert_allclose(measured.filled.logpdf(point, data), theirs, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_cls_is_pyhfs(measured, minuit):
     data = measured.asimov[0.0].tolist()
     cls = pyhf.infer.hypotest(1.0, data, measured.pyhf, return_expected=True)[1]
@@ -109,6 +111,7 @@ def test_cls_is_pyhfs(measured, minuit):
     assert np.exp(measured.values["CLs"]) == pytest.approx(float(cls), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_q0_is_pyhfs(measured, minuit):
     config, data = measured.pyhf.config, measured.asimov[1.0].tolist()
     start, bounds, fixed = (
@@ -120,6 +123,7 @@ def test_q0_is_pyhfs(measured, minuit):
     assert np.exp(-measured.values["q0"]) == pytest.approx(float(q0), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_limit_is_pyhfs(measured, minuit):
     data = measured.asimov[0.0].tolist()
     limit = np.exp(measured.values["limit"])
@@ -131,6 +135,7 @@ def test_limit_is_pyhfs(measured, minuit):
     assert abs(cls(limit) - 0.05) < 1e-5 * limit * abs(slope) + 1e-6
 
 
+@pytest.mark.slow
 def test_uncertainties_are_the_inverse_of_pyhfs_second_derivatives(measured):
     covariance = uncertainties(measured.pyhf, measured.asimov[1.0], measured.point)
     names = measured.pyhf.config.par_names
@@ -142,6 +147,7 @@ def test_uncertainties_are_the_inverse_of_pyhfs_second_derivatives(measured):
     assert measured.values["information"] == pytest.approx(log_det, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_robustness_is_a_ratio_of_uncertainties_of_pyhf(measured):
     covariance = uncertainties(measured.pyhf, measured.asimov[1.0], measured.point)
     names = np.array(measured.pyhf.config.par_names)

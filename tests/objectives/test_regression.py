@@ -179,6 +179,7 @@ def test_bias_is_that_of_medians_in_bins_of_the_truth(relative):
     assert found == pytest.approx(expected, rel=0.01)
 
 
+@pytest.mark.slow
 def test_error_of_the_bias_is_the_spread_over_samples():
     def score(counted, values):
         value = Bias(bins=4)(values, counted, {}, {})

@@ -97,6 +97,7 @@ def test_what_the_condition_excludes(history):
     assert score_against_condition(history) is None
 
 
+@pytest.mark.slow
 def test_pairs_are_of_what_the_score_depends_on(history):
     rng = np.random.default_rng(1)
     scores = round_scores(history)

@@ -1,6 +1,7 @@
 import json
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from difftune.report import loss_history, region, save, style, to_json
@@ -20,6 +21,7 @@ def test_picture_and_numbers_are_written(tmp_path):
     assert numbers["edges"] == templates.edges.tolist()
 
 
+@pytest.mark.slow
 def test_numbers_can_be_given_and_files_are_reproducible(tmp_path, monkeypatch, settings_of_users):
     monkeypatch.setattr(style, "settings", settings_of_users)
     history = samples.search(members=2, rounds=1, epochs=3)

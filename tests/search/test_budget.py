@@ -61,6 +61,7 @@ def run(strategy, clock, **options):
     return run_search(population, strategy, SPACE, clock=clock, **options)
 
 
+@pytest.mark.slow
 def test_as_many_rounds_as_fit_are_planned_from_the_first_epoch_that_is_not_compiled(clock):
     """30 + 19 · 2 seconds are 20 epochs, 5 rounds, within 70 seconds; 6 are not."""
     progress = []

@@ -138,6 +138,7 @@ def searched(strategy):
     return run_search(population(), strategy, SPACE)
 
 
+@pytest.mark.slow
 def test_a_search_keeps_what_no_other_network_beats():
     result = searched(PBT(population=4, rounds=4, epochs_per_round=1))
     history, best = result.history, result.best

@@ -296,6 +296,7 @@ def undisturbed():
     return result
 
 
+@pytest.mark.slow
 def test_trainings_that_begin_in_any_round_are_resumed_too(tmp_path):
     """Their clocks and what was kept of their slots come from the history."""
     strategy = Halving(population=4, rounds=4, epochs_per_round=1, factor=2, longest=2)
@@ -365,6 +366,7 @@ def test_what_cannot_be_searched_is_refused():
         run(strategy)
 
 
+@pytest.mark.slow
 def test_the_shape_of_a_network_goes_with_its_weights():
     model = MLP(hidden=(8, 8))
     population = toy.population(model=model, members=8)

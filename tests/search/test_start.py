@@ -24,6 +24,8 @@ from difftune.training import Checkpoints
 from tests.search.test_loop import Interrupt, assert_same
 from tests.training import toy
 
+pytestmark = pytest.mark.slow
+
 SPACE = Space(
     learning_rate=log_uniform(1e-3, 3e-2), dropout=uniform(0.1, 0.5), width_1=integer(3, 8)
 )

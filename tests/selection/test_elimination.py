@@ -59,6 +59,7 @@ def test_a_search_that_had_ended_trains_nothing_again(steered, study, monkeypatc
     assert again.steps == whole.steps
 
 
+@pytest.mark.slow
 def test_what_is_kept_is_not_tried(study):
     found = eliminate(study, candidates=3, patience=7, keep=["noise_1"], least=6)
     assert all("noise_1" not in step.tried for step in found.steps)

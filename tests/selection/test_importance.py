@@ -75,6 +75,7 @@ def moments():
     return x, np.abs(STUDY.columns.training_weight.astype(float))
 
 
+@pytest.mark.slow
 def test_a_closed_gate_leaves_the_mean(networks, found):
     x, weight = moments()
     mean = np.average(x, axis=0, weights=weight)

@@ -39,6 +39,7 @@ def test_open_probability_is_that_of_drawn_gates():
     assert np.mean(gates == 1) == pytest.approx(full, abs=4 * np.sqrt(full * (1 - full) / 20_000))
 
 
+@pytest.mark.slow
 def test_the_penalty_is_in_the_gradient():
     network = Gated(model=MLP(hidden=(4,)), penalty=0.3)(3, 1, rngs=nnx.Rngs(1))
     network.start_weights(nnx.Rngs(1))
@@ -72,6 +73,7 @@ def test_gates_close_on_noise():
         learn_gates(study, [-1.0])
 
 
+@pytest.mark.slow
 def test_changes():
     events = samples.known()
     width = np.exp(4 * np.asarray(events.features)[:, 0] - 2)
@@ -137,6 +139,7 @@ def test_which_variable_brings_a_systematic_in():
         importance(study, methods=("gate",), objective=TemplateShift(variation="scales"))
 
 
+@pytest.mark.slow
 def test_on_test_events():
     study = samples.study(epochs=6)
     kept = np.ones((2, 7), bool)

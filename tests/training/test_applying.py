@@ -44,6 +44,7 @@ def network(seed: int = 0) -> TrainedNetwork:
     )
 
 
+@pytest.mark.slow
 def test_targets_are_read_and_predictions_written_in_their_unit(tmp_path):
     """An expression of branches is learned; data have none; friends have a branch for each."""
     rng = np.random.default_rng(4)
@@ -262,6 +263,7 @@ def files(tmp_path_factory):
     }
 
 
+@pytest.mark.slow
 def test_what_tuning_gives_remembers_how_its_events_were_read(files, file, tmp_path):
     events = read(files)
     crossed = dt.tune(

@@ -42,6 +42,7 @@ def networks():
     )
 
 
+@pytest.mark.slow
 def test_each_event_has_the_score_of_the_network_of_its_fold(networks):
     events, found = sample(), CrossFitted(networks).score(sample())
     every = np.stack([network.score(events) for network in networks])

@@ -279,6 +279,7 @@ def test_the_width_follows_what_helps():
     assert after(jnp.zeros(6)) < -0.3
 
 
+@pytest.mark.slow
 def test_members_stop_early_and_meet_conditions(together):
     """As under gradients: one whose weights rest stops, and large gaps are not eligible."""
     _, _, records = together
@@ -303,6 +304,7 @@ def test_members_stop_early_and_meet_conditions(together):
     assert RUNNING in state.status
 
 
+@pytest.mark.slow
 def test_it_goes_on_from_weights_of_a_gradient():
     """With another objective, and from a score that it needs epochs for by itself."""
     options = {"members": 2, "metric": AUC()}
@@ -315,6 +317,7 @@ def test_it_goes_on_from_weights_of_a_gradient():
     assert np.all(begun.score[0] > afresh.score[0] + 0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slot", [0, 3])
 def test_alone_as_together(together, slot):
     _, state, records = together
@@ -326,6 +329,7 @@ def test_alone_as_together(together, slot):
     assert records.score[1, slot] > records.score[0, slot]
 
 
+@pytest.mark.slow
 def test_a_member_with_masked_units_is_the_small_network():
     model = MLP(hidden=(8,), activation="tanh")
     given = {"learning_rate": np.full(2, 0.03), "width_1": np.array([8, 5.0])}

@@ -95,7 +95,8 @@ def test_it_learns_from_the_fold_that_validated_and_never_from_the_one_held_out(
             assert same == (fold == member)
 
 
-@pytest.mark.parametrize("crossed", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("crossed", [True, False])
 def test_train_learns_from_the_validation_events_where_nothing_is_said_and_of_each_fold(crossed):
     rng = np.random.default_rng(8)
     label = np.arange(240) % 2

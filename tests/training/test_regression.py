@@ -88,6 +88,7 @@ def test_a_linear_network_is_the_quantile_fit_of_scikit_learn():
     np.testing.assert_allclose(said, fit.predict(split.test.features), atol=0.1)
 
 
+@pytest.mark.slow
 def test_quantiles_cover_independent_events_and_widths_are_those_of_the_law():
     split = Split(events=events(20000))
     network = dt.train(
@@ -131,6 +132,7 @@ def test_logarithms_of_targets_of_any_size():
         trained(Split(events=below), Huber(), target_scaling="log")
 
 
+@pytest.mark.slow
 def test_several_targets_searches_ensembles_and_files(tmp_path):
     sample = events(1500, target=lambda y, x: np.stack([y, 100 * x[:, 1]], axis=1)[:, :1])
     second = 100 * np.asarray(sample.features)[:, 1:2]

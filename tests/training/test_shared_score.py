@@ -50,7 +50,8 @@ def records(metric, *, members: int, error: bool, **parts) -> list[dict[str, np.
     return [jax.tree.map(np.asarray, record)._asdict() for _, record in each]
 
 
-@pytest.mark.parametrize("error", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("error", [False, True])
 def test_networks_of_all_kinds_share_the_program_and_its_numbers(error):
     loss = Counted(model=MODEL, name=f"shared {error}")
     metric = MetricOf(objective=loss, power=1.0)

@@ -7,6 +7,7 @@ from tests.report import samples
 from tests.report.readable import assert_readable, texts
 
 
+@pytest.mark.slow
 def test_largest_first_and_negligible_ones_left_out():
     templates = samples.higgs_templates()
     pages = systematic_variations(templates)
