@@ -103,6 +103,7 @@ def test_they_agree_on_a_published_likelihood(name):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-6, atol=1e-7), here, there)
 
 
+@pytest.mark.slow
 def test_first_answers_compile_nothing_and_are_those_of_pyhf(caplog):
     with jax.log_compiles(), caplog.at_level(logging.DEBUG):
         model = bent(second=30.0)
@@ -129,6 +130,7 @@ def test_first_answers_compile_nothing_and_are_those_of_pyhf(caplog):
     np.testing.assert_allclose(signals.expected[1], limit.expected / 2, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_what_is_asked_again_and_again_is_compiled(caplog):
     spec = pyhf.simplemodels.uncorrelated_background([5.0], [50.0], [7.0]).spec
     model = Model.from_spec(spec, poi="mu")

@@ -35,6 +35,7 @@ def trees():
     return found
 
 
+@pytest.mark.slow
 def test_yields_of_regions_are_those_of_the_files(trees):
     config = job.load(FOLDER / "schannel" / "schannel.toml", ["systematics=[]"])
     events = job.build.events(config)

@@ -111,6 +111,7 @@ def test_measure_takes_any_way_of_choosing_edges(tuned):
         np.testing.assert_array_equal(given, expected)
 
 
+@pytest.mark.slow
 def test_exact_bins_see_the_upward_side_of_each_variation(tuned):
     network, split = tuned.network, tuned.split
     events = split.part("train", "validation")
@@ -175,6 +176,7 @@ def test_a_retraining_can_learn_from_the_validation_events_too(tuned):
         replace(tuned, before=tuned).retrain(2, refit=True)
 
 
+@pytest.mark.slow
 def test_a_population_without_a_result_is_an_error(events):
     with pytest.raises(dt.search.SearchError, match="overtraining condition"):
         dt.tune(

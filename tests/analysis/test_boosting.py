@@ -138,6 +138,7 @@ def test_a_search_takes_its_time_and_finds_better_settings():
     assert np.median(np.abs(np.array(tried[-40:]) - 0.3)) < 0.15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", ["xgboost", "lightgbm"])
 def test_tuned_trees_are_no_worse_on_validation_than_the_default(library):
     tuned = dt.train_trees(EVENTS, library, minutes=0.03)

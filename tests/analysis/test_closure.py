@@ -47,6 +47,7 @@ def counted(*, mc_statistics):
     return split, measurement, np.sum(weight), np.sum(weight**2), signal
 
 
+@pytest.mark.slow
 def test_a_count_closes_with_the_uncertainty_of_the_closed_form():
     split, measurement, total, squares, signal = counted(mc_statistics=True)
     found = closure(measurement, split, experiments=EXPERIMENTS)

@@ -35,6 +35,7 @@ def test_values_gains_and_their_uncertainties():
     assert not alone.sure
 
 
+@pytest.mark.slow
 def test_the_chance_of_trainings_that_do_not_differ_is_what_it_says():
     """Of many comparisons of the same thing, one in twenty is below 5 %."""
     rng = np.random.default_rng(2)

@@ -83,6 +83,7 @@ def test_descent_alone_comes_near(sample, fine):
     assert asimov(sample, equidistant_edges(fine, 3)) < 0.9 * truth
 
 
+@pytest.mark.slow
 def test_descent_with_systematics_is_as_good_as_brute_force(sample, varied):
     cells = Cells.of(sample, varied, candidates=60)
     brute = brute_force_edges(cells, 4, Profiled(), TIGHT)

@@ -114,6 +114,7 @@ def test_systems_of_equations(in_blocks: pytest.MonkeyPatch, few: float) -> None
     assert np.isnan(matrix.plus(-2 * matrix.diagonal()).solve(right, free)).all()
 
 
+@pytest.mark.slow
 def test_fit_limit_and_impacts(in_blocks: pytest.MonkeyPatch) -> None:
     def asked() -> list[np.ndarray]:
         model = Model.from_spec(spec_of("sparse"))

@@ -47,6 +47,7 @@ def test_half_of_the_best_fits_without_signal_are_negative(model):
     assert bounded.strengths.min() == 0.0
 
 
+@pytest.mark.slow
 def test_nuisance_parameters_of_a_fit_are_the_true_ones(model):
     at = fit(model, np.array([BACKGROUND]))._replace(values=np.array([2.0, 1.0]))
     assert at.names == ("shape", "mu")

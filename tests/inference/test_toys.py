@@ -84,6 +84,7 @@ def test_with_an_uncertain_background_it_is_near_the_asymptotic_one():
     assert float(cls) == pytest.approx(0.05, abs=0.03)
 
 
+@pytest.mark.slow
 def test_what_is_outside_of_the_values_is_refused():
     model = counting(1.0, 3.0, 8.0)
     with pytest.raises(InputError, match="does not end at 4"):

@@ -36,6 +36,7 @@ def small(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_the_map_weights_events_and_its_modes_vary_them(small):
     config = load(small)
     events = build.events(config)

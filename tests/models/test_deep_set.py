@@ -59,6 +59,7 @@ def test_is_the_sum_over_the_objects_that_are_there():
     np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_a_member_of_any_shape_is_the_network_made_with_that_shape():
     most = DeepSet(each=(5, 5), latent=4, hidden=(6, 6), normalisation="layer")
     large = ModuleDef(most, inputs=INPUTS, outputs=1)

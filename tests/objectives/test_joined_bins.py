@@ -92,6 +92,7 @@ def values():
         }
 
 
+@pytest.mark.slow
 def test_the_yields_are_those_of_bins_joined_by_hand_and_nothing_elsewhere(values):
     with jax.enable_x64(True):
         scores, batch = sample()
@@ -130,6 +131,7 @@ def test_the_uncertainty_is_pyhfs_in_the_joined_bins(values):
     assert values["plain"] < 0.5 * values["sigma"]
 
 
+@pytest.mark.slow
 def test_the_score_does_not_jump_when_the_last_background_leaves_a_bin():
     """One event of 403 goes from just above the edge of the topmost bin to just below it."""
     found = {}

@@ -117,6 +117,7 @@ def test_an_event_more_takes_a_few_numbers_and_not_its_activations():
     assert needs[more, 2048] < 0.1 * needs[more, None]
 
 
+@pytest.mark.slow
 def test_a_population_trains_on_all_events_in_chunks():
     options = {"objective": OBJECTIVE, "batch_size": 10**6, "members": 2}
     given = {"learning_rate": np.array([3e-3, 1e-2])}

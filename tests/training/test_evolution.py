@@ -341,6 +341,7 @@ def test_a_member_with_masked_units_is_the_small_network():
     assert abs(masked.loss[1, 0] - alone.loss[1, 0]) > 1e-3
 
 
+@pytest.mark.slow
 def test_the_weights_of_its_steps_are_averaged_where_asked(together):
     _, _, records = together
     given = {**GIVEN, "averaged_steps": np.array([1.0, 1.0, 30.0, 30.0])}
@@ -386,6 +387,7 @@ def test_a_search_that_is_resumed_goes_on_as_it_would_have(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_function_of_numpy_is_minimised():
     def wrong(scores, batch):
         weight = np.abs(batch.weight)

@@ -82,6 +82,7 @@ def trained(batch_size: int):
 sizes = pytest.mark.parametrize("batch_size", [50, pytest.param(600, marks=pytest.mark.slow)])
 
 
+@pytest.mark.slow
 @sizes
 def test_what_is_held_out_changes_nothing(batch_size):
     fold = 2
@@ -100,6 +101,7 @@ def test_what_is_held_out_changes_nothing(batch_size):
     np.testing.assert_array_equal(changed, fold != HELD_OUT)
 
 
+@pytest.mark.slow
 @sizes
 def test_each_group_is_what_it_would_be_alone(batch_size):
     # Folds of one length, so that all take as many steps.

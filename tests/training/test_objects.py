@@ -141,6 +141,7 @@ def test_a_member_is_what_it_would_be_alone():
     assert np.std(networks[2].score(events)) > 0.05
 
 
+@pytest.mark.slow
 def test_neither_the_order_nor_more_room_changes_anything():
     networks, records = three()
     for options in ({"most": 12}, {"permuted": True}):

@@ -13,6 +13,7 @@ FREE = {"overtraining": ScoreGap(limit=float("inf"))}
 GIVEN = {"learning_rate": np.array([1e-2, 3e-2]), "schedule": np.array([0.0, 1.0])}
 
 
+@pytest.mark.slow
 def test_of_the_same_events_it_is_the_training_up_to_the_best_epoch():
     trained = toy.population(members=2, batch_size=100, **FREE)
     best = jax.device_get(trained.run(GIVEN, epochs=4)[0].best)._replace(
@@ -80,6 +81,7 @@ def test_passes_count_where_there_are_more_events():
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_it_learns_from_the_fold_that_validated_and_never_from_the_one_held_out():
     trained = population(**FREE)
     best = jax.device_get(trained.run(rates(), epochs=1)[0].best)

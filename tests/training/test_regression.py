@@ -107,6 +107,7 @@ def test_quantiles_cover_independent_events_and_widths_are_those_of_the_law():
     assert np.median(0.5 * (high - low) / sigma) == pytest.approx(0.9945, rel=0.05)
 
 
+@pytest.mark.slow
 def test_normal_laws_have_pulls_of_width_one():
     network = dt.train(
         Split(events=events(12000)), objective=GaussianNLL(), model=MLP(hidden=(32,)), epochs=15
@@ -165,6 +166,7 @@ def test_several_targets_searches_ensembles_and_files(tmp_path):
         dt.measure(again, Split(events=sample))
 
 
+@pytest.mark.slow
 def test_each_fold_is_predicted_by_what_has_not_seen_it():
     sample = events(1500)
     network = dt.train(

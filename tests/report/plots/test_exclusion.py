@@ -73,6 +73,7 @@ def test_what_cannot_be_drawn_is_refused():
         exclusion_curve(twice)
 
 
+@pytest.mark.slow
 def test_the_verb_tests_a_whole_patch_set(tmp_path):
     files = tmp_path / "bkg.json", tmp_path / "patchset.json"
     for file, content in zip(files, (background(), patch_set(background())), strict=True):
