@@ -2,7 +2,8 @@
 
 Every contestant is trained on the same events and judged on the same others. Of a `Split` each fold
 that is not for the test validates once, with what was trained on the others; the contestant is the
-mean of these. Of a `CrossFit` all is done for each fold by itself, choices included.
+mean of these, networks trained anew on all of these events. Of a `CrossFit` all is done for each
+fold by itself, choices included.
 """
 
 import logging
@@ -46,9 +47,10 @@ class Standing:
             same.
         behind: How much larger that is than the best one's, with the paired error.
         auc: Area under the ROC curve of the validation events.
-        test_auc: The same of the test events, by the mean of all its parts.
-        overtraining: Area on the training events less that on the test events, of one part; of all
-            of them in the mean where each fold is chosen for by itself.
+        test_auc: The same of the test events, by the mean of all its parts, as it is used.
+        overtraining: Area on the training events less that on the test events, of one part before
+            it learned from the validation events; of all of them in the mean where each fold is
+            chosen for by itself.
         cpu_seconds: What it took to train it.
     """
 
@@ -188,8 +190,8 @@ class Auto(Applicable):
     def _joined(self, groups: Sequence[Candidate]) -> AnyNetwork:
         """The parts of a contestant as one network."""
         if isinstance(self.split, CrossFit):
-            return CrossFitted(tuple(each.networks[0] for each in groups))
-        return as_network(list(groups[0].networks))
+            return CrossFitted(tuple(each.final[0] for each in groups))
+        return as_network(list(groups[0].final))
 
 
 @takes(**AUTO)

@@ -18,15 +18,23 @@ from difftune.analysis.judged import Labelled, auc, log_loss
 from difftune.analysis.preparation import CrossPreparation, Preparation
 from difftune.analysis.progress import RoundLog
 from difftune.analysis.split import Split
-from difftune.analysis.stages import CrossTuned, checked_stage, prepared, search_stage
+from difftune.analysis.stages import (
+    AnyTuned,
+    CrossTuned,
+    checked_stage,
+    prepared,
+    refitted,
+    search_stage,
+)
 from difftune.analysis.tuned import Tuned
 from difftune.arguments import takes
 from difftune.data import Events
 from difftune.heartbeat import doing
 from difftune.models import MLP
-from difftune.search import PBT, Replicated, SearchError, Space, log_uniform, uniform
+from difftune.search import Random, Replicated, SearchError, Space, log_uniform, uniform
 from difftune.seeds import derived
 from difftune.training import (
+    SCHEDULES,
     BoostedTrees,
     Ensemble,
     Population,
@@ -38,12 +46,12 @@ from difftune.training import (
 
 logger = logging.getLogger("difftune")
 
-TRIALS, ROUNDS, EPOCHS, AT_MOST = 4, 20, 4, 20
+TRIALS, ROUNDS, EPOCHS, AT_MOST = 4, 5, 4, 20
 """Of a search: trials side by side, most rounds, their epochs; and networks of an ensemble."""
 
-AVERAGED_STEPS = 100.0
-"""That weights are averaged over, as the learning rate of a search does not fall."""
-FEW_EPOCHS = 20
+SEARCHING = 0.45
+"""Share of a search's time that its trials have; the rest is to train them anew."""
+FEW_EPOCHS = 12
 """A training that had time for less is hardly one."""
 SELECTING = 2.0
 """Minutes above which there is time for networks of fewer variables."""
@@ -59,12 +67,19 @@ class Candidate:
     """What is trained on the parts of a group, and what it says of the events it has not seen.
 
     Attributes:
-        networks: One for each validation part of the group.
+        networks: One for each validation part of the group, which it has not learned from.
         scores: Of the validation events of all parts, one after the other.
+        anew: As many, trained anew on the validation events, too; empty where none is.
     """
 
     networks: tuple[Member, ...]
     scores: Float[np.ndarray, " events"]
+    anew: tuple[Member, ...] = ()
+
+    @property
+    def final(self) -> tuple[Member, ...]:
+        """Those that are used in the end."""
+        return self.anew or self.networks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -300,10 +315,10 @@ class Contest:
     def _kind(self, name: str, model: MLP, space: Space) -> "_Networks":
         """A kind of networks, made ready for searches."""
         parts = len(self.parts.groups[0])
-        search: Any = _ShortPBT(population=TRIALS, rounds=ROUNDS, epochs_per_round=EPOCHS)
+        search: Any = _Short(population=TRIALS, rounds=ROUNDS, epochs_per_round=EPOCHS)
         if not isinstance(self.sample, CrossFit):
             search = Replicated(strategy=search, executions=parts, folds=True)
-        recipe = Recipe(model=model, hyperparameters={"averaged_steps": AVERAGED_STEPS})
+        recipe = Recipe(model=model, hyperparameters={"schedule": float(SCHEDULES.index("cosine"))})
         preparation = prepared(self.sample, recipe, SingleProcess(), regions=self.regions)
         return _Networks(
             name=name,
@@ -354,31 +369,42 @@ class Contest:
     def _search(self, kind: "_Networks", seconds: float) -> None:
         """One search for networks of a kind, whose trials it adds."""
         began, cpu = self.spent, time.process_time()
-        search = replace(kind.search, minutes=seconds / 60)
+        search = replace(kind.search, minutes=SEARCHING * seconds / 60)
         parts = len(self.parts.groups[0])
         kind.searches += 1
+        seed = derived(self.seed, "auto", kind.name, kind.searches)
         try:
             if kind.population is None:
                 kind.population = checked_stage(kind.preparation, search, kind.space, seed=1)
+            population = kind.population.again(seed=seed)
             found = search_stage(
                 kind.preparation,
                 search,
                 kind.space,
-                seed=derived(self.seed, "auto", kind.name, kind.searches),
+                seed=seed,
                 on_round=RoundLog(f"{kind.name}, search {kind.searches}"),
-                population=kind.population,
+                population=population,
             )
         except SearchError as error:
             logger.warning("auto: %s, search %d: %s", kind.name, kind.searches, error)
         else:
-            for group, each in enumerate(found.folds if isinstance(found, CrossTuned) else [found]):
-                own = [self.parts.candidate(group, nets) for nets in _trials(each, parts)]
-                kind.pool[group].extend(own)
-                self.pools["network"][group].extend(own)
-                kind.epochs = len(each.result.history.epoch)
-            if self.spent - began < 0.9 * seconds:
+            of_groups = _of_groups(found)
+            kind.epochs = len(of_groups[-1].result.history.epoch)
+            if self.spent - began < 0.9 * SEARCHING * seconds:
                 # It was long enough, by early stopping.
                 kind.epochs = max(kind.epochs, FEW_EPOCHS)
+            anew = of_groups
+            if kind.epochs >= FEW_EPOCHS:
+                doing(f"auto: {kind.name}, trained on the validation events, too")
+                anew = _of_groups(refitted(found, population))
+            for group, (judged, last) in enumerate(zip(of_groups, anew, strict=True)):
+                both = zip(_trials(judged, parts), _trials(last, parts), strict=True)
+                own = [
+                    replace(self.parts.candidate(group, networks), anew=tuple(trained))
+                    for networks, trained in both
+                ]
+                kind.pool[group].extend(own)
+                self.pools["network"][group].extend(own)
         kind.seconds, kind.cpu_seconds = (
             self.spent - began,
             kind.cpu_seconds + time.process_time() - cpu,
@@ -408,12 +434,18 @@ class Contest:
             )
             taken = [(each, int(count)) for each, count in zip(pool, counts, strict=True) if count]
             weights = tuple(count for _, count in taken)
-            networks = tuple(
-                Ensemble(tuple(_single(each.networks[part]) for each, _ in taken), weights)
-                for part in range(len(pool[0].networks))
+            networks, anew = (
+                tuple(
+                    Ensemble(tuple(_single(each[part]) for each in members), weights)
+                    for part in range(len(pool[0].networks))
+                )
+                for members in (
+                    [each.networks for each, _ in taken],
+                    [each.final for each, _ in taken],
+                )
             )
             scores = np.average([each.scores for each, _ in taken], axis=0, weights=weights)
-            found.append(Candidate(networks=networks, scores=scores))
+            found.append(Candidate(networks=networks, scores=scores, anew=anew))
         self.enter(name, kind, found, cpu_seconds)
 
 
@@ -456,10 +488,10 @@ class _Networks:
 
 @takes()
 @dataclass(frozen=True, kw_only=True)
-class _ShortPBT(PBT):
+class _Short(Random):
     """Ends after its rounds also where there is time for more, which another search has."""
 
-    def lasting(self, rounds: int, space: Space) -> "_ShortPBT":
+    def lasting(self, rounds: int, space: Space) -> "_Short":
         """With its own number of rounds, or less."""
         return replace(self, rounds=min(rounds, ROUNDS))
 
@@ -482,6 +514,11 @@ def _figure(labelled: Labelled) -> Callable[[Array], Array]:
     return figure
 
 
+def _of_groups(found: AnyTuned) -> tuple[Tuned, ...]:
+    """What there is for each group of parts."""
+    return found.folds if isinstance(found, CrossTuned) else (found,)
+
+
 def _trials(tuned: Tuned, parts: int) -> list[list[TrainedNetwork]]:
     """The networks of each trial that has one for each part."""
     missing, found = set(tuned.missing), []
@@ -495,15 +532,15 @@ def _trials(tuned: Tuned, parts: int) -> list[list[TrainedNetwork]]:
 def networks_for(minutes: float) -> list[tuple[str, MLP, Space]]:
     """Networks, each with what is searched of it; the longer the time, the more of them."""
     space = {
-        "learning_rate": log_uniform(5e-4, 1e-2),
-        "dropout": uniform(0.0, 0.4),
+        "learning_rate": log_uniform(8e-4, 4e-3),
+        "dropout": uniform(0.1, 0.4),
         "l2": log_uniform(1e-7, 1e-3),
     }
-    embedded = {**space, "frequency_scale": log_uniform(0.05, 0.5)}
+    embedded = {**space, "frequency_scale": log_uniform(0.05, 0.25)}
     kinds = [
         ("periodic embeddings", MLP(hidden=(64, 64), embedding="periodic"), Space(embedded)),
         ("plain network", MLP(hidden=(64, 64)), Space(space)),
         ("wide network", MLP(hidden=(128, 128, 128), embedding="periodic"), Space(embedded)),
         ("submodels", MLP(hidden=(64, 64), embedding="periodic", submodels=8), Space(embedded)),
     ]
-    return kinds[: 1 if minutes <= 2.0 else 2 if minutes < 30.0 else 4]
+    return kinds[: 1 if minutes < 1.0 else 2 if minutes < 30.0 else 4]

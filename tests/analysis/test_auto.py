@@ -89,7 +89,7 @@ def test_the_best_of_the_validation_events_is_chosen_and_measured_on_the_test_ev
     assert found.contestants[number].name == found.standings[0].name
     test = found.split.test
     (group,) = found.contestants[number].groups
-    mean = np.mean([network.score(test) for network in group.networks], axis=0)
+    mean = np.mean([network.score(test) for network in group.final], axis=0)
     np.testing.assert_allclose(found.network.score(test), mean, atol=1e-6)
     assert found.measurement.stat_only == dt.measure(found, EVENTS, bins=5).stat_only
     assert found.standings[0].test_auc.value == pytest.approx(
@@ -165,6 +165,13 @@ def test_noise_is_left_out_and_the_leaderboard_says_so(monkeypatch):
     for kind in (every, fewer):
         own._enter_best(kind)
     own.together()
+    together = own.contestants[-1].groups[0]
+    # The same choice of both kinds; what is judged has not seen the events, what is used has.
+    unseen = [
+        network.score(own.parts.validation[0][i]) for i, network in enumerate(together.networks)
+    ]
+    np.testing.assert_allclose(np.concatenate(unseen), together.scores, atol=1e-6)
+    assert [each.weights for each in together.anew] == [each.weights for each in together.networks]
     auto = dt.analysis.Auto(
         split=own.sample,
         contestants=tuple(own.contestants),
@@ -177,7 +184,9 @@ def test_noise_is_left_out_and_the_leaderboard_says_so(monkeypatch):
     assert own.contestants[1].unused == (("c",),)
     assert f"Left out of {name}: c." in auto.leaderboard.caption
     test = np.asarray(own.sample.test.features)
-    for network in own.contestants[1].groups[0].networks:
+    candidate = own.contestants[1].groups[0]
+    assert len(candidate.anew) == len(candidate.networks) == 4
+    for network in (*candidate.networks, *candidate.anew):
         other = test.copy()
         other[:, 2] = -other[:, 2]
         np.testing.assert_array_equal(network.score(other), network.score(test))
