@@ -440,8 +440,12 @@ class MemberTrainer:
 
     @property
     def _evaluated(self) -> int:
-        """Events that the network keeps activations of at a time while it is validated."""
-        return max(EVALUATED // self.module_def.rows, 1)
+        """Events that the network keeps activations of at a time while it is validated.
+
+        With buckets these are few, so that few wait for one that has many objects.
+        """
+        most = max(EVALUATED // self.module_def.rows, 1)
+        return min(most, CACHED * self.tile) if self.buckets and self.tile is not None else most
 
     @property
     def _event_by_event(self) -> bool:
