@@ -1,13 +1,11 @@
-"""`python -m benchmarks NAME [--quick] [--json FILE]`."""
+"""`python -m benchmarks NAME [--quick] [--part PART]`."""
 
 import argparse
 import importlib
 import inspect
-import json
 import os
 import pkgutil
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import benchmarks
@@ -22,7 +20,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("name", choices=sorted(set(MODULES) - {"__main__"}))
     parser.add_argument("--quick", action="store_true", help="a smoke run at reduced size")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows there")
     parser.add_argument(
         "--part", action="append", metavar="NAME", help="this part alone; repeatable"
     )
@@ -51,9 +48,6 @@ def main() -> int:
     if options.quick:
         print("smoke run: it shows that the benchmark works; the figures mean nothing")
     print(text(rows))
-    if options.json:
-        content = [asdict(row) | {"met": row.met} for row in rows]
-        options.json.write_text(json.dumps(content, indent=2) + "\n")
     return 0 if options.quick or all(row.met is not False for row in rows) else 1
 
 

@@ -3,22 +3,18 @@
 The toy (gato-hep 0.2.1, arXiv 2601.07756): one signal and five backgrounds, Gaussians in three
 dimensions with smeared coordinates, and the likelihood ratio of the unsmeared densities as the
 score; seed 42. Its significance takes `s²/b` for bins of `s/b < 0.1`; here both that one, to
-compare, and the exact one are given. gato-hep itself is timed in the same run if GATOHEP_PYTHON
-names the interpreter of an environment that has it.
+compare, and the exact one are given. gato-hep itself is timed in the same run where it is
+installed, or PYTHON_OF_GATOHEP names the interpreter of an environment that has it.
 """
 
-import json
-import os
-import subprocess
 import tempfile
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy.stats import multivariate_normal
 
-from benchmarks.common.running import clocked
+from benchmarks.common.running import Child, clocked, taking_part
 from benchmarks.common.table import Row
 from difftune import binning
 from difftune.inference import asimov_llr
@@ -91,20 +87,18 @@ def significance(edges: np.ndarray, events: binning.Scored, figure: binning.Figu
 
 def their_seconds(events: binning.Scored, *, quick: bool) -> tuple[float, str]:
     """What gato-hep takes for 3, 5 and 10 bins with its 250 epochs, and where that is from."""
-    python = os.environ.get("GATOHEP_PYTHON")
-    if not python:
+    if not taking_part("gato-hep", "gatohep"):
         return THEIR_SECONDS, f"gato-hep {THEIR_SECONDS:g} s, as it was measured once"
     # Every epoch is the same compiled step, so some of the 250 tell what all take.
     epochs = 5 if quick else 25
     with tempfile.TemporaryDirectory() as scratch:
-        file = Path(scratch) / "events.npz"
+        file = f"{scratch}/events.npz"
         columns = {"score": events.score, "weight": events.weight}
         single = {name: np.asarray(column, np.float32) for name, column in columns.items()}
         np.savez(file, signal=events.signal, **single)
-        script = Path(__file__).parent / "peers" / "gatohep_fit.py"
-        command = [python, str(script), str(file), str(epochs), "3", "5", "10"]
-        answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    seconds = json.loads(answer.splitlines()[-1])["seconds"] * 250 / epochs
+        options = {"package": "gatohep", "file": file, "epochs": epochs, "bins": [3, 5, 10]}
+        took = Child("benchmarks.peers.gatohep_fit:seconds", **options).result()
+    seconds = took * 250 / epochs
     return seconds, f"gato-hep {seconds:.0f} s, from {epochs} epochs for each in this run"
 
 

@@ -3,7 +3,6 @@
 Beside the answers stand pyhf's own.
 """
 
-import json
 import subprocess
 import sys
 import tempfile
@@ -14,16 +13,10 @@ from pathlib import Path
 from benchmarks.common import running
 from benchmarks.common.running import clocked
 from benchmarks.common.table import Row, median
-from benchmarks.common.workspaces import LARGE, medium, workspace
+from benchmarks.common.workspaces import LARGE, MEDIUM, spec_of, workspace
 
 BOUNDS = {"from_spec": "<= 2", "fit": "<= 4", "CLs": "<= 6", "limit": "<= 8"}
-MEDIUM = "57 parameters"
 SMALL = ("single_channel_big", MEDIUM)
-
-
-def spec_of(name: str) -> dict:
-    """The workspace of that name."""
-    return medium() if name == MEDIUM else json.loads(workspace(name).read_text())
 
 
 def ours(name: str, question: str) -> dict[str, tuple[float, float]]:

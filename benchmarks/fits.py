@@ -1,11 +1,10 @@
 """What surrounds a fit, beside cabinetry: goodness of fit, scan, limit, ranking; large workspaces.
 
-Each question is asked in a fresh process of each, from the imports on (cold), again (warm), and of
-difftune so often that it has compiled the question. Times are those of the processors, which other
-work on the machine changes little. Each part takes some minutes: `--part NAME`.
+Each question is asked in a fresh process of each, from the imports on (cold), and again (warm).
+Times are those of the processors, which other work on the machine changes little. Each part takes
+some minutes: `--part NAME`.
 """
 
-import json
 import signal
 import statistics
 import time
@@ -17,9 +16,8 @@ import numpy as np
 from benchmarks.common import running
 from benchmarks.common.running import sizes
 from benchmarks.common.table import Row
-from benchmarks.common.workspaces import medium, workspace
+from benchmarks.common.workspaces import MEDIUM, sparse, spec_of, workspace
 
-MEDIUM = "57 parameters"
 ALL = ("gof", "scan", "limit", "ranking")
 
 
@@ -39,44 +37,16 @@ WORKSPACES = {
     "susy-2019-08_1Lbb_C1N2_Wh_hbb_900_250": Asked(points=3, ranked=2),
     "ttZ_4l": Asked(points=3, ranked=3),
     "ttbar_ljets_xsec": Asked(questions=("gof", "scan", "ranking"), points=2, ranked=1),
-    # In this one the data do not determine the signal.
-    "single_channel_big": Asked(questions=("gof",)),
-    MEDIUM: Asked(),
 }
 PARTS = (*WORKSPACES, "large")
-BACKENDS = ("numpy", "jax")
-
-
-class Large(NamedTuple):
-    """A workspace of `sparse`, and what is asked of it."""
-
-    channels: int
-    systematics: int
-    every: int = 10
-    staterror: bool = False
-    limit: bool = True
-
-
-LARGE = (
-    Large(100, 300),
-    Large(100, 1000),
-    Large(100, 3000),
-    # With a parameter for each bin and the signal, 10 001 parameters.
-    Large(100, 9000, every=35, staterror=True),
-)
+# Systematics of workspaces that are made, of 100 channels, and what else they have. The last one
+# has a parameter for each bin and the signal: 10 001 of them.
+LARGE = {300: {}, 1000: {}, 3000: {}, 9000: {"every": 35, "staterror": True}}
+WIDE = (-10.0, 10.0)
+"""Bounds that let the signal be negative."""
 # What the two may differ by: of a p-value, -2 ln of a ratio, a limit in its size, a standard
 # deviation. cabinetry's limits are searched to 1 %.
 AGREE = {"gof": 2e-3, "scan": 0.02, "limit": 0.02, "ranking": 0.05}
-
-
-def spec_of(name: str) -> dict:
-    """The workspace of that name."""
-    return medium() if name == MEDIUM else json.loads(workspace(name).read_text())
-
-
-def bounds_of(spec: dict) -> tuple[str, tuple[float, float]]:
-    """The parameter of interest, and bounds that let it be negative."""
-    return spec["measurements"][0]["config"]["poi"], (-10.0, 10.0)
 
 
 def clocked(ask: Callable) -> float:
@@ -98,24 +68,12 @@ def timed(began: float, ask: Callable, repeats: int) -> dict:
     return {"cold": cold, "warm": statistics.median([first, *again]), "answer": answer}
 
 
-# More often than that no question is asked before it is compiled, or for longer.
-OFTEN, ENDURANCE = 70, 10.0
 # After so many seconds of a processor a first answer of cabinetry is not waited for.
 LONGEST = 20.0
 
 
 class Cut(Exception):
     """It took longer than that."""
-
-
-def often(ask: Callable, repeats: int) -> float:
-    """Processor seconds of a question that is asked again and again."""
-    began = time.process_time()
-    for _ in range(OFTEN if repeats else 0):
-        if time.process_time() - began > ENDURANCE:
-            break
-        ask()
-    return statistics.median(clocked(ask) for _ in range(max(repeats, 1)))
 
 
 def ranked(names: Sequence[str], fixed: Sequence[bool], poi: str, count: int | None) -> list[str]:
@@ -127,12 +85,12 @@ def ranked(names: Sequence[str], fixed: Sequence[bool], poi: str, count: int | N
 def ours(name: str, question: str, values: list[float], count: int | None, repeats: int) -> dict:
     """Seconds and answer of one question."""
     spec = spec_of(name)
-    poi, pair = bounds_of(spec)
+    poi = spec["measurements"][0]["config"]["poi"]
     began = time.process_time()
     from difftune import inference
     from difftune.histfactory import Model
 
-    model, wide = Model.from_spec(spec), {poi: pair}
+    model, wide = Model.from_spec(spec), {poi: WIDE}
 
     def ranking() -> dict:
         config = model.config
@@ -151,8 +109,7 @@ def ours(name: str, question: str, values: list[float], count: int | None, repea
         "limit": limit,
         "ranking": ranking,
     }
-    found = timed(began, asked[question], repeats)
-    return found | {"often": often(asked[question], repeats)}
+    return timed(began, asked[question], repeats)
 
 
 def theirs(
@@ -160,7 +117,7 @@ def theirs(
 ) -> dict:
     """The same of cabinetry."""
     spec = spec_of(name)
-    poi, pair = bounds_of(spec)
+    poi = spec["measurements"][0]["config"]["poi"]
     began = time.process_time()
     import logging
 
@@ -172,7 +129,7 @@ def theirs(
     content = pyhf.Workspace(spec)
     model = content.model()
     data, wide = content.data(model), model.config.suggested_bounds()
-    wide[model.config.poi_index] = pair
+    wide[model.config.poi_index] = WIDE
 
     def scan() -> list[float]:
         found = cabinetry.fit.scan(
@@ -237,68 +194,12 @@ def difference(question: str, one: dict | list, other: dict | list) -> float:
     return float(np.max(change / np.abs(second) if question == "limit" else change))
 
 
-def sparse(
-    channels: int, systematics: int, bins: int = 10, *, every: int = 10, staterror: bool = False
-) -> dict:
-    """A workspace whose systematics each change few of the channels.
-
-    Args:
-        channels: Each with a signal and three backgrounds.
-        systematics: How many, half of them of the shape.
-        bins: Of each channel.
-        every: A systematic changes one background in one of so many channels.
-        staterror: Whether each bin has a parameter for the statistics of the backgrounds.
-    """
-    rng = np.random.default_rng(1)
-    contents = []
-    for number in range(channels):
-        slope = np.linspace(-1.0, 1.0, bins)
-        samples = [
-            {
-                "name": "signal",
-                "data": (5 + 4 * slope).tolist(),
-                "modifiers": [{"name": "mu", "type": "normfactor", "data": None}],
-            }
-        ]
-        for name, size in (("a", 200.0), ("b", 100.0), ("c", 50.0)):
-            yields = size * (1.5 - slope) * rng.uniform(0.9, 1.1, bins)
-            modifiers: list[dict] = []
-            if staterror:
-                errors = (0.02 * yields).tolist()
-                modifiers.append({"name": f"stat_{number}", "type": "staterror", "data": errors})
-            for k in range(systematics):
-                if (k + number) % every or "abc"[k % 3] != name:
-                    continue
-                effect = rng.uniform(0.01, 0.05)
-                if k % 2:
-                    data = {"hi": 1 + effect, "lo": 1 - effect}
-                    modifiers.append({"name": f"norm_{k}", "type": "normsys", "data": data})
-                else:
-                    sides = ((yields * (1 + s * effect * slope)).tolist() for s in (1, -1))
-                    data = dict(zip(("hi_data", "lo_data"), sides, strict=True))
-                    modifiers.append({"name": f"shape_{k}", "type": "histosys", "data": data})
-            samples.append({"name": name, "data": yields.tolist(), "modifiers": modifiers})
-        contents.append({"name": f"channel_{number}", "samples": samples})
-    total = [np.sum([s["data"] for s in c["samples"][1:]], axis=0) for c in contents]
-    return {
-        "version": "1.0.0",
-        "channels": contents,
-        "observations": [
-            {"name": c["name"], "data": rng.poisson(t).astype(float).tolist()}
-            for c, t in zip(contents, total, strict=True)
-        ],
-        "measurements": [{"name": "m", "config": {"poi": "mu", "parameters": []}}],
-    }
-
-
-def large(
-    channels: int, systematics: int, every: int, staterror: bool, limit: bool
-) -> dict[str, float]:
+def large(channels: int, systematics: int, **more) -> dict[str, float]:
     """Processor seconds to build, fit and limit such a workspace, and the peak of the memory."""
     from difftune import inference
     from difftune.histfactory import Model
 
-    spec = sparse(channels, systematics, every=every, staterror=staterror)
+    spec = sparse(channels, systematics, **more)
     found: dict[str, float] = {}
 
     def asked(what: str, ask: Callable) -> None:
@@ -306,13 +207,12 @@ def large(
         running.say(f"{channels} channels, {systematics} systematics: {what} {found[what]:.3g} s")
         found["memory"] = running.peak_memory() / 2**30
 
-    models, wide = [], {"mu": (-10.0, 10.0)}
+    models, wide = [], {"mu": WIDE}
     asked("build", lambda: models.append(Model.from_spec(spec)))
     asked("fit", lambda: inference.fit(models[0], bounds=wide))
     some = [name for name in models[0].config.par_names if name.startswith("shape_")][:4]
     asked("four impacts", lambda: inference.impacts(models[0], parameters=some, bounds=wide))
-    if limit:
-        asked("limit", lambda: inference.upper_limit(models[0]))
+    asked("limit", lambda: inference.upper_limit(models[0]))
     return found
 
 
@@ -328,19 +228,19 @@ def run(*, quick: bool, parts: Sequence[str] = PARTS) -> list[Row]:
             running.say(f"{name} is not on this machine")
             continue
         rows += beside(name, asked[name], quick)
-    shapes = [Large(4, 30)] if quick else LARGE if "large" in parts else ()
-    for shape in shapes:
-        found = running.call("benchmarks.fits:large", **shape._asdict())
-        for what, value in found.items():
-            unit = "GB" if what == "memory" else "s"
-            size = f"{shape.channels} channels, {shape.systematics} systematics"
-            rows.append(Row(f"{size}: {what}, {unit}", value, "<= 8" if unit == "GB" else ""))
+    channels, shapes = (4, {30: {}}) if quick else (100, LARGE if "large" in parts else {})
+    for systematics, more in shapes.items():
+        size = {"channels": channels, "systematics": systematics}
+        found = running.call("benchmarks.fits:large", **size, **more)
+        what = f"{channels} channels, {systematics} systematics:"
+        rows.append(Row(f"{what} memory, GB", found.pop("memory"), "<= 8"))
+        rows += [Row(f"{what} {name}, s", took) for name, took in found.items()]
     return rows
 
 
 def beside(name: str, asked: Asked, quick: bool) -> list[Row]:
     """The questions of one workspace."""
-    size = sizes(quick, repeats=(3, 0), backends=(BACKENDS, ("numpy",)))
+    size = sizes(quick, repeats=(3, 0), backends=(("numpy", "jax"), ("numpy",)))
     values, rows = np.linspace(0.0, 2.0, asked.points).tolist(), []
     for question in asked.questions:
         options = {"name": name, "question": question, "values": values, "count": asked.ranked}
@@ -355,12 +255,8 @@ def beside(name: str, asked: Asked, quick: bool) -> list[Row]:
             running.say(f"{what}: cabinetry's minimiser fails")
             rows.append(Row(f"{what}, s", here["warm"], "", "(cabinetry's minimiser fails)"))
             continue
-        for state, words, bound in (
-            ("cold", "cold", ">= 3"),
-            ("warm", "asked again", ">= 20"),
-            ("often", "asked often", ""),
-        ):
-            best = min(peer["cold" if state == "cold" else "warm"] for peer in peers)
+        for state, words, bound in (("cold", "cold", ">= 3"), ("warm", "asked again", ">= 20")):
+            best = min(peer[state] for peer in peers)
             more = "" if answers else "more than "
             note = f"({here[state]:.3g} s, cabinetry {more}{best:.3g} s)"
             rows.append(Row(f"{what}, times faster {words}", best / here[state], bound, note))

@@ -1,8 +1,8 @@
-"""Objectives: their derivatives, and what a training step through the fit costs.
+"""What a training step through the fit costs, in batches and with all events.
 
-In batches, and with all events of the single-top sample in one step: there every event goes through
-the network once for each direction that moves its features, nominal, up and down, and once more
-when the gradient comes back.
+With all events of the single-top sample in a step every event goes through the network once for
+each direction that moves its features, nominal, up and down, and once more when the gradient comes
+back.
 """
 
 import statistics
@@ -23,59 +23,19 @@ from difftune.training.devices import tile_of
 from difftune.training.hyperparameters import complete
 from difftune.training.member import MemberTrainer
 from difftune.training.state import EpochClock, MemberInputs
-from tests.objectives import every, fits
-from tests.objectives.samples import batch, logits
 
 BATCH, BINS, NUISANCES, INPUTS = 4096, 20, 10, 30
-# Of the variations that have other features: as many as that leave the network its share.
-MOVED = 2
 # The step of all events: what the batches of cross-entropy are that it is compared with.
 WIDTHS, SIZE, CHUNK = (64, 128), 2048, 8192
 
 
 def run(*, quick: bool) -> list[Row]:
-    """Derivatives of every objective, then costs of steps."""
-    return [*derivatives(quick=quick), *costs(quick=quick), *all_events(quick=quick)]
+    """Costs of steps."""
+    return [*costs(quick=quick), *all_events(quick=quick)]
 
 
-def derivatives(*, quick: bool) -> Iterator[Row]:
-    """Largest relative deviation of forward mode, reverse mode and finite differences."""
-    known = dict(list(every.OBJECTIVES.items())[: 2 if quick else None])
-    with jax.enable_x64(True):
-        plain = batch(dtype=jnp.float64)
-        for name, (objective, values) in known.items():
-            scores = logits(classes=every.classes(objective), dtype=jnp.float64)
-            yield _deviation(name, objective, values, scores, plain, step=5e-6)
-        scores, varied = fits.sample()
-        for name in list(fits.LOSSES)[: 1 if quick else None]:
-            what = f"through the fit: {name}"
-            yield _deviation(what, fits.LOSSES[name], {"bandwidth": 1.0}, scores, varied, step=1e-3)
-    broken, cases = 0, 0
-    for objective, values in known.values():
-        shape = (60, 3) if every.classes(objective) else (60,)
-        given = {key: jnp.float32(value) for key, value in values.items()}
-        parameters = objective.init(jax.random.key(0))
-        for b, scores in every.awkward(shape).values():
-            found = every.alone(objective, scores, b, given, parameters)
-            broken += not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
-            cases += 1
-    what = "losses and gradients with NaN or infinity"
-    yield Row(what, broken, "<= 0", f"of {cases} awkward batches")
-
-
-def _deviation(name, objective, values, scores, b, *, step: float) -> Row:
-    point = every.point_of(objective, values, scores)
-    three = every.slopes(objective, b, point, every.random_direction(point), step)
-    forward, reverse, numeric = (float(each) for each in three)
-    worst = max(abs(forward - reverse), abs(forward - numeric)) / abs(numeric)
-    return Row(f"gradient off, {name}", worst, "<= 1e-06")
-
-
-def sample(events: int, *, moved: int = 0) -> Columns:
-    """Signal and background in thirty variables, with ten systematic variations.
-
-    So many of them have other features, not other weights.
-    """
+def sample(events: int) -> Columns:
+    """Signal and background in thirty variables, with ten systematic variations of weights."""
     rng = np.random.default_rng(events)
     label = (rng.random(events) < 0.3).astype(np.int32)
     x = rng.normal(size=(events, INPUTS)).astype(np.float32)
@@ -85,12 +45,7 @@ def sample(events: int, *, moved: int = 0) -> Columns:
     variations = {}
     for i in range(NUISANCES):
         tilt = 0.1 * np.tanh(x[:, i])
-        sides = [
-            objectives.Varied(features=x * np.float32(1 + sign * 0.05))
-            if i < moved
-            else objectives.Varied(weight=weight * (1 + sign * tilt))
-            for sign in (1, -1)
-        ]
+        sides = [objectives.Varied(weight=weight * (1 + sign * tilt)) for sign in (1, -1)]
         variations[f"systematic {i}"] = objectives.Variation(up=sides[0], down=sides[1])
     balanced = training_weights(weight, label)
     return samples.columns(x, label, weight, training_weight=balanced, variations=variations)
@@ -150,23 +105,14 @@ def costs(*, quick: bool) -> Iterator[Row]:
     data = sample(events)
     trained = {name: Trained(each, data) for name, each in through.items()}
     trained["plain"] = Trained(objectives.CrossEntropy(), data)
-    if not quick:
-        trained["moved"] = Trained(through["PoiUncertainty"], sample(events, moved=MOVED))
-    turns = 3 if quick else 9
-    times = in_turns({name: each.milliseconds for name, each in trained.items()}, turns)
-
-    def over(what: str, name: str, required: str = "") -> Row:
-        note = f"({statistics.median(times[name]):.2f} ms, "
-        note += f"compiled in {trained[name].compiled_in:.0f} s)"
-        return ratio(what, times[name], times["plain"], required, note=note)
+    times = in_turns({n: each.milliseconds for n, each in trained.items()}, 3 if quick else 9)
 
     yield median(f"cross-entropy, ms a step of {BATCH} events", times["plain"])
     for name in through:
-        yield over(f"step of {name} / of cross-entropy", name, "<= 3.0")
-    if quick:
-        return
-    what = f"PoiUncertainty, {MOVED} of {NUISANCES} variations of features"
-    yield over(f"{what} ({1 + 2 * MOVED} times the events)", "moved")
+        note = f"({statistics.median(times[name]):.2f} ms, "
+        note += f"compiled in {trained[name].compiled_in:.0f} s)"
+        what = f"step of {name} / of cross-entropy"
+        yield ratio(what, times[name], times["plain"], "<= 3.0", note=note)
 
 
 def all_events(*, quick: bool) -> Iterator[Row]:

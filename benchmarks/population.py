@@ -1,12 +1,10 @@
 """Training a population: difftune against PyTorch, `torch.func`, Keras, Ray Tune and naive JAX.
 
-All train the same network (30 inputs, two hidden layers of 64 ReLU units, one logit) on the same
-weighted events with the same steps of Adam on the same weighted cross-entropy. What is compared is
-events times members a second. Each contestant has processes of its own, with thread pools of its
-own; all take turns, and figures are medians over the turns. The peers are spared what difftune's
-figures contain besides: random rows of each epoch, validation, the choice of the best epoch.
-
-Peers that are not installed (`pip install 'difftune[bench]'`) are left out, and named.
+All train one network (30 inputs, two hidden layers of 64 ReLU units, a logit) on the same weighted
+events, with the same steps of Adam on weighted cross-entropy. Figures are of events times members a
+second, medians over turns. The peers are spared what is in difftune's besides: random rows of each
+epoch, validation, the choice of the best epoch. Those that are not installed (`pip install
+'difftune[bench]'`) are left out, and named.
 """
 
 from collections.abc import Callable
@@ -73,9 +71,8 @@ def run(*, quick: bool) -> list[Row]:
         main=(128, 4),  # the population that the requirements speak of
         dropout=(32, 4),  # the one that dropout is timed with
         huge=(512, 8),  # the largest one, on few events
-        mapped=((32, 128), (4,)),  # models at once in `torch.func`, on few events
         forms=(("eager", "fused", "compiled loss", "compiled step"), ("eager", "fused")),
-        functional=(("eager", "compiled"), ("eager",)),  # forms of `torch.func`
+        functional=(("torch.func eager", "torch.func compiled"), ("torch.func eager",)),
         squares=([1024, 2048, 3072, 4096], [256, 512]),  # matrices whose product is the peak
         job=(  # a whole search
             {"members": 8, "rounds": 4, "epochs": 4, "events": 100_000},
@@ -85,19 +82,12 @@ def run(*, quick: bool) -> list[Row]:
         rounds=(8, 3),  # of the search whose compilations are counted
     )
     failures: dict[str, str] = {}
-    rows = []
-    for batch in size.batches:
-        rows += _competition(size, batch, failures)
-    for part in (_generality, _growth, _compilations):
-        rows += part(size, failures)
-    rows += _jobs(size)
+    rows = [row for batch in size.batches for row in _competition(size, batch, failures)]
+    rows += [*_generality(size, failures), *_jobs(size)]
     missing = [name for name in ("torch", "keras", "ray") if not installed(name)]
     rows.append(named("peers that are not installed", missing))
     rows.append(named("peers that failed", [f"{k}: {v}" for k, v in failures.items()]))
     return rows
-
-
-# ---- contestants ---------------------------------------------------------------------------------
 
 
 def values_of(names: list[str], members: int) -> dict[str, list[float]]:
@@ -124,51 +114,43 @@ def difftune(
     return Contestant(f"difftune, {name}", group, options, work, True)
 
 
-def layouts() -> list[tuple[str, int, int]]:
-    """Ways to use all cores: in words, number of processes, threads of each."""
+def torch(
+    group: list, form: str, batch: int, events: int, words: str, *, members: int = 1, **options
+) -> Contestant:
+    """PyTorch in a form of `peers.pytorch`; processes share the models that train at once."""
+    many = form.startswith("torch.func")
+    name = f"{form}, {members} models" if many else f"PyTorch {form}"
+    options |= {"form": form, "batch": batch, "events": events, "width": 64}
+    options["members"] = own = members // len(group) if many else 1
+    return Contestant(f"{name}, {words}", group, options, own * task.trained_events(events, batch))
+
+
+def peers(stage: Stage, size: SimpleNamespace, batch: int) -> tuple[list[Contestant], ...]:
+    """One model after the other by PyTorch and Keras, and `torch.func`, in all uses of the cores.
+
+    Those are one process with a thread for each core, and a process of one thread for each.
+    """
+    single, mapped = [], []
     cores = running.cores()
-    if cores == 1:
-        return [("1 thread", 1, 1)]
-    return [(f"1 process of {cores} threads", 1, cores), (f"{cores} processes of 1", cores, 1)]
-
-
-def one_model_peers(stage: Stage, size: SimpleNamespace, batch: int) -> list[Contestant]:
-    """PyTorch and Keras, one model after the other in each process."""
-    work = task.trained_events(size.events, batch)
-    options = {"batch": batch, "events": size.events, "width": 64}
-    found = []
-    for words, count, threads in layouts():
+    for count in sorted({1, cores}):
+        threads = cores // count
         limits = running.threads(threads)
-        for form in size.forms if installed("torch") else ():
+        words = f"{count} process{'es' * (count > 1)} of {threads} thread{'s' * (threads > 1)}"
+        if installed("torch"):
             group = stage.group("pytorch", count=count, **limits)
-            name = f"PyTorch {form}, {words}"
-            found.append(Contestant(name, group, options | {"form": form}, work))
+            single += [torch(group, form, batch, size.events, words) for form in size.forms]
+            mapped += [
+                torch(group, form, batch, size.few, words, members=size.main)
+                for form in size.functional
+            ]
         for backend in ("jax", "torch"):
             if installed("keras", backend):
                 more = limits | devices(1, threads=threads > 1) | {"KERAS_BACKEND": backend}
                 group = stage.group("keras_fit", count=count, **more)
-                found.append(Contestant(f"Keras on {backend}, {words}", group, options, work))
-    return found
-
-
-def mapped_peers(
-    stage: Stage, size: SimpleNamespace, batch: int
-) -> list[tuple[int, str, Contestant]]:
-    """`torch.func`, with its number of models at once, which processes share, and its form."""
-    found = []
-    for words, count, threads in layouts() if installed("torch") else ():
-        group = stage.group("pytorch", count=count, **running.threads(threads))
-        for models in size.mapped:
-            for form in size.functional if models % count == 0 else ():
-                own = {"members": models // count, "form": f"torch.func {form}", "batch": batch}
-                own |= {"events": size.few, "width": 64}
-                work = own["members"] * task.trained_events(size.few, batch)
-                name = f"torch.func {form}, {models} models, {words}"
-                found.append((models, form, Contestant(name, group, own, work)))
-    return found
-
-
-# ---- what is measured ----------------------------------------------------------------------------
+                options = {"batch": batch, "events": size.events, "width": 64}
+                work = task.trained_events(size.events, batch)
+                single.append(Contestant(f"Keras on {backend}, {words}", group, options, work))
+    return single, mapped
 
 
 def rate(what: str, one: Contestant, note: str = "") -> Row:
@@ -193,9 +175,9 @@ def _competition(size: SimpleNamespace, batch: int, failures: dict[str, str]) ->
 
         def ours(members: int, events: int, words: str = "", **options) -> Contestant:
             few = f", {events} events" if events < size.events else ""
-            options["validation"] = size.validation
+            name = f"{members} members{words}{few}"
             return difftune(
-                group, f"{members} members{words}{few}", members, batch, events, **options
+                group, name, members, batch, events, validation=size.validation, **options
             )
 
         populations = {members: ours(members, size.events) for members in size.populations}
@@ -212,44 +194,23 @@ def _competition(size: SimpleNamespace, batch: int, failures: dict[str, str]) ->
                 ("a device a core", group),
             )
         ]
-        single, mapped = one_model_peers(stage, size, batch), mapped_peers(stage, size, batch)
-        everybody = [*populations.values(), wide, *peaks, dropout, few, huge]
-        everybody += [*single, *(one for *_, one in mapped)]
+        single, mapped = peers(stage, size, batch)
+        everybody = [*populations.values(), wide, *peaks, dropout, few, huge, *single, *mapped]
         took_part = compete(everybody, repeats=size.repeats, least=size.least, failures=failures)
-    single = [one for one in single if one in took_part]
-    mapped = [entry for entry in mapped if entry[-1] in took_part]
     rows = [rate(f"{where} {one.name}", one) for one in took_part if one not in peaks]
-    populations[size.huge] = huge
     full = populations[main]
-    for members, one in populations.items() if single else ():
-        required = {1024: ">= 3", 256: ">= 4"}[batch] if members == main else ""
-        what = f"{where} {one.name} / best of PyTorch and Keras, one by one"
-        rows.append(against(what, one, best(single), required, peer=True))
-    # Each kind of peer too: what is ordinary in one library is rare in another.
-    kinds: dict[str, list[Contestant]] = {}
-    for peer in single:
-        kinds.setdefault(peer.name.split(",")[0], []).append(peer)
-    for kind, peers in kinds.items():
-        rows.append(against(f"{where} {full.name} / {kind}", full, best(peers), peer=True))
-    forms: dict[tuple[int, str], list[Contestant]] = {}
-    for models, form, peer in mapped:
-        forms.setdefault((models, form), []).append(peer)
-    for (models, form), peers in forms.items():
-        one = populations[models]
-        required = ">= 1.5" if form == "compiled" and models == main else ""
-        what = f"{where} {one.name} / torch.func {form}"
-        rows.append(against(what, one, best(peers), required, peer=True))
-    # Whether all do the same work.
-    for what, judge, peers in (
-        ("one by one", full, single),
-        ("torch.func", few, [one for *_, one in mapped]),
+    for kind, one, some, required in (
+        ("PyTorch and Keras, one by one", full, single, {1024: ">= 3", 256: ">= 4"}[batch]),
+        ("torch.func compiled", few, [p for p in mapped if "compiled" in p.name], ">= 1.5"),
     ):
-        if peers:
-            away = {abs(peer.value / judge.value - 1.0): peer for peer in peers}
-            worst = away[max(away)]
-            note = f"({worst.value:.4f} of {worst.name}, ours {judge.value:.4f})"
-            what = f"{where} loss of the second epoch, {what}, furthest from ours, %"
-            rows.append(Row(what, 100.0 * max(away), "<= 5", note))
+        if some := [peer for peer in some if peer in took_part]:
+            what = f"{where} {one.name} / best of {kind}"
+            rows.append(against(what, one, best(some), required, peer=True))
+            # Whether all do the same work.
+            worst = max(some, key=lambda peer: abs(peer.value / one.value - 1.0))
+            note = f"({worst.value:.4f} of {worst.name}, ours {one.value:.4f})"
+            what = f"{where} loss of the second epoch, {kind}, furthest from ours, %"
+            rows.append(Row(what, 100.0 * abs(worst.value / one.value - 1.0), "<= 5", note))
     peak = [max(pair) for pair in zip(*(one.values for one in peaks), strict=True)]
     what = f"{where} peak of the float32 matrix product, all cores, Gflop/s"
     rows.append(median(what, [value / 1e9 for value in peak]))
@@ -267,36 +228,43 @@ def _competition(size: SimpleNamespace, batch: int, failures: dict[str, str]) ->
 
 
 def _generality(size: SimpleNamespace, failures: dict[str, str]) -> list[Row]:
-    """What it costs that members differ in everything, in difftune and in the naive form.
+    """What it costs that members differ in everything; growth with events; compilations.
 
     Half of the members have the one batch size, half the other, so their time is compared with the
     mean of two populations that differ in the learning rate alone.
     """
-    say("the price of generality")
-    members, events = size.main, size.general
+    say("the price of generality, growth, compilations")
+    members, events, largest = size.main, size.general, max(BATCHES)
     everything, alone = (values_of(n, members) for n in (list(EVERYTHING), ["learning_rate"]))
     differ = f"{members} members that differ in"
+    same = {"validation": size.validation}
     with Stage() as stage:
-
-        def ours(words: str, batch: int | list[int], **options) -> Contestant:
-            options["validation"] = size.validation
-            name = f"{differ} {words}"
-            return difftune(stage.group("ours"), name, members, batch, events, **options)
-
-        plain = [ours(f"the learning rate, batch {b}", b, values=alone) for b in BATCHES]
-        general = ours("everything", list(BATCHES), values=everything, general=True)
-        options = {"members": members, "batch": max(BATCHES), "events": events}
-        options |= {"width": 64, "values": everything}
+        group = stage.group("ours")
+        options = same | {"values": alone}
+        plain = [
+            difftune(group, f"{differ} the learning rate, batch {b}", members, b, events, **options)
+            for b in BATCHES
+        ]
+        options = same | {"values": everything, "general": True}
+        general = difftune(group, f"{differ} everything", members, list(BATCHES), events, **options)
+        options = {"members": members, "batch": largest, "events": events, "width": 64}
         # Events that a mask hides are worked on, but train nobody.
-        trained = task.batches(events, max(BATCHES)) * int(sum(everything["batch_size"]))
+        trained = task.batches(events, largest) * int(sum(everything["batch_size"]))
         naive = [
-            Contestant(f"naive vmap, {words}", group, options, trained)
-            for words, group in (
+            Contestant(f"naive vmap, {words}", each, options | {"values": everything}, trained)
+            for words, each in (
                 ("one device", stage.group("naive", **ONE_DEVICE)),
                 ("a device a core", stage.group("naive")),
             )
         ]
-        everybody = [*plain, general, *naive]
+        two = [
+            difftune(group, f"8 members, {count} events", 8, largest, count, **same)
+            for count in (size.events, 10 * size.events)
+        ]
+        options = same | {"kind": "recompiled", "rounds": size.rounds, "members": 8}
+        options |= {"events": size.few, "dropout": 0.1}
+        again = Contestant("compilations", group, options, essential=True)
+        everybody = [*plain, general, *naive, *two, again]
         took_part = compete(everybody, repeats=size.repeats, least=size.least, failures=failures)
     means = [sum(pair) / 2.0 for pair in zip(*(one.seconds for one in plain), strict=True)]
     what = f"{members} members: differ in everything / in the learning rate alone, time"
@@ -307,35 +275,11 @@ def _generality(size: SimpleNamespace, failures: dict[str, str]) -> list[Row]:
         rows += [rate(f"{differ} everything: {one.name}", one) for one in (general, *naive)]
     for one in (*plain, general):
         rows.append(Row(f"{one.name}: compile an epoch, s", one.first - one.time, "<= 10"))
-    return rows
-
-
-def _growth(size: SimpleNamespace, failures: dict[str, str]) -> list[Row]:
-    """Whether ten times the events take ten times as long."""
-    say("growth")
-    few, many = size.events, 10 * size.events
-    with Stage() as stage:
-        two = [
-            difftune(
-                stage.group("ours"), f"{n} events", 8, max(BATCHES), n, validation=size.validation
-            )
-            for n in (few, many)
-        ]
-        compete(two, repeats=size.repeats, least=size.least, failures=failures)
     ten = [10.0 * seconds for seconds in two[0].seconds]
-    return [ratio(f"8 members: {many} events / 10 x {few}, time", two[1].seconds, ten, "<= 1.1")]
-
-
-def _compilations(size: SimpleNamespace, failures: dict[str, str]) -> list[Row]:
-    """Whether a later round of a search compiles anything."""
-    say("compilations")
-    options = {"kind": "recompiled", "rounds": size.rounds, "members": 8, "events": size.few}
-    options |= {"validation": size.validation, "dropout": 0.1}
-    with Stage() as stage:
-        one = Contestant("compilations", stage.group("ours"), options, essential=True)
-        compete([one], repeats=1, least=0.0, failures=failures)
+    what = f"8 members: {10 * size.events} events / 10 x {size.events}, time"
+    rows.append(ratio(what, two[1].seconds, ten, "<= 1.1"))
     what = f"programs compiled in rounds 3 to {size.rounds} of a search with PBT"
-    return [Row(what, one.value, "<= 0")]
+    return [*rows, Row(what, again.value, "<= 0")]
 
 
 def _jobs(size: SimpleNamespace) -> list[Row]:
@@ -345,18 +289,16 @@ def _jobs(size: SimpleNamespace) -> list[Row]:
 
     def whole(function: str, **more) -> Callable[[], float]:
         # Ray would send statistics of its use.
-        quiet = {"RAY_USAGE_STATS_ENABLED": "0"}
-        return lambda: clocked(lambda: running.call(function, variables=quiet, **options, **more))[
-            1
-        ]
+        more |= options | {"variables": {"RAY_USAGE_STATS_ENABLED": "0"}}
+        return lambda: clocked(lambda: running.call(function, **more))[1]
 
     who = {"difftune": whole("benchmarks.peers.ours:job", dropout=0.1)}
     if installed("ray", "torch"):
-        who["ray"] = whole("benchmarks.peers.ray_tune:job")
+        who["Ray Tune"] = whole("benchmarks.peers.ray_tune:job")
     seconds = in_turns(who, size.jobs)
     job = "PBT, {members} members, {rounds} rounds of {epochs} epochs, whole job".format(**size.job)
     rows = [median(f"{job}: {name}, s", times) for name, times in seconds.items()]
-    if "ray" in seconds:
+    if "Ray Tune" in seconds:
         what = f"{job}: Ray Tune with PyTorch / difftune"
-        rows.append(ratio(what, seconds["ray"], seconds["difftune"], ">= 8"))
+        rows.append(ratio(what, seconds["Ray Tune"], seconds["difftune"], ">= 8"))
     return rows

@@ -1,13 +1,16 @@
-"""How fast files become events, what memory that takes, and how soon a second start has them.
+"""How fast files become events, what memory they and a search take, and how soon a second start is.
 
 The files are made here: flat branches alone, flat branches among 1500 others as in NanoAOD, and
 lists of jets. Beside `dt.read` a bare `uproot.iterate` of the same branches, which keeps nothing,
 and what one writes by hand with awkward: features of selected events as one array. All take turns
 in one process; the files are in the memory of the system by then.
+
+Memory is the peak of a process, less what it holds after the same with a few events: Python,
+libraries, and most of what compiling takes.
 """
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +25,10 @@ OF_JETS = {
     "ht": "sum(Jet_pt[Jet_pt > 30])",
     "central": "count(abs(Jet_eta) < 2.5)",
 }
+PARTS = ("files", "search")
 
 
-def run(*, quick: bool) -> list[Row]:
+def run(*, quick: bool, parts: Sequence[str] = PARTS) -> list[Row]:
     """Rates beside those of uproot and awkward, memory, and the second start."""
     size = running.sizes(
         quick,
@@ -35,23 +39,28 @@ def run(*, quick: bool) -> list[Row]:
         second=(100_000, 5_000),
         medium=(500_000, 10_000),
         large=(5_000_000, 20_000),
+        searched=(5_000_000, 300_000),
+        devices=((1, 2), (2,)),
         turns=(3, 1),
     )
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for name, count, more in (
-            ("flat", size.flat, {}),
-            ("wide", size.wide, {"others": size.others}),
-            ("jets", size.jets, {"jets": True}),
-        ):
-            file = made(Path(folder) / f"{name}.root", count, **more)
-            rows += rates(name, file, count, size.turns)
-            file.unlink()
-        file = made(Path(folder) / "again.root", size.second)
-        rows += second_start(file, size.second, size.turns)
-        file = made(Path(folder) / "medium.root", size.medium)
-        rows += [memory_of_reading(file, size.medium, "<= 2.5")[0]]
-        rows += memory(made(Path(folder) / "large.root", size.large), size.large)
+        if "files" in parts:
+            for name, count, more in (
+                ("flat", size.flat, {}),
+                ("wide", size.wide, {"others": size.others}),
+                ("jets", size.jets, {"jets": True}),
+            ):
+                file = made(Path(folder) / f"{name}.root", count, **more)
+                rows += rates(name, file, count, size.turns)
+                file.unlink()
+            file = made(Path(folder) / "again.root", size.second)
+            rows += second_start(file, size.second, size.turns)
+            file = made(Path(folder) / "medium.root", size.medium)
+            rows += [memory_of_reading(file, size.medium, "<= 2.5")[0]]
+            rows += memory(made(Path(folder) / "large.root", size.large), size.large)
+    if "search" in parts:
+        rows += memory_of_search(size.searched, size.devices, epochs=1 if quick else 2)
     return rows
 
 
@@ -59,17 +68,17 @@ def rates(name: str, file: Path, count: int, turns: int) -> list[Row]:
     """Events a second of all three."""
     contestants = {
         "uproot.iterate": _bare,
-        "awkward by hand": _by_hand_of_jets if name == "jets" else _by_hand,
+        "awkward by hand": _by_hand,
         "dt.read": _ours_of_jets if name == "jets" else _ours,
     }
-    found: dict[str, list[float]] = {who: [] for who in contestants}
     for action in contestants.values():
         action(file)  # imports, and the file into memory
-    for turn in range(turns):
-        running.say(f"{name}, turn {turn + 1} of {turns}")
-        for who, action in contestants.items():
-            _, seconds = running.clocked(lambda action=action: action(file))
-            found[who].append(count / seconds)
+    running.say(f"{name}: {count:,} events")
+    rate = {
+        who: lambda action=action: count / running.clocked(lambda: action(file))[1]
+        for who, action in contestants.items()
+    }
+    found = running.in_turns(rate, turns)
     what = f"{name}: {count:,} events"
     return [
         ratio(
@@ -115,10 +124,24 @@ def memory_of_reading(file: Path, count: int, target: str) -> list[Row]:
     ]
 
 
+def memory_of_search(count: int, devices: Sequence[int], *, epochs: int) -> list[Row]:
+    """Peak of a random search over two members, of events that are in memory already."""
+    rows = []
+    for number in devices:
+        variables = running.devices(number, threads=False)
+        options = {"variables": variables, "count": count, "epochs": epochs}
+        found = running.call("benchmarks.reading:searched", **options)
+        where = f"2 members on {number} CPU device{'s' * (number > 1)}"
+        over = (found["peak"] - found["before"]) / found["events"]
+        rows += [
+            Row(f"{where}: peak over the size of {count:,} events, times", over, "<= 3"),
+            Row(f"{where}: peak of the whole process, GiB", found["peak"] / 2**30),
+        ]
+    return rows
+
+
 def peak(file: str, epochs: int) -> None:
     """In a process of its own: bytes of the events, of it before them, and of its peak."""
-    import jax
-
     import difftune as dt
 
     with tempfile.TemporaryDirectory() as folder:
@@ -126,26 +149,57 @@ def peak(file: str, epochs: int) -> None:
     before = running.peak_memory()
     events = _ours(Path(file))
     if epochs:
-        strategy = dt.search.Random(population=2, rounds=1, epochs_per_round=epochs)
-        tuned = dt.tune(events, search=strategy, batch_size=4096)
+        tuned = _tuned(events, epochs)
         dt.measure(tuned, tuned)
+    _leave(events, before)
+
+
+def searched(count: int, epochs: int) -> None:
+    """The same of a search of events that are made in the memory that they need, and no more."""
+    import numpy as np
+
+    import difftune as dt
+
+    def tuned(count: int) -> dt.Events:
+        features = np.random.default_rng(0).standard_normal(
+            (count, len(FEATURES)), dtype=np.float32
+        )
+        process = (np.arange(count) % 2).astype(np.int32)
+        features[:, 0] += process
+        events = dt.Events.from_arrays(
+            features,
+            process,
+            np.full(count, 1e-3, np.float32),
+            feature_names=FEATURES,
+            processes=[dt.Process(name="b"), dt.Process(name="s", role="signal")],
+        )
+        _tuned(events, epochs)
+        return events
+
+    tuned(20_000)
+    before = running.peak_memory()
+    _leave(tuned(count), before)
+
+
+def _tuned(events: Any, epochs: int) -> Any:
+    import difftune as dt
+
+    strategy = dt.search.Random(population=2, rounds=1, epochs_per_round=epochs)
+    return dt.tune(events, search=strategy, batch_size=4096)
+
+
+def _leave(events: Any, before: int) -> None:
+    import jax
+
     held = sum(leaf.nbytes for leaf in jax.tree.leaves(events))
     running.leave({"events": held, "before": before, "peak": running.peak_memory()})
-
-
-# ---- contestants ---------------------------------------------------------------------------------
-
-
-def _branches(file: Path) -> list[str]:
-    return JAGGED if file.stem == "jets" else FLAT
 
 
 def _iterate(file: Path, library: str) -> Iterator[Any]:
     import uproot
 
-    return uproot.iterate(
-        f"{file}:t", filter_name=_branches(file), library=library, step_size="100 MB"
-    )
+    names = JAGGED if file.stem == "jets" else FLAT
+    return uproot.iterate(f"{file}:t", filter_name=names, library=library, step_size="100 MB")
 
 
 def _bare(file: Path) -> int:
@@ -160,26 +214,20 @@ def _by_hand(file: Path) -> list[Any]:
     for chunk in _iterate(file, "ak"):
         for label, kept in parts.items():
             own = chunk[chunk["label"] == label]
-            kept.append(np.stack([ak.to_numpy(own[name]) for name in FEATURES], axis=1))
+            columns = _of_jets(own) if file.stem == "jets" else [own[name] for name in FEATURES]
+            kept.append(
+                np.stack([ak.to_numpy(c).astype("f4", copy=False) for c in columns], axis=1)
+            )
     return [np.concatenate(kept) for kept in parts.values()]
 
 
-def _by_hand_of_jets(file: Path) -> list[Any]:
+def _of_jets(own: Any) -> list[Any]:
     import awkward as ak
     import numpy as np
 
-    parts: dict[int, list[Any]] = {0: [], 1: []}
-    for chunk in _iterate(file, "ak"):
-        for label, kept in parts.items():
-            own = chunk[chunk["label"] == label]
-            pt = own["Jet_pt"]
-            columns = [
-                ak.fill_none(ak.firsts(pt), np.nan),
-                ak.sum(pt[pt > 30], axis=1),
-                ak.sum(abs(own["Jet_eta"]) < 2.5, axis=1),
-            ]
-            kept.append(np.stack([ak.to_numpy(c).astype(np.float32) for c in columns], axis=1))
-    return [np.concatenate(kept) for kept in parts.values()]
+    pt = own["Jet_pt"]
+    lead, central = ak.fill_none(ak.firsts(pt), np.nan), abs(own["Jet_eta"]) < 2.5
+    return [lead, ak.sum(pt[pt > 30], axis=1), ak.sum(central, axis=1)]
 
 
 def _ours(file: Path, **options: Any) -> Any:
@@ -201,9 +249,6 @@ def _read(file: Path, **options: Any) -> Any:
         dt.Process(name="background", selection="label == 0"),
     ]
     return dt.read(file, processes=processes, weight="weight", event_number="event", **options)
-
-
-# ---- files ---------------------------------------------------------------------------------------
 
 
 def made(file: Path, count: int, *, others: int = 0, jets: bool = False) -> Path:

@@ -14,12 +14,12 @@ Further, a search that is killed at random moments must end as an undisturbed on
 """
 
 import random
-import statistics
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -60,9 +60,6 @@ def run(*, quick: bool) -> list[Row]:
             for row in compare(problem)
         ]
         return [*rows, killed(size.kills, cache)]
-
-
-# ---- what is searched ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,54 +138,37 @@ def strategies(size: SimpleNamespace) -> dict[str, dt.search.Strategy]:
     return found
 
 
-def default(
-    job: dt.analysis.Preparation, size: SimpleNamespace, **values: float
-) -> dt.analysis.Tuned:
-    """As many networks as there are seeds, of the same length, with hand-set hyperparameters."""
-    strategy = dt.search.FixedSchedule(
-        population=size.seeds,
-        rounds=1,
-        epochs_per_round=size.rounds * size.epochs,
-        schedule={name: np.array([value]) for name, value in values.items()},
-    )
-    return dt.analysis.search_networks(job, strategy, dt.Space(), seed=1)
+class Judge:
+    """Gives the validation score on test events, one score for each fold that validates.
 
-
-# ---- what it is worth ----------------------------------------------------------------------------
-
-
-def judge(tuned: dt.analysis.Tuned, events: dt.Events) -> Callable[[Any, int], np.ndarray]:
-    """What gives the validation score, or several, on other events: by a search and a slot of it.
-
-    One serves all searches of a task.
+    It serves all searches of a task, whose programs are the same.
     """
-    metric, batch = _judge(tuned, events)
-    module_def = tuned.module_def
 
-    @jax.jit
-    def scored(weights, hyperparameters):
-        every = module_def.evaluate(weights, hyperparameters, all_features(batch))
-        scores, seen = apart(every, batch)
-        return metric(scores, seen, {}, {})
+    def __init__(self, tuned: dt.analysis.Tuned):
+        job = tuned.preparation
+        self.events = job.split.test
+        prepared = job.recipe.columns(
+            self.events, tuned.split.full_yields, job.transform, varied=True
+        )
+        self.metric = job.recipe.metric.bound_to(self.events.processes)
+        self.batch = samples.whole(prepared)
+        self.module_def = tuned.module_def
+        self.scored = jax.jit(self._scored)
 
-    def measure(tuned: dt.analysis.Tuned, slot: int) -> np.ndarray:
+    def _scored(self, weights: Any, hyperparameters: Any) -> jax.Array:
+        every = self.module_def.evaluate(weights, hyperparameters, all_features(self.batch))
+        scores, seen = apart(every, self.batch)
+        return self.metric(scores, seen, {}, {})
+
+    def of(self, tuned: dt.analysis.Tuned, slot: int) -> float:
+        """Of a network of a search."""
         mine = jax.tree.map(lambda leaf: np.asarray(leaf)[slot], tuned.result.best)
-        return np.asarray(scored(mine.weights, mine.hyperparameters))
+        return float(self.scored(mine.weights, mine.hyperparameters))
 
-    return measure
-
-
-def together(tuned: dt.analysis.Tuned, events: dt.Events) -> float:
-    """The validation score, on other events, of the networks of the best trial as an ensemble."""
-    metric, batch = _judge(tuned, events)
-    return float(metric(jnp.asarray(logit(dt.Ensemble(tuned.trial).score(events))), batch, {}, {}))
-
-
-def _judge(tuned: dt.analysis.Tuned, events: dt.Events):
-    """The validation metric, and these events as a batch for it."""
-    job = tuned.preparation
-    prepared = job.recipe.columns(events, tuned.split.full_yields, job.transform, varied=True)
-    return job.recipe.metric.bound_to(events.processes), samples.whole(prepared)
+    def together(self, tuned: dt.analysis.Tuned) -> float:
+        """Of the networks of the best trial as an ensemble."""
+        scores = jnp.asarray(logit(dt.Ensemble(tuned.trial).score(self.events)))
+        return float(self.metric(scores, self.batch, {}, {}))
 
 
 def compare(problem: Problem) -> list[Row]:
@@ -196,57 +176,47 @@ def compare(problem: Problem) -> list[Row]:
     name, job, size, folds = problem.name, problem.job, problem.size, problem.folds
     # Of each figure the values of each search, one a seed.
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    measure = None
+    # As many networks of the same length, with hand-set hyperparameters.
+    length = {"rounds": 1, "epochs_per_round": size.rounds * size.epochs}
+    hand_set = dt.search.FixedSchedule(population=size.seeds, schedule={}, **length)
+    plain = dt.analysis.search_networks(job, hand_set, dt.Space(), seed=1)
+    judge = Judge(plain)
     for seed in range(1, size.seeds + 1):
         for kind, strategy in strategies(size).items():
             if folds:
                 strategy = dt.search.Replicated(strategy=strategy, executions=folds, folds=True)
-            tuned, took = clocked(
-                lambda s=strategy, n=seed: dt.analysis.search_networks(
-                    job, s, problem.space, seed=n
-                )
-            )
+            search = partial(dt.analysis.search_networks, job, strategy, problem.space, seed=seed)
+            tuned, took = clocked(search)
             # The networks of the chosen trial, but such as were never allowed.
             best = tuned.result.best
             chosen = [slot for slot in tuned.executions if np.isfinite(best.score[slot])]
-            measure = measure or judge(tuned, job.split.test)
             figures = {
                 "selection_score": np.mean(best.selection_score[chosen]),
                 "validation": np.mean(best.score[chosen]),
-                "test": np.mean([measure(tuned, slot) for slot in chosen]),
+                "test": np.mean([judge.of(tuned, slot) for slot in chosen]),
             }
             if folds:
-                figures["test, ensemble"] = together(tuned, job.split.test)
+                figures["test, ensemble"] = judge.together(tuned)
             words = ", ".join(f"{what} {value:.3f}" for what, value in figures.items())
             say(f"{name}, seed {seed}, {kind}: {words}, {took:.0f} s")
-            for what, value in (figures | {"s": took}).items():
+            for what, value in figures.items():
                 found[what][kind].append(float(value))
-    seconds, test = found.pop("s"), found["test"]
-    assert measure is not None
-    plain = default(job, size)
-    test["default"] = [float(measure(plain, slot)) for slot in range(size.seeds)]
-    rows = []
-    for other in [kind for kind in seconds if kind != "PBT"]:
+    test, rows = found["test"], []
+    for other in [kind for kind in test if kind != "PBT"]:
         for what, scores in found.items():
             # What they look for, and what that is worth; not the plain validation score.
             needed = f">= {round(0.8 * size.seeds)}" if what in ("selection_score", "test") else ""
             title = f"{name}: seeds of {size.seeds} in which PBT beats {other}, {what}"
             rows.append(wins(title, scores["PBT"], scores[other], needed))
-    worth = {kind: values for kind, values in test.items() if kind != "default"}
-    for kind, values in found["test, ensemble"].items():
-        worth[f"{kind}, its {folds} networks as an ensemble"] = values
-    worth["default"] = test["default"]
-    rows += [mean(f"{name}: test Z, {kind}", values) for kind, values in worth.items()]
+    test["default"] = [judge.of(plain, slot) for slot in range(size.seeds)]
+    for what, scores in found.items():
+        rows += [mean(f"{name}: {what}, {kind}", values) for kind, values in scores.items()]
     tuned, plain = np.array(test["PBT"]), np.array(test["default"])
-    gain = tuned.mean() / plain.mean()
-    spread = "(one seed)"
+    gain, spread = tuned.mean() / plain.mean(), "(one seed)"
     if size.seeds > 1:
         relative = (x.std(ddof=1) / np.sqrt(len(x)) / x.mean() for x in (tuned, plain))
         spread = f"± {gain * np.hypot(*relative):.4f} (seed analysis: 1.39 / 1.33 = 1.045)"
-    rows.append(Row(f"{name}: Z tuned / Z default, test", float(gain), "", spread))
-    for kind, values in seconds.items():
-        rows.append(Row(f"{name}: {kind}, s", statistics.median(values)))
-    return rows
+    return [*rows, Row(f"{name}: Z tuned / Z default, test", float(gain), "", spread)]
 
 
 def wins(what: str, ours: list[float], theirs: list[float], required: str = "") -> Row:
@@ -256,9 +226,6 @@ def wins(what: str, ours: list[float], theirs: list[float], required: str = "") 
     words = f"(Z ratio {np.median(ratio):.3f}, {ratio.min():.3f} to {ratio.max():.3f}; "
     words += f"p = {binomtest(count, len(ratio)).pvalue:.2g})"
     return Row(what, count, required, words)
-
-
-# ---- killed at random ----------------------------------------------------------------------------
 
 
 def search_on(folder: str, out: str, cache: str) -> None:

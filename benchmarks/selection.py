@@ -33,15 +33,11 @@ def run(*, quick: bool) -> list[Row]:
     if samples.HIGGSML.exists():
         # It is the same code as for single top.
         rows += [] if quick else agreement("HiggsML", higgsml(), quick=quick)
-        rows += steered(quick=quick)
     else:
         say(f"HiggsML is left out: {samples.HIGGSML} is not on this machine")
     rows += elimination(quick=quick)
     missing = [n for n in ("torch", "keras", "captum", "shap") if not installed(n)]
     return [*rows, named("peers that are not installed", missing)]
-
-
-# ---- known truth -------------------------------------------------------------------------------
 
 
 def known_truth(*, quick: bool) -> list[Row]:
@@ -72,9 +68,6 @@ def known_truth(*, quick: bool) -> list[Row]:
     return rows
 
 
-# ---- agreement with retraining -----------------------------------------------------------------
-
-
 def recipe(batch_size: int, learning_rate: float, **more) -> dt.Recipe:
     """How networks of both samples are trained."""
     rate = {"learning_rate": learning_rate}
@@ -82,25 +75,19 @@ def recipe(batch_size: int, learning_rate: float, **more) -> dt.Recipe:
     return dt.Recipe(model=model, hyperparameters=rate, batch_size=batch_size, **more)
 
 
-def one_in(events: dt.Events, number: int) -> dt.Events:
-    """One event in so many."""
-    return events.select(np.arange(len(events)) % number == 0)
-
-
 def single_top(*, quick: bool, **more) -> selection.Study:
     """The sample of the README."""
-    few = [samples.FEW_VARIABLES] if quick else []
-    events = one_in(samples.single_top(*few), 12 if quick else 1)
+    events = samples.single_top(*([samples.FEW_VARIABLES] if quick else []))
+    events = events.select(np.arange(len(events)) % (12 if quick else 1) == 0)
     # Other trainings than those that the gates were developed with.
     options = {"epochs": 10, "seeds": 4, "seed": 7} | (FAST if quick else {}) | more
     return selection.Study(events, recipe(512 if quick else 2048, 4e-3), **options)
 
 
-def higgsml(*, few: bool = False) -> selection.Study:
-    """The shared extract of HiggsML, or 3000 of its events, scaled to the full yields."""
-    events = samples.higgsml(variables=4 if few else 30)
-    events = samples.some(events, 3_000 if few else 1_000_000)
-    return selection.Study(events, recipe(512, 2e-3, patience=15), epochs=15, seeds=4, seed=7)
+def higgsml() -> selection.Study:
+    """The shared extract of HiggsML."""
+    networks = {"epochs": 15, "seeds": 4, "seed": 7}
+    return selection.Study(samples.higgsml(), recipe(512, 2e-3, patience=15), **networks)
 
 
 def agreement(name: str, study: selection.Study, *, quick: bool) -> list[Row]:
@@ -157,9 +144,6 @@ def _repeated(name: str, retrained: selection.Ranking, matter: np.ndarray) -> Ro
     return Row(what, float(np.mean(found)), "", words)
 
 
-# ---- speed of a round ----------------------------------------------------------------------------
-
-
 def round_speed(*, quick: bool) -> list[Row]:
     """30 variables, 5 folds: 150 trainings, of which peers make some one after the other."""
     size = {"events": 50_000, "epochs": 10, "batch": 512}
@@ -188,9 +172,6 @@ def round_speed(*, quick: bool) -> list[Row]:
     return rows + [Row(f"a round of 150 trainings, {n}, s", took) for n, took in medians.items()]
 
 
-# ---- a whole elimination -----------------------------------------------------------------------
-
-
 def elimination(*, quick: bool) -> list[Row]:
     """On the single-top sample, steered by gradients, and what the test events say."""
     study = single_top(quick=quick, **({} if quick else {"seeds": 1}))
@@ -200,7 +181,8 @@ def elimination(*, quick: bool) -> list[Row]:
     kept[1] = [name in chosen.units for name in study.units.names]
     found = selection.on_test_events(study, kept, seeds=2 if quick else 3)
     full, reduced = found.reshape(2, -1)
-    difference, error = _difference(reduced, full)
+    each = reduced - full
+    difference, error = each.mean(), each.std(ddof=1) / np.sqrt(len(each))
     variables = f"({len(chosen.variables)} of {len(study.units)} variables kept)"
     words = f"(Z {full.mean():.3f} ± {full.std(ddof=1):.3f} with all, {reduced.mean():.3f} ± "
     words += f"{reduced.std(ddof=1):.3f} reduced, difference {difference:+.4f} ± {error:.4f})"
@@ -210,47 +192,6 @@ def elimination(*, quick: bool) -> list[Row]:
         Row("single top, trainings", chosen.trainings, "", variables),
         Row(what, difference / float(full.std(ddof=1)), ">= -1", words),
     ]
-
-
-def _difference(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
-    """The mean difference of pairs, and its error."""
-    difference = one - other
-    return float(difference.mean()), float(difference.std(ddof=1) / np.sqrt(len(difference)))
-
-
-def steered(*, quick: bool) -> list[Row]:
-    """Eliminations on HiggsML that try four candidates a round, and all: do they agree?"""
-    study = replace(higgsml(few=quick), **FAST | ({} if quick else {"epochs": 12}))
-    patience = 1 if quick else 6
-    some, every = (
-        selection.eliminate(study, candidates=candidates, patience=patience)
-        for candidates in (4, None)
-    )
-    kept = np.array([[name in each.units for name in study.units.names] for each in (some, every)])
-    # Trainings that neither was chosen with.
-    fresh = replace(study, seed=study.seed + 1, seeds=1 if quick else 4)
-    score = selection.train(fresh, np.vstack([np.ones(len(study.units)), kept]) > 0).score
-    full, first, second = score.reshape(3, -1)
-
-    def compared(what: str, one: np.ndarray, other: np.ndarray, required: str = "") -> Row:
-        difference, error = _difference(one, other)
-        # Both may have chosen the same.
-        apart = difference / error if error else 0.0
-        words = f"(validation cross-entropy lower by {1e4 * difference:.1f} ± {1e4 * error:.1f} "
-        return Row(f"HiggsML, elimination: {what}", apart, required, words + "in 10⁻⁴)")
-
-    words = f"({some.trainings} and {every.trainings}; {len(some.units)} and {len(every.units)} "
-    words += f"variables, {(kept[0] & kept[1]).sum()} in both)"
-    what = "HiggsML, elimination: trainings with 4 candidates a round / with all"
-    bound = "" if quick else ">= -2"
-    return [
-        Row(what, some.trainings / every.trainings, "", words),
-        compared("4 candidates against all, in standard errors", first, second, bound),
-        compared("all candidates against no elimination", second, full),
-    ]
-
-
-# ---- attributions ------------------------------------------------------------------------------
 
 
 def attributions() -> list[Row]:

@@ -4,7 +4,6 @@ Its parts can be run one after the other (`--part NAME`, minutes each): what the
 `runs/benchmark_single_top`, and rows that compare are made of what is there.
 """
 
-import copy
 import json
 import os
 import shutil
@@ -15,7 +14,6 @@ import time
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -56,15 +54,18 @@ def run(*, quick: bool, parts: Sequence[str] = ()) -> list[Row]:
     if not parts:
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    own = _Own(folder, quick=quick)
+    job = _Job(folder, quick=quick)
     rows = []
     for name in parts or [name for name in PARTS if not quick or name not in SEEDS[1:]]:
-        rows += PARTS[name](own)
-    return rows + _compared(own.found)
+        rows += PARTS[name](job)
+    return rows + _compared(job.found)
 
 
-class _Own:
-    """What the parts share: sizes, the events, and a folder for what they find."""
+class _Job:
+    """The analysis file: its command, and its events to measure other classifiers on.
+
+    With a folder for what the parts find.
+    """
 
     def __init__(self, folder: Path, *, quick: bool):
         self.folder = folder
@@ -92,141 +93,199 @@ class _Own:
         content = json.dumps(self.found | {name: value}, indent=2)
         (self.folder / "found.json").write_text(content + "\n")
 
+    def command(self, scratch: Path, *options: str, **changes: str) -> tuple[float, float, Path]:
+        """Seconds of the command, its longest silence, and what it leaves.
+
+        Args:
+            scratch: A folder of runs, which share a cache of compiled programs.
+            options: Of the command.
+            changes: Keys of the analysis file that are others, without their section "general".
+        """
+        scratch.mkdir(exist_ok=True)
+        output = Path(tempfile.mkdtemp(prefix="run_", dir=scratch)) / "run"
+        command = [sys.executable, "-m", self.program, "run", str(CONFIG), "--output", str(output)]
+        for key, value in (self.changes | {f"general.{k}": v for k, v in changes.items()}).items():
+            command += ["--set", f"{key}={value}"]
+        clean = {k: v for k, v in os.environ.items() if k in COMPILED or not k.startswith("JAX_")}
+        clean["XDG_CACHE_HOME"] = str(scratch / "cache")
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        began = last = time.monotonic()
+        silence = 0.0
+        with subprocess.Popen([*command, *options], cwd=ROOT, env=clean, **pipes) as process:
+            for line in process.stdout:
+                now = time.monotonic()
+                silence, last = max(silence, now - last), now
+                print(line, end="", file=sys.stderr, flush=True)
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode, command)
+        return time.monotonic() - began, silence, output
+
     @cached_property
-    def job(self) -> "_Job":
-        """The events and uncertainties."""
+    def config(self) -> Any:
+        """The analysis file."""
+        from difftune import job
+
+        return job.load(CONFIG, [f"{key}={value}" for key, value in self.changes.items()])
+
+    @cached_property
+    def sample(self) -> Any:
+        """Its events, of which each fold is the test once."""
         import difftune as dt
 
         dt.use_cpu_cores()
-        return _Job(self.changes, one_in=self.size.one_in)
+        events, one_in = dt.job.build.events(self.config), self.size.one_in
+        if one_in > 1:  # in all variations, or in none
+            events = events.select(lambda sample: sample.number % one_in == 0)
+        return dt.CrossFit(events=events)
+
+    @cached_property
+    def nuisances(self) -> Any:
+        """Its uncertainties besides variations."""
+        from difftune import job
+
+        return job.build.nuisances(self.config)
+
+    def measure(self, network: Any, binning: Any, **options: Any) -> Any:
+        """Of σ(μ), on all folds."""
+        import difftune as dt
+
+        options |= {"figure": "precision", "binning": binning}
+        return dt.measure(network, self.sample, **options, **self.nuisances)
+
+    def smooth(self, found: Any) -> Any:
+        """The same network in the same bins, with the noise of variations smoothed."""
+        return self.measure(found.score, found.templates.edges, noise="smooth")
+
+    def plain(self, network: Any) -> Any:
+        """In bins of equal signal, as the analysis file wants them."""
+        from difftune.binning import EqualSignal
+
+        fit = self.config.fit
+        same = {"min_background": fit.min_background, "max_mc_uncertainty": fit.max_mc_uncertainty}
+        return self.measure(network, EqualSignal(bins=fit.bins, **same))
 
     @cached_property
     def default(self) -> Any:
         """Cross-fitted networks with every setting as it is by default."""
-        return self.job.default(epochs=self.size.epochs)
+        import difftune as dt
+
+        rounds = max(self.size.epochs // 4, 1)
+        same = {"population": 1, "rounds": rounds, "epochs_per_round": self.size.epochs // rounds}
+        return dt.tune(
+            self.sample,
+            dt.Recipe(metric=dt.objectives.Significance(bins=10)),
+            search=dt.search.FixedSchedule(schedule={}, **same),
+            space={},
+        ).network
+
+    def in_best_bins(self, what: str, network: Any) -> list[Row]:
+        """σ(μ) with the best bins, and closure; and with the noise of variations smoothed."""
+        from difftune.binning import EqualSignal, Gradient, Profiled
+
+        same, found, rows = {"max_mc_uncertainty": 0.05}, {}, []
+        for count in self.size.bins:
+            for words, rule in (
+                ("of equal signal", EqualSignal(bins=count, **same)),
+                (
+                    "by gradient",
+                    Gradient(bins=count, figure_of_merit=Profiled(strength=1.0), **same),
+                ),
+            ):
+                found[f"{count} {words}"] = self.measure(network, rule)
+        smooth = {name: self.smooth(one) for name, one in found.items()}
+        for title, each in ((what, found), (f"{what}, smoothed", smooth)):
+            for name, one in each.items():
+                say(f"{title}, {name}: {one.value:.4f}")
+            # It is no less for having more chances.
+            name = min(each, key=lambda name: each[name].value)
+            self.keep(title, each[name].value)
+            rows.append(Row(f"σ(μ) {title}, its best bins", each[name].value, "", f"({name})"))
+            rows += self.closure(f"{title}, its best bins", each[name])
+        return rows
+
+    def closure(self, what: str, measurement: Any) -> list[Row]:
+        """Whether the uncertainty that is claimed is that of pseudo-experiments."""
+        from difftune.analysis import closure
+
+        found = closure(measurement, self.sample, experiments=self.size.experiments)
+        say(f"{what}: {found}")
+        (bias, error), (ratio, ratio_error) = found.bias, found.spread
+        share, share_error = found.coverage
+        note = f"± {share_error:.3f}"
+        return [
+            Row(
+                f"{what}: |mean of μ - 1| / its error", abs(bias) / error, "<= 2", f"({bias:+.4f})"
+            ),
+            Row(
+                f"{what}: |spread / claimed - 1|", abs(ratio - 1), "<= 0.1", f"± {ratio_error:.3f}"
+            ),
+            Row(f"{what}: |coverage - 68.3 %|", abs(share - 0.683), "<= 0.04", note),
+        ]
 
 
-def _answers(own: _Own) -> list[Row]:
+def _answers(job: _Job) -> list[Row]:
     """The first answer, without compiled programs and with them."""
-    shutil.rmtree(own.folder / "answers", ignore_errors=True)
-    seconds = [
-        _command(own, own.folder / "answers", own.changes, first_answer=True).seconds
-        for _ in range(own.size.answers)
-    ]
+    shutil.rmtree(job.folder / "answers", ignore_errors=True)
+    seconds = [job.command(job.folder / "answers", "--quick")[0] for _ in range(job.size.answers)]
     return [
         Row("--quick, s", seconds[0], "<= 60"),
         Row("--quick once more, with its programs compiled, s", seconds[-1]),
     ]
 
 
-def _seed(seed: int, own: _Own) -> list[Row]:
+def _seed(seed: int, job: _Job) -> list[Row]:
     """The README's command, without compiled programs."""
-    folder = own.folder / f"seed {seed}"
+    folder = job.folder / f"seed {seed}"
     shutil.rmtree(folder, ignore_errors=True)
-    done = _command(own, folder, own.changes | {"general.seed": str(seed)})
-    own.keep(f"seed {seed}", [step["value"] for step in done.results["ladder"]])
+    seconds, silence, output = job.command(folder, seed=str(seed))
+    results = json.loads((output / "results.json").read_text())
+    job.keep(f"seed {seed}", [step["value"] for step in results["ladder"]])
     return [
-        Row(f"seed {seed}: README's command, s", done.seconds, "<= 480"),
-        Row(f"seed {seed}: longest time without a line of progress, s", done.silence, "<= 10"),
+        Row(f"seed {seed}: README's command, s", seconds, "<= 480"),
+        Row(f"seed {seed}: longest time without a line of progress, s", silence, "<= 10"),
     ]
 
 
-def _default(own: _Own) -> list[Row]:
+def _default(job: _Job) -> list[Row]:
     """A cross-fitted default network in the bins of the file and in its best ones."""
-    network = own.default
-    plain = own.job.plain(network)
+    plain = job.plain(job.default)
     rows = [Row("σ(μ) default, cross-fitted, the file's bins", plain.value)]
-    rows += _closure("default", plain, own)
-    return rows + _in_best_bins("default", network, own)
+    return [*rows, *job.closure("default", plain), *job.in_best_bins("default", job.default)]
 
 
-def _folds(own: _Own) -> list[Row]:
-    """What cross-fitting a default network gains, and what statistics alone has in it."""
-    network = own.default
-    crossed = own.job.plain(network)
-    pairs = zip(network.networks, own.job.sample.rotations, strict=True)
-    alone = [own.job.plain(each, rotation).value for each, rotation in pairs]
-    folds = len(alone)
-    less = _with_variance(crossed, folds)
-    return [
-        mean("σ(μ) default, one fold", alone, over="folds"),
-        Row("σ(μ) default, cross-fitted", crossed.value),
-        Row("  over one fold", float(crossed.value / np.mean(alone))),
-        Row(f"σ(μ) of its templates with 1/{folds} of the simulation", less),
-        Row("  the first over it", crossed.value / less),
-        Row("σ(μ) of its templates without statistics of it", _with_variance(crossed, 1e-6)),
-    ]
-
-
-def _with_variance(measurement: Any, factor: float) -> float:
-    """σ(μ) of the same templates, with another variance of the simulation in the fit.
-
-    Args:
-        measurement: In bins of the score.
-        factor: On the variance.
-    """
-    from difftune.analysis import FIGURES
-    from difftune.histfactory import Model
-
-    workspace = copy.deepcopy(measurement.workspace)
-    for channel in workspace["channels"]:
-        for modifier in (each for sample in channel["samples"] for each in sample["modifiers"]):
-            if modifier["type"] == "staterror":
-                modifier["data"] = [float(error * np.sqrt(factor)) for error in modifier["data"]]
-    return 1 / float(FIGURES["precision"].merit(Model.from_spec(workspace)))
-
-
-def _tuned(own: _Own) -> list[Row]:
+def _tuned(job: _Job) -> list[Row]:
     """Networks through the fit, of the first seed."""
     import difftune as dt
 
-    networks = list((own.folder / SEEDS[0]).glob("*/run/network"))
+    networks = list((job.folder / SEEDS[0]).glob("*/run/network"))
     if not networks:
         raise dt.InputError(f"tuned: its network is that of {SEEDS[0]!r}; run this part first.")
-    found = own.job.plain(dt.CrossFitted.load(networks[0]))
-    smooth = own.job.smooth(found)
-    own.keep("tuned, smoothed", smooth.value)
-    return [
-        *_closure("tuned", found, own),
-        Row("σ(μ) tuned, smoothed", smooth.value),
-        *_closure("tuned, smoothed", smooth, own),
-    ]
+    found = job.plain(dt.CrossFitted.load(networks[0]))
+    smooth = job.smooth(found)
+    job.keep("tuned, smoothed", smooth.value)
+    rows = [*job.closure("tuned", found), Row("σ(μ) tuned, smoothed", smooth.value)]
+    return [*rows, *job.closure("tuned, smoothed", smooth)]
 
 
-def _boosted(own: _Own) -> list[Row]:
-    """XGBoost in the same folds, bins and fit."""
+def _boosted(job: _Job) -> list[Row]:
+    """XGBoost in the same folds, bins and fit, each stopped by the fold after its own."""
     if not taking_part("XGBoost", "xgboost"):
         return []
-    return _in_best_bins("XGBoost", own.job.boosted(trees=own.size.trees), own)
+    from difftune import train_trees
+
+    settings = {"max_depth": 5, "learning_rate": 0.05, "subsample": 0.8}
+    more = {"trees": job.size.trees, "patience": 30}
+    return job.in_best_bins("XGBoost", train_trees(job.sample, settings=settings, **more))
 
 
-PARTS: dict[str, Callable[[_Own], list[Row]]] = {
+PARTS: dict[str, Callable[[_Job], list[Row]]] = {
     "answers": _answers,
     **{name: partial(_seed, number) for number, name in enumerate(SEEDS, start=1)},
     "default": _default,
-    "folds": _folds,
     "tuned": _tuned,
     "XGBoost": _boosted,
 }
 """What can be run alone; `tuned` needs the network of `seed 1`."""
-
-
-def _in_best_bins(what: str, network: Any, own: _Own) -> list[Row]:
-    """σ(μ) with the best bins, and closure; and with the noise of variations smoothed."""
-    found = own.job.in_bins(network, own.size.bins)
-    rows = []
-    for title, each in (
-        (what, found),
-        (f"{what}, smoothed", {name: own.job.smooth(one) for name, one in found.items()}),
-    ):
-        for name, one in each.items():
-            say(f"{title}, {name}: {one.value:.4f}")
-        # It is no less for having more chances.
-        name = min(each, key=lambda name: each[name].value)
-        own.keep(title, each[name].value)
-        rows.append(Row(f"σ(μ) {title}, its best bins", each[name].value, "", f"({name})"))
-        rows += _closure(f"{title}, its best bins", each[name], own)
-    return rows
 
 
 def _compared(found: dict[str, Any]) -> list[Row]:
@@ -235,164 +294,22 @@ def _compared(found: dict[str, Any]) -> list[Row]:
     if not ladders:
         return []
     alone, crossed, tuned = (np.array([ladder[step] for ladder in ladders]) for step in (0, 1, -1))
+    over = partial(mean, over="runs")
     rows = [
         mean("σ(μ) tuned, cross-fitted", list(tuned), over="repetitions"),
-        mean(
-            "σ(μ) default, cross-fitted / one fold", list(crossed / alone), "<= 0.75", over="runs"
-        ),
-        mean("σ(μ) tuned / one fold of the default", list(tuned / alone), "<= 0.45", over="runs"),
+        over("σ(μ) default, cross-fitted / one fold", list(crossed / alone), "<= 0.75"),
+        over("σ(μ) tuned / one fold of the default", list(tuned / alone), "<= 0.45"),
     ]
     if best := found.get("default"):
-        title = "σ(μ) tuned / default with its best bins"
-        rows.append(mean(title, list(tuned / best), "<= 0.65", over="runs"))
+        rows.append(over("σ(μ) tuned / default with its best bins", list(tuned / best), "<= 0.65"))
         # Of the tuned, and of the default over its seeds.
         errors = [np.std(each, ddof=1) if len(each) > 1 else np.nan for each in (tuned, crossed)]
         apart = (best - np.mean(tuned)) / np.hypot(*errors)
         rows.append(Row("which is apart by so many spreads", float(apart), ">= 3"))
     if boosted := found.get("XGBoost"):
-        rows.append(mean("σ(μ) tuned / XGBoost", list(tuned / boosted), over="runs"))
+        rows.append(over("σ(μ) tuned / XGBoost", list(tuned / boosted)))
     smoothed = [found.get(f"{what}, smoothed") for what in ("tuned", "default")]
     if all(smoothed):
         title = "σ(μ) tuned / default with its best bins, both smoothed"
         rows.append(Row(title, smoothed[0] / smoothed[1]))
     return rows
-
-
-def _command(
-    own: _Own, scratch: Path, changes: dict[str, str], *, first_answer: bool = False
-) -> SimpleNamespace:
-    """The command, with its duration, its longest silence, and what it leaves.
-
-    Args:
-        own: Says which program it is.
-        scratch: A folder of runs, which share a cache of compiled programs.
-        changes: Keys of the analysis file that are others.
-        first_answer: Whether it is with `--quick`.
-    """
-    scratch.mkdir(exist_ok=True)
-    output = Path(tempfile.mkdtemp(prefix="run_", dir=scratch)) / "run"
-    command = [sys.executable, "-m", own.program, "run", str(CONFIG), "--output", str(output)]
-    command += ["--quick"] if first_answer else []
-    for key, value in changes.items():
-        command += ["--set", f"{key}={value}"]
-    environment = {k: v for k, v in os.environ.items() if k in COMPILED or not k.startswith("JAX_")}
-    environment["XDG_CACHE_HOME"] = str(scratch / "cache")
-    began = last = time.monotonic()
-    silence = 0.0
-    with subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=ROOT,
-        env=environment,
-    ) as process:
-        assert process.stdout is not None, "a pipe was asked for"
-        for line in process.stdout:
-            now = time.monotonic()
-            silence, last = max(silence, now - last), now
-            print(line, end="", file=sys.stderr, flush=True)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command)
-    return SimpleNamespace(
-        seconds=time.monotonic() - began,
-        silence=silence,
-        results=json.loads((output / "results.json").read_text()),
-    )
-
-
-class _Job:
-    """The events and uncertainties of the analysis file, to measure other classifiers on."""
-
-    def __init__(self, changes: dict[str, str], *, one_in: int):
-        from difftune import job
-        from difftune.analysis import CrossFit
-
-        config = job.load(CONFIG, [f"{key}={value}" for key, value in changes.items()])
-        self.config = config
-        self.nuisances = job.build.nuisances(config)
-        events = job.build.events(config)
-        if one_in > 1:  # in all variations, or in none
-            events = events.select(lambda sample: sample.number % one_in == 0)
-        self.sample = CrossFit(events=events)
-
-    def measure(self, network: Any, binning: Any, sample: Any = None, **options: Any) -> Any:
-        """Of σ(μ), on all folds or another sample."""
-        import difftune as dt
-
-        events = self.sample if sample is None else sample
-        return dt.measure(
-            network, events, figure="precision", binning=binning, **options, **self.nuisances
-        )
-
-    def smooth(self, found: Any) -> Any:
-        """The same network in the same bins, with the noise of variations smoothed."""
-        return self.measure(found.score, found.templates.edges, noise="smooth")
-
-    def plain(self, network: Any, sample: Any = None) -> Any:
-        """In bins of equal signal, as the analysis file wants them."""
-        import difftune as dt
-
-        fit = self.config.fit
-        return self.measure(
-            network,
-            dt.binning.EqualSignal(
-                bins=fit.bins,
-                min_background=fit.min_background,
-                max_mc_uncertainty=fit.max_mc_uncertainty,
-            ),
-            sample,
-        )
-
-    def in_bins(self, network: Any, bins: tuple[int, ...]) -> dict[str, Any]:
-        """Measurements by the way in which their bins are chosen."""
-        import difftune as dt
-
-        same = {"max_mc_uncertainty": 0.05}
-        profiled = dt.binning.Profiled(strength=1.0)
-        rules: dict[str, Any] = {}
-        for count in bins:
-            rules[f"{count} of equal signal"] = dt.binning.EqualSignal(bins=count, **same)
-            rules[f"{count} by gradient"] = dt.binning.Gradient(
-                bins=count, figure_of_merit=profiled, **same
-            )
-        return {name: self.measure(network, rule) for name, rule in rules.items()}
-
-    def default(self, *, epochs: int) -> Any:
-        """Cross-fitted networks with every setting as it is by default."""
-        import difftune as dt
-
-        rounds = max(epochs // 4, 1)
-        return dt.tune(
-            self.sample,
-            dt.Recipe(metric=dt.objectives.Significance(bins=10)),
-            search=dt.search.FixedSchedule(
-                population=1, rounds=rounds, epochs_per_round=epochs // rounds, schedule={}
-            ),
-            space={},
-        ).network
-
-    def boosted(self, *, trees: int) -> Any:
-        """XGBoost for each fold, on the folds that a network learns from, stopped by the next."""
-        import difftune as dt
-
-        settings = {"max_depth": 5, "learning_rate": 0.05, "subsample": 0.8}
-        return dt.train_trees(self.sample, settings=settings, trees=trees, patience=30)
-
-
-def _closure(what: str, measurement: Any, own: _Own) -> list[Row]:
-    """Whether the uncertainty that is claimed is that of pseudo-experiments."""
-    from difftune.analysis import closure
-
-    found = closure(measurement, own.job.sample, experiments=own.size.experiments)
-    say(f"{what}: {found}")
-    (bias, error), (ratio, ratio_error), (share, share_error) = (
-        found.bias,
-        found.spread,
-        found.coverage,
-    )
-    return [
-        Row(f"{what}: |mean of μ - 1| / its error", abs(bias) / error, "<= 2", f"({bias:+.4f})"),
-        Row(f"{what}: |spread / claimed - 1|", abs(ratio - 1), "<= 0.1", f"± {ratio_error:.3f}"),
-        Row(f"{what}: |coverage - 68.3 %|", abs(share - 0.683), "<= 0.04", f"± {share_error:.3f}"),
-    ]

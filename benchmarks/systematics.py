@@ -1,18 +1,12 @@
-"""Training through the fit against cross-entropy where systematic uncertainties count.
+"""Training through the fit against cross-entropy on the single-top sample, with all uncertainties.
 
-Two studies, each with one population of seeds a training. The bins of every network are chosen on
-training events, or are equidistant if validation events find these better; they also choose the
-best epoch. Test events are scored once, in hard bins, with the fit and all its uncertainties.
-
-1. *A known truth.* Signal and background are Gaussians in two variables, and the scale of the first
-   one is uncertain for all events. What cannot be beaten is the unbinned Fisher information of the
-   true densities (as in INFERNO, arXiv 1806.04743); what cross-entropy can reach is the same of the
-   likelihood ratio, which is its optimum.
-2. *The single-top sample* that comes with difftune, with all uncertainties of its analysis file.
+One population of seeds for each training. The bins of every network are chosen on training events,
+or are equidistant if validation events find these better; they also choose the best epoch. Test
+events are scored once, in hard bins, with the fit and all its uncertainties.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -23,7 +17,7 @@ from benchmarks.common import samples
 from benchmarks.common.table import Row
 from difftune.analysis import FIGURES, Split, binned_score, fill_templates, fit_model, statistics
 from difftune.binning import Gradient, Profiled
-from difftune.data import Events, Process
+from difftune.data import Events
 from difftune.histfactory import Model, build_workspace
 from difftune.inference import asimov_significance
 from difftune.objectives import CrossEntropy, Objective, Regions
@@ -33,65 +27,58 @@ from difftune.training import TrainedNetwork
 
 FIT = "through the fit: σ(μ)"
 REGIONS = "through the fit: σ(μ), regions"
-
-EXPECTED = {"signal": 1000.0, "background": 10_000.0}
-MEANS = {"signal": np.array([1.0, 1.0]), "background": np.array([0.0, 0.0])}
-SHIFT = 0.3
-"""By how much one standard deviation of the nuisance parameter moves the first variable."""
-
-
-def gaussians(simulated: int, seed: int = 0) -> Events:
-    """So many events of each process, and both variations as samples with the same numbers."""
-    rng = np.random.default_rng(seed)
-    processes = (Process(name="signal", role="signal"), Process(name="background"))
-    index = np.repeat([0, 1], simulated)
-    x = rng.normal(size=(2 * simulated, 2)) + np.array(list(MEANS.values()))[index]
-    weight = np.array(list(EXPECTED.values()))[index] / simulated
-
-    def sample(shift: float, **more) -> Events:
-        return Events.from_arrays(
-            x + np.array([shift, 0.0]),
-            index,
-            weight,
-            feature_names=["x", "y"],
-            processes=processes,
-            event_number=np.arange(2 * simulated),
-            **more,
-        )
-
-    return sample(0.0, variations={"scale": (sample(SHIFT), sample(-SHIFT))})
-
-
-def truth() -> dict[str, float]:
-    """σ(μ) of the true densities: unbinned, and of the likelihood ratio in fine bins."""
-    axis = np.linspace(-6.0, 8.0, 701)
-    x, y = np.meshgrid(axis, axis, indexing="ij")
-    area = (axis[1] - axis[0]) ** 2
-
-    def density(name: str, shift: float) -> np.ndarray:
-        away = (x - MEANS[name][0] - shift) ** 2 + (y - MEANS[name][1]) ** 2
-        return EXPECTED[name] * np.exp(-away / 2) / (2 * np.pi) * area
-
-    def uncertainty(signal: np.ndarray, moved: np.ndarray, total: np.ndarray) -> float:
-        there = total > 1e-12
-        rows = np.stack([signal, moved])[:, there] / np.sqrt(total[there])
-        return float(np.linalg.inv(rows @ rows.T + np.diag([0.0, 1.0]))[0, 0] ** 0.5)
-
-    signal, background = (density(name, 0.0) for name in EXPECTED)
-    up, down = (sum(density(name, side * SHIFT) for name in EXPECTED) for side in (1, -1))
-    columns = [each.ravel() for each in (signal, (up - down) / 2, signal + background)]
-    ratio = (x * MEANS["signal"][0] + y * MEANS["signal"][1]).ravel()
-    fine = np.digitize(ratio, np.linspace(-8.0, 12.0, 401))
-    binned = [np.bincount(fine, each) for each in columns]
-    return {
-        "floor": uncertainty(*columns),
-        "cross-entropy": uncertainty(*binned),
-        "stat-only": float(np.sum(columns[0] ** 2 / np.maximum(columns[2], 1e-300)) ** -0.5),
-    }
-
+# A smoke run's file.
+BTAG = '{name = "btag", type = "weight", up = "weight_btag_up", down = "weight_btag_down"}'
+FEW = [samples.FEW_VARIABLES, f"systematics=[{BTAG}]"]
 
 MERITS = {name: in_float64(jax.jit(FIGURES[name].merit)) for name in ("precision", "discovery")}
 """One compiled program for all models of one structure."""
+
+
+def run(*, quick: bool) -> list[Row]:
+    """All trainings."""
+    config = dt.job.load(samples.SINGLE_TOP, FEW if quick else [])
+    events = dt.job.build.events(config)
+    if quick:
+        # One in eight: in all variations, or in none.
+        events = events.select(lambda sample: sample.number % 8 == 0)
+    study = Study(
+        split=Split(events=events),
+        seeds=2 if quick else 10,
+        bins=4 if quick else 12,
+        nuisances=dt.job.build.nuisances(config),
+    )
+    relu, gelu = (dt.models.MLP(hidden=(64, 64), activation=name) for name in ("relu", "gelu"))
+    entropy = study.recipe(CrossEntropy(), 2e-3, model=relu, batch_size=1024)
+    # Batches of some thousand events know next to nothing of the gradient of a fit, whose templates
+    # are all of them. So all events make one step, from weights that can classify.
+    whole = {"batch_size": len(study.split.train)}
+    regions = study.through_the_fit(bins=Regions(regions=study.bins))
+    found = {
+        "cross-entropy": study.trained(entropy, 1 if quick else 12),
+        REGIONS: study.trained(
+            study.recipe(regions, 1e-2, model=gelu, **whole), 2 if quick else 240
+        ),
+    }
+    if not quick:
+        loss = study.through_the_fit(bandwidth=(0.03, 0.01))
+        score = study.recipe(loss, 1e-3, model=relu, **whole)
+        found[FIT] = study.trained(entropy, 12, then=score, steps=120)
+    stat_only = {
+        name: values(each, "stat-only significance").mean() for name, each in found.items()
+    }
+    rows = [
+        Row(
+            "σ(μ), cross-entropy, stat-only",
+            values(found["cross-entropy"], "stat-only sigma").mean(),
+        ),
+        *compared("σ(μ)", found, "sigma"),
+        *compared("Z", found, "significance"),
+    ]
+    for name in list(found)[1:]:
+        what = f"stat-only Z, {name} over cross-entropy"
+        rows.append(Row(what, stat_only[name] / stat_only["cross-entropy"]))
+    return rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,21 +89,17 @@ class Study:
         split: The events.
         seeds: Networks of each training.
         bins: Of the measurement; fewer where optimised edges need it.
-        max_mc_uncertainty: Of a bin, for optimised edges.
-        mc_statistics: Whether the statistics of the simulation are uncertain.
         nuisances: Uncertainties besides variations.
     """
 
     split: Split
     seeds: int
-    bins: int = 12
-    max_mc_uncertainty: float = 0.05
-    mc_statistics: bool = True
-    nuisances: Mapping[str, Any] = field(default_factory=dict)
+    bins: int
+    nuisances: Mapping[str, Any]
 
     def model(self, part: Events, **options: Any) -> Any:
         """The fit of a part of the events, as uncertain as the measurement."""
-        own = self.mc_statistics and statistics(part, self.split.test)
+        own = statistics(part, self.split.test)
         return fit_model(**{"bins": self.bins, "mc_statistics": own, **self.nuisances, **options})
 
     def recipe(self, objective: Objective, learning_rate: float, **parts: Any) -> dt.Recipe:
@@ -153,8 +136,7 @@ class Study:
     def worth(self, score: Callable, split: Split, edges: Sequence[float]) -> dict[str, float]:
         """Figures of hard-binned test events: full fit, and stat-only."""
         templates = fill_templates(score, split, np.asarray(edges))
-        workspace = build_workspace([templates], mc_statistics=self.mc_statistics, **self.nuisances)
-        model = Model.from_spec(workspace)
+        model = Model.from_spec(build_workspace([templates], **self.nuisances))
         s, b = (templates.total(role).sumw for role in ("signal", "background"))
         return {
             "sigma": 1.0 / float(MERITS["precision"](model)),
@@ -169,31 +151,28 @@ class Study:
         Equidistant ones, or those that training events find best with all uncertainties.
         """
         split, score = self.split, network.score
-        candidates = {"equidistant": np.linspace(0.0, 1.0, self.bins + 1)}
-        if network.module_def.outputs == 1:
-            # Validation events in place of test events, and none of these.
-            inside = Split(
-                events=split.part("train", "validation"),
-                validation_folds=(2,),
-                test_folds=split.validation_folds,
-            )
-            rule = Gradient(
-                bins=self.bins,
-                max_mc_uncertainty=self.max_mc_uncertainty,
-                figure_of_merit=Profiled(strength=1.0),
-                candidates=100,
-            )
-            candidates["optimised"] = binned_score(
-                network,
-                inside,
-                binning=rule,
-                normalisation=self.nuisances.get("normalisation", ()),
-                luminosity=self.nuisances.get("luminosity"),
-            ).edges
-            sigma = {k: self.worth(score, inside, v)["sigma"] for k, v in candidates.items()}
-            best = min(sigma, key=lambda name: sigma[name])
-        else:
-            best, score = "equidistant", region_of(network)
+        equidistant = np.linspace(0.0, 1.0, self.bins + 1)
+        if network.module_def.outputs > 1:
+            found = self.worth(region_of(network), split, equidistant)
+            return {"edges": "equidistant", **found}
+        # Validation events in place of test events, and none of these.
+        inside = Split(
+            events=split.part("train", "validation"),
+            validation_folds=(2,),
+            test_folds=split.validation_folds,
+        )
+        rule = Gradient(
+            bins=self.bins,
+            max_mc_uncertainty=0.05,
+            figure_of_merit=Profiled(strength=1.0),
+            candidates=100,
+        )
+        known = {"normalisation": (), "luminosity": None} | self.nuisances
+        known = {name: known[name] for name in ("normalisation", "luminosity")}
+        optimised = binned_score(network, inside, binning=rule, **known).edges
+        candidates = {"equidistant": equidistant, "optimised": optimised}
+        sigma = {k: self.worth(score, inside, v)["sigma"] for k, v in candidates.items()}
+        best = min(sigma, key=lambda name: sigma[name])
         return {"edges": best, **self.worth(score, split, candidates[best])}
 
 
@@ -235,86 +214,3 @@ def compared(what: str, found: dict[str, list[dict]], key: str) -> list[Row]:
 def values(found: list[dict], key: str) -> np.ndarray:
     """One figure of all seeds."""
     return np.array([each[key] for each in found])
-
-
-def known_truth(*, quick: bool) -> list[Row]:
-    """The Gaussians."""
-    study = Study(
-        split=Split(events=gaussians(4_000 if quick else 60_000)),
-        seeds=2 if quick else 10,
-        max_mc_uncertainty=0.2,
-        mc_statistics=False,
-    )
-    relu, gelu = (dt.models.MLP(hidden=(32, 32), activation=name) for name in ("relu", "gelu"))
-    entropy = study.recipe(CrossEntropy(), 2e-3, model=relu, batch_size=1024)
-    regions = study.recipe(
-        study.through_the_fit(bins=Regions(regions=study.bins)),
-        1e-2,
-        model=gelu,
-        batch_size=2048 if quick else 24_000,
-    )
-    found = {
-        "cross-entropy": study.trained(entropy, 2 if quick else 15),
-        REGIONS: study.trained(regions, 4 if quick else 60),
-    }
-    true = truth()
-    rows = [
-        Row(f"known truth: σ(μ), {what}", true[key])
-        for key, what in (
-            ("stat-only", "without uncertainties"),
-            ("floor", "unbinned, true densities"),
-            ("cross-entropy", "likelihood ratio in fine bins"),
-        )
-    ]
-    rows += compared("known truth: σ(μ)", found, "sigma")
-    over = values(found[REGIONS], "sigma").mean() / true["floor"]
-    return [*rows, Row("  over the floor", over, "<= 1.03")]
-
-
-def single_top(*, quick: bool) -> list[Row]:
-    """The shipped sample."""
-    config = dt.job.load(samples.SINGLE_TOP)
-    events = dt.job.build.events(config)
-    if quick:
-        # One in eight: in all variations, or in none.
-        events = events.select(lambda sample: sample.number % 8 == 0)
-    study = Study(
-        split=Split(events=events),
-        seeds=2 if quick else 10,
-        bins=4 if quick else 12,
-        nuisances=dt.job.build.nuisances(config),
-    )
-    relu, gelu = (dt.models.MLP(hidden=(64, 64), activation=name) for name in ("relu", "gelu"))
-    entropy = study.recipe(CrossEntropy(), 2e-3, model=relu, batch_size=1024)
-    found = {"cross-entropy": study.trained(entropy, 1 if quick else 12)}
-    # What trains through the fit, a smoke run has seen with the Gaussians.
-    if not quick:
-        # Batches of some thousand events know next to nothing of the gradient of a fit, whose
-        # templates are all of them. So all events make one step, from weights that can classify.
-        whole = {"batch_size": len(study.split.train)}
-        score = study.recipe(
-            study.through_the_fit(bandwidth=(0.03, 0.01)), 1e-3, model=relu, **whole
-        )
-        regions = study.recipe(
-            study.through_the_fit(bins=Regions(regions=study.bins)), 1e-2, model=gelu, **whole
-        )
-        found[FIT] = study.trained(entropy, 12, then=score, steps=120)
-        found[REGIONS] = study.trained(regions, 240)
-    stat_only = values(found["cross-entropy"], "stat-only sigma").mean()
-    rows = [Row("single top: σ(μ), cross-entropy, stat-only", stat_only)]
-    for what, key in (("σ(μ)", "sigma"), ("Z", "significance")):
-        rows += compared(f"single top: {what}", found, key)
-    worth = {name: values(each, "stat-only significance").mean() for name, each in found.items()}
-    for name in list(found)[1:]:
-        what = f"single top: stat-only Z, {name} over cross-entropy"
-        rows.append(Row(what, worth[name] / worth["cross-entropy"]))
-    return rows
-
-
-PARTS: dict[str, Callable[..., list[Row]]] = {"known truth": known_truth, "single top": single_top}
-"""What can be run alone."""
-
-
-def run(*, quick: bool, parts: Sequence[str] = ()) -> list[Row]:
-    """Both studies, or one."""
-    return [row for name in parts or PARTS for row in PARTS[name](quick=quick)]

@@ -3,16 +3,14 @@
 The peers train with PyTorch. All have the same events, transformed once; the same network, batches,
 optimizer, loss and space of seven hyperparameters as `benchmarks.search`; the same cores, one
 contestant after the other; and the same seconds from the start of a process, in which it imports,
-compiles and searches until they are over. All choose by the same figure, each in its own way. The
-peers look for the best epoch of all trainings on the validation events, as an analyst with these
-libraries does. difftune, which trains more in the same time, validates each trial on all folds of
-the same events, the test events excepted, and takes off two standard errors, its default; what
-counts is the average of the four networks of its best trial, an option of its analysis file. What
-the one of them is worth that was kept from the validation events, as those of the peers were, is a
-row of its own. No epoch is excluded as overtrained. A training has the same number of epochs
-everywhere; how many are made is what a contestant's speed decides. What is on its disk when the
-time is over is what it has chosen; this process judges it, with the test events that no contestant
-has seen, by one function.
+compiles and searches until they are over. The peers look for the best epoch of all trainings on the
+validation events, as an analyst with these libraries does. difftune, which trains more in the same
+time, validates each trial on all folds of the same events, the test events excepted, and takes off
+two standard errors, its default; what counts is the average of the four networks of its best trial,
+an option of its analysis file. What the one of them is worth that was kept from the validation
+events, as those of the peers were, is a row of its own. No epoch is excluded as overtrained. What
+is on the disk of a contestant when the time is over is what it has chosen; this process judges it,
+with the test events that no contestant has seen, by one function.
 
 Contestants that are not installed (`pip install 'difftune[bench]'`) are left out, and named.
 """
@@ -20,6 +18,7 @@ Contestants that are not installed (`pip install 'difftune[bench]'`) are left ou
 import itertools
 import math
 import os
+import pickle
 import signal
 import subprocess
 import tempfile
@@ -46,30 +45,10 @@ from difftune.training import Columns
 # Names in the table, and functions of `benchmarks.peers.tuners`.
 OURS = "difftune PBT"
 CONTESTANTS = {OURS: "difftune", "Optuna TPE + PyTorch": "optuna", "Ray Tune PBT + PyTorch": "ray"}
-KINDS = {"test": "test", "alone": "test, one network", "validation": "validation"}
+AWAY = "its validation Z against ours, %"
 
 # Seconds in which a process may end by itself. What it still finds in them does not count.
 GRACE = 15.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """What a contestant has found for one seed, and what that is worth by our reckoning."""
-
-    own: float  # validation score, by its own reckoning
-    validation: float
-    test: float  # of the average, where there are several networks
-    alone: float  # of the one network that has the validation score
-    trials: int  # begun from start values
-    epochs: int  # of all networks together
-    seconds: float  # until its time was over, or until it ended before
-
-    def __str__(self) -> str:
-        return (
-            f"test {self.test:.4f} (one network {self.alone:.4f}), validation "
-            f"{self.validation:.4f} (its own reckoning {self.own:.4f}), "
-            f"{self.trials} trials, {self.epochs} epochs, {self.seconds:.1f} s"
-        )
 
 
 def run(*, quick: bool) -> list[Row]:
@@ -85,13 +64,8 @@ def run(*, quick: bool) -> list[Row]:
         rounds=(10, 3),  # of PBT
         epochs=(2, 1),  # of a round; a training has `rounds` times as many
     )
-    missing = [
-        name
-        for name, who in CONTESTANTS.items()
-        if name != OURS and not running.installed(who, "torch")
-    ]
-    there = [name for name in CONTESTANTS if name not in missing]
-    results: dict[str, dict[str, dict[int, Result]]] = {}
+    there = [n for n, who in CONTESTANTS.items() if n == OURS or running.installed(who, "torch")]
+    results: dict[str, dict[str, dict[int, dict[str, float]]]] = {}
     failures: list[str] = []
     with tempfile.TemporaryDirectory() as scratch:
         known = _samples(size, Path(scratch))
@@ -99,21 +73,18 @@ def run(*, quick: bool) -> list[Row]:
         for seed, sample, one in itertools.product(size.seeds, known, there):
             what = f"{sample.name}, seed {seed}, {one}"
             try:
-                result = _result(CONTESTANTS[one], sample, seed, size)
+                found = _result(CONTESTANTS[one], sample, seed, size)
             except running.Failed as failure:
                 if one == OURS:
                     raise
                 failures.append(f"{what}: {failure}")
                 say(f"FAILED {failures[-1]}")
                 continue
-            results.setdefault(sample.name, {}).setdefault(one, {})[seed] = result
-            say(f"{what}: {result}")
+            results.setdefault(sample.name, {}).setdefault(one, {})[seed] = found
+            say(f"{what}: " + ", ".join(f"{key} {value:.4g}" for key, value in found.items()))
     rows = [row for sample, found in results.items() for row in _rows(sample, found)]
-    rows.append(named("contestants not installed", missing))
+    rows.append(named("contestants not installed", [n for n in CONTESTANTS if n not in there]))
     return [*rows, named("searches that failed", failures)]
-
-
-# ---- events and searches -------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +117,7 @@ def _samples(size: SimpleNamespace, scratch: Path) -> list[Sample]:
         # Numbered from 0 within each part; the validation events are the last fold.
         fold = np.unique(split.train.fold, return_inverse=True)[1].astype(np.int32)
         last = np.full(len(validation.weight), fold.max() + 1, np.int32)
-        contest.store(path, seen(train, fold), seen(validation, last))
+        path.write_bytes(pickle.dumps((seen(train, fold), seen(validation, last))))
         counts = ", ".join(f"{len(part.weight)}" for part in (train, validation, test))
         say(f"{name}: {counts} events to train, to validate, to test")
         found.append(Sample(name=name, job=job, path=path, validation=validation, test=test))
@@ -159,12 +130,13 @@ def _significance(logits: Callable[[np.ndarray], np.ndarray], events: Columns) -
     return float(metric(jnp.asarray(scores), samples.whole(events), {}, {}))
 
 
-def _result(who: str, sample: Sample, seed: int, size: SimpleNamespace) -> Result:
+def _result(who: str, sample: Sample, seed: int, size: SimpleNamespace) -> dict[str, float]:
     """Gives a contestant its time, in a folder of its own, and judges what is there at the end."""
     space = search.space().items()
+    folder = Path(tempfile.mkdtemp(dir=sample.path.parent))
     order = Order(
         sample=str(sample.path),
-        folder=tempfile.mkdtemp(dir=sample.path.parent),
+        folder=str(folder),
         seed=seed,
         cores=running.cores(),
         bounds={n: (float(d.low), float(d.high), isinstance(d, LogUniform)) for n, d in space},
@@ -185,14 +157,10 @@ def _result(who: str, sample: Sample, seed: int, size: SimpleNamespace) -> Resul
     function, options = f"benchmarks.peers.tuners:{who}", {"session": True, "variables": variables}
     children = [running.Child(function, **options, **asdict(each)) for each in orders]
     try:
-        while order.left > 0.0:
-            ends = [child.process.poll() for child in children]
-            # All have ended, or one is broken.
-            if None not in ends or any(ends):
-                break
-            time.sleep(0.05)
-        seconds, folder = size.budget - order.left, Path(order.folder)
-        network, (trials, epochs) = contest.chosen(folder), contest.done(folder)
+        for child in children:
+            with suppress(subprocess.TimeoutExpired):
+                child.process.wait(max(order.left, 0.0))
+        network, epochs = contest.chosen(folder), contest.done(folder)
         broken = [child for child in children if child.process.poll()]
     finally:
         for child in children:
@@ -203,15 +171,14 @@ def _result(who: str, sample: Sample, seed: int, size: SimpleNamespace) -> Resul
         raise children[0].failed("found nothing in time")
     for child in children:
         child.close()
-    return Result(
-        own=network.score,
-        validation=_significance(network.logits, sample.validation),
-        test=_significance(network.average, sample.test),
-        alone=_significance(network.logits, sample.test),
-        trials=trials,
-        epochs=epochs,
-        seconds=seconds,
-    )
+    validation = _significance(network.logits, sample.validation)
+    return {
+        "test Z": _significance(network.average, sample.test),
+        "test Z of one network": _significance(network.logits, sample.test),
+        "validation Z": validation,
+        "epochs of one network, thousand": epochs / 1e3,
+        AWAY: 100.0 * abs(network.score / validation - 1.0),
+    }
 
 
 def _end(process: subprocess.Popen) -> None:
@@ -225,33 +192,19 @@ def _end(process: subprocess.Popen) -> None:
     process.wait()
 
 
-# ---- rows ----------------------------------------------------------------------------------------
-
-
-def _rows(sample: str, results: dict[str, dict[int, Result]]) -> list[Row]:
+def _rows(sample: str, results: dict[str, dict[int, dict[str, float]]]) -> list[Row]:
     """All figures of a sample."""
     rows = []
     for name, theirs in results.items():
-        # Of those seeds in which the peer did not fail.
-        for kind, words in KINDS.items() if name != OURS else ():
-            pair = [[getattr(who[n], kind) for n in theirs] for who in (results[OURS], theirs)]
-            # The winner's validation score promises too much, whoever it is; the test decides.
-            bound = f">= {-(-8 * len(theirs) // 10)}" if kind == "test" else ""
-            what = f"{sample}: seeds of {len(theirs)} in which {OURS} beats {name}, {words}"
-            rows.append(search.wins(what, *pair, bound))
-    for name, by_seed in results.items():
-        who, found = f"{sample}: {name}", list(by_seed.values())
-        figures = {
-            "test Z": [each.test for each in found],
-            "test Z of one network": [each.alone for each in found],
-            "validation Z": [each.validation for each in found],
-            "trials": [each.trials for each in found],
-            "epochs of one network, thousand": [each.epochs / 1e3 for each in found],
-        }
-        rows += [mean(f"{who}: {what}", values) for what, values in figures.items()]
-        rows.append(Row(f"{who}: longest search, s", max(each.seconds for each in found)))
+        if name != OURS:
+            # Of those seeds in which the peer did not fail.
+            pair = [[who[seed]["test Z"] for seed in theirs] for who in (results[OURS], theirs)]
+            what = f"{sample}: seeds of {len(theirs)} in which {OURS} beats {name}, test"
+            rows.append(search.wins(what, *pair, f">= {-(-8 * len(theirs) // 10)}"))
+    for name, theirs in results.items():
+        found = {key: [one[key] for one in theirs.values()] for key in next(iter(theirs.values()))}
         # Whether all were judged by what they chose by: rounding may move an event to another bin.
-        furthest = max(abs(each.own / each.validation - 1.0) for each in found)
-        what = f"{who}: its validation Z against ours, furthest, %"
-        rows.append(Row(what, 100.0 * furthest, "<= 1"))
+        away = max(found.pop(AWAY))
+        rows += [mean(f"{sample}: {name}: {what}", values) for what, values in found.items()]
+        rows.append(Row(f"{sample}: {name}: {AWAY}, furthest", away, "<= 1"))
     return rows

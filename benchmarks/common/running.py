@@ -58,9 +58,6 @@ def taking_part(name: str, *packages: str) -> bool:
     return False
 
 
-# ---- clocks --------------------------------------------------------------------------------------
-
-
 def clocked(action: Callable) -> tuple[Any, float]:
     """What an action gives, and its seconds."""
     began = time.perf_counter()
@@ -93,9 +90,6 @@ def in_turns(measures: Mapping[str, Callable[[], float]], turns: int) -> dict[st
             found[name].append(measure())
         say(f"turn {turn + 1} of {turns}")
     return found
-
-
-# ---- processes -----------------------------------------------------------------------------------
 
 
 def cores() -> int:
@@ -226,8 +220,6 @@ def call(function: str, *, variables: Mapping[str, str] | None = None, **options
     """What a function returns in a fresh process."""
     return Child(function, variables=variables, **options).result()
 
-
-# ---- within such a process -----------------------------------------------------------------------
 
 _answers: IO[str] = sys.stdout
 

@@ -28,11 +28,8 @@ def serve(module: str) -> None:
                 make = importlib.import_module(f"benchmarks.peers.{module}").make
                 contestants[order["make"]] = make(**order["options"])
                 order = {"run": order["make"], "count": 1}
-            value, began = 0.0, time.perf_counter()
-            if "drop" in order:
-                contestants.pop(order["drop"], None)
-            else:
-                value = float(contestants[order["run"]](order["count"]))
+            began = time.perf_counter()
+            value = float(contestants[order["run"]](order["count"]))
             running.answer({"seconds": time.perf_counter() - began, "value": value})
         except Exception as error:
             traceback.print_exc()
@@ -110,11 +107,6 @@ class Contestant:
         self.seconds.append(took / self.count)
         self.values.append(statistics.fmean(values))
 
-    def drop(self) -> None:
-        """Frees its memory."""
-        say(f"{self.name}: {self.time:.3f} s a unit")
-        self._all({"drop": self.name})
-
     @property
     def time(self) -> float:
         """Median seconds of one unit."""
@@ -156,7 +148,6 @@ def compete(
     for turn in range(repeats):
         each(Contestant.measure)
         say(f"turn {turn + 1} of {repeats}")
-    each(Contestant.drop)
     return ready
 
 

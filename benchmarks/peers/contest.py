@@ -4,7 +4,6 @@ Needs numpy alone. A contestant may be stopped at any moment, so the best networ
 always on disk, and what it has done is written down as it does it.
 """
 
-import math
 import os
 import pickle
 import time
@@ -38,7 +37,7 @@ class Events(NamedTuple):
 class Order:
     """What a contestant is told, as JSON."""
 
-    sample: str  # the file that `store` wrote
+    sample: str  # the file of training and validation events, pickled
     folder: str  # for its network, and whatever else it writes
     seed: int
     cores: int
@@ -48,19 +47,14 @@ class Order:
     members: int  # of PBT
     rounds: int  # of PBT, between which it decides who goes on
     epochs: int  # of a round; a training has `rounds` times as many, whoever makes it
+    searches: float  # after so many it ends, though there is time left
+    deadline: float  # in seconds since 1970
     worker: int = 0  # where a contestant is several processes
-    searches: float = math.inf  # after so many it ends, though there is time left
-    deadline: float = math.inf  # in seconds since 1970
 
     @property
     def left(self) -> float:
         """Seconds until the deadline."""
         return self.deadline - time.time()
-
-
-def store(path: Path, train: Events, validation: Events) -> None:
-    """Writes the events that contestants may see."""
-    path.write_bytes(pickle.dumps((train, validation)))
 
 
 @cache
@@ -102,9 +96,8 @@ class Network(NamedTuple):
 
     def logits(self, features: np.ndarray, layers: list[np.ndarray] | None = None) -> np.ndarray:
         """Logits of events, of this network alone or of one of the others."""
-        layers = layers or self.layers
+        layers, x = layers or self.layers, features
         *hidden, (kernel, bias) = zip(layers[::2], layers[1::2], strict=True)
-        x = features
         for own, offset in hidden:
             x = np.maximum(x @ own + offset, 0.0)
         return (x @ kernel + bias)[:, 0]
@@ -113,11 +106,10 @@ class Network(NamedTuple):
         """The logit of the mean discriminant of this network and the others."""
         if not self.others:
             return self.logits(features)
-        every = [self.logits(features, layers) for layers in (self.layers, *self.others)]
+        every = np.stack([self.logits(features, each) for each in (self.layers, *self.others)])
         # The same as of the mean of 1 / (1 + exp(-x)), but does not overflow.
-        with_signal = np.logaddexp.reduce([-np.logaddexp(0.0, -x) for x in every])
-        without = np.logaddexp.reduce([-np.logaddexp(0.0, x) for x in every])
-        return with_signal - without
+        signal, background = (np.logaddexp.reduce(-np.logaddexp(0.0, x)) for x in (-every, every))
+        return signal - background
 
 
 _kept: dict[str, float] = {}
@@ -138,22 +130,20 @@ def keep(folder: str, network: Network) -> None:
     _kept[folder] = network.selection_score
 
 
-def note(folder: str, *, trials: int = 0, epochs: int = 0) -> None:
-    """Adds what has been done: trainings begun, and epochs of one network with the validation."""
-    # Short lines that are appended do not mix, whoever else writes.
-    with (Path(folder) / "done").open("a") as file:
-        file.write(f"{trials} {epochs}\n")
-
-
-def done(folder: Path) -> tuple[int, int]:
-    """Trials and epochs of all processes of a contestant."""
-    path = folder / "done"
-    lines = path.read_text().splitlines() if path.exists() else []
-    pairs = [tuple(map(int, line.split())) for line in lines]
-    return sum(trials for trials, _ in pairs), sum(epochs for _, epochs in pairs)
-
-
 def chosen(folder: Path) -> Network | None:
     """The best network that a contestant has left, by its own reckoning."""
     found = [pickle.loads(path.read_bytes()) for path in folder.glob("*.network")]
     return max(found, key=lambda network: network.selection_score, default=None)
+
+
+def note(folder: str, epochs: int) -> None:
+    """Adds what has been done: epochs of one network, with the validation."""
+    # Short lines that are appended do not mix, whoever else writes.
+    with (Path(folder) / "done").open("a") as file:
+        file.write(f"{epochs}\n")
+
+
+def done(folder: Path) -> int:
+    """Epochs of all processes of a contestant."""
+    path = folder / "done"
+    return sum(map(int, path.read_text().split())) if path.exists() else 0

@@ -1,44 +1,19 @@
-"""`python gatohep_fit.py EVENTS.npz EPOCHS BINS...`: seconds that gato-hep trains its bins for.
+"""gato-hep's training of bins, which needs TensorFlow."""
 
-On its own: whoever installs gato-hep (and TensorFlow) does so in another environment, perhaps. An
-epoch is one step of Adam on all events, with its Gaussian mixture in one dimension, compiled.
-"""
-
-import json
-import sys
 import time
 
 import numpy as np
-import tensorflow as tf
-from gatohep.models import gato_gmm_model
 
 
-def seconds(data: dict, bins: int, epochs: int) -> float:
-    """Of training, without the tracing."""
-    model = gato_gmm_model(n_cats=bins, dim=1, temperature=0.3)
-    optimizer = tf.keras.optimizers.Adam(0.05)
+def seconds(*, file: str, epochs: int, bins: list[int]) -> float:
+    """Of training each number of bins on the events of a file, without the tracing.
 
-    @tf.function
-    def step() -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            found = model.get_differentiable_significance(data, signal_labels=["signal"])
-            loss = -found["signal"]
-        variables = model.trainable_variables
-        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
-        return loss
+    An epoch is one compiled step of Adam on all events, with a Gaussian mixture in one dimension.
+    """
+    import tensorflow as tf
+    from gatohep.models import gato_gmm_model
 
-    step()
-    began = time.perf_counter()
-    for _ in range(epochs):
-        loss = step()
-    float(loss)
-    return time.perf_counter() - began
-
-
-def main() -> None:
-    """Prints the sum over the numbers of bins."""
-    events = np.load(sys.argv[1])
-    epochs, *bins = map(int, sys.argv[2:])
+    events, took = np.load(file), 0.0
     data = {
         name: {
             "NN_output": tf.constant(events["score"][mine][:, None]),
@@ -46,8 +21,23 @@ def main() -> None:
         }
         for name, mine in (("signal", events["signal"]), ("background", ~events["signal"]))
     }
-    print(json.dumps({"seconds": sum(seconds(data, each, epochs) for each in bins)}))
+    for count in bins:
+        model = gato_gmm_model(n_cats=count, dim=1, temperature=0.3)
+        optimizer = tf.keras.optimizers.Adam(0.05)
 
+        @tf.function
+        def step(model=model, optimizer=optimizer) -> tf.Tensor:
+            with tf.GradientTape() as tape:
+                found = model.get_differentiable_significance(data, signal_labels=["signal"])
+                loss = -found["signal"]
+            variables = model.trainable_variables
+            optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+            return loss
 
-if __name__ == "__main__":
-    main()
+        step()
+        began = time.perf_counter()
+        for _ in range(epochs):
+            loss = step()
+        float(loss)
+        took += time.perf_counter() - began
+    return took

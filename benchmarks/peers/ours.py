@@ -53,7 +53,7 @@ def population(
 
 def make(*, kind: str = "training", **options) -> Callable[[int], float]:
     """A contestant: one of the functions below, by its name."""
-    kinds = {each.__name__: each for each in (training, scored, peak, stream, recompiled)}
+    kinds = {each.__name__: each for each in (training, peak, stream, recompiled)}
     return kinds[kind](**options)
 
 
@@ -73,18 +73,6 @@ def training(*, values: dict[str, list[float]], **options) -> Callable[[int], fl
         # Who is out costs nothing, and would make us look fast too.
         assert np.all(np.asarray(state.status) == RUNNING), "a member is out"
         return float(np.mean(record.loss))
-
-    return run
-
-
-def scored(*, values: dict[str, list[float]], **options) -> Callable[[int], float]:
-    """Two epochs from the start; returns the sum of the members' validation losses."""
-    trains = population(**options)
-    arrays = {name: np.asarray(value, np.float32) for name, value in values.items()}
-
-    def run(count: int) -> float:
-        _, records = trains.run(arrays, epochs=2)
-        return float(np.sum(records.validation_loss[-1]))
 
     return run
 

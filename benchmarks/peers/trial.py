@@ -74,7 +74,7 @@ class Training:
             parts = [part for layer in self.linear for part in (layer.weight.T, layer.bias)]
             layers = [part.detach().numpy().copy() for part in parts]
             contest.keep(self.order.folder, Network(found, layers, found))
-        contest.note(self.order.folder, epochs=1)
+        contest.note(self.order.folder, 1)
         return found
 
     def _pass(self) -> None:

@@ -14,8 +14,6 @@ import numpy as np
 from benchmarks.peers import contest
 from benchmarks.peers.contest import Network, Order
 
-# ---- difftune ------------------------------------------------------------------------------------
-
 
 def difftune(**options) -> None:
     """PBT after PBT, each from another seed; what was compiled for the first serves all.
@@ -38,13 +36,12 @@ def difftune(**options) -> None:
     )
 
     def search(number: int, rounds: int) -> None:
-        contest.note(order.folder, trials=trials)
         pbt = dt.search.PBT(population=trials, rounds=rounds, epochs_per_round=order.epochs)
         result = dt.search.run_search(
             population.again(seed=1000 * order.seed + number),
             dt.search.Replicated(strategy=pbt, executions=folds, folds=True),
             space,
-            on_round=lambda _: contest.note(order.folder, epochs=trials * folds * order.epochs),
+            on_round=lambda _: contest.note(order.folder, trials * folds * order.epochs),
         )
         # All networks of the best trial, in front the one that is validated as those of the peers.
         first = result.winner // folds * folds
@@ -112,9 +109,6 @@ def _network(result, slots: Sequence[int], hidden: int) -> Network:
     return Network(float(result.best.score[slots[0]]), own, selection_score, tuple(others))
 
 
-# ---- Optuna --------------------------------------------------------------------------------------
-
-
 def optuna(**options) -> None:
     """One of the workers of a study of TPE: trial after trial, each a whole training.
 
@@ -142,7 +136,6 @@ def optuna(**options) -> None:
     )
     while order.left > 0.0 and len(study.trials) < order.searches:
         trial = study.ask()
-        contest.note(order.folder, trials=1)
         values = {
             name: trial.suggest_float(name, low, high, log=log)
             for name, (low, high, log) in order.bounds.items()
@@ -153,9 +146,6 @@ def optuna(**options) -> None:
             if order.left <= 0.0:
                 return
         study.tell(trial, best)
-
-
-# ---- Ray Tune ------------------------------------------------------------------------------------
 
 
 def ray(**options) -> None:
@@ -203,8 +193,6 @@ def _trial(order: Order, values: dict) -> None:
     # Copies must not go the way of what they were copied from.
     own = f"{order.seed} {tune.get_context().get_trial_id()} {done}"
     torch.manual_seed(zlib.crc32(own.encode()))
-    if state is None:
-        contest.note(order.folder, trials=1)
     training = Training(order, values, state)
     while done < order.rounds and order.left > 0.0:
         for _ in range(order.epochs):

@@ -4,7 +4,7 @@ import numpy as np
 import pyhf
 import pytest
 
-from benchmarks.fits import sparse
+from benchmarks.common.workspaces import sparse
 from difftune import inference
 from difftune.errors import InputError
 from difftune.histfactory import Model, kernel

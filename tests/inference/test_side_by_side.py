@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.fits import sparse
+from benchmarks.common.workspaces import sparse
 from difftune import inference
 from difftune.histfactory import Model
 from difftune.inference import minima, side_by_side
