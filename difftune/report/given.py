@@ -1,7 +1,7 @@
 """What figures and tables are made of, held against the kinds that their signatures name."""
 
 import inspect
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
@@ -12,22 +12,22 @@ from jaxtyping import AbstractArray
 from difftune.arguments import said, takes
 from difftune.errors import InputError
 
-T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 # Those that `takes` looks at.
 _NUMBERS = {int, float, NoneType, inspect.Parameter.empty}
 _GROUPS = {Sequence: "a list", Collection: "a list", Mapping: "a mapping", dict: "a mapping"}
 
 
-def checked(function: T) -> T:
+def checked(function: F) -> F:
     """Lets a public function refuse what is of another kind than its signature says.
 
     What is wrong is an `InputError` that names the argument, what was given and what is wanted.
     Arrays may be lists of numbers; a model, a result or templates are what other calls return.
     """
-    who = function.__name__  # type: ignore[attr-defined]
+    who = function.__name__
     forms = {
         name: partial(_given, who, name, parameter.annotation)
-        for name, parameter in inspect.signature(function).parameters.items()  # type: ignore[arg-type]
+        for name, parameter in inspect.signature(function).parameters.items()
         if not set(_options(parameter.annotation)) <= _NUMBERS
     }
     return takes(**forms)(function)

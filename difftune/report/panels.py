@@ -1,7 +1,7 @@
 """Parts of figures: ratio and grids of panels, legends; histograms as lines, bands and points."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Float, Num
@@ -297,11 +297,12 @@ def legend_with_room(
         legend = axes.legend(handles, labels, loc="upper right", ncols=columns, fontsize=small)
         reach.append(legend)
     if reach:
-        axes.figure.draw_without_rendering()  # type: ignore[union-attr]
+        figure = cast(PlotFigure, axes.figure)
+        figure.draw_without_rendering()
         if legend is not None and note and _meet(text, legend):
             below = axes.transAxes.inverted().transform(text.get_window_extent())[0, 1]
             legend.set_bbox_to_anchor((0, 0, 1, below), transform=axes.transAxes)
-            axes.figure.draw_without_rendering()  # type: ignore[union-attr]
+            figure.draw_without_rendering()
         bottom = min(
             axes.transAxes.inverted().transform(artist.get_window_extent())[0, 1]
             for artist in reach
