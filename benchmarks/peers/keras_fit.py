@@ -13,7 +13,8 @@ def make(*, batch: int, events: int, width: int) -> Callable[[int], float]:
     x, y, w = task.trained_columns(events, batch)
     hidden = [keras.layers.Dense(width, activation="relu") for _ in range(2)]
     model = keras.Sequential([keras.layers.Input((task.INPUTS,)), *hidden, keras.layers.Dense(1)])
-    for layer, kernel in zip(model.layers, task.start_weights(width, 0), strict=True):
+    weights = task.start_weights((task.INPUTS, width, width, 1), 0)
+    for layer, kernel in zip(model.layers, weights, strict=True):
         layer.set_weights([kernel, np.zeros(kernel.shape[1], np.float32)])
     adam = {"beta_1": task.BETA1, "beta_2": task.BETA2, "epsilon": task.EPSILON}
     model.compile(

@@ -1,7 +1,6 @@
 """PyTorch in the competition: one model after the other, and `torch.func` over many at once."""
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -20,28 +19,25 @@ def batches(events: int, batch: int, device: str) -> Batches:
     return list(zip(*(a.to(device).split(min(batch, events)) for a in columns), strict=True))
 
 
-def layers(inputs: int, hidden: Sequence[int], *, dropout: bool = False) -> nn.Sequential:
-    """Hidden layers of ReLU units, and one logit."""
-    made: list[nn.Module] = []
-    for rows, columns in pairwise((inputs, *hidden)):
-        made += [nn.Linear(rows, columns), nn.ReLU(), *([nn.Dropout()] if dropout else [])]
-    return nn.Sequential(*made, nn.Linear(hidden[-1], 1))
-
-
 def parts_of(model: nn.Module, kind: type) -> list[Any]:
     """Its layers of a kind."""
     return [layer for layer in model.modules() if isinstance(layer, kind)]
 
 
-def network(width: int, *, dropout: bool = False, seed: int = 0) -> nn.Sequential:
-    """The network of the task, with its start values."""
-    made = layers(task.INPUTS, (width, width), dropout=dropout)
-    weights = task.start_weights(width, seed)
-    with torch.no_grad():
-        for layer, kernel in zip(parts_of(made, nn.Linear), weights, strict=True):
+def network(
+    hidden: Sequence[int], *, inputs: int = task.INPUTS, dropout: bool = False, seed: int = 0
+) -> nn.Sequential:
+    """Hidden layers of ReLU units, and one logit, with the start values of the task."""
+    made: list[nn.Module] = []
+    for kernel in task.start_weights((inputs, *hidden, 1), seed):
+        if made:
+            made += [nn.ReLU(), *([nn.Dropout()] if dropout else [])]
+        layer = nn.Linear(*kernel.shape)
+        with torch.no_grad():
             layer.weight.copy_(torch.from_numpy(kernel.T.copy()))
             layer.bias.zero_()
-    return made
+        made.append(layer)
+    return nn.Sequential(*made)
 
 
 def set_hyperparameters(
@@ -76,7 +72,7 @@ def one_by_one(
 ) -> Callable[[int], float]:
     """An ordinary model, optimizer and loop."""
     parts = batches(events, batch, device)
-    model = network(width).to(device)
+    model = network((width, width)).to(device)
     optimizer = torch.optim.Adam(
         model.parameters(),
         lr=task.LEARNING_RATE,
@@ -142,9 +138,9 @@ def functional(
     Each model has its own learning rate. One model alone is not mapped.
     """
     parts = batches(events, batch, device)
-    models = [network(width, seed=seed).to(device) for seed in range(members)]
+    models = [network((width, width), seed=seed).to(device) for seed in range(members)]
     stacked, _ = stack_module_state(models)
-    skeleton = network(width).to("meta")
+    skeleton = network((width, width)).to("meta")
     rates = {
         name: torch.full((members,) + (1,) * (p.ndim - 1), task.LEARNING_RATE, device=device)
         for name, p in stacked.items()

@@ -96,7 +96,7 @@ def job(
         torch.set_num_threads(1)
         parts = pytorch.batches(events, batch, "cpu")
         x, y, w = pytorch.batches(validation, validation, "cpu")[0]
-        model = pytorch.network(64, dropout=True)
+        model = pytorch.network((64, 64), dropout=True)
         optimizer = torch.optim.Adam(model.parameters(), fused=True)
         done = 0
         if saved := checkpoint():

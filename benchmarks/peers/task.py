@@ -1,5 +1,6 @@
 """The task that all are given: events, network, optimizer. Needs numpy alone."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -58,11 +59,14 @@ def trained_columns(count: int, batch: int) -> list[np.ndarray]:
     return [a[:used] for a in (data.features, data.label.astype("float32"), data.balanced)]
 
 
-def start_weights(width: int, seed: int) -> list[np.ndarray]:
-    """Kernels `[inputs, outputs]` as Flax draws them (arXiv 1706.02515's scale), without biases."""
+def start_weights(units: Sequence[int], seed: int) -> list[np.ndarray]:
+    """Kernels `[inputs, outputs]` between layers of so many units, as Flax draws them.
+
+    They have variance 1 / inputs (arXiv 1706.02515); there are no biases.
+    """
     draw = np.random.default_rng([7, seed])
     kernels = []
-    for rows, columns in pairwise((INPUTS, width, width, 1)):
+    for rows, columns in pairwise(units):
         normal = draw.normal(size=(rows, columns))
         while np.any(far := np.abs(normal) > 2.0):
             normal[far] = draw.normal(size=far.sum())

@@ -1,6 +1,6 @@
 """One training in PyTorch as an analyst would write it, for `benchmarks.peers.tuners`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 
 import numpy as np
@@ -10,7 +10,6 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from benchmarks.peers import contest, pytorch
 from benchmarks.peers.contest import Network
-from benchmarks.peers.task import TRUNCATED
 
 
 @cache
@@ -22,20 +21,6 @@ def tensors(sample: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return features, label, balanced, other
 
 
-def network(inputs: int, hidden: Sequence[int]) -> nn.Sequential:
-    """With dropout, and start values that are drawn as difftune's.
-
-    These have variance 1 / inputs of the layer, from a normal distribution that is cut at two
-    standard deviations; biases are zero.
-    """
-    made = pytorch.layers(inputs, hidden, dropout=True)
-    for layer in pytorch.parts_of(made, nn.Linear):
-        width = 1.0 / (TRUNCATED * layer.in_features**0.5)
-        nn.init.trunc_normal_(layer.weight, std=width, a=-2.0 * width, b=2.0 * width)
-        nn.init.zeros_(layer.bias)
-    return made
-
-
 class Training:
     """A network and its optimizer (fused Adam) between two epochs; from another's state perhaps."""
 
@@ -44,7 +29,10 @@ class Training:
     ):
         self.order, self.values = order, values
         features, label, balanced, self.others = tensors(order.sample)
-        self.model = network(features.shape[1], order.hidden)
+        seed = int(torch.randint(2**31, ()))
+        self.model = pytorch.network(
+            order.hidden, inputs=features.shape[1], dropout=True, seed=seed
+        )
         self.optimizer = torch.optim.Adam(self.model.parameters(), fused=True)
         if state is not None:
             self.model.load_state_dict(state["model"])

@@ -1,6 +1,6 @@
 """The batches of an epoch: which events, in which order, and which of them a member sees."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -114,10 +114,11 @@ def taken(batch: Batch, rows: Int[Array, " some"]) -> Batch:
         batch: The batch.
         rows: Which events.
     """
+    return of_each_column(batch, lambda column: jnp.take(jnp.asarray(column), rows, axis=0))
 
-    def some(column: Any) -> Array:
-        return jnp.take(jnp.asarray(column), rows, axis=0)
 
+def of_each_column(batch: Batch, some: Callable[[Any], Array]) -> Batch:
+    """A batch of what a function takes of each column; of its variations nothing."""
     return replace(
         batch,
         features=some(batch.features),

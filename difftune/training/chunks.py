@@ -1,7 +1,6 @@
 """A network on many events, in the memory that some of them take."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from difftune.objectives import Batch, Column
+from difftune.training.batches import of_each_column
 
 Network = Callable[[Float[Array, "some inputs"], PyTree], tuple[Array, PyTree]]
 
@@ -114,20 +114,8 @@ def mean_over_tiles(
     size = batch.weight.shape[0] // parts
 
     def part(start: Array) -> tuple[PyTree, PyTree]:
-        def own(column: Any) -> Array:
-            return jax.lax.dynamic_slice_in_dim(column, start, size)
-
-        seen = replace(
-            batch,
-            features=own(batch.features),
-            process=own(batch.process),
-            label=own(batch.label),
-            weight=own(batch.weight),
-            training_weight=own(batch.training_weight),
-            variations={},
-            target=None if batch.target is None else own(batch.target),
-        )
-        return value_and_gradient(seen, start)
+        own = partial(jax.lax.dynamic_slice_in_dim, start_index=start, slice_size=size)
+        return value_and_gradient(of_each_column(batch, own), start)
 
     def one(total: PyTree, start: Array) -> tuple[PyTree, PyTree]:
         value, handed_on = part(start)
