@@ -16,22 +16,19 @@ class Case:
     """A sample and its truth."""
 
     events: dt.Events
-    exactly: frozenset[str]  # variables of which each must be kept
-    one_of: tuple[frozenset[str], ...] = ()  # sets of which one must be kept
-    noise: frozenset[str] = frozenset()  # variables that tell nothing
+    one_of: tuple[frozenset[str], ...]  # sets of which exactly one variable must be kept
+    noise: frozenset[str]  # variables that tell nothing
     together: frozenset[str] = frozenset()  # variables that matter only together
     recipe: Mapping = field(default_factory=dict)  # what is trained in another way
 
     @property
     def real(self) -> frozenset[str]:
         """All variables that tell something."""
-        return self.exactly.union(*self.one_of)
+        return frozenset().union(*self.one_of)
 
     def right(self, chosen: set[str]) -> bool:
         """Whether a set is the true one."""
-        rest = chosen - self.exactly
-        once = all(len(rest & group) == 1 for group in self.one_of)
-        return self.exactly <= chosen and once and len(rest) == len(self.one_of)
+        return chosen <= self.real and all(len(chosen & group) == 1 for group in self.one_of)
 
     def study(self, **more) -> selection.Study:
         """How it is trained."""
@@ -50,7 +47,7 @@ def _start(seed: int, count: int) -> tuple[np.random.Generator, np.ndarray, dict
 
 
 def _case(columns: dict, noise: dict, signal: np.ndarray, variations=None, **more) -> Case:
-    """By default all columns but noise must be kept."""
+    """By default each column but noise must be kept."""
     events = dt.Events.from_arrays(
         np.stack([*columns.values(), *noise.values()], axis=1),
         np.where(signal, 0, 1),
@@ -60,7 +57,8 @@ def _case(columns: dict, noise: dict, signal: np.ndarray, variations=None, **mor
         folds=3,
         variations=variations,
     )
-    return Case(events=events, noise=frozenset(noise), **{"exactly": frozenset(columns)} | more)
+    own = {"one_of": tuple(frozenset((name,)) for name in columns)} | more
+    return Case(events=events, noise=frozenset(noise), **own)
 
 
 def copies(seed: int, count: int) -> Case:
@@ -69,7 +67,7 @@ def copies(seed: int, count: int) -> Case:
     one, two = rng.normal(size=(2, count)) + signal * np.array([[1.0], [0.8]])
     columns = {"one": one, "one_again": 7 * one - 2, "two": two, "two_again": -two}
     groups = (frozenset(("one", "one_again")), frozenset(("two", "two_again")))
-    return _case(columns, noise, signal, exactly=frozenset(), one_of=groups)
+    return _case(columns, noise, signal, one_of=groups)
 
 
 def xor(seed: int, count: int) -> Case:

@@ -1,7 +1,7 @@
 """Which signals are excluded: against one mass, and in the plane of two."""
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.tri import Triangulation
@@ -41,6 +41,19 @@ def _index(found: Exclusion | Discovery, name: str) -> int:
     return found.labels.index(name)
 
 
+def _along(
+    found: Exclusion | Discovery, against: str | None, values: Float[np.ndarray, " points"]
+) -> tuple[str, Float[np.ndarray, " good"], Int[np.ndarray, " good"]]:
+    """The axis, its values where there are others, and the order of these points."""
+    name = found.labels[0] if against is None else against
+    x = found.points[:, _index(found, name)]
+    good = np.isfinite(values)
+    if not good.any():
+        raise InputError("No signal's test succeeded: there is nothing to draw.")
+    order = np.flatnonzero(good)[np.argsort(x[good], kind="stable")]
+    return name, x[order], order
+
+
 @checked
 @styled
 def exclusion_curve(
@@ -57,17 +70,12 @@ def exclusion_curve(
         InputError: There is no such axis, or no signal whose test succeeded, or there are several
             signals at one place.
     """
-    name = found.labels[0] if against is None else against
-    x = found.points[:, _index(found, name)]
     limits = found.limit is not None
     values, bands = found.observed, found.expected
     if found.limit is not None and found.expected_limit is not None:
         values, bands = found.limit, found.expected_limit
-    good = np.isfinite(values)
-    if not good.any():
-        raise InputError("No signal's test succeeded: there is nothing to draw.")
-    order = np.flatnonzero(good)[np.argsort(x[good], kind="stable")]
-    x, values, bands = x[order], values[order], bands[order]
+    name, x, order = _along(found, against, values)
+    values, bands = values[order], bands[order]
     if len(np.unique(x)) < len(x):
         raise InputError(
             f"Several signals have the same {name}: give exclusion_curve those of one value of the "
@@ -116,13 +124,8 @@ def discovery_scan(
     Raises:
         InputError: There is no such axis, or no signal whose test succeeded.
     """
-    name = found.labels[0] if against is None else against
-    x = found.points[:, _index(found, name)]
-    good = np.isfinite(found.observed)
-    if not good.any():
-        raise InputError("No signal's test succeeded: there is nothing to draw.")
-    order = np.flatnonzero(good)[np.argsort(x[good], kind="stable")]
-    x, observed, expected = x[order], found.observed[order], found.expected[order, 2]
+    name, x, order = _along(found, against, found.observed)
+    observed, expected = found.observed[order], found.expected[order, 2]
     figure = new_figure(6.4, 4.8)
     axes = set_ticks(figure.subplots())
     axes.plot(x, np.maximum(observed, _LEAST), color=INK, marker="o", ms=3.5, label="Observed")
