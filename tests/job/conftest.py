@@ -3,7 +3,7 @@
 import pytest
 from matplotlib.figure import Figure
 
-from tests.job.undrawn import blank
+from tests.job.undrawn import blank, unplaced
 
 
 @pytest.fixture(scope="module")
@@ -11,4 +11,5 @@ def undrawn():
     """Figures of runs in this process are made but not drawn."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", blank)
+        patch.setattr(Figure, "draw_without_rendering", unplaced)
         yield

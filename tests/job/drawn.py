@@ -1,12 +1,11 @@
-"""The command line of difftune; fonts of its figures are not cut to size, half of a figure's time.
-
-`python -m tests.job.drawn run ...`.
-"""
+"""The command line of difftune, whose fonts are not cut to size: that is half of a figure."""
 
 from difftune.cli import main
 from difftune.report import style
 
-if __name__ == "__main__":
+
+def drawn() -> None:
+    """Runs the command of `sys.argv`."""
     settings = style.settings
     style.settings = lambda: settings() | {"pdf.fonttype": 3}
     main()

@@ -11,7 +11,7 @@ from tests.job.small import write_small
 
 
 @pytest.mark.slow
-def test_files_and_a_time_are_enough(tmp_path):
+def test_files_and_a_time_are_enough(tmp_path, undrawn):
     """The drafted file has what the fit needs, systematics included, and may be run again."""
     write_small(tmp_path)
     output = tmp_path / "auto"

@@ -83,7 +83,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def outcome(folder):
+def outcome(folder, undrawn):
     return run(load(folder / "energies.toml"), folder / "run")
 
 

@@ -19,8 +19,8 @@ import uproot
 from difftune.job import build, load
 from difftune.job.rundir import kept
 from difftune.training import Ensemble, TrainedNetwork
+from tests.job.drawn import drawn
 from tests.job.running import (
-    DRAWN,
     ENVIRONMENT,
     ROOT,
     difftune,
@@ -70,7 +70,7 @@ def finished(config):
     folder = config.parent / "finished"
     (config.parent / "watch.py").write_text(WATCHER)
     watched = ["--set", 'general.watcher="watch.py:Lines"']
-    return folder, succeeded("run", config, "--output", folder, *watched, command=DRAWN)
+    return folder, succeeded("run", config, "--output", folder, *watched, program=drawn)
 
 
 def test_run_directory_is_complete(finished):

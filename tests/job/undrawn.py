@@ -1,4 +1,4 @@
-"""The command line of difftune, whose figures are made but not drawn: that is most of a small run.
+"""The command line of difftune, whose figures are made but not drawn: most of a small run.
 
 `python -m tests.job.undrawn run ...`.
 """
@@ -13,6 +13,15 @@ def blank(figure, stream, **options):
     stream.write(b"not drawn")
 
 
-if __name__ == "__main__":
-    Figure.savefig = blank
+def unplaced(figure):
+    """In the place of `Figure.draw_without_rendering`, which tells a legend what lies behind it."""
+
+
+def undrawn() -> None:
+    """Runs the command of `sys.argv`."""
+    Figure.savefig, Figure.draw_without_rendering = blank, unplaced
     main()
+
+
+if __name__ == "__main__":
+    undrawn()
