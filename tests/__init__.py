@@ -13,6 +13,8 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("PJRT_NPROC", "1")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # LightGBM asks for as many threads as joblib counts cores, whatever OpenMP is told.
+    os.environ.setdefault("LOKY_MAX_CPU_COUNT", "1")
 
 # What the compiler would gain in programs that run for moments it has long lost.
 _LEVEL = "--xla_backend_optimization_level=0"

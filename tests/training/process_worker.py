@@ -18,8 +18,8 @@ import jax
 import numpy as np
 
 import difftune as dt
-from difftune.analysis import FIGURES, fit_model
 from difftune.models import MLP
+from difftune.objectives import Focal
 from difftune.search import PBT, Space, log_uniform, run_search, uniform
 from difftune.training import Checkpoints, ScoreGap, connect
 from difftune.training.devices import use_cpu_cores
@@ -70,7 +70,6 @@ def cross_fitted(processes, folder: Path) -> list[dict]:
     recipe = dt.Recipe(
         model=MLP(hidden=(16,)), batch_size=100, overtraining=ScoreGap(limit=float("inf"))
     )
-    loss = FIGURES["precision"].objective(fit_model(bins=4, bandwidth=(0.05, 0.02)))
     # Members of a fold are in both processes: nine are shared by two, then three.
     tuned = dt.tune(
         dt.CrossFit(events=sample(size=900)),
@@ -79,8 +78,8 @@ def cross_fitted(processes, folder: Path) -> list[dict]:
         search=PBT(population=3, rounds=3, epochs_per_round=1, quantile=0.4),
         stages=[
             dt.Stage(
-                name="through the fit",
-                recipe=replace(recipe, objective=loss, batch_size=900),
+                name="focal",
+                recipe=replace(recipe, objective=Focal(), batch_size=900),
                 search=dt.search.Random(population=1, rounds=2, epochs_per_round=2),
             )
         ],
