@@ -7,7 +7,7 @@ found right, they are not looked at again.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial, update_wrapper, wraps
+from functools import cache, partial, update_wrapper, wraps
 from types import CodeType, FunctionType, NoneType
 from typing import Any
 
@@ -79,6 +79,8 @@ def once_each(function: Any = None, *, typechecker: Any = None) -> Any:
         checks = _Checks(_kind_or_value if literal else _kind, {})
         _known[function.__code__] = checks
     kind, right = checks.kind, checks.right
+    # Made only when it is first called, if ever: to make it takes longer than most calls.
+    checked = cache(lambda: strict(function))
 
     @wraps(function)
     def wrapper(*args, **kwargs):
@@ -86,9 +88,7 @@ def once_each(function: Any = None, *, typechecker: Any = None) -> Any:
         given = *[kind(value) for value in args], *[(k, kind(v)) for k, v in kwargs.items()]
         results = right.get(given)
         if results is None:
-            # Made only now: many a function is never called, or defined again in each call of
-            # another.
-            result = strict(function)(*args, **kwargs)
+            result = checked()(*args, **kwargs)
             right[given] = {kind(result)}
             return result
         result = function(*args, **kwargs)

@@ -23,11 +23,13 @@ _MOST_MAPS = 30_000
 
 # The files that take longest, in this order: workers that begin with them end at the same time.
 _LONGEST = (
-    "job/test_run.py",
-    "test_docs.py",
     "job/test_cross_fit.py",
+    "test_docs.py",
     "job/test_selection.py",
+    "job/test_run.py",
     "training/test_processes.py",
+    "analysis/test_resume.py",
+    "analysis/test_each_fold.py",
     "inference/test_hypotest.py",
     "inference/test_steps.py",
     "training/test_devices.py",

@@ -89,9 +89,9 @@ def shared(size: int, *arguments) -> list[str]:
     return said
 
 
-def kill_run(config: Path, folder: Path, when: Callable[[], bool]) -> None:
-    """Starts a run, and kills it as soon as something is so."""
-    process = _started(["run", config, "--output", folder])
+def kill_run(config: Path, folder: Path, when: Callable[[], bool], *, verb: str = "run") -> None:
+    """Starts a run, or another verb, and kills it as soon as something is so."""
+    process = _started([verb, config, "--output", folder])
     deadline = time.monotonic() + 400
     try:
         while not when():

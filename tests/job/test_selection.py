@@ -120,14 +120,13 @@ def test_the_network_of_a_fold_is_blind_to_what_its_own_choice_has_dropped(finis
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_while_it_selects_goes_on_to_the_same_numbers(finished, crossed):
+def test_a_selection_that_is_killed_goes_on_to_what_a_run_selects(finished, crossed):
     folder = crossed.parent / "killed"
     round_one = folder / "selection" / "fold_1" / "round_001.json"
-    kill_run(crossed, folder, round_one.exists)
-    succeeded("run", crossed, "--output", folder, "--resume")
-    one, two = (json.loads((each / "results.json").read_text()) for each in (finished, folder))
-    assert one["ladder"] == two["ladder"]
-    assert one["selection"] == two["selection"]
+    kill_run(crossed, folder, round_one.exists, verb="select")
+    succeeded("select", crossed, "--output", folder, "--resume")
+    selected = json.loads((folder / "selection.json").read_text())
+    assert selected == json.loads((finished / "results.json").read_text())["selection"]
 
 
 @pytest.mark.parametrize(
