@@ -71,16 +71,25 @@ def same(one, other):
     assert one.result.winner == other.result.winner
 
 
+@pytest.fixture(scope="module")
+def mixed():
+    """The same, of events that in fold 2 have lost their labels."""
+    # The transform sees the same values, since it knows no labels.
+    others = prepared(mixed_up=2)
+    first = search_each_fold(others, SEARCH, SPACE, seed=3)
+    return first, search_each_fold(second(others), SEARCH, LATER, seed=4, start=first)
+
+
 @pytest.mark.slow
-def test_what_decides_together_for_a_fold_is_chosen_without_its_events():
+def test_what_decides_together_for_a_fold_is_chosen_without_its_events(stages, mixed):
     """With the events of a fold mixed up the networks for it, and their weights, stay."""
 
-    def found(preparation):
-        folds = search_each_fold(preparation, SEARCH, SPACE, seed=3)
-        return dt.analysis.CrossTuned(split=preparation.split, folds=folds).ensemble("greedy")
+    def found(mixed_up, folds):
+        split = prepared(mixed_up).split
+        return dt.analysis.CrossTuned(split=split, folds=folds).ensemble("greedy")
 
     events = sample()
-    plain, other = found(prepared()), found(prepared(mixed_up=2))
+    plain, other = found(None, stages[0]), found(2, mixed[0])
     assert len(plain.networks) == FOLDS
     assert plain.networks[2].weights == other.networks[2].weights
     np.testing.assert_array_equal(plain.networks[2].score(events), other.networks[2].score(events))
@@ -106,13 +115,9 @@ def test_each_fold_has_a_search_of_its_own(stages):
 
 
 @pytest.mark.slow
-def test_no_stage_sees_what_is_held_out(stages):
+def test_no_stage_sees_what_is_held_out(stages, mixed):
     fold = 2
-    # The transform sees the same values, since it knows no labels.
-    others = prepared(mixed_up=fold)
-    first = search_each_fold(others, SEARCH, SPACE, seed=3)
-    both = first, search_each_fold(second(others), SEARCH, LATER, seed=4, start=first)
-    for before, after in zip(stages, both, strict=True):
+    for before, after in zip(stages, mixed, strict=True):
         scores = [tuned[fold].network.score(sample()) for tuned in (before, after)]
         np.testing.assert_array_equal(*scores)
         for name in ("score", "loss", "train_score", "validation_loss", "parents"):
@@ -141,6 +146,7 @@ def test_a_fold_is_tuned_as_by_its_rotation_alone():
     )
 
 
+@pytest.mark.slow
 def test_the_history_spans_the_stages(stages):
     for first, tuned in zip(*stages, strict=True):
         history = tuned.history

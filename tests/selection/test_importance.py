@@ -93,6 +93,7 @@ def test_a_closed_gate_leaves_the_mean(networks, found):
     np.testing.assert_allclose(ours, np.mean(expected, axis=0), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_conditional_gate_leaves_what_the_others_make_up_for(networks, found):
     x, weight = moments()
     ours = found.methods["conditional gate"].value
@@ -127,6 +128,7 @@ def test_a_conditional_gate_leaves_what_the_others_make_up_for(networks, found):
     assert np.abs(ours[[0, 4]]).max() < 0.15 * found.methods["gate"].value[[0, 4]].max()
 
 
+@pytest.mark.slow
 def test_the_slope_is_a_finite_difference(networks, found):
     x, weight = moments()
     mean = np.average(x, axis=0, weights=weight)
@@ -147,6 +149,7 @@ def test_the_slope_is_a_finite_difference(networks, found):
     )
 
 
+@pytest.mark.slow
 def test_permutation_is_sklearns(networks, found):
     class Judge:
         """A fitted estimator in sklearn's sense."""
@@ -170,6 +173,7 @@ def test_permutation_is_sklearns(networks, found):
     assert np.all(np.abs(difference) < 4.5 * error + 1e-6)
 
 
+@pytest.mark.slow
 def test_everything_has_a_value_and_an_uncertainty(found):
     assert set(found.methods) == set(METHODS) - {"leave one out"}
     for ranking in found.methods.values():

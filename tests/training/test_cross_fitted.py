@@ -50,6 +50,7 @@ def test_each_event_has_the_score_of_the_network_of_its_fold(networks):
     assert len({tuple(row) for row in every.round(4)}) == 3
 
 
+@pytest.mark.slow
 def test_it_is_read_as_it_was_written(networks, tmp_path):
     whole = CrossFitted((Ensemble(networks[:2]), networks[1], networks[2]))
     whole.save(tmp_path / "network")
@@ -62,6 +63,7 @@ def test_it_is_read_as_it_was_written(networks, tmp_path):
         CrossFitted.load(tmp_path / "network")
 
 
+@pytest.mark.slow
 def test_events_of_other_folds_are_refused(networks):
     whole = CrossFitted(networks)
     with pytest.raises(InputError, match="networks for 3 folds, and the events are in 5"):

@@ -351,6 +351,7 @@ def test_the_weights_of_its_steps_are_averaged_where_asked(together):
     assert np.all(averaged.score[:, 2:] != records.score[:, 2:])
 
 
+@pytest.mark.slow
 def test_a_copied_member_takes_its_width_along(together):
     own, state, _ = together
     parents, no = np.array([3, 1, 3, 3]), np.zeros(4, bool)
@@ -457,6 +458,7 @@ def test_options_out_of_range_are_refused():
         NumpyLoss(lambda scores: 0.0)
 
 
+@pytest.mark.slow
 def test_hyperparameters_of_gradients_are_refused(together):
     own, *_ = together
     for name in ("l2", "gradient_clip"):
