@@ -34,8 +34,8 @@ from difftune.training.fingerprint import versions as versions
 from difftune.training.given import as_optimizer as as_optimizer
 from difftune.training.hyperparameters import DEFAULTS
 from difftune.training.jackknife import infinitesimal_jackknife as infinitesimal_jackknife
-from difftune.training.member import directions_of as directions_of
-from difftune.training.member import masked as masked
+from difftune.training.judging import directions_of as directions_of
+from difftune.training.judging import masked as masked
 from difftune.training.module_def import ModuleDef, Weights
 from difftune.training.network import TrainedNetwork
 from difftune.training.optimizers import OPTIMIZERS as OPTIMIZERS

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +15,6 @@ from difftune.objectives import (
     Column,
     Metric,
     Objective,
-    changed,
-    geometric_mean,
     signal_probability,
 )
 from difftune.training.averaging import averaged, averaging
@@ -24,9 +22,9 @@ from difftune.training.batches import Part, batch_at, taken, whole_batch
 from difftune.training.buckets import Bucket, bucket_numbers, in_bucket
 from difftune.training.chunks import in_chunks, mean_over_tiles, tiles
 from difftune.training.evolution import GradientFree, from_losses, side_by_side
-from difftune.training.jackknife import infinitesimal_jackknife
+from difftune.training.judging import Judged, directions_of, judged, masked, of_view
 from difftune.training.module_def import ModuleDef, Weights
-from difftune.training.optimizers import Optimizer, rate_factor
+from difftune.training.optimizers import Optimizer, clipped, penalised, rate_factor
 from difftune.training.overtraining import Condition, Evidence, ScoredSample
 from difftune.training.replicas import bootstrap_count
 from difftune.training.selection_rule import AS_SCORED, SelectionRule
@@ -52,20 +50,6 @@ _STEPS = 2**16
 
 CACHED = 4
 """Tiles of a chunk: a loop over chunks costs more than one over tiles, as it may skip some."""
-
-
-class Judged(NamedTuple):
-    """What is known of a member on a sample, or on both with an axis of two in front.
-
-    Attributes:
-        logits: In each direction of the variations, the nominal one first.
-        score: Its score.
-        error: The statistical error of that, where something wants it.
-    """
-
-    logits: list[Array]
-    score: Array | None = None
-    error: Array | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -585,80 +569,6 @@ class MemberTrainer:
         return loss, value, several, error, hard_loss, scored
 
 
-@dataclass(frozen=True)
-class Score:
-    """The program of a score of no member in particular, for networks of all kinds.
-
-    Args:
-        metric: The score.
-        error: Whether its statistical error is wanted.
-    """
-
-    metric: Metric
-    error: bool
-
-    def __call__(
-        self, logits: list[Array], own: tuple[Array, Array | None, Array | None], samples: Batch
-    ) -> tuple[Array, Array | None]:
-        """The score of both samples, and its errors.
-
-        Args:
-            logits: Of both samples in each direction.
-            own: Status of the member, its view of the folds, and its inputs.
-            samples: Both as one batch, as for `MemberTrainer.finish`.
-        """
-        status, view, inputs = own
-
-        def of_sample(each: tuple[list[Array], Batch]) -> tuple[Array, Array | None]:
-            (scores, *others), batch = each
-            batch = masked(batch, inputs).scored(others)
-            value, _, error = judged(self.metric, scores, batch, self.error, {}, {})
-            return jnp.float32(value), None if error is None else jnp.float32(error)
-
-        def found() -> tuple[Array, Array | None]:
-            return jax.lax.map(of_sample, (logits, of_view(samples, view)))
-
-        # To see its shape from tracing a fit once more would take a second.
-        none = jnp.zeros(2, jnp.float32)
-        nothing = none, none if self.error else None
-        return jax.lax.cond(status == RUNNING, found, lambda: nothing)
-
-
-def judged(
-    metric: Metric,
-    scores: Array,
-    batch: Batch,
-    wants_error: bool,
-    hyperparameters: Mapping[str, Array],
-    parameters: PyTree,
-) -> tuple[Array, Array, Array | None]:
-    """One number for the scores of a metric, these, and the error of the number if it is wanted.
-
-    Args:
-        metric: The metric.
-        scores: Logits of the network.
-        batch: The events, with the scores of their variations.
-        wants_error: Whether the error is wanted.
-        hyperparameters: Of the member.
-        parameters: Of the member's objective.
-    """
-
-    def score(batch: Batch) -> tuple[Array, Array]:
-        measured = metric(scores, batch, hyperparameters, parameters)
-        return geometric_mean(measured), measured
-
-    if wants_error:
-        return infinitesimal_jackknife(score, batch)
-    return *score(batch), None
-
-
-def of_view(samples: Batch, view: Array | None) -> Batch:
-    """Both samples as a member sees them: of its view of the folds, where there are any."""
-    if view is None:
-        return samples
-    return jax.tree.map(lambda column: jnp.asarray(column)[:, view], samples)
-
-
 def own_epoch(own: MemberInputs, clock: EpochClock) -> Array:
     """How many epochs a member has behind it."""
     return clock.epoch if own.begun is None else clock.epoch - own.begun
@@ -668,41 +578,3 @@ def own_progress(own: MemberInputs, clock: EpochClock) -> Float[Array, ""]:
     """How much of its training a member has behind it, from 0 to 1."""
     progress = own_epoch(own, clock) / jnp.maximum(clock.epochs - 1, 1)
     return jnp.clip(progress, 0.0, 1.0).astype(jnp.float32)
-
-
-def directions_of(batch: Batch) -> list[Float[Column, "events inputs"]]:
-    """Features of the events, and those of all their variations that have their own."""
-    return [batch.features, *batch.varied_features]
-
-
-def masked(batch: Batch, inputs: Float[Array, " inputs"] | None) -> Batch:
-    """The batch with 0 in place of the inputs that a member does not use."""
-    if inputs is None:
-        return batch
-    return replace(
-        batch,
-        features=batch.features * inputs,
-        variations=changed(
-            batch.variations, weight=lambda column: column, features=lambda column: column * inputs
-        ),
-    )
-
-
-def penalised(gradient: PyTree, parameters: PyTree, hyperparameters: Mapping[str, Array]) -> PyTree:
-    """Adds the gradient of `l1 Σ|w| + l2 Σw²` over weight matrices (biases are not penalised)."""
-    if "l1" not in hyperparameters and "l2" not in hyperparameters:
-        return gradient
-    l1, l2 = hyperparameters.get("l1", 0.0), hyperparameters.get("l2", 0.0)
-    return jax.tree.map(
-        lambda g, w: g + l1 * jnp.sign(w) + 2.0 * l2 * w if w.ndim >= 2 else g, gradient, parameters
-    )
-
-
-def clipped(gradient: PyTree, hyperparameters: Mapping[str, Array]) -> PyTree:
-    """Scales the gradient such that its norm is `gradient_clip` at most (arXiv 1211.5063)."""
-    if "gradient_clip" not in hyperparameters:
-        return gradient
-    norm = jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(gradient)))
-    limit = hyperparameters["gradient_clip"]
-    factor = jnp.where(norm > limit, limit / jnp.where(norm > 0, norm, 1.0), 1.0)
-    return jax.tree.map(lambda leaf: leaf * factor, gradient)

@@ -178,3 +178,23 @@ def rate_factor(
     one_cycle = jnp.where(done < _RISE, rise, fall)
     cosine = between(1.0, 0.0, done)
     return jnp.where(kind == COSINE, cosine, jnp.where(kind == ONE_CYCLE, one_cycle, 1.0))
+
+
+def penalised(gradient: PyTree, parameters: PyTree, hyperparameters: Mapping[str, Array]) -> PyTree:
+    """Adds the gradient of `l1 Σ|w| + l2 Σw²` over weight matrices (biases are not penalised)."""
+    if "l1" not in hyperparameters and "l2" not in hyperparameters:
+        return gradient
+    l1, l2 = hyperparameters.get("l1", 0.0), hyperparameters.get("l2", 0.0)
+    return jax.tree.map(
+        lambda g, w: g + l1 * jnp.sign(w) + 2.0 * l2 * w if w.ndim >= 2 else g, gradient, parameters
+    )
+
+
+def clipped(gradient: PyTree, hyperparameters: Mapping[str, Array]) -> PyTree:
+    """Scales the gradient such that its norm is `gradient_clip` at most (arXiv 1211.5063)."""
+    if "gradient_clip" not in hyperparameters:
+        return gradient
+    norm = jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(gradient)))
+    limit = hyperparameters["gradient_clip"]
+    factor = jnp.where(norm > limit, limit / jnp.where(norm > 0, norm, 1.0), 1.0)
+    return jax.tree.map(lambda leaf: leaf * factor, gradient)

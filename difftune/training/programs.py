@@ -15,7 +15,8 @@ from difftune.objectives import Metric
 from difftune.precision import numbers_as_they_come
 from difftune.training.batches import Part
 from difftune.training.devices import over_members, place, runs_one_by_one
-from difftune.training.member import Judged, MemberTrainer, Score
+from difftune.training.judging import Judged, Score
+from difftune.training.member import MemberTrainer
 from difftune.training.module_def import Weights
 from difftune.training.state import EpochClock, Member, MemberInputs, Snapshot
 

@@ -11,8 +11,8 @@ from flax import nnx
 
 from difftune.models import ACTIVATIONS, MLP, Hyperparameter
 from difftune.training import ModuleDef
-from difftune.training.member import penalised
 from difftune.training.module_def import Weights
+from difftune.training.optimizers import penalised
 from tests.models.plain import (
     INPUTS,
     L2,
