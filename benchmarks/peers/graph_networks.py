@@ -52,12 +52,8 @@ def population(
 ) -> Callable[[int], float]:
     """Epochs of a population of difftune."""
     import difftune as dt
-
-    # Before JAX starts.
-    dt.use_cpu_cores()
-    import jax
-
     from benchmarks.common import samples
+    from benchmarks.peers.ours import epochs_of
     from difftune.models import Inputs, ObjectInputs
     from difftune.training import Population
 
@@ -77,18 +73,7 @@ def population(
         ),
         members=members,
     )
-    given = {"learning_rate": np.full(members, task.LEARNING_RATE, np.float32)}
-    state, done = jax.block_until_ready(trains.init(given)), 0
-
-    def run(count: int) -> float:
-        nonlocal state, done
-        for _ in range(count):
-            state, record = trains.epoch(state, given, epoch=done, epochs=100)
-            done += 1
-        jax.block_until_ready(state)
-        return float(np.mean(record.loss))
-
-    return run
+    return epochs_of(trains, {"learning_rate": [task.LEARNING_RATE] * members})
 
 
 def one_by_one(

@@ -59,7 +59,11 @@ def make(*, kind: str = "training", **options) -> Callable[[int], float]:
 
 def training(*, values: dict[str, list[float]], **options) -> Callable[[int], float]:
     """Epochs of a population with these hyperparameters; returns the mean loss of the last."""
-    trains = population(**options)
+    return epochs_of(population(**options), values)
+
+
+def epochs_of(trains: Population, values: dict[str, list[float]]) -> Callable[[int], float]:
+    """The same of any population."""
     arrays = {name: np.asarray(value, np.float32) for name, value in values.items()}
     trains.check(set(arrays))
     state, done = jax.block_until_ready(trains.init(arrays)), 0
