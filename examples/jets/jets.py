@@ -1,7 +1,7 @@
 """Networks on a jet's features, on the set and on the graph of its constituents.
 
     python examples/jets/jets.py [--file jets.root] [--signal top|w] [--networks "deep set" ...]
-                                 [--every 4] [--quick] [--output pictures]
+                                 [--epochs 20 ...] [--every 4] [--quick] [--output pictures]
 
 The sample is generated, as is any larger one (`generate.py`). Each network is trained from three
 start values, which are one population, and kept as it was after the epoch that is best on
@@ -252,20 +252,24 @@ if __name__ == "__main__":
     parser.add_argument("--file", type=Path, default=FILE, help="jets, of generate.py")
     parser.add_argument("--signal", choices=("top", "w"), default="top")
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=ALONE)
+    parser.add_argument("--epochs", type=int, nargs="+", help="of each network, for its own")
     parser.add_argument("--every", type=int, default=1, help="train on every so many-th jet only")
     parser.add_argument("--quick", action="store_true", help="few jets, short trainings: it works")
     parser.add_argument("--output", type=Path, help="folder for pictures")
     options = parser.parse_args()
+    lengths = options.epochs or [NETWORKS[name].epochs for name in options.networks]
+    if len(lengths) != len(options.networks) or min(lengths) < 1:
+        parser.error(f"--epochs {lengths}: give one number for each of {options.networks}")
     dt.use_cpu_cores()
     seeds, most = (2, 12) if options.quick else (3, 80)
     selection = "event_number % 1000 < 25" if options.quick else None
     found = {}
-    for name in options.networks:
+    for name, length in zip(options.networks, lengths, strict=True):
         network = NETWORKS[name]
         print(name, flush=True)
         started = time.process_time()
         events = read(options.file, options.signal, network, most=most, selection=selection)
-        epochs = 1 if options.quick else network.epochs
+        epochs = 1 if options.quick else length
         scores, label = trained(events, network, seeds=seeds, epochs=epochs, every=options.every)
         found[name] = scores, label
         spent = (time.process_time() - started) / seeds
