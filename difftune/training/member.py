@@ -274,7 +274,7 @@ class MemberTrainer:
             return self.evaluate(member, own, validation), self.evaluate(member, own, comparison)
         both = of_view(samples, own.view)
         every = None
-        if known is None and both.weight.shape[1] > self._evaluated and not both.varied_features:
+        if known is None and both.weight.shape[1] > self.evaluated and not both.varied_features:
             # Here, since the loop would copy the features of a sample.
             features = jnp.asarray(both.features)
             (scores,) = self._network(member, own, [features.reshape(-1, features.shape[-1])])
@@ -303,7 +303,7 @@ class MemberTrainer:
             return in_bucket(self.buckets, some, of_network), nothing
 
         # Without variations the loop over chunks that stay in the cache gains nothing.
-        most = self._evaluated
+        most = self.evaluated
         if self.tile is not None and len(features) > 1:
             most = min(most, CACHED * self.tile)
         if not self.buckets or len(features[0]) <= most:
@@ -423,7 +423,7 @@ class MemberTrainer:
         return ((Weights(parameters, buffers), objective, state), random), value
 
     @property
-    def _evaluated(self) -> int:
+    def evaluated(self) -> int:
         """Events that the network keeps activations of at a time while it is validated.
 
         With buckets these are few, so that few wait for one that has many objects.

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, PyTree
 from difftune.objectives import Metric
 from difftune.precision import numbers_as_they_come
 from difftune.training.batches import Part
+from difftune.training.chunks import in_chunks
 from difftune.training.devices import over_members, place, runs_one_by_one
 from difftune.training.judging import Judged, Score
 from difftune.training.member import MemberTrainer
@@ -244,6 +245,15 @@ class Programs:
         def scores(_: None, best: Snapshot, features: Float[Array, "events inputs"]) -> Array:
             if best.inputs is not None:
                 features = features * best.inputs
-            return self.trainer.module_def.evaluate(best.weights, best.hyperparameters, features)
+            (found,), _ = in_chunks(
+                lambda some, nothing: (
+                    self.trainer.module_def.evaluate(best.weights, best.hyperparameters, some),
+                    nothing,
+                ),
+                [features],
+                (),
+                self.trainer.evaluated,
+            )
+            return found
 
         return self._of("scores", scores)

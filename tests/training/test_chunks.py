@@ -10,6 +10,7 @@ import pytest
 from difftune.errors import InputError
 from difftune.objectives import AsimovLLR, Batch
 from difftune.training.chunks import in_chunks
+from difftune.training.module_def import ModuleDef
 from tests.training import toy
 
 OBJECTIVE = AsimovLLR(bins=8, bandwidth=(0.1, 0.1), form="linear")
@@ -133,6 +134,26 @@ def test_a_population_trains_on_all_events_in_chunks():
     gap = np.abs(records.hard_loss - records.validation_loss)
     assert (gap > 1e-3).all()
     assert (gap < 0.5 * np.abs(records.validation_loss)).all()
+
+
+def test_scores_are_those_of_some_events_at_a_time(monkeypatch):
+    given = {"learning_rate": np.array([3e-3, 1e-2])}
+    population = toy.population(members=2)
+    best, features = population.init(given).best, population.validation.features
+    expected = population.scores(best, features)
+    seen = []
+    evaluate = ModuleDef.evaluate
+
+    def counted(self, weights, hyperparameters, features):
+        seen.append(len(features))
+        return evaluate(self, weights, hyperparameters, features)
+
+    monkeypatch.setattr(ModuleDef, "evaluate", counted)
+    monkeypatch.setattr("difftune.training.member.EVALUATED", 100)
+    found = toy.population(members=2).scores(best, features)
+    assert max(seen) <= 100 < len(features)
+    assert np.ptp(expected) > 0.1
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_a_chunk_without_events_is_refused():
