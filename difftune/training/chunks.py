@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -97,8 +97,23 @@ def tiles(events: int, most: int | None) -> int:
     return next((parts for parts in range(least, 2 * least) if events % parts == 0), 1)
 
 
+class Stretch(NamedTuple):
+    """Events of a batch, side by side, that have a function of their own.
+
+    Attributes:
+        value_and_gradient: Of a part, and of the number of its first event: what is averaged, and
+            what the last part hands on.
+        end: How many events of the batch there are up to its end.
+        size: Events of a part.
+    """
+
+    value_and_gradient: Callable[[Batch, Any], tuple[PyTree, PyTree]]
+    end: Any
+    size: int
+
+
 def mean_over_tiles(
-    value_and_gradient: Callable[[Batch, Any], tuple[PyTree, PyTree]], batch: Batch, parts: int
+    stretches: Sequence[Stretch], batch: Batch, handed_on: PyTree
 ) -> tuple[PyTree, PyTree]:
     """What a loss that is a mean over events, its gradient and all that comes with it are.
 
@@ -106,26 +121,28 @@ def mean_over_tiles(
     for the way back stays in the cache.
 
     Args:
-        value_and_gradient: Of a part, and of the number of its first event: what is averaged, and
-            what the last part hands on.
-        batch: Of a number of events that the parts divide; its variations are not looked at.
-        parts: At least 2.
+        stretches: One after the other. What is less than a part at the end of one belongs to the
+            next; parts of the last one divide the batch, and all others are multiples of them.
+        batch: Its variations are not looked at.
+        handed_on: Of the shape of what the parts hand on.
     """
-    size = batch.weight.shape[0] // parts
 
-    def part(start: Array) -> tuple[PyTree, PyTree]:
-        own = partial(jax.lax.dynamic_slice_in_dim, start_index=start, slice_size=size)
-        return value_and_gradient(of_each_column(batch, own), start)
+    def part(stretch: Stretch, start: Any) -> tuple[PyTree, PyTree]:
+        own = partial(jax.lax.dynamic_slice_in_dim, start_index=start, slice_size=stretch.size)
+        return stretch.value_and_gradient(of_each_column(batch, own), start)
 
-    def one(total: PyTree, start: Array) -> tuple[PyTree, PyTree]:
-        value, handed_on = part(start)
-        return jax.tree.map(jnp.add, total, value), handed_on
+    def add(number: Any, carry: tuple[PyTree, PyTree], *, begin: Any, stretch: Stretch) -> Any:
+        value, handed_on = part(stretch, begin + number * stretch.size)
+        return jax.tree.map(lambda t, v: t + stretch.size * v, carry[0], value), handed_on
 
     zeros = jax.tree.map(
-        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(part, jnp.int32(0))[0]
+        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
+        jax.eval_shape(partial(part, stretches[0]), jnp.int32(0))[0],
     )
-    total, handed_on = jax.lax.scan(one, zeros, jnp.arange(0, parts * size, size))
-    return (
-        jax.tree.map(lambda leaf: leaf / parts, total),
-        jax.tree.map(lambda leaf: leaf[-1], handed_on),
-    )
+    begin, carry = 0, (zeros, handed_on)
+    for stretch in stretches:
+        count = (stretch.end - begin) // stretch.size
+        carry = jax.lax.fori_loop(0, count, partial(add, begin=begin, stretch=stretch), carry)
+        begin = begin + count * stretch.size
+    events = batch.weight.shape[0]
+    return jax.tree.map(lambda leaf: leaf / events, carry[0]), carry[1]

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from difftune.models import FIRST_ROW
@@ -20,7 +21,7 @@ from difftune.objectives import (
 from difftune.training.averaging import averaged, averaging
 from difftune.training.batches import Part, batch_at, taken, whole_batch
 from difftune.training.buckets import Bucket, bucket_numbers, in_bucket
-from difftune.training.chunks import in_chunks, mean_over_tiles, tiles
+from difftune.training.chunks import Stretch, in_chunks, mean_over_tiles, tiles
 from difftune.training.evolution import GradientFree, from_losses, side_by_side
 from difftune.training.judging import Judged, directions_of, judged, masked, of_view
 from difftune.training.module_def import ModuleDef, Weights
@@ -47,6 +48,9 @@ EVALUATED = 65536
 
 _STEPS = 2**16
 """What the keys of steps are folded with begins there: below are those of a network's streams."""
+
+_WIDER = 2
+"""Times as many events of few objects as of many are in a part at most: fewer are left over."""
 
 CACHED = 4
 """Tiles of a chunk: a loop over chunks costs more than one over tiles, as it may skip some."""
@@ -458,32 +462,41 @@ class MemberTrainer:
     ) -> tuple[Array, PyTree, PyTree]:
         """Loss and its gradient, and the random streams after the batch."""
 
-        def of_part(part: Batch, start: Array) -> tuple[PyTree, PyTree]:
-            def of_network(network: ModuleDef, features: Array) -> tuple[PyTree, PyTree]:
-                def loss(trained: PyTree) -> tuple[Array, PyTree]:
-                    parameters, objective = trained
-                    # Each part begins with the streams of the batch, and drops what is its own.
-                    scores, _, after = network.train(
-                        Weights(parameters, buffers),
-                        hyperparameters | {FIRST_ROW: start},
-                        features,
-                        random,
-                    )
-                    return self._loss([scores], part, hyperparameters, objective), after
+        def of_part(
+            network: ModuleDef, inputs: Sequence[int] | slice, part: Batch, start: Array
+        ) -> tuple[PyTree, PyTree]:
+            features = jnp.asarray(part.features)[:, inputs]
 
-                (value, after), gradient = jax.value_and_grad(loss, has_aux=True)(trained)
-                return (value, gradient), after
+            def loss(trained: PyTree) -> tuple[Array, PyTree]:
+                parameters, objective = trained
+                # Each part begins with the streams of the batch, and drops what is its own.
+                scores, _, after = network.train(
+                    Weights(parameters, buffers),
+                    hyperparameters | {FIRST_ROW: start},
+                    features,
+                    random,
+                )
+                return self._loss([scores], part, hyperparameters, objective), after
 
-            if not self.buckets:
-                return of_network(self.module_def, jnp.asarray(part.features))
-            # Around the gradient: that of a choice would keep what every bucket needs.
-            return in_bucket(self.buckets, part.features, of_network)
+            (value, after), gradient = jax.value_and_grad(loss, has_aux=True)(trained)
+            return (value, gradient), after
 
+        events = batch.weight.shape[0]
+        size = events // parts
+        stretches = [Stretch(partial(of_part, self.module_def, slice(None)), events, size)]
         if self.buckets:
             # Events of a size side by side, so that most parts have little that is empty.
-            order = jnp.argsort(bucket_numbers(self.buckets, batch.features), stable=True)
-            batch = taken(batch, order)
-        (value, gradient), after = mean_over_tiles(of_part, batch, parts)
+            numbers = bucket_numbers(self.buckets, batch.features)
+            batch = taken(batch, jnp.argsort(numbers, stable=True))
+            stretches = [
+                Stretch(
+                    partial(of_part, bucket.module_def, np.asarray(bucket.inputs)),
+                    jnp.sum(numbers <= number),
+                    size * min(max(self.module_def.rows // bucket.module_def.rows, 1), _WIDER),
+                )
+                for number, bucket in enumerate(self.buckets)
+            ]
+        (value, gradient), after = mean_over_tiles(stretches, batch, random)
         return value, gradient, after
 
     def _loss_at(

@@ -9,7 +9,7 @@ import pytest
 
 from difftune.errors import InputError
 from difftune.objectives import AsimovLLR, Batch
-from difftune.training.chunks import in_chunks
+from difftune.training.chunks import Stretch, in_chunks, mean_over_tiles
 from difftune.training.module_def import ModuleDef
 from tests.training import toy
 
@@ -159,3 +159,35 @@ def test_scores_are_those_of_some_events_at_a_time(monkeypatch):
 def test_a_chunk_without_events_is_refused():
     with pytest.raises(InputError, match=r"chunk=0: must be at least 1"):
         toy.population(chunk=0)
+
+
+@pytest.mark.parametrize(
+    ("ends", "counted"),
+    # What is left of the first stretch is less than its 32: the second has it, and so on.
+    [
+        ((50, 75), (32, 32, 32)),
+        ((0, 0), (0, 0, 96)),
+        ((96, 96), (96, 0, 0)),
+        ((31, 47), (0, 32, 64)),
+    ],
+)
+def test_stretches_of_a_batch_are_looked_at_in_parts_of_their_own_size(ends, counted):
+    _, b = sample(96)
+
+    def of_stretch(number, part, start):
+        value = jnp.mean(part.features, axis=0)
+        own = jnp.zeros((3, 96)).at[number, start + jnp.arange(len(part.weight))].set(1.0)
+        return (value, own / len(part.weight)), start + len(part.weight)
+
+    @jax.jit
+    def mean(*ends):
+        parts = zip(ends, (32, 16, 8), strict=True)
+        stretches = [Stretch(partial(of_stretch, i), *each) for i, each in enumerate(parts)]
+        return mean_over_tiles(stretches, b, jnp.int32(0))
+
+    (value, seen), stop = mean(*ends, 96)
+    np.testing.assert_allclose(value, b.features.mean(axis=0), rtol=1e-4, atol=1e-6)
+    seen = np.asarray(seen * 96)
+    np.testing.assert_allclose(seen.sum(axis=0), 1.0, rtol=1e-6)
+    np.testing.assert_allclose(seen.sum(axis=1), counted, rtol=1e-6)
+    assert int(stop) == 96
