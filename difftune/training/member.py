@@ -463,7 +463,7 @@ class MemberTrainer:
         """Loss and its gradient, and the random streams after the batch."""
 
         def of_part(
-            network: ModuleDef, inputs: Sequence[int] | slice, part: Batch, start: Array
+            network: ModuleDef, inputs: np.ndarray | slice, part: Batch, start: Array
         ) -> tuple[PyTree, PyTree]:
             features = jnp.asarray(part.features)[:, inputs]
 
