@@ -1,4 +1,4 @@
-"""Learned bin edges on the one-dimensional toy of gato-hep, and against brute force.
+"""Learned bin edges on the one-dimensional toy of gato-hep.
 
 The toy (gato-hep 0.2.1, arXiv 2601.07756): one signal and five backgrounds, Gaussians in three
 dimensions with smeared coordinates, and the likelihood ratio of the unsmeared densities as the
@@ -148,13 +148,4 @@ def run(*, quick: bool) -> list[Row]:
         both(f"transformation D, zs = {bins - 2}, zb = 2", transformed)
     chosen = optimised(range(1, 16), USUAL)
     both(f"number of bins chosen: {chosen.bins}", chosen.edges)
-    # The descent against every choice there is.
-    for bins, candidates in ((3, 200), (4, 100)):
-        coarse = binning.Cells.of(events, candidates=candidates)
-        found, truth = (
-            significance(coarse.edges[choose(coarse, bins, ours, USUAL)], events, ours)
-            for choose in (binning.gradient_edges, binning.brute_force_edges)
-        )
-        what = f"Z below brute force, {bins} bins of {candidates} cells, %"
-        rows.append(Row(what, 100 * (1 - found / truth), "<= 0.5"))
     return rows

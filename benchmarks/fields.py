@@ -1,4 +1,4 @@
-"""Fields: coverage and errors against known truths, time, agreement with scikit-learn, modes.
+"""Fields: coverage and errors against known truths, time, modes.
 
 The truths are drawn from a prior on S² × R around what `examples/antenna.py` learns, and measured
 where its drone flies. What one would do otherwise is linear interpolation on the sphere and along
@@ -12,8 +12,6 @@ from typing import Literal
 
 import numpy as np
 import scipy.stats
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import ConstantKernel, Matern
 
 from benchmarks.common.running import ROOT, say, sizes
 from benchmarks.common.table import Row, median
@@ -158,26 +156,6 @@ def duration(quick: bool) -> list[Row]:
     ]
 
 
-def agreement(quick: bool) -> list[Row]:
-    """A dense Gaussian process of scikit-learn on a line."""
-    rng = np.random.default_rng(5)
-    x = rng.uniform(0, 1, (60, 1))
-    y = np.sin(6 * x[:, 0]) + rng.normal(0, 0.1, 60)
-    judge = GaussianProcessRegressor(
-        ConstantKernel(1.0) * Matern(0.3, nu=2.5) + ConstantKernel(0.25), alpha=0.01, optimizer=None
-    ).fit(x, y)
-    grid = np.linspace(0, 1, 100)[:, None]
-    mean, covariance = judge.predict(grid, return_cov=True)
-    line = Line(lower=0.0, upper=1.0, waves=300, padding=4.0, length=0.3, smoothness=2.5)
-    found = fit(Measurements(values=y, lower=x, errors=0.1), fixed(line), learn=None)
-    return [
-        Row("mean, largest difference from scikit-learn", abs(found.mean(grid) - mean).max(),
-            "<= 1e-6"),
-        Row("covariance, largest difference", abs(found.covariance(grid) - covariance).max(),
-            "<= 1e-6"),
-    ]  # fmt: skip
-
-
 def nuisances(quick: bool) -> list[Row]:
     """Yields in bins: of posterior samples, and of nuisance parameters of the modes."""
     size = sizes(quick, events=(4000, 300), samples=(1000, 100))
@@ -230,12 +208,7 @@ def nuisances(quick: bool) -> list[Row]:
     return rows
 
 
-PARTS = {
-    "coverage": coverage,
-    "duration": duration,
-    "agreement": agreement,
-    "nuisances": nuisances,
-}
+PARTS = {"coverage": coverage, "duration": duration, "nuisances": nuisances}
 
 
 def run(*, quick: bool, parts: list[str] | None = None) -> list[Row]:

@@ -142,6 +142,7 @@ def peers(stage: Stage, size: SimpleNamespace, batch: int) -> tuple[list[Contest
             mapped += [
                 torch(group, form, batch, size.few, words, members=size.main)
                 for form in size.functional
+                if size.main % count == 0
             ]
         for backend in ("jax", "torch"):
             if installed("keras", backend):

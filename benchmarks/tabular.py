@@ -250,39 +250,26 @@ def _figures(what: str, result: Result) -> list[Row]:
 
 def _default(title: str, make: Callable[[], Table], own: SimpleNamespace) -> list[Row]:
     """Everybody as he is."""
-    peers = _there(DEFAULTS)
-    bounds = ("<= 1", ">= -1")
-    return _compared(title, make, "network", peers, own, seeds=own.seeds, required=bounds)
+    options = {"seeds": own.seeds, "required": ("<= 1", ">= -1")}
+    return _compared(title, make, "network", _there(DEFAULTS), own, **options)
 
 
 def _shared(title: str, make: Callable[[], Table], own: SimpleNamespace) -> list[Row]:
     """Submodels that share their weights, ours and those of the paper's package."""
-    return _compared(
-        title,
-        make,
-        "submodels",
-        ["network", *_there(["tabm"])],
-        own,
-        seeds=own.shared,
-        required=("<= 1", ">= -1"),
-    )
+    options = {"seeds": own.shared, "required": ("<= 1", ">= -1")}
+    return _compared(title, make, "submodels", ["network", *_there(["tabm"])], own, **options)
 
 
 def _searched(
     title: str, make: Callable[[], Table], own: SimpleNamespace, *, short: bool
 ) -> list[Row]:
     """The same time of the CPU for all."""
-    peers = _there(own.peers)
-    if not peers:
+    if not (peers := _there(own.peers)):
         return []
-    bounds = ("<= -2", ">= 2") if title == "HiggsML" else ("<= 1", ">= -1")
+    required = ("<= -2", ">= 2") if title == "HiggsML" else ("<= 1", ">= -1")
     seeds, minutes = (own.few, own.short) if short else (own.searched, own.minutes)
-    return _compared(
-        *(title, make, "automatic", peers, own),
-        seeds=seeds,
-        required=bounds,
-        minutes=minutes,
-    )
+    options = {"seeds": seeds, "required": required, "minutes": minutes}
+    return _compared(title, make, "automatic", peers, own, **options)
 
 
 def _there(peers: Sequence[str]) -> list[str]:

@@ -4,10 +4,12 @@ What they get is in one file: features with NaN where a value is missing, labels
 The last fold is the test. They leave the scores of all events.
 """
 
+import importlib
 import math
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -76,7 +78,8 @@ def run(
         time.time = lambda: start + time.process_time()
     with np.load(table) as file:
         events = Table(**file)
-    score = globals()[name](events, seed=seed, minutes=minutes)
+    learn = partial(boosted, name=name) if name in BOOSTERS else globals()[name]
+    score = learn(events, seed=seed, minutes=minutes)
     np.save(scores, np.asarray(score, np.float64))
     return {"seconds": clock() - began, "cpu": time.process_time() - cpu}
 
@@ -84,29 +87,18 @@ def run(
 # ---- default settings ----------------------------------------------------------------------------
 
 
-def xgboost(events: Table, *, seed: int, minutes: float | None) -> np.ndarray:
-    """XGBoost as it is."""
-    from xgboost import XGBClassifier as Model
-
-    return _fitted(Model(random_state=seed), events)
-
-
-def lightgbm(events: Table, *, seed: int, minutes: float | None) -> np.ndarray:
-    """LightGBM as it is."""
-    from lightgbm import LGBMClassifier as Model
-
-    return _fitted(Model(random_state=seed, verbose=-1), events)
+# Class, name of the seed, and other options of each package.
+BOOSTERS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "xgboost": ("XGBClassifier", "random_state", {}),
+    "lightgbm": ("LGBMClassifier", "random_state", {"verbose": -1}),
+    "catboost": ("CatBoostClassifier", "random_seed", {"verbose": 0, "allow_writing_files": False}),
+}
 
 
-def catboost(events: Table, *, seed: int, minutes: float | None) -> np.ndarray:
-    """CatBoost as it is."""
-    from catboost import CatBoostClassifier as Model
-
-    return _fitted(Model(random_seed=seed, verbose=0, allow_writing_files=False), events)
-
-
-def _fitted(model: Any, events: Table) -> np.ndarray:
-    """Learns from all that is not for the test, as there is nothing to choose."""
+def boosted(events: Table, *, name: str, seed: int, minutes: float | None) -> np.ndarray:
+    """Trees as the package has them; from all that is not for the test: nothing is to choose."""
+    kind, seeded, options = BOOSTERS[name]
+    model = getattr(importlib.import_module(name), kind)(**{seeded: seed}, **options)
     known = events.of(~events.test)
     model.fit(known.features, known.label, sample_weight=known.balanced)
     return model.predict_proba(events.features)[:, 1]
