@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 from scipy.interpolate import PchipInterpolator
 
+import difftune as dt
+from difftune.analysis import CrossFit
 from difftune.errors import InputError
+from difftune.fields import Line, Measurements, fit
 from difftune.job import build, load
 from tests.job.small import write_small
 
@@ -67,6 +70,47 @@ def test_the_map_weights_events_and_its_modes_vary_them(small):
         without.variations["btag"].up / without.weight,
         rtol=1e-5,
     )
+
+
+def test_yields_of_the_workspace_vary_as_those_of_the_posterior(small):
+    """Nuisance parameters of six modes, against samples of a field that is fitted here."""
+    config = load(small)
+    events = build.events(config)
+    without = build.events(
+        config.model_copy(update={"systematics": [s for s in config.systematics if s.name != "sf"]})
+    )
+    place = events.feature_names.index("top_mass")
+    edges = np.array([0.0, 160.0, 200.0, 1000.0]) / 1000.0
+    found = dt.measure(
+        lambda some: np.clip(some.features[:, place] / 1000.0, 0.0, 1.0),
+        CrossFit(events=events),
+        binning=edges,
+        figure="precision",
+    )
+    factors = Measurements(values=FACTORS, lower=MASS[:-1], upper=MASS[1:], errors=ERRORS)
+    field = fit(factors, Line(log=True), positive=True)
+    mass = events.features[:, place]
+    drawn = field.samples(mass, 2000, seed=1) * without.weight
+    (channel,) = found.workspace["channels"]
+    for sample in channel["samples"]:
+        mine = events.process == [p.name for p in events.processes].index(sample["name"])
+        bins = np.digitize(np.clip(mass[mine] / 1000.0, 0.0, 1.0 - 1e-6), edges) - 1
+        yields = drawn[:, mine] @ np.eye(3)[bins]
+        nominal, total = np.asarray(sample["data"]), np.zeros((3, 3))
+        np.testing.assert_allclose(nominal, yields.mean(axis=0), rtol=0.003)
+        for number in range(1, 7):
+            shapes, sizes = np.stack([nominal, nominal]), np.ones((2, 1))
+            for modifier in sample["modifiers"]:
+                if modifier["name"] == f"sf_mode{number}":
+                    data = modifier["data"]
+                    if modifier["type"] == "histosys":
+                        shapes = np.array([data["hi_data"], data["lo_data"]])
+                    else:
+                        sizes = np.array([[data["hi"]], [data["lo"]]])
+            up, down = shapes * sizes
+            shift = (up - down) / 2
+            total += np.outer(shift, shift)
+        np.testing.assert_allclose(total, np.cov(yields.T), rtol=0.2)
 
 
 @pytest.mark.parametrize(
