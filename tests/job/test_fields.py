@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy.interpolate import PchipInterpolator
+from scipy.linalg import eigh
 
 import difftune as dt
 from difftune.analysis import CrossFit
@@ -39,13 +40,19 @@ def small(tmp_path_factory):
     return path
 
 
-@pytest.mark.slow
-def test_the_map_weights_events_and_its_modes_vary_them(small):
+@pytest.fixture(scope="module")
+def both(small):
+    """The events with the field, and without it."""
     config = load(small)
-    events = build.events(config)
-    without = build.events(
-        config.model_copy(update={"systematics": [s for s in config.systematics if s.name != "sf"]})
-    )
+    without = [each for each in config.systematics if each.name != "sf"]
+    return [
+        build.events(each) for each in (config, config.model_copy(update={"systematics": without}))
+    ]
+
+
+@pytest.mark.slow
+def test_the_map_weights_events_and_its_modes_vary_them(both):
+    events, without = both
     mass = events.features[:, events.feature_names.index("top_mass")]
     ratio = events.weight / without.weight
     # A curve through the middles of the bins, in ln m; one beyond the last has the value there.
@@ -72,13 +79,10 @@ def test_the_map_weights_events_and_its_modes_vary_them(small):
     )
 
 
-def test_yields_of_the_workspace_vary_as_those_of_the_posterior(small):
+@pytest.mark.slow
+def test_yields_of_the_workspace_vary_as_those_of_the_posterior(both):
     """Nuisance parameters of six modes, against samples of a field that is fitted here."""
-    config = load(small)
-    events = build.events(config)
-    without = build.events(
-        config.model_copy(update={"systematics": [s for s in config.systematics if s.name != "sf"]})
-    )
+    events, without = both
     place = events.feature_names.index("top_mass")
     edges = np.array([0.0, 160.0, 200.0, 1000.0]) / 1000.0
     found = dt.measure(
@@ -110,7 +114,11 @@ def test_yields_of_the_workspace_vary_as_those_of_the_posterior(small):
             up, down = shapes * sizes
             shift = (up - down) / 2
             total += np.outer(shift, shift)
-        np.testing.assert_allclose(total, np.cov(yields.T), rtol=0.2)
+        # Six modes hold what neighbouring bins have in common; what they leave out is missing here.
+        wanted = np.cov(yields.T)
+        ratios = eigh(total, wanted, eigvals_only=True)
+        assert 0.9 < ratios[-1] < 1.15
+        assert 0.75 < np.trace(total) / np.trace(wanted) < 1.05
 
 
 @pytest.mark.parametrize(
