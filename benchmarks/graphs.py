@@ -78,7 +78,8 @@ def _padding(
     *, members: int, places: int, failures: dict[str, str], repeats: int, **network
 ) -> list[Row]:
     """Rows about events that have different numbers of objects."""
-    numbers = sorted({places, *range(4, places, 4)})
+    counts = jets(network["events"], places)
+    numbers = sorted({int(counts.min()), places, *range(4, places, 4)})
     with Stage() as stage:
 
         def contestant(name: str, places: int, numbers: str | int) -> Contestant:
@@ -92,7 +93,6 @@ def _padding(
     rows = [median(f"{one.name}, {UNIT}", [rate / 1e3 for rate in one.rates]) for one in took_part]
     if len(took_part) < 1 + len(equal):
         return rows
-    counts = jets(network["events"], places)
     # Seconds of an event and member in each turn, of every number of objects.
     seconds = 1.0 / np.array([one.rates for one in equal])
     bare = [float(np.interp(counts, numbers, each).mean()) for each in seconds.T]

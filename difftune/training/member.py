@@ -278,7 +278,7 @@ class MemberTrainer:
             return self.evaluate(member, own, validation), self.evaluate(member, own, comparison)
         both = of_view(samples, own.view)
         every = None
-        if known is None and both.weight.shape[1] > self.evaluated and not both.varied_features:
+        if known is None and both.weight.shape[1] > self._evaluated and not both.varied_features:
             # Here, since the loop would copy the features of a sample.
             features = jnp.asarray(both.features)
             (scores,) = self._network(member, own, [features.reshape(-1, features.shape[-1])])
@@ -293,21 +293,38 @@ class MemberTrainer:
     def _network(
         self, member: Member, own: MemberInputs, features: Sequence[Column]
     ) -> list[Array]:
-        """Logits in each direction, in evaluation mode."""
+        """Logits of what a member is now in each direction."""
         weights = averaged(member.weights, member.optimizer)
+        return self.scored(weights, own.hyperparameters, own.inputs, features)
+
+    def scored(
+        self,
+        weights: Weights,
+        hyperparameters: Mapping[str, Array],
+        inputs: Array | None,
+        features: Sequence[Column],
+    ) -> list[Array]:
+        """Logits in each direction, in evaluation mode, of a network with these weights.
+
+        Args:
+            weights: Of the network.
+            hyperparameters: Of the member.
+            inputs: 1 for each input that it uses, 0 for the others; None for all.
+            features: Of the events in each direction.
+        """
 
         def network(some: Any, nothing: PyTree) -> tuple[Array, PyTree]:
-            some = some if own.inputs is None else some * own.inputs
+            some = some if inputs is None else some * inputs
             if not self.buckets:
-                return self.module_def.evaluate(weights, own.hyperparameters, some), nothing
+                return self.module_def.evaluate(weights, hyperparameters, some), nothing
 
             def of_network(network: ModuleDef, x: Array) -> Array:
-                return network.evaluate(weights, own.hyperparameters, x)
+                return network.evaluate(weights, hyperparameters, x)
 
             return in_bucket(self.buckets, some, of_network), nothing
 
         # Without variations the loop over chunks that stay in the cache gains nothing.
-        most = self.evaluated
+        most = self._evaluated
         if self.tile is not None and len(features) > 1:
             most = min(most, CACHED * self.tile)
         if not self.buckets or len(features[0]) <= most:
@@ -427,7 +444,7 @@ class MemberTrainer:
         return ((Weights(parameters, buffers), objective, state), random), value
 
     @property
-    def evaluated(self) -> int:
+    def _evaluated(self) -> int:
         """Events that the network keeps activations of at a time while it is validated.
 
         With buckets these are few, so that few wait for one that has many objects.

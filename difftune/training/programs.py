@@ -14,7 +14,6 @@ from jaxtyping import Array, Float, PyTree
 from difftune.objectives import Metric
 from difftune.precision import numbers_as_they_come
 from difftune.training.batches import Part
-from difftune.training.chunks import in_chunks
 from difftune.training.devices import over_members, place, runs_one_by_one
 from difftune.training.judging import Judged, Score
 from difftune.training.member import MemberTrainer
@@ -243,17 +242,7 @@ class Programs:
         """Scores events by the best networks of members."""
 
         def scores(_: None, best: Snapshot, features: Float[Array, "events inputs"]) -> Array:
-            if best.inputs is not None:
-                features = features * best.inputs
-            (found,), _ = in_chunks(
-                lambda some, nothing: (
-                    self.trainer.module_def.evaluate(best.weights, best.hyperparameters, some),
-                    nothing,
-                ),
-                [features],
-                (),
-                self.trainer.evaluated,
-            )
-            return found
+            own = best.weights, best.hyperparameters, best.inputs
+            return self.trainer.scored(*own, [features])[0]
 
         return self._of("scores", scores)

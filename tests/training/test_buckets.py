@@ -47,7 +47,7 @@ def trained(monkeypatch, buckets: bool, **options):
     )
     assert bool(population.programs.trainer.buckets) == buckets
     given = {"learning_rate": np.array([3e-3, 1e-2], np.float32)}
-    return toy.train(population, given, epochs=2)
+    return population, *toy.train(population, given, epochs=2)
 
 
 @pytest.mark.parametrize(
@@ -67,13 +67,16 @@ def trained(monkeypatch, buckets: bool, **options):
 def test_training_and_scores_are_those_of_the_network_with_room_for_all(monkeypatch, options):
     # Small chunks, so that validation events are sorted, too.
     monkeypatch.setattr("difftune.training.member.EVALUATED", 4096)
-    (state, records), (expected, before) = (
+    (population, state, records), (whole, expected, before) = (
         trained(monkeypatch, buckets, **options) for buckets in (True, False)
     )
     for name in ("loss", "score", "validation_loss", "train_score"):
         np.testing.assert_allclose(getattr(records, name), getattr(before, name), rtol=1e-4)
     for a, b in zip(jax.tree.leaves(state.weights), jax.tree.leaves(expected.weights), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-5)
+    features = columns(500, seed=2).features
+    scores = [each.scores(state.best, features) for each in (population, whole)]
+    np.testing.assert_allclose(*scores, rtol=1e-4, atol=1e-5)
 
 
 def test_rooms_are_those_that_leave_the_fewest_places_empty():
