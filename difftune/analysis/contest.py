@@ -49,6 +49,8 @@ logger = logging.getLogger("difftune")
 TRIALS, ROUNDS, EPOCHS, AT_MOST = 4, 5, 4, 20
 """Of a search: trials side by side, most rounds, their epochs; and networks of an ensemble."""
 
+PLAIN_ROUNDS = 10
+"""Most rounds of networks without embeddings, which learn more slowly and cost less."""
 SEARCHING = 0.45
 """Share of a search's time that its trials have; the rest is to train them anew."""
 FEW_EPOCHS = 12
@@ -312,10 +314,10 @@ class Contest:
             name = f"{kind.name}, best of {kind.trials}"
             self.enter(name, "network", best, kind.cpu_seconds, kind.unused)
 
-    def _kind(self, name: str, model: MLP, space: Space) -> "_Networks":
-        """A kind of networks, made ready for searches."""
+    def _kind(self, name: str, model: MLP, space: Space, rounds: int) -> "_Networks":
+        """A kind of networks, made ready for searches of so many rounds at most."""
         parts = len(self.parts.groups[0])
-        search: Any = _Short(population=TRIALS, rounds=ROUNDS, epochs_per_round=EPOCHS)
+        search: Any = _Short(population=TRIALS, rounds=rounds, epochs_per_round=EPOCHS, most=rounds)
         if not isinstance(self.sample, CrossFit):
             search = Replicated(strategy=search, executions=parts, folds=True)
         recipe = Recipe(model=model, hyperparameters={"schedule": float(SCHEDULES.index("cosine"))})
@@ -489,11 +491,13 @@ class _Networks:
 @takes()
 @dataclass(frozen=True, kw_only=True)
 class _Short(Random):
-    """Ends after its rounds also where there is time for more, which another search has."""
+    """Ends after `most` rounds also where there is time for more, which another search has."""
+
+    most: int
 
     def lasting(self, rounds: int, space: Space) -> "_Short":
         """With its own number of rounds, or less."""
-        return replace(self, rounds=min(rounds, ROUNDS))
+        return replace(self, rounds=min(rounds, self.most))
 
 
 def _single(member: Member) -> TrainedNetwork | BoostedTrees:
@@ -529,18 +533,23 @@ def _trials(tuned: Tuned, parts: int) -> list[list[TrainedNetwork]]:
     return found
 
 
-def networks_for(minutes: float) -> list[tuple[str, MLP, Space]]:
-    """Networks, each with what is searched of it; the longer the time, the more of them."""
+def networks_for(minutes: float) -> list[tuple[str, MLP, Space, int]]:
+    """Networks, each with what is searched of it, and for how many rounds at most.
+
+    The longer the time, the more of them.
+    """
     space = {
-        "learning_rate": log_uniform(8e-4, 4e-3),
+        "learning_rate": log_uniform(1e-3, 3e-3),
         "dropout": uniform(0.1, 0.4),
         "l2": log_uniform(1e-7, 1e-3),
     }
-    embedded = {**space, "frequency_scale": log_uniform(0.05, 0.25)}
+    embedded = Space({**space, "frequency_scale": log_uniform(0.05, 0.25)})
+    plain = Space({**space, "learning_rate": log_uniform(2e-3, 6e-3)})
+    of_64 = MLP(hidden=(64, 64), embedding="periodic")
     kinds = [
-        ("periodic embeddings", MLP(hidden=(64, 64), embedding="periodic"), Space(embedded)),
-        ("plain network", MLP(hidden=(64, 64)), Space(space)),
-        ("wide network", MLP(hidden=(128, 128, 128), embedding="periodic"), Space(embedded)),
-        ("submodels", MLP(hidden=(64, 64), embedding="periodic", submodels=8), Space(embedded)),
+        ("periodic embeddings", of_64, embedded, ROUNDS),
+        ("plain network", MLP(hidden=(64, 64)), plain, PLAIN_ROUNDS),
+        ("wide network", replace(of_64, hidden=(128, 128, 128)), embedded, ROUNDS),
+        ("submodels", replace(of_64, submodels=8), embedded, ROUNDS),
     ]
     return kinds[: 1 if minutes < 1.0 else 2 if minutes < 30.0 else 4]

@@ -10,7 +10,6 @@ import pytest
 import sklearn.metrics
 
 import difftune as dt
-from difftune.analysis import contest
 from difftune.analysis.contest import Contest, Parts
 from difftune.analysis.influence import without_influence
 from difftune.analysis.split import Split
@@ -146,9 +145,8 @@ def test_networks_only_can_be_exported(tmp_path, caplog):
 
 
 @pytest.mark.slow
-def test_noise_is_left_out_and_the_leaderboard_says_so(monkeypatch):
+def test_noise_is_left_out_and_the_leaderboard_says_so():
     """Searches of a certain length, however long they take; of a, b and c the last one is noise."""
-    monkeypatch.setattr(contest, "ROUNDS", 3)
     rng = np.random.default_rng(3)
     label = np.arange(1500) % 2
     x = rng.normal(size=(1500, 3))
@@ -158,7 +156,7 @@ def test_noise_is_left_out_and_the_leaderboard_says_so(monkeypatch):
     )
     own = Contest(Split(events=events), ("signal",), 3600.0, 1)
     space = dt.Space(learning_rate=dt.log_uniform(5e-3, 2e-2))
-    every = own._kind("networks", dt.models.MLP(hidden=(8,)), space)
+    every = own._kind("networks", dt.models.MLP(hidden=(8,)), space, 3)
     own._search(every, 3600.0)
     fewer = own._fewer(every)
     own._search(fewer, 3600.0)
@@ -213,6 +211,40 @@ def test_the_loss_by_exchanged_values_decides_what_has_influence():
     learning[:, 1] = np.arange(len(learning)) % 7
     nothing = dt.BoostedTrees.grown(replace(split.train, features=learning))
     assert len(without_influence([nothing], [split.validation])) <= 3
+
+
+class Weak(dt.BoostedTrees):
+    """The right logit of weak a and strong c; half of what a says comes from b, its copy."""
+
+    size = 0.1
+
+    def __init__(self):
+        """There are no trees in it."""
+
+    def score(self, features):
+        a, b, c = features.T
+        return 1.0 / (1.0 + np.exp(-2.0 * (self.size * (a + b) / 2.0 + c)))
+
+
+def test_of_variables_that_say_the_same_one_stays():
+    rng = np.random.default_rng(8)
+    label = np.arange(4000) % 2
+    a, c = (rng.normal(size=4000) + size * (2 * label - 1) for size in (Weak.size, 1.0))
+    events = dt.Events.from_arrays(
+        np.stack([a, a, c], axis=1),
+        label,
+        np.ones(4000),
+        feature_names=["a", "b", "c"],
+        processes=PROCESSES,
+    )
+    assert without_influence([Weak()], [events]) == ("a",)
+    # Neither seems to be of much help, but without both there is less to say.
+    other = a[rng.permutation(4000)]
+    losses = [
+        sklearn.metrics.log_loss(label, Weak().score(np.stack([*pair, c], axis=1)))
+        for pair in ((a, a), (other, a), (other, other))
+    ]
+    assert losses[2] - losses[0] > 2.0 * (losses[1] - losses[0])
 
 
 def test_a_choice_for_a_fold_has_not_seen_it():
