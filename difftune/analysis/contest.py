@@ -31,10 +31,9 @@ from difftune.arguments import takes
 from difftune.data import Events
 from difftune.heartbeat import doing
 from difftune.models import MLP
-from difftune.search import Random, Replicated, SearchError, Space, log_uniform, uniform
+from difftune.search import PBT, Replicated, SearchError, Space, log_uniform, uniform
 from difftune.seeds import derived
 from difftune.training import (
-    SCHEDULES,
     BoostedTrees,
     Ensemble,
     Population,
@@ -46,14 +45,16 @@ from difftune.training import (
 
 logger = logging.getLogger("difftune")
 
-TRIALS, ROUNDS, EPOCHS, AT_MOST = 4, 5, 4, 20
+TRIALS, ROUNDS, EPOCHS, AT_MOST = 4, 10, 4, 20
 """Of a search: trials side by side, most rounds, their epochs; and networks of an ensemble."""
 
-PLAIN_ROUNDS = 10
+PLAIN_ROUNDS = 20
 """Most rounds of networks without embeddings, which learn more slowly and cost less."""
+AVERAGED_STEPS = 100.0
+"""That weights are averaged over, as the learning rate of a search does not fall."""
 SEARCHING = 0.45
 """Share of a search's time that its trials have; the rest is to train them anew."""
-FEW_EPOCHS = 12
+FEW_EPOCHS = 20
 """A training that had time for less is hardly one."""
 SELECTING = 2.0
 """Minutes above which there is time for networks of fewer variables."""
@@ -317,10 +318,12 @@ class Contest:
     def _kind(self, name: str, model: MLP, space: Space, rounds: int) -> "_Networks":
         """A kind of networks, made ready for searches of so many rounds at most."""
         parts = len(self.parts.groups[0])
-        search: Any = _Short(population=TRIALS, rounds=rounds, epochs_per_round=EPOCHS, most=rounds)
+        search: Any = _ShortPBT(
+            population=TRIALS, rounds=rounds, epochs_per_round=EPOCHS, most=rounds
+        )
         if not isinstance(self.sample, CrossFit):
             search = Replicated(strategy=search, executions=parts, folds=True)
-        recipe = Recipe(model=model, hyperparameters={"schedule": float(SCHEDULES.index("cosine"))})
+        recipe = Recipe(model=model, hyperparameters={"averaged_steps": AVERAGED_STEPS})
         preparation = prepared(self.sample, recipe, SingleProcess(), regions=self.regions)
         return _Networks(
             name=name,
@@ -490,12 +493,12 @@ class _Networks:
 
 @takes()
 @dataclass(frozen=True, kw_only=True)
-class _Short(Random):
+class _ShortPBT(PBT):
     """Ends after `most` rounds also where there is time for more, which another search has."""
 
     most: int
 
-    def lasting(self, rounds: int, space: Space) -> "_Short":
+    def lasting(self, rounds: int, space: Space) -> "_ShortPBT":
         """With its own number of rounds, or less."""
         return replace(self, rounds=min(rounds, self.most))
 
@@ -539,16 +542,15 @@ def networks_for(minutes: float) -> list[tuple[str, MLP, Space, int]]:
     The longer the time, the more of them.
     """
     space = {
-        "learning_rate": log_uniform(1e-3, 3e-3),
-        "dropout": uniform(0.1, 0.4),
+        "learning_rate": log_uniform(5e-4, 1e-2),
+        "dropout": uniform(0.0, 0.4),
         "l2": log_uniform(1e-7, 1e-3),
     }
-    embedded = Space({**space, "frequency_scale": log_uniform(0.05, 0.25)})
-    plain = Space({**space, "learning_rate": log_uniform(2e-3, 6e-3)})
+    embedded = Space({**space, "frequency_scale": log_uniform(0.05, 0.5)})
     of_64 = MLP(hidden=(64, 64), embedding="periodic")
     kinds = [
         ("periodic embeddings", of_64, embedded, ROUNDS),
-        ("plain network", MLP(hidden=(64, 64)), plain, PLAIN_ROUNDS),
+        ("plain network", MLP(hidden=(64, 64)), Space(space), PLAIN_ROUNDS),
         ("wide network", replace(of_64, hidden=(128, 128, 128)), embedded, ROUNDS),
         ("submodels", replace(of_64, submodels=8), embedded, ROUNDS),
     ]
