@@ -1,6 +1,7 @@
 """The jets example: features against closed forms, and the file against its own constituents."""
 
 import importlib.util
+import runpy
 import sys
 from pathlib import Path
 
@@ -157,3 +158,10 @@ def test_more_jets_than_event_numbers_are_refused(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         module_of("generate").main()
     assert "--jets 100001" in capsys.readouterr().err
+
+
+def test_each_network_has_its_number_of_epochs(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["jets.py", "--networks", "deep set", "--epochs", "3", "4"])
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(FOLDER / "jets.py"), run_name="__main__")
+    assert "--epochs [3, 4]: give one number for each of ['deep set']" in capsys.readouterr().err
