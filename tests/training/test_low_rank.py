@@ -21,6 +21,7 @@ def moved(key, matrix, rank):
     return LowRank(matrix, left, right), jnp.asarray(formed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model",
     [
