@@ -20,6 +20,7 @@ from difftune.objectives import (
     Adversarial,
     AsimovLLR,
     CrossEntropy,
+    CutAMS,
     CutSignificance,
     FitModel,
     MultiObjective,
@@ -416,8 +417,9 @@ def test_the_uncertainty_of_a_fit_is_minimised_in_hard_bins():
     assert records.validation_loss[-1, 0] < records.validation_loss[0, 0] - 0.05
 
 
-def test_the_parabola_trains_a_network():
-    options = {"objective": CutSignificance(), "members": 2, "batch_size": 1024}
+@pytest.mark.parametrize("objective", [CutSignificance(), CutAMS(min_signal_efficiency=0.25)])
+def test_the_parabola_trains_a_network(objective):
+    options = {"objective": objective, "members": 2, "batch_size": 1024}
     method = CoordinateParabola(coordinates=16, shakes=4)
     _, records = toy.train(population(optimizer=method, **options), {}, 3)
     assert np.all(records.loss[-1] < records.loss[0])
