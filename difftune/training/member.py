@@ -1,6 +1,6 @@
 """One member's training: the steps of an epoch, its scores, and what becomes of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -313,26 +313,39 @@ class MemberTrainer:
             features: Of the events in each direction.
         """
 
-        def network(some: Any, nothing: PyTree) -> tuple[Array, PyTree]:
-            some = some if inputs is None else some * inputs
-            if not self.buckets:
-                return self.module_def.evaluate(weights, hyperparameters, some), nothing
-
-            def of_network(network: ModuleDef, x: Array) -> Array:
-                return network.evaluate(weights, hyperparameters, x)
-
-            return in_bucket(self.buckets, some, of_network), nothing
+        def network(network: ModuleDef, some: Array, nothing: PyTree) -> tuple[Array, PyTree]:
+            return network.evaluate(weights, hyperparameters, some), nothing
 
         # Without variations the loop over chunks that stay in the cache gains nothing.
         most = self._evaluated
         if self.tile is not None and len(features) > 1:
             most = min(most, CACHED * self.tile)
-        if not self.buckets or len(features[0]) <= most:
-            return in_chunks(network, features, (), most)[0]
-        order = jnp.argsort(bucket_numbers(self.buckets, features[0]), stable=True)
+        return self._in_chunks(network, features, (), most, self.buckets, inputs)[0]
+
+    def _in_chunks(
+        self,
+        network: Callable[[ModuleDef, Array, PyTree], tuple[Array, PyTree]],
+        features: Sequence[Column],
+        carry: PyTree,
+        most: int | None,
+        buckets: Sequence[Bucket],
+        inputs: Array | None = None,
+    ) -> tuple[list[Array], PyTree]:
+        """As `in_chunks`, with events of a size side by side and each chunk in its bucket."""
+
+        def of_some(some: Array, carry: PyTree) -> tuple[Array, PyTree]:
+            some = some if inputs is None else some * inputs
+            if not buckets:
+                return network(self.module_def, some, carry)
+            return in_bucket(buckets, some, lambda module_def, x: network(module_def, x, carry))
+
+        if not buckets or most is None or len(features[0]) <= most:
+            return in_chunks(of_some, features, carry, most)
+        order = jnp.argsort(bucket_numbers(buckets, features[0]), stable=True)
         back = jnp.argsort(order)
-        scores, _ = in_chunks(network, [jnp.asarray(each)[order] for each in features], (), most)
-        return [each[back] for each in scores]
+        ordered = [jnp.asarray(each)[order] for each in features]
+        scores, carry = in_chunks(of_some, ordered, carry, most)
+        return [each[back] for each in scores], carry
 
     @staticmethod
     def _rate(rate: Array, stale: Array, hyperparameters: Mapping[str, Array]) -> Array:
@@ -463,9 +476,14 @@ class MemberTrainer:
 
     @property
     def _chunk(self) -> int | None:
-        """Events that the network keeps activations of at a time: as many as stay in the cache."""
-        if self.chunk is None or self.tile is None or not self._network_by_event:
+        """Events that the network keeps activations of at a time: as many as stay in the cache.
+
+        With buckets always: an event is computed twice then, but for few objects.
+        """
+        if self.tile is None or not self._network_by_event:
             return self.chunk
+        if self.chunk is None:
+            return CACHED * self.tile if self.buckets else None
         return min(self.chunk, CACHED * self.tile)
 
     def _in_tiles(
@@ -522,12 +540,15 @@ class MemberTrainer:
         """Loss, and what the network hands on: buffers and random streams."""
         parameters, objective = trained
 
-        def network(features: Any, streams: PyTree) -> tuple[Array, PyTree]:
+        def network(network: ModuleDef, some: Array, streams: PyTree) -> tuple[Array, PyTree]:
             weights = Weights(parameters, streams[0])
-            scores, *streams = self.module_def.train(weights, hyperparameters, features, streams[1])
+            scores, *streams = network.train(weights, hyperparameters, some, streams[1])
             return scores, tuple(streams)
 
-        scores, after = in_chunks(network, directions_of(batch), streams, self._chunk)
+        buckets = self.buckets if self._network_by_event else ()
+        scores, after = self._in_chunks(
+            network, directions_of(batch), streams, self._chunk, buckets
+        )
         return self._loss(scores, batch, hyperparameters, objective), after
 
     def _loss(

@@ -61,12 +61,18 @@ def trained(monkeypatch, buckets: bool, **options):
             marks=pytest.mark.slow,
         ),
         pytest.param({"objective": AsimovLLR()}, marks=pytest.mark.slow),
+        {"objective": AsimovLLR(), "model": DeepSet(each=(8,), latent=4, hidden=(8,))},
     ],
-    ids=["deep_set", "particle_net", "normalised", "particle_transformer", "no mean over events"],
+    ids=[
+        *("deep_set", "particle_net", "normalised", "particle_transformer"),
+        *("no mean over events", "no mean, deep_set"),
+    ],
 )
 def test_training_and_scores_are_those_of_the_network_with_room_for_all(monkeypatch, options):
-    # Small chunks, so that validation events are sorted, too.
+    # Small chunks, so that validation events are sorted, too, and batches without a mean.
     monkeypatch.setattr("difftune.training.member.EVALUATED", 4096)
+    monkeypatch.setattr("difftune.training.member.CACHED", 1)
+    monkeypatch.setattr("difftune.training.population.tile_of", lambda *_: 32)
     (population, state, records), (whole, expected, before) = (
         trained(monkeypatch, buckets, **options) for buckets in (True, False)
     )
