@@ -1,5 +1,6 @@
 """The command line in a process of its own: to its end, or until it is killed."""
 
+import atexit
 import contextlib
 import multiprocessing
 import os
@@ -31,7 +32,11 @@ def _become(program, arguments, out, err, environment, cores):
         os.dup2(os.open(file, os.O_WRONLY | os.O_APPEND), descriptor)
     os.chdir(ROOT)
     sys.argv = ["difftune", *arguments]
-    program()
+    try:
+        program()
+    finally:
+        # A forked process leaves this out: JAX would take it for dead, and end those beside it.
+        atexit._run_exitfuncs()
 
 
 def _started(arguments, *, program=undrawn, out=os.devnull, err=os.devnull, cores=None, **told):
