@@ -20,8 +20,8 @@ T = TypeVar("T")
 Room = tuple[int, ...]
 """Places of each collection."""
 
-_MOST = 6  # Each is a program to compile.
-_WORTH = 0.96  # What the cost is at most of that with one bucket less.
+_MOST = 8  # Each is a program to compile.
+_WORTH = 0.98  # What the cost is at most of that with one bucket less.
 _STEPS = (0.25, 0.375, 0.5, 0.75)  # Of the places, where the events are not known before.
 _SHARES = 50  # Of the events, that may fit into a bucket: few have many objects, at much cost.
 _LOOKED_AT = 65536  # Events whose objects are counted.

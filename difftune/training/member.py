@@ -50,7 +50,8 @@ _STEPS = 2**16
 """What the keys of steps are folded with begins there: below are those of a network's streams."""
 
 _WIDER = 2
-"""Times as many events of few objects as of many are in a part at most: fewer are left over."""
+"""Times as many events of few objects as of many are in a part at most: what is left over of a
+part is computed with room for more objects."""
 
 CACHED = 4
 """Tiles of a chunk: a loop over chunks costs more than one over tiles, as it may skip some."""
@@ -527,12 +528,17 @@ class MemberTrainer:
                 Stretch(
                     partial(of_part, bucket.module_def, np.asarray(bucket.inputs)),
                     jnp.sum(numbers <= number),
-                    size * min(max(self.module_def.rows // bucket.module_def.rows, 1), _WIDER),
+                    size * self._wider(bucket),
                 )
                 for number, bucket in enumerate(self.buckets)
             ]
         (value, gradient), after = mean_over_tiles(stretches, batch, random)
         return value, gradient, after
+
+    def _wider(self, bucket: Bucket) -> int:
+        """How many times as many events a part has where each has few objects."""
+        share = self.module_def.rows // bucket.module_def.rows
+        return min(max(share // 2, 1), _WIDER)
 
     def _loss_at(
         self, trained: PyTree, streams: PyTree, *, hyperparameters: Any, batch: Batch
