@@ -23,13 +23,15 @@ from typing import NamedTuple
 import numpy as np
 
 import difftune as dt
-from benchmarks.common import samples
+from benchmarks.common import running, samples
 from benchmarks.common.running import call, say, sizes, taking_part, threads
 from benchmarks.common.table import Row
 from benchmarks.peers.tabular import Table
 from difftune.analysis.judged import Estimate, Labelled, auc, log_loss
 
 SHARED = samples.HIGGSML.parent
+JETS = running.ROOT / "examples" / "jets" / "jets.root"
+OF_A_JET = ["pt", "mass", "multiplicity", "dispersion", "width", "tau21", "tau32"]
 WTLOOP = [
     *("pT_lep1", "pT_lep2", "pT_jet1", "met", "sumet", "deltaR_lep1_lep2"),
     *("mass_lep1jet1", "mass_lep2jet1", "pTsys_lep1lep2jet1met", "njets"),
@@ -115,6 +117,24 @@ def negative() -> Table:
             processes=[
                 dt.Process(name="Ztautau", files=str(SHARED / files["Ztautau"]), tree=tree),
                 dt.Process(name="tW", role="signal", files=str(SHARED / files["tW"]), tree=tree),
+            ],
+        )
+    )
+
+
+def jets() -> Table:
+    """Jets of W bosons against those of quarks and gluons, by their features.
+
+    Nobody looked at them while the default was chosen.
+    """
+    return _table(
+        dt.read(
+            JETS,
+            features=OF_A_JET,
+            event_number="event_number",
+            processes=[
+                dt.Process(name="qcd", tree="qcd"),
+                dt.Process(name="w", role="signal", tree="w"),
             ],
         )
     )
@@ -311,7 +331,12 @@ def scoring(own: SimpleNamespace) -> list[Row]:
     return found
 
 
-SAMPLES = {"HiggsML": higgsml, "single top": single_top, "negative weights": negative}
+SAMPLES = {
+    "HiggsML": higgsml,
+    "single top": single_top,
+    "negative weights": negative,
+    "W jets": jets,
+}
 PARTS: dict[str, Callable[[SimpleNamespace], list[Row]]] = {
     **{f"default {name}": partial(_default, name, make) for name, make in SAMPLES.items()},
     "scoring": scoring,
