@@ -35,9 +35,12 @@ class OfRows(nnx.Linear):
     for events and one for objects.
     """
 
-    def __call__(self, x: Float[Array, "*rows inputs"]) -> Float[Array, "*rows outputs"]:
+    def __call__(
+        self, inputs: Float[Array, "*rows inputs"], *more: Any, **options: Any
+    ) -> Float[Array, "*rows outputs"]:
         """The layer's outputs of each row."""
-        return super().__call__(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], -1)
+        rows = inputs.reshape(-1, inputs.shape[-1])
+        return super().__call__(rows, *more, **options).reshape(*inputs.shape[:-1], -1)
 
 
 def blank(inputs: int, outputs: int, *, bias: bool = True) -> nnx.Linear:
