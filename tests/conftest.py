@@ -117,3 +117,9 @@ def _as_in_a_fresh_process(monkeypatch):
     level = logger.level
     yield
     logger.setLevel(level)
+
+
+@pytest.fixture(autouse=True)
+def few_rooms(monkeypatch):
+    """Three sizes of a network on objects test what eight do, each of which is compiled."""
+    monkeypatch.setattr("difftune.training.buckets._MOST", 3)
