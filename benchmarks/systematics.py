@@ -5,39 +5,32 @@ or are equidistant if validation events find these better; they also choose the 
 events are scored once, in hard bins, with the fit and all its uncertainties.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import numpy as np
 
 import difftune as dt
 from benchmarks.common import samples
 from benchmarks.common.table import Row
-from difftune.analysis import FIGURES, Split, binned_score, fill_templates, fit_model, statistics
+from difftune.analysis import FIGURES, Split, fit_model, statistics
 from difftune.binning import Gradient, Profiled
 from difftune.data import Events
-from difftune.histfactory import Model, build_workspace
-from difftune.inference import asimov_significance
 from difftune.objectives import CrossEntropy, Objective, Regions
-from difftune.precision import in_float64
 from difftune.search import FixedSchedule
 from difftune.training import TrainedNetwork
 
 FIT = "through the fit: σ(μ)"
 REGIONS = "through the fit: σ(μ), regions"
-# A smoke run's file.
-BTAG = '{name = "btag", type = "weight", up = "weight_btag_up", down = "weight_btag_down"}'
-FEW = [samples.FEW_VARIABLES, f"systematics=[{BTAG}]"]
-
-MERITS = {name: in_float64(jax.jit(FIGURES[name].merit)) for name in ("precision", "discovery")}
-"""One compiled program for all models of one structure."""
 
 
 def run(*, quick: bool) -> list[Row]:
     """All trainings."""
-    config = dt.job.load(samples.SINGLE_TOP, FEW if quick else [])
+    config = dt.job.load(
+        samples.SINGLE_TOP, [samples.FEW_VARIABLES, samples.ONE_SYSTEMATIC] if quick else []
+    )
     events = dt.job.build.events(config)
     if quick:
         # One in eight: in all variations, or in none.
@@ -63,21 +56,17 @@ def run(*, quick: bool) -> list[Row]:
     if not quick:
         loss = study.through_the_fit(bandwidth=(0.03, 0.01))
         score = study.recipe(loss, 1e-3, model=relu, **whole)
-        found[FIT] = study.trained(entropy, 12, then=score, steps=120)
-    stat_only = {
-        name: values(each, "stat-only significance").mean() for name, each in found.items()
-    }
+        then = dt.Stage(name="then", recipe=score, search=study.once(120))
+        found[FIT] = study.trained(entropy, 12, then)
+    plain = found["cross-entropy"]
     rows = [
-        Row(
-            "σ(μ), cross-entropy, stat-only",
-            values(found["cross-entropy"], "stat-only sigma").mean(),
-        ),
-        *compared("σ(μ)", found, "sigma"),
-        *compared("Z", found, "significance"),
+        Row("σ(μ), cross-entropy, stat-only", plain["stat-only σ(μ)"].mean()),
+        *compared("σ(μ)", found),
+        *compared("Z", found),
     ]
     for name in list(found)[1:]:
         what = f"stat-only Z, {name} over cross-entropy"
-        rows.append(Row(what, stat_only[name] / stat_only["cross-entropy"]))
+        rows.append(Row(what, found[name]["stat-only Z"].mean() / plain["stat-only Z"].mean()))
     return rows
 
 
@@ -121,59 +110,50 @@ class Study:
         """The precision, of the events that networks learn from."""
         return FIGURES["precision"].objective(self.model(self.split.train, **options))
 
-    def trained(
-        self, recipe: dt.Recipe, epochs: int, *, then: dt.Recipe | None = None, steps: int = 0
-    ) -> list[dict]:
-        """What all seeds are worth, trained in one way, or from its best in a second one."""
-        first, second = (
-            FixedSchedule(population=self.seeds, rounds=1, epochs_per_round=length, schedule={})
-            for length in (epochs, max(1, steps))
-        )
-        stages = [] if then is None else [dt.Stage(name="then", recipe=then, search=second)]
-        tuned = dt.tune(self.split, recipe, search=first, stages=stages)
-        return [self.measured(network) for network in tuned.networks]
+    def once(self, epochs: int) -> FixedSchedule:
+        """One training of each seed."""
+        length = {"rounds": 1, "epochs_per_round": epochs}
+        return FixedSchedule(population=self.seeds, schedule={}, **length)
 
-    def worth(self, score: Callable, split: Split, edges: Sequence[float]) -> dict[str, float]:
-        """Figures of hard-binned test events: full fit, and stat-only."""
-        templates = fill_templates(score, split, np.asarray(edges))
-        model = Model.from_spec(build_workspace([templates], **self.nuisances))
-        s, b = (templates.total(role).sumw for role in ("signal", "background"))
-        return {
-            "sigma": 1.0 / float(MERITS["precision"](model)),
-            "significance": float(MERITS["discovery"](model)),
-            "stat-only sigma": float(np.sum(s**2 / np.where(s + b > 0, s + b, 1.0)) ** -0.5),
-            "stat-only significance": float(asimov_significance(s, b)),
-        }
+    def trained(self, recipe: dt.Recipe, epochs: int, *stages: dt.Stage) -> dict[str, np.ndarray]:
+        """What all seeds are worth, trained in one way, or from its best in further ones."""
+        tuned = dt.tune(self.split, recipe, search=self.once(epochs), stages=stages)
+        each = [self.measured(network) for network in tuned.networks]
+        return {name: np.array([one[name] for one in each]) for name in each[0]}
 
     def measured(self, network: TrainedNetwork) -> dict[str, Any]:
         """What a network is worth on test events, in the bins that validation events prefer.
 
         Equidistant ones, or those that training events find best with all uncertainties.
         """
-        split, score = self.split, network.score
-        equidistant = np.linspace(0.0, 1.0, self.bins + 1)
+        rules, score = {"equidistant": np.linspace(0.0, 1.0, self.bins + 1)}, network.score
         if network.module_def.outputs > 1:
-            found = self.worth(region_of(network), split, equidistant)
-            return {"edges": "equidistant", **found}
+            score = region_of(network)
+        else:
+            profiled = Profiled(strength=1.0)
+            rules["optimised"] = Gradient(
+                bins=self.bins, max_mc_uncertainty=0.05, figure_of_merit=profiled, candidates=100
+            )
         # Validation events in place of test events, and none of these.
         inside = Split(
-            events=split.part("train", "validation"),
+            events=self.split.part("train", "validation"),
             validation_folds=(2,),
-            test_folds=split.validation_folds,
+            test_folds=self.split.validation_folds,
         )
-        rule = Gradient(
-            bins=self.bins,
-            max_mc_uncertainty=0.05,
-            figure_of_merit=Profiled(strength=1.0),
-            candidates=100,
-        )
-        known = {"normalisation": (), "luminosity": None} | self.nuisances
-        known = {name: known[name] for name in ("normalisation", "luminosity")}
-        optimised = binned_score(network, inside, binning=rule, **known).edges
-        candidates = {"equidistant": equidistant, "optimised": optimised}
-        sigma = {k: self.worth(score, inside, v)["sigma"] for k, v in candidates.items()}
-        best = min(sigma, key=lambda name: sigma[name])
-        return {"edges": best, **self.worth(score, split, candidates[best])}
+        same = {"figure": "precision", **self.nuisances}
+        seen = {
+            name: dt.measure(score, inside, binning=rule, **same) for name, rule in rules.items()
+        }
+        best = min(seen, key=lambda name: seen[name].value)
+        found = dt.measure(score, self.split, binning=seen[best].templates.edges, **same)
+        s, b = (found.templates.total(role).sumw for role in ("signal", "background"))
+        return {
+            "edges": best,
+            "σ(μ)": found.value,
+            "Z": found.expected,
+            "stat-only σ(μ)": np.sum(s**2 / np.where(s + b > 0, s + b, 1.0)) ** -0.5,
+            "stat-only Z": found.stat_only,
+        }
 
 
 def region_of(network: TrainedNetwork) -> Callable[[Events], np.ndarray]:
@@ -188,29 +168,19 @@ def region_of(network: TrainedNetwork) -> Callable[[Events], np.ndarray]:
     return score
 
 
-def compared(what: str, found: dict[str, list[dict]], key: str) -> list[Row]:
+def compared(what: str, found: Mapping[str, Mapping[str, np.ndarray]]) -> list[Row]:
     """The trainings, and their differences to the first one in units of the spread over seeds."""
-    sign = -1 if key == "sigma" else 1
-    plain = values(found["cross-entropy"], key)
-    rows = []
+    plain, rows = found["cross-entropy"][what], []
     for name, results in found.items():
-        x = values(results, key)
+        x = results[what]
         # Which edges validation events preferred, and how often.
-        kinds, counts = np.unique([each["edges"] for each in results], return_counts=True)
-        edges = ", ".join(f"{n} × {kind}" for kind, n in zip(kinds, counts, strict=True))
+        edges = ", ".join(f"{n} × {kind}" for kind, n in Counter(results["edges"].tolist()).items())
         spread = f"± {x.std(ddof=1):.2g} (bins: {edges})"
         rows.append(Row(f"{what}, {name}", float(x.mean()), "", spread))
-        if name == "cross-entropy":
-            continue
-        gain = sign * (x.mean() - plain.mean())
-        # The best of them is what is offered.
-        bound = ">= 1" if name == REGIONS else ""
-        units = gain / np.hypot(plain.std(ddof=1), x.std(ddof=1))
-        rows.append(Row("  gain, %", 100 * gain / plain.mean()))
-        rows.append(Row("  gain in units of its spread over seeds", units, bound))
+        if name != "cross-entropy":
+            gain = (plain.mean() - x.mean()) * (1 if what == "σ(μ)" else -1)
+            # The best of them is what is offered.
+            bound = ">= 1" if name == REGIONS else ""
+            units = gain / np.hypot(plain.std(ddof=1), x.std(ddof=1))
+            rows.append(Row("  gain in units of its spread over seeds", units, bound))
     return rows
-
-
-def values(found: list[dict], key: str) -> np.ndarray:
-    """One figure of all seeds."""
-    return np.array([each[key] for each in found])

@@ -14,6 +14,12 @@ HIGGSML = ROOT.parent / "shared" / "data" / "events" / "higgsml_15000.csv.gz"
 SINGLE_TOP = ROOT / "examples" / "single_top" / "single_top.toml"
 
 
+ONE_SYSTEMATIC = (
+    'systematics=[{name = "btag", type = "weight", '
+    'up = "weight_btag_up", down = "weight_btag_down"}]'
+)
+"""A setting of the main job for smoke runs."""
+
 FEW_VARIABLES = "data.features=['top_mass', 'lightjet_abs_eta', 'mtw', 'ht']"
 """A setting of the main job for smoke runs that train once for each variable."""
 
@@ -24,10 +30,10 @@ def single_top(*settings: str, varied: bool = True) -> dt.Events:
     return dt.job.build.events(config if varied else config.model_copy(update={"systematics": []}))
 
 
-def higgsml(*, variables: int = 30) -> dt.Events:
+def higgsml() -> dt.Events:
     """The shared extract of the HiggsML challenge, with the folds of its event numbers."""
     table = np.genfromtxt(HIGGSML, delimiter=",", names=True, dtype=None, encoding="ascii")
-    names = table.dtype.names[1 : 1 + variables]
+    names = table.dtype.names[1:31]
     features = np.stack([table[name].astype(np.float32) for name in names], axis=1)
     events = dt.Events.from_arrays(
         np.where(features == -999, np.nan, features),
