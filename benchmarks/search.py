@@ -17,8 +17,8 @@ import random
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,14 +27,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.special import logit
 from scipy.stats import binomtest
 
 import difftune as dt
 from benchmarks.common import running, samples
-from benchmarks.common.running import clocked, compiled_once, say, sizes, taking_part
+from benchmarks.common.running import clocked, say, sizes, taking_part
 from benchmarks.common.table import Row, mean
-from difftune.training.batches import all_features, apart
 
 
 def run(*, quick: bool) -> list[Row]:
@@ -48,49 +46,25 @@ def run(*, quick: bool) -> list[Row]:
         epochs=(2, 1),  # of a round
         events=(1_000_000, 3_000),  # of a sample, at most
         kills=(10, 1),  # of the search that is killed
-        as_published=(True, False),  # whether the main job is searched as long as its file says
     )
     dt.use_cpu_cores()
-    # Seeds differ in numbers alone.
-    with compiled_once() as cache:
-        rows = [
-            row
-            for problem in problems(size)
-            if not quick or problem.name != "single top"
-            for row in compare(problem)
-        ]
-        return [*rows, killed(size.kills, cache)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Problem:
-    """What is searched, and how much; with folds, each trial is validated on each of them."""
-
-    name: str
-    job: dt.analysis.Preparation
-    space: dt.Space
-    size: SimpleNamespace
-    folds: int = 0
-
-
-def problems(size: SimpleNamespace) -> Iterator[Problem]:
-    """All whose events are there."""
-    found = events_of(size.events)
-    job = task(found["single top"])
-    yield Problem(name="single top", job=job, space=space(), size=size)
-    config = dt.job.load(samples.SINGLE_TOP)
+    events, config = events_of(size.events), dt.job.load(samples.SINGLE_TOP)
+    job = task(events["single top"])
     model, batch = dt.job.build.model(config), config.training.batch_size
     published = replace(job, recipe=replace(job.recipe, model=model, batch_size=batch))
     length = SimpleNamespace(**vars(size))
-    if size.as_published:
+    if not quick:
         length.members, length.rounds = config.search.population, config.search.rounds
         length.epochs = config.search.epochs_per_round
-    name, own = "single top, main job", dt.job.build.space(config)
-    yield Problem(name=name, job=published, space=own, size=length)
-    if "HiggsML" in found:
-        # Its validation events are too few to choose by.
-        job = task(found["HiggsML"])
-        yield Problem(name="HiggsML", job=job, space=space(), size=size, folds=4)
+    with tempfile.TemporaryDirectory() as cache:
+        # Seeds differ in numbers alone, and so what is compiled for one serves all.
+        dt.training.use_compilation_cache(cache)
+        rows = [] if quick else compare("single top", job, space(), size)
+        rows += compare("single top, main job", published, dt.job.build.space(config), length)
+        if "HiggsML" in events:
+            # Its validation events are too few to choose by.
+            rows += compare("HiggsML", task(events["HiggsML"]), space(), size, folds=4)
+        return [*rows, killed(size.kills, cache)]
 
 
 def events_of(
@@ -138,88 +112,72 @@ def strategies(size: SimpleNamespace) -> dict[str, dt.search.Strategy]:
     return found
 
 
-class Judge:
-    """Gives the validation score on test events, one score for each fold that validates.
+def judge(job: dt.analysis.Preparation) -> Callable[[Any], float]:
+    """Gives a network, or several together, the validation score on test events."""
+    events = job.split.test
+    prepared = job.recipe.columns(events, job.split.full_yields, job.transform, varied=True)
+    metric, batch = job.recipe.metric.bound_to(events.processes), samples.whole(prepared)
+    # Of scores in [0, 1], since only their order counts.
+    return lambda network: float(metric(jnp.asarray(network.score(events)), batch, {}, {}))
 
-    It serves all searches of a task, whose programs are the same.
+
+def compare(
+    name: str,
+    job: dt.analysis.Preparation,
+    space: dt.Space,
+    size: SimpleNamespace,
+    *,
+    folds: int = 0,
+) -> list[Row]:
+    """Validation and test significance of all searches, and of the default settings.
+
+    With folds, each trial is validated on each of them.
     """
-
-    def __init__(self, tuned: dt.analysis.Tuned):
-        job = tuned.preparation
-        self.events = job.split.test
-        prepared = job.recipe.columns(
-            self.events, tuned.split.full_yields, job.transform, varied=True
-        )
-        self.metric = job.recipe.metric.bound_to(self.events.processes)
-        self.batch = samples.whole(prepared)
-        self.module_def = tuned.module_def
-        self.scored = jax.jit(self._scored)
-
-    def _scored(self, weights: Any, hyperparameters: Any) -> jax.Array:
-        every = self.module_def.evaluate(weights, hyperparameters, all_features(self.batch))
-        scores, seen = apart(every, self.batch)
-        return self.metric(scores, seen, {}, {})
-
-    def of(self, tuned: dt.analysis.Tuned, slot: int) -> float:
-        """Of a network of a search."""
-        mine = jax.tree.map(lambda leaf: np.asarray(leaf)[slot], tuned.result.best)
-        return float(self.scored(mine.weights, mine.hyperparameters))
-
-    def together(self, tuned: dt.analysis.Tuned) -> float:
-        """Of the networks of the best trial as an ensemble."""
-        scores = jnp.asarray(logit(dt.Ensemble(tuned.trial).score(self.events)))
-        return float(self.metric(scores, self.batch, {}, {}))
-
-
-def compare(problem: Problem) -> list[Row]:
-    """Validation and test significance of all searches, and of the default settings."""
-    name, job, size, folds = problem.name, problem.job, problem.size, problem.folds
     # Of each figure the values of each search, one a seed.
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     # As many networks of the same length, with hand-set hyperparameters.
     length = {"rounds": 1, "epochs_per_round": size.rounds * size.epochs}
     hand_set = dt.search.FixedSchedule(population=size.seeds, schedule={}, **length)
     plain = dt.analysis.search_networks(job, hand_set, dt.Space(), seed=1)
-    judge = Judge(plain)
+    worth = judge(job)
     for seed in range(1, size.seeds + 1):
         for kind, strategy in strategies(size).items():
             if folds:
                 strategy = dt.search.Replicated(strategy=strategy, executions=folds, folds=True)
-            search = partial(dt.analysis.search_networks, job, strategy, problem.space, seed=seed)
+            search = partial(dt.analysis.search_networks, job, strategy, space, seed=seed)
             tuned, took = clocked(search)
             # The networks of the chosen trial, but such as were never allowed.
-            best = tuned.result.best
-            chosen = [slot for slot in tuned.executions if np.isfinite(best.score[slot])]
+            best, chosen = tuned.result.best, sorted(set(tuned.executions) - set(tuned.missing))
             figures = {
                 "selection_score": np.mean(best.selection_score[chosen]),
                 "validation": np.mean(best.score[chosen]),
-                "test": np.mean([judge.of(tuned, slot) for slot in chosen]),
+                "test": np.mean([worth(network) for network in tuned.trial]),
             }
             if folds:
-                figures["test, ensemble"] = judge.together(tuned)
+                figures["test, ensemble"] = worth(dt.Ensemble(tuned.trial))
             words = ", ".join(f"{what} {value:.3f}" for what, value in figures.items())
             say(f"{name}, seed {seed}, {kind}: {words}, {took:.0f} s")
             for what, value in figures.items():
                 found[what][kind].append(float(value))
     test, rows = found["test"], []
     for other in [kind for kind in test if kind != "PBT"]:
-        for what, scores in found.items():
-            # What they look for, and what that is worth; not the plain validation score.
-            needed = f">= {round(0.8 * size.seeds)}" if what in ("selection_score", "test") else ""
+        # What they look for, and what that is worth; not the plain validation score.
+        for what in ("selection_score", "test"):
             title = f"{name}: seeds of {size.seeds} in which PBT beats {other}, {what}"
-            rows.append(wins(title, scores["PBT"], scores[other], needed))
-    test["default"] = [judge.of(plain, slot) for slot in range(size.seeds)]
+            pair = found[what]["PBT"], found[what][other]
+            rows.append(wins(title, *pair, f">= {round(0.8 * size.seeds)}"))
+    test["default"] = [worth(network) for network in plain.networks]
     for what, scores in found.items():
         rows += [mean(f"{name}: {what}, {kind}", values) for kind, values in scores.items()]
-    tuned, plain = np.array(test["PBT"]), np.array(test["default"])
-    gain, spread = tuned.mean() / plain.mean(), "(one seed)"
+    ours, default = np.array(test["PBT"]), np.array(test["default"])
+    gain, spread = ours.mean() / default.mean(), "(one seed)"
     if size.seeds > 1:
-        relative = (x.std(ddof=1) / np.sqrt(len(x)) / x.mean() for x in (tuned, plain))
+        relative = (x.std(ddof=1) / np.sqrt(len(x)) / x.mean() for x in (ours, default))
         spread = f"± {gain * np.hypot(*relative):.4f} (seed analysis: 1.39 / 1.33 = 1.045)"
     return [*rows, Row(f"{name}: Z tuned / Z default, test", float(gain), "", spread)]
 
 
-def wins(what: str, ours: list[float], theirs: list[float], required: str = "") -> Row:
+def wins(what: str, ours: list[float], theirs: list[float], required: str) -> Row:
     """In how many pairs ours is larger, and how likely that is by chance."""
     count = int(np.sum(np.array(ours) > np.array(theirs)))
     ratio = np.array(ours) / np.array(theirs)
@@ -231,7 +189,7 @@ def wins(what: str, ours: list[float], theirs: list[float], required: str = "") 
 def search_on(folder: str, out: str, cache: str) -> None:
     """A search that goes on from what is in a folder, in a process of its own."""
     dt.use_cpu_cores()
-    running.compiled_in(cache)
+    dt.training.use_compilation_cache(cache)
     tuned = dt.analysis.search_networks(
         task(samples.some(samples.single_top(varied=False), 3000)),
         dt.search.PBT(population=4, rounds=30, epochs_per_round=1, quantile=0.5),

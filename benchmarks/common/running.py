@@ -9,8 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any
@@ -124,28 +123,6 @@ def devices(count: int, *, threads: bool) -> dict[str, str]:
     """Variables that give JAX so many CPU devices, with threads of their own or one each."""
     flags = f"--xla_force_host_platform_device_count={count}"
     return {"XLA_FLAGS": flags + ("" if threads else " --xla_cpu_multi_thread_eigen=false")}
-
-
-@contextmanager
-def compiled_once() -> Iterator[str]:
-    """A folder of compiled programs: for what differs in numbers alone, one serves all.
-
-    The folder that JAX was told of, or one that is removed at the end.
-    """
-    import jax
-
-    told = jax.config.jax_compilation_cache_dir
-    with nullcontext(told) if told else tempfile.TemporaryDirectory() as folder:
-        compiled_in(folder)
-        yield folder
-
-
-def compiled_in(folder: str) -> None:
-    """Keeps the compiled programs of this process in a folder."""
-    import jax
-
-    jax.config.update("jax_compilation_cache_dir", folder)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 class Failed(Exception):
