@@ -35,7 +35,7 @@ import numpy as np
 import difftune as dt
 from benchmarks import search
 from benchmarks.common import running, samples
-from benchmarks.common.running import say, sizes
+from benchmarks.common.running import say, sizes, taking_part
 from benchmarks.common.table import Row, mean, named
 from benchmarks.peers import contest
 from benchmarks.peers.contest import Events, Order
@@ -64,7 +64,7 @@ def run(*, quick: bool) -> list[Row]:
         rounds=(10, 3),  # of PBT
         epochs=(2, 1),  # of a round; a training has `rounds` times as many
     )
-    there = [n for n, who in CONTESTANTS.items() if n == OURS or running.installed(who, "torch")]
+    there = [n for n, who in CONTESTANTS.items() if n == OURS or taking_part(n, who, "torch")]
     results: dict[str, dict[str, dict[int, dict[str, float]]]] = {}
     failures: list[str] = []
     with tempfile.TemporaryDirectory() as scratch:
@@ -83,7 +83,6 @@ def run(*, quick: bool) -> list[Row]:
             results.setdefault(sample.name, {}).setdefault(one, {})[seed] = found
             say(f"{what}: " + ", ".join(f"{key} {value:.4g}" for key, value in found.items()))
     rows = [row for sample, found in results.items() for row in _rows(sample, found)]
-    rows.append(named("contestants not installed", [n for n in CONTESTANTS if n not in there]))
     return [*rows, named("searches that failed", failures)]
 
 
@@ -138,7 +137,6 @@ def _result(who: str, sample: Sample, seed: int, size: SimpleNamespace) -> dict[
         sample=str(sample.path),
         folder=str(folder),
         seed=seed,
-        cores=running.cores(),
         bounds={n: (float(d.low), float(d.high), isinstance(d, LogUniform)) for n, d in space},
         hidden=sample.job.recipe.model.hidden,
         batch=sample.job.recipe.batch_size,
@@ -153,9 +151,11 @@ def _result(who: str, sample: Sample, seed: int, size: SimpleNamespace) -> dict[
     variables = running.threads(1)
     variables |= {"RAY_USAGE_STATS_ENABLED": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1"}
     # Optuna needs a process for each core; the others see to all of them by themselves.
-    orders = [replace(order, worker=i) for i in range(order.cores if who == "optuna" else 1)]
+    workers = range(running.cores() if who == "optuna" else 1)
     function, options = f"benchmarks.peers.tuners:{who}", {"session": True, "variables": variables}
-    children = [running.Child(function, **options, **asdict(each)) for each in orders]
+    children = [
+        running.Child(function, **options, **asdict(replace(order, worker=i))) for i in workers
+    ]
     try:
         for child in children:
             with suppress(subprocess.TimeoutExpired):

@@ -40,7 +40,6 @@ class Order:
     sample: str  # the file of training and validation events, pickled
     folder: str  # for its network, and whatever else it writes
     seed: int
-    cores: int
     bounds: Mapping[str, tuple[float, float, bool]]  # lowest, highest, in equal steps of logarithms
     hidden: Sequence[int]  # units of each hidden layer
     batch: int
@@ -112,22 +111,18 @@ class Network(NamedTuple):
         return signal - background
 
 
-_kept: dict[str, float] = {}
-
-
-def better(folder: str, selection_score: float) -> bool:
-    """Whether a network is worth more than what this process has kept."""
-    return selection_score > _kept.get(folder, -np.inf)
-
-
 def keep(folder: str, network: Network) -> None:
-    """Replaces the network of this process on disk."""
+    """Leaves a network on disk, unless this process has left one there that is worth more."""
     path = Path(folder) / f"{os.getpid()}.network"
-    # Whoever is killed in the middle leaves the old one.
-    beside = path.with_suffix(".part")
-    beside.write_bytes(pickle.dumps(network))
-    beside.replace(path)
-    _kept[folder] = network.selection_score
+    if network.selection_score > _kept.get(folder, -np.inf):
+        # Whoever is killed in the middle leaves the old one.
+        beside = path.with_suffix(".part")
+        beside.write_bytes(pickle.dumps(network))
+        beside.replace(path)
+        _kept[folder] = network.selection_score
+
+
+_kept: dict[str, float] = {}
 
 
 def chosen(folder: Path) -> Network | None:

@@ -1,14 +1,18 @@
-"""PyTorch in the competition: one model after the other, and `torch.func` over many at once."""
+"""PyTorch in the competition: one model after the other, and `torch.func` over many at once.
 
-from collections.abc import Callable, Sequence
-from typing import Any
+Further, one training as an analyst would write it, for `benchmarks.peers.tuners`.
+"""
 
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from benchmarks.peers import task
+from benchmarks.peers import contest, task
 
 Batches = list[tuple[Tensor, Tensor, Tensor]]
 
@@ -19,35 +23,24 @@ def batches(events: int, batch: int, device: str) -> Batches:
     return list(zip(*(a.to(device).split(min(batch, events)) for a in columns), strict=True))
 
 
-def parts_of(model: nn.Module, kind: type) -> list[Any]:
-    """Its layers of a kind."""
-    return [layer for layer in model.modules() if isinstance(layer, kind)]
-
-
 def network(
-    hidden: Sequence[int], *, inputs: int = task.INPUTS, dropout: bool = False, seed: int = 0
+    hidden: Sequence[int],
+    *,
+    inputs: int = task.INPUTS,
+    dropout: float | None = None,
+    seed: int = 0,
 ) -> nn.Sequential:
     """Hidden layers of ReLU units, and one logit, with the start values of the task."""
     made: list[nn.Module] = []
     for kernel in task.start_weights((inputs, *hidden, 1), seed):
         if made:
-            made += [nn.ReLU(), *([nn.Dropout()] if dropout else [])]
+            made += [nn.ReLU(), *([] if dropout is None else [nn.Dropout(dropout)])]
         layer = nn.Linear(*kernel.shape)
         with torch.no_grad():
             layer.weight.copy_(torch.from_numpy(kernel.T.copy()))
             layer.bias.zero_()
         made.append(layer)
     return nn.Sequential(*made)
-
-
-def set_hyperparameters(
-    model: nn.Module, optimizer: torch.optim.Optimizer, dropout: float, **groups
-) -> None:
-    """Gives a model its dropout, and its optimizer what else a search decides."""
-    for group in optimizer.param_groups:
-        group.update(groups)
-    for layer in parts_of(model, nn.Dropout):
-        layer.p = dropout
 
 
 def make(*, form: str, members: int = 1, **options) -> Callable[[int], float]:
@@ -184,3 +177,75 @@ def functional(
         return float(total) / len(parts)
 
     return run
+
+
+@cache
+def tensors(sample: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Features, labels and weights of the training events, features of the validation events."""
+    train, validation = contest.events(sample)
+    columns = (train.features, train.label.astype(np.float32), train.balanced, validation.features)
+    features, label, balanced, other = map(torch.from_numpy, columns)
+    return features, label, balanced, other
+
+
+class Training:
+    """A network and its optimizer (fused Adam) between two epochs; from another's state perhaps."""
+
+    def __init__(
+        self, order: contest.Order, values: Mapping[str, float], state: Mapping | None = None
+    ):
+        self.order, self.values = order, values
+        features, label, balanced, self.others = tensors(order.sample)
+        own = {"dropout": values["dropout"], "seed": int(torch.randint(2**31, ()))}
+        self.model = network(order.hidden, inputs=features.shape[1], **own)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), fused=True)
+        if state is not None:
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        # After the state, which has those of the training before.
+        own = {"lr": values["learning_rate"], "betas": (values["beta1"], 0.999)}
+        self.optimizer.param_groups[0].update(own)
+        self.linear = [layer for layer in self.model if isinstance(layer, nn.Linear)]
+        self.kernels = [layer.weight for layer in self.linear]
+        smoothing = values["label_smoothing"]
+        smooth = label * (1.0 - smoothing) + 0.5 * smoothing
+        weight = torch.where(label == 1.0, balanced * values["signal_weight"], balanced)
+        self.columns = (features, smooth, weight)
+
+    @property
+    def state(self) -> dict:
+        """What another training can go on from."""
+        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def epoch(self) -> float:
+        """Trains for an epoch, keeps the network if it is the best; its validation score."""
+        self._pass()
+        self.model.eval()
+        with torch.no_grad():
+            score = torch.sigmoid(self.model(self.others)[:, 0]).numpy()
+        found = contest.significance(score, contest.events(self.order.sample)[1])
+        parts = [part for layer in self.linear for part in (layer.weight.T, layer.bias)]
+        # Views of the parameters: only what is kept is copied.
+        layers = [part.detach().numpy() for part in parts]
+        contest.keep(self.order.folder, contest.Network(found, layers, found))
+        contest.note(self.order.folder, 1)
+        return found
+
+    def _pass(self) -> None:
+        self.model.train()
+        count, size = len(self.columns[0]), min(self.order.batch, len(self.columns[0]))
+        # One gather an epoch, and then slices, is cheaper than random rows for each batch.
+        rows = torch.randperm(count)[: count // size * size]
+        for x, y, w in zip(*(column[rows].split(size) for column in self.columns), strict=True):
+            self.optimizer.zero_grad(set_to_none=True)
+            binary_cross_entropy_with_logits(self.model(x)[:, 0], y, weight=w).backward()
+            self._penalise()
+            self.optimizer.step()
+
+    @torch.no_grad()
+    def _penalise(self) -> None:
+        """Adds the gradient of `l1 Σ|w| + l2 Σw²` over weight matrices: two calls for all."""
+        gradients = [kernel.grad for kernel in self.kernels]
+        signs = torch._foreach_sign(self.kernels)
+        torch._foreach_add_(gradients, signs, alpha=self.values["l1"])
+        torch._foreach_add_(gradients, self.kernels, alpha=2.0 * self.values["l2"])

@@ -12,7 +12,7 @@ from ray.tune.schedulers import PopulationBasedTraining
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from benchmarks.common import running
-from benchmarks.peers import pytorch
+from benchmarks.peers import pytorch, task
 
 Bounds = Mapping[str, tuple[float, float, bool]]
 """Lowest and highest value of each hyperparameter, and whether the logarithm is even."""
@@ -36,14 +36,18 @@ def search(
     *,
     members: int,
     target: tuple[str, str],
-    explore: Callable | None = None,
     **more,
 ):
     """Runs PBT, and stops the process where a trial failed.
 
     A trial trains with the hyperparameters that it gets, and reports `round` and the target, which
-    comes with `"max"` or `"min"`. `explore` corrects what PBT has changed.
+    comes with `"max"` or `"min"`. Options are Ray's defaults, but that what PBT changes must stay
+    within the space: its factors know of no bounds, and Adam none of a `beta1` above 1.
     """
+
+    def within(values: dict) -> dict:
+        return values | {n: min(max(values[n], low), high) for n, (low, high, _) in bounds.items()}
+
     space = {
         name: (tune.loguniform if log else tune.uniform)(low, high)
         for name, (low, high, log) in bounds.items()
@@ -61,7 +65,7 @@ def search(
                 time_attr="round",
                 perturbation_interval=1,
                 hyperparam_mutations=space,
-                custom_explore_fn=explore,
+                custom_explore_fn=within,
             ),
             **more,
         ),
@@ -87,23 +91,21 @@ def report(figures: Mapping[str, float], state: Mapping) -> None:
         tune.report(dict(figures), checkpoint=tune.Checkpoint.from_directory(folder))
 
 
-def job(
-    *, members: int, rounds: int, epochs: int, events: int, batch: int, validation: int
-) -> float:
+def job(*, members: int, rounds: int, epochs: int, events: int, batch: int) -> float:
     """The whole job of `ours.job` with PyTorch's fastest plain form (fused Adam); the best loss."""
 
     def trial(config: dict) -> None:
         torch.set_num_threads(1)
         parts = pytorch.batches(events, batch, "cpu")
-        x, y, w = pytorch.batches(validation, validation, "cpu")[0]
-        model = pytorch.network((64, 64), dropout=True)
+        x, y, w = pytorch.batches(task.VALIDATION, task.VALIDATION, "cpu")[0]
+        model = pytorch.network((64, 64), dropout=config["dropout"])
         optimizer = torch.optim.Adam(model.parameters(), fused=True)
         done = 0
         if saved := checkpoint():
             model.load_state_dict(saved["model"])
             optimizer.load_state_dict(saved["optimizer"])
             done = saved["done"]
-        pytorch.set_hyperparameters(model, optimizer, config["dropout"], lr=config["learning_rate"])
+        optimizer.param_groups[0]["lr"] = config["learning_rate"]
         for number in range(done + 1, rounds + 1):
             model.train()
             for _ in range(epochs):

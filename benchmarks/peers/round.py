@@ -1,6 +1,6 @@
 """Trainings of a round of elimination, each contestant in a process of its own."""
 
-from collections.abc import Callable
+import importlib
 
 import numpy as np
 
@@ -8,26 +8,15 @@ from benchmarks.common.running import clocked
 from benchmarks.peers import task
 
 
-def pytorch(*, trainings: int, events: int, epochs: int, batch: int) -> float:
-    """Seconds of a training, one after the other."""
-    from benchmarks.peers.pytorch import one_by_one
+def peer(*, module: str, trainings: int, events: int, epochs: int, batch: int, **more) -> float:
+    """Seconds of a training by another module of this package, one after the other."""
+    make = importlib.import_module(f"benchmarks.peers.{module}").make
 
-    return _each(
-        lambda: one_by_one(form="fused", batch=batch, events=events * 4 // 5, width=64)(epochs),
-        trainings,
-    )
+    def train() -> None:
+        make(batch=batch, events=events * 4 // 5, width=64, **more)(epochs)
 
-
-def keras(*, trainings: int, events: int, epochs: int, batch: int) -> float:
-    """Seconds of a training, one after the other."""
-    from benchmarks.peers.keras_fit import make
-
-    return _each(lambda: make(batch=batch, events=events * 4 // 5, width=64)(epochs), trainings)
-
-
-def _each(once: Callable[[], object], trainings: int) -> float:
-    once()
-    return clocked(lambda: [once() for _ in range(trainings)])[1] / trainings
+    train()
+    return clocked(lambda: [train() for _ in range(trainings)])[1] / trainings
 
 
 def ours(*, trainings: int, events: int, epochs: int, batch: int, together: bool) -> float:

@@ -40,62 +40,37 @@ class Case:
         return selection.Study(self.events, recipe, **options | more)
 
 
-def _start(seed: int, count: int) -> tuple[np.random.Generator, np.ndarray, dict[str, np.ndarray]]:
-    rng = np.random.default_rng([99, seed])
-    noise = {f"noise_{i}": rng.normal(size=count) for i in range(3)}
-    return rng, np.arange(count) % 2 == 0, noise
-
-
-def _case(columns: dict, noise: dict, signal: np.ndarray, variations=None, **more) -> Case:
-    """By default each column but noise must be kept."""
-    events = dt.Events.from_arrays(
-        np.stack([*columns.values(), *noise.values()], axis=1),
-        np.where(signal, 0, 1),
-        np.where(signal, 0.05, 1.0),
-        feature_names=[*columns, *noise],
-        processes=[dt.Process(name="signal", role="signal"), dt.Process(name="background")],
-        folds=3,
-        variations=variations,
-    )
-    own = {"one_of": tuple(frozenset((name,)) for name in columns)} | more
-    return Case(events=events, noise=frozenset(noise), **own)
-
-
-def copies(seed: int, count: int) -> Case:
-    """Two that matter, each there twice in other units, the second with a little noise."""
-    rng, signal, noise = _start(seed, count)
-    one, two = rng.normal(size=(2, count)) + signal * np.array([[1.0], [0.8]])
+def copies(rng: np.random.Generator, signal: np.ndarray) -> tuple[dict, dict]:
+    """Two that matter, each there twice in other units."""
+    one, two = rng.normal(size=(2, len(signal))) + signal * np.array([[1.0], [0.8]])
     columns = {"one": one, "one_again": 7 * one - 2, "two": two, "two_again": -two}
     groups = (frozenset(("one", "one_again")), frozenset(("two", "two_again")))
-    return _case(columns, noise, signal, one_of=groups)
+    return columns, {"one_of": groups}
 
 
-def xor(seed: int, count: int) -> Case:
+def xor(rng: np.random.Generator, signal: np.ndarray) -> tuple[dict, dict]:
     """Two that matter only together, and one by itself."""
-    rng, signal, noise = _start(seed, count)
-    first = rng.normal(size=count)
-    same = signal == (rng.random(count) < 0.8)
-    second = np.abs(rng.normal(size=count)) * np.sign(first) * np.where(same, 1, -1)
-    columns = {"alone": rng.normal(size=count) + 0.8 * signal, "first": first, "second": second}
-    return _case(columns, noise, signal, together=frozenset(("first", "second")))
+    first = rng.normal(size=len(signal))
+    same = signal == (rng.random(len(signal)) < 0.8)
+    second = np.abs(rng.normal(size=len(signal))) * np.sign(first) * np.where(same, 1, -1)
+    alone = rng.normal(size=len(signal)) + 0.8 * signal
+    columns = {"alone": alone, "first": first, "second": second}
+    return columns, {"together": frozenset(("first", "second"))}
 
 
-def correlated(seed: int, count: int) -> Case:
+def correlated(rng: np.random.Generator, signal: np.ndarray) -> tuple[dict, dict]:
     """Three with correlations of 0.8, of which one tells only by what the others are."""
-    rng, signal, noise = _start(seed, count)
     mixing = np.linalg.cholesky(0.8 + 0.2 * np.eye(3))
-    x = mixing @ rng.normal(size=(3, count))
+    x = mixing @ rng.normal(size=(3, len(signal)))
     x[0] += 0.8 * signal
-    columns = {"shifted": x[0], "partner_1": x[1], "partner_2": x[2]}
-    return _case(columns, noise, signal)
+    return {"shifted": x[0], "partner_1": x[1], "partner_2": x[2]}, {}
 
 
-def systematic(seed: int, count: int) -> Case:
+def systematic(rng: np.random.Generator, signal: np.ndarray) -> tuple[dict, dict]:
     """One that has no separation, but says how a systematic weighs the background."""
-    rng, signal, noise = _start(seed, count)
     # The variation scales the background where `control` is large, and shapes follow.
-    control = rng.normal(size=count)
-    mass = rng.normal(size=count) + 1.2 * signal
+    control = rng.normal(size=len(signal))
+    mass = rng.normal(size=len(signal)) + 1.2 * signal
     weight = np.where(signal, 0.05, 1.0)
     shift = np.where(signal, 0.0, 0.6 * (control > 0.5))
     variations = {"scale": (weight * (1 + shift), weight * (1 - shift))}
@@ -103,9 +78,27 @@ def systematic(seed: int, count: int) -> Case:
     model = dt.objectives.FitModel(bins=6, bandwidth=(0.05, 0.03), mc_statistics=False)
     recipe = {"objective": dt.objectives.PoiUncertainty(model=model), "patience": 60}
     # As large as there are: a batch is of one fold.
-    recipe["batch_size"] = count // 3
-    columns = {"mass": mass, "control": control}
-    return _case(columns, noise, signal, variations, recipe=recipe)
+    recipe["batch_size"] = len(signal) // 3
+    return {"mass": mass, "control": control}, {"variations": variations, "recipe": recipe}
 
 
 SAMPLES = {"copies": copies, "XOR": xor, "correlations": correlated, "systematic": systematic}
+"""What gives their variables, and what else is special."""
+
+
+def case(name: str, seed: int, count: int) -> Case:
+    """One of them, with noise; by default each variable but noise must be kept."""
+    rng, signal = np.random.default_rng([99, seed]), np.arange(count) % 2 == 0
+    noise = {f"noise_{i}": rng.normal(size=count) for i in range(3)}
+    columns, more = SAMPLES[name](rng, signal)
+    events = dt.Events.from_arrays(
+        np.stack([*columns.values(), *noise.values()], axis=1),
+        np.where(signal, 0, 1),
+        np.where(signal, 0.05, 1.0),
+        feature_names=[*columns, *noise],
+        processes=[dt.Process(name="signal", role="signal"), dt.Process(name="background")],
+        folds=3,
+        variations=more.pop("variations", None),
+    )
+    own = {"one_of": tuple(frozenset((name,)) for name in columns)} | more
+    return Case(events=events, noise=frozenset(noise), **own)

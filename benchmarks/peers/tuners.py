@@ -22,39 +22,28 @@ def difftune(**options) -> None:
     has as many rounds as there is time for, going by the pace of the one before.
     """
     import difftune as dt
+    from benchmarks import search
 
     order = Order(**options)
-    dt.use_cpu_cores(order.cores)
+    dt.use_cpu_cores()
     folds = int(contest.events(order.sample)[1].fold[0]) + 1
     trials = order.members // folds
     population = _population(order, np.arange(trials * folds, dtype=np.int32) % folds)
-    space = dt.Space(
-        **{
-            name: (dt.log_uniform if log else dt.uniform)(low, high)
-            for name, (low, high, log) in order.bounds.items()
-        }
-    )
-
-    def search(number: int, rounds: int) -> None:
+    number, rounds = 0, order.rounds
+    while rounds > 0 and number < order.searches:
+        began = time.time()
         pbt = dt.search.PBT(population=trials, rounds=rounds, epochs_per_round=order.epochs)
         result = dt.search.run_search(
             population.again(seed=1000 * order.seed + number),
             dt.search.Replicated(strategy=pbt, executions=folds, folds=True),
-            space,
+            search.space(),
             on_round=lambda _: contest.note(order.folder, trials * folds * order.epochs),
         )
         # All networks of the best trial, in front the one that is validated as those of the peers.
         first = result.winner // folds * folds
         slots = list(range(first, first + folds))[::-1]
-        found = _network(result, slots, len(order.hidden))
-        finite = np.isfinite(result.best.score[slots]).all()
-        if finite and contest.better(order.folder, found.selection_score):
-            contest.keep(order.folder, found)
-
-    number, rounds = 0, order.rounds
-    while rounds > 0 and number < order.searches:
-        began = time.time()
-        search(number, rounds)
+        if np.isfinite(result.best.score[slots]).all():
+            contest.keep(order.folder, _network(result, slots, len(order.hidden)))
         # The slack is for rounds that take longer than those of the last search.
         pace = 1.1 * (time.time() - began) / rounds
         number, rounds = number + 1, min(order.rounds, int(order.left / pace))
@@ -119,7 +108,7 @@ def optuna(**options) -> None:
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
-    from benchmarks.peers.trial import Training
+    from benchmarks.peers.pytorch import Training
 
     order = Order(**options)
     torch.set_num_threads(1)
@@ -149,19 +138,10 @@ def optuna(**options) -> None:
 
 
 def ray(**options) -> None:
-    """PBT after PBT, each from another seed, a core for each trial; the last one is cut.
-
-    Options are Ray's defaults, but that what PBT changes must stay within the space: its factors
-    know of no bounds, and Adam none of a `beta1` above 1.
-    """
+    """PBT after PBT, each from another seed, a core for each trial; the last one is cut."""
     from benchmarks.peers import ray_tune
 
     order, number = Order(**options), 0
-
-    def within(values: dict) -> dict:
-        bounds = order.bounds.items()
-        return values | {name: min(max(values[name], low), high) for name, (low, high, _) in bounds}
-
     with ray_tune.cluster() as folder:
         while order.left > 0.0 and number < order.searches:
             # PBT draws from the global generators.
@@ -173,7 +153,6 @@ def ray(**options) -> None:
                 f"{folder}/{number}",
                 members=order.members,
                 target=("score", "max"),
-                explore=within,
                 time_budget_s=max(order.left, 0.1),
             )
             number += 1
@@ -185,7 +164,7 @@ def _trial(order: Order, values: dict) -> None:
     from ray import tune
 
     from benchmarks.peers import ray_tune
-    from benchmarks.peers.trial import Training
+    from benchmarks.peers.pytorch import Training
 
     torch.set_num_threads(1)
     state = ray_tune.checkpoint()
