@@ -16,7 +16,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
-from benchmarks.common.running import say, sizes, taking_part
+from benchmarks.common.running import Child, say, sizes, taking_part
 from benchmarks.common.table import Row, named, ratio
 from benchmarks.peers import task
 from benchmarks.peers.arena import Contestant, Stage, best, compete
@@ -41,9 +41,8 @@ def run(*, quick: bool) -> list[Row]:
         least=(1.0, 0.0),  # seconds of a measurement
         events=(100_000, 2_000),
         batches=((1024, 256), (1024,)),
-        main=(1000, 2),  # the population that the page speaks of
+        main=(1000, 2),  # the population that the page speaks of, and models of `torch.func`
         populations=((1, 32, 128), ()),
-        mapped=((128, 1000), (2,)),  # models at once in `torch.func`
         forms=(("eager", "fused", "graph"), ("eager", "fused")),
         functional=(("torch.func eager", "torch.func compiled"), ("torch.func eager",)),
         squares=([4096, 8192], [256]),  # matrices whose product is the peak
@@ -66,13 +65,14 @@ def platform() -> tuple[str, str]:
 def _rates(name: str, size: SimpleNamespace, failures: dict[str, str]) -> list[Row]:
     """Rates of all, and what they are of what the device can do."""
     with Stage() as stage:
+
+        def group(module: str, **more: str) -> list[Child]:
+            return stage.group(module, JAX_PLATFORMS=f"{name},cpu", **SHARED, **more)
+
         groups = {
-            words: stage.group(
-                "ours", JAX_PLATFORMS=f"{name},cpu", JAX_DEFAULT_MATMUL_PRECISION=value, **SHARED
-            )
+            words: group("ours", JAX_DEFAULT_MATMUL_PRECISION=value)
             for words, value in PRECISIONS.items()
         }
-        tf32 = groups["TF32"]
 
         def ours(members: int, words: str = "TF32", batch: int = 1024) -> Contestant:
             title = f"{members} members, batch {batch}, {words}"
@@ -81,9 +81,8 @@ def _rates(name: str, size: SimpleNamespace, failures: dict[str, str]) -> list[R
             return one
 
         def theirs(form: str, batch: int, members: int = 1) -> Contestant:
-            group = stage.group("pytorch", JAX_PLATFORMS=f"{name},cpu", **SHARED)
             options = {"members": members, "device": "cuda" if name == "cuda" else "cpu"}
-            return torch(group, form, batch, size.events, f"batch {batch}", **options)
+            return torch(group("pytorch"), form, batch, size.events, f"batch {batch}", **options)
 
         main = {
             (words, batch): ours(size.main, words, batch)
@@ -93,19 +92,17 @@ def _rates(name: str, size: SimpleNamespace, failures: dict[str, str]) -> list[R
         fewer = [ours(members) for members in size.populations]
         squares = {"kind": "peak", "sizes": size.squares}
         peaks = {
-            words: Contestant(f"matrix product, {words}", group, squares, essential=True)
-            for words, group in groups.items()
+            words: Contestant(f"matrix product, {words}", processes, squares, essential=True)
+            for words, processes in groups.items()
         }
         copied = {"kind": "stream", "floats": size.stream}
-        stream = Contestant("stream through the memory", tf32, copied, essential=True)
+        stream = Contestant("stream through the memory", groups["TF32"], copied, essential=True)
         peers = []
         if taking_part("PyTorch", "torch"):
             peers += [theirs(form, batch) for batch in size.batches for form in size.forms]
-            peers += [theirs(f, 1024, count) for count in size.mapped for f in size.functional]
-        everybody = [*main.values(), *fewer, *peaks.values(), stream]
-        took_part = compete(
-            [*everybody, *peers], repeats=size.repeats, least=size.least, failures=failures
-        )
+            peers += [theirs(form, 1024, size.main) for form in size.functional]
+        everybody = [*main.values(), *fewer, *peaks.values(), stream, *peers]
+        took_part = compete(everybody, repeats=size.repeats, least=size.least, failures=failures)
     rows = [
         rate(one.name, one, f"first epoch {one.first:.0f} s") for one in took_part if one.events
     ]
@@ -124,5 +121,5 @@ def _rates(name: str, size: SimpleNamespace, failures: dict[str, str]) -> list[R
             some = [one for one in peers if one in took_part and one.name.startswith(kind)]
             if some := [one for one in some if one.name.endswith(f"batch {batch}")]:
                 what = f"batch {batch}: {size.main} members / {kind}"
-                rows.append(against(what, main["TF32", batch], best(some), peer=True))
+                rows.append(against(what, main["TF32", batch], best(some)))
     return rows

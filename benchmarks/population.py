@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from benchmarks.common import running
-from benchmarks.common.running import clocked, devices, in_turns, installed, say, sizes
+from benchmarks.common.running import clocked, devices, in_turns, say, sizes, taking_part
 from benchmarks.common.table import Row, median, named, ratio
 from benchmarks.peers import task
 from benchmarks.peers.arena import Contestant, Stage, best, compete
@@ -66,7 +66,6 @@ def run(*, quick: bool) -> list[Row]:
         few=(25_000, 1_000),  # events of what would take too long with all
         general=(50_000, 1_000),  # events of members that differ in everything
         wide=(12_500, 1_000),  # events of the network of width 256
-        validation=(2_000, 500),
         populations=((1, 8, 32, 128), (4,)),
         main=(128, 4),  # the population that the requirements speak of
         dropout=(32, 4),  # the one that dropout is timed with
@@ -84,8 +83,6 @@ def run(*, quick: bool) -> list[Row]:
     failures: dict[str, str] = {}
     rows = [row for batch in size.batches for row in _competition(size, batch, failures)]
     rows += [*_generality(size, failures), *_jobs(size)]
-    missing = [name for name in ("torch", "keras", "ray") if not installed(name)]
-    rows.append(named("peers that are not installed", missing))
     rows.append(named("peers that failed", [f"{k}: {v}" for k, v in failures.items()]))
     return rows
 
@@ -130,13 +127,14 @@ def peers(stage: Stage, size: SimpleNamespace, batch: int) -> tuple[list[Contest
 
     Those are one process with a thread for each core, and a process of one thread for each.
     """
-    single, mapped = [], []
-    cores = running.cores()
+    single, mapped, cores = [], [], running.cores()
+    pytorch = taking_part("PyTorch", "torch")
+    backends = [b for b in ("jax", "torch") if taking_part(f"Keras on {b}", "keras", b)]
     for count in sorted({1, cores}):
         threads = cores // count
         limits = running.threads(threads)
         words = f"{count} process{'es' * (count > 1)} of {threads} thread{'s' * (threads > 1)}"
-        if installed("torch"):
+        if pytorch:
             group = stage.group("pytorch", count=count, **limits)
             single += [torch(group, form, batch, size.events, words) for form in size.forms]
             mapped += [
@@ -144,13 +142,12 @@ def peers(stage: Stage, size: SimpleNamespace, batch: int) -> tuple[list[Contest
                 for form in size.functional
                 if size.main % count == 0
             ]
-        for backend in ("jax", "torch"):
-            if installed("keras", backend):
-                more = limits | devices(1, threads=threads > 1) | {"KERAS_BACKEND": backend}
-                group = stage.group("keras_fit", count=count, **more)
-                options = {"batch": batch, "events": size.events, "width": 64}
-                work = task.trained_events(size.events, batch)
-                single.append(Contestant(f"Keras on {backend}, {words}", group, options, work))
+        for backend in backends:
+            more = limits | devices(1, threads=threads > 1) | {"KERAS_BACKEND": backend}
+            group = stage.group("keras_fit", count=count, **more)
+            options = {"batch": batch, "events": size.events, "width": 64}
+            work = task.trained_events(size.events, batch)
+            single.append(Contestant(f"Keras on {backend}, {words}", group, options, work))
     return single, mapped
 
 
@@ -159,12 +156,9 @@ def rate(what: str, one: Contestant, note: str = "") -> Row:
     return median(f"{what}, {UNIT}", [rate / 1e6 for rate in one.rates], note=note)
 
 
-def against(
-    what: str, upper: Contestant, lower: Contestant, required: str = "", *, peer: bool = False
-) -> Row:
-    """How many times as fast `upper` is as `lower`, a peer perhaps, with which it took turns."""
-    note = f"({lower.name})" if peer else ""
-    return ratio(what, upper.rates, lower.rates, required, note=note)
+def against(what: str, upper: Contestant, lower: Contestant, required: str = "") -> Row:
+    """How many times as fast `upper` is as `lower`, with which it took turns."""
+    return ratio(what, upper.rates, lower.rates, required, note=f"({lower.name})")
 
 
 def _competition(size: SimpleNamespace, batch: int, failures: dict[str, str]) -> list[Row]:
@@ -176,9 +170,8 @@ def _competition(size: SimpleNamespace, batch: int, failures: dict[str, str]) ->
 
         def ours(members: int, events: int, words: str = "", **options) -> Contestant:
             few = f", {events} events" if events < size.events else ""
-            name = f"{members} members{words}{few}"
             return difftune(
-                group, name, members, batch, events, validation=size.validation, **options
+                group, f"{members} members{words}{few}", members, batch, events, **options
             )
 
         populations = {members: ours(members, size.events) for members in size.populations}
@@ -191,7 +184,7 @@ def _competition(size: SimpleNamespace, batch: int, failures: dict[str, str]) ->
         peaks = [
             Contestant(f"matrix products, {words}", processes, squares, essential=True)
             for words, processes in (
-                ("many threads", stage.group("naive", **ONE_DEVICE)),
+                ("many threads", stage.group("ours", **ONE_DEVICE)),
                 ("a device a core", group),
             )
         ]
@@ -206,7 +199,7 @@ def _competition(size: SimpleNamespace, batch: int, failures: dict[str, str]) ->
     ):
         if some := [peer for peer in some if peer in took_part]:
             what = f"{where} {one.name} / best of {kind}"
-            rows.append(against(what, one, best(some), required, peer=True))
+            rows.append(against(what, one, best(some), required))
             # Whether all do the same work.
             worst = max(some, key=lambda peer: abs(peer.value / one.value - 1.0))
             note = f"({worst.value:.4f} of {worst.name}, ours {one.value:.4f})"
@@ -238,15 +231,14 @@ def _generality(size: SimpleNamespace, failures: dict[str, str]) -> list[Row]:
     members, events, largest = size.main, size.general, max(BATCHES)
     everything, alone = (values_of(n, members) for n in (list(EVERYTHING), ["learning_rate"]))
     differ = f"{members} members that differ in"
-    same = {"validation": size.validation}
     with Stage() as stage:
         group = stage.group("ours")
-        options = same | {"values": alone}
+        words = f"{differ} the learning rate, batch"
         plain = [
-            difftune(group, f"{differ} the learning rate, batch {b}", members, b, events, **options)
-            for b in BATCHES
+            difftune(group, f"{words} {batch}", members, batch, events, values=alone)
+            for batch in BATCHES
         ]
-        options = same | {"values": everything, "general": True}
+        options = {"values": everything, "general": True}
         general = difftune(group, f"{differ} everything", members, list(BATCHES), events, **options)
         options = {"members": members, "batch": largest, "events": events, "width": 64}
         # Events that a mask hides are worked on, but train nobody.
@@ -259,11 +251,11 @@ def _generality(size: SimpleNamespace, failures: dict[str, str]) -> list[Row]:
             )
         ]
         two = [
-            difftune(group, f"8 members, {count} events", 8, largest, count, **same)
+            difftune(group, f"8 members, {count} events", 8, largest, count)
             for count in (size.events, 10 * size.events)
         ]
-        options = same | {"kind": "recompiled", "rounds": size.rounds, "members": 8}
-        options |= {"events": size.few, "dropout": 0.1}
+        options = {"kind": "recompiled", "rounds": size.rounds, "members": 8, "dropout": 0.1}
+        options["events"] = size.few
         again = Contestant("compilations", group, options, essential=True)
         everybody = [*plain, general, *naive, *two, again]
         took_part = compete(everybody, repeats=size.repeats, least=size.least, failures=failures)
@@ -272,7 +264,7 @@ def _generality(size: SimpleNamespace, failures: dict[str, str]) -> list[Row]:
     rows = [ratio(what, general.seconds, means, "<= 1.6")]
     if naive := [one for one in naive if one in took_part]:
         what = f"{differ} everything: difftune / naive vmap"
-        rows.append(against(what, general, best(naive), ">= 6", peer=True))
+        rows.append(against(what, general, best(naive), ">= 6"))
         rows += [rate(f"{differ} everything: {one.name}", one) for one in (general, *naive)]
     for one in (*plain, general):
         rows.append(Row(f"{one.name}: compile an epoch, s", one.first - one.time, "<= 10"))
@@ -286,7 +278,7 @@ def _generality(size: SimpleNamespace, failures: dict[str, str]) -> list[Row]:
 def _jobs(size: SimpleNamespace) -> list[Row]:
     """A whole search, from the start of a process to its end, against Ray Tune."""
     say("whole jobs")
-    options = size.job | {"batch": max(BATCHES), "validation": size.validation}
+    options = size.job | {"batch": max(BATCHES)}
 
     def whole(function: str, **more) -> Callable[[], float]:
         # Ray would send statistics of its use.
@@ -294,7 +286,7 @@ def _jobs(size: SimpleNamespace) -> list[Row]:
         return lambda: clocked(lambda: running.call(function, **more))[1]
 
     who = {"difftune": whole("benchmarks.peers.ours:job", dropout=0.1)}
-    if installed("ray", "torch"):
+    if taking_part("Ray Tune", "ray", "torch"):
         who["Ray Tune"] = whole("benchmarks.peers.ray_tune:job")
     seconds = in_turns(who, size.jobs)
     job = "PBT, {members} members, {rounds} rounds of {epochs} epochs, whole job".format(**size.job)

@@ -8,6 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 
 from benchmarks.common import running
@@ -37,26 +38,20 @@ def serve(module: str) -> None:
             running.answer({"error": words})
 
 
-class Stage:
+class Stage(ExitStack):
     """The processes of some contestants, started when they are asked for, ended at the exit."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.groups: dict[str, list[Child]] = {}
-
-    def __enter__(self) -> "Stage":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for group in self.groups.values():
-            for process in group:
-                process.close()
 
     def group(self, module: str, *, count: int = 1, **variables: str) -> list[Child]:
         """Processes of a module of this package; the same ones for the same question."""
         key = repr((module, count, sorted(variables.items())))
         if key not in self.groups:
+            options = {"variables": variables, "module": module}
             self.groups[key] = [
-                Child("benchmarks.peers.arena:serve", variables=variables, module=module)
+                self.enter_context(closing(Child("benchmarks.peers.arena:serve", **options)))
                 for _ in range(count)
             ]
         return self.groups[key]

@@ -16,15 +16,8 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from benchmarks.peers import ours, task
+from benchmarks.peers import task
 from difftune.training.optimizers import rate_factor
-
-NEUTRAL = dict.fromkeys(("width_1", "width_2", "batch_size", "gradient_clip"), 1e9)
-NEUTRAL |= dict.fromkeys(("schedule", "optimizer", "l1", "l2", "label_smoothing", "dropout"), 0.0)
-NEUTRAL |= {"learning_rate": task.LEARNING_RATE, "weight_decay": 0.01, "signal_weight": 1.0}
-NEUTRAL |= {"beta1": task.BETA1, "beta2": task.BETA2, "epsilon": task.EPSILON}
-NEUTRAL |= {"momentum": 0.9, "rms_decay": 0.9, "depth": 2.0, "activation": 0.0}
-SPARED = {"plateau_factor", "plateau_patience"}
 
 Own = Mapping[str, jax.Array]
 
@@ -50,11 +43,6 @@ class Network(nn.Module):
         return nn.Dense(1)(x)[:, 0]
 
 
-def make(*, kind: str = "training", **options) -> Callable[[int], float]:
-    """A contestant: training, or the `"peak"` of the machine with the threads of this process."""
-    return ours.peak(**options) if kind == "peak" else training(**options)
-
-
 def rules(own: Own) -> list[optax.GradientTransformation]:
     """The optimizers with one member's constants, in the order of `task.OPTIMIZERS`."""
 
@@ -75,14 +63,11 @@ def sharding(members: int) -> NamedSharding:
     return NamedSharding(Mesh(np.asarray(devices[:count]), ("member",)), PartitionSpec("member"))
 
 
-def training(
+def make(
     *, values: dict[str, list[float]], members: int, batch: int, events: int, width: int
 ) -> Callable[[int], float]:
     """Epochs of a population; returns the mean loss of the last of them."""
-    if unknown := set(values) - set(NEUTRAL) - SPARED:
-        raise ValueError(f"the naive form does not know {sorted(unknown)} yet")
-    full = {name: jnp.full(members, value) for name, value in NEUTRAL.items()}
-    full |= {name: jnp.asarray(value, jnp.float32) for name, value in values.items()}
+    full = {name: jnp.asarray(value, jnp.float32) for name, value in values.items()}
     network = Network(width)
     data = task.events(events)
     size, steps = min(batch, events), task.batches(events, batch)

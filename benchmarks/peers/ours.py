@@ -28,7 +28,6 @@ def population(
     members: int,
     events: int,
     batch: int | list[int] = 1024,
-    validation: int = 2_000,
     width: int = 64,
     dropout: float = 0.0,
     general: bool = False,
@@ -45,7 +44,7 @@ def population(
             patience=1_000_000,
         ),
         train=columns(events),
-        validation=columns(validation, seed=1),
+        validation=columns(task.VALIDATION, seed=1),
         members=members,
         **more,
     )
