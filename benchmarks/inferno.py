@@ -71,7 +71,7 @@ def events(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray
 
 def weights(label: np.ndarray) -> np.ndarray:
     """Of events, for the expected yields."""
-    return np.where(label, SIGNAL / label.sum(), BACKGROUND / (1 - label).sum())
+    return np.where(label, SIGNAL, BACKGROUND) / (len(label) / 2)
 
 
 def slopes(x: np.ndarray) -> dict[str, np.ndarray]:
@@ -121,7 +121,7 @@ class Study:
 
     def columns(self, x: np.ndarray, label: np.ndarray, shapes: tuple[str, ...]) -> Columns:
         """Events with the variations of the same events."""
-        weight = np.where(label, SIGNAL, BACKGROUND) / (len(label) / 2)
+        weight = weights(label)
 
         def varied(name: str, step: float) -> Varied:
             if name == "r":

@@ -7,6 +7,7 @@ back.
 
 import statistics
 from collections.abc import Iterator
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -15,13 +16,11 @@ import numpy as np
 import difftune as dt
 from benchmarks.common import samples
 from benchmarks.common.running import clocked, in_turns
-from benchmarks.common.table import Row, median, ratio
+from benchmarks.common.table import Row, ratio
 from difftune import objectives
 from difftune.models import MLP
-from difftune.training import Columns, Epochs, ModuleDef, ScoreGap, adam, training_weights
+from difftune.training import Columns, Epochs, Population, training_weights
 from difftune.training.devices import tile_of
-from difftune.training.hyperparameters import complete
-from difftune.training.member import MemberTrainer
 from difftune.training.state import EpochClock, MemberInputs
 
 BATCH, BINS, NUISANCES, INPUTS = 4096, 20, 10, 30
@@ -59,21 +58,13 @@ class Trained:
     ):
         if not objective.varied:
             data = data._replace(variations={})
-        model = MLP(hidden=(width, width))
-        training = MemberTrainer(
-            module_def=ModuleDef(model, inputs=data.features.shape[1], outputs=1),
-            objective=objective,
-            metric=objectives.Significance(),
-            overtraining=ScoreGap(),
-            optimizer=adam,
-            patience=1,
-            sizes=(size,),
-            **more,
+        recipe = dt.Recipe(
+            model=MLP(hidden=(width, width)), objective=objective, batch_size=size, patience=1
         )
-        values = complete({}, 1, sizes=(size,))
-        self.own = MemberInputs(
-            {n: v[0] for n, v in values.items()}, jax.random.key(0), jnp.int32(0)
-        )
+        population = Population(recipe=recipe, train=data, validation=data, members=1)
+        training = replace(population.programs.trainer, **{"tile": None} | more)
+        values = {name: value[0] for name, value in population.hyperparameters({}).items()}
+        self.own = MemberInputs(values, jax.random.key(0), jnp.int32(0))
         (part,) = Epochs(data=data, sizes=(size,), seed=0).parts_of(0, progress=0.0)
         self.steps = part.starts[0].shape[1]
         self.shared = jax.device_put((part, EpochClock(jnp.int32(0), jnp.int32(100))))
@@ -107,7 +98,6 @@ def costs(*, quick: bool) -> Iterator[Row]:
     trained["plain"] = Trained(objectives.CrossEntropy(), data)
     times = in_turns({n: each.milliseconds for n, each in trained.items()}, 3 if quick else 9)
 
-    yield median(f"cross-entropy, ms a step of {BATCH} events", times["plain"])
     for name in through:
         note = f"({statistics.median(times[name]):.2f} ms, "
         note += f"compiled in {trained[name].compiled_in:.0f} s)"
@@ -126,22 +116,17 @@ def all_events(*, quick: bool) -> Iterator[Row]:
     moved = [side for each in data.variations.values() for side in (each.up, each.down)]
     passes = 1 + sum(side is not None and side.features is not None for side in moved)
     fit = objectives.PoiUncertainty(model=objectives.FitModel(bins=12, processes=events.processes))
-    tile = tile_of(jax.local_devices())
+    entropy, tile = objectives.CrossEntropy(), tile_of(jax.local_devices())
     for width in WIDTHS[: 1 if quick else None]:
+        same = {"width": width, "tile": tile}
         trained = {
-            "through": Trained(fit, data, width=width, size=count, chunk=CHUNK, tile=tile),
-            "plain": Trained(
-                objectives.CrossEntropy(), data, width=width, size=min(SIZE, count), tile=tile
-            ),
+            "through": Trained(fit, data, size=count, chunk=CHUNK, **same),
+            "plain": Trained(entropy, data, size=min(SIZE, count), **same),
         }
         times = in_turns({name: each.milliseconds for name, each in trained.items()}, turns)
         through = [each / (passes * count) for each in times["through"]]
         plain = [each / min(SIZE, count) for each in times["plain"]]
-        yield ratio(
-            f"all {count} events of single top in a step, {passes} directions, {width} units: "
-            f"rate / that of cross-entropy in batches of {SIZE}",
-            plain,
-            through,
-            ">= 0.5",
-            note=f"({statistics.median(times['through']):.0f} ms a step)",
-        )
+        what = f"all {count} events of single top in a step, {passes} directions, {width} units: "
+        what += f"rate / that of cross-entropy in batches of {SIZE}"
+        note = f"({statistics.median(times['through']):.0f} ms a step)"
+        yield ratio(what, plain, through, ">= 0.5", note=note)

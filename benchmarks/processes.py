@@ -30,10 +30,11 @@ def run(*, quick: bool) -> list[Row]:
     rows = []
     for count, times in seconds.items():
         crowded = " (more than cores)" if count > running.cores() else ""
-        bound = "" if crowded or count == 1 else f">= {0.8 * count:g}"
         who = f"{count} processes{crowded}"
         rows.append(median(f"{who}: a round, s", times))
-        rows.append(ratio(f"{who}: as fast as one, times", seconds[counts[0]], times, bound))
+        if count > 1:
+            bound = "" if crowded else f">= {0.8 * count:g}"
+            rows.append(ratio(f"{who}: as fast as one, times", seconds[1], times, bound))
     what = f"different results among {turns} turns of {list(counts)} processes"
     return [*rows, Row(what, len(results), "<= 1")]
 
