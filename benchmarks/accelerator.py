@@ -12,11 +12,9 @@ Where there is no accelerator, only the smoke run (`--quick`) does anything.
 """
 
 import statistics
-import subprocess
-import sys
 from types import SimpleNamespace
 
-from benchmarks.common.running import Child, say, sizes, taking_part
+from benchmarks.common.running import Child, call, say, sizes, taking_part
 from benchmarks.common.table import Row, named, ratio
 from benchmarks.peers import task
 from benchmarks.peers.arena import Contestant, Stage, best, compete
@@ -31,7 +29,8 @@ SHARED = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 
 def run(*, quick: bool) -> list[Row]:
     """All rows."""
-    name, kind = platform()
+    asked = {"JAX_PLATFORMS": "", **SHARED}
+    name, kind = call("benchmarks.accelerator:platform", variables=asked)
     if name == "cpu" and not quick:
         say("no accelerator here: only --quick does anything")
         return [Row("accelerators", 0)]
@@ -55,11 +54,11 @@ def run(*, quick: bool) -> list[Row]:
 
 
 def platform() -> tuple[str, str]:
-    """JAX's default backend and the kind of its device, from a process that ends."""
-    script = "import jax; d = jax.devices()[0]; print(d.platform, d.device_kind, sep=';')"
-    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    name, kind = found.stdout.strip().split(";")
-    return ("cuda" if name == "gpu" else name), kind
+    """JAX's default backend and the kind of its device, for a process that ends."""
+    import jax
+
+    device = jax.devices()[0]
+    return ("cuda" if device.platform == "gpu" else device.platform), device.device_kind
 
 
 def _rates(name: str, size: SimpleNamespace, failures: dict[str, str]) -> list[Row]:
@@ -103,9 +102,7 @@ def _rates(name: str, size: SimpleNamespace, failures: dict[str, str]) -> list[R
             peers += [theirs(form, 1024, size.main) for form in size.functional]
         everybody = [*main.values(), *fewer, *peaks.values(), stream, *peers]
         took_part = compete(everybody, repeats=size.repeats, least=size.least, failures=failures)
-    rows = [
-        rate(one.name, one, f"first epoch {one.first:.0f} s") for one in took_part if one.events
-    ]
+    rows = [rate(one.name, one) for one in took_part if one.events]
     for words, one in peaks.items():
         measured = statistics.median(one.values) / 1e12
         rows.append(Row(f"matrix product, {words}, Tflop/s", measured))

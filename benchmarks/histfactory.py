@@ -14,8 +14,7 @@ import difftune as dt
 from benchmarks.common.running import clocked, say, seconds
 from benchmarks.common.table import Row
 from benchmarks.common.workspaces import LARGE, MEDIUM, medium, spec_of, workspace
-from difftune.inference.hypotest import pseudo_data
-from difftune.inference.problems import limits, make_problem
+from benchmarks.parity import drawn
 from difftune.precision import FEW
 
 
@@ -72,17 +71,12 @@ def _speed(model: dt.histfactory.Model, quick: bool) -> list[Row]:
 def _toys(model: dt.histfactory.Model, quick: bool) -> list[Row]:
     """Time of toy fits against pyhf in a loop, and coverage of the 68 % and 95 % intervals."""
     bounds = {"mu": (-10.0, 10.0)}
-    count = 100 if quick else 2000
-    truth = np.asarray(model.structure.layout.init)
-    with jax.enable_x64(True):
-        problem = make_problem(model, jnp.asarray(model.data()), limits(model.structure))
-        key = jax.random.key(1)
-        data = np.asarray(pseudo_data(model.structure, problem, jnp.asarray(truth), key, count))
-    part = data[: min(count, 1000)]
+    judge, wide = model.to_pyhf(), model.config.suggested_bounds()
+    data = drawn(model, judge, 100 if quick else 2000)
+    part = data[:1000]
     dt.inference.fit(model, part, bounds=bounds)
     ours = seconds(lambda: dt.inference.fit(model, part, bounds=bounds), 3) / len(part)
     rows = []
-    judge, wide = model.to_pyhf(), model.config.suggested_bounds()
     wide[model.config.poi_index] = bounds["mu"]
     peers = {
         "pyhf numpy + minuit": lambda toy: pyhf.infer.mle.fit(toy, judge, par_bounds=wide),

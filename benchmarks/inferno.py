@@ -200,13 +200,12 @@ def run(*, quick: bool) -> list[Row]:
         rows.append(Row(f"{name}: floor of the densities", here))
         rows.append(Row("  off the known one", abs(here - FLOOR[name]), "<= 0.02"))
 
-    def add(name: str, how: str, region: np.ndarray, required: str = "", more: str = "") -> None:
+    def add(name: str, how: str, region: np.ndarray, required: str = "", note: str = "") -> None:
         values = study.uncertainties(PROBLEMS[name], region)
         low, median, high = np.percentile(values, [16, 50, 84])
-        spread = f"({low:.2f} to {high:.2f} in 68 % of {len(values)} starts"
-        if more:
-            more = f"; {100 * (median / floors[name] - 1):.1f} % above the floor, {more}"
-        rows.append(Row(f"{name}: sigma(s), {how}", float(median), required, f"{spread}{more})"))
+        words = f"({low:.2f} to {high:.2f} in 68 % of {len(values)} starts; "
+        words += f"{100 * (median / floors[name] - 1):.1f} % above the floor{note})"
+        rows.append(Row(f"{name}: sigma(s), {how}", float(median), required, words))
 
     bins = study.bins()
     for name in PROBLEMS:
@@ -214,6 +213,6 @@ def run(*, quick: bool) -> list[Row]:
     # The last one has all kinds of nuisance parameters.
     for name, bound in list(BOUNDS.items())[-1 if quick else 0 :]:
         region, took = clocked(lambda name=name: study.regions(PROBLEMS[name]))
-        more = f"INFERNO {THEIRS[name]:g}; {took:.0f} s"
-        add(name, f"{REGIONS} regions", region, f"<= {bound:g}", more)
+        note = f"; INFERNO {THEIRS[name]:g}; {took:.0f} s"
+        add(name, f"{REGIONS} regions", region, f"<= {bound:g}", note)
     return rows

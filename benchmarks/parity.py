@@ -107,11 +107,11 @@ def _uncertainties(
     return np.sqrt(np.diag(np.linalg.inv(hessian)))
 
 
-def _toys(name: str, model: dt.histfactory.Model, judge: pyhf.Model, *, count: int) -> list[Row]:
-    """Pseudo-experiments drawn with numpy from what pyhf expects."""
+def drawn(model: dt.histfactory.Model, judge: pyhf.Model, count: int) -> np.ndarray:
+    """Pseudo-experiments, drawn with numpy from what pyhf expects at the nominal point."""
     draw = np.random.default_rng(7)
-    point = np.asarray(model.structure.layout.init)
-    expected = np.asarray(judge.expected_data(jnp.asarray(point)))
+    point = pyhf.tensorlib.astensor(model.structure.layout.init)
+    expected = np.asarray(judge.expected_data(point))
     main, auxiliary = np.split(expected, [len(expected) - len(judge.config.auxdata)])
     sets = [judge.config.param_set(name) for name in judge.config.auxdata_order]
     poisson = np.array([one.pdf_type == "poisson" for one in sets for _ in range(one.n_parameters)])
@@ -121,11 +121,17 @@ def _toys(name: str, model: dt.histfactory.Model, judge: pyhf.Model, *, count: i
     size = (count, len(auxiliary))
     counts = draw.poisson(np.where(poisson, auxiliary, 1.0), size)
     fluctuated = np.where(poisson, counts, draw.normal(auxiliary, widths, size))
-    toys = np.concatenate([draw.poisson(np.maximum(main, 0), (count, len(main))), fluctuated], 1)
-    ours = dt.inference.fit(model, toys.astype(float))
+    observed = draw.poisson(np.maximum(main, 0), (count, len(main)))
+    return np.concatenate([observed, fluctuated], axis=1).astype(float)
+
+
+def _toys(name: str, model: dt.histfactory.Model, judge: pyhf.Model, *, count: int) -> list[Row]:
+    """Fits of pseudo-experiments."""
+    toys = drawn(model, judge, count)
+    ours = dt.inference.fit(model, toys)
     good = np.isfinite(ours.twice_nll)
     above, higher, failed, negative = -np.inf, 0, 0, 0
-    for i, toy in enumerate(toys.astype(float)):
+    for i, toy in enumerate(toys):
         # Minuit from pyhf's start, and scipy from our end: is there anything below?
         for optimizer, start in (("minuit", None), ("scipy", ours.values[i].tolist())):
             found = _fit(judge, toy, optimizer, start if good[i] else None)

@@ -151,9 +151,9 @@ def peers(stage: Stage, size: SimpleNamespace, batch: int) -> tuple[list[Contest
     return single, mapped
 
 
-def rate(what: str, one: Contestant, note: str = "") -> Row:
+def rate(what: str, one: Contestant) -> Row:
     """Events times members a second."""
-    return median(f"{what}, {UNIT}", [rate / 1e6 for rate in one.rates], note=note)
+    return median(f"{what}, {UNIT}", [rate / 1e6 for rate in one.rates])
 
 
 def against(what: str, upper: Contestant, lower: Contestant, required: str = "") -> Row:

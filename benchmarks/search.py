@@ -17,7 +17,7 @@ import random
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -67,15 +67,13 @@ def run(*, quick: bool) -> list[Row]:
         return [*rows, killed(size.kills, cache)]
 
 
-def events_of(
-    most: int, names: Collection[str] = ("single top", "HiggsML")
-) -> dict[str, dt.Events]:
+def events_of(most: int) -> dict[str, dt.Events]:
     """The events, by name; those that are not on this machine are left out, and said."""
     found = {"single top": lambda: samples.single_top(varied=False), "HiggsML": samples.higgsml}
-    if "HiggsML" in names and not samples.HIGGSML.exists():
+    if not samples.HIGGSML.exists():
         say(f"HiggsML is left out: {samples.HIGGSML} is not on this machine")
         del found["HiggsML"]
-    return {name: samples.some(make(), most) for name, make in found.items() if name in names}
+    return {name: samples.some(make(), most) for name, make in found.items()}
 
 
 def task(events: dt.Events) -> dt.analysis.Preparation:

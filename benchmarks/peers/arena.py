@@ -10,9 +10,10 @@ import traceback
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from functools import partial
 
 from benchmarks.common import running
-from benchmarks.common.running import Child, Failed, say
+from benchmarks.common.running import Child, Failed, clocked, say
 
 
 def serve(module: str) -> None:
@@ -29,9 +30,8 @@ def serve(module: str) -> None:
                 make = importlib.import_module(f"benchmarks.peers.{module}").make
                 contestants[order["make"]] = make(**order["options"])
                 order = {"run": order["make"], "count": 1}
-            began = time.perf_counter()
-            value = float(contestants[order["run"]](order["count"]))
-            running.answer({"seconds": time.perf_counter() - began, "value": value})
+            value, took = clocked(partial(contestants[order["run"]], order["count"]))
+            running.answer({"seconds": took, "value": float(value)})
         except Exception as error:
             traceback.print_exc()
             words = f"{type(error).__name__}: {error}".splitlines()[0][:200]

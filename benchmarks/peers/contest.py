@@ -19,7 +19,7 @@ BINS = 10
 
 
 class Events(NamedTuple):
-    """Transformed features and weights of events; `balanced` are those of the loss, of mean one.
+    """Columns of transformed events; `training_weight` is that of the loss, of mean one.
 
     `weight` sums to the expected yield of each process, `label` is 1 for signal, `fold` is numbered
     from 0 over both samples, of which the last one validates.
@@ -29,7 +29,7 @@ class Events(NamedTuple):
     process: np.ndarray
     label: np.ndarray
     weight: np.ndarray
-    balanced: np.ndarray
+    training_weight: np.ndarray
     fold: np.ndarray
 
 
@@ -71,7 +71,7 @@ def significance(score: np.ndarray, of: Events) -> float:
     if not np.isfinite(score).all():
         return 0.0
     order = np.argsort(score)
-    cumulative = np.cumsum(np.abs(of.balanced[order], dtype=np.float64))
+    cumulative = np.cumsum(np.abs(of.training_weight[order], dtype=np.float64))
     inner = np.searchsorted(cumulative, np.arange(1, BINS) / BINS * cumulative[-1])
     # An event on an edge belongs to the bin above.
     place = np.searchsorted(score[order][inner], score, side="right")
@@ -82,7 +82,7 @@ def significance(score: np.ndarray, of: Events) -> float:
 
 
 class Network(NamedTuple):
-    """A network that was chosen: its score; kernel and bias of each layer; what it was chosen by.
+    """A network that was chosen: its score; bias and kernel of each layer; what it was chosen by.
 
     The last is the score itself, but for difftune, which also has `others` to average with: the
     networks of the same trial that were kept from other events than the validation events.
@@ -96,19 +96,17 @@ class Network(NamedTuple):
     def logits(self, features: np.ndarray, layers: list[np.ndarray] | None = None) -> np.ndarray:
         """Logits of events, of this network alone or of one of the others."""
         layers, x = layers or self.layers, features
-        *hidden, (kernel, bias) = zip(layers[::2], layers[1::2], strict=True)
-        for own, offset in hidden:
+        *hidden, (bias, kernel) = zip(layers[::2], layers[1::2], strict=True)
+        for offset, own in hidden:
             x = np.maximum(x @ own + offset, 0.0)
         return (x @ kernel + bias)[:, 0]
 
     def average(self, features: np.ndarray) -> np.ndarray:
-        """The logit of the mean discriminant of this network and the others."""
-        if not self.others:
-            return self.logits(features)
-        every = np.stack([self.logits(features, each) for each in (self.layers, *self.others)])
-        # The same as of the mean of 1 / (1 + exp(-x)), but does not overflow.
-        signal, background = (np.logaddexp.reduce(-np.logaddexp(0.0, x)) for x in (-every, every))
-        return signal - background
+        """The mean discriminant of this network and the others."""
+        from scipy.special import expit
+
+        every = (self.layers, *self.others)
+        return np.mean([expit(self.logits(features, each)) for each in every], axis=0)
 
 
 def keep(folder: str, network: Network) -> None:

@@ -131,7 +131,7 @@ def make(
     keys, full = jax.device_put((keys, full), shards)
     state = jax.jit(jax.vmap(init), out_shardings=shards)(full, keys)
     train = jax.jit(epoch, donate_argnums=0, out_shardings=(shards, None))
-    used = (data.features, data.label, data.balanced)
+    used = (data.features, data.label, data.training_weight)
     done = 0
 
     def run(count: int) -> float:

@@ -24,11 +24,7 @@ def batches(events: int, batch: int, device: str) -> Batches:
 
 
 def network(
-    hidden: Sequence[int],
-    *,
-    inputs: int = task.INPUTS,
-    dropout: float | None = None,
-    seed: int = 0,
+    hidden: Sequence[int], *, inputs: int = task.INPUTS, dropout: float | None = None, seed: int = 0
 ) -> nn.Sequential:
     """Hidden layers of ReLU units, and one logit, with the start values of the task."""
     made: list[nn.Module] = []
@@ -66,14 +62,9 @@ def one_by_one(
     """An ordinary model, optimizer and loop."""
     parts = batches(events, batch, device)
     model = network((width, width)).to(device)
-    optimizer = torch.optim.Adam(
-        model.parameters(),
-        lr=task.LEARNING_RATE,
-        betas=(task.BETA1, task.BETA2),
-        eps=task.EPSILON,
-        fused=form != "eager",
-        capturable=form == "graph",
-    )
+    adam = {"lr": task.LEARNING_RATE, "betas": (task.BETA1, task.BETA2), "eps": task.EPSILON}
+    kind = {"fused": form != "eager", "capturable": form == "graph"}
+    optimizer = torch.optim.Adam(model.parameters(), **adam, **kind)
 
     def loss_of(x: Tensor, y: Tensor, w: Tensor) -> Tensor:
         return binary_cross_entropy_with_logits(model(x)[:, 0], y, weight=w)
@@ -180,12 +171,12 @@ def functional(
 
 
 @cache
-def tensors(sample: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def tensors(sample: str) -> tuple[Tensor, ...]:
     """Features, labels and weights of the training events, features of the validation events."""
     train, validation = contest.events(sample)
-    columns = (train.features, train.label.astype(np.float32), train.balanced, validation.features)
-    features, label, balanced, other = map(torch.from_numpy, columns)
-    return features, label, balanced, other
+    label = train.label.astype(np.float32)
+    columns = (train.features, label, train.training_weight, validation.features)
+    return tuple(map(torch.from_numpy, columns))
 
 
 class Training:
@@ -219,19 +210,6 @@ class Training:
 
     def epoch(self) -> float:
         """Trains for an epoch, keeps the network if it is the best; its validation score."""
-        self._pass()
-        self.model.eval()
-        with torch.no_grad():
-            score = torch.sigmoid(self.model(self.others)[:, 0]).numpy()
-        found = contest.significance(score, contest.events(self.order.sample)[1])
-        parts = [part for layer in self.linear for part in (layer.weight.T, layer.bias)]
-        # Views of the parameters: only what is kept is copied.
-        layers = [part.detach().numpy() for part in parts]
-        contest.keep(self.order.folder, contest.Network(found, layers, found))
-        contest.note(self.order.folder, 1)
-        return found
-
-    def _pass(self) -> None:
         self.model.train()
         count, size = len(self.columns[0]), min(self.order.batch, len(self.columns[0]))
         # One gather an epoch, and then slices, is cheaper than random rows for each batch.
@@ -241,6 +219,16 @@ class Training:
             binary_cross_entropy_with_logits(self.model(x)[:, 0], y, weight=w).backward()
             self._penalise()
             self.optimizer.step()
+        self.model.eval()
+        with torch.no_grad():
+            score = torch.sigmoid(self.model(self.others)[:, 0]).numpy()
+        found = contest.significance(score, contest.events(self.order.sample)[1])
+        parts = [part for layer in self.linear for part in (layer.bias, layer.weight.T)]
+        # Views of the parameters: only what is kept is copied.
+        layers = [part.detach().numpy() for part in parts]
+        contest.keep(self.order.folder, contest.Network(found, layers, found))
+        contest.note(self.order.folder, 1)
+        return found
 
     @torch.no_grad()
     def _penalise(self) -> None:

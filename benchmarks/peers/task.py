@@ -20,12 +20,12 @@ TRUNCATED = 0.87962566
 
 
 class Events(NamedTuple):
-    """Columns of simulated events; `balanced` are the weights of the loss, with mean one."""
+    """Columns of simulated events; `training_weight` is that of the loss, of mean one."""
 
     features: np.ndarray
     label: np.ndarray
     weight: np.ndarray
-    balanced: np.ndarray
+    training_weight: np.ndarray
 
 
 def events(count: int, *, seed: int = 0) -> Events:
@@ -40,7 +40,7 @@ def events(count: int, *, seed: int = 0) -> Events:
         features=features.astype(np.float32),
         label=label.astype(np.int32),
         weight=weight.astype(np.float32),
-        balanced=(weight * count / (2.0 * totals)).astype(np.float32),
+        training_weight=(weight * count / (2.0 * totals)).astype(np.float32),
     )
 
 
@@ -57,7 +57,7 @@ def trained_events(count: int, batch: int) -> int:
 def trained_columns(count: int, batch: int) -> list[np.ndarray]:
     """Features, labels and weights of these, for who goes through them in slices."""
     data, used = events(count), trained_events(count, batch)
-    return [a[:used] for a in (data.features, data.label.astype("float32"), data.balanced)]
+    return [a[:used] for a in (data.features, data.label.astype("float32"), data.training_weight)]
 
 
 def start_weights(units: Sequence[int], seed: int) -> list[np.ndarray]:

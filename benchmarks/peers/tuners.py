@@ -43,7 +43,7 @@ def difftune(**options) -> None:
         first = result.winner // folds * folds
         slots = list(range(first, first + folds))[::-1]
         if np.isfinite(result.best.score[slots]).all():
-            contest.keep(order.folder, _network(result, slots, len(order.hidden)))
+            contest.keep(order.folder, _network(result.best, slots))
         # The slack is for rounds that take longer than those of the last search.
         pace = 1.1 * (time.time() - began) / rounds
         number, rounds = number + 1, min(order.rounds, int(order.left / pace))
@@ -70,14 +70,9 @@ def _population(order: Order, fold: np.ndarray):
             metric=dt.objectives.Significance(bins=contest.BINS),
         ),
         train=samples.columns(
-            every.features,
-            every.label,
-            every.weight * share,
-            process=every.process,
-            training_weight=every.balanced,
             # The network has one logit, and so nothing asks which processes are signal.
             signal_process=np.zeros(int(every.process.max()) + 1, np.float32),
-            fold=every.fold,
+            **every._replace(weight=every.weight * share)._asdict(),
         ),
         validation=None,
         members=len(fold),
@@ -85,17 +80,15 @@ def _population(order: Order, fold: np.ndarray):
     )
 
 
-def _network(result, slots: Sequence[int], hidden: int) -> Network:
+def _network(best, slots: Sequence[int]) -> Network:
     """The best networks of the slots of a trial, and what it is worth."""
-    from flax import nnx
+    import jax
 
-    parameters = nnx.to_flat_state(result.best.weights.parameters)
-    found = {"/".join(map(str, path)): np.asarray(leaf[...]) for path, leaf in parameters}
-    layers = [*(f"linear/{i}" for i in range(hidden)), "output"]
-    names = [f"{layer}/{part}" for layer in layers for part in ("kernel", "bias")]
-    own, *others = ([found[name][slot] for name in names] for slot in slots)
-    selection_score = float(np.mean(result.best.selection_score[slots]))
-    return Network(float(result.best.score[slots[0]]), own, selection_score, tuple(others))
+    # In the order of their names: a bias comes before the kernel of its layer.
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(best.weights.parameters)]
+    own, *others = ([leaf[slot] for leaf in leaves] for slot in slots)
+    selection_score = float(np.mean(best.selection_score[slots]))
+    return Network(float(best.score[slots[0]]), own, selection_score, tuple(others))
 
 
 def optuna(**options) -> None:
