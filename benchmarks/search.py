@@ -120,12 +120,7 @@ def judge(job: dt.analysis.Preparation) -> Callable[[Any], float]:
 
 
 def compare(
-    name: str,
-    job: dt.analysis.Preparation,
-    space: dt.Space,
-    size: SimpleNamespace,
-    *,
-    folds: int = 0,
+    name: str, job: dt.analysis.Preparation, space: dt.Space, size: SimpleNamespace, folds: int = 0
 ) -> list[Row]:
     """Validation and test significance of all searches, and of the default settings.
 
@@ -171,7 +166,7 @@ def compare(
     gain, spread = ours.mean() / default.mean(), "(one seed)"
     if size.seeds > 1:
         relative = (x.std(ddof=1) / np.sqrt(len(x)) / x.mean() for x in (ours, default))
-        spread = f"± {gain * np.hypot(*relative):.4f} (seed analysis: 1.39 / 1.33 = 1.045)"
+        spread = f"± {gain * np.hypot(*relative):.4f}"
     return [*rows, Row(f"{name}: Z tuned / Z default, test", float(gain), "", spread)]
 
 

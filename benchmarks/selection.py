@@ -6,7 +6,6 @@ absent.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -40,11 +39,10 @@ def run(*, quick: bool) -> list[Row]:
 
 def known_truth(*, quick: bool) -> list[Row]:
     """How often the true set is found, and whether noise is ranked above what is real."""
-    seeds = range(1 if quick else 10)
-    rows = []
+    rows, count = [], 1 if quick else 10
     for name in ("XOR",) if quick else truth.SAMPLES:
         found, above, pairs = [], [], []
-        for seed in seeds:
+        for seed in range(count):
             case = truth.case(name, seed, 800 if quick else truth.EVENTS)
             study = case.study(**FAST if quick else {})
             networks = selection.train(study)
@@ -56,7 +54,6 @@ def known_truth(*, quick: bool) -> list[Row]:
             found.append(case.right(set(chosen.variables)))
             pairs.append(case.together <= set(chosen.variables))
             say(f"{name}, seed {seed}: {', '.join(chosen.variables)}")
-        count = len(found)
         bound = f">= {int(np.ceil(0.9 * count))}"
         rows.append(Row(f"{name}: true set found, of {count}", sum(found), bound))
         what = f"{name}: noise above a real variable by the gate, of {count}"
@@ -90,8 +87,6 @@ def higgsml() -> selection.Study:
 
 def agreement(name: str, study: selection.Study, *, quick: bool) -> list[Row]:
     """Spearman's coefficient of gates and retraining, and what each costs."""
-    if quick:
-        study = replace(study, **FAST)
     networks, baseline, _ = _timed(lambda: selection.train(study))
     retrained, retraining, compiled = _timed(lambda: selection.leave_one_out(study, networks))
     matter = retrained.value > 2 * retrained.uncertainty

@@ -74,8 +74,8 @@ class Contestant:
     seconds: list[float] = field(default_factory=list)  # of one unit, for each measurement
     values: list[float] = field(default_factory=list)  # what the measurements returned
 
-    def _all(self, order: dict) -> tuple[float, list[float], list[float]]:
-        """Seconds of an order, those of each process, and what each found."""
+    def _told(self, **order) -> tuple[float, float, float]:
+        """Seconds of an order, those of the slowest process, and the mean of what all found."""
         began = time.perf_counter()
         for process in self.processes:
             process.tell(order)
@@ -85,22 +85,21 @@ class Contestant:
         for answer in answers:
             if "error" in answer:
                 raise Failed(answer["error"])
-        return took, *([answer[what] for answer in answers] for what in ("seconds", "value"))
+        slowest = max(answer["seconds"] for answer in answers)
+        return took, slowest, statistics.fmean(answer["value"] for answer in answers)
 
     def prepare(self, least: float) -> None:
         """Makes it, compiles it, and finds how many units take `least` seconds."""
-        _, firsts, _ = self._all({"make": self.name, "options": self.options})
-        self.first = max(firsts)
-        warm, _, values = self._all({"run": self.name, "count": 1})
-        self.value = statistics.fmean(values)
+        _, self.first, _ = self._told(make=self.name, options=self.options)
+        warm, _, self.value = self._told(run=self.name, count=1)
         self.count = max(1, math.ceil(least / warm))
         say(f"ready: {self.name} (first {self.first:.1f} s)")
 
     def measure(self) -> None:
         """Takes its time once."""
-        took, _, values = self._all({"run": self.name, "count": self.count})
+        took, _, value = self._told(run=self.name, count=self.count)
         self.seconds.append(took / self.count)
-        self.values.append(statistics.fmean(values))
+        self.values.append(value)
 
     @property
     def time(self) -> float:
@@ -111,11 +110,6 @@ class Contestant:
     def rates(self) -> list[float]:
         """Events times members a second, for each measurement."""
         return [self.events * len(self.processes) / seconds for seconds in self.seconds]
-
-    @property
-    def rate(self) -> float:
-        """The median of `rates`."""
-        return statistics.median(self.rates)
 
 
 def compete(
@@ -148,4 +142,4 @@ def compete(
 
 def best(peers: Iterable[Contestant]) -> Contestant:
     """The fastest."""
-    return max(peers, key=lambda peer: peer.rate)
+    return max(peers, key=lambda peer: statistics.median(peer.rates))

@@ -14,9 +14,6 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from benchmarks.common import running
 from benchmarks.peers import pytorch, task
 
-Bounds = Mapping[str, tuple[float, float, bool]]
-"""Lowest and highest value of each hyperparameter, and whether the logarithm is even."""
-
 
 @contextmanager
 def cluster() -> Iterator[str]:
@@ -31,18 +28,18 @@ def cluster() -> Iterator[str]:
 
 def search(
     trial: Callable[[dict], None],
-    bounds: Bounds,
+    bounds: Mapping[str, tuple[float, float, bool]],
     folder: str,
     *,
     members: int,
-    target: tuple[str, str],
     **more,
 ):
     """Runs PBT, and stops the process where a trial failed.
 
-    A trial trains with the hyperparameters that it gets, and reports `round` and the target, which
-    comes with `"max"` or `"min"`. Options are Ray's defaults, but that what PBT changes must stay
-    within the space: its factors know of no bounds, and Adam none of a `beta1` above 1.
+    A trial trains with the hyperparameters that it gets, and reports each round. Of each there are
+    the lowest and highest value, and whether the logarithm is even. Options are Ray's defaults, but
+    that what PBT changes must stay within the bounds: its factors know of none, and Adam of no
+    `beta1` above 1.
     """
 
     def within(values: dict) -> dict:
@@ -52,13 +49,12 @@ def search(
         name: (tune.loguniform if log else tune.uniform)(low, high)
         for name, (low, high, log) in bounds.items()
     }
-    metric, mode = target
     results = tune.Tuner(
         tune.with_resources(trial, {"cpu": 1}),
         param_space=space,
         tune_config=tune.TuneConfig(
-            metric=metric,
-            mode=mode,
+            metric="score",
+            mode="max",
             num_samples=members,
             reuse_actors=True,
             scheduler=PopulationBasedTraining(
@@ -84,11 +80,12 @@ def checkpoint() -> dict | None:
     return None
 
 
-def report(figures: Mapping[str, float], state: Mapping) -> None:
-    """Reports a round of a trial, with its checkpoint."""
+def report(score: float, done: int, state: Mapping) -> None:
+    """Reports that so many rounds of a trial are done, with its checkpoint."""
     with tempfile.TemporaryDirectory() as folder:
-        torch.save({**state, "done": figures["round"]}, Path(folder) / "state.pt")
-        tune.report(dict(figures), checkpoint=tune.Checkpoint.from_directory(folder))
+        torch.save({**state, "done": done}, Path(folder) / "state.pt")
+        checkpoint = tune.Checkpoint.from_directory(folder)
+        tune.report({"score": score, "round": done}, checkpoint=checkpoint)
 
 
 def job(*, members: int, rounds: int, epochs: int, events: int, batch: int) -> float:
@@ -118,11 +115,11 @@ def job(*, members: int, rounds: int, epochs: int, events: int, batch: int) -> f
             with torch.no_grad():
                 loss = float(binary_cross_entropy_with_logits(model(x)[:, 0], y, weight=w))
             state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-            report({"loss": loss, "round": number}, state)
+            report(-loss, number, state)
 
     bounds = {"learning_rate": (1e-4, 1e-2, True), "dropout": (0.0, 0.5, False)}
     with cluster() as folder:
-        results = search(trial, bounds, f"{folder}/0", members=members, target=("loss", "min"))
+        results = search(trial, bounds, f"{folder}/0", members=members)
         reports = [result.metrics["round"] for result in results]
         assert reports == [rounds] * members, reports
-        return float(results.get_best_result().metrics["loss"])
+        return -float(results.get_best_result().metrics["score"])

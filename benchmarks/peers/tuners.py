@@ -145,7 +145,6 @@ def ray(**options) -> None:
                 order.bounds,
                 f"{folder}/{number}",
                 members=order.members,
-                target=("score", "max"),
                 time_budget_s=max(order.left, 0.1),
             )
             number += 1
@@ -170,4 +169,4 @@ def _trial(order: Order, values: dict) -> None:
         for _ in range(order.epochs):
             score = training.epoch()
         done += 1
-        ray_tune.report({"score": score, "round": done}, training.state)
+        ray_tune.report(score, done, training.state)
