@@ -40,7 +40,9 @@ class OfRows(nnx.Linear):
     ) -> Float[Array, "*rows outputs"]:
         """The layer's outputs of each row."""
         rows = inputs.reshape(-1, inputs.shape[-1])
-        return super().__call__(rows, *more, **options).reshape(*inputs.shape[:-1], -1)
+        found = super().__call__(rows, *more, **options)
+        # Not -1, which says nothing where there are no events.
+        return found.reshape(*inputs.shape[:-1], self.out_features)
 
 
 def blank(inputs: int, outputs: int, *, bias: bool = True) -> nnx.Linear:

@@ -119,7 +119,7 @@ class AttentionBlock(nnx.Module):
 
     def apart(self, x: Float[Array, "events rows inner"]) -> Float[Array, "events rows heads size"]:
         """One axis for the heads."""
-        return x.reshape(*x.shape[:-1], -1, self.size)
+        return x.reshape(*x.shape[:-1], x.shape[-1] // self.size, self.size)
 
     def __call__(
         self,
@@ -148,7 +148,7 @@ class AttentionBlock(nnx.Module):
         logits = jnp.einsum("enhs,emhs->ehnm", query, key) * (1.0 / math.sqrt(self.size))
         share = jax.nn.softmax(logits + bias, axis=-1)
         heard = jnp.einsum("ehnm,emhs->enhs", share, value)
-        x = asking + masked(self.out(heard.reshape(*heard.shape[:-2], -1)), live)
+        x = asking + masked(self.out(heard.reshape(*heard.shape[:-2], self.out.in_features)), live)
         hidden = masked(activate(self.up(self.normalised(1, x, live))), 2 * live)
         return x + masked(self.down(hidden), live)
 

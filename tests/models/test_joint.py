@@ -212,6 +212,13 @@ def test_attention_is_what_its_paper_says():
 
 
 @each_model
+def test_no_events_have_no_scores(name):
+    network = with_biases(MODELS[name][0])
+    network.eval()
+    assert nnx.jit(lambda network: network(ROWS[:0]))(network).shape == (0, 2)
+
+
+@each_model
 @pytest.mark.parametrize("which", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_member_of_any_shape_is_the_network_made_with_that_shape(name, which):
     most, shape = MODELS[name][0], MODELS[name][which]
