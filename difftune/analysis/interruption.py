@@ -3,6 +3,9 @@
 Python sees a signal only between two of its own steps, and compiling a program is one step that can
 take a minute. So another thread hears of the signal as well, and ends the process where Python has
 not done so in time. Checkpoints are complete at any moment, so nothing is lost by that.
+
+What a handler raises within a finalizer or a callback of the garbage collector is dropped by
+Python, and JAX runs such a callback often. The signal is then sent again.
 """
 
 import logging
@@ -12,11 +15,12 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 logger = logging.getLogger("difftune")
 
 _PATIENCE = 2.0
+_AGAIN = 0.05
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -59,13 +63,14 @@ def explained(kept: Callable[[], str], *, program: bool = False) -> Iterator[Non
     # None is a handler that was not installed by Python, as that of jax.distributed.
     ours = program or (main and signal.getsignal(signal.SIGTERM) in (signal.SIG_DFL, None))
     if not (main and ours):
-        with _saying(say):
+        # Signals come to the main thread alone.
+        with _saying(say), _sent_again(KeyboardInterrupt) if main else nullcontext():
             yield
         return
     before = signal.signal(signal.SIGTERM, _terminate)
     watch = _Watch(_ENDING if program else (signal.SIGTERM,), say)
     try:
-        with _saying(say):
+        with _saying(say), _sent_again(KeyboardInterrupt, Terminated):
             yield
         watch.leave()
     except (KeyboardInterrupt, Terminated):
@@ -90,6 +95,28 @@ def _saying(say: Callable[[str], None]) -> Iterator[None]:
     except Terminated:
         say("SIGTERM")
         raise
+
+
+@contextmanager
+def _sent_again(*interruptions: type[BaseException]) -> Iterator[None]:
+    """Sends the signal once more whose exception is one of these and has been dropped."""
+    before = sys.unraisablehook
+
+    def hook(dropped: "sys.UnraisableHookArgs") -> None:
+        if dropped.exc_type not in interruptions:
+            before(dropped)
+            return
+        number = signal.SIGTERM if dropped.exc_type is Terminated else signal.SIGINT
+        # Later, since what would be raised here is dropped as well.
+        again = threading.Timer(_AGAIN, os.kill, (os.getpid(), number))
+        again.daemon = True
+        again.start()
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 class _Watch:

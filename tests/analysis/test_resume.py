@@ -1,5 +1,6 @@
 """`dt.tune(checkpoints=...)` goes on with the same search, and refuses any other."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 import difftune as dt
-from difftune.analysis.interruption import Terminated, explained
+from difftune.analysis.interruption import Terminated, exit_code, explained
 from difftune.analysis.preparation import Preparation
 from difftune.analysis.split import Split
 from difftune.errors import InputError
@@ -232,6 +233,31 @@ def test_no_handler_is_left_behind():
     assert ended.value.code == 143
     assert signal.getsignal(signal.SIGTERM) == before
     assert signal.set_wakeup_fd(-1) == -1
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_an_interruption_that_python_drops_is_not_lost(sent, capsys):
+    """It comes within a callback of the garbage collector, of which JAX has one."""
+
+    def collecting(phase, info):
+        gc.callbacks.remove(collecting)
+        os.kill(os.getpid(), sent)
+
+    @explained(lambda: "kept")
+    def work():
+        gc.callbacks.append(collecting)
+        gc.collect()
+        time.sleep(5)
+
+    before = sys.unraisablehook, signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises((Terminated, KeyboardInterrupt)) as ended:
+            work()
+    finally:
+        signal.signal(signal.SIGINT, before[1])
+    assert exit_code(ended.value) == 128 + sent
+    assert sys.unraisablehook is before[0]
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_a_handler_of_the_user_stays():
