@@ -40,7 +40,8 @@ XLA_FLAGS = os.environ["XLA_FLAGS"]
 CACHE = None if "JAX_COMPILATION_CACHE_DIR" in os.environ else tempfile.mkdtemp()
 if CACHE is not None:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = CACHE
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+# To keep a small one takes longer than to compile it again.
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.02")
 # Nothing of the tests stays among the caches of who runs them.
 os.environ["DIFFTUNE_NO_CACHE"] = "1"
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")

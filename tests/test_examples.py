@@ -1,4 +1,4 @@
-"""The help of every example is help and nothing else. What they do, `.ci/smoke` runs.
+"""The help of every example is help and nothing else. What they do, `.ci/smoke.py` runs.
 
 What is for a cluster calls commands that there are.
 """

@@ -34,7 +34,7 @@ def config(tmp_path_factory):
         ('"log_mass"]', '"noise"]'),
         ("[data.derived]", '[data.derived]\nnoise = "(43758.5453 * sin(event_number)) % 1"'),
         ("population = 4\nrounds = 3", "population = 2\nrounds = 2"),
-        ("repetitions = 2", "repetitions = 1"),
+        ("seeds = 2\nrepetitions = 2", "seeds = 1\nrepetitions = 1"),
         ("[search]", SELECTION + "\n[search]"),
     )
     return path
