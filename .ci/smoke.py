@@ -114,7 +114,7 @@ def arguments(path: Path, out: Path) -> list[str]:
 
 def become(words: list[str], log: str) -> None:
     """In a forked process: what `python` would do with these words."""
-    os.setsid()
+    os.setpgid(0, 0)
     for descriptor in (1, 2):
         os.dup2(os.open(log, os.O_WRONLY | os.O_APPEND), descriptor)
     code = 0
