@@ -30,6 +30,7 @@ def run(*, quick: bool) -> list[Row]:
         places=(16, 6),
         neighbours=(8, 3),
         width=(32, 8),
+        blocks=(2, 1),
         repeats=(3, 1),
         least=(2.0, 0.0),
     )
@@ -39,7 +40,7 @@ def run(*, quick: bool) -> list[Row]:
         "places": size.places,
         "neighbours": size.neighbours,
         "width": size.width,
-        "blocks": 2,
+        "blocks": size.blocks,
     }
     failures: dict[str, str] = {}
     cores = running.cores()

@@ -48,8 +48,11 @@ EVERYTHING: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "activation": lambda u: np.floor(len(task.ACTIVATIONS) * u),
 }
 
-# One device with the threads of all cores: what JAX does when it is told nothing.
-ONE_DEVICE = devices(1, threads=True)
+# One device with the threads of all cores is what JAX does when it is told nothing.
+USES: tuple[tuple[str, dict[str, str]], ...] = (
+    ("one device", devices(1, threads=True)),
+    ("a device a core", {}),
+)
 
 UNIT = "million events·members/s"
 
@@ -59,6 +62,7 @@ def run(*, quick: bool) -> list[Row]:
     size = sizes(
         quick,
         repeats=(3, 1),  # turns of every contestant
+        uses=(2, 1),  # of the cores
         least=(2.0, 0.0),  # seconds of a measurement
         batches=(BATCHES, (256,)),
         # A smoke run has equal sizes where it can, so that programs are compiled once.
@@ -182,11 +186,8 @@ def _competition(size: SimpleNamespace, batch: int, failures: dict[str, str]) ->
         wide = ours(main, size.wide, " of width 256", width=256)
         squares = {"kind": "peak", "sizes": size.squares}
         peaks = [
-            Contestant(f"matrix products, {words}", processes, squares, essential=True)
-            for words, processes in (
-                ("many threads", stage.group("ours", **ONE_DEVICE)),
-                ("a device a core", group),
-            )
+            Contestant(f"matrix products, {words}", stage.group("ours", **more), squares, 0.0, True)
+            for words, more in USES[-size.uses :]
         ]
         single, mapped = peers(stage, size, batch)
         everybody = [*populations.values(), wide, *peaks, dropout, few, huge, *single, *mapped]
@@ -244,11 +245,11 @@ def _generality(size: SimpleNamespace, failures: dict[str, str]) -> list[Row]:
         # Events that a mask hides are worked on, but train nobody.
         trained = task.batches(events, largest) * int(sum(everything["batch_size"]))
         naive = [
-            Contestant(f"naive vmap, {words}", each, options | {"values": everything}, trained)
-            for words, each in (
-                ("one device", stage.group("naive", **ONE_DEVICE)),
-                ("a device a core", stage.group("naive")),
+            Contestant(
+                *(f"naive vmap, {words}", stage.group("naive", **more)),
+                *(options | {"values": everything}, trained),
             )
+            for words, more in USES[-size.uses :]
         ]
         two = [
             difftune(group, f"8 members, {count} events", 8, largest, count)
