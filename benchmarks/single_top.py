@@ -34,9 +34,10 @@ REDUCED = [
     "search.population=2",
     "search.rounds=2",
     "search.epochs_per_round=1",
-    "comparison.seeds=2",
+    "comparison.seeds=1",
     "comparison.replicas=2",
-    'stage=[{bins=4, search={strategy="random", population=1, rounds=1, epochs_per_round=1}}]',
+    # Stages are those of the tests.
+    "stage=[]",
 ]
 
 

@@ -237,7 +237,8 @@ def _interrupted(arguments: list[str], folder: Path, sent: signal.Signals) -> tu
     told = time.monotonic()
     process.send_signal(sent)
     _, said = process.communicate(timeout=60)
-    assert time.monotonic() - told < 5
+    # Two seconds, on a machine that has nothing else to do.
+    assert time.monotonic() - told < 20
     return process.returncode, said
 
 
