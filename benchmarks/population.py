@@ -186,7 +186,9 @@ def _competition(size: SimpleNamespace, batch: int, failures: dict[str, str]) ->
         wide = ours(main, size.wide, " of width 256", width=256)
         squares = {"kind": "peak", "sizes": size.squares}
         peaks = [
-            Contestant(f"matrix products, {words}", stage.group("ours", **more), squares, 0.0, True)
+            Contestant(
+                f"matrix products, {words}", stage.group("ours", **more), squares, essential=True
+            )
             for words, more in USES[-size.uses :]
         ]
         single, mapped = peers(stage, size, batch)
@@ -246,8 +248,10 @@ def _generality(size: SimpleNamespace, failures: dict[str, str]) -> list[Row]:
         trained = task.batches(events, largest) * int(sum(everything["batch_size"]))
         naive = [
             Contestant(
-                *(f"naive vmap, {words}", stage.group("naive", **more)),
-                *(options | {"values": everything}, trained),
+                f"naive vmap, {words}",
+                stage.group("naive", **more),
+                options | {"values": everything},
+                trained,
             )
             for words, more in USES[-size.uses :]
         ]

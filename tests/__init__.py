@@ -40,7 +40,7 @@ XLA_FLAGS = os.environ["XLA_FLAGS"]
 CACHE = None if "JAX_COMPILATION_CACHE_DIR" in os.environ else tempfile.mkdtemp()
 if CACHE is not None:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = CACHE
-# To keep a small one takes longer than to compile it again.
+# Few of the small programs are asked for again, and to keep one takes milliseconds.
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.02")
 # Nothing of the tests stays among the caches of who runs them.
 os.environ["DIFFTUNE_NO_CACHE"] = "1"

@@ -54,16 +54,18 @@ def trained(monkeypatch, buckets: bool, **options):
     "options",
     [
         {"model": DeepSet(each=(8,), latent=4, hidden=(8,))},
+        pytest.param({}, marks=pytest.mark.slow),
         pytest.param({"model": replace(SMALL, normalisation="layer")}, marks=pytest.mark.slow),
         pytest.param(
             {"model": ParticleTransformer(width=6, blocks=1, heads=2, head_size=3, hidden=(7,))},
             marks=pytest.mark.slow,
         ),
+        pytest.param({"objective": AsimovLLR()}, marks=pytest.mark.slow),
         {"objective": AsimovLLR(), "model": DeepSet(each=(8,), latent=4, hidden=(8,))},
     ],
     ids=[
-        *("deep_set", "particle_net, normalised", "particle_transformer"),
-        "deep_set, no mean over events",
+        *("deep_set", "particle_net", "normalised", "particle_transformer"),
+        *("no mean over events", "no mean, deep_set"),
     ],
 )
 def test_training_and_scores_are_those_of_the_network_with_room_for_all(monkeypatch, options):
