@@ -142,11 +142,12 @@ def float64_region(function: Callable[..., Array]) -> Callable[..., Array]:
         every = tuple(range(len(trees)))
         return _float32(jax.value_and_grad(function, every)(*_float64(trees)))
 
-    inside = jax.custom_jvp(functools.partial(_in_one_piece, value))
+    alone, with_slopes = _Piece(value), _Piece(value_and_slopes)
+    inside = jax.custom_jvp(alone)
 
     @inside.defjvp
     def _(primals: Any, tangents: Any) -> tuple[Array, Array]:
-        found, slopes = _in_one_piece(value_and_slopes, *primals)
+        found, slopes = with_slopes(*primals)
         products = jax.tree.map(jnp.vdot, slopes, tangents[0])
         return found, jax.tree.reduce(jnp.add, products)
 
@@ -160,42 +161,76 @@ def float64_region(function: Callable[..., Array]) -> Callable[..., Array]:
     return wrapped
 
 
-def _in_one_piece(function: Callable[..., Any], *trees: Any) -> Any:
-    """Calls a function in float64, and keeps it there where `vmap` makes a batch of it afterwards.
+class _Piece:
+    """A function of float64 in one piece, traced once for each form of its arguments.
 
-    A batch of a loop is made of the loop's program, outside of the switch, where operations of
-    float64 would become float32. So the batch is made here.
+    It stays in float64 where `vmap` makes a batch of it afterwards. A batch of a loop is made of
+    the loop's program, outside of the switch, where operations of float64 would become float32. So
+    the batch is made here.
+
+    Args:
+        function: Pytrees of arrays in and out.
     """
-    with jax.enable_x64(True):
-        program, shapes = jax.make_jaxpr(function, return_shape=True)(*trees)
-    found = _piece(program)(program.consts, jax.tree.leaves(trees))
-    return jax.tree.unflatten(jax.tree.structure(shapes), found)
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        # Tracing a fit takes as long as compiling many a network.
+        self._known: dict[Hashable, tuple[_Program, Any]] = {}
+
+    def __call__(self, *trees: Any) -> Any:
+        leaves, form = jax.tree.flatten(trees)
+        kind = form, tuple(map(jax.typeof, leaves))
+        if kind not in self._known:
+            with jax.enable_x64(True):
+                traced, shapes = jax.make_jaxpr(self._function, return_shape=True)(*trees)
+            self._known[kind] = _Program(traced), jax.tree.structure(shapes)
+        program, result = self._known[kind]
+        return jax.tree.unflatten(result, program(leaves))
 
 
-def _piece(program: "ClosedJaxpr") -> Callable[[list[Any], list[Any]], list[Any]]:
-    """A program as a function of its constants and arguments that makes its own batches.
+class _Program:
+    """A traced function of leaves that makes its own batches."""
 
-    JAX allows such a function no constants, but it may hand them in; a batch of them is many times
-    the same.
-    """
-    import jax.custom_batching
-    from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
+    def __init__(self, traced: "ClosedJaxpr") -> None:
+        import jax.custom_batching
+        from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
-    @jax.custom_batching.custom_vmap
-    def run(constants: list[Any], leaves: list[Any]) -> list[Any]:
-        with jax.enable_x64(True):
-            return jaxpr_as_fun(ClosedJaxpr(program.jaxpr, constants))(*leaves)
+        self._traced = traced
+        self._batches: dict[Hashable, _Program] = {}
 
-    @run.def_vmap
-    def _(size: int, batched: Any, _: Any, leaves: list[Any]) -> tuple[list[Any], list[bool]]:
-        axes = [0 if each else None for each in batched[1]]
-        with jax.enable_x64(True):
-            many = jax.vmap(jaxpr_as_fun(program), in_axes=axes, axis_size=size)
-            whole = jax.make_jaxpr(many)(*leaves)
-        found = _piece(whole)(whole.consts, leaves)
-        return found, [True] * len(found)
+        # Compiled, so that where it stands in a larger program it is one operation.
+        @jax.jit
+        def in_one(constants: list[Any], leaves: list[Any]) -> list[Any]:
+            return jaxpr_as_fun(ClosedJaxpr(traced.jaxpr, constants))(*leaves)
 
-    return run
+        @jax.custom_batching.custom_vmap
+        def run(constants: list[Any], leaves: list[Any]) -> list[Any]:
+            with jax.enable_x64(True):
+                return in_one(constants, leaves)
+
+        @run.def_vmap
+        def _(size: int, batched: Any, _: Any, leaves: list[Any]) -> tuple[list[Any], list[bool]]:
+            found = self._batch(size, tuple(batched[1]), leaves)(leaves)
+            return found, [True] * len(found)
+
+        self._run = run
+
+    def __call__(self, leaves: list[Any]) -> list[Any]:
+        # JAX allows it no constants, but it may be handed them; a batch of them is many times the
+        # same.
+        return self._run(self._traced.consts, leaves)
+
+    def _batch(self, size: int, batched: tuple[bool, ...], leaves: list[Any]) -> "_Program":
+        """The program of so many at once, of which some arguments are the same."""
+        from jax.extend.core import jaxpr_as_fun
+
+        kind = size, batched, tuple(map(jax.typeof, leaves))
+        if kind not in self._batches:
+            axes = [0 if each else None for each in batched]
+            with jax.enable_x64(True):
+                many = jax.vmap(jaxpr_as_fun(self._traced), in_axes=axes, axis_size=size)
+                self._batches[kind] = _Program(jax.make_jaxpr(many)(*leaves))
+        return self._batches[kind]
 
 
 def _float64(tree: Any) -> Any:

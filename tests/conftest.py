@@ -123,3 +123,17 @@ def _as_in_a_fresh_process(monkeypatch):
 def few_rooms(monkeypatch):
     """Three sizes of a network on objects test what eight do, each of which is compiled."""
     monkeypatch.setattr("difftune.training.buckets._MOST", 3)
+
+
+@pytest.fixture
+def compilations():
+    """What JAX traces and compiles meanwhile."""
+    found = []
+
+    def listener(event: str, seconds: float, **_) -> None:
+        if event.startswith("/jax/core/compile"):
+            found.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listener)
+    yield found
+    jax.monitoring.unregister_event_duration_listener(listener)

@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 import click
-import jax
 import pytest
 
 from difftune.cli import cli
@@ -22,20 +21,6 @@ SCRIPTS = sorted(
     for path in [*ROOT.glob("*.py"), *ROOT.glob("*/*.py")]
     if "__main__" in path.read_text()
 )
-
-
-@pytest.fixture
-def compilations():
-    """What JAX traces and compiles meanwhile."""
-    found = []
-
-    def listener(event: str, seconds: float, **_) -> None:
-        if event.startswith("/jax/core/compile"):
-            found.append(event)
-
-    jax.monitoring.register_event_duration_secs_listener(listener)
-    yield found
-    jax.monitoring.unregister_event_duration_listener(listener)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

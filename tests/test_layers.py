@@ -28,7 +28,7 @@ LAYERS = [
     ["fields"],
     ["seeds", "registry"],
     ["arguments", "files", "precision"],
-    ["pytrees"],
+    ["pytrees", "sharing"],
     ["forks", "later"],
     ["errors", "heartbeat"],
 ]
@@ -85,7 +85,7 @@ def test_the_package_is_where_we_look():
     folders = {file.parent.name for file in PACKAGE.glob("*/__init__.py")}
     assert {"search", "training", "objectives", "data", "analysis", "job"} <= folders
     modules = {"__main__", "cli", "seeds", "registry", "arguments"}
-    modules |= {"files", "forks", "later", "precision", "pytrees", "errors", "heartbeat"}
+    modules |= {"files", "forks", "later", "precision", "pytrees", "sharing", "errors", "heartbeat"}
     assert folders | modules >= set(DEPTH)
     tree = ast.parse((PACKAGE / "search" / "loop.py").read_text())
     assert "training" in {layer for _, layer in imported(tree, ("difftune", "search", "loop.py"))}

@@ -5,8 +5,9 @@ histogram, the histograms in a HistFactory model, and the gradient through the f
 """
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Annotated, ClassVar
 
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ from jaxtyping import Array, Float, PyTree
 from difftune.arguments import Count, takes
 from difftune.data import Process
 from difftune.errors import InputError
-from difftune.histfactory import Model
+from difftune.histfactory import Filling, Model, TemplateYields
 from difftune.inference import (
     asimov_at,
     covariance,
@@ -31,6 +32,7 @@ from difftune.objectives.batch import Batch, Scalar, Scores, Values
 from difftune.objectives.counting import Form
 from difftune.objectives.fit_model import FitModel
 from difftune.precision import float64_region
+from difftune.sharing import may_share
 
 # Below it a variance is that of nothing; it keeps logarithms finite.
 _LEAST = 1e-12
@@ -61,8 +63,8 @@ class ThroughFit(Objective):
     ) -> Scalar:
         """The loss of the batch, whose weights stand for the full yield."""
         yields = self.model.yields(scores, batch, hyperparameters, parameters)
-        fill = self.model.filling(batch)
-        return float64_region(lambda each: self.of_model(fill(each)))(yields)
+        loss_of = _known_loss_of if may_share(self) else _loss_of
+        return loss_of(self, self.model.filling(batch))(yields)
 
     def init(self, key: Array) -> PyTree:
         """The trainable parameters of the binning."""
@@ -80,6 +82,16 @@ class ThroughFit(Objective):
     def hard_limit(self) -> "ThroughFit":
         """The objective of events in hard bins."""
         return replace(self, model=self.model.hard_limit())
+
+
+def _loss_of(objective: ThroughFit, fill: Filling) -> Callable[[TemplateYields], Scalar]:
+    """The loss as a function of yields."""
+    return float64_region(lambda yields: objective.of_model(fill(yields)))
+
+
+# The same function for all that ask: checks, training and validation of every stage trace it, and
+# to trace a fit takes long.
+_known_loss_of = lru_cache(maxsize=64)(_loss_of)
 
 
 @takes()

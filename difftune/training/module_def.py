@@ -1,6 +1,7 @@
 """A Flax module taken apart into pure functions of arrays."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -55,8 +56,11 @@ def _parts(network: nnx.Module) -> Any:
     return nnx.split(network, nnx.Param, Hyperparameter, nnx.RngState, ...)
 
 
+@dataclass(init=False, unsafe_hash=True)
 class ModuleDef:
     """The structure of a network; its parameters are kept outside.
+
+    Equal are those of the same model, inputs and outputs.
 
     Args:
         model: Makes the network.
@@ -64,6 +68,7 @@ class ModuleDef:
         outputs: Logits per event; `PlainOutputs` where they are values.
 
     Attributes:
+        plain: Whether the outputs are values.
         submodels: How many logits of an event it gives in training mode, where it then gives those
             of submodels, `[events, submodels, outputs]`; 0 where it gives the ones that it gives
             in evaluation mode.
@@ -74,10 +79,16 @@ class ModuleDef:
             `[events, outputs]`; or in a process that was forked after JAX had started.
     """
 
+    model: Architecture
+    inputs: Inputs
+    outputs: int
+    plain: bool
+
     def __init__(self, model: Architecture, *, inputs: int, outputs: int):
         refuse_fork()
         inputs = Inputs(inputs) if not isinstance(inputs, Inputs) else inputs
         self.model, self.inputs, self.outputs = model, inputs, outputs
+        self.plain = isinstance(outputs, PlainOutputs)
 
         def made() -> tuple[Weights, Any, Any]:
             network = model(inputs, outputs, rngs=nnx.Rngs(0))
@@ -219,7 +230,7 @@ class ModuleDef:
 
     def together(self, logits: Float[Array, "events k ..."]) -> Float[Array, "events ..."]:
         """What submodels that gave this in training mode say as one, as in evaluation mode."""
-        return together(logits, plain=isinstance(self.outputs, PlainOutputs))
+        return together(logits, plain=self.plain)
 
     @cached_property
     def evaluate_jit(self) -> Callable[..., Array]:

@@ -1,6 +1,7 @@
 """Optimizers whose settings are hyperparameters of a member, and schedules of its learning rate."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -82,6 +83,37 @@ def _rmsprop(
 KINDS = {"adam": _adam, "adamw": _adamw, "sgd": _sgd, "rmsprop": _rmsprop}
 
 
+@dataclass(frozen=True)
+class _OfKinds:
+    """An optimizer, or one of several for each member; it is equal to one of the same kinds."""
+
+    kinds: tuple[str, ...]
+
+    def __call__(self, hyperparameters: Mapping[str, Array]) -> optax.GradientTransformation:
+        rules = [KINDS[kind] for kind in self.kinds]
+
+        def init(parameters: PyTree) -> Moments:
+            return Moments(
+                jnp.zeros((), jnp.int32),
+                jax.tree.map(jnp.zeros_like, parameters),
+                jax.tree.map(jnp.zeros_like, parameters),
+            )
+
+        def update(
+            gradient: PyTree, state: PyTree, parameters: PyTree | None = None
+        ) -> tuple[PyTree, PyTree]:
+            branches = [lambda g, s, p, rule=rule: rule(hyperparameters, g, s, p) for rule in rules]
+            if len(branches) == 1:
+                updates, state = branches[0](gradient, state, parameters)
+            else:
+                kind = jnp.round(hyperparameters.get("optimizer", 0.0)).astype(jnp.int32)
+                updates, state = jax.lax.switch(kind, branches, gradient, state, parameters)
+            rate = hyperparameters["learning_rate"]
+            return jax.tree.map(lambda u: -rate * u, updates), state
+
+        return optax.GradientTransformation(init, update)
+
+
 def optimizer(*kinds: str) -> Optimizer:
     """An optimizer; of several kinds, each member has its own.
 
@@ -105,31 +137,7 @@ def optimizer(*kinds: str) -> Optimizer:
     if not kinds:
         raise InputError(f"optimizer() needs a kind: {', '.join(KINDS)}.")
 
-    def make(hyperparameters: Mapping[str, Array]) -> optax.GradientTransformation:
-        rules = [KINDS[kind] for kind in kinds]
-
-        def init(parameters: PyTree) -> Moments:
-            return Moments(
-                jnp.zeros((), jnp.int32),
-                jax.tree.map(jnp.zeros_like, parameters),
-                jax.tree.map(jnp.zeros_like, parameters),
-            )
-
-        def update(
-            gradient: PyTree, state: PyTree, parameters: PyTree | None = None
-        ) -> tuple[PyTree, PyTree]:
-            branches = [lambda g, s, p, rule=rule: rule(hyperparameters, g, s, p) for rule in rules]
-            if len(branches) == 1:
-                updates, state = branches[0](gradient, state, parameters)
-            else:
-                kind = jnp.round(hyperparameters.get("optimizer", 0.0)).astype(jnp.int32)
-                updates, state = jax.lax.switch(kind, branches, gradient, state, parameters)
-            rate = hyperparameters["learning_rate"]
-            return jax.tree.map(lambda u: -rate * u, updates), state
-
-        return optax.GradientTransformation(init, update)
-
-    return make
+    return _OfKinds(kinds)
 
 
 adam = optimizer("adam")

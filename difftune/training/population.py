@@ -15,6 +15,7 @@ from difftune.errors import InputError
 from difftune.forks import refuse_fork
 from difftune.objectives import Batch
 from difftune.precision import numbers_as_they_come
+from difftune.sharing import may_share
 from difftune.training.averaging import averaged
 from difftune.training.batches import (
     Epochs,
@@ -39,7 +40,7 @@ from difftune.training.hyperparameters import UsageTracker, Values, check_known,
 from difftune.training.member import MemberTrainer
 from difftune.training.module_def import ModuleDef, Weights, fitting
 from difftune.training.processes import Processes, SingleProcess
-from difftune.training.programs import Programs, ahead, device_memory
+from difftune.training.programs import Programs, ahead, device_memory, known_programs
 from difftune.training.recipe import Recipe, batch_size_for
 from difftune.training.replicas import Replicas
 from difftune.training.sample import Columns, check_same_variations
@@ -193,7 +194,8 @@ class Population:
             tile=tile_of(self.devices, self.module_def.rows),
             buckets=self._buckets,
         )
-        return Programs(trainer=trainer, devices=self.devices, memory=self._memory)
+        programs_of = known_programs if may_share(trainer) else Programs
+        return programs_of(trainer=trainer, devices=tuple(self.devices), memory=self._memory)
 
     @property
     def _buckets(self) -> tuple[Bucket, ...]:
@@ -301,10 +303,6 @@ class Population:
             InputError: When one that is read is missing.
         """
         names = names | set(self.recipe.hyperparameters)
-        # A step through a fit takes seconds to trace, and more than one asks.
-        asked = frozenset(names)
-        if asked in self._found_read:
-            return set(self._found_read[asked])
         values = {name: jnp.float32(1.0) for name in complete({}, 1, sizes=self.sizes)}
         tracker = UsageTracker(values | {name: jnp.float32(1.0) for name in names})
         rows = np.arange(min(len(self.train.weight), 8))
@@ -312,6 +310,10 @@ class Population:
             jax.tree.map(jnp.asarray, as_batch(data, rows, 0.0))
             for data in (self._seen, self._judged)
         )
+        # A step through a fit takes seconds to trace, and more than one asks.
+        asked = frozenset(names), jax.tree.structure((batch, judged))
+        if asked in self.programs.found_read:
+            return set(self.programs.found_read[asked])
         # Read by the epoch, not by the step.
         tracker.read |= {"batch_size", "plateau_factor", "plateau_patience"}
         # Here, since it makes networks, whose numbers must not be of the trace.
@@ -329,13 +331,8 @@ class Population:
 
         with users_code("the training (objective, metric, optimizer, condition or network)"):
             jax.eval_shape(one_step, 0)
-        self._found_read[asked] = frozenset(tracker.read)
+        self.programs.found_read[asked] = frozenset(tracker.read)
         return tracker.read
-
-    @cached_property
-    def _found_read(self) -> dict[frozenset[str], frozenset[str]]:
-        """What was found to be read, by the hyperparameters that were given."""
-        return {}
 
     def again(
         self,
@@ -372,7 +369,7 @@ class Population:
             replicas=self.replicas if replicas is None else replicas,
         )
         kind = type(self)
-        shared = [kind.module_def, kind.programs, kind._found_read]
+        shared = [kind.module_def, kind.programs]
         shared = shared if result.sizes == self.sizes else []
         if train is None and seed is None and result._views[0] == self._views[0]:
             shared += [kind._seen, kind._judged, kind._epochs, kind._evaluation]

@@ -1,10 +1,11 @@
 """The compiled programs of a population, made to fit the memory of the devices."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from itertools import chain
 from typing import Any
 
 import jax
@@ -13,6 +14,7 @@ from jaxtyping import Array, Float, PyTree
 
 from difftune.objectives import Metric
 from difftune.precision import numbers_as_they_come
+from difftune.sharing import may_share
 from difftune.training.batches import Part
 from difftune.training.devices import over_members, place, runs_one_by_one
 from difftune.training.judging import Judged, Score
@@ -68,9 +70,10 @@ class Program:
         rows = leaves[1][0].shape[0] // len(self.devices)
         if self.of_one and rows > 1:
             return self._in_turn(state, own, shared, rows)
-        if (rows, trees) not in self._compiled:
-            self._compiled[rows, trees] = self._fitting(rows, leaves, trees)
-        return self._compiled[rows, trees](*leaves)
+        kind = rows, trees, self.memory and tuple(np.shape(leaf) for leaf in chain(*leaves))
+        if kind not in self._compiled:
+            self._compiled[kind] = self._fitting(rows, leaves, trees)
+        return self._compiled[kind](*leaves)
 
     def _in_turn(self, state: PyTree, own: PyTree, shared: PyTree, rows: int) -> PyTree:
         """One member of each device after the other."""
@@ -138,10 +141,13 @@ def ahead(items: Iterable[Any]) -> Iterator[Any]:
             yield item
 
 
-@lru_cache(maxsize=8)
 def _score_of(metric: Metric, error: bool, devices: tuple[jax.Device, ...]) -> Program:
-    """The program of a score, the same for all networks: a fit takes long to compile."""
+    """The program of a score."""
     return Program(name="validation", function=Score(metric, error), devices=devices, of_one=True)
+
+
+# The same for all networks: a fit takes long to compile.
+_known_score_of = lru_cache(maxsize=8)(_score_of)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -157,6 +163,8 @@ class Programs:
     trainer: MemberTrainer
     devices: Sequence[jax.Device]
     memory: int | None
+    found_read: dict[Hashable, frozenset[str]] = field(default_factory=dict)
+    """Hyperparameters that a step was found to read."""
 
     def _of(self, name: str, function: Callable[..., object], *, donate: bool = False) -> Program:
         return Program(
@@ -213,12 +221,9 @@ class Programs:
     @cached_property
     def _score(self) -> Program:
         """The score of both samples."""
-        wanted = self.trainer.metric, self.trainer.wants_error, tuple(self.devices)
-        try:
-            return _score_of(*wanted)
-        except TypeError:
-            # Of a user's metric, of which nobody knows whether it is the same as another.
-            return _score_of.__wrapped__(*wanted)
+        metric = self.trainer.metric
+        score_of = _known_score_of if may_share(metric) else _score_of
+        return score_of(metric, self.trainer.wants_error, tuple(self.devices))
 
     @cached_property
     def _logits(self) -> Program:
@@ -246,3 +251,9 @@ class Programs:
             return self.trainer.scored(*own, [features])[0]
 
         return self._of("scores", scores)
+
+
+# Of those that are equal: the next training of a recipe compiles nothing.
+known_programs = lru_cache(maxsize=16)(
+    lambda trainer, devices, memory: Programs(trainer=trainer, devices=devices, memory=memory)
+)

@@ -2,8 +2,9 @@
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from difftune.objectives import (
     Significance,
     logits_of,
 )
+from difftune.sharing import may_share
 from difftune.training.event_weights import NegativeWeights
 from difftune.training.evolution import check_gradient
 from difftune.training.given import RECIPE
@@ -210,16 +212,17 @@ class Recipe:
         Args:
             train: Events to train on.
         """
-        return ModuleDef(
-            self.model,
-            inputs=train.inputs,
-            outputs=self._outputs(train),
-        )
+        made = _known_module_def if may_share(self.model) else ModuleDef
+        return made(self.model, inputs=train.inputs, outputs=self._outputs(train))
 
     def _outputs(self, train: Columns) -> int:
         if train.link is not None:
             return PlainOutputs(train.link.outputs)
         return logits_of(self.objective.outputs, len(train.signal_process))
+
+
+# One that takes values for logits is another one, though the number of outputs is the same.
+_known_module_def: Callable[..., ModuleDef] = lru_cache(maxsize=16, typed=True)(ModuleDef)
 
 
 def learns_targets(objective: Objective, events: Events) -> None:
