@@ -9,6 +9,7 @@ each some 2.5 seconds. At the end it names all that failed.
 """
 
 import atexit
+import gc
 import importlib
 import multiprocessing
 import os
@@ -118,6 +119,8 @@ def arguments(path: Path, out: Path) -> list[str]:
 def become(words: list[str], log: str) -> None:
     """In a forked process: what `python` would do with these words."""
     os.setpgid(0, 0)
+    # As the command does.
+    gc.set_threshold(10_000, 20, 50)
     for descriptor in (1, 2):
         os.dup2(os.open(log, os.O_WRONLY | os.O_APPEND), descriptor)
     code = 0

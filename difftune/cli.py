@@ -1,5 +1,6 @@
 """The command line: verbs only. What it does, a script can do with the library."""
 
+import gc
 import logging
 import os
 import shlex
@@ -607,6 +608,9 @@ def main() -> None:
     from difftune.errors import DifftuneError, InputError
     from difftune.heartbeat import heartbeat
 
+    # JAX makes millions of objects while it traces, and next to nothing of them is garbage: to look
+    # for some after every 700 of them takes a sixth of a small run.
+    gc.set_threshold(10_000, 20, 50)
     try:
         with heartbeat("starting"):
             cli.main(standalone_mode=False)
