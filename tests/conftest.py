@@ -137,3 +137,13 @@ def compilations():
     jax.monitoring.register_event_duration_secs_listener(listener)
     yield found
     jax.monitoring.unregister_event_duration_listener(listener)
+
+
+@pytest.fixture
+def nothing_shared(monkeypatch):
+    """Compiles for each population anew, for a test that changes what is compiled."""
+    from difftune.training import ModuleDef
+    from difftune.training.programs import Programs
+
+    monkeypatch.setattr("difftune.training.population.known_programs", Programs)
+    monkeypatch.setattr("difftune.training.recipe._known_module_def", ModuleDef)

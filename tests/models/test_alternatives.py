@@ -62,6 +62,7 @@ def population_of(chosen: int):
     [False, pytest.param(True, marks=pytest.mark.slow)],
     ids=["one by one", "side by side"],
 )
+@pytest.mark.usefixtures("nothing_shared")
 def test_each_member_trains_as_the_network_alone(monkeypatch, together):
     for module in ("devices", "programs", "population"):
         monkeypatch.setattr(

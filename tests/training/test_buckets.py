@@ -68,6 +68,7 @@ def trained(monkeypatch, buckets: bool, **options):
         *("no mean over events", "no mean, deep_set"),
     ],
 )
+@pytest.mark.usefixtures("nothing_shared")
 def test_training_and_scores_are_those_of_the_network_with_room_for_all(monkeypatch, options):
     # Small chunks, so that validation events are sorted, too, and batches without a mean.
     monkeypatch.setattr("difftune.training.member.EVALUATED", 4096)
@@ -119,6 +120,7 @@ def test_rooms_are_those_that_leave_the_fewest_places_empty(monkeypatch, most):
     assert places(rooms) <= 1.05 * best
 
 
+@pytest.mark.usefixtures("nothing_shared")
 def test_many_events_are_scored_by_networks_of_their_size(monkeypatch):
     model = DeepSet(each=(8,), latent=4, hidden=(8,))
     (network,), _ = test_objects.trained(model, members=1, rates=(1e-2,), epochs=1)

@@ -136,6 +136,7 @@ def test_a_population_trains_on_all_events_in_chunks():
     assert (gap < 0.5 * np.abs(records.validation_loss)).all()
 
 
+@pytest.mark.usefixtures("nothing_shared")
 def test_scores_are_those_of_some_events_at_a_time(monkeypatch):
     given = {"learning_rate": np.array([3e-3, 1e-2])}
     population = toy.population(members=2)

@@ -50,6 +50,7 @@ def test_members_that_do_not_fit_train_in_groups(caplog):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("nothing_shared")
 def test_a_population_says_in_what_groups_it_trains(caplog, monkeypatch):
     # What a GPU does, on a CPU.
     monkeypatch.setattr("difftune.training.devices.runs_one_by_one", lambda devices: False)

@@ -189,6 +189,7 @@ def test_neighbours_do_not_matter(alone):
     assert not np.array_equal(records.score[:, 0], changed_records.score[:, 0])
 
 
+@pytest.mark.usefixtures("nothing_shared")
 def test_members_run_together_as_they_do_one_by_one(alone, monkeypatch):
     """An accelerator maps over the members at once; here both ways run on one platform."""
     state, records = alone
@@ -412,6 +413,7 @@ def test_weights_of_other_networks_are_refused():
         toy.population().run(rates, epochs=1, start=others.weights)
 
 
+@pytest.mark.usefixtures("nothing_shared")
 def test_many_validation_events_are_looked_at_in_pieces(monkeypatch):
     expected_state, expected = toy.train(toy.shared(), toy.GIVEN, 2)
     monkeypatch.setattr("difftune.training.member.EVALUATED", 100)

@@ -1,5 +1,6 @@
 """A score through the fit is compiled once for networks of all kinds, and gives the same."""
 
+from collections import Counter
 from dataclasses import dataclass, replace
 
 import jax
@@ -12,18 +13,20 @@ from difftune.training import AS_SCORED, ScoreGap, SelectionRule
 from tests.training import toy
 
 MODEL = FitModel(bins=4, bandwidth=(1e-2, 1e-2), mc_statistics=False)
-TRACED: list[str] = []
 
 
-@dataclass(frozen=True, kw_only=True)
-class Counted(PoiUncertainty):
-    """Says when it is traced, which is before each compilation."""
+@pytest.fixture
+def traced(monkeypatch):
+    """How often each loss was traced, by its strength: once for each compilation."""
+    found: Counter[float] = Counter()
+    call = PoiUncertainty.__call__
 
-    name: str = ""
+    def counted(self, *args):
+        found[self.strength] += 1
+        return call(self, *args)
 
-    def of_model(self, model):
-        TRACED.append(self.name)
-        return super().of_model(model)
+    monkeypatch.setattr(PoiUncertainty, "__call__", counted)
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,15 +55,17 @@ def records(metric, *, members: int, error: bool, **parts) -> list[dict[str, np.
 
 @pytest.mark.slow
 @pytest.mark.parametrize("error", [False, True])
-def test_networks_of_all_kinds_share_the_program_and_its_numbers(error):
-    loss = Counted(model=MODEL, name=f"shared {error}")
+def test_networks_of_all_kinds_share_the_program_and_its_numbers(error, traced):
+    loss = PoiUncertainty(model=MODEL, strength=1.25 + error)
     metric = MetricOf(objective=loss, power=1.0)
     first = records(metric, members=3, error=error, model=MLP(hidden=(8,)))
-    once = TRACED.count(loss.name)
+    once = traced[loss.strength]
     assert once > 0
     again = records(metric, members=2, error=error, model=MLP(hidden=(4, 4)))
-    assert TRACED.count(loss.name) == once
-    own = OfMember(objective=replace(loss, name=f"own {error}"), power=1.0)
+    assert traced[loss.strength] == once
+    # The same but for rounding.
+    strength = loss.strength + 1e-9
+    own = OfMember(objective=replace(loss, strength=strength), power=1.0)
     for number, (members, hidden, found) in enumerate(((3, (8,), first), (2, (4, 4), again))):
         expected = records(own, members=members, error=error, model=MLP(hidden=hidden))
         for one, other in zip(found, expected, strict=True):
@@ -68,7 +73,7 @@ def test_networks_of_all_kinds_share_the_program_and_its_numbers(error):
                 if value is not None:
                     np.testing.assert_allclose(one[name], value, rtol=2e-4, err_msg=name)
         # By what it is compared with, it is compiled with each network.
-        assert TRACED.count(f"own {error}") == (number + 1) * once
+        assert traced[strength] == (number + 1) * once
 
 
 def test_a_metric_that_cannot_be_compared_has_its_own():
