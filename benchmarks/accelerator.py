@@ -1,12 +1,12 @@
 """A population on an accelerator: a thousand members against PyTorch on the same device.
 
-The task is that of `benchmarks.population`, with 100 000 events. What the device can do is measured
-in the same run: the float32 matrix product, in full precision and in the device's own (TF32 on an
-NVIDIA one), and a stream through its memory. A step that writes every activation to memory, and
-reads it back wherever it is needed, moves twelve times the activations of a hidden layer: they are
-written once, read by the next layer, by the derivative of the activation and by the gradient of the
-next weights, and their gradients are written once and read twice. The fraction of the bandwidth
-counts these bytes; a program that fuses more would exceed one.
+The task is that of `benchmarks.population`. What the device can do is measured in the same run: the
+float32 matrix product, in full precision and in the device's own (TF32 on an NVIDIA one), and a
+stream through its memory. A step that writes every activation to memory, and reads it back wherever
+it is needed, moves twelve times the activations of a hidden layer: they are written once, read by
+the next layer, by the derivative of the activation and by the gradient of the next weights, and
+their gradients are written once and read twice. The fraction of the bandwidth counts these bytes; a
+program that fuses more would exceed one.
 
 Where there is no accelerator, only the smoke run (`--quick`) does anything.
 """
@@ -15,10 +15,10 @@ import statistics
 from types import SimpleNamespace
 
 from benchmarks.common.running import Child, call, say, sizes, taking_part
-from benchmarks.common.table import Row, named, ratio
+from benchmarks.common.table import Row, ratio
 from benchmarks.peers import task
-from benchmarks.peers.arena import Contestant, Stage, best, compete
-from benchmarks.population import against, difftune, rate, torch
+from benchmarks.peers.arena import Contestant, Stage, against, best, compete, rate
+from benchmarks.population import difftune, torch
 
 # JAX's names of precisions of the matrix product: what is multiplied as float32, and as TF32.
 PRECISIONS = {"float32": "float32", "TF32": "tensorfloat32"}
@@ -47,10 +47,7 @@ def run(*, quick: bool) -> list[Row]:
         squares=([4096, 8192], [256]),  # matrices whose product is the peak
         stream=(2**29, 2**16),  # floats of the array whose copy is the bandwidth
     )
-    failures: dict[str, str] = {}
-    rows = [Row(f"device: {kind}", 1), *_rates(name, size, failures)]
-    rows.append(named("contestants that failed", [f"{k}: {v}" for k, v in failures.items()]))
-    return rows
+    return [Row(f"device: {kind}", 1), *_rates(name, size)]
 
 
 def platform() -> tuple[str, str]:
@@ -61,7 +58,7 @@ def platform() -> tuple[str, str]:
     return ("cuda" if device.platform == "gpu" else device.platform), device.device_kind
 
 
-def _rates(name: str, size: SimpleNamespace, failures: dict[str, str]) -> list[Row]:
+def _rates(name: str, size: SimpleNamespace) -> list[Row]:
     """Rates of all, and what they are of what the device can do."""
     with Stage() as stage:
 
@@ -75,9 +72,7 @@ def _rates(name: str, size: SimpleNamespace, failures: dict[str, str]) -> list[R
 
         def ours(members: int, words: str = "TF32", batch: int = 1024) -> Contestant:
             title = f"{members} members, batch {batch}, {words}"
-            one = difftune(groups[words], title, members, batch, size.events)
-            one.essential = False
-            return one
+            return difftune(groups[words], title, members, batch, size.events)
 
         def theirs(form: str, batch: int, members: int = 1) -> Contestant:
             options = {"members": members, "device": "cuda" if name == "cuda" else "cpu"}
@@ -101,18 +96,16 @@ def _rates(name: str, size: SimpleNamespace, failures: dict[str, str]) -> list[R
             peers += [theirs(form, batch) for batch in size.batches for form in size.forms]
             peers += [theirs(form, 1024, size.main) for form in size.functional]
         everybody = [*main.values(), *fewer, *peaks.values(), stream, *peers]
-        took_part = compete(everybody, repeats=size.repeats, least=size.least, failures=failures)
+        took_part = compete(everybody, repeats=size.repeats, least=size.least)
     rows = [rate(one.name, one) for one in took_part if one.events]
-    for words, one in peaks.items():
-        measured = statistics.median(one.values) / 1e12
-        rows.append(Row(f"matrix product, {words}, Tflop/s", measured))
-    rows.append(Row("stream through the memory, TB/s", statistics.median(stream.values) / 1e12))
+    units = {**dict.fromkeys(peaks.values(), "Tflop/s"), stream: "TB/s"}
+    for one, unit in units.items():
+        rows.append(Row(f"{one.name}, {unit}", statistics.median(one.values) / 1e12))
     for (words, _), one in main.items():
-        if one in took_part:
-            done = [rate * task.flops(64) for rate in one.rates]
-            rows.append(ratio(f"{one.name}: fraction of the peak", done, peaks[words].values))
-            moved = [rate * PASSES * 4 * 64 for rate in one.rates]
-            rows.append(ratio(f"{one.name}: fraction of the bandwidth", moved, stream.values))
+        done = [rate * task.flops(64) for rate in one.rates]
+        rows.append(ratio(f"{one.name}: fraction of the peak", done, peaks[words].values))
+        moved = [rate * PASSES * 4 * 64 for rate in one.rates]
+        rows.append(ratio(f"{one.name}: fraction of the bandwidth", moved, stream.values))
     for batch in size.batches:
         for kind in ("PyTorch", "torch.func"):
             some = [one for one in peers if one in took_part and one.name.startswith(kind)]

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.stats import multivariate_normal
 
-from benchmarks.common.running import Child, clocked, taking_part
+from benchmarks.common.running import call, clocked, taking_part
 from benchmarks.common.table import Row
 from difftune import binning
 from difftune.inference import asimov_llr
@@ -80,12 +80,6 @@ def toy(seed: int, *, signal: int = 100_000, background: int = 300_000) -> binni
     return binning.Scored(ratio / (1 + ratio), weight, process == 0)
 
 
-def significance(edges: np.ndarray, events: binning.Scored, figure: binning.FigureOfMerit) -> float:
-    """Of hard bins."""
-    with jax.enable_x64(True):
-        return float(figure(binning.binned(edges, events)))
-
-
 def their_seconds(events: binning.Scored, *, quick: bool) -> tuple[float, str]:
     """What gato-hep takes for 3, 5 and 10 bins with its 250 epochs, and where that is from."""
     if not taking_part("gato-hep", "gatohep"):
@@ -94,11 +88,10 @@ def their_seconds(events: binning.Scored, *, quick: bool) -> tuple[float, str]:
     epochs = 5 if quick else 25
     with tempfile.TemporaryDirectory() as scratch:
         file = f"{scratch}/events.npz"
-        columns = {"score": events.score, "weight": events.weight}
-        single = {name: np.asarray(column, np.float32) for name, column in columns.items()}
-        np.savez(file, signal=events.signal, **single)
+        score, weight = (np.asarray(each, np.float32) for each in (events.score, events.weight))
+        np.savez(file, signal=events.signal, score=score, weight=weight)
         options = {"package": "gatohep", "file": file, "epochs": epochs, "bins": [3, 5, 10]}
-        took = Child("benchmarks.peers.gatohep_fit:seconds", **options).result()
+        took = call("benchmarks.peers.gatohep_fit:seconds", **options)
     seconds = took * 250 / epochs
     return seconds, f"gato-hep {seconds:.0f} s, from {epochs} epochs for each in this run"
 
@@ -110,9 +103,10 @@ def run(*, quick: bool) -> list[Row]:
     events, others = toy(42, **size), toy(1042, **more)
     theirs, rows = Theirs(), []
 
-    def both(what: str, edges: np.ndarray, required: str = "", words: str = "") -> None:
-        own, other = (significance(edges, sample, theirs) for sample in (events, others))
-        rows.append(Row(f"Z, {what}", own, required, f"(other events {other:.3f}{words})"))
+    def both(what: str, edges: np.ndarray, required: str = "") -> None:
+        with jax.enable_x64(True):
+            own, other = (float(theirs(binning.binned(edges, e))) for e in (events, others))
+        rows.append(Row(f"Z, {what}", own, required, f"(other events {other:.3f})"))
 
     columns, cells = (events.score, events.weight, events.signal), binning.Cells.of(events)
     for bins, stated in STATED.items():
@@ -126,8 +120,7 @@ def run(*, quick: bool) -> list[Row]:
             optimised = partial(binning.optimise_edges, *columns, figure_of_merit=theirs, **options)
             found, took = clocked(optimised)
             seconds += took
-            what = f"{method}, {bins} bins, no constraints"
-            both(what, found.edges, required, f"; {took:.2f} s")
+            both(f"{method}, {bins} bins, no constraints", found.edges, required)
         words = f"({seconds:.1f} s for the three, {source})"
         what = f"times faster than gato-hep, {method}"
         rows.append(Row(what, theirs_took / seconds, ">= 10", words))

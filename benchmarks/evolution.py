@@ -6,9 +6,9 @@ in their seeds. Epochs are chosen on validation events; what stands in the table
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -18,7 +18,7 @@ from benchmarks.common import running, samples
 from benchmarks.common.running import say
 from benchmarks.common.table import Row, mean
 from difftune.objectives import AUC, AsimovLLR, CrossEntropy, Metric, Objective
-from difftune.training import EvolutionStrategy, Population, Snapshot, Weights
+from difftune.training import EvolutionStrategy, Population, Weights
 
 VARIABLES = 22
 MODEL = dt.models.MLP(hidden=(30, 30), activation="tanh")
@@ -26,20 +26,14 @@ COSINE = {"schedule": 1.0}
 
 
 def run(*, quick: bool, parts: Sequence[str] = ()) -> list[Row]:
-    """All parts, or some.
-
-    Args:
-        quick: A smoke run.
-        parts: Those of `PARTS`; all where there are none.
-    """
+    """Some of `PARTS`; all of them where none is named."""
     dt.use_cpu_cores()
     own = _Own(quick)
     every = ("area", "speed") if quick else tuple(PARTS)
     return [row for name in parts or every for row in PARTS[name](own)]
 
 
-@dataclass(frozen=True)
-class _Trained:
+class _Trained(NamedTuple):
     """What a training gave: weights, seconds without compiling, and its score on test events."""
 
     weights: Weights
@@ -108,32 +102,23 @@ class _Own:
             patience=10**6,
             hyperparameters={"learning_rate": rate, **COSINE, **values},
         ).bound_to(self.sample.processes)
-        population = Population(
-            recipe=recipe,
-            train=self.sample.train,
-            validation=self.sample.validation,
-            members=self.size.members,
-        )
+        parts = {"train": self.sample.train, "validation": self.sample.validation}
+        population = Population(recipe=recipe, members=self.size.members, **parts)
         if not self.quick:
             # Once for the programs.
             population.epoch(population.init({}, start=start), {}, epoch=0, epochs=epochs)
         state = population.init({}, start=start)
         began = time.perf_counter()
-        for epoch, (after, record) in enumerate(
-            population.train_epochs(state, {}, range(epochs)), start=1
-        ):
+        trained = population.train_epochs(state, {}, range(epochs))
+        for epoch, (after, record) in enumerate(trained, start=1):
             best = after.best
             if epoch % max(1, epochs // 15) == 0:
                 say(f"epoch {epoch} of {epochs}: validation {np.mean(record.score):.5f}")
         seconds = time.perf_counter() - began
-        best = jax.device_get(best)
-        return _Trained(best.weights, seconds, self.tested(population, best, recipe.metric))
-
-    def tested(self, population: Population, best: Snapshot, metric: Metric) -> np.ndarray:
-        """The score of all members on test events."""
-        batch = samples.whole(self.sample.test)
-        scores = population.scores(best, self.sample.test.features)
-        return np.array([float(metric(each, batch, {}, {})) for each in np.asarray(scores)])
+        best, test = jax.device_get(best), self.sample.test
+        scores = np.asarray(population.scores(best, test.features))
+        scored = [samples.worth(recipe.metric, each, test) for each in scores]
+        return _Trained(best.weights, seconds, np.array(scored))
 
 
 def _area(own: _Own) -> list[Row]:
@@ -204,9 +189,7 @@ def _speed(own: _Own) -> list[Row]:
     alike costs the same arithmetic in both, and a gradient no more than thrice that. Seconds are of
     a CPU, least of two epochs.
     """
-    count = 8 if own.quick else 256
-    rng = np.random.default_rng(0)
-    rows = []
+    count, rng, rows = 8 if own.quick else 256, np.random.default_rng(0), []
     for width, batch, shown in SHAPES[: 1 if own.quick else None]:
         batch, shown = (batch // 8, shown // 8) if own.quick else (batch, shown)
         events = max(2 * batch, 1024)
@@ -215,20 +198,7 @@ def _speed(own: _Own) -> list[Row]:
         train = samples.columns(features, label, np.ones(events))
         validation = samples.columns(features[:64], label[:64], np.ones(64))
 
-        def step(optimizer, members, width=width, batch=batch, parts=(train, validation)):
-            recipe = samples.every_epoch(
-                model=dt.models.MLP(hidden=(width, width), activation="tanh"),
-                optimizer=optimizer,
-                batch_size=batch,
-                patience=10**6,
-            )
-            population = Population(
-                recipe=recipe, train=parts[0], validation=parts[1], members=members
-            )
-            found = 1e3 * _of_an_epoch(population) * batch / len(parts[0].weight)
-            say(f"{members} members of width {width} by {optimizer}: {found:.1f} ms")
-            return found
-
+        step = partial(_step, width=width, batch=batch, train=train, validation=validation)
         what = f"22-{width}-{width}-1, batches of {batch}"
         copies = step("adam", count)
         rows.append(Row(f"{what}: a step of {count} networks by Adam, ms", copies))
@@ -242,12 +212,9 @@ def _speed(own: _Own) -> list[Row]:
             ]
             if not own.quick:
                 full, formed = step(_FullRank(**options), 1), step(_Formed(**options), 1)
+                bound, own_copies = ">= 5" if seen == FEW else "", "full copies of evolution"
                 rows += [
-                    Row(
-                        f"{which}: full copies of evolution over perturbations",
-                        full / low,
-                        ">= 5" if seen == FEW else "",
-                    ),
+                    Row(f"{which}: {own_copies} over perturbations", full / low, bound),
                     Row(f"{which}: formed matrices over products", formed / low),
                 ]
     return rows
@@ -260,15 +227,22 @@ SHAPES = ((30, 2048, 128), (256, 128, FEW), (256, 2048, 128))
 """Width, batch, and events of a pair."""
 
 
-def _of_an_epoch(population: Population) -> float:
-    """CPU seconds: the least of two, once it is compiled."""
-    state, best = population.init({}), np.inf
+def _step(optimizer: object, members: int, *, width: int, batch: int, **parts) -> float:
+    """CPU milliseconds of a step: of the faster of two epochs, once it is compiled."""
+    recipe = samples.every_epoch(
+        model=dt.models.MLP(hidden=(width, width), activation="tanh"),
+        optimizer=optimizer,
+        batch_size=batch,
+        patience=10**6,
+    )
+    population, times = Population(recipe=recipe, members=members, **parts), []
+    state = population.init({})
     for epoch in range(3):
         began = time.process_time()
         state, _ = population.epoch(state, {}, epoch=epoch, epochs=3)
         jax.block_until_ready(state)
-        best = min(best, time.process_time() - began if epoch else np.inf)
-    return float(best)
+        times.append(time.process_time() - began)
+    return 1e3 * min(times[1:]) * batch / len(parts["train"].weight)
 
 
 PARTS: dict[str, Callable[[_Own], list[Row]]] = {"area": _area, "hard": _hard, "speed": _speed}

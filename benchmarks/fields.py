@@ -7,8 +7,8 @@ the line.
 
 import importlib.util
 import time
+from collections.abc import Iterable
 from types import ModuleType
-from typing import Literal
 
 import numpy as np
 import scipy.stats
@@ -21,8 +21,6 @@ from difftune.fields import Domain, Line, Measurements, Prior, Sphere, fit
 def antenna() -> ModuleType:
     """The example, which has the linear interpolation."""
     spec = importlib.util.spec_from_file_location("antenna", ROOT / "examples" / "antenna.py")
-    assert spec is not None
-    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -81,15 +79,8 @@ def _prior(degree: int, factor: float, on_sphere: float, along: float) -> Prior:
     return fixed(sphere, line, std_factor=factor)
 
 
-def _of_fields(
-    name: str,
-    prior: Prior,
-    learn: Literal["posterior"] | None,
-    fields: int,
-    tested: int,
-    limit: str = "",
-) -> list[Row]:
-    """Of fields drawn from a prior, by fits that have the same prior."""
+def _of_fields(name: str, prior: Prior, learn, fields: int, tested: int, limit="") -> list[Row]:
+    """Of fields drawn from a prior, by fits that have the same prior and `learn`."""
     example, error = antenna(), 0.2
     rng = np.random.default_rng(11)
     frequencies = example.FREQUENCIES
@@ -211,10 +202,6 @@ def nuisances(quick: bool) -> list[Row]:
 PARTS = {"coverage": coverage, "duration": duration, "nuisances": nuisances}
 
 
-def run(*, quick: bool, parts: list[str] | None = None) -> list[Row]:
+def run(*, quick: bool, parts: Iterable[str] = PARTS) -> list[Row]:
     """All parts, or some."""
-    rows: list[Row] = []
-    for name in parts or PARTS:
-        say(name)
-        rows += PARTS[name](quick)
-    return rows
+    return [row for name in parts for row in PARTS[name](quick)]

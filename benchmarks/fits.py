@@ -132,15 +132,8 @@ def theirs(
     wide[model.config.poi_index] = WIDE
 
     def scan() -> list[float]:
-        found = cabinetry.fit.scan(
-            model,
-            data,
-            poi,
-            par_range=(values[0], values[-1]),
-            n_steps=len(values),
-            par_bounds=wide,
-        )
-        return np.asarray(found.delta_nlls).tolist()
+        how = {"par_range": (values[0], values[-1]), "n_steps": len(values), "par_bounds": wide}
+        return np.asarray(cabinetry.fit.scan(model, data, poi, **how).delta_nlls).tolist()
 
     def ranking() -> dict:
         best = cabinetry.fit.fit(model, data, par_bounds=wide)
@@ -222,16 +215,14 @@ def run(*, quick: bool, parts: Sequence[str] = PARTS) -> list[Row]:
     asked = {small: Asked(("gof", "ranking"), points=3, ranked=1)} if quick else WORKSPACES
     rows = []
     for name in asked:
-        if not quick and name not in parts:
-            continue
         if name != MEDIUM and not workspace(name).exists():
             running.say(f"{name} is not on this machine")
-            continue
-        rows += beside(name, asked[name], quick)
+        elif quick or name in parts:
+            rows += beside(name, asked[name], quick)
     channels, shapes = (4, {30: {}}) if quick else (100, LARGE if "large" in parts else {})
     for systematics, more in shapes.items():
-        size = {"channels": channels, "systematics": systematics}
-        found = running.call("benchmarks.fits:large", **size, **more)
+        more = {"channels": channels, "systematics": systematics, **more}
+        found = running.call("benchmarks.fits:large", **more)
         what = f"{channels} channels, {systematics} systematics:"
         rows.append(Row(f"{what} memory, GB", found.pop("memory"), "<= 8"))
         rows += [Row(f"{what} {name}, s", took) for name, took in found.items()]
@@ -252,7 +243,6 @@ def beside(name: str, asked: Asked, quick: bool) -> list[Row]:
         what = f"{name}: {question}"
         answers = [peer["answer"] for peer in peers if peer["answer"] is not None]
         if not answers and not any("cut" in peer for peer in peers):
-            running.say(f"{what}: cabinetry's minimiser fails")
             rows.append(Row(f"{what}, s", here["warm"], "", "(cabinetry's minimiser fails)"))
             continue
         for state, words, bound in (("cold", "cold", ">= 3"), ("warm", "asked again", ">= 20")):
@@ -261,9 +251,7 @@ def beside(name: str, asked: Asked, quick: bool) -> list[Row]:
             note = f"({here[state]:.3g} s, cabinetry {more}{best:.3g} s)"
             rows.append(Row(f"{what}, times faster {words}", best / here[state], bound, note))
             running.say(f"{rows[-1].what} {rows[-1].measured:.3g} {note}")
-        if not answers:
-            continue
-        apart = difference(question, here["answer"], answers[0])
-        rows.append(Row(f"{what}, difference", apart, f"<= {AGREE[question]}"))
-        running.say(f"{rows[-1].what} {apart:.3g}")
+        if answers:
+            apart = difference(question, here["answer"], answers[0])
+            rows.append(Row(f"{what}, difference", apart, f"<= {AGREE[question]}"))
     return rows

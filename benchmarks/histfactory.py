@@ -70,14 +70,12 @@ def _speed(model: dt.histfactory.Model, quick: bool) -> list[Row]:
 
 def _toys(model: dt.histfactory.Model, quick: bool) -> list[Row]:
     """Time of toy fits against pyhf in a loop, and coverage of the 68 % and 95 % intervals."""
-    bounds = {"mu": (-10.0, 10.0)}
-    judge, wide = model.to_pyhf(), model.config.suggested_bounds()
-    data = drawn(model, judge, 100 if quick else 2000)
-    part = data[:1000]
-    dt.inference.fit(model, part, bounds=bounds)
-    ours = seconds(lambda: dt.inference.fit(model, part, bounds=bounds), 3) / len(part)
-    rows = []
-    wide[model.config.poi_index] = bounds["mu"]
+    judge, wide, index = model.to_pyhf(), model.config.suggested_bounds(), model.config.poi_index
+    data, rows = drawn(model, judge, 100 if quick else 2000), []
+    wide[index], part = (-10.0, 10.0), data[:1000]
+    fit = partial(dt.inference.fit, model, bounds={"mu": wide[index]})
+    fit(part)
+    ours = seconds(lambda: fit(part), 3) / len(part)
     peers = {
         "pyhf numpy + minuit": lambda toy: pyhf.infer.mle.fit(toy, judge, par_bounds=wide),
         "cabinetry": lambda toy: cabinetry.fit.fit(judge, toy, par_bounds=wide),
@@ -87,10 +85,9 @@ def _toys(model: dt.histfactory.Model, quick: bool) -> list[Row]:
         times = [clocked(partial(peer, toy))[1] for toy in part[: 1 if quick else 7].tolist()]
         rows.append(Row(f"toy fit: {name} / difftune", statistics.median(times) / ours, ">= 300"))
     pyhf.set_backend("numpy")
-    found = dt.inference.fit(model, data, bounds=bounds)
+    found = fit(data)
     good = found.status == dt.inference.Status.CONVERGED
     rows.append(Row("toy fits that fail", float(np.sum(~good)), "<= 0"))
-    index = model.config.poi_index
     pull = (found.values[good, index] - 1) / found.uncertainties[good, index]
     for width, level in ((1.0, 0.6827), (1.96, 0.95)):
         covered = np.mean(np.abs(pull) < width)
@@ -104,13 +101,13 @@ def _compile(name: str) -> list[Row]:
     if not workspace(name).exists():
         say(f"{name} is left out: {workspace(name)} is not on this machine")
         return []
-    model = dt.histfactory.Model.from_spec(spec_of(name))
-    rows = []
-    for what, ask in (
-        ("fit", lambda one: dt.inference.fit(one).values),
-        ("CLs", lambda one: dt.inference.hypotest(1.0, one)),
-        ("limit", lambda one: dt.inference.upper_limit(one)),
-    ):
+    model, rows = dt.histfactory.Model.from_spec(spec_of(name)), []
+    questions = {
+        "fit": lambda one: dt.inference.fit(one).values,
+        "CLs": partial(dt.inference.hypotest, 1.0),
+        "limit": dt.inference.upper_limit,
+    }
+    for what, ask in questions.items():
         with jax.enable_x64(True):
             numbers = jnp.asarray(model.numbers)
             asked = jax.jit(lambda n, ask=ask: ask(model.replace(numbers=n)))

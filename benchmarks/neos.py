@@ -11,6 +11,7 @@ neos is installed; its authors' time for one is 2.4 s.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -56,15 +57,13 @@ def columns(x: dict[str, np.ndarray]) -> Columns:
 
 def objective(*bandwidth: float) -> ExpectedCLs:
     """The median CLs in four bins whose edges are trained."""
-    return ExpectedCLs(
-        model=FitModel(bins=LearnedEdges(bins=4), bandwidth=bandwidth, mc_statistics=False)
-    )
+    bins = LearnedEdges(bins=4)
+    return ExpectedCLs(model=FitModel(bins=bins, bandwidth=bandwidth, mc_statistics=False))
 
 
 def model_of(yields: Mapping[str, Sequence[float]]) -> pyhf.Model:
     """Two processes, one of which moves to the other two blobs."""
-    names = ("signal", "background", "up", "down")
-    return pyhf.simplemodels.correlated_background(*(list(yields[name]) for name in names))
+    return pyhf.simplemodels.correlated_background(*(list(yields[name]) for name in CENTERS))
 
 
 def hard_cls(score: Callable[[np.ndarray], np.ndarray], edges: np.ndarray, count: int) -> float:
@@ -98,11 +97,8 @@ def ours(starts: int, epochs: int, *, hidden: int, count: int, test: int) -> tup
     state, took = members.init(given), []
     for epoch in range(epochs):
         # The validation is part of it; the first epoch compiles.
-        (state, _), each = clocked(
-            lambda s=state, n=epoch: jax.block_until_ready(
-                members.epoch(s, given, epoch=n, epochs=epochs)
-            )
-        )
+        train = partial(members.epoch, state, given, epoch=epoch, epochs=epochs)
+        (state, _), each = clocked(lambda train=train: jax.block_until_ready(train()))
         took.append(each / (starts * steps))
     learned = jax.device_get(state.best).objective
 
@@ -129,14 +125,9 @@ def theirs(hidden: int, count: int) -> float:
     data = {name: jnp.asarray(part, jnp.float32) for name, part in blobs(count, 1).items()}
     # The structure of the model; `neos.hists_from_nn` gives the yields.
     model = Model.from_spec(model_of(dict.fromkeys(data, [1.0] * 4)).spec, poi="mu")
-    background = ("single_channel", "background")
-    moved = (*background, "histosys", "correlated_bkg_uncertainty")
-    keys = {
-        "signal": ("single_channel", "signal"),
-        "background": background,
-        "up": (*moved, "hi_data"),
-        "down": (*moved, "lo_data"),
-    }
+    keys = {name: ("single_channel", name) for name in ("signal", "background")}
+    moved = (*keys["background"], "histosys", "correlated_bkg_uncertainty")
+    keys |= {"up": (*moved, "hi_data"), "down": (*moved, "lo_data")}
 
     def network(weights, x: jax.Array) -> jax.Array:
         return jax.nn.sigmoid(module_def.evaluate(weights, {}, x))
@@ -159,20 +150,14 @@ def theirs(hidden: int, count: int) -> float:
 
     parameters = module_def.init(jax.random.key(1)), jnp.linspace(0.0, 1.0, 5)
     state = jax.block_until_ready(step(parameters, optimizer.init(parameters)))
-
-    def update() -> None:
-        nonlocal state
-        state = jax.block_until_ready(step(*state))
-
-    return seconds(update, 3)
+    return seconds(lambda: jax.block_until_ready(step(*state)), 3)
 
 
 def run(*, quick: bool) -> list[Row]:
     """CLs and times."""
     hidden, count, test = (64, 1000, 2000) if quick else (1024, 10_000, 50_000)
-    size = {"hidden": hidden, "count": count, "test": test}
     starts, epochs = (1, 2) if quick else (3, 4)
-    update, updates, cls = ours(starts, epochs, **size)
+    update, updates, cls = ours(starts, epochs, hidden=hidden, count=count, test=test)
     low, median, high = np.quantile(cls, [0, 0.5, 1])
     took, source = THEIR_SECONDS, "stated by its authors"
     if taking_part("neos itself", "neos"):

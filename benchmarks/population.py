@@ -7,16 +7,17 @@ epoch, validation, the choice of the best epoch. Those that are not installed (`
 'difftune[bench]'`) are left out, and named.
 """
 
+import statistics
 from collections.abc import Callable
 from types import SimpleNamespace
 
 import numpy as np
 
 from benchmarks.common import running
-from benchmarks.common.running import clocked, devices, in_turns, say, sizes, taking_part
-from benchmarks.common.table import Row, median, named, ratio
+from benchmarks.common.running import clocked, devices, in_turns, sizes, taking_part
+from benchmarks.common.table import Row, median, ratio
 from benchmarks.peers import task
-from benchmarks.peers.arena import Contestant, Stage, best, compete
+from benchmarks.peers.arena import Contestant, Stage, against, best, compete, rate, workers
 
 BATCHES = (1024, 256)
 
@@ -54,8 +55,6 @@ USES: tuple[tuple[str, dict[str, str]], ...] = (
     ("a device a core", {}),
 )
 
-UNIT = "million events·members/s"
-
 
 def run(*, quick: bool) -> list[Row]:
     """All rows; `quick` is tiny, and leaves out what PyTorch compiles."""
@@ -84,11 +83,8 @@ def run(*, quick: bool) -> list[Row]:
         jobs=(3, 1),  # turns of it
         rounds=(8, 3),  # of the search whose compilations are counted
     )
-    failures: dict[str, str] = {}
-    rows = [row for batch in size.batches for row in _competition(size, batch, failures)]
-    rows += [*_generality(size, failures), *_jobs(size)]
-    rows.append(named("peers that failed", [f"{k}: {v}" for k, v in failures.items()]))
-    return rows
+    rows = [row for batch in size.batches for row in _competition(size, batch)]
+    return [*rows, *_generality(size), *_jobs(size)]
 
 
 def values_of(names: list[str], members: int) -> dict[str, list[float]]:
@@ -104,9 +100,7 @@ def equal(members: int, **more: float) -> dict[str, list[float]]:
     return {name: [value] * members for name, value in given.items()}
 
 
-def difftune(
-    group: list, name: str, members: int, batch: int | list[int], events: int, **options
-) -> Contestant:
+def difftune(group: list, name: str, members: int, batch, events: int, **options) -> Contestant:
     """A population of difftune; `options` are those of `peers.ours.population`, and `values`."""
     options |= {"members": members, "batch": batch, "events": events}
     values = options.setdefault("values", equal(members))
@@ -121,8 +115,8 @@ def torch(
     """PyTorch in a form of `peers.pytorch`; processes share the models that train at once."""
     many = form.startswith("torch.func")
     name = f"{form}, {members} models" if many else f"PyTorch {form}"
-    options |= {"form": form, "batch": batch, "events": events, "width": 64}
-    options["members"] = own = members // len(group) if many else 1
+    own = members // len(group) if many else 1
+    options |= {"form": form, "batch": batch, "events": events, "members": own}
     return Contestant(f"{name}, {words}", group, options, own * task.trained_events(events, batch))
 
 
@@ -135,48 +129,32 @@ def peers(stage: Stage, size: SimpleNamespace, batch: int) -> tuple[list[Contest
     pytorch = taking_part("PyTorch", "torch")
     backends = [b for b in ("jax", "torch") if taking_part(f"Keras on {b}", "keras", b)]
     for count in sorted({1, cores}):
-        threads = cores // count
-        limits = running.threads(threads)
-        words = f"{count} process{'es' * (count > 1)} of {threads} thread{'s' * (threads > 1)}"
+        limits, words = workers(count)
         if pytorch:
             group = stage.group("pytorch", count=count, **limits)
             single += [torch(group, form, batch, size.events, words) for form in size.forms]
-            mapped += [
-                torch(group, form, batch, size.few, words, members=size.main)
-                for form in size.functional
-                if size.main % count == 0
-            ]
+            # Those that can share the models.
+            for form in size.functional if size.main % count == 0 else ():
+                mapped.append(torch(group, form, batch, size.few, words, members=size.main))
         for backend in backends:
-            more = limits | devices(1, threads=threads > 1) | {"KERAS_BACKEND": backend}
+            more = limits | devices(1, threads=count < cores) | {"KERAS_BACKEND": backend}
             group = stage.group("keras_fit", count=count, **more)
-            options = {"batch": batch, "events": size.events, "width": 64}
+            options = {"batch": batch, "events": size.events}
             work = task.trained_events(size.events, batch)
             single.append(Contestant(f"Keras on {backend}, {words}", group, options, work))
     return single, mapped
 
 
-def rate(what: str, one: Contestant) -> Row:
-    """Events times members a second."""
-    return median(f"{what}, {UNIT}", [rate / 1e6 for rate in one.rates])
-
-
-def against(what: str, upper: Contestant, lower: Contestant, required: str = "") -> Row:
-    """How many times as fast `upper` is as `lower`, with which it took turns."""
-    return ratio(what, upper.rates, lower.rates, required, note=f"({lower.name})")
-
-
-def _competition(size: SimpleNamespace, batch: int, failures: dict[str, str]) -> list[Row]:
+def _competition(size: SimpleNamespace, batch: int) -> list[Row]:
     """Rates of all, and what they are to each other and to the machine's peak."""
-    say(f"batch {batch}: the competition")
     where, main = f"batch {batch}:", size.main
     with Stage() as stage:
         group = stage.group("ours")
 
         def ours(members: int, events: int, words: str = "", **options) -> Contestant:
-            few = f", {events} events" if events < size.events else ""
-            return difftune(
-                group, f"{members} members{words}{few}", members, batch, events, **options
-            )
+            name = f"{members} members{words}"
+            name += f", {events} events" if events < size.events else ""
+            return difftune(group, name, members, batch, events, **options)
 
         populations = {members: ours(members, size.events) for members in size.populations}
         values = equal(size.dropout, dropout=0.2)
@@ -185,15 +163,14 @@ def _competition(size: SimpleNamespace, batch: int, failures: dict[str, str]) ->
         few, huge = ours(main, size.few), ours(size.huge, size.few)
         wide = ours(main, size.wide, " of width 256", width=256)
         squares = {"kind": "peak", "sizes": size.squares}
+        groups = {words: stage.group("ours", **more) for words, more in USES[-size.uses :]}
         peaks = [
-            Contestant(
-                f"matrix products, {words}", stage.group("ours", **more), squares, essential=True
-            )
-            for words, more in USES[-size.uses :]
+            Contestant(f"matrix products, {words}", each, squares, essential=True)
+            for words, each in groups.items()
         ]
         single, mapped = peers(stage, size, batch)
         everybody = [*populations.values(), wide, *peaks, dropout, few, huge, *single, *mapped]
-        took_part = compete(everybody, repeats=size.repeats, least=size.least, failures=failures)
+        took_part = compete(everybody, repeats=size.repeats, least=size.least)
     rows = [rate(f"{where} {one.name}", one) for one in took_part if one not in peaks]
     full = populations[main]
     for kind, one, some, required in (
@@ -224,13 +201,12 @@ def _competition(size: SimpleNamespace, batch: int, failures: dict[str, str]) ->
     return rows
 
 
-def _generality(size: SimpleNamespace, failures: dict[str, str]) -> list[Row]:
+def _generality(size: SimpleNamespace) -> list[Row]:
     """What it costs that members differ in everything; growth with events; compilations.
 
     Half of the members have the one batch size, half the other, so their time is compared with the
     mean of two populations that differ in the learning rate alone.
     """
-    say("the price of generality, growth, compilations")
     members, events, largest = size.main, size.general, max(BATCHES)
     everything, alone = (values_of(n, members) for n in (list(EVERYTHING), ["learning_rate"]))
     differ = f"{members} members that differ in"
@@ -243,16 +219,11 @@ def _generality(size: SimpleNamespace, failures: dict[str, str]) -> list[Row]:
         ]
         options = {"values": everything, "general": True}
         general = difftune(group, f"{differ} everything", members, list(BATCHES), events, **options)
-        options = {"members": members, "batch": largest, "events": events, "width": 64}
+        options = {"members": members, "batch": largest, "events": events, "values": everything}
         # Events that a mask hides are worked on, but train nobody.
         trained = task.batches(events, largest) * int(sum(everything["batch_size"]))
         naive = [
-            Contestant(
-                f"naive vmap, {words}",
-                stage.group("naive", **more),
-                options | {"values": everything},
-                trained,
-            )
+            Contestant(f"naive vmap, {words}", stage.group("naive", **more), options, trained)
             for words, more in USES[-size.uses :]
         ]
         two = [
@@ -263,16 +234,16 @@ def _generality(size: SimpleNamespace, failures: dict[str, str]) -> list[Row]:
         options["events"] = size.few
         again = Contestant("compilations", group, options, essential=True)
         everybody = [*plain, general, *naive, *two, again]
-        took_part = compete(everybody, repeats=size.repeats, least=size.least, failures=failures)
+        took_part = compete(everybody, repeats=size.repeats, least=size.least)
     means = [sum(pair) / 2.0 for pair in zip(*(one.seconds for one in plain), strict=True)]
     what = f"{members} members: differ in everything / in the learning rate alone, time"
     rows = [ratio(what, general.seconds, means, "<= 1.6")]
     if naive := [one for one in naive if one in took_part]:
         what = f"{differ} everything: difftune / naive vmap"
         rows.append(against(what, general, best(naive), ">= 6"))
-        rows += [rate(f"{differ} everything: {one.name}", one) for one in (general, *naive)]
     for one in (*plain, general):
-        rows.append(Row(f"{one.name}: compile an epoch, s", one.first - one.time, "<= 10"))
+        compiling = one.first - statistics.median(one.seconds)
+        rows.append(Row(f"{one.name}: compile an epoch, s", compiling, "<= 10"))
     ten = [10.0 * seconds for seconds in two[0].seconds]
     what = f"8 members: {10 * size.events} events / 10 x {size.events}, time"
     rows.append(ratio(what, two[1].seconds, ten, "<= 1.1"))
@@ -282,13 +253,11 @@ def _generality(size: SimpleNamespace, failures: dict[str, str]) -> list[Row]:
 
 def _jobs(size: SimpleNamespace) -> list[Row]:
     """A whole search, from the start of a process to its end, against Ray Tune."""
-    say("whole jobs")
-    options = size.job | {"batch": max(BATCHES)}
+    # Ray would send statistics of its use.
+    options = {"batch": max(BATCHES), "variables": {"RAY_USAGE_STATS_ENABLED": "0"}, **size.job}
 
     def whole(function: str, **more) -> Callable[[], float]:
-        # Ray would send statistics of its use.
-        more |= options | {"variables": {"RAY_USAGE_STATS_ENABLED": "0"}}
-        return lambda: clocked(lambda: running.call(function, **more))[1]
+        return lambda: clocked(lambda: running.call(function, **options, **more))[1]
 
     who = {"difftune": whole("benchmarks.peers.ours:job", dropout=0.1)}
     if taking_part("Ray Tune", "ray", "torch"):
@@ -296,7 +265,7 @@ def _jobs(size: SimpleNamespace) -> list[Row]:
     seconds = in_turns(who, size.jobs)
     job = "PBT, {members} members, {rounds} rounds of {epochs} epochs, whole job".format(**size.job)
     rows = [median(f"{job}: {name}, s", times) for name, times in seconds.items()]
-    if "Ray Tune" in seconds:
+    if theirs := seconds.get("Ray Tune"):
         what = f"{job}: Ray Tune with PyTorch / difftune"
-        rows.append(ratio(what, seconds["Ray Tune"], seconds["difftune"], ">= 8"))
+        rows.append(ratio(what, theirs, seconds["difftune"], ">= 8"))
     return rows

@@ -46,14 +46,12 @@ def together(count: int, *, quick: bool) -> list[dict]:
         address = f"127.0.0.1:{probe.getsockname()[1]}"
     # A thread for the core that it has.
     variables = running.devices(1, threads=False) | {"PJRT_NPROC": "1"}
-    size = {"members": 4, "rounds": 3, "epochs": 1, "events": 2_000}
-    if not quick:
-        size = {"members": 32, "rounds": 6, "epochs": 2, "events": 50_000}
-    function, where = "benchmarks.processes:search", {"count": count, "address": address}
-    children = [
-        running.Child(function, variables=variables, rank=rank, **where, **size)
-        for rank in range(count)
-    ]
+    size = running.sizes(
+        quick, members=(32, 4), rounds=(6, 3), epochs=(2, 1), events=(50_000, 2_000)
+    )
+    options = {"variables": variables, "count": count, "address": address, **vars(size)}
+    function = "benchmarks.processes:search"
+    children = [running.Child(function, rank=rank, **options) for rank in range(count)]
     return [child.result() for child in children]
 
 

@@ -57,8 +57,12 @@ def run(*, quick: bool, parts: Sequence[str] = PARTS) -> list[Row]:
             file = made(Path(folder) / "again.root", size.second)
             rows += second_start(file, size.second, size.turns)
             file = made(Path(folder) / "medium.root", size.medium)
-            rows += [memory_of_reading(file, size.medium, "<= 2.5")[0]]
-            rows += memory(made(Path(folder) / "large.root", size.large), size.large)
+            rows += memory_of_reading(file, size.medium, "<= 2.5")[:1]
+            file = made(Path(folder) / "large.root", size.large)
+            rows += memory_of_reading(file, size.large, "<= 2")
+            what = f"{size.large:,} events, read, tuned (two networks) and measured"
+            _, whole = memory("peak", file=str(file), epochs=1)
+            rows.append(Row(f"{what}: peak of the process, GiB", whole, "<= 16"))
     if "search" in parts:
         rows += memory_of_search(size.searched, size.devices, epochs=1 if quick else 2)
     return rows
@@ -78,15 +82,10 @@ def rates(name: str, file: Path, count: int, turns: int) -> list[Row]:
         who: lambda action=action: count / running.clocked(lambda: action(file))[1]
         for who, action in contestants.items()
     }
-    found = running.in_turns(rate, turns)
-    what = f"{name}: {count:,} events"
+    found, what = running.in_turns(rate, turns), f"{name}: {count:,} events"
+    pair, over = (found["dt.read"], found["uproot.iterate"]), "rate of dt.read over that of uproot"
     return [
-        ratio(
-            f"{what}: rate of dt.read over that of uproot.iterate",
-            found["dt.read"],
-            found["uproot.iterate"],
-            ">= 0.7",
-        ),
+        ratio(f"{what}: {over}.iterate", *pair, ">= 0.7"),
         *(median(f"{what}: {who}, events a second", found[who]) for who in contestants),
     ]
 
@@ -97,30 +96,24 @@ def second_start(file: Path, count: int, turns: int) -> list[Row]:
 
     folder = file.parent / "cache"
     cache._WORTH = 0.0  # the file is read in less than a second
-    _, first = running.clocked(lambda: _ours(file, cache=folder))
+    _ours(file, cache=folder)
     again = [running.clocked(lambda: _ours(file, cache=folder))[1] for _ in range(turns)]
     assert list(folder.glob("*.npz")), "nothing was kept"
-    return [
-        Row("first start, seconds", first),
-        median(f"second start of {count:,} events, seconds", again, "<= 1"),
-    ]
+    return [median(f"second start of {count:,} events, seconds", again, "<= 1")]
 
 
-def memory(file: Path, count: int) -> list[Row]:
-    """Memory of reading, and of a whole analysis, each in a process of its own."""
-    rows = memory_of_reading(file, count, "<= 2")
-    trained = running.call("benchmarks.reading:peak", file=str(file), epochs=1)
-    what = f"{count:,} events, read, tuned (two networks) and measured: peak of the process, GiB"
-    return [*rows, Row(what, trained["peak"] / 2**30, "<= 16")]
+def memory(function: str, **options: Any) -> tuple[float, float]:
+    """The peak of a process of its own: in sizes of the events that it has, and in GiB."""
+    found = running.call(f"benchmarks.reading:{function}", **options)
+    return (found["peak"] - found["before"]) / found["events"], found["peak"] / 2**30
 
 
 def memory_of_reading(file: Path, count: int, target: str) -> list[Row]:
-    """The peak of reading, in a process of its own: over what is kept, and of the process."""
-    read = running.call("benchmarks.reading:peak", file=str(file), epochs=0)
-    over = (read["peak"] - read["before"]) / read["events"]
+    """The peak of reading."""
+    over, whole = memory("peak", file=str(file), epochs=0)
     return [
         Row(f"reading {count:,} events: peak over their size, times", over, target),
-        Row("reading: peak of the whole process, GiB", read["peak"] / 2**30, "<= 16"),
+        Row("reading: peak of the whole process, GiB", whole, "<= 16"),
     ]
 
 
@@ -129,13 +122,11 @@ def memory_of_search(count: int, devices: Sequence[int], *, epochs: int) -> list
     rows = []
     for number in devices:
         variables = running.devices(number, threads=False)
-        options = {"variables": variables, "count": count, "epochs": epochs}
-        found = running.call("benchmarks.reading:searched", **options)
+        over, whole = memory("searched", variables=variables, count=count, epochs=epochs)
         where = f"2 members on {number} CPU device{'s' * (number > 1)}"
-        over = (found["peak"] - found["before"]) / found["events"]
         rows += [
             Row(f"{where}: peak over the size of {count:,} events, times", over, "<= 3"),
-            Row(f"{where}: peak of the whole process, GiB", found["peak"] / 2**30),
+            Row(f"{where}: peak of the whole process, GiB", whole),
         ]
     return rows
 
@@ -282,10 +273,8 @@ def _flat(count: int, first: int, others: int) -> dict[str, Any]:
         columns[name] = rng.standard_normal(count, dtype=np.float32)
     weight = rng.uniform(0.5, 1.5, count).astype(np.float32)
     columns |= {"weight": weight, "weight_up": 1.1 * weight, "weight_down": 0.9 * weight}
-    columns |= {
-        "label": (rng.random(count) < 0.3).astype(np.int8),
-        "event": np.arange(first, first + count),
-    }
+    columns["label"] = (rng.random(count) < 0.3).astype(np.int8)
+    columns["event"] = np.arange(first, first + count)
     columns["x0"] += columns["label"]
     return columns
 

@@ -4,11 +4,10 @@ All on the same engine, network, space, events and number of training steps: a p
 many independent members, each trained to the end; and TPE, which asks in small batches for
 trainings of that length. What counts is the significance in hard bins: on validation events, from
 which the searches take the selection score that they choose by, and on test events, which are
-touched once, for the chosen network. HiggsML has few events, so there each trial is trained four
-times, and validated on another fold each time; its score is the mean, and so is its significance on
-test events; what the four are worth together, as an ensemble, is said besides. Single top is there
-twice: with a small network and a short training, and with network, space and length of the main
-job.
+touched once, for the chosen network. HiggsML has few events, so there each trial is trained and
+validated on four folds; its figures are means, and what the four are worth as an ensemble is said
+besides. Single top is there twice: with a small network and a short training, and with network,
+space and length of the main job.
 
 Further, a search that is killed at random moments must end as an undisturbed one.
 """
@@ -25,7 +24,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy.stats import binomtest
 
@@ -49,13 +47,11 @@ def run(*, quick: bool) -> list[Row]:
     )
     dt.use_cpu_cores()
     events, config = events_of(size.events), dt.job.load(samples.SINGLE_TOP)
-    job = task(events["single top"])
+    job, own = task(events["single top"]), config.search
     model, batch = dt.job.build.model(config), config.training.batch_size
     published = replace(job, recipe=replace(job.recipe, model=model, batch_size=batch))
-    length = SimpleNamespace(**vars(size))
-    if not quick:
-        length.members, length.rounds = config.search.population, config.search.rounds
-        length.epochs = config.search.epochs_per_round
+    length = {"members": own.population, "rounds": own.rounds, "epochs": own.epochs_per_round}
+    length = SimpleNamespace(**vars(size) | ({} if quick else length))
     with tempfile.TemporaryDirectory() as cache:
         # Seeds differ in numbers alone, and so what is compiled for one serves all.
         dt.training.use_compilation_cache(cache)
@@ -114,14 +110,12 @@ def judge(job: dt.analysis.Preparation) -> Callable[[Any], float]:
     """Gives a network, or several together, the validation score on test events."""
     events = job.split.test
     prepared = job.recipe.columns(events, job.split.full_yields, job.transform, varied=True)
-    metric, batch = job.recipe.metric.bound_to(events.processes), samples.whole(prepared)
+    metric = job.recipe.metric.bound_to(events.processes)
     # Of scores in [0, 1], since only their order counts.
-    return lambda network: float(metric(jnp.asarray(network.score(events)), batch, {}, {}))
+    return lambda network: samples.worth(metric, network.score(events), prepared)
 
 
-def compare(
-    name: str, job: dt.analysis.Preparation, space: dt.Space, size: SimpleNamespace, folds: int = 0
-) -> list[Row]:
+def compare(name: str, job: dt.analysis.Preparation, space, size, folds: int = 0) -> list[Row]:
     """Validation and test significance of all searches, and of the default settings.
 
     With folds, each trial is validated on each of them.
@@ -129,8 +123,7 @@ def compare(
     # Of each figure the values of each search, one a seed.
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     # As many networks of the same length, with hand-set hyperparameters.
-    length = {"rounds": 1, "epochs_per_round": size.rounds * size.epochs}
-    hand_set = dt.search.FixedSchedule(population=size.seeds, schedule={}, **length)
+    hand_set = samples.once(size.seeds, size.rounds * size.epochs)
     plain = dt.analysis.search_networks(job, hand_set, dt.Space(), seed=1)
     worth = judge(job)
     for seed in range(1, size.seeds + 1):
@@ -148,8 +141,7 @@ def compare(
             }
             if folds:
                 figures["test, ensemble"] = worth(dt.Ensemble(tuned.trial))
-            words = ", ".join(f"{what} {value:.3f}" for what, value in figures.items())
-            say(f"{name}, seed {seed}, {kind}: {words}, {took:.0f} s")
+            say(f"{name}, seed {seed}, {kind}: test {figures['test']:.3f}, {took:.0f} s")
             for what, value in figures.items():
                 found[what][kind].append(float(value))
     test, rows = found["test"], []
@@ -163,19 +155,18 @@ def compare(
     for what, scores in found.items():
         rows += [mean(f"{name}: {what}, {kind}", values) for kind, values in scores.items()]
     ours, default = np.array(test["PBT"]), np.array(test["default"])
-    gain, spread = ours.mean() / default.mean(), "(one seed)"
+    gain, relative = ours.mean() / default.mean(), [np.nan]
     if size.seeds > 1:
-        relative = (x.std(ddof=1) / np.sqrt(len(x)) / x.mean() for x in (ours, default))
-        spread = f"± {gain * np.hypot(*relative):.4f}"
+        relative = [x.std(ddof=1) / np.sqrt(len(x)) / x.mean() for x in (ours, default)]
+    spread = f"± {gain * np.linalg.norm(relative):.4f}"
     return [*rows, Row(f"{name}: Z tuned / Z default, test", float(gain), "", spread)]
 
 
 def wins(what: str, ours: list[float], theirs: list[float], required: str) -> Row:
     """In how many pairs ours is larger, and how likely that is by chance."""
-    count = int(np.sum(np.array(ours) > np.array(theirs)))
     ratio = np.array(ours) / np.array(theirs)
-    words = f"(Z ratio {np.median(ratio):.3f}, {ratio.min():.3f} to {ratio.max():.3f}; "
-    words += f"p = {binomtest(count, len(ratio)).pvalue:.2g})"
+    count = int(np.sum(ratio > 1))
+    words = f"(Z ratio {np.median(ratio):.3f}, p = {binomtest(count, len(ratio)).pvalue:.2g})"
     return Row(what, count, required, words)
 
 

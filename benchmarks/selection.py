@@ -5,6 +5,7 @@ Keras, PyTorch, Captum and shap take part where they are installed (`pip install
 absent.
 """
 
+import importlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -16,10 +17,11 @@ from scipy.stats import spearmanr
 
 import difftune as dt
 from benchmarks.common import running, samples
-from benchmarks.common.running import clocked, in_turns, say, taking_part
+from benchmarks.common.running import clocked, in_turns, say, sizes, taking_part
 from benchmarks.common.table import Row
-from benchmarks.peers import truth
+from benchmarks.peers import task, truth
 from difftune import selection
+from difftune.training import Replicas
 
 FAST = {"seeds": 1, "epochs": 2}
 
@@ -29,11 +31,10 @@ def run(*, quick: bool) -> list[Row]:
     dt.use_cpu_cores()
     rows = [*known_truth(quick=quick), *attributions(), *round_speed(quick=quick)]
     rows += agreement("single top", single_top(quick=quick), quick=quick)
-    if samples.HIGGSML.exists():
-        # It is the same code as for single top.
-        rows += [] if quick else agreement("HiggsML", higgsml(), quick=quick)
-    else:
+    if not samples.HIGGSML.exists():
         say(f"HiggsML is left out: {samples.HIGGSML} is not on this machine")
+    elif not quick:  # it is the same code as for single top
+        rows += agreement("HiggsML", study(samples.higgsml(), 512, 2e-3, epochs=15), quick=quick)
     return [*rows, *elimination(quick=quick)]
 
 
@@ -63,26 +64,25 @@ def known_truth(*, quick: bool) -> list[Row]:
     return rows
 
 
-def recipe(batch_size: int, learning_rate: float, **more) -> dt.Recipe:
+def study(events: dt.Events, batch: int, rate: float, **networks) -> selection.Study:
     """How networks of both samples are trained."""
-    rate = {"learning_rate": learning_rate}
-    model = dt.models.MLP(hidden=(32, 32))
-    return dt.Recipe(model=model, hyperparameters=rate, batch_size=batch_size, **more)
+    # Other trainings than those that the gates were developed with.
+    networks = {"epochs": 10, "seeds": 4, "seed": 7} | networks
+    recipe = dt.Recipe(
+        model=dt.models.MLP(hidden=(32, 32)),
+        hyperparameters={"learning_rate": rate},
+        batch_size=batch,
+        patience=networks["epochs"],
+    )
+    return selection.Study(events, recipe, **networks)
 
 
 def single_top(*, quick: bool, **more) -> selection.Study:
     """The sample of the README."""
-    events = samples.single_top(*([samples.FEW_VARIABLES] if quick else []))
-    events = events.select(np.arange(len(events)) % (12 if quick else 1) == 0)
-    # Other trainings than those that the gates were developed with.
-    options = {"epochs": 10, "seeds": 4, "seed": 7} | (FAST if quick else {}) | more
-    return selection.Study(events, recipe(512 if quick else 2048, 4e-3), **options)
-
-
-def higgsml() -> selection.Study:
-    """The shared extract of HiggsML."""
-    networks = {"epochs": 15, "seeds": 4, "seed": 7}
-    return selection.Study(samples.higgsml(), recipe(512, 2e-3, patience=15), **networks)
+    if quick:
+        events = samples.single_top(samples.FEW_VARIABLES, one_in=12)
+        return study(events, 512, 4e-3, **FAST)
+    return study(samples.single_top(), 2048, 4e-3, **more)
 
 
 def agreement(name: str, study: selection.Study, *, quick: bool) -> list[Row]:
@@ -139,14 +139,12 @@ def _repeated(name: str, retrained: selection.Ranking, matter: np.ndarray) -> Ro
 
 def round_speed(*, quick: bool) -> list[Row]:
     """30 variables, 5 folds: 150 trainings, of which peers make some one after the other."""
-    size = {"events": 50_000, "epochs": 10, "batch": 512}
-    if quick:
-        size = {"events": 2_000, "epochs": 1, "batch": 256}
+    size = vars(sizes(quick, events=(50_000, 2_000), epochs=(10, 1), batch=(512, 256)))
 
     def whole(function: str, trainings: int, **more) -> Callable[[], float]:
         """Seconds of all trainings, by those that are made in a fresh process."""
         options = size | {"trainings": 6 if quick else trainings} | more
-        function, variables = f"benchmarks.peers.round:{function}", {"KERAS_BACKEND": "jax"}
+        function, variables = f"benchmarks.selection:{function}", {"KERAS_BACKEND": "jax"}
         return lambda: 150 * running.call(function, variables=variables, **options)
 
     contestants = {
@@ -159,16 +157,63 @@ def round_speed(*, quick: bool) -> list[Row]:
         contestants["Keras"] = whole("peer", 3, module="keras_fit")
     seconds = in_turns(contestants, 1 if quick else 3)
     medians = {name: float(np.median(each)) for name, each in seconds.items()}
-    peers = {name: value for name, value in medians.items() if name != "difftune"}
-    best = min(peers, key=peers.__getitem__)
+    best = min(medians.keys() - {"difftune"}, key=medians.__getitem__)
     what = "a round of 150 trainings: best of the others / difftune"
-    rows = [Row(what, peers[best] / medians["difftune"], ">= 5", f"({best})")]
+    rows = [Row(what, medians[best] / medians["difftune"], ">= 5", f"({best})")]
     return rows + [Row(f"a round of 150 trainings, {n}, s", took) for n, took in medians.items()]
+
+
+def peer(*, module: str, trainings: int, events: int, epochs: int, batch: int, **more) -> float:
+    """Seconds of a training of a round by another package, one after the other."""
+    make = importlib.import_module(f"benchmarks.peers.{module}").make
+
+    def train() -> None:
+        make(batch=batch, events=events * 4 // 5, **more)(epochs)
+
+    train()
+    return clocked(lambda: [train() for _ in range(trainings)])[1] / trainings
+
+
+def ours(*, trainings: int, events: int, epochs: int, batch: int, together: bool) -> float:
+    """The same of difftune, compiling and validation included where all are one population."""
+    # One after the other may use all cores for each, as JAX does when it is told nothing.
+    if together:
+        dt.use_cpu_cores()
+    drawn = task.events(events)
+    study = selection.Study(
+        dt.Events.from_arrays(
+            drawn.features,
+            1 - drawn.label,
+            drawn.weight,
+            feature_names=[f"x{i}" for i in range(task.INPUTS)],
+            processes=[dt.Process(name="s", role="signal"), dt.Process(name="b")],
+        ),
+        dt.Recipe(model=dt.models.MLP(hidden=task.HIDDEN), batch_size=batch, patience=1000),
+        epochs=epochs,
+        seeds=1,
+        test_folds=(),
+    )
+    _ = study.columns
+    without = ~np.eye(task.INPUTS, dtype=bool)
+    if together:
+        some = without[: max(trainings // study.folds, 1)]
+        return clocked(lambda: selection.train(study, some))[1] / trainings
+    numbers, folds = np.arange(1 + trainings)[:, None], study.folds
+    alone = [Replicas(inputs=without[:1], fold=number % folds, seed=number) for number in numbers]
+    population = study.population(alone[0], 1)
+    # The program is compiled once, by a training that does not count.
+    population.run({}, epochs=epochs)
+
+    def train() -> None:
+        for each in alone[1:]:
+            population.again(replicas=each).run({}, epochs=epochs)
+
+    return clocked(train)[1] / trainings
 
 
 def elimination(*, quick: bool) -> list[Row]:
     """On the single-top sample, steered by gradients, and what the test events say."""
-    study = single_top(quick=quick, **({} if quick else {"seeds": 1}))
+    study = single_top(quick=quick, seeds=1)
     eliminate = partial(selection.eliminate, study, candidates=4, patience=1 if quick else 6)
     chosen, seconds = clocked(eliminate)
     kept = np.ones((2, len(study.units)), bool)
@@ -178,13 +223,14 @@ def elimination(*, quick: bool) -> list[Row]:
     each = reduced - full
     difference, error = each.mean(), each.std(ddof=1) / np.sqrt(len(each))
     variables = f"({len(chosen.variables)} of {len(study.units)} variables kept)"
-    words = f"(Z {full.mean():.3f} ± {full.std(ddof=1):.3f} with all, {reduced.mean():.3f} ± "
+    deviation = full.std(ddof=1)
+    words = f"(Z {full.mean():.3f} ± {deviation:.3f} with all, {reduced.mean():.3f} ± "
     words += f"{reduced.std(ddof=1):.3f} reduced, difference {difference:+.4f} ± {error:.4f})"
     what = "single top, test Z reduced - full, in standard deviations of a training"
     return [
         Row("single top, elimination, s", seconds, "<= 900"),
         Row("single top, trainings", chosen.trainings, "", variables),
-        Row(what, difference / float(full.std(ddof=1)), ">= -1", words),
+        Row(what, difference / deviation, ">= -1", words),
     ]
 
 

@@ -45,11 +45,7 @@ def run(*, quick: bool, parts: Sequence[str] = ()) -> list[Row]:
     """Runs the command of the README with three seeds, and measures beside it what else is.
 
     Ratios and spreads are of whole repetitions with other seeds; σ(μ) is that of the fit with all
-    systematics and the statistics of the simulation.
-
-    Args:
-        quick: A smoke run.
-        parts: Those of `PARTS` that are run; all, afresh, where there are none.
+    systematics and the statistics of the simulation. Without `parts` all are run, afresh.
     """
     folder = Path(tempfile.mkdtemp(prefix="single_top_")) if quick else KEPT
     if not parts:
@@ -102,16 +98,14 @@ class _Job:
         """
         scratch.mkdir(exist_ok=True)
         output = Path(tempfile.mkdtemp(prefix="run_", dir=scratch)) / "run"
-        command = [sys.executable, "-m", self.program, "run", str(samples.SINGLE_TOP)]
-        command += ["--output", str(output)]
-        for change in self.changes:
-            command += ["--set", change]
+        command = [sys.executable, "-m", self.program, "run", str(samples.SINGLE_TOP), *options]
+        command += ["--output", str(output), *(f"--set={change}" for change in self.changes)]
         clean = {k: v for k, v in os.environ.items() if k in COMPILED or not k.startswith("JAX_")}
         clean["XDG_CACHE_HOME"] = str(scratch / "cache")
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         began, silence = time.monotonic(), 0.0
         last = began
-        with subprocess.Popen([*command, *options], cwd=ROOT, env=clean, **pipes) as process:
+        with subprocess.Popen(command, cwd=ROOT, env=clean, **pipes) as process:
             for line in process.stdout:
                 now = time.monotonic()
                 silence, last = max(silence, now - last), now
@@ -129,16 +123,14 @@ class _Job:
     def sample(self) -> Any:
         """Its events, of which each fold is the test once."""
         dt.use_cpu_cores()
-        events, one_in = dt.job.build.events(self.config), self.size.one_in
-        if one_in > 1:  # in all variations, or in none
-            events = events.select(lambda sample: sample.number % one_in == 0)
+        events = samples.single_top(*self.changes, one_in=self.size.one_in)
         return dt.CrossFit(events=events)
 
     def measure(self, network: Any, binning: Any, **options: Any) -> Any:
         """Of σ(μ), on all folds."""
         options |= {"figure": "precision", "binning": binning}
-        nuisances = dt.job.build.nuisances(self.config)
-        return dt.measure(network, self.sample, **options, **nuisances)
+        options |= dt.job.build.nuisances(self.config)
+        return dt.measure(network, self.sample, **options)
 
     def smooth(self, found: Any) -> Any:
         """The same network in the same bins, with the noise of variations smoothed."""
@@ -150,13 +142,12 @@ class _Job:
 
     def in_best_bins(self, what: str, network: Any) -> list[Row]:
         """σ(μ) with the best bins, and closure; and with the noise of variations smoothed."""
-        same, found, rows = {"max_mc_uncertainty": 0.05}, {}, []
+        same, rules, rows = {"max_mc_uncertainty": 0.05}, {}, []
         profiled = {"figure_of_merit": Profiled(strength=1.0), **same}
         for count in self.size.bins:
-            found[f"{count} of equal signal"] = self.measure(
-                network, EqualSignal(bins=count, **same)
-            )
-            found[f"{count} by gradient"] = self.measure(network, Gradient(bins=count, **profiled))
+            rules[f"{count} of equal signal"] = EqualSignal(bins=count, **same)
+            rules[f"{count} by gradient"] = Gradient(bins=count, **profiled)
+        found = {name: self.measure(network, rule) for name, rule in rules.items()}
         smooth = {name: self.smooth(one) for name, one in found.items()}
         for title, each in ((what, found), (f"{what}, smoothed", smooth)):
             for name, one in each.items():
@@ -185,11 +176,9 @@ class _Job:
 def _answers(job: _Job) -> list[Row]:
     """The first answer, without compiled programs and with them."""
     shutil.rmtree(job.folder / "answers", ignore_errors=True)
-    seconds = [job.command(job.folder / "answers", "--quick")[0] for _ in range(2)]
-    return [
-        Row("--quick, s", seconds[0], "<= 60"),
-        Row("--quick once more, with its programs compiled, s", seconds[-1]),
-    ]
+    first, second = (job.command(job.folder / "answers", "--quick")[0] for _ in range(2))
+    again = Row("--quick once more, with its programs compiled, s", second)
+    return [Row("--quick, s", first, "<= 60"), again]
 
 
 def _seed(seed: int, job: _Job) -> list[Row]:
@@ -229,9 +218,9 @@ def _boosted(job: _Job) -> list[Row]:
     """XGBoost in the same folds, bins and fit, each stopped by the fold after its own."""
     if not taking_part("XGBoost", "xgboost"):
         return []
-    settings = {"max_depth": 5, "learning_rate": 0.05, "subsample": 0.8}
-    more = {"trees": job.size.trees, "patience": 30}
-    return job.in_best_bins("XGBoost", dt.train_trees(job.sample, settings=settings, **more))
+    options = {"trees": job.size.trees, "patience": 30}
+    options["settings"] = {"max_depth": 5, "learning_rate": 0.05, "subsample": 0.8}
+    return job.in_best_bins("XGBoost", dt.train_trees(job.sample, **options))
 
 
 PARTS: dict[str, Callable[[_Job], list[Row]]] = {

@@ -65,9 +65,9 @@ NAMES = {
 FIGURES = {"loss": "log-loss", "area": "area"}
 
 
-def size(quick: bool) -> SimpleNamespace:
-    """How much is done."""
-    return sizes(
+def run(*, quick: bool, parts: Sequence[str] = (), keep: Path | None = None) -> list[Row]:
+    """The parts that are named; else all that do not search, and in a smoke run one of each."""
+    own = sizes(
         quick,
         seeds=(5, 1),
         shared=(3, 1),  # seeds of submodels
@@ -79,13 +79,8 @@ def size(quick: bool) -> SimpleNamespace:
         events=(1_000_000, 1_500),  # of a sample, at most
         scored=(1_000_000, 20_000),
         epochs=(5, 1),  # of the networks whose scoring is timed
+        keep=(keep, keep),
     )
-
-
-def run(*, quick: bool, parts: Sequence[str] = (), keep: Path | None = None) -> list[Row]:
-    """The parts that are named; else all that do not search, and in a smoke run one of each."""
-    own = size(quick)
-    own.keep = keep
     default = ["default HiggsML", "search HiggsML", "scoring"]
     if not quick:
         default = [name for name in PARTS if "search" not in name]
@@ -186,9 +181,10 @@ def _compared(
                 kept = Path(folder)
                 if own.keep is not None:
                     kept = own.keep / f"{title}, {minutes or 'no'} minutes".replace(" ", "_")
-                kept = kept / f"{name}_{seed}.npy"
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                _add(result, table, name, seed, Path(folder) / "events.npz", kept, minutes)
+                    kept.mkdir(parents=True, exist_ok=True)
+                options = {"name": name, "seed": seed, "minutes": minutes}
+                events, scores = Path(folder) / "events.npz", kept / f"{name}_{seed}.npy"
+                _add(result, table, events, scores, **options)
                 say(f"{title}, seed {seed}: {NAMES[name]}: log-loss {result.loss[-1].value:.4f}")
     rows = []
     for name, each in found.items():
@@ -213,28 +209,18 @@ def _compared(
     return rows
 
 
-def _add(
-    result: Result,
-    table: Table,
-    name: str,
-    seed: int,
-    events: Path,
-    scores: Path,
-    minutes: float | None,
-) -> None:
+def _add(result: Result, table: Table, events: Path, scores: Path, **options) -> None:
     """One more training of a contestant, in a process of its own, if its scores are not there."""
     times = scores.with_suffix(".json")
     if not times.exists():
         took = call(
             "benchmarks.peers.tabular:run",
-            package=PACKAGES.get(name),
+            package=PACKAGES.get(options["name"]),
             # Where the CPU is what counts, one thread each.
-            variables=None if minutes is None else {**threads(1), "PJRT_NPROC": "1"},
-            name=name,
+            variables={**threads(1), "PJRT_NPROC": "1"} if options["minutes"] else None,
             table=str(events),
             scores=str(scores),
-            seed=seed,
-            minutes=minutes,
+            **options,
         )
         times.write_text(json.dumps(took))
     took, score = json.loads(times.read_text()), np.load(scores)
@@ -264,7 +250,6 @@ def _figures(what: str, result: Result) -> list[Row]:
         *(Row(f"{what}: {n}", value, "", f"± {error:.4f}") for n, (value, error) in joined.items()),
         Row(f"{what}: area, training - test", float(np.mean(result.gap))),
         Row(f"{what}: CPU-s", float(np.median(result.cpu))),
-        Row(f"{what}: wall time, s", float(np.median(result.seconds))),
     ]
 
 

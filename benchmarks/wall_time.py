@@ -1,16 +1,14 @@
 """What tuners find in the same wall time: difftune's PBT, Optuna's TPE and Ray Tune's PBT.
 
-The peers train with PyTorch. All have the same events, transformed once; the same network, batches,
-optimizer, loss and space of seven hyperparameters as `benchmarks.search`; the same cores, one
-contestant after the other; and the same seconds from the start of a process, in which it imports,
-compiles and searches until they are over. The peers look for the best epoch of all trainings on the
-validation events, as an analyst with these libraries does. difftune, which trains more in the same
-time, validates each trial on all folds of the same events, the test events excepted, and takes off
-two standard errors, its default; what counts is the average of the four networks of its best trial,
-an option of its analysis file. What the one of them is worth that was kept from the validation
-events, as those of the peers were, is a row of its own. No epoch is excluded as overtrained. What
-is on the disk of a contestant when the time is over is what it has chosen; this process judges it,
-with the test events that no contestant has seen, by one function.
+The peers train with PyTorch. All have the same events, transformed once; network, batches,
+optimizer, loss and space of `benchmarks.search`; the same cores, one after the other; and the same
+seconds from the start of a process, in which it imports, compiles and searches. The peers look for
+the best epoch of all trainings on the validation events, as an analyst with these libraries does.
+difftune, which trains more in the same time, validates each trial on all folds but the test's, and
+takes off two standard errors, its default; what counts is the average of the four networks of its
+best trial. What the one of them is worth that was kept from the validation events, as those of the
+peers were, is a row of its own. No epoch is excluded as overtrained. What is on a contestant's disk
+when its time is over is what it has chosen; this process judges it on the test events.
 
 Contestants that are not installed (`pip install 'difftune[bench]'`) are left out, and named.
 """
@@ -25,18 +23,18 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
 import difftune as dt
 from benchmarks import search
 from benchmarks.common import running, samples
 from benchmarks.common.running import say, sizes, taking_part
-from benchmarks.common.table import Row, mean, named
+from benchmarks.common.table import Row, mean
 from benchmarks.peers import contest
 from benchmarks.peers.contest import Events, Order
 from difftune.search.dimensions import LogUniform
@@ -66,7 +64,6 @@ def run(*, quick: bool) -> list[Row]:
     )
     there = [n for n, who in CONTESTANTS.items() if n == OURS or taking_part(n, who, "torch")]
     results: dict[str, dict[str, dict[int, dict[str, float]]]] = {}
-    failures: list[str] = []
     with tempfile.TemporaryDirectory() as scratch:
         known = _samples(size, Path(scratch))
         # All samples for each seed, so that an interrupted benchmark has as many of both.
@@ -77,17 +74,14 @@ def run(*, quick: bool) -> list[Row]:
             except running.Failed as failure:
                 if one == OURS:
                     raise
-                failures.append(f"{what}: {failure}")
-                say(f"FAILED {failures[-1]}")
+                say(f"FAILED {what}: {failure}")
                 continue
             results.setdefault(sample.name, {}).setdefault(one, {})[seed] = found
             say(f"{what}: " + ", ".join(f"{key} {value:.4g}" for key, value in found.items()))
-    rows = [row for sample, found in results.items() for row in _rows(sample, found)]
-    return [*rows, named("searches that failed", failures)]
+    return [row for sample, found in results.items() for row in _rows(sample, found)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sample:
+class Sample(NamedTuple):
     """Events of which contestants see those in the file."""
 
     name: str
@@ -115,45 +109,32 @@ def _samples(size: SimpleNamespace, scratch: Path) -> list[Sample]:
         fold = np.unique(split.train.fold, return_inverse=True)[1].astype(np.int32)
         last = np.full(len(validation.weight), fold.max() + 1, np.int32)
         path.write_bytes(pickle.dumps((seen(train, fold), seen(validation, last))))
-        counts = ", ".join(f"{len(part.weight)}" for part in (train, validation, test))
-        say(f"{name}: {counts} events to train, to validate, to test")
-        found.append(Sample(name=name, job=job, path=path, validation=validation, test=test))
+        found.append(Sample(name, job, path, validation, test))
     return found
-
-
-def _significance(score: Callable[[np.ndarray], np.ndarray], events: Columns) -> float:
-    """What everybody is judged by; only the order of the scores counts."""
-    metric, scores = dt.objectives.Significance(bins=contest.BINS), score(events.features)
-    return float(metric(jnp.asarray(scores), samples.whole(events), {}, {}))
 
 
 def _result(who: str, sample: Sample, seed: int, size: SimpleNamespace) -> dict[str, float]:
     """Gives a contestant its time, in a folder of its own, and judges what is there at the end."""
-    space = search.space().items()
+    space, recipe = search.space().items(), sample.job.recipe
     folder = Path(tempfile.mkdtemp(dir=sample.path.parent))
     order = Order(
         sample=str(sample.path),
         folder=str(folder),
         seed=seed,
         bounds={n: (float(d.low), float(d.high), isinstance(d, LogUniform)) for n, d in space},
-        hidden=sample.job.recipe.model.hidden,
-        batch=sample.job.recipe.batch_size,
-        members=size.members,
-        rounds=size.rounds,
-        epochs=size.epochs,
-        searches=size.searches,
+        hidden=recipe.model.hidden,
+        batch=recipe.batch_size,
+        **{n: getattr(size, n) for n in ("members", "rounds", "epochs", "searches")},
         deadline=time.time() + size.budget,
     )
     # A thread for each process of a peer; difftune takes one device a core whatever this says.
     # Ray would send statistics of its use, and write all results in three formats.
     variables = running.threads(1)
     variables |= {"RAY_USAGE_STATS_ENABLED": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1"}
+    start = partial(running.Child, f"benchmarks.peers.tuners:{who}", variables=variables)
     # Optuna needs a process for each core; the others see to all of them by themselves.
     workers = range(running.cores() if who == "optuna" else 1)
-    function, options = f"benchmarks.peers.tuners:{who}", {"session": True, "variables": variables}
-    children = [
-        running.Child(function, **options, **asdict(replace(order, worker=i))) for i in workers
-    ]
+    children = [start(session=True, **order._replace(worker=i)._asdict()) for i in workers]
     try:
         for child in children:
             with suppress(subprocess.TimeoutExpired):
@@ -163,16 +144,20 @@ def _result(who: str, sample: Sample, seed: int, size: SimpleNamespace) -> dict[
     finally:
         for child in children:
             _end(child.process)
-    if broken:
-        raise broken[0].failed("broke")
-    if network is None:
-        raise children[0].failed("found nothing in time")
+    if broken or network is None:
+        raise (broken or children)[0].failed("broke" if broken else "found nothing in time")
     for child in children:
         child.close()
-    validation = _significance(network.logits, sample.validation)
+
+    def worth(score: Callable[[np.ndarray], np.ndarray], events: Columns) -> float:
+        """What everybody is judged by; only the order of the scores counts."""
+        metric = dt.objectives.Significance(bins=contest.BINS)
+        return samples.worth(metric, score(events.features), events)
+
+    validation = worth(network.logits, sample.validation)
     return {
-        "test Z": _significance(network.average, sample.test),
-        "test Z of one network": _significance(network.logits, sample.test),
+        "test Z": worth(network.average, sample.test),
+        "test Z of one network": worth(network.logits, sample.test),
         "validation Z": validation,
         "epochs of one network, thousand": epochs / 1e3,
         AWAY: 100.0 * abs(network.score / validation - 1.0),
@@ -199,7 +184,6 @@ def _rows(sample: str, results: dict[str, dict[int, dict[str, float]]]) -> list[
             pair = [[who[seed]["test Z"] for seed in theirs] for who in (results[OURS], theirs)]
             what = f"{sample}: seeds of {len(theirs)} in which {OURS} beats {name}, test"
             rows.append(search.wins(what, *pair, f">= {-(-8 * len(theirs) // 10)}"))
-    for name, theirs in results.items():
         found = {key: [one[key] for one in theirs.values()] for key in next(iter(theirs.values()))}
         # Whether all were judged by what they chose by: rounding may move an event to another bin.
         away = max(found.pop(AWAY))

@@ -1,5 +1,6 @@
 """Processes and clocks. Imports nothing that would take a contestant's time."""
 
+import importlib
 import importlib.util
 import json
 import os
@@ -42,19 +43,14 @@ def interpreter(package: str | None) -> str:
     return os.environ.get(f"PYTHON_OF_{package.upper()}" if package else "", sys.executable)
 
 
-def installed(*names: str) -> bool:
-    """Whether packages are there, without importing them."""
-    return all(
-        interpreter(name) != sys.executable or importlib.util.find_spec(name) for name in names
-    )
-
-
 def taking_part(name: str, *packages: str) -> bool:
-    """Whether a peer can take part; says so where it cannot."""
-    if there := installed(*packages):
-        return there
-    say(f"{name} is left out: {', '.join(packages)} not installed")
-    return False
+    """Whether a peer's packages are there, without importing them; says so where they are not."""
+    there = all(
+        interpreter(each) != sys.executable or importlib.util.find_spec(each) for each in packages
+    )
+    if not there:
+        say(f"{name} is left out: {', '.join(packages)} not installed")
+    return there
 
 
 def clocked(action: Callable) -> tuple[Any, float]:
@@ -74,8 +70,7 @@ def peak_memory() -> int:
     status = Path("/proc/self/status")
     if status.exists():
         # Not `ru_maxrss`, which on Linux begins with what the parent held.
-        (line,) = (each for each in status.read_text().splitlines() if each.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
+        return 1024 * int(status.read_text().split("VmHWM:")[1].split()[0])
     # macOS counts bytes, others kilobytes.
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
@@ -137,19 +132,11 @@ class Child:
     `interpreter` that has this package.
     """
 
-    def __init__(
-        self,
-        function: str,
-        *,
-        variables=None,
-        session: bool = False,
-        package: str | None = None,
-        **options,
-    ):
+    def __init__(self, function: str, *, variables=None, session=False, package=None, **options):
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (close() closes it)
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self.log}
         self.process = subprocess.Popen(
-            [interpreter(package), "-m", "benchmarks.common", function, json.dumps(options)],
+            [interpreter(package), "-c", OBEY, function, json.dumps(options)],
             text=True,
             cwd=ROOT,
             env=environment(**(variables or {})),
@@ -193,19 +180,23 @@ class Child:
             stream.close()
 
 
-def call(function: str, *, variables: Mapping[str, str] | None = None, **options):
-    """What a function returns in a fresh process."""
-    return Child(function, variables=variables, **options).result()
+def call(function: str, **options):
+    """What a function returns in a fresh process; options are those of `Child`."""
+    return Child(function, **options).result()
 
 
+OBEY = "from benchmarks.common import running; running.obey()"
 _answers: IO[str] = sys.stdout
 
 
-def open_answers() -> None:
-    """Libraries print; the answers get a stream that nobody else knows."""
+def obey() -> None:
+    """In the process of a `Child`: calls its function, and answers what it returns."""
     global _answers
+    # Libraries print; the answers get a stream that nobody else knows.
     _answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    module, name = sys.argv[1].split(":")
+    answer(getattr(importlib.import_module(module), name)(**json.loads(sys.argv[2])))
 
 
 def answer(value) -> None:

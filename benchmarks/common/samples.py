@@ -6,7 +6,7 @@ import numpy as np
 
 import difftune as dt
 from benchmarks.common.running import ROOT
-from difftune.objectives import Batch
+from difftune.objectives import Metric
 from difftune.training import AS_SCORED, Columns, ScoreGap
 from difftune.training.batches import as_batch
 
@@ -24,10 +24,20 @@ FEW_VARIABLES = "data.features=['top_mass', 'lightjet_abs_eta', 'mtw', 'ht']"
 """A setting of the main job for smoke runs that train once for each variable."""
 
 
-def single_top(*settings: str, varied: bool = True) -> dt.Events:
-    """The sample of the main job; its systematic variations take time to read."""
+def single_top(*settings: str, varied: bool = True, one_in: int = 1) -> dt.Events:
+    """The sample of the main job, or a part; its systematic variations take time to read."""
     config = dt.job.load(SINGLE_TOP, list(settings))
-    return dt.job.build.events(config if varied else config.model_copy(update={"systematics": []}))
+    events = dt.job.build.events(
+        config if varied else config.model_copy(update={"systematics": []})
+    )
+    # In all variations, or in none.
+    return events if one_in == 1 else events.select(lambda part: part.number % one_in == 0)
+
+
+def once(population: int, epochs: int) -> dt.search.FixedSchedule:
+    """One training for each member, with the hyperparameters of the recipe."""
+    length = {"rounds": 1, "epochs_per_round": epochs}
+    return dt.search.FixedSchedule(population=population, schedule={}, **length)
 
 
 def higgsml() -> dt.Events:
@@ -49,12 +59,10 @@ def higgsml() -> dt.Events:
 
 def some(events: dt.Events, most: int) -> dt.Events:
     """At most so many events, at random, for the same yields."""
-    count = len(events.weight)
-    if count <= most:
+    if (count := len(events.weight)) <= most:
         return events
-    mask = np.zeros(count, bool)
-    mask[np.random.default_rng(0).permutation(count)[:most]] = True
-    part = events.select(mask)
+    chosen = np.random.default_rng(0).permutation(count)[:most]
+    part = events.select(np.isin(np.arange(count), chosen))
     return part.scaled(events.yields() / part.yields())
 
 
@@ -72,9 +80,10 @@ def columns(features, label, weight, **more) -> Columns:
     return Columns(**standard | more)
 
 
-def whole(events: Columns) -> Batch:
-    """All events as one batch, of a training that is at its end."""
-    return jax.tree.map(jnp.asarray, as_batch(events, np.arange(len(events.weight)), 1.0))
+def worth(metric: Metric, scores, events: Columns) -> float:
+    """The value of a metric for scores of all events, at the end of a training."""
+    batch = jax.tree.map(jnp.asarray, as_batch(events, np.arange(len(events.weight)), 1.0))
+    return float(metric(jnp.asarray(scores), batch, {}, {}))
 
 
 def every_epoch(**parts) -> dt.Recipe:

@@ -3,13 +3,12 @@
 import operator
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 COMPARISONS = {"<=": operator.le, ">=": operator.ge}
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One figure.
 
     Attributes:
@@ -33,14 +32,10 @@ class Row:
         return bool(COMPARISONS[sign](self.measured, float(bound)))
 
 
-def spread(values: Sequence[float]) -> str:
-    """The range of several measurements, in words."""
-    return f"({min(values):.3g} to {max(values):.3g})"
-
-
 def median(what: str, values: Sequence[float], required: str = "", *, note: str = "") -> Row:
     """The median of several measurements, with their range."""
-    return Row(what, statistics.median(values), required, f"{spread(values)} {note}".strip())
+    words = f"({min(values):.3g} to {max(values):.3g}) {note}".strip()
+    return Row(what, statistics.median(values), required, words)
 
 
 def mean(what: str, values: Sequence[float], required: str = "", *, over: str = "seeds") -> Row:
@@ -50,16 +45,9 @@ def mean(what: str, values: Sequence[float], required: str = "", *, over: str = 
     return Row(what, statistics.fmean(values), required, words)
 
 
-def ratio(
-    what: str, upper: Sequence[float], lower: Sequence[float], required: str = "", *, note: str = ""
-) -> Row:
+def ratio(what: str, upper: Sequence, lower: Sequence, required: str = "", *, note="") -> Row:
     """The median of the ratios within each turn, with their range."""
     return median(what, [a / b for a, b in zip(upper, lower, strict=True)], required, note=note)
-
-
-def named(what: str, names: Sequence[str]) -> Row:
-    """How many there are, and their names."""
-    return Row(what, len(names), "", f"({'; '.join(names)})" if names else "")
 
 
 def text(rows: list[Row]) -> str:

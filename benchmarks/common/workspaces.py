@@ -37,10 +37,8 @@ def medium(*, norms: int = 10, shapes: int = 15) -> dict:
             small = 0.1 if sample == "signal" and channel != "SR" else 1.0
             nominal = small * share * size / 10 * tilt * draw.uniform(0.9, 1.1, 10)
             errors = (0.03 * nominal * draw.uniform(0.8, 1.2, 10)).tolist()
-            modifiers = [
-                _modifier("lumi", "lumi"),
-                _modifier("staterror", f"staterror_{channel}", errors),
-            ]
+            statistics = _modifier("staterror", f"staterror_{channel}", errors)
+            modifiers = [_modifier("lumi", "lumi"), statistics]
             if sample == "signal":
                 modifiers.append(_modifier("normfactor", "mu"))
             for number in range(norms):
@@ -56,17 +54,11 @@ def medium(*, norms: int = 10, shapes: int = 15) -> dict:
     return _workspace(channels, counts, lumi | {"bounds": [[0.8, 1.2]]})
 
 
-def sparse(
-    channels: int, systematics: int, bins: int = 10, *, every: int = 10, staterror: bool = False
-) -> dict:
-    """A workspace whose systematics each change few of the channels.
+def sparse(channels: int, systematics: int, bins=10, *, every=10, staterror=False) -> dict:
+    """A workspace whose systematics, half of them of the shape, each change few of the channels.
 
-    Args:
-        channels: Each with a signal and three backgrounds.
-        systematics: How many, half of them of the shape.
-        bins: Of each channel.
-        every: A systematic changes one background in one of so many channels.
-        staterror: Whether each bin has a parameter for the statistics of the backgrounds.
+    A channel has a signal and three backgrounds, of which a systematic changes one in one of
+    `every` channels; with `staterror` each bin has a parameter for the statistics of these.
     """
     draw = np.random.default_rng(1)
     slope = np.linspace(-1.0, 1.0, bins)

@@ -14,6 +14,7 @@ from functools import partial
 
 from benchmarks.common import running
 from benchmarks.common.running import Child, Failed, clocked, say
+from benchmarks.common.table import Row, median, ratio
 
 
 def serve(module: str) -> None:
@@ -34,8 +35,7 @@ def serve(module: str) -> None:
             running.answer({"seconds": took, "value": float(value)})
         except Exception as error:
             traceback.print_exc()
-            words = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-            running.answer({"error": words})
+            running.answer({"error": f"{type(error).__name__}: {error}".splitlines()[0][:200]})
 
 
 class Stage(ExitStack):
@@ -50,10 +50,8 @@ class Stage(ExitStack):
         key = repr((module, count, sorted(variables.items())))
         if key not in self.groups:
             options = {"variables": variables, "module": module}
-            self.groups[key] = [
-                self.enter_context(closing(Child("benchmarks.peers.arena:serve", **options)))
-                for _ in range(count)
-            ]
+            started = (Child("benchmarks.peers.arena:serve", **options) for _ in range(count))
+            self.groups[key] = [self.enter_context(closing(each)) for each in started]
         return self.groups[key]
 
 
@@ -67,8 +65,8 @@ class Contestant:
     events: float = 0.0  # event passes (events times members) of one unit of one process
     essential: bool = False  # whether nothing is worth measuring where it fails; a peer may
     first: float = math.nan  # seconds of the first unit, with compilation, in the slowest process
-    # What the second unit returned: of a training the mean loss of an epoch in which the start
-    # values are forgotten. The mean over the processes.
+    # What the second unit returned, in the mean over the processes: of a training the loss of an
+    # epoch in which the start values are forgotten.
     value: float = math.nan
     count: int = 1  # units of a measurement
     seconds: list[float] = field(default_factory=list)  # of one unit, for each measurement
@@ -82,9 +80,8 @@ class Contestant:
         # All must be heard, or an answer is left over for the next question.
         answers = [process.hear() for process in self.processes]
         took = time.perf_counter() - began
-        for answer in answers:
-            if "error" in answer:
-                raise Failed(answer["error"])
+        if errors := [answer["error"] for answer in answers if "error" in answer]:
+            raise Failed(errors[0])
         slowest = max(answer["seconds"] for answer in answers)
         return took, slowest, statistics.fmean(answer["value"] for answer in answers)
 
@@ -102,23 +99,15 @@ class Contestant:
         self.values.append(value)
 
     @property
-    def time(self) -> float:
-        """Median seconds of one unit."""
-        return statistics.median(self.seconds)
-
-    @property
     def rates(self) -> list[float]:
         """Events times members a second, for each measurement."""
         return [self.events * len(self.processes) / seconds for seconds in self.seconds]
 
 
-def compete(
-    contestants: Iterable[Contestant], *, repeats: int, least: float, failures: dict[str, str]
-) -> list[Contestant]:
+def compete(contestants: Iterable[Contestant], *, repeats: int, least: float) -> list[Contestant]:
     """Runs all in turn, several times over, so that a slow minute of the machine hits everyone.
 
-    A measurement takes `least` seconds at least. `failures` gets the name of those that cannot take
-    part, and why; the others are returned.
+    A measurement takes `least` seconds at least. Those that can take part are returned.
     """
     ready = list(contestants)
 
@@ -129,7 +118,6 @@ def compete(
             except Failed as error:
                 if one.essential:
                     raise
-                failures[one.name] = str(error)
                 ready.remove(one)
                 say(f"FAILED {one.name}: {error}")
 
@@ -143,3 +131,23 @@ def compete(
 def best(peers: Iterable[Contestant]) -> Contestant:
     """The fastest."""
     return max(peers, key=lambda peer: statistics.median(peer.rates))
+
+
+UNITS = {"thousand": 1e3, "million": 1e6}
+
+
+def rate(what: str, one: Contestant, unit: str = "million") -> Row:
+    """Events times members a second."""
+    return median(f"{what}, {unit} events·members/s", [each / UNITS[unit] for each in one.rates])
+
+
+def against(what: str, upper: Contestant, lower: Contestant, required: str = "") -> Row:
+    """How many times as fast `upper` is as `lower`, with which it took turns."""
+    return ratio(what, upper.rates, lower.rates, required, note=f"({lower.name})")
+
+
+def workers(count: int) -> tuple[dict[str, str], str]:
+    """Variables that share out the cores to so many processes, and these in words."""
+    each = running.cores() // count
+    words = f"{count} process{'es' * (count > 1)} of {each} thread{'s' * (each > 1)}"
+    return running.threads(each), words

@@ -8,7 +8,6 @@ import os
 import pickle
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -33,8 +32,7 @@ class Events(NamedTuple):
     fold: np.ndarray
 
 
-@dataclass(frozen=True, kw_only=True)
-class Order:
+class Order(NamedTuple):
     """What a contestant is told, as JSON."""
 
     sample: str  # the file of training and validation events, pickled
@@ -109,18 +107,17 @@ class Network(NamedTuple):
         return np.mean([expit(self.logits(features, each)) for each in every], axis=0)
 
 
+_kept: dict[str, float] = {}
+
+
 def keep(folder: str, network: Network) -> None:
     """Leaves a network on disk, unless this process has left one there that is worth more."""
-    path = Path(folder) / f"{os.getpid()}.network"
     if network.selection_score > _kept.get(folder, -np.inf):
         # Whoever is killed in the middle leaves the old one.
-        beside = path.with_suffix(".part")
+        beside = Path(folder) / f"{os.getpid()}.part"
         beside.write_bytes(pickle.dumps(network))
-        beside.replace(path)
+        beside.replace(beside.with_suffix(".network"))
         _kept[folder] = network.selection_score
-
-
-_kept: dict[str, float] = {}
 
 
 def chosen(folder: Path) -> Network | None:
@@ -133,7 +130,7 @@ def note(folder: str, epochs: int) -> None:
     """Adds what has been done: epochs of one network, with the validation."""
     # Short lines that are appended do not mix, whoever else writes.
     with (Path(folder) / "done").open("a") as file:
-        file.write(f"{epochs}\n")
+        print(epochs, file=file)
 
 
 def done(folder: Path) -> int:

@@ -14,12 +14,10 @@ def seconds(*, file: str, epochs: int, bins: list[int]) -> float:
     from gatohep.models import gato_gmm_model
 
     events, took = np.load(file), 0.0
+    score, weight, signal = events["score"][:, None], events["weight"], events["signal"]
     data = {
-        name: {
-            "NN_output": tf.constant(events["score"][mine][:, None]),
-            "weight": tf.constant(events["weight"][mine]),
-        }
-        for name, mine in (("signal", events["signal"]), ("background", ~events["signal"]))
+        name: {"NN_output": tf.constant(score[mine]), "weight": tf.constant(weight[mine])}
+        for name, mine in (("signal", signal), ("background", ~signal))
     }
     for count in bins:
         model = gato_gmm_model(n_cats=count, dim=1, temperature=0.3)

@@ -1,7 +1,6 @@
 """The same ParticleNet in difftune, as a population, and in PyTorch, one model after the other."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -40,17 +39,9 @@ def make(*, who: str, **options) -> Callable[[int], float]:
 
 
 def population(
-    *,
-    members: int,
-    events: int,
-    batch: int,
-    places: int,
-    width: int,
-    blocks: int,
-    neighbours: int,
-    numbers: str | int | None = None,
+    *, members: int, events: int, batch: int, places: int, numbers: str | int | None = None, **model
 ) -> Callable[[int], float]:
-    """Epochs of a population of difftune."""
+    """Epochs of a population of difftune; `model` are the options of `one_by_one`."""
     import difftune as dt
     from benchmarks.common import samples
     from benchmarks.peers.ours import epochs_of
@@ -64,9 +55,10 @@ def population(
     columns = samples.columns(
         rows, label, np.ones(events, "f4"), layout=Inputs(rows.shape[1], {"jets": jets})
     )
-    model = dt.models.ParticleNet(widths=(width,) * blocks, neighbours=neighbours, hidden=(HIDDEN,))
+    widths, neighbours = (model["width"],) * model["blocks"], model["neighbours"]
+    net = dt.models.ParticleNet(widths=widths, neighbours=neighbours, hidden=(HIDDEN,))
     trains = Population(
-        recipe=samples.every_epoch(model=model, batch_size=batch, patience=1_000_000),
+        recipe=samples.every_epoch(model=net, batch_size=batch, patience=1_000_000),
         train=columns,
         validation=samples.columns(
             rows[:256], label[:256], np.ones(256, "f4"), layout=columns.layout
@@ -82,6 +74,8 @@ def one_by_one(
     """An ordinary model, optimizer and loop."""
     import torch
     from torch import Tensor, nn
+
+    from benchmarks.peers import pytorch
 
     itself = torch.eye(places, dtype=torch.bool)
 
@@ -127,24 +121,13 @@ def one_by_one(
             number = mask.sum(1, keepdim=True)
             return self.last(torch.cat([number.log1p(), x.sum(1) / number], dim=-1))[:, 0]
 
+    def loss_of(x: Tensor, there: Tensor, y: Tensor) -> Tensor:
+        return nn.functional.binary_cross_entropy_with_logits(model(x, there), y)
+
     values, mask, label = objects(events, places)
-    columns: list[Any] = [torch.from_numpy(each) for each in (values, mask, label.astype("f4"))]
+    columns = [torch.from_numpy(each) for each in (values, mask, label.astype("f4"))]
     parts = list(zip(*(each.split(batch) for each in columns), strict=True))
     torch.manual_seed(0)
     model = Network()
     optimizer = torch.optim.Adam(model.parameters(), lr=task.LEARNING_RATE, fused=True)
-    loss_of = nn.functional.binary_cross_entropy_with_logits
-
-    def run(count: int) -> float:
-        total = 0.0
-        for _ in range(count):
-            total = 0.0
-            for x, there, y in parts:
-                optimizer.zero_grad(set_to_none=True)
-                loss = loss_of(model(x, there), y)
-                loss.backward()
-                optimizer.step()
-                total += float(loss.detach())
-        return total / len(parts)
-
-    return run
+    return pytorch.epochs_of(pytorch.stepping(loss_of, optimizer), parts)

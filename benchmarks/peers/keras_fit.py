@@ -8,12 +8,12 @@ import numpy as np
 from benchmarks.peers import task
 
 
-def make(*, batch: int, events: int, width: int) -> Callable[[int], float]:
+def make(*, batch: int, events: int) -> Callable[[int], float]:
     """A contestant: epochs of a model; returns the mean loss of the last of them."""
     x, y, w = task.trained_columns(events, batch)
-    hidden = [keras.layers.Dense(width, activation="relu") for _ in range(2)]
+    hidden = [keras.layers.Dense(units, activation="relu") for units in task.HIDDEN]
     model = keras.Sequential([keras.layers.Input((task.INPUTS,)), *hidden, keras.layers.Dense(1)])
-    weights = task.start_weights((task.INPUTS, width, width, 1), 0)
+    weights = task.start_weights((task.INPUTS, *task.HIDDEN, 1), 0)
     for layer, kernel in zip(model.layers, weights, strict=True):
         layer.set_weights([kernel, np.zeros(kernel.shape[1], np.float32)])
     adam = {"beta_1": task.BETA1, "beta_2": task.BETA2, "epsilon": task.EPSILON}

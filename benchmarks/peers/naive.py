@@ -25,16 +25,14 @@ Own = Mapping[str, jax.Array]
 class Network(nn.Module):
     """Two hidden layers with dropout, events first."""
 
-    width: int
-
     @nn.compact
     def __call__(self, x, own, key):
         """Logits."""
-        for number in (1, 2):
-            y = nn.Dense(self.width)(x)
+        for number, width in enumerate(task.HIDDEN, start=1):
+            y = nn.Dense(width)(x)
             kinds = [getattr(jax.nn, name)(y) for name in task.ACTIVATIONS]
             y = jnp.select([own["activation"] == i for i in range(len(kinds))], kinds)
-            y = jnp.where(jnp.arange(self.width) < own[f"width_{number}"], y, 0.0)
+            y = jnp.where(jnp.arange(width) < own[f"width_{number}"], y, 0.0)
             rate = own["dropout"]
             keep = jax.random.bernoulli(jax.random.fold_in(key, number), 1.0 - rate, y.shape)
             y = jnp.where(keep, y / (1.0 - rate), 0.0)
@@ -45,10 +43,7 @@ class Network(nn.Module):
 
 def rules(own: Own) -> list[optax.GradientTransformation]:
     """The optimizers with one member's constants, in the order of `task.OPTIMIZERS`."""
-
-    def matrices(parameters):
-        return jax.tree.map(lambda leaf: leaf.ndim >= 2, parameters)
-
+    matrices = partial(jax.tree.map, lambda leaf: leaf.ndim >= 2)
     adam = optax.scale_by_adam(b1=own["beta1"], b2=own["beta2"], eps=own["epsilon"])
     decay = optax.add_decayed_weights(own["weight_decay"], mask=matrices)
     momentum = optax.trace(decay=own["momentum"])
@@ -56,20 +51,10 @@ def rules(own: Own) -> list[optax.GradientTransformation]:
     return [adam, optax.chain(adam, decay), momentum, rms]
 
 
-def sharding(members: int) -> NamedSharding:
-    """Members shared out over the devices, where they divide them."""
-    devices = jax.devices()
-    count = max(n for n in range(1, len(devices) + 1) if members % n == 0)
-    return NamedSharding(Mesh(np.asarray(devices[:count]), ("member",)), PartitionSpec("member"))
-
-
-def make(
-    *, values: dict[str, list[float]], members: int, batch: int, events: int, width: int
-) -> Callable[[int], float]:
+def make(*, values: dict, members: int, batch: int, events: int) -> Callable[[int], float]:
     """Epochs of a population; returns the mean loss of the last of them."""
     full = {name: jnp.asarray(value, jnp.float32) for name, value in values.items()}
-    network = Network(width)
-    data = task.events(events)
+    network, data = Network(), task.events(events)
     size, steps = min(batch, events), task.batches(events, batch)
 
     def init(own, key):
@@ -126,8 +111,12 @@ def make(
         (population, _), losses = jax.lax.scan(body, (population, 0), batches)
         return population, losses.mean()
 
+    # Members are shared out over as many devices as divide them.
+    devices = jax.devices()
+    count = max(n for n in range(1, len(devices) + 1) if members % n == 0)
+    mesh = Mesh(np.asarray(devices[:count]), ("member",))
+    shards = NamedSharding(mesh, PartitionSpec("member"))
     keys = jax.random.split(jax.random.key(0), members)
-    shards = sharding(members)
     keys, full = jax.device_put((keys, full), shards)
     state = jax.jit(jax.vmap(init), out_shardings=shards)(full, keys)
     train = jax.jit(epoch, donate_argnums=0, out_shardings=(shards, None))

@@ -21,14 +21,7 @@ def columns(count: int, *, seed: int = 0) -> Columns:
 
 
 def population(
-    *,
-    members: int,
-    events: int,
-    batch: int | list[int] = 1024,
-    width: int = 64,
-    dropout: float = 0.0,
-    general: bool = False,
-    **more,
+    *, members: int, events: int, batch=1024, width=64, dropout=0.0, general=False, **more
 ) -> Population:
     """A population for the task; in general, activation and optimizer are a member's choice."""
     activation = task.ACTIVATIONS if general else "relu"
@@ -111,35 +104,25 @@ def recompiled(*, rounds: int, **options) -> Callable[[int], float]:
 
     The first round compiles the epoch, the second what copies members.
     """
-    compiled = 0
-
-    def listener(event: str, *_, **__) -> None:
-        nonlocal compiled
-        compiled += event == "/jax/core/compile/backend_compile_duration"
-
-    jax.monitoring.register_event_duration_secs_listener(listener)
-    trains = population(**options)
-    counts: list[int] = []
+    heard: list[str] = []
+    listen = jax.monitoring.register_event_duration_secs_listener
+    listen(lambda event, *_, **__: heard.append(event))
+    trains, counts, which = population(**options), [], "/jax/core/compile/backend_compile_duration"
 
     def run(count: int) -> float:
         for _ in range(count):
-            search(trains, rounds, 1, on_round=lambda _: counts.append(compiled))
+            search(trains, rounds, 1, on_round=lambda _: counts.append(heard.count(which)))
         assert counts[0] > 0, "the listener heard of no compilation"
         return counts[rounds - 1] - counts[1]
 
     return run
 
 
-def search(
-    trains: Population, rounds: int, epochs: int, *, on_round: Callable | None = None
-) -> dt.search.SearchResult:
+def search(trains: Population, rounds: int, epochs: int, **options) -> dt.search.SearchResult:
     """Population-based training of learning rate and dropout."""
-    return dt.search.run_search(
-        trains,
-        dt.search.PBT(population=trains.members, rounds=rounds, epochs_per_round=epochs),
-        dt.Space(learning_rate=dt.log_uniform(1e-4, 1e-2), dropout=dt.uniform(0.0, 0.5)),
-        on_round=on_round,
-    )
+    pbt = dt.search.PBT(population=trains.members, rounds=rounds, epochs_per_round=epochs)
+    space = dt.Space(learning_rate=dt.log_uniform(1e-4, 1e-2), dropout=dt.uniform(0.0, 0.5))
+    return dt.search.run_search(trains, pbt, space, **options)
 
 
 def job(*, rounds: int, epochs: int, **options) -> float:

@@ -14,23 +14,19 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from benchmarks.peers import contest, task
 
-Batches = list[tuple[Tensor, Tensor, Tensor]]
 
-
-def batches(events: int, batch: int, device: str) -> Batches:
+def batches(events: int, batch: int, device: str) -> list[tuple[Tensor, ...]]:
     """Contiguous slices of the events, which are in a random order: cheaper than random rows."""
     columns = map(torch.from_numpy, task.trained_columns(events, batch))
     return list(zip(*(a.to(device).split(min(batch, events)) for a in columns), strict=True))
 
 
-def network(
-    hidden: Sequence[int], *, inputs: int = task.INPUTS, dropout: float | None = None, seed: int = 0
-) -> nn.Sequential:
+def network(hidden: Sequence[int], *, inputs=task.INPUTS, dropout=None, seed=0) -> nn.Sequential:
     """Hidden layers of ReLU units, and one logit, with the start values of the task."""
     made: list[nn.Module] = []
     for kernel in task.start_weights((inputs, *hidden, 1), seed):
         if made:
-            made += [nn.ReLU(), *([] if dropout is None else [nn.Dropout(dropout)])]
+            made += [nn.ReLU()] if dropout is None else [nn.ReLU(), nn.Dropout(dropout)]
         layer = nn.Linear(*kernel.shape)
         with torch.no_grad():
             layer.weight.copy_(torch.from_numpy(kernel.T.copy()))
@@ -42,35 +38,24 @@ def network(
 def make(*, form: str, members: int = 1, **options) -> Callable[[int], float]:
     """A contestant; it returns the mean loss of the last epoch.
 
-    Args:
-        form: Of one model that is trained as many epochs as there would be models after each
-            other: `"eager"`, `"fused"` (one kernel for Adam), `"compiled loss"` (that, and the loss
-            with its gradient compiled), `"compiled step"` (everything, with Adam written by hand,
-            is one compiled function), `"graph"` (a fused step recorded as a CUDA graph). Of many
-            models at once: `"torch.func eager"`, `"torch.func compiled"`.
-        members: Models at once.
-        options: `batch`, `events`, `width`; `device`, the CPU where it is left out.
+    Forms of one model, trained as many epochs as there would be models after each other: `"eager"`,
+    `"fused"` (one kernel for Adam), `"compiled loss"` (that, and the loss with its gradient
+    compiled), `"compiled step"` (all is one compiled function, with Adam written by hand),
+    `"graph"` (a fused step recorded as a CUDA graph). Forms of many `members` at once:
+    `"torch.func eager"`, `"torch.func compiled"`. Options are `batch`, `events` and `device`.
     """
     if form.startswith("torch.func") or form == "compiled step":
         return functional(members=members, compiled="compiled" in form, **options)
     return one_by_one(form=form, **options)
 
 
-def one_by_one(
-    *, form: str, batch: int, events: int, width: int, device: str = "cpu"
-) -> Callable[[int], float]:
-    """An ordinary model, optimizer and loop."""
-    parts = batches(events, batch, device)
-    model = network((width, width)).to(device)
-    adam = {"lr": task.LEARNING_RATE, "betas": (task.BETA1, task.BETA2), "eps": task.EPSILON}
-    kind = {"fused": form != "eager", "capturable": form == "graph"}
-    optimizer = torch.optim.Adam(model.parameters(), **adam, **kind)
+def entropy(model: nn.Module) -> Callable[..., Tensor]:
+    """Its loss on features, labels and weights."""
+    return lambda x, y, w: binary_cross_entropy_with_logits(model(x)[:, 0], y, weight=w)
 
-    def loss_of(x: Tensor, y: Tensor, w: Tensor) -> Tensor:
-        return binary_cross_entropy_with_logits(model(x)[:, 0], y, weight=w)
 
-    if form == "compiled loss":
-        loss_of = torch.compile(loss_of)
+def stepping(loss_of: Callable[..., Tensor], optimizer: torch.optim.Optimizer) -> Callable:
+    """An ordinary step; it returns the loss."""
 
     def step(*part: Tensor) -> Tensor:
         optimizer.zero_grad(set_to_none=True)
@@ -79,17 +64,32 @@ def one_by_one(
         optimizer.step()
         return loss.detach()
 
-    if form == "graph":
-        step = recorded(step, parts[0])
+    return step
+
+
+def epochs_of(step: Callable[..., Tensor], parts: Sequence) -> Callable[[int], float]:
+    """An ordinary loop, which returns the mean loss of its last epoch."""
 
     def run(count: int) -> float:
         for _ in range(count):
-            total = torch.zeros((), device=device)
+            total = torch.zeros((), device=parts[0][0].device)
             for part in parts:
                 total += step(*part)
         return float(total) / len(parts)
 
     return run
+
+
+def one_by_one(*, form: str, batch: int, events: int, device="cpu") -> Callable[[int], float]:
+    """An ordinary model, optimizer and loop."""
+    parts, model = batches(events, batch, device), network(task.HIDDEN).to(device)
+    adam = {"lr": task.LEARNING_RATE, "betas": (task.BETA1, task.BETA2), "eps": task.EPSILON}
+    kind = {"fused": form != "eager", "capturable": form == "graph"}
+    loss_of = entropy(model)
+    if form == "compiled loss":
+        loss_of = torch.compile(loss_of)
+    step = stepping(loss_of, torch.optim.Adam(model.parameters(), **adam, **kind))
+    return epochs_of(recorded(step, parts[0]) if form == "graph" else step, parts)
 
 
 def recorded(step: Callable[..., Tensor], part: tuple[Tensor, ...]) -> Callable[..., Tensor]:
@@ -115,25 +115,22 @@ def recorded(step: Callable[..., Tensor], part: tuple[Tensor, ...]) -> Callable[
 
 
 def functional(
-    *, members: int, compiled: bool, batch: int, events: int, width: int, device: str = "cpu"
+    *, members: int, compiled: bool, batch: int, events: int, device="cpu"
 ) -> Callable[[int], float]:
     """`torch.func.vmap` of the gradient over stacked models, and Adam by hand.
 
     Each model has its own learning rate. One model alone is not mapped.
     """
     parts = batches(events, batch, device)
-    models = [network((width, width), seed=seed).to(device) for seed in range(members)]
+    models = [network(task.HIDDEN, seed=seed).to(device) for seed in range(members)]
     stacked, _ = stack_module_state(models)
-    skeleton = network((width, width)).to("meta")
+    skeleton, single = network(task.HIDDEN).to("meta"), members == 1
+    parameters = {name: (p[0] if single else p).detach() for name, p in stacked.items()}
     rates = {
         name: torch.full((members,) + (1,) * (p.ndim - 1), task.LEARNING_RATE, device=device)
-        for name, p in stacked.items()
+        for name, p in parameters.items()
     }
-    single = members == 1
-    parameters = {name: (p[0] if single else p).detach() for name, p in stacked.items()}
-    rates = {name: rate[0] if single else rate for name, rate in rates.items()}
-    first = {name: torch.zeros_like(p) for name, p in parameters.items()}
-    second = {name: torch.zeros_like(p) for name, p in parameters.items()}
+    first, second = ({n: torch.zeros_like(p) for n, p in parameters.items()} for _ in range(2))
 
     def loss_of(own: dict[str, Tensor], x: Tensor, y: Tensor, w: Tensor) -> Tensor:
         logits = functional_call(skeleton, own, (x,))[:, 0]
@@ -223,7 +220,7 @@ class Training:
         with torch.no_grad():
             score = torch.sigmoid(self.model(self.others)[:, 0]).numpy()
         found = contest.significance(score, contest.events(self.order.sample)[1])
-        parts = [part for layer in self.linear for part in (layer.bias, layer.weight.T)]
+        parts = (part for layer in self.linear for part in (layer.bias, layer.weight.T))
         # Views of the parameters: only what is kept is copied.
         layers = [part.detach().numpy() for part in parts]
         contest.keep(self.order.folder, contest.Network(found, layers, found))

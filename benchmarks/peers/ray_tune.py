@@ -9,7 +9,6 @@ import ray
 import torch
 from ray import tune
 from ray.tune.schedulers import PopulationBasedTraining
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from benchmarks.common import running
 from benchmarks.peers import pytorch, task
@@ -26,14 +25,7 @@ def cluster() -> Iterator[str]:
         ray.shutdown()
 
 
-def search(
-    trial: Callable[[dict], None],
-    bounds: Mapping[str, tuple[float, float, bool]],
-    folder: str,
-    *,
-    members: int,
-    **more,
-):
+def search(trial: Callable[[dict], None], bounds: Mapping, folder: str, *, members: int, **more):
     """Runs PBT, and stops the process where a trial failed.
 
     A trial trains with the hyperparameters that it gets, and reports each round. Of each there are
@@ -49,22 +41,13 @@ def search(
         name: (tune.loguniform if log else tune.uniform)(low, high)
         for name, (low, high, log) in bounds.items()
     }
+    explore = {"hyperparam_mutations": space, "custom_explore_fn": within}
+    more["scheduler"] = PopulationBasedTraining("round", perturbation_interval=1, **explore)
+    goal = {"metric": "score", "mode": "max"}
     results = tune.Tuner(
         tune.with_resources(trial, {"cpu": 1}),
         param_space=space,
-        tune_config=tune.TuneConfig(
-            metric="score",
-            mode="max",
-            num_samples=members,
-            reuse_actors=True,
-            scheduler=PopulationBasedTraining(
-                time_attr="round",
-                perturbation_interval=1,
-                hyperparam_mutations=space,
-                custom_explore_fn=within,
-            ),
-            **more,
-        ),
+        tune_config=tune.TuneConfig(num_samples=members, reuse_actors=True, **goal, **more),
         run_config=tune.RunConfig(storage_path=folder, verbose=0),
     ).fit()
     if results.num_errors:
@@ -93,11 +76,11 @@ def job(*, members: int, rounds: int, epochs: int, events: int, batch: int) -> f
 
     def trial(config: dict) -> None:
         torch.set_num_threads(1)
-        parts = pytorch.batches(events, batch, "cpu")
-        x, y, w = pytorch.batches(task.VALIDATION, task.VALIDATION, "cpu")[0]
-        model = pytorch.network((64, 64), dropout=config["dropout"])
+        (validation,) = pytorch.batches(task.VALIDATION, task.VALIDATION, "cpu")
+        model = pytorch.network(task.HIDDEN, dropout=config["dropout"])
         optimizer = torch.optim.Adam(model.parameters(), fused=True)
-        done = 0
+        loss_of, parts = pytorch.entropy(model), pytorch.batches(events, batch, "cpu")
+        train, done = pytorch.epochs_of(pytorch.stepping(loss_of, optimizer), parts), 0
         if saved := checkpoint():
             model.load_state_dict(saved["model"])
             optimizer.load_state_dict(saved["optimizer"])
@@ -105,15 +88,10 @@ def job(*, members: int, rounds: int, epochs: int, events: int, batch: int) -> f
         optimizer.param_groups[0]["lr"] = config["learning_rate"]
         for number in range(done + 1, rounds + 1):
             model.train()
-            for _ in range(epochs):
-                for features, label, weight in parts:
-                    optimizer.zero_grad(set_to_none=True)
-                    logits = model(features)[:, 0]
-                    binary_cross_entropy_with_logits(logits, label, weight=weight).backward()
-                    optimizer.step()
+            train(epochs)
             model.eval()
             with torch.no_grad():
-                loss = float(binary_cross_entropy_with_logits(model(x)[:, 0], y, weight=w))
+                loss = float(loss_of(*validation))
             state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
             report(-loss, number, state)
 

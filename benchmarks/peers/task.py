@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 INPUTS = 30
+HIDDEN = (64, 64)
 VALIDATION = 2_000
 LEARNING_RATE = 1e-3
 # Adam's constants, the same in every library; Keras and TensorFlow would take another epsilon.

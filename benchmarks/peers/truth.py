@@ -1,7 +1,6 @@
 """Samples of which it is known what matters."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -19,7 +18,7 @@ class Case:
     one_of: tuple[frozenset[str], ...]  # sets of which exactly one variable must be kept
     noise: frozenset[str]  # variables that tell nothing
     together: frozenset[str] = frozenset()  # variables that matter only together
-    recipe: Mapping = field(default_factory=dict)  # what is trained in another way
+    recipe: dict = field(default_factory=dict)  # what is trained in another way
 
     @property
     def real(self) -> frozenset[str]:
@@ -32,10 +31,8 @@ class Case:
 
     def study(self, **more) -> selection.Study:
         """How it is trained."""
-        rate = {"learning_rate": 1e-2}
-        model = dt.models.MLP(hidden=(24, 24))
-        recipe = dt.Recipe(model=model, hyperparameters=rate, batch_size=200, patience=20)
-        recipe = replace(recipe, **self.recipe)
+        given = {"hyperparameters": {"learning_rate": 1e-2}, "batch_size": 200, "patience": 20}
+        recipe = dt.Recipe(model=dt.models.MLP(hidden=(24, 24)), **given | self.recipe)
         options = {"epochs": recipe.patience, "seeds": 2, "test_folds": ()}
         return selection.Study(self.events, recipe, **options | more)
 
@@ -77,8 +74,7 @@ def systematic(rng: np.random.Generator, signal: np.ndarray) -> tuple[dict, dict
     # The statistics of so few events would be all that counts.
     model = dt.objectives.FitModel(bins=6, bandwidth=(0.05, 0.03), mc_statistics=False)
     recipe = {"objective": dt.objectives.PoiUncertainty(model=model), "patience": 60}
-    # As large as there are: a batch is of one fold.
-    recipe["batch_size"] = len(signal) // 3
+    recipe["batch_size"] = len(signal) // 3  # as large as there are: a batch is of one fold
     return {"mass": mass, "control": control}, {"variations": variations, "recipe": recipe}
 
 

@@ -6,7 +6,6 @@ They get a `contest.Order` as keywords. Each imports what it needs itself: that 
 import random
 import time
 import zlib
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,8 @@ def difftune(**options) -> None:
     Each trial is trained once for each fold, side by side, and judged by the mean. The last search
     has as many rounds as there is time for, going by the pace of the one before.
     """
+    import jax
+
     import difftune as dt
     from benchmarks import search
 
@@ -40,10 +41,14 @@ def difftune(**options) -> None:
             on_round=lambda _: contest.note(order.folder, trials * folds * order.epochs),
         )
         # All networks of the best trial, in front the one that is validated as those of the peers.
-        first = result.winner // folds * folds
+        best, first = result.best, result.winner // folds * folds
         slots = list(range(first, first + folds))[::-1]
-        if np.isfinite(result.best.score[slots]).all():
-            contest.keep(order.folder, _network(result.best, slots))
+        # In the order of their names: a bias comes before the kernel of its layer.
+        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(best.weights.parameters)]
+        own, *others = ([leaf[slot] for leaf in leaves] for slot in slots)
+        scores, worth = best.score[slots], float(np.mean(best.selection_score[slots]))
+        if np.isfinite(scores).all():
+            contest.keep(order.folder, Network(float(scores[0]), own, worth, tuple(others)))
         # The slack is for rounds that take longer than those of the last search.
         pace = 1.1 * (time.time() - began) / rounds
         number, rounds = number + 1, min(order.rounds, int(order.left / pace))
@@ -78,17 +83,6 @@ def _population(order: Order, fold: np.ndarray):
         members=len(fold),
         replicas=Replicas(fold=fold),
     )
-
-
-def _network(best, slots: Sequence[int]) -> Network:
-    """The best networks of the slots of a trial, and what it is worth."""
-    import jax
-
-    # In the order of their names: a bias comes before the kernel of its layer.
-    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(best.weights.parameters)]
-    own, *others = ([leaf[slot] for leaf in leaves] for slot in slots)
-    selection_score = float(np.mean(best.selection_score[slots]))
-    return Network(float(best.score[slots[0]]), own, selection_score, tuple(others))
 
 
 def optuna(**options) -> None:
