@@ -17,7 +17,7 @@ import difftune as dt
 from benchmarks.common import running, samples
 from benchmarks.common.running import say
 from benchmarks.common.table import Row, mean
-from difftune.objectives import AUC, AsimovLLR, CrossEntropy, Metric, Objective
+from difftune.objectives import AUC, AsimovLLR, CrossEntropy
 from difftune.training import EvolutionStrategy, Population, Weights
 
 VARIABLES = 22
@@ -80,18 +80,9 @@ class _Own:
         return self.trained(CrossEntropy(), AUC(), "adam", rate=3e-3, epochs=self.size.adam)
 
     def trained(
-        self,
-        objective: Objective,
-        metric: Metric,
-        optimizer: object,
-        *,
-        rate: float,
-        epochs: int,
-        batch: int = 1024,
-        start: Weights | None = None,
-        **values: float,
+        self, objective, metric, optimizer, *, rate, epochs, batch=1024, start=None, **values
     ) -> _Trained:
-        """Members that differ in their seeds."""
+        """Members that differ in their seeds; `values` are further hyperparameters."""
         say(f"{objective} by {optimizer}")
         recipe = samples.every_epoch(
             model=MODEL,

@@ -159,17 +159,12 @@ class Result(NamedTuple):
 
 
 def _compared(
-    title: str,
-    make: Callable[[], Table],
-    ours: str,
-    peers: Sequence[str],
-    own: SimpleNamespace,
-    *,
-    seeds: int,
-    required: tuple[str, str],
-    minutes: float | None = None,
+    title: str, make: Callable, ours: str, peers: list[str], own, *, seeds, required, minutes=None
 ) -> list[Row]:
-    """Ours and the peers on one sample, in turns, and the differences to the best of these."""
+    """Ours and the peers on one sample, in turns, and the differences to the best of these.
+
+    Required are differences of the log-loss and of the area.
+    """
     table = make()
     few = np.random.default_rng(0).permutation(len(table.label))[: own.events]
     table = table.of(np.sort(few))
