@@ -72,7 +72,10 @@ def _rates(name: str, size: SimpleNamespace) -> list[Row]:
 
         def ours(members: int, words: str = "TF32", batch: int = 1024) -> Contestant:
             title = f"{members} members, batch {batch}, {words}"
-            return difftune(groups[words], title, members, batch, size.events)
+            one = difftune(groups[words], title, members, batch, size.events)
+            # What does not fit into the memory of a device is left out.
+            one.essential = False
+            return one
 
         def theirs(form: str, batch: int, members: int = 1) -> Contestant:
             options = {"members": members, "device": "cuda" if name == "cuda" else "cpu"}
@@ -101,7 +104,7 @@ def _rates(name: str, size: SimpleNamespace) -> list[Row]:
     units = {**dict.fromkeys(peaks.values(), "Tflop/s"), stream: "TB/s"}
     for one, unit in units.items():
         rows.append(Row(f"{one.name}, {unit}", statistics.median(one.values) / 1e12))
-    for (words, _), one in main.items():
+    for (words, _), one in [(kind, one) for kind, one in main.items() if one in took_part]:
         done = [rate * task.flops(64) for rate in one.rates]
         rows.append(ratio(f"{one.name}: fraction of the peak", done, peaks[words].values))
         moved = [rate * PASSES * 4 * 64 for rate in one.rates]
