@@ -97,6 +97,16 @@ def test_what_the_condition_excludes(history):
     assert score_against_condition(history) is None
 
 
+def test_scores_that_are_the_same_but_for_rounding_are_one_line(history):
+    """Their axis would have an offset, which is written where the header is."""
+    score = 1.06248 + np.random.default_rng(0).uniform(0, 1e-7, history.score.shape)
+    same = {"score": score, "overtraining": np.full_like(score, 0.5)}
+    figure = score_against_condition(dataclasses.replace(history, **same))
+    figure.draw_without_rendering()
+    assert figure.axes[0].yaxis.get_offset_text().get_text() == ""
+    assert_readable(figure)
+
+
 @pytest.mark.slow
 def test_pairs_are_of_what_the_score_depends_on(history):
     rng = np.random.default_rng(1)

@@ -80,7 +80,8 @@ def score_against_condition(
     axes.axvline(1.0, color=INK, linestyle=(0, (4, 3)), linewidth=1.0)
     axes.set_xlim(-0.03 * end, 1.05 * end)
     low, high = np.quantile(history.score[known], 0.02), np.max(history.score[known])
-    spread = (high - low) or 1.0
+    # Scores that are the same but for rounding are one line, not a range of 1e-7.
+    spread = high - low if high - low > 1e-5 * abs(high) else abs(high) or 1.0
     axes.set_ylim(low - 0.08 * spread, high + 0.3 * spread)
     axes.set_xlabel("Overtraining, in units of what is allowed")
     axes.set_ylabel(score_name)
