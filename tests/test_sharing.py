@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from difftune.models import MLP
+from difftune.models import MLP, PlainOutputs
 from difftune.objectives import (
     AsimovLLR,
     CrossEntropy,
@@ -15,7 +15,7 @@ from difftune.objectives import (
     Significance,
 )
 from difftune.sharing import may_share
-from difftune.training import Recipe, optimizer
+from difftune.training import ModuleDef, Recipe, optimizer
 from difftune.training.programs import known_programs
 from tests.training import toy
 
@@ -123,3 +123,16 @@ def test_what_a_users_function_finds_outside_of_itself_may_change(options, monke
 )
 def test_what_may_be_shared(value, expected):
     assert may_share(value) == expected
+
+
+def test_networks_of_the_same_users_model_are_not_the_same():
+    """Nor are then the smaller ones for events of few objects."""
+    for model, same in ((MLP(hidden=(4,)), True), (Scaled, False)):
+        one, other = (ModuleDef(model, inputs=4, outputs=1) for _ in range(2))
+        assert one == one
+        assert (one == other) == same
+        assert hash(one) == hash(other)
+    values, logits = (
+        ModuleDef(MLP(hidden=(4,)), inputs=4, outputs=outputs) for outputs in (PlainOutputs(1), 1)
+    )
+    assert values != logits

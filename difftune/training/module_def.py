@@ -1,5 +1,6 @@
 """A Flax module taken apart into pure functions of arrays."""
 
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,7 @@ from difftune.errors import InputError
 from difftune.forks import refuse_fork
 from difftune.models import Architecture, Hyperparameter, Inputs, PlainOutputs, fill, together
 from difftune.objectives import Column
+from difftune.sharing import may_share
 from difftune.training.traced import users_code
 
 
@@ -60,7 +62,7 @@ def _parts(network: nnx.Module) -> Any:
 class ModuleDef:
     """The structure of a network; its parameters are kept outside.
 
-    Equal are those of the same model, inputs and outputs.
+    Equal are those of the same model of difftune's, inputs and outputs.
 
     Args:
         model: Makes the network.
@@ -133,6 +135,13 @@ class ModuleDef:
                 f"model={model!r} maps features [2, {inputs}] to {list(trained.shape)} in training "
                 f"mode: logits [2, {outputs}] are needed, or [2, submodels, {outputs}]."
             )
+
+    def __eq__(self, other: object) -> bool:
+        """Whether they do the same; a user's model may have changed with what it depends on."""
+        if self is other or not isinstance(other, ModuleDef) or not may_share(self.model):
+            return self is other
+        both = ((each.model, each.inputs, each.outputs, each.plain) for each in (self, other))
+        return operator.eq(*both)
 
     def _apply(
         self,
