@@ -1,5 +1,6 @@
 """The compiled programs of a population, made to fit the memory of the devices."""
 
+import json
 import logging
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from difftune.objectives import Metric
 from difftune.precision import numbers_as_they_come
 from difftune.sharing import may_share
 from difftune.training.batches import Part
+from difftune.training.describing import describe
 from difftune.training.devices import over_members, place, runs_one_by_one
 from difftune.training.judging import Judged, Score
 from difftune.training.member import MemberTrainer
@@ -141,8 +143,11 @@ def ahead(items: Iterable[Any]) -> Iterator[Any]:
             yield item
 
 
-def _score_of(metric: Metric, error: bool, devices: tuple[jax.Device, ...]) -> Program:
+def _score_of(
+    metric: Metric, error: bool, devices: tuple[jax.Device, ...], definition: str
+) -> Program:
     """The program of a score."""
+    del definition
     return Program(name="validation", function=Score(metric, error), devices=devices, of_one=True)
 
 
@@ -222,8 +227,14 @@ class Programs:
     def _score(self) -> Program:
         """The score of both samples."""
         metric = self.trainer.metric
-        score_of = _known_score_of if may_share(metric) else _score_of
-        return score_of(metric, self.trainer.wants_error, tuple(self.devices))
+        wanted = metric, self.trainer.wants_error, tuple(self.devices)
+        # A user's may have become another one by what it refers to, and still be equal.
+        definition = "" if may_share(metric) else json.dumps(describe(metric))
+        try:
+            return _known_score_of(*wanted, definition)
+        except TypeError:
+            # Of one that cannot be compared.
+            return _score_of(*wanted, definition)
 
     @cached_property
     def _logits(self) -> Program:

@@ -53,10 +53,16 @@ def records(metric, *, members: int, error: bool, **parts) -> list[dict[str, np.
     return [jax.tree.map(np.asarray, record)._asdict() for _, record in each]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Mine(PoiUncertainty):
+    """A user's own."""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("error", [False, True])
-def test_networks_of_all_kinds_share_the_program_and_its_numbers(error, traced):
-    loss = PoiUncertainty(model=MODEL, strength=1.25 + error)
+@pytest.mark.parametrize("kind", [PoiUncertainty, Mine])
+def test_networks_of_all_kinds_share_the_program_and_its_numbers(kind, error, traced):
+    loss = kind(model=MODEL, strength=1.25 + error)
     metric = MetricOf(objective=loss, power=1.0)
     first = records(metric, members=3, error=error, model=MLP(hidden=(8,)))
     once = traced[loss.strength]
