@@ -1,4 +1,4 @@
-"""How long a user waits for an import and for first answers, each in a fresh process.
+"""How long a user waits for an import, first answers and trainings, each in a fresh process.
 
 Beside the answers stand pyhf's own.
 """
@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from benchmarks.common import running
@@ -85,6 +86,30 @@ def gradient() -> float:
         return clocked(lambda: jax.block_until_ready(asked(model.numbers)))[1]
 
 
+def trainings(*, events: int) -> dict[str, list[float]]:
+    """Seconds of two trainings of an equal recipe for one epoch, of which the first compiles."""
+    import numpy as np
+
+    import difftune as dt
+
+    label, rng = np.arange(events) % 2, np.random.default_rng(0)
+    sample = dt.Events.from_arrays(
+        rng.normal(size=(events, 10)) + 0.3 * label[:, None],
+        label,
+        np.ones(events),
+        feature_names=[f"x{number}" for number in range(10)],
+        processes=[dt.Process(name="background"), dt.Process(name="signal", role="signal")],
+    )
+    split, found = dt.analysis.Split(events=sample), {}
+    for name in ("CrossEntropy", "PoiUncertainty"):
+        found[name] = []
+        for seed in (1, 2):
+            recipe = dt.Recipe(objective=getattr(dt.objectives, name)(), batch_size=1024)
+            train = partial(dt.train, split, recipe, epochs=1, seed=seed)
+            found[name].append(clocked(train)[1])
+    return found
+
+
 def starts(*, quick: bool) -> list[Row]:
     """Time of an import and of `difftune --version`."""
     command = str(Path(sys.executable).with_name("difftune"))
@@ -103,7 +128,7 @@ def starts(*, quick: bool) -> list[Row]:
 
 
 def run(*, quick: bool) -> list[Row]:
-    """Starts, and first answers of each model; `quick` takes two, and asks for the limit alone."""
+    """Starts, first answers of each model, trainings; `quick` asks two for the limit alone."""
     rows = starts(quick=quick)
     names = SMALL if quick else SMALL + LARGE
     for name in [name for name in names if name == MEDIUM or workspace(name).exists()]:
@@ -118,6 +143,10 @@ def run(*, quick: bool) -> list[Row]:
         if not quick:
             theirs = running.call("benchmarks.first_call:pyhf", name=name)
             rows += [Row(f"{name}: pyhf's first {what}, s", took) for what, took in theirs.items()]
+    times = running.call("benchmarks.first_call:trainings", events=2_000 if quick else 20_000)
+    for name, (first, again) in times.items():
+        rows.append(Row(f"dt.train, {name}, one epoch: first, s", first))
+        rows.append(Row(f"dt.train, {name}, one epoch: an equal recipe again, s", again, "<= 0.5"))
     if quick:
         return rows
     with tempfile.TemporaryDirectory() as folder:

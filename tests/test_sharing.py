@@ -12,6 +12,7 @@ from difftune.objectives import (
     CrossEntropy,
     DiscoverySignificance,
     FitModel,
+    MetricOf,
     Significance,
 )
 from difftune.sharing import may_share
@@ -87,9 +88,11 @@ def test_an_equal_recipe_compiles_nothing_and_gives_the_same_numbers(options, co
         lambda: {"objective": scaled_loss},
         lambda: {"objective": ScaledFit(model=fit_model())},
         lambda: {"metric": -1.0 * ScaledFit(model=fit_model())},
+        # Its program is shared by networks of all kinds.
+        lambda: {"metric": MetricOf(objective=ScaledFit(model=fit_model()), power=0.5)},
         lambda: {"model": Scaled},
     ],
-    ids=["function", "through the fit", "metric", "model"],
+    ids=["function", "through the fit", "metric", "shared metric", "model"],
 )
 def test_what_a_users_function_finds_outside_of_itself_may_change(options, monkeypatch):
     before = trained(**options())
